@@ -1,0 +1,147 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// JobRef names the job that an admission belongs to, in the Loan's namespace.
+type JobRef struct {
+	// +required
+	APIVersion string `json:"apiVersion"`
+	// +required
+	Kind string `json:"kind"`
+	// +required
+	Name string `json:"name"`
+	// +required
+	UID types.UID `json:"uid"`
+}
+
+// Grant is a number of units of one flavor on one node.
+type Grant struct {
+	// Lender is the LendingPolicy (namespace/name) whose units these are. Empty:
+	// the units are the borrower's own nominal quota, and are never reclaimed by
+	// load.
+	// +optional
+	Lender string `json:"lender,omitempty"`
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	Node string `json:"node"`
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	Flavor string `json:"flavor"`
+	// Count of units.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Count int64 `json:"count"`
+}
+
+// LoanSpec is one admitted job's units. It never changes.
+//
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a Loan's spec is immutable"
+type LoanSpec struct {
+	// +required
+	Job JobRef `json:"job"`
+	// Attempt is the job's admission number, from 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Attempt int32 `json:"attempt"`
+	// Borrower is the tenant (TenantQuota name) that the job belongs to.
+	// +required
+	Borrower string `json:"borrower"`
+	// Queue is the TrainingQueue that the job waited in.
+	// +required
+	Queue string `json:"queue"`
+	// Resource that the flavor counts, e.g. nvidia.com/gpu.
+	// +required
+	Resource string `json:"resource"`
+	// Pods is the size of the gang: none of them starts before all can.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Pods int32 `json:"pods"`
+	// UnitsPerPod is what each pod of the gang asks for.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	UnitsPerPod int64 `json:"unitsPerPod"`
+	// Grants say whose units the job holds, and where. Their counts add up to
+	// pods × unitsPerPod.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1024
+	Grants []Grant `json:"grants"`
+	// MaxGrace is the shortest maxGrace among the lenders; 0 if there is none.
+	// +optional
+	MaxGrace metav1.Duration `json:"maxGrace,omitempty"`
+	// OpID identifies the operation in the ledger.
+	// +required
+	OpID string `json:"opID"`
+	// Epoch of the broker that made the loan.
+	// +required
+	Epoch int64 `json:"epoch"`
+}
+
+// Conditions of a Loan.
+const (
+	// LoanActive: the job may hold the units.
+	LoanActive = "Active"
+	// LoanReclaiming: the units have been asked back; the grace is running.
+	LoanReclaiming = "Reclaiming"
+	// LoanReturned: all units are proven free.
+	LoanReturned = "Returned"
+)
+
+// LoanStatus is the course of the loan.
+type LoanStatus struct {
+	// Conditions: Active, Reclaiming, Returned.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// ReclaimBy is when what still holds the units is killed.
+	// +optional
+	ReclaimBy *metav1.Time `json:"reclaimBy,omitempty"`
+	// ReclaimID is shared by all loans that one decision took back.
+	// +optional
+	ReclaimID string `json:"reclaimID,omitempty"`
+	// LostWorkSeconds estimates the GPU-seconds of work that the reclaim cost.
+	// +optional
+	LostWorkSeconds int64 `json:"lostWorkSeconds,omitempty"`
+	// LedgerSeq is the sequence number of the last ledger entry about this loan.
+	// +optional
+	LedgerSeq int64 `json:"ledgerSeq,omitempty"`
+}
+
+// Loan is one admitted job's use of units, lent or its tenant's own. Only the
+// broker writes it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ln,categories=ebbtide
+// +kubebuilder:printcolumn:name="Job",type=string,JSONPath=`.spec.job.name`
+// +kubebuilder:printcolumn:name="Borrower",type=string,JSONPath=`.spec.borrower`
+// +kubebuilder:printcolumn:name="Pods",type=integer,JSONPath=`.spec.pods`
+// +kubebuilder:printcolumn:name="Units-Per-Pod",type=integer,priority=1,JSONPath=`.spec.unitsPerPod`
+// +kubebuilder:printcolumn:name="Nodes",type=string,priority=1,JSONPath=`.spec.grants[*].node`
+// +kubebuilder:printcolumn:name="Lender",type=string,JSONPath=`.spec.grants[0].lender`
+// +kubebuilder:printcolumn:name="Reclaiming",type=string,JSONPath=`.status.conditions[?(@.type=="Reclaiming")].status`
+// +kubebuilder:printcolumn:name="Reclaim-By",type=date,priority=1,JSONPath=`.status.reclaimBy`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Loan struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec LoanSpec `json:"spec"`
+	// +optional
+	Status LoanStatus `json:"status,omitempty"`
+}
+
+// LoanList is a list of Loans.
+//
+// +kubebuilder:object:root=true
+type LoanList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Loan `json:"items"`
+}

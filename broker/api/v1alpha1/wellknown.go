@@ -1,0 +1,41 @@
+package v1alpha1
+
+// Names that users write, or see, on objects that are not Ebbtide's own.
+const (
+	// SchedulerName is what a pod names in spec.schedulerName.
+	SchedulerName = "ebbtide"
+
+	// LabelQueue on a training job names the TrainingQueue of its namespace that
+	// the job waits in. The job's pods carry it too.
+	LabelQueue = "ebbtide.dev/queue"
+
+	// AnnotationCheckpointInterval on a job says how often it saves its work, as
+	// a Go duration ("15m"). Without it, and without AnnotationLastCheckpoint,
+	// all work since the start counts as lost when the job is stopped.
+	AnnotationCheckpointInterval = "ebbtide.dev/checkpoint-interval"
+	// AnnotationLastCheckpoint on a job is the time of its last checkpoint
+	// (RFC 3339), kept fresh by the job itself.
+	AnnotationLastCheckpoint = "ebbtide.dev/last-checkpoint"
+
+	// AnnotationAttempt on a job counts how often it has been admitted. Only the
+	// broker writes it; the name of the job's Loan is derived from it.
+	AnnotationAttempt = "ebbtide.dev/attempt"
+	// AnnotationReclaimBy on a pod is the early notice: the time (RFC 3339) by
+	// which its units will be taken back. Only the broker and the scheduler write
+	// it; a pod sees it through the downward API.
+	AnnotationReclaimBy = "ebbtide.dev/reclaim-by"
+)
+
+// PriorityClasses that Ebbtide ships.
+const (
+	// PriorityClassOnline is for online inference. Its pods take units back.
+	PriorityClassOnline = "ebbtide-online"
+	// PriorityClassTraining is for training on a tenant's own nominal quota.
+	PriorityClassTraining = "ebbtide-training"
+	// PriorityClassBorrower is what a queued job's pods get by default.
+	PriorityClassBorrower = "ebbtide-borrower"
+
+	// PriorityOnline is the value of PriorityClassOnline. A pod at or above it is
+	// online; a pod below it needs a Loan to be scheduled.
+	PriorityOnline int32 = 1000000
+)

@@ -1,0 +1,137 @@
+package lend
+
+import "time"
+
+// ActionKind is what is to be done. The set is closed.
+type ActionKind string
+
+const (
+	// ActionLend admits a job: it may hold Grants from now on.
+	ActionLend ActionKind = "Lend"
+	// ActionReclaim asks a loan back: its job is suspended and its pods get their
+	// grace.
+	ActionReclaim ActionKind = "Reclaim"
+	// ActionEvict kills what is left of a loan whose grace has passed.
+	ActionEvict ActionKind = "Evict"
+	// ActionReturn closes a loan whose units are proven free.
+	ActionReturn ActionKind = "Return"
+)
+
+// Plan is what to do, and why. Actions are in execution order: returns first,
+// then evictions, reclaims, and lends last, so that no prefix of them lends what
+// a later one takes away.
+type Plan struct {
+	Actions []Action `json:"actions"`
+	// Lenders is the arithmetic of each lender, by Name.
+	Lenders []LenderView `json:"lenders"`
+	// Verdicts has one entry for every lender, waiting job and open loan, by
+	// Subject, also where nothing is done.
+	Verdicts []Verdict `json:"verdicts"`
+}
+
+// Action is one step of a Plan. Which fields are set depends on Kind.
+type Action struct {
+	Kind ActionKind `json:"kind"`
+	// Loan is the loan's namespace/name; for ActionLend, the name it will have.
+	Loan   string `json:"loan"`
+	Job    string `json:"job"`
+	JobUID string `json:"jobUID"`
+	// Attempt, Grants and MaxGrace belong to ActionLend.
+	Attempt  int32         `json:"attempt,omitempty"`
+	Grants   []Grant       `json:"grants,omitempty"`
+	MaxGrace time.Duration `json:"maxGrace,omitempty"`
+	// ReclaimBy, ReclaimID and LostWork belong to ActionReclaim.
+	ReclaimBy time.Time `json:"reclaimBy,omitzero"`
+	ReclaimID string    `json:"reclaimID,omitempty"`
+	// LostWork is the estimated cost in unit-seconds.
+	LostWork float64 `json:"lostWork,omitempty"`
+	// Owed is what the reclaim makes room for, the same for all actions with one
+	// ReclaimID.
+	Owed []Owed `json:"owed,omitempty"`
+
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// Owed is a number of equal pods that a lender must be able to place now.
+type Owed struct {
+	Lender      string `json:"lender"`
+	Flavor      string `json:"flavor"`
+	UnitsPerPod int64  `json:"unitsPerPod"`
+	Pods        int64  `json:"pods"`
+}
+
+// LenderView is the arithmetic behind a lender's verdict, in units.
+type LenderView struct {
+	Name     string `json:"name"`
+	Owned    int64  `json:"owned"`
+	Held     int64  `json:"held"`
+	Need     int64  `json:"need"`
+	Headroom int64  `json:"headroom"`
+	Lent     int64  `json:"lent"` // after the plan's lends, reclaiming loans included
+	Lendable int64  `json:"lendable"`
+	// Utilization is requests in flight over the slots of all owned units; -1 when
+	// unknown.
+	Utilization float64 `json:"utilization"`
+}
+
+// SubjectKind says what a Verdict is about.
+type SubjectKind string
+
+// The subjects of verdicts.
+const (
+	SubjectLender SubjectKind = "Lender"
+	SubjectJob    SubjectKind = "Job"
+	SubjectLoan   SubjectKind = "Loan"
+)
+
+// Verdict is the reason for what was or was not done about one subject. It is
+// the condition, the event, the log line and the answer of explain.
+type Verdict struct {
+	Kind    SubjectKind `json:"kind"`
+	Subject string      `json:"subject"` // namespace/name
+	Reason  string      `json:"reason"`
+	// Message is one sentence for the subject's owner. It names no other tenant's
+	// jobs, and does not change while nothing changes.
+	Message string `json:"message"`
+}
+
+// Reasons of verdicts and actions.
+const (
+	ReasonBelowLowWater        = "BelowLowWater"        // lender: lending
+	ReasonDwellNotMet          = "DwellNotMet"          // lender: low, but not for long enough
+	ReasonAboveLowWater        = "AboveLowWater"        // lender: between the marks, lends nothing new
+	ReasonAboveHighWater       = "AboveHighWater"       // lender: a signal is high, takes back
+	ReasonLoadUnknown          = "LoadUnknown"          // lender: no usable load
+	ReasonLoadSampleStale      = "LoadSampleStale"      // lender: load too old
+	ReasonLoadCoverageLow      = "LoadCoverageLow"      // lender: too few replicas heard from
+	ReasonCooldownActive       = "CooldownActive"       // lender: a reclaim was too recent
+	ReasonLenderPodPending     = "LenderPodPending"     // lender, reclaim: an online pod waits
+	ReasonNeedRose             = "NeedRose"             // reclaim: need and headroom exceed what is free
+	ReasonLenderUnknownTooLong = "LenderUnknownTooLong" // reclaim: blind for too long
+	ReasonNothingLendable      = "NothingLendable"      // lender: all is needed, lent or kept as headroom
+	ReasonAdviseOnly           = "AdviseOnly"           // lender: mode Advise
+
+	ReasonLent                  = "Lent"                  // job: admitted on a loan
+	ReasonWithinNominal         = "WithinNominal"         // job: admitted on its tenant's own quota
+	ReasonNoLendableUnits       = "NoLendableUnits"       // job: lenders lend too little now
+	ReasonNoRoomForGang         = "NoRoomForGang"         // job: enough units, not in its shape
+	ReasonOverBorrowingLimit    = "OverBorrowingLimit"    // job: its tenant may not borrow more
+	ReasonLendingLimitReached   = "LendingLimitReached"   // job: lenders' tenants may not lend more
+	ReasonBehindInQueue         = "BehindInQueue"         // job: the queue allows no backfill
+	ReasonQueuePaused           = "QueuePaused"           // job: its queue is paused
+	ReasonUnknownQueue          = "UnknownQueue"          // job: no such queue
+	ReasonUnknownTenant         = "UnknownTenant"         // job: its namespace belongs to no tenant
+	ReasonUnknownFlavor         = "UnknownFlavor"         // job, lender: no flavor of the tenant's quota matches
+	ReasonEvictionBudget        = "EvictionBudgetSpent"   // job: reclaimed too often lately
+	ReasonHigherPriorityRequest = "HigherPriorityRequest" // reclaim: an own-quota request
+
+	ReasonActive        = "Active"        // loan: running
+	ReasonReclaiming    = "Reclaiming"    // loan: grace is running
+	ReasonGraceExpired  = "GraceExpired"  // loan: killed
+	ReasonReturned      = "Returned"      // loan: units free after a reclaim
+	ReasonReleased      = "Released"      // loan: job ended by itself
+	ReasonPreempted     = "Preempted"     // loan: the scheduler took it back
+	ReasonMinimumLoan   = "MinimumLoan"   // loan: too young to be a victim of a forecast
+	ReasonNodeUnhealthy = "NodeUnhealthy" // loan: on a node that is gone
+)

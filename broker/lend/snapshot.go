@@ -1,0 +1,211 @@
+package lend
+
+import "time"
+
+// Snapshot is the cluster as one decision sees it. All slices are sorted by
+// their key (Name, UID or the order stated), so that equal clusters give equal
+// snapshots.
+type Snapshot struct {
+	// Now is the moment of the decision.
+	Now time.Time `json:"now"`
+	// Epoch is the leader's epoch; it is stamped on everything that follows.
+	Epoch int64 `json:"epoch"`
+
+	Nodes   []Node   `json:"nodes"`   // by Name
+	Tenants []Tenant `json:"tenants"` // by Name
+	Queues  []Queue  `json:"queues"`  // by Name
+	Lenders []Lender `json:"lenders"` // by Name
+	Jobs    []Job    `json:"jobs"`    // waiting jobs, by UID
+	Loans   []Loan   `json:"loans"`   // open loans, by Name
+}
+
+// Node is a machine and its units.
+type Node struct {
+	Name string `json:"name"`
+	// Schedulable is false for a node that is cordoned, not ready or gone: its
+	// free units are neither lent nor counted on.
+	Schedulable bool `json:"schedulable"`
+	// Units per flavor, by Flavor.
+	Units []Units `json:"units"`
+}
+
+// Units is what one node has of one flavor. Units on loan are not in here: they
+// are in Loans.
+type Units struct {
+	Flavor string `json:"flavor"`
+	// Capacity is what the node can hand out (its allocatable).
+	Capacity int64 `json:"capacity"`
+	// Online is held by pods of lenders, terminating ones included.
+	Online int64 `json:"online"`
+	// Leaving is the part of Online whose pods are terminating.
+	Leaving int64 `json:"leaving,omitempty"`
+	// Other is held by pods that are neither a lender's nor a loan's. It never
+	// comes free by anything Ebbtide does.
+	Other int64 `json:"other,omitempty"`
+}
+
+// Tenant is a team and its quota.
+type Tenant struct {
+	Name   string `json:"name"`
+	Cohort string `json:"cohort,omitempty"`
+	// Quotas per flavor, by Flavor.
+	Quotas []Quota `json:"quotas"`
+}
+
+// Quota is what a tenant was promised of one flavor, in units. A nil limit is
+// no limit.
+type Quota struct {
+	Flavor         string `json:"flavor"`
+	Nominal        int64  `json:"nominal"`
+	BorrowingLimit *int64 `json:"borrowingLimit,omitempty"`
+	LendingLimit   *int64 `json:"lendingLimit,omitempty"`
+}
+
+// Queue is where a tenant's jobs wait.
+type Queue struct {
+	// Name is namespace/name.
+	Name     string `json:"name"`
+	Tenant   string `json:"tenant"`
+	FIFO     bool   `json:"fifo,omitempty"`
+	Backfill bool   `json:"backfill"`
+	Paused   bool   `json:"paused,omitempty"`
+}
+
+// Lender is an online service and what it is doing now.
+type Lender struct {
+	// Name is the LendingPolicy's namespace/name.
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"`
+	Flavor string `json:"flavor"`
+	// Problem says why the policy cannot be used (an unknown target, say). Such a
+	// lender lends nothing new and its loans are kept.
+	Problem *Problem `json:"problem,omitempty"`
+	// Advise: decide and report, change nothing.
+	Advise bool `json:"advise,omitempty"`
+
+	// Owned units, and the units that one replica asks for: the owed shape.
+	Owned       int64 `json:"owned"`
+	UnitsPerPod int64 `json:"unitsPerPod"`
+	// Desired replicas: the highest of what the workload and its autoscaler want.
+	Desired int64 `json:"desired"`
+	// Running counts replicas that hold units and are not terminating.
+	Running int64 `json:"running"`
+	// Ready counts those of Running that serve.
+	Ready int64 `json:"ready"`
+	// Pending are replicas that wait for units, by Name. A pod that cannot run
+	// for another reason than units is not among them.
+	Pending []PendingPod `json:"pending,omitempty"`
+
+	// Rules from the LendingPolicy. Water marks are shares, 0 to 1.
+	LowWater  float64       `json:"lowWater"`
+	HighWater float64       `json:"highWater"`
+	Dwell     time.Duration `json:"dwell"`
+	Cooldown  time.Duration `json:"cooldown"`
+	MaxGrace  time.Duration `json:"maxGrace"`
+	Warm      int64         `json:"warm"`
+
+	Load Load `json:"load"`
+}
+
+// Problem is why an object cannot be used.
+type Problem struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// PendingPod is an online pod without a node.
+type PendingPod struct {
+	Name  string    `json:"name"`
+	Since time.Time `json:"since"`
+}
+
+// Load is what is known of a lender's load. Zero values mean unknown, never
+// idle: nothing in here is used unless Known.
+type Load struct {
+	// Known: every signal answered with finite numbers.
+	Known bool `json:"known"`
+	// Unknown says why it is not known.
+	Unknown string `json:"unknown,omitempty"`
+	// ObservedAt is the oldest sample's time.
+	ObservedAt time.Time `json:"observedAt,omitzero"`
+	// Coverage is the share of ready replicas that were heard from, 0 to 1.
+	Coverage float64 `json:"coverage"`
+	// Requests in flight (running + waiting) over all replicas, and how many one
+	// replica serves at once. Slots 0: no signal gives requests.
+	Requests float64 `json:"requests"`
+	Slots    float64 `json:"slots"`
+	// Signals beside the requests (waiting per replica, KV use, own queries), by
+	// Name, each with its own water marks.
+	Signals []Signal `json:"signals,omitempty"`
+}
+
+// Signal is one value and its water marks, all in the same unit.
+type Signal struct {
+	Name  string  `json:"name"`
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+}
+
+// Job is a suspended training job that waits to be admitted.
+type Job struct {
+	// Name is namespace/name.
+	Name   string `json:"name"`
+	UID    string `json:"uid"`
+	Tenant string `json:"tenant"`
+	// Queue is namespace/name.
+	Queue string `json:"queue"`
+	// Problem says why the job cannot be admitted whatever is free.
+	Problem  *Problem  `json:"problem,omitempty"`
+	Priority int32     `json:"priority"`
+	Created  time.Time `json:"created"`
+	// Flavor, number of pods and units of each: the gang.
+	Flavor      string `json:"flavor"`
+	Pods        int64  `json:"pods"`
+	UnitsPerPod int64  `json:"unitsPerPod"`
+	// Attempt is the number of times the job has been admitted before.
+	Attempt int32 `json:"attempt"`
+}
+
+// Grant is a number of units of one flavor on one node. An empty Lender means
+// the borrower's own nominal quota.
+type Grant struct {
+	Lender string `json:"lender,omitempty"`
+	Node   string `json:"node"`
+	Flavor string `json:"flavor"`
+	Count  int64  `json:"count"`
+}
+
+// Loan is an open loan: its units are held from the moment the Loan exists until
+// it is returned, whether or not its pods are bound yet.
+type Loan struct {
+	// Name is namespace/name.
+	Name     string  `json:"name"`
+	Job      string  `json:"job"`
+	JobUID   string  `json:"jobUID"`
+	Borrower string  `json:"borrower"`
+	Queue    string  `json:"queue"`
+	Priority int32   `json:"priority"`
+	Attempt  int32   `json:"attempt"`
+	Pods     int64   `json:"pods"`
+	Grants   []Grant `json:"grants"` // by Node, then Lender
+	// Since is when it was granted; Checkpoint the last time its work was saved,
+	// never before Since and never after Now.
+	Since      time.Time `json:"since"`
+	Checkpoint time.Time `json:"checkpoint"`
+	// Grace is how long its pods may take to stop.
+	Grace time.Duration `json:"grace"`
+
+	// Reclaiming: asked back; ReclaimBy is when what is left is killed.
+	Reclaiming bool      `json:"reclaiming,omitempty"`
+	ReclaimBy  time.Time `json:"reclaimBy,omitzero"`
+	ReclaimID  string    `json:"reclaimID,omitempty"`
+	// Preempted: the scheduler took it back by itself; its pods are going.
+	Preempted bool `json:"preempted,omitempty"`
+	// Killed: its pods were already told to die at once.
+	Killed bool `json:"killed,omitempty"`
+	// Live counts pods of the job that still exist and have not finished.
+	Live int64 `json:"live"`
+	// Finished: the job succeeded, failed or is gone.
+	Finished bool `json:"finished,omitempty"`
+}

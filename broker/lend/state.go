@@ -1,0 +1,72 @@
+package lend
+
+import "time"
+
+// State is what one decision remembers for the next: hysteresis has no other
+// memory. The zero State is a broker that has just started: every dwell begins
+// anew, so a restart never lends at once.
+type State struct {
+	Lenders []LenderState `json:"lenders"` // by Name
+	Jobs    []JobState    `json:"jobs"`    // by UID
+	// Decisions counts calls of Decide since the start; it names reclaims.
+	Decisions int64 `json:"decisions"`
+}
+
+// LenderState is the memory about one lender.
+type LenderState struct {
+	Name string `json:"name"`
+	// LowSince is when all signals were first seen low, without a break since;
+	// zero when they are not.
+	LowSince time.Time `json:"lowSince,omitzero"`
+	// UnknownSince is when the load was first seen unknown, without a break since.
+	UnknownSince time.Time `json:"unknownSince,omitzero"`
+	// LastReclaim is when units were last asked back for this lender.
+	LastReclaim time.Time `json:"lastReclaim,omitzero"`
+}
+
+// JobState is the memory about one job.
+type JobState struct {
+	UID string `json:"uid"`
+	// Evictions are the times at which the job's loans were reclaimed, oldest
+	// first, no older than the budget's window.
+	Evictions []time.Time `json:"evictions"`
+}
+
+// Policy holds the rules that are not a lender's own. DefaultPolicy gives the
+// documented defaults.
+type Policy struct {
+	// StaleAfter: a load sample older than this is unknown.
+	StaleAfter time.Duration `json:"staleAfter"`
+	// Quorum is the least share of ready replicas that must be heard from.
+	Quorum float64 `json:"quorum"`
+	// UnknownGrace: a lender unknown for longer gets its units back, step by step.
+	UnknownGrace time.Duration `json:"unknownGrace"`
+	// UnknownStep is the time between two such steps.
+	UnknownStep time.Duration `json:"unknownStep"`
+	// TargetUtilization is the share of a replica's slots that need is sized for.
+	TargetUtilization float64 `json:"targetUtilization"`
+	// MinimumLoan: a younger loan is only taken back for an online pod that waits
+	// or a lender above its high water.
+	MinimumLoan time.Duration `json:"minimumLoan"`
+	// EvictionBudget is how often one job may be reclaimed within EvictionWindow
+	// before it is no longer lent to.
+	EvictionBudget int           `json:"evictionBudget"`
+	EvictionWindow time.Duration `json:"evictionWindow"`
+	// RestartCost is added to the lost work of every job that is stopped.
+	RestartCost time.Duration `json:"restartCost"`
+}
+
+// DefaultPolicy returns the rules that apply where the configuration is silent.
+func DefaultPolicy() Policy {
+	return Policy{
+		StaleAfter:        45 * time.Second,
+		Quorum:            0.9,
+		UnknownGrace:      5 * time.Minute,
+		UnknownStep:       time.Minute,
+		TargetUtilization: 0.7,
+		MinimumLoan:       5 * time.Minute,
+		EvictionBudget:    4,
+		EvictionWindow:    time.Hour,
+		RestartCost:       time.Minute,
+	}
+}
