@@ -1,0 +1,71 @@
+// Package deploy is what a cluster needs before Ebbtide's binaries run in it:
+// the CustomResourceDefinitions, the namespace, the PriorityClasses, the roles
+// and the admission policies.
+//
+// It promises that what Manifests returns is what `kubectl kustomize` makes of
+// deploy/crds and deploy/kustomize/cluster, so that a program that installs
+// Ebbtide (the lab does) and a person who applies the files by hand get the same
+// cluster. It refuses to hold workloads: how the binaries run is the
+// installer's business.
+package deploy
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+//go:embed crds/*.yaml kustomize/cluster/*.yaml
+var files embed.FS
+
+// layers are the kustomizations that Manifests renders, in apply order.
+var layers = []string{"crds", "kustomize/cluster"}
+
+// Manifests returns all objects as one YAML stream, in an order in which they
+// can be applied one after the other: definitions first, then the namespace,
+// then everything else.
+//
+// The API server enforces an admission policy, and serves a new kind, only some
+// moments after it accepted the object; a caller that depends on either must
+// wait for it.
+func Manifests() ([]byte, error) {
+	disk := filesys.MakeFsInMemory()
+	if err := copyFiles(disk); err != nil {
+		return nil, err
+	}
+	var stream []byte
+	for _, layer := range layers {
+		resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, layer)
+		if err != nil {
+			return nil, fmt.Errorf("render %s: %w", layer, err)
+		}
+		rendered, err := resources.AsYaml()
+		if err != nil {
+			return nil, fmt.Errorf("write %s as YAML: %w", layer, err)
+		}
+		stream = append(append(stream, "---\n"...), rendered...)
+	}
+	return stream, nil
+}
+
+func copyFiles(disk filesys.FileSystem) error {
+	return fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("list the embedded files: %w", err)
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		content, err := files.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read the embedded %s: %w", path, err)
+		}
+		if err := disk.WriteFile(path, content); err != nil {
+			return fmt.Errorf("copy %s: %w", path, err)
+		}
+		return nil
+	})
+}
