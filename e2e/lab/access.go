@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/pki"
+)
+
+// tokenSeconds is how long a service account's token is valid; longer than any
+// lab lives.
+const tokenSeconds = 24 * 3600
+
+// Config returns a client configuration for a user in system:masters, without a
+// client-side rate limit. The caller may change it.
+func (l *Lab) Config() *rest.Config { return rest.CopyConfig(l.admin) }
+
+// UserConfig returns a client configuration for an ordinary user, who
+// authenticates with a certificate and may do what RBAC allows.
+func (l *Lab) UserConfig(name string, groups ...string) (*rest.Config, error) {
+	pair, err := l.authority.Client(name, groups...)
+	if err != nil {
+		return nil, err
+	}
+	return l.restConfig(pair), nil
+}
+
+// UserKubeconfig writes a kubeconfig for an ordinary user and returns its path.
+func (l *Lab) UserKubeconfig(name string, groups ...string) (string, error) {
+	pair, err := l.authority.Client(name, groups...)
+	if err != nil {
+		return "", err
+	}
+	return l.writeKubeconfig("user-"+name, &clientcmdapi.AuthInfo{
+		ClientCertificateData: pair.CertPEM, ClientKeyData: pair.KeyPEM,
+	})
+}
+
+// KubeconfigFor writes a kubeconfig that acts as a service account, with a token
+// from the TokenRequest API, and returns its path. The account must exist.
+func (l *Lab) KubeconfigFor(ctx context.Context, namespace, serviceAccount string) (string, error) {
+	token, err := l.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, serviceAccount,
+		&authenticationv1.TokenRequest{
+			Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](tokenSeconds)},
+		}, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("request a token for service account %s/%s: %w", namespace, serviceAccount, err)
+	}
+	return l.writeKubeconfig("serviceaccount-"+namespace+"-"+serviceAccount,
+		&clientcmdapi.AuthInfo{Token: token.Status.Token})
+}
+
+func (l *Lab) restConfig(pair pki.Pair) *rest.Config {
+	return &rest.Config{
+		Host:  "https://" + l.apiAddr,
+		QPS:   -1,
+		Burst: -1,
+		TLSClientConfig: rest.TLSClientConfig{
+			CAData: l.authority.CertPEM, CertData: pair.CertPEM, KeyData: pair.KeyPEM,
+		},
+	}
+}
+
+func (l *Lab) writeKubeconfig(name string, user *clientcmdapi.AuthInfo) (string, error) {
+	const entry = "lab"
+	config := clientcmdapi.NewConfig()
+	config.Clusters[entry] = &clientcmdapi.Cluster{
+		Server: "https://" + l.apiAddr, CertificateAuthorityData: l.authority.CertPEM,
+	}
+	config.AuthInfos[entry] = user
+	config.Contexts[entry] = &clientcmdapi.Context{Cluster: entry, AuthInfo: entry}
+	config.CurrentContext = entry
+	text, err := clientcmd.Write(*config)
+	if err != nil {
+		return "", fmt.Errorf("encode the kubeconfig of %s: %w", name, err)
+	}
+	return l.folder.write("kubeconfig/"+name+".yaml", text)
+}

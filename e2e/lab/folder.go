@@ -1,0 +1,108 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+const (
+	folderPrefix = "ebbtide-lab-"
+	// keptMark in a folder says that it is there to be read by a person.
+	keptMark = "KEPT"
+)
+
+// folder is where a lab keeps its keys, data and logs.
+type folder struct {
+	path   string
+	remove bool
+	hold   net.Listener // nil for a folder that the caller gave
+}
+
+// newFolder makes a folder for one lab: dir if it is given, which is then never
+// removed, a temporary one otherwise.
+func newFolder(dir string) (*folder, error) {
+	if dir != "" {
+		path, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, fmt.Errorf("find the lab's folder: %w", err)
+		}
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, fmt.Errorf("make the lab's folder: %w", err)
+		}
+		return &folder{path: path}, nil
+	}
+	sweep()
+	for {
+		name := fmt.Sprintf("%s%08x", folderPrefix, rand.Uint32())
+		hold, err := claim("folder/" + name)
+		if err != nil {
+			continue // another lab's
+		}
+		path := filepath.Join(os.TempDir(), name)
+		err = os.Mkdir(path, 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			hold.Close()
+			continue
+		}
+		if err != nil {
+			hold.Close()
+			return nil, fmt.Errorf("make the lab's folder: %w", err)
+		}
+		return &folder{path: path, remove: true, hold: hold}, nil
+	}
+}
+
+func (f *folder) join(elem ...string) string {
+	return filepath.Join(append([]string{f.path}, elem...)...)
+}
+
+// write puts a file that only this user can read into the folder.
+func (f *folder) write(name string, text []byte) (string, error) {
+	path := f.join(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	return path, nil
+}
+
+// close removes a temporary folder, or marks it to be kept.
+func (f *folder) close(keep bool) error {
+	var err error
+	switch {
+	case keep:
+		_, err = f.write(keptMark, nil)
+	case f.remove:
+		err = os.RemoveAll(f.path)
+	}
+	if f.hold != nil {
+		err = errors.Join(err, f.hold.Close())
+	}
+	return err
+}
+
+// sweep removes the folders of labs whose process was killed before it could.
+// It is a courtesy: what cannot be removed stays.
+func sweep() {
+	paths, err := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, path := range paths {
+		hold, err := claim("folder/" + filepath.Base(path))
+		if err != nil {
+			continue // its lab lives
+		}
+		if _, err := os.Stat(filepath.Join(path, keptMark)); errors.Is(err, fs.ErrNotExist) {
+			_ = os.RemoveAll(path)
+		}
+		hold.Close()
+	}
+}

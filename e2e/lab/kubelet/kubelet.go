@@ -1,0 +1,232 @@
+// Package kubelet plays the part of every node's kubelet in what takes time: a
+// container that becomes ready only when its model is loaded, one that runs for
+// a while and completes, and one that is asked to stop and takes its grace.
+//
+// It promises what a kubelet promises about the end of a pod. A pod with a
+// deletion timestamp gets SIGTERM when the kubelet first sees it, leaves after
+// AnnotationExitAfter with AnnotationExitCode, and is killed (137) once its grace
+// period has passed, whichever comes first. A shorter grace period given later
+// counts from the moment it is seen; a longer one is ignored. The pod's terminal
+// phase stands in its status before the object is deleted with grace 0, so that
+// a Job's controller counts it as it would in a cluster.
+//
+// All delays are measured from the moment of observation, on the monotonic
+// clock; patching a pod in the meantime does not restart them. A malformed
+// annotation fails the pod with reason InvalidLabAnnotation rather than being
+// ignored. The kubelet of a node labelled LabelNodeLost does nothing.
+//
+// It starts no pod: that, and the nodes themselves, are kwok's.
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+)
+
+const (
+	workers    = 16
+	retryFirst = 20 * time.Millisecond
+	retryMost  = time.Second
+	// lostRecheck is how often a pod whose node is lost is looked at again.
+	lostRecheck = 500 * time.Millisecond
+)
+
+// Kubelet watches the bound pods of a cluster and moves them through their lives.
+type Kubelet struct {
+	client kubernetes.Interface
+	log    logr.Logger
+	pods   cache.SharedIndexInformer
+	nodes  corelisters.NodeLister
+	queue  workqueue.TypedRateLimitingInterface[key]
+
+	mu    sync.Mutex
+	lives map[types.UID]life
+}
+
+// key names one pod, not one name: a pod that replaces another of the same name
+// starts a life of its own.
+type key struct {
+	namespacedName string
+	uid            types.UID
+}
+
+// New returns a Kubelet that talks to the cluster through client, which should
+// not limit its own rate.
+func New(client kubernetes.Interface, log logr.Logger) *Kubelet {
+	return &Kubelet{
+		client: client,
+		log:    log,
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[key](retryFirst, retryMost)),
+		lives: map[types.UID]life{},
+	}
+}
+
+// Run works until ctx ends and returns once all its goroutines have.
+func (k *Kubelet) Run(ctx context.Context) error {
+	bound := informers.NewSharedInformerFactoryWithOptions(k.client, 0,
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermNotEqualSelector("spec.nodeName", "").String()
+		}))
+	all := informers.NewSharedInformerFactory(k.client, 0)
+	k.pods = bound.Core().V1().Pods().Informer()
+	k.nodes = all.Core().V1().Nodes().Lister()
+	nodes := all.Core().V1().Nodes().Informer()
+	if _, err := k.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    k.observe,
+		UpdateFunc: func(_, pod any) { k.observe(pod) },
+		DeleteFunc: k.forget,
+	}); err != nil {
+		return fmt.Errorf("watch the bound pods: %w", err)
+	}
+	bound.Start(ctx.Done())
+	all.Start(ctx.Done())
+	defer bound.Shutdown()
+	defer all.Shutdown()
+	if !cache.WaitForCacheSync(ctx.Done(), k.pods.HasSynced, nodes.HasSynced) {
+		return nil // stopped before it began
+	}
+
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() { k.work(ctx) })
+	}
+	<-ctx.Done()
+	k.queue.ShutDown()
+	group.Wait()
+	return nil
+}
+
+func (k *Kubelet) observe(obj any) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	k.mu.Lock()
+	k.lives[pod.UID] = k.lives[pod.UID].observe(pod, time.Now())
+	k.mu.Unlock()
+	k.queue.Add(keyOf(pod))
+}
+
+func (k *Kubelet) forget(obj any) {
+	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = unknown.Obj
+	}
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	k.mu.Lock()
+	delete(k.lives, pod.UID)
+	k.mu.Unlock()
+	k.queue.Forget(keyOf(pod))
+}
+
+func keyOf(pod *corev1.Pod) key {
+	return key{namespacedName: pod.Namespace + "/" + pod.Name, uid: pod.UID}
+}
+
+func (k *Kubelet) work(ctx context.Context) {
+	for {
+		item, shutdown := k.queue.Get()
+		if shutdown {
+			return
+		}
+		again, err := k.step(ctx, item)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			k.log.V(1).Info("Pod could not be moved on; trying again", "pod", item.namespacedName, "err", err.Error())
+			k.queue.AddRateLimited(item)
+		case err == nil:
+			k.queue.Forget(item)
+			if again > 0 {
+				k.queue.AddAfter(item, again)
+			}
+		}
+		k.queue.Done(item)
+	}
+}
+
+// step does what is due for one pod now and says when to look again; 0 means not
+// before the pod changes.
+func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
+	obj, exists, err := k.pods.GetStore().GetByKey(item.namespacedName)
+	if err != nil || !exists {
+		return 0, err
+	}
+	pod, ok := obj.(*corev1.Pod)
+	if !ok || pod.UID != item.uid {
+		return 0, nil
+	}
+	if k.nodeLost(pod.Spec.NodeName) {
+		return lostRecheck, nil
+	}
+	k.mu.Lock()
+	current := k.lives[pod.UID]
+	k.mu.Unlock()
+	now := time.Now()
+	next := current.next(pod)
+	if next.act == actNothing {
+		return 0, nil
+	}
+	if wait := next.at.Sub(now); wait > 0 {
+		return wait, nil
+	}
+	return 0, k.do(ctx, pod, next)
+}
+
+func (k *Kubelet) nodeLost(name string) bool {
+	node, err := k.nodes.Get(name)
+	if err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	_, lost := node.Labels[LabelNodeLost]
+	return lost
+}
+
+// do carries out one action. A pod that is gone by now needs nothing any more.
+func (k *Kubelet) do(ctx context.Context, pod *corev1.Pod, next step) error {
+	pods := k.client.CoreV1().Pods(pod.Namespace)
+	if status := next.status(pod, metav1.Now()); status != nil {
+		patch, err := statusPatch(pod.UID, status)
+		if err != nil {
+			return err
+		}
+		_, err = pods.Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+		if gone(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("write the status of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
+	}
+	if !next.removes() {
+		return nil
+	}
+	err := pods.Delete(ctx, pod.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: new(int64),
+		Preconditions:      &metav1.Preconditions{UID: &pod.UID},
+	})
+	if err != nil && !gone(err) {
+		return fmt.Errorf("delete pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
+
+// gone reports that the pod is no longer there, or that its name is another
+// pod's by now.
+func gone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
