@@ -36,9 +36,11 @@ func Manifests() ([]byte, error) {
 	if err := copyFiles(disk); err != nil {
 		return nil, err
 	}
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionUnspecified // the kustomizations say it
 	var stream []byte
 	for _, layer := range layers {
-		resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, layer)
+		resources, err := krusty.MakeKustomizer(options).Run(disk, layer)
 		if err != nil {
 			return nil, fmt.Errorf("render %s: %w", layer, err)
 		}

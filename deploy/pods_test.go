@@ -1,0 +1,231 @@
+package deploy_test
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+const gpu = corev1.ResourceName("nvidia.com/gpu")
+
+func gpuContainer(count string) corev1.Container {
+	return container(gpu, count)
+}
+
+func container(name corev1.ResourceName, count string) corev1.Container {
+	return corev1.Container{
+		Name: "main", Image: "example.com/train:1",
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{name: resource.MustParse(count)}},
+	}
+}
+
+// onlinePod is a pod of an online service: one GPU, Ebbtide's scheduler.
+func onlinePod(changes ...func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-"},
+		Spec: corev1.PodSpec{
+			SchedulerName:     v1alpha1.SchedulerName,
+			PriorityClassName: v1alpha1.PriorityClassOnline,
+			Containers:        []corev1.Container{gpuContainer("1")},
+		},
+	}
+	for _, change := range changes {
+		change(pod)
+	}
+	return pod
+}
+
+// queuedPod is a pod as the Job controller makes it from a queued job.
+func queuedPod(pod *corev1.Pod) {
+	pod.Labels = map[string]string{v1alpha1.LabelQueue: "default"}
+	pod.Spec.PriorityClassName = v1alpha1.PriorityClassBorrower
+	pod.Finalizers = []string{"batch.kubernetes.io/job-tracking"}
+	pod.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "batch/v1", Kind: "Job", Name: "train", UID: "5b0b6d2e", Controller: ptr.To(true),
+	}}
+}
+
+func stock(pod *corev1.Pod) { pod.Spec.SchedulerName = corev1.DefaultSchedulerName }
+
+// restricted makes a pod meet the Pod Security level of the same name.
+func restricted(pod *corev1.Pod) {
+	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false),
+		RunAsNonRoot:             ptr.To(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+}
+
+func ask(containers ...corev1.Container) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Spec.Containers = containers }
+}
+
+func both(changes ...func(*corev1.Pod)) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		for _, change := range changes {
+			change(pod)
+		}
+	}
+}
+
+func TestCreatingPods(t *testing.T) {
+	c := testCluster(t)
+	namespace := c.namespace(t)
+	grace := func(seconds int64) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = ptr.To(seconds) }
+	}
+	class := func(name string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Spec.PriorityClassName = name }
+	}
+	onNode := func(pod *corev1.Pod) { pod.Spec.NodeName = "gpu-7" }
+	noGPU := ask(corev1.Container{Name: "main", Image: "example.com/web:1"})
+	tests := []struct {
+		name   string
+		user   string
+		where  string // namespace; empty: the tenant's own
+		change func(*corev1.Pod)
+		want   string
+	}{
+		{"online pod", tenant, "", func(*corev1.Pod) {}, ""},
+		{"stock scheduler", tenant, "", stock, "spec.schedulerName: a pod that asks for a GPU must name ebbtide, not default-scheduler"},
+		{"stock scheduler, as administrator", administrator, "", stock, "spec.schedulerName: a pod that asks for a GPU must name ebbtide"},
+		{"stock scheduler, MIG slice", tenant, "", both(stock, ask(container("nvidia.com/mig-1g.10gb", "1"))),
+			"spec.schedulerName: a pod that asks for a GPU must name ebbtide"},
+		{"stock scheduler, time slice", tenant, "", both(stock, ask(container("nvidia.com/gpu.shared", "1"))),
+			"spec.schedulerName: a pod that asks for a GPU must name ebbtide"},
+		{"stock scheduler, second container", tenant, "", both(stock, func(pod *corev1.Pod) {
+			pod.Spec.Containers = []corev1.Container{{Name: "web", Image: "example.com/web:1"}, gpuContainer("1")}
+		}), "spec.schedulerName: a pod that asks for a GPU must name ebbtide"},
+		{"stock scheduler, init container", tenant, "", both(stock, noGPU, func(pod *corev1.Pod) {
+			first := gpuContainer("1")
+			first.Name = "first"
+			pod.Spec.InitContainers = []corev1.Container{first}
+		}), "spec.schedulerName: a pod that asks for a GPU must name ebbtide"},
+		{"stock scheduler, no GPU", tenant, "", both(stock, noGPU), ""},
+		{"stock scheduler, zero GPUs", tenant, "", both(stock, ask(gpuContainer("0"))), ""},
+		{"stock scheduler, another device", tenant, "", both(stock, ask(container("nvidia.com/hostdev", "1"))), ""},
+		{"stock scheduler, in kube-system", administrator, "kube-system", stock, ""},
+		{"stock scheduler, in ebbtide-system", administrator, "ebbtide-system", both(stock, restricted), ""},
+
+		{"node of its own choice", tenant, "", onNode, "spec.nodeName: must not be set on a pod that asks for a GPU"},
+		{"node of its own choice, no GPU", tenant, "", both(onNode, noGPU), ""},
+		{"system class", tenant, "", class("system-node-critical"), "spec.priorityClassName: the system classes are not for pods that ask for a GPU"},
+		{"system class, no GPU", tenant, "", both(class("system-node-critical"), noGPU), ""},
+
+		{"queued pod, by the Job controller", jobController, "", queuedPod, ""},
+		{"queued pod, by hand", tenant, "", queuedPod, "metadata.labels[ebbtide.dev/queue]: pods get it from their Job"},
+		{"pod of a job, by hand, without the label", tenant, "", both(queuedPod, func(pod *corev1.Pod) { pod.Labels = nil }),
+			"metadata.labels[ebbtide.dev/queue]: pods get it from their Job"},
+		{"queued pod above all", jobController, "", both(queuedPod, class("ebbtide-online")),
+			"spec.priorityClassName: a pod of a queued job must be below ebbtide-online"},
+		{"queued pod with an hour of grace", jobController, "", both(queuedPod, grace(3600)), ""},
+		{"queued pod with ten days of grace", jobController, "", both(queuedPod, grace(864000)),
+			"spec.terminationGracePeriodSeconds: must be at most 3600"},
+		{"online pod with two hours of grace", tenant, "", grace(7200), ""},
+		{"queued pod with a finalizer", jobController, "", both(queuedPod, func(pod *corev1.Pod) { pod.Finalizers = []string{"example.com/stay"} }),
+			"metadata.finalizers: none may be added to a pod of a queued job"},
+		{"forged notice", tenant, "", func(pod *corev1.Pod) {
+			pod.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: "2030-01-01T00:00:00Z"}
+		}, "metadata.annotations[ebbtide.dev/reclaim-by]: only the broker and the scheduler write it"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			where := test.where
+			if where == "" {
+				where = namespace
+			}
+			_, err := c.client(t, test.user).CoreV1().Pods(where).Create(t.Context(), onlinePod(test.change),
+				metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			wantOutcome(t, err, test.want)
+		})
+	}
+}
+
+func TestChangingPods(t *testing.T) {
+	c := testCluster(t)
+	namespace := c.namespace(t)
+	makeOnline := func(t *testing.T) *corev1.Pod { return create(t, c.client(t, tenant), namespace, onlinePod()) }
+	// Without an owner, which does not exist: the garbage collector runs here too.
+	orphan := func(pod *corev1.Pod) { pod.OwnerReferences = nil }
+	makeQueued := func(t *testing.T) *corev1.Pod {
+		return create(t, c.client(t, jobController), namespace, onlinePod(queuedPod, orphan))
+	}
+	notice := func(value string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: value}
+		}
+	}
+	label := func(value string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Labels = map[string]string{v1alpha1.LabelQueue: value} }
+	}
+	const (
+		onlyEbbtide = "metadata.annotations[ebbtide.dev/reclaim-by]: only the broker and the scheduler write it"
+		labelStays  = "metadata.labels[ebbtide.dev/queue]: cannot be added to, changed on or removed from a pod"
+	)
+	tests := []struct {
+		name   string
+		pod    func(*testing.T) *corev1.Pod
+		before func(*corev1.Pod) // done by the broker first
+		user   string
+		change func(*corev1.Pod)
+		want   string
+	}{
+		{"tenant forges the notice", makeQueued, nil, tenant, notice("2030-01-01T00:00:00Z"), onlyEbbtide},
+		{"broker gives notice", makeQueued, nil, broker, notice("2030-01-01T00:00:00Z"), ""},
+		{"scheduler gives notice", makeQueued, nil, scheduler, notice("2030-01-01T00:00:00Z"), ""},
+		{"tenant puts the notice off", makeQueued, notice("2030-01-01T00:00:00Z"), tenant, notice("2031-01-01T00:00:00Z"), onlyEbbtide},
+		{"tenant removes the notice", makeQueued, notice("2030-01-01T00:00:00Z"), tenant,
+			func(pod *corev1.Pod) { delete(pod.Annotations, v1alpha1.AnnotationReclaimBy) }, onlyEbbtide},
+		{"tenant annotates a pod under notice", makeQueued, notice("2030-01-01T00:00:00Z"), tenant,
+			func(pod *corev1.Pod) { pod.Annotations["example.com/run"] = "12" }, ""},
+		{"tenant moves a pod to another queue", makeQueued, nil, tenant, label("fast"), labelStays},
+		{"tenant takes a pod out of its queue", makeQueued, nil, tenant, func(pod *corev1.Pod) { pod.Labels = nil }, labelStays},
+		{"tenant puts an online pod in a queue", makeOnline, nil, tenant, label("default"), labelStays},
+		{"tenant holds on to a pod", makeQueued, nil, tenant,
+			func(pod *corev1.Pod) { pod.Finalizers = append(pod.Finalizers, "example.com/stay") },
+			"metadata.finalizers: none may be added to a pod of a queued job"},
+		{"Job controller lets a pod go", makeQueued, nil, jobController, func(pod *corev1.Pod) { pod.Finalizers = nil }, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			pod := test.pod(t)
+			if test.before != nil {
+				pod = patch(t, c.client(t, broker), pod, test.before)
+			}
+			changed := pod.DeepCopy()
+			test.change(changed)
+			_, err := c.client(t, test.user).CoreV1().Pods(namespace).Patch(t.Context(), pod.Name,
+				types.StrategicMergePatchType, difference(t, pod, changed), metav1.PatchOptions{})
+			wantOutcome(t, err, test.want)
+		})
+	}
+}
+
+func create(t *testing.T, client kubernetes.Interface, namespace string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	made, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("create a pod: %v", err)
+	}
+	return made
+}
+
+func patch(t *testing.T, client kubernetes.Interface, pod *corev1.Pod, change func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	changed := pod.DeepCopy()
+	change(changed)
+	made, err := client.CoreV1().Pods(pod.Namespace).Patch(t.Context(), pod.Name,
+		types.StrategicMergePatchType, difference(t, pod, changed), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatalf("patch a pod: %v", err)
+	}
+	return made
+}

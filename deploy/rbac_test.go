@@ -1,0 +1,103 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
+)
+
+// The roles give each user what it needs and keep from it what would let it
+// help itself. Rows that deny are as much the point as those that allow.
+func TestRoles(t *testing.T) {
+	c := testCluster(t)
+	namespace := c.namespace(t)
+	const own = "the tenant's namespace"
+	tests := []struct {
+		user      string
+		verb      string
+		group     string
+		resource  string // with its subresource
+		namespace string
+		want      bool
+	}{
+		{tenant, "create", "ebbtide.dev", "lendingpolicies", own, true},
+		{tenant, "create", "ebbtide.dev", "trainingqueues", own, true},
+		{tenant, "watch", "ebbtide.dev", "loans", own, true},
+		{tenant, "create", "ebbtide.dev", "loans", own, false},
+		{tenant, "delete", "ebbtide.dev", "loans", own, false},
+		{tenant, "update", "ebbtide.dev", "lendingpolicies/status", own, false},
+		{tenant, "update", "ebbtide.dev", "loans/status", own, false},
+		{tenant, "create", "ebbtide.dev", "tenantquotas", "", false},
+		{tenant, "update", "ebbtide.dev", "tenantquotas", "", false},
+		{tenant, "create", "", "pods/binding", own, false},
+		{tenant, "get", "ebbtide.dev", "loans", "default", false},
+
+		{broker, "create", "ebbtide.dev", "loans", own, true},
+		{broker, "update", "ebbtide.dev", "lendingpolicies/status", own, true},
+		{broker, "update", "ebbtide.dev", "lendingpolicies", own, false},
+		{broker, "update", "ebbtide.dev", "tenantquotas", "", false},
+		{broker, "patch", "batch", "jobs", own, true},
+		{broker, "create", "batch", "jobs", own, false},
+		{broker, "delete", "", "pods", own, true},
+		{broker, "create", "", "pods", own, false},
+		{broker, "create", "", "pods/binding", own, false},
+		{broker, "get", "", "secrets", own, false},
+		{broker, "get", "", "secrets", "ebbtide-system", false},
+		{broker, "update", "coordination.k8s.io", "leases", "ebbtide-system", true},
+		{broker, "update", "coordination.k8s.io", "leases", "kube-system", false},
+		{broker, "impersonate", "", "users", "", false},
+		{broker, "bind", "rbac.authorization.k8s.io", "clusterroles", "", false},
+		{broker, "escalate", "rbac.authorization.k8s.io", "clusterroles", "", false},
+
+		{scheduler, "create", "", "pods/binding", own, true},
+		{scheduler, "watch", "ebbtide.dev", "loans", own, true},
+		{scheduler, "create", "ebbtide.dev", "loans", own, false},
+		{scheduler, "update", "ebbtide.dev", "loans/status", own, false},
+		{scheduler, "patch", "", "pods/status", own, true},
+		{scheduler, "delete", "", "pods", own, true},
+		{scheduler, "patch", "batch", "jobs", own, false},
+		{scheduler, "get", "", "secrets", own, false},
+		{scheduler, "update", "coordination.k8s.io", "leases", "ebbtide-system", true},
+	}
+	for _, test := range tests {
+		where := test.namespace
+		if where == own {
+			where = namespace
+		}
+		verdict := map[bool]string{true: "may", false: "may not"}[test.want]
+		name := fmt.Sprintf("%s %s %s %s.%s in %q", who(test.user), verdict, test.verb, test.resource, test.group, test.namespace)
+		t.Run(name, func(t *testing.T) {
+			review := accessReview(test.user, test.verb, test.group, test.resource, where)
+			// Aggregated roles are filled in by a controller, some moments later.
+			labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+				answer, err := c.client(t, administrator).AuthorizationV1().SubjectAccessReviews().
+					Create(ctx, review, metav1.CreateOptions{})
+				if err != nil {
+					return false, err.Error()
+				}
+				return answer.Status.Allowed == test.want, fmt.Sprintf("allowed is %v: %s", answer.Status.Allowed, answer.Status.Reason)
+			})
+		})
+	}
+}
+
+func accessReview(user, verb, group, path, namespace string) *authorizationv1.SubjectAccessReview {
+	groups := []string{"system:authenticated"}
+	if user == broker || user == scheduler {
+		groups = append(groups, "system:serviceaccounts", "system:serviceaccounts:ebbtide-system")
+	}
+	name, subresource, _ := strings.Cut(path, "/")
+	attributes := &authorizationv1.ResourceAttributes{
+		Verb: verb, Group: group, Resource: name, Subresource: subresource, Namespace: namespace,
+	}
+	return &authorizationv1.SubjectAccessReview{
+		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: attributes},
+	}
+}
