@@ -35,6 +35,9 @@ type Units struct {
 	Flavor string `json:"flavor"`
 	// Capacity is what the node can hand out (its allocatable).
 	Capacity int64 `json:"capacity"`
+	// Broken is what the node has besides and cannot hand out (its capacity less
+	// its allocatable). Pods may still hold such units.
+	Broken int64 `json:"broken,omitempty"`
 	// Online is held by pods of lenders, terminating ones included.
 	Online int64 `json:"online"`
 	// Leaving is the part of Online whose pods are terminating.

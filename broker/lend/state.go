@@ -20,6 +20,9 @@ type LenderState struct {
 	LowSince time.Time `json:"lowSince,omitzero"`
 	// UnknownSince is when the load was first seen unknown, without a break since.
 	UnknownSince time.Time `json:"unknownSince,omitzero"`
+	// UnknownLent is how many units were lent then: what a long unknown returns
+	// step by step.
+	UnknownLent int64 `json:"unknownLent,omitempty"`
 	// LastReclaim is when units were last asked back for this lender.
 	LastReclaim time.Time `json:"lastReclaim,omitzero"`
 }

@@ -1,0 +1,102 @@
+package lend
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"time"
+)
+
+// observe updates what is remembered about the lender's load.
+func (m *LenderState) observe(l *lender, now time.Time) {
+	if l.load.mark != markLow {
+		m.LowSince = time.Time{}
+	} else if m.LowSince.IsZero() || m.LowSince.After(now) {
+		m.LowSince = now
+	}
+	if l.load.mark != markUnknown {
+		m.UnknownSince, m.UnknownLent = time.Time{}, 0
+	} else if m.UnknownSince.IsZero() || m.UnknownSince.After(now) {
+		m.UnknownSince, m.UnknownLent = now, l.lent
+	}
+	if m.LastReclaim.After(now) {
+		m.LastReclaim = now
+	}
+}
+
+// blindSteps is how many replicas' worth of units a lender that has been unknown
+// for too long has got back by now.
+func (m *LenderState) blindSteps(now time.Time, pol Policy) int64 {
+	if m.UnknownSince.IsZero() {
+		return 0
+	}
+	late := now.Sub(m.UnknownSince) - pol.UnknownGrace
+	switch {
+	case late <= 0:
+		return 0
+	case pol.UnknownStep <= 0:
+		return math.MaxInt32
+	}
+	return int64(late/pol.UnknownStep) + 1
+}
+
+// cooling reports whether the last reclaim was too recent.
+func (l *lender) cooling(now time.Time) bool {
+	return !l.memory.LastReclaim.IsZero() && now.Sub(l.memory.LastReclaim) < l.Cooldown
+}
+
+// mayLend decides whether new loans may be made, and how much.
+func (l *lender) mayLend(d *decision) {
+	l.gate, l.why = l.closed(d)
+	l.open = l.gate == ""
+	if !l.open {
+		return
+	}
+	l.gate = ReasonBelowLowWater
+	l.why = fmt.Sprintf("%s is below %s", l.load.text(l), percent(l.LowWater))
+	if l.load.utilization < 0 {
+		l.why = "all signals are below their low water"
+	}
+	l.lendable = l.lendableUnits()
+	// An adviser reports what it would lend, and is never asked to.
+	l.open = !l.Advise
+}
+
+// closed says why nothing new may be lent. The first reason that applies is the
+// one that has to go first.
+func (l *lender) closed(d *decision) (reason, message string) {
+	if reason, message := l.unfit(d); reason != "" {
+		return reason, message
+	}
+	load := l.load.text(l)
+	switch {
+	case len(l.Pending) > 0:
+		return ReasonLenderPodPending, fmt.Sprintf("%d of its pods wait for %d units each", len(l.Pending), l.UnitsPerPod)
+	case l.memory.blindSteps(d.now, d.pol) > 0:
+		return ReasonLenderUnknownTooLong, fmt.Sprintf("%s, since %s", load, stamp(l.memory.UnknownSince))
+	case l.load.mark == markUnknown:
+		return l.load.reason, load
+	case l.load.mark == markHigh:
+		return ReasonAboveHighWater, fmt.Sprintf("%s; %s is above its high water", load, l.load.high)
+	case l.load.mark == markBetween:
+		return ReasonAboveLowWater, fmt.Sprintf("%s; not every signal is below its low water", load)
+	case d.now.Sub(l.memory.LowSince) < l.Dwell:
+		return ReasonDwellNotMet, fmt.Sprintf("%s is low since %s; lends after %s", load, stamp(l.memory.LowSince), l.Dwell)
+	case l.cooling(d.now):
+		return ReasonCooldownActive, fmt.Sprintf("%s is low; lends again at %s", load, stamp(l.memory.LastReclaim.Add(l.Cooldown)))
+	}
+	return "", ""
+}
+
+// unfit says what is wrong with the lender itself.
+func (l *lender) unfit(d *decision) (reason, message string) {
+	switch {
+	case l.Problem != nil:
+		return cmp.Or(l.Problem.Reason, ReasonNothingLendable), l.Problem.Message
+	case !d.book.Known(l.Tenant):
+		return ReasonUnknownTenant, "its namespace belongs to no tenant"
+	case !d.book.Lists(l.Tenant, l.Flavor):
+		return ReasonUnknownFlavor, fmt.Sprintf("its tenant's quota has no flavor %q", l.Flavor)
+	}
+	return "", ""
+}

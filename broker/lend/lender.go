@@ -1,0 +1,180 @@
+package lend
+
+import (
+	"math"
+	"time"
+)
+
+// class orders what a lender is owed: the lower, the more urgent.
+type class int
+
+const (
+	classPending  class = iota // online pods that wait now
+	classHigh                  // need, of a lender above its high water
+	classNeed                  // need
+	classBlind                 // what a long unknown load gives back, step by step
+	classHeadroom              // warm units
+	classes
+)
+
+// lender is a Lender and the arithmetic about it.
+type lender struct {
+	Lender
+	memory LenderState
+	load   reading
+	// ownedPods is how many whole replicas the owned units hold.
+	ownedPods int64
+
+	// In units.
+	need, headroom, lent, lendable int64
+	// owed pods that must be placeable now, per class.
+	owed [classes]int64
+	// claim is the number of pods that lending must leave room for.
+	claim int64
+
+	// open: new loans may be made. gate and why say why, or why not.
+	open      bool
+	gate, why string
+	// short: something owed cannot be placed yet.
+	short bool
+}
+
+func newLender(l Lender, memory LenderState) *lender {
+	c := &lender{Lender: l, memory: memory}
+	c.memory.Name = l.Name
+	for _, n := range []*int64{&c.Owned, &c.UnitsPerPod, &c.Desired, &c.Running, &c.Ready, &c.Warm} {
+		*n = clamp(*n)
+	}
+	c.MaxGrace = max(c.MaxGrace, 0)
+	if c.UnitsPerPod > 0 {
+		c.ownedPods = c.Owned / c.UnitsPerPod
+	}
+	return c
+}
+
+// assess works out every lender's side of the decision.
+func (d *decision) assess() {
+	for _, l := range d.lenders {
+		l.load = readLoad(l, d.now, d.pol)
+		l.memory.observe(l, d.now)
+		l.size(d.pol)
+		l.owe(d.now, d.pol)
+		l.mayLend(d)
+	}
+}
+
+// size sets need and headroom. While the load is unknown all that is not lent
+// counts as needed, so that nothing can be lent.
+func (l *lender) size(pol Policy) {
+	if l.UnitsPerPod == 0 {
+		l.need = max(l.Owned-l.lent, 0)
+		return
+	}
+	l.need = min(l.needPods(pol)*l.UnitsPerPod, l.Owned)
+	if l.load.mark == markUnknown {
+		l.need = max(l.need, l.Owned-l.lent)
+		return
+	}
+	l.headroom = min(up(l.Warm, l.UnitsPerPod)*l.UnitsPerPod, l.Owned-l.need)
+}
+
+// autoPods is what the workload, its autoscaler and its waiting pods ask for.
+func (l *lender) autoPods() int64 {
+	return max(l.Desired, l.Running+int64(len(l.Pending)))
+}
+
+// needPods is the number of replicas needed now: the highest of what anyone says.
+func (l *lender) needPods(pol Policy) int64 {
+	pods := l.autoPods()
+	if l.load.mark == markUnknown {
+		return pods
+	}
+	if l.load.slots > 0 {
+		pods = max(pods, whole(l.load.requests/(l.load.slots*targetUtilization(pol))))
+	}
+	for _, s := range l.load.signals {
+		if s.Value > s.High {
+			// Any signal pushes up, but none by more than half at once.
+			running := float64(l.Running)
+			pods = max(pods, whole(min(running*s.Value/s.High, running*1.5)))
+		}
+	}
+	return min(pods, 1<<40)
+}
+
+func targetUtilization(pol Policy) float64 {
+	if pol.TargetUtilization > 0 {
+		return pol.TargetUtilization
+	}
+	return DefaultPolicy().TargetUtilization
+}
+
+// owe sets what the lender must be able to place, in pods beyond those running and
+// never beyond what it owns.
+func (l *lender) owe(now time.Time, pol Policy) {
+	room := max(l.ownedPods-l.Running, 0)
+	grant := func(c class, upTo int64) {
+		n := min(max(upTo-l.claim, 0), room-l.claim)
+		l.owed[c] += n
+		l.claim += n
+	}
+	grant(classPending, int64(len(l.Pending)))
+	if l.load.mark == markUnknown {
+		grant(classNeed, l.autoPods()-l.Running)
+		if steps := l.memory.blindSteps(now, pol); steps > 0 {
+			grant(classBlind, l.fewPods(l.Owned-l.memory.UnknownLent)+steps-l.Running)
+		}
+		// What is neither used nor lent stays free for it, though nothing is taken back.
+		l.claim = max(l.claim, min(l.fewPods(l.Owned-l.lent)-l.Running, room))
+		return
+	}
+	urgency := classNeed
+	if l.load.mark == markHigh {
+		urgency = classHigh
+	}
+	grant(urgency, up(l.need, l.UnitsPerPod)-l.Running)
+	grant(classHeadroom, up(l.need+l.headroom, l.UnitsPerPod)-l.Running)
+}
+
+// fewPods is how many whole replicas fit into a number of units.
+func (l *lender) fewPods(units int64) int64 {
+	if l.UnitsPerPod == 0 {
+		return 0
+	}
+	return max(units, 0) / l.UnitsPerPod
+}
+
+// lendableUnits is what may be lent in addition, and with which the remaining
+// replicas would still stay below the high water.
+func (l *lender) lendableUnits() int64 {
+	n := l.Owned - l.need - l.headroom - l.lent
+	if l.load.slots > 0 && l.HighWater > 0 {
+		keep := whole(l.load.requests * float64(l.UnitsPerPod) / (l.load.slots * l.HighWater))
+		n = min(n, l.Owned-l.lent-keep)
+	}
+	return max(n, 0)
+}
+
+func (l *lender) view() LenderView {
+	return LenderView{
+		Name: l.Name, Owned: l.Owned, Held: l.Running * l.UnitsPerPod, Need: l.need,
+		Headroom: l.headroom, Lent: l.lent, Lendable: l.lendable, Utilization: l.load.utilization,
+	}
+}
+
+// up is n/size rounded up; 0 for a size of 0.
+func up(n, size int64) int64 {
+	if size <= 0 || n <= 0 {
+		return 0
+	}
+	return (n-1)/size + 1
+}
+
+// whole rounds a number of replicas or units up. The tolerance keeps 7.000000001
+// from becoming 8.
+func whole(v float64) int64 {
+	if !(v > 0) {
+		return 0
+	}
+	return int64(min(math.Ceil(v-1e-9), 1<<40))
+}

@@ -1,0 +1,132 @@
+package lend
+
+import (
+	"fmt"
+	"time"
+)
+
+// mark is where the load stands between the water marks.
+type mark int
+
+const (
+	markUnknown mark = iota
+	markLow          // every signal is below its low water
+	markBetween
+	markHigh // some signal is above its high water
+)
+
+// reading is a load that may be used, or why it may not.
+type reading struct {
+	mark            mark
+	reason, message string // why it is unknown
+	// utilization is requests over the slots of all owned units; -1 if unknown or
+	// if no signal gives requests.
+	utilization     float64
+	requests, slots float64
+	signals         []Signal
+	// high names the first signal above its high water.
+	high string
+}
+
+// readLoad judges a lender's load. A service scaled to zero is idle by its owner's
+// own word: it has no replica to ask.
+func readLoad(l *lender, now time.Time, pol Policy) reading {
+	asleep := l.Desired == 0 && l.Running == 0 && len(l.Pending) == 0
+	reason, message := unusable(l, now, pol, asleep)
+	switch {
+	case reason == "":
+		return measure(l)
+	case asleep && l.Owned > 0 && l.UnitsPerPod > 0:
+		return reading{mark: markLow}
+	}
+	return reading{reason: reason, message: message, utilization: -1}
+}
+
+// unusable says why the load tells nothing. The order is from what is wrong with
+// the lender to what is wrong with the sample.
+func unusable(l *lender, now time.Time, pol Policy, asleep bool) (reason, message string) {
+	load := l.Load
+	switch {
+	case l.Owned <= 0 || l.UnitsPerPod <= 0:
+		return ReasonLoadUnknown, "the service owns no units, or its replicas ask for none"
+	case !load.Known:
+		why := load.Unknown
+		if why == "" {
+			why = "no signal answered"
+		}
+		return ReasonLoadUnknown, why
+	case load.ObservedAt.After(now):
+		return ReasonLoadUnknown, "the sample is from the future"
+	case now.Sub(load.ObservedAt) > pol.StaleAfter:
+		return ReasonLoadSampleStale, fmt.Sprintf("the last sample is from %s", stamp(load.ObservedAt))
+	case !finite(load):
+		return ReasonLoadUnknown, "a signal is not a finite number of at least 0"
+	case load.Slots == 0 && len(load.Signals) == 0:
+		return ReasonLoadUnknown, "there is no signal"
+	case asleep:
+		return "", ""
+	case !(load.Coverage >= pol.Quorum): // also when it is not a number
+		return ReasonLoadCoverageLow, fmt.Sprintf("fewer than %s of the ready replicas were heard from", percent(pol.Quorum))
+	case l.Ready <= 0 && l.Desired > 0:
+		return ReasonLoadUnknown, "no replica is ready"
+	}
+	return "", ""
+}
+
+func finite(l Load) bool {
+	if !usable(l.Requests) || !usable(l.Slots) {
+		return false
+	}
+	for _, s := range l.Signals {
+		if !usable(s.Value) || !usable(s.Low) || !usable(s.High) {
+			return false
+		}
+	}
+	return true
+}
+
+// usable: beyond 1e15 a value is a broken counter, not a load.
+func usable(v float64) bool { return v >= 0 && v <= 1e15 }
+
+// measure places a usable load between the water marks: low only if all signals
+// are, high as soon as one is.
+func measure(l *lender) reading {
+	r := reading{
+		mark: markLow, utilization: -1,
+		requests: l.Load.Requests, slots: l.Load.Slots, signals: l.Load.Signals,
+	}
+	if r.slots > 0 {
+		r.utilization = min(r.requests*float64(l.UnitsPerPod)/(r.slots*float64(l.Owned)), 1e6)
+		r.see("load", r.utilization, l.LowWater, l.HighWater)
+	}
+	for _, s := range r.signals {
+		r.see(s.Name, s.Value, s.Low, s.High)
+	}
+	return r
+}
+
+func (r *reading) see(name string, value, low, high float64) {
+	switch {
+	case value > high:
+		if r.mark != markHigh {
+			r.mark, r.high = markHigh, name
+		}
+	case !(value < low) && r.mark == markLow:
+		r.mark = markBetween
+	}
+}
+
+// text says what the load is, in words that only change when it does.
+func (r *reading) text(l *lender) string {
+	switch {
+	case r.mark == markUnknown:
+		return "load is unknown: " + r.message
+	case r.utilization < 0:
+		return fmt.Sprintf("%d signals were read", len(r.signals))
+	}
+	return fmt.Sprintf("load %s of %d owned units", percent(r.utilization), l.Owned)
+}
+
+func percent(share float64) string {
+	return fmt.Sprintf("%.0f%%", 100*share)
+}

@@ -1,0 +1,133 @@
+package lend
+
+// room is one node's units of one flavor. The counts may be negative where more is
+// held than the node has, as after a device broke; they then count as 0.
+type room struct {
+	node string
+	// free is held by nobody.
+	free int64
+	// soon is free plus what comes free by itself: leaving online pods and loans
+	// that end.
+	soon int64
+	// back is soon plus what every loan with a lender holds: what can be had by
+	// evicting loans alone.
+	back int64
+	// lent: some of the node is on loan, so another loan there keeps whole nodes whole.
+	lent bool
+}
+
+// pool is all units of one flavor on schedulable nodes.
+type pool struct {
+	flavor  string
+	rooms   []room // by node
+	index   map[string]int
+	soon    bins
+	back    bins
+	lenders []*lender // with this flavor, by name
+	// sizes of the lenders' pods, largest first, each once.
+	sizes []int64
+	// claims must stay placeable on soon: owed pods and headroom, by size.
+	claims []shape
+	// rights must stay placeable on back: all pods that the lenders own, by size.
+	rights []shape
+}
+
+// clamp keeps counts in a range in which no sum of them can overflow.
+func clamp(n int64) int64 { return min(max(n, 0), 1<<40) }
+
+// countRooms fills the pools from the nodes and the loans.
+func (d *decision) countRooms() {
+	for _, n := range d.in.Nodes {
+		if !n.Schedulable {
+			continue
+		}
+		for _, u := range n.Units {
+			p := d.pool(u.Flavor)
+			if _, twice := p.index[n.Name]; twice {
+				continue
+			}
+			p.index[n.Name] = len(p.rooms)
+			online := clamp(u.Online)
+			free := clamp(u.Capacity) - online - clamp(u.Other)
+			soon := free + min(clamp(u.Leaving), online)
+			p.rooms = append(p.rooms, room{node: n.Name, free: free, soon: soon, back: soon})
+		}
+	}
+	for _, l := range d.loans {
+		for _, g := range l.Grants {
+			if r := d.room(g); r != nil {
+				r.hold(g.Count, l)
+			}
+		}
+	}
+	for _, flavor := range d.flavors {
+		d.pools[flavor].sort()
+	}
+}
+
+// hold takes a loan's units off the room.
+func (r *room) hold(count int64, l *loan) {
+	r.lent = true
+	r.free -= count
+	if l.ending {
+		return
+	}
+	r.soon -= count
+	if !l.lent {
+		r.back -= count
+	}
+}
+
+// sort puts the rooms into bins.
+func (p *pool) sort() {
+	for i := range p.rooms {
+		p.soon.add(p.rooms[i].soon, 1)
+		p.back.add(p.rooms[i].back, 1)
+	}
+}
+
+// room is where a grant's units are; nil if that node cannot be counted on.
+func (d *decision) room(g Grant) *room {
+	p := d.pools[g.Flavor]
+	if p == nil {
+		return nil
+	}
+	i, ok := p.index[g.Node]
+	if !ok {
+		return nil
+	}
+	return &p.rooms[i]
+}
+
+// giveBack counts a loan's units as coming free.
+func (d *decision) giveBack(l *loan) {
+	for _, g := range l.Grants {
+		if r := d.room(g); r != nil {
+			d.pools[g.Flavor].soon.shift(r.soon, r.soon+g.Count, 1)
+			r.soon += g.Count
+		}
+	}
+}
+
+// take gives n units of a room to a loan; a negative n takes them back. own is
+// true for the borrower's own quota, which no eviction brings back.
+func (p *pool) take(i int, n int64, own bool) {
+	r := &p.rooms[i]
+	r.free -= n
+	p.soon.shift(r.soon, r.soon-n, 1)
+	r.soon -= n
+	if own {
+		p.back.shift(r.back, r.back-n, 1)
+		r.back -= n
+	}
+}
+
+// keepOn is the opposite of giveBack: the loan goes on.
+func (d *decision) keepOn(l *loan) {
+	for _, g := range l.Grants {
+		if r := d.room(g); r != nil {
+			d.pools[g.Flavor].soon.shift(r.soon, r.soon-g.Count, 1)
+			r.soon -= g.Count
+		}
+	}
+}

@@ -1,0 +1,264 @@
+package lend
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// want is what one lender is owed of one class.
+type want struct {
+	lender *lender
+	pods   int64
+}
+
+// round is one flavor's reclaim, class by class.
+type round struct {
+	d *decision
+	p *pool
+	// settled are the pods that fit, with the victims so far gone.
+	settled []shape
+	victims []*loan
+	why     map[*loan]*Action
+	owed    []Owed
+}
+
+// reclaim takes back what is needed for the pods that lenders are owed. Nothing is
+// taken for a pod that would not fit with every loan gone.
+func (d *decision) reclaim() {
+	var owed []Owed
+	var taken []*loan
+	why := map[*loan]*Action{}
+	for _, flavor := range d.flavors {
+		r := &round{d: d, p: d.pools[flavor], why: why}
+		for c := range classes {
+			r.serve(c)
+		}
+		if len(r.victims) == 0 {
+			continue
+		}
+		r.reprieve()
+		taken = append(taken, r.victims...)
+		owed = append(owed, r.owed...)
+	}
+	slices.SortFunc(taken, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) })
+	for _, l := range taken {
+		a := why[l]
+		a.ReclaimID = fmt.Sprintf("r-%d-%d", d.in.Epoch, d.number)
+		a.Owed = owed
+		d.takeBack(l, a)
+		d.history.add(l.JobUID, l.Since, d.now)
+	}
+}
+
+// serve makes room for one class, beside what is settled.
+func (r *round) serve(c class) {
+	wants := r.wants(c)
+	if len(wants) == 0 {
+		return
+	}
+	candidates := r.candidates(c)
+	ceiling := slices.Clone(r.p.soon)
+	for _, l := range candidates {
+		r.lift(&ceiling, l)
+	}
+	r.undo(candidates)
+	now := r.settled
+	var asking []*lender
+	for _, w := range wants {
+		size := w.lender.UnitsPerPod
+		pods := ceiling.reach(r.settled, shape{size, w.pods})
+		at := r.p.soon.reach(now, shape{size, pods})
+		now = with(now, shape{size, at})
+		if at < pods {
+			asking = append(asking, w.lender)
+		}
+		w.lender.short = w.lender.short || pods < w.pods
+		if pods > 0 {
+			r.settled = with(r.settled, shape{size, pods})
+			r.owe(w.lender, pods)
+		}
+	}
+	if len(asking) > 0 && !r.p.soon.fits(r.settled) {
+		r.choose(c, asking, candidates)
+	}
+}
+
+// wants lists who is owed pods of the class: large pods first, then by name.
+func (r *round) wants(c class) []want {
+	var out []want
+	for _, l := range r.p.lenders {
+		// An adviser changes nothing. A policy that cannot be used still has pods
+		// that wait, but its need is not known.
+		if l.owed[c] == 0 || l.Advise || (l.Problem != nil && c != classPending) {
+			continue
+		}
+		if c == classHeadroom && l.cooling(r.d.now) {
+			continue
+		}
+		out = append(out, want{l, l.owed[c]})
+	}
+	slices.SortStableFunc(out, func(a, b want) int {
+		return cmp.Compare(b.lender.UnitsPerPod, a.lender.UnitsPerPod)
+	})
+	return out
+}
+
+// candidates lists the loans that may be taken back for the class. Young loans are
+// spared where nothing is urgent.
+func (r *round) candidates(c class) []*loan {
+	var out []*loan
+	for _, l := range r.d.loans {
+		if !l.lent || l.ending || l.victim {
+			continue
+		}
+		if c > classHigh && r.d.now.Sub(l.Since) < r.d.pol.MinimumLoan {
+			continue
+		}
+		out = append(out, l)
+	}
+	return slices.DeleteFunc(out, func(l *loan) bool { return !r.holds(l) })
+}
+
+func (r *round) holds(l *loan) bool {
+	return slices.ContainsFunc(l.Grants, func(g Grant) bool { return g.Flavor == r.p.flavor })
+}
+
+// lift adds to the bins what the loan would free.
+func (r *round) lift(b *bins, l *loan) {
+	for _, g := range l.Grants {
+		if at := r.d.room(g); at != nil && g.Flavor == r.p.flavor {
+			b.shift(at.soon, at.soon+g.Count, 1)
+			at.soon += g.Count
+		}
+	}
+}
+
+// undo takes back from the rooms what lift counted there; bins are a copy.
+func (r *round) undo(loans []*loan) {
+	for _, l := range loans {
+		for _, g := range l.Grants {
+			if at := r.d.room(g); at != nil && g.Flavor == r.p.flavor {
+				at.soon -= g.Count
+			}
+		}
+	}
+}
+
+// owe adds to the list of what the reclaim makes room for.
+func (r *round) owe(l *lender, pods int64) {
+	for i := range r.owed {
+		if r.owed[i].Lender == l.Name {
+			r.owed[i].Pods += pods
+			return
+		}
+	}
+	r.owed = append(r.owed, Owed{Lender: l.Name, Flavor: l.Flavor, UnitsPerPod: l.UnitsPerPod, Pods: pods})
+	slices.SortFunc(r.owed, func(a, b Owed) int { return cmp.Compare(a.Lender, b.Lender) })
+}
+
+// choose picks victims, and counts them as coming free. Loans of those who ask go
+// first: a lender gets its own units back, if that makes the room.
+func (r *round) choose(c class, asking []*lender, candidates []*loan) {
+	own := slices.DeleteFunc(slices.Clone(candidates), func(l *loan) bool { return !lentBy(l, asking) })
+	chosen, ok := r.pick(c, own)
+	if !ok {
+		chosen, _ = r.pick(c, candidates)
+	}
+	if len(chosen) == 0 {
+		return
+	}
+	for _, l := range chosen {
+		l.victim = true
+		r.victims = append(r.victims, l)
+		r.why[l] = &Action{
+			ReclaimBy: r.d.now.Add(r.d.graceOf(l, asking)),
+			Reason:    reclaimReason(c),
+			Message:   reclaimMessage(c, asking),
+		}
+		r.d.giveBack(l)
+	}
+	for _, l := range asking {
+		l.memory.LastReclaim = r.d.now
+	}
+}
+
+func lentBy(l *loan, lenders []*lender) bool {
+	return slices.ContainsFunc(l.Grants, func(g Grant) bool {
+		return slices.ContainsFunc(lenders, func(o *lender) bool { return o.Name == g.Lender })
+	})
+}
+
+func (r *round) pick(c class, from []*loan) ([]*loan, bool) {
+	var owed []Owed
+	for _, s := range r.settled {
+		owed = append(owed, Owed{Flavor: r.p.flavor, UnitsPerPod: s.size, Pods: s.pods})
+	}
+	rooms := make([]Room, 0, len(r.p.rooms))
+	for _, at := range r.p.rooms {
+		rooms = append(rooms, Room{Node: at.node, Flavor: r.p.flavor, Free: at.soon})
+	}
+	candidates := make([]Candidate, 0, len(from))
+	for _, l := range from {
+		cost := l.cost
+		if _, spent := r.d.history.spent(l.JobUID, r.d.pol); spent && c == classHeadroom {
+			// Whoever was stopped too often already is the last choice for warm units.
+			cost += float64(l.units) * r.d.pol.EvictionWindow.Seconds()
+		}
+		candidates = append(candidates, Candidate{
+			Name: l.Name, LostWork: cost, Priority: l.Priority, Since: l.Since, Grants: l.Grants,
+		})
+	}
+	victims, ok := ChooseVictims(rooms, owed, candidates)
+	out := make([]*loan, 0, len(victims))
+	for _, i := range victims {
+		out = append(out, from[i])
+	}
+	return out, ok
+}
+
+// reprieve spares victims of one class that those of another made superfluous.
+func (r *round) reprieve() {
+	slices.SortStableFunc(r.victims, func(a, b *loan) int {
+		return cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.Name, b.Name))
+	})
+	for again := true; again; {
+		again = false
+		r.victims = slices.DeleteFunc(r.victims, func(l *loan) bool {
+			r.d.keepOn(l)
+			if !r.p.soon.fits(r.settled) {
+				r.d.giveBack(l)
+				return false
+			}
+			l.victim = false
+			again = true
+			return true
+		})
+	}
+}
+
+var reclaimReasons = [classes]string{
+	ReasonLenderPodPending, ReasonAboveHighWater, ReasonNeedRose, ReasonLenderUnknownTooLong, ReasonNeedRose,
+}
+
+func reclaimReason(c class) string { return reclaimReasons[c] }
+
+func reclaimMessage(c class, asking []*lender) string {
+	names := make([]string, 0, len(asking))
+	for _, l := range asking {
+		names = append(names, l.Name)
+	}
+	who := strings.Join(names, ", ")
+	switch c {
+	case classPending:
+		return "online pods of " + who + " wait for the units"
+	case classHigh:
+		return "load of " + who + " is above its high water"
+	case classBlind:
+		return "load of " + who + " has been unknown for too long"
+	case classHeadroom:
+		return "warm units of " + who + " must be kept free"
+	}
+	return "need of " + who + " rose"
+}

@@ -1,0 +1,65 @@
+package lend
+
+import "fmt"
+
+// explainLenders gives every lender its reason.
+func (d *decision) explainLenders() {
+	for _, l := range d.lenders {
+		d.say(SubjectLender, l.Name, l.reason(), "%s", l.message())
+	}
+}
+
+func (l *lender) reason() string {
+	switch {
+	case l.Advise && l.Problem == nil:
+		return ReasonAdviseOnly
+	case l.open && l.lendable == 0:
+		return ReasonNothingLendable
+	}
+	return l.gate
+}
+
+func (l *lender) message() string {
+	if l.Problem != nil {
+		return l.why
+	}
+	if l.Advise {
+		return fmt.Sprintf("%s; would lend %d units", l.why, l.lendable)
+	}
+	units := fmt.Sprintf("%d units lent", l.lent)
+	switch {
+	case !l.open:
+		return fmt.Sprintf("%s; %s", l.why, units)
+	case l.short:
+		return fmt.Sprintf("%s; %s, but pods that it is owed have no room yet", l.why, units)
+	case l.lendable == 0:
+		return fmt.Sprintf("%s; %s, and the other %d are needed or kept warm", l.why, units, max(l.Owned-l.lent, 0))
+	}
+	return fmt.Sprintf("%s; %s, %d lendable", l.why, units, l.lendable)
+}
+
+// explainLoans gives every loan its reason: what is done with it now, or else how
+// it stands.
+func (d *decision) explainLoans() {
+	for _, l := range d.loans {
+		reason, message := l.standing()
+		if l.action != nil {
+			reason, message = l.action.Reason, l.action.Message
+		}
+		d.say(SubjectLoan, l.Name, reason, "%s", message)
+	}
+}
+
+func (l *loan) standing() (reason, message string) {
+	switch {
+	case l.Preempted:
+		return ReasonPreempted, "the scheduler takes the units back for an online pod"
+	case l.Reclaiming && l.Killed:
+		return ReasonGraceExpired, fmt.Sprintf("the grace ended at %s; what is left is being killed", stamp(l.ReclaimBy))
+	case l.Reclaiming:
+		return ReasonReclaiming, fmt.Sprintf("asked back; the grace ends at %s", stamp(l.ReclaimBy))
+	case l.Finished:
+		return ReasonReleased, "the job has ended; its pods are going"
+	}
+	return ReasonActive, fmt.Sprintf("holds %d units", l.units)
+}
