@@ -1,0 +1,267 @@
+package audit
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	ebbtidev1 "github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+const gpu = "nvidia.com/gpu"
+
+// stage plays events to an auditor, one revision each.
+type stage struct {
+	a        *auditor
+	revision uint64
+	now      time.Time
+}
+
+func newStage(nodes int) *stage {
+	s := &stage{now: time.Unix(1000, 0), a: newAuditor(Options{
+		Resource: gpu, MaxGrace: 3 * time.Second, Slack: 2 * time.Second, Settle: 5 * time.Second,
+	})}
+	for i := range nodes {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i)}}
+		n.Status.Allocatable = corev1.ResourceList{gpu: resource.MustParse("8")}
+		s.play(n)
+	}
+	return s
+}
+
+func (s *stage) play(objects ...any) {
+	for _, o := range objects {
+		s.revision++
+		s.a.judge(event{revision: s.revision, received: s.now, object: o})
+	}
+}
+
+func (s *stage) remove(o any) {
+	s.revision++
+	s.a.judge(event{revision: s.revision, received: s.now, object: o, deleted: true})
+}
+
+func (s *stage) pass(d time.Duration) {
+	for end := s.now.Add(d); s.now.Before(end); s.a.lasting(s.now) {
+		s.now = s.now.Add(tick)
+	}
+}
+
+func (s *stage) violations(t *testing.T, want ...string) {
+	t.Helper()
+	got := s.a.snapshot().Violations
+	if len(got) != len(want) {
+		t.Errorf("violations %v, want %d", got, len(want))
+		return
+	}
+	for i, v := range got {
+		if !strings.Contains(v.String(), want[i]) {
+			t.Errorf("violation %q, want it to contain %q", v, want[i])
+		}
+	}
+}
+
+func gpuPod(name, node string, units int64, priority int32) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: name, UID: types.UID(name)},
+		Spec: corev1.PodSpec{
+			NodeName: node, Priority: &priority,
+			Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{
+				Limits: corev1.ResourceList{gpu: *resource.NewQuantity(units, resource.DecimalSI)},
+			}}},
+		},
+	}
+}
+
+func onlinePod(name, node string) *corev1.Pod { return gpuPod(name, node, 8, 1000000) }
+
+func trainingPod(name, job, node string, units int64) *corev1.Pod {
+	p := gpuPod(name, node, units, -100)
+	p.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", UID: types.UID(job)}}
+	return p
+}
+
+func testLoan(name, job string, pods int32, grants ...ebbtidev1.Grant) *ebbtidev1.Loan {
+	return &ebbtidev1.Loan{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "x", Name: name},
+		Spec:       ebbtidev1.LoanSpec{Job: ebbtidev1.JobRef{UID: types.UID(job)}, Pods: pods, Grants: grants},
+	}
+}
+
+func grant(node string, count int64) ebbtidev1.Grant {
+	return ebbtidev1.Grant{Lender: "serving/chat", Node: node, Flavor: "h100", Count: count}
+}
+
+func marked(p *corev1.Pod) *corev1.Pod {
+	p = p.DeepCopy()
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	return p
+}
+
+func ending(p *corev1.Pod) *corev1.Pod {
+	p = p.DeepCopy()
+	now := metav1.Now()
+	p.DeletionTimestamp = &now
+	return p
+}
+
+func with(l *ebbtidev1.Loan, condition string) *ebbtidev1.Loan {
+	l = l.DeepCopy()
+	l.Status.Conditions = []metav1.Condition{{Type: condition, Status: metav1.ConditionTrue}}
+	return l
+}
+
+// A loan from grant to return, with the numbers that the demo reports.
+func TestALawfulLoanHasNoViolation(t *testing.T) {
+	s := newStage(2)
+	l := testLoan("l1", "j1", 2, grant("n0", 8), grant("n1", 8))
+	s.play(l, trainingPod("a", "j1", "n0", 8), trainingPod("b", "j1", "n1", 8))
+	s.pass(10 * time.Second)
+	s.play(onlinePod("o", ""), with(l, ebbtidev1.LoanReclaiming))
+	s.play(ending(trainingPod("a", "j1", "n0", 8)), ending(trainingPod("b", "j1", "n1", 8)))
+	s.pass(time.Second)
+	s.remove(trainingPod("a", "j1", "n0", 8))
+	s.remove(trainingPod("b", "j1", "n1", 8))
+	s.play(onlinePod("o", "n0"), with(l, ebbtidev1.LoanReturned))
+	s.pass(10 * time.Second)
+	s.violations(t)
+	r := s.a.snapshot()
+	if r.Loans != 1 || r.Reclaimed != 1 || r.TakeBacks != 0 || r.EvictedPods != 2 {
+		t.Errorf("%+v: want one loan, reclaimed, two pods evicted", r)
+	}
+	if len(r.Waits) != 1 || r.Waits[0] < time.Second || r.Waits[0] > 1100*time.Millisecond {
+		t.Errorf("waits %v, want one of a second", r.Waits)
+	}
+	if got := r.LoanUnits; got < 176*time.Second || got > 178*time.Second {
+		t.Errorf("%s unit-time on loan, want 16 units for 11 s", got)
+	}
+	if u := s.a.cluster.usage(); u != (Usage{Online: 8}) {
+		t.Errorf("at the end %+v, want the online pod alone", u)
+	}
+}
+
+func TestOvercommittedNodeIsFound(t *testing.T) {
+	s := newStage(1)
+	s.play(onlinePod("o", "n0"), gpuPod("p", "n0", 1, 1000000))
+	s.violations(t, "law 1: node n0 has 8 units, its pods hold 9: x/o x/p")
+}
+
+func TestEndedPodsHoldNothing(t *testing.T) {
+	s := newStage(1)
+	done := trainingPod("a", "j1", "n0", 8)
+	s.play(testLoan("l1", "j1", 1, grant("n0", 8)), trainingPod("a", "j1", "n0", 8))
+	done.Status.Phase = corev1.PodSucceeded
+	s.play(done, onlinePod("o", "n0"))
+	s.violations(t)
+}
+
+func TestLoanOnUnitsOfOnlinePodsIsFoundWhenItLasts(t *testing.T) {
+	s := newStage(1)
+	s.play(onlinePod("o", "n0"), testLoan("l1", "j1", 1, grant("n0", 1)))
+	s.pass(4 * time.Second)
+	s.violations(t)
+	s.pass(2 * time.Second)
+	s.violations(t, "law 1: node n0 has 8 units, online pods and loans hold 9")
+}
+
+func TestSecondOpenLoanOfAJobIsFound(t *testing.T) {
+	s := newStage(2)
+	s.play(testLoan("l1", "j1", 1, grant("n0", 8)), testLoan("l2", "j1", 1, grant("n1", 8)))
+	s.violations(t, "law 1: the job of loan x/l2 has another open loan, x/l1")
+}
+
+func TestLongWaitIsFoundOnce(t *testing.T) {
+	s := newStage(1)
+	s.play(onlinePod("o", ""))
+	s.pass(4900 * time.Millisecond)
+	s.violations(t)
+	s.pass(5 * time.Second)
+	s.play(onlinePod("o", "n0"))
+	s.violations(t, "law 3: online pod x/o has waited")
+}
+
+func TestPartialGangIsFoundWhenItLasts(t *testing.T) {
+	s := newStage(2)
+	s.play(testLoan("l1", "j1", 2, grant("n0", 8), grant("n1", 8)), trainingPod("a", "j1", "n0", 8))
+	s.pass(4 * time.Second)
+	s.violations(t)
+	s.pass(2 * time.Second)
+	s.violations(t, "law 5: the job of loan x/l1 holds units with 1 of its 2 pods")
+}
+
+func TestPodOutsideItsLoanIsFound(t *testing.T) {
+	s := newStage(2)
+	s.play(trainingPod("a", "j1", "n0", 8))
+	s.play(testLoan("l2", "j2", 1, grant("n0", 8)), trainingPod("b", "j2", "n1", 8))
+	s.violations(t, "law 9: training pod x/a is bound to n0 without", "law 9: training pod x/b is bound to n1, which its loan x/l2")
+}
+
+// Two gangs of one node each stand where one online pod waits: taking both back
+// is needless, taking one is not.
+func TestNeedlessTakeBackIsFound(t *testing.T) {
+	for victims, want := range map[int]int{1: 0, 2: 2} {
+		s := newStage(2)
+		for i := range 2 {
+			node, job := fmt.Sprintf("n%d", i), fmt.Sprintf("j%d", i)
+			s.play(testLoan("l"+job, job, 1, grant(node, 8)), trainingPod("p"+job, job, node, 8))
+		}
+		s.play(onlinePod("o", ""))
+		for i := range victims {
+			s.play(marked(trainingPod(fmt.Sprintf("pj%d", i), fmt.Sprintf("j%d", i), fmt.Sprintf("n%d", i), 8)))
+		}
+		s.pass(time.Second)
+		r := s.a.snapshot()
+		if len(r.Needless) != want || r.TakeBacks != victims {
+			t.Errorf("%d victims for one pod: needless %v, take-backs %d; want %d needless", victims, r.Needless, r.TakeBacks, want)
+		}
+	}
+}
+
+// A victim of the scheduler is needless when the broker has asked back enough.
+func TestTakeBackBesideABrokersReclaimIsFound(t *testing.T) {
+	s := newStage(2)
+	l0, l1 := testLoan("l0", "j0", 1, grant("n0", 8)), testLoan("l1", "j1", 1, grant("n1", 8))
+	s.play(l0, l1, trainingPod("p0", "j0", "n0", 8), trainingPod("p1", "j1", "n1", 8), onlinePod("o", ""))
+	s.play(marked(trainingPod("p1", "j1", "n1", 8)), with(l0, ebbtidev1.LoanReclaiming))
+	s.pass(time.Second)
+	if r := s.a.snapshot(); len(r.Needless) != 1 {
+		t.Errorf("needless %v, want the scheduler's victim", r.Needless)
+	}
+}
+
+func TestEventsAreJudgedInRevisionOrder(t *testing.T) {
+	b := inbox{hold: time.Second}
+	now := time.Unix(1000, 0)
+	b.put(event{revision: 7, received: now})
+	b.put(event{revision: 5, received: now.Add(900 * time.Millisecond)})
+	b.put(event{revision: 9, received: now.Add(900 * time.Millisecond)})
+	if got := b.take(now.Add(500 * time.Millisecond)); len(got) != 0 {
+		t.Errorf("%d events were not held back", len(got))
+	}
+	got := b.take(now.Add(time.Second))
+	if len(got) != 2 || got[0].revision != 5 || got[1].revision != 7 {
+		t.Errorf("got %v, want revisions 5 and 7", got)
+	}
+	if got := b.take(now.Add(2 * time.Second)); len(got) != 1 || got[0].revision != 9 {
+		t.Errorf("got %v, want revision 9", got)
+	}
+}
+
+func TestWaitQuantile(t *testing.T) {
+	r := Report{}
+	if r.WaitQuantile(0.99) != 0 {
+		t.Error("no waits: want 0")
+	}
+	for i := 1; i <= 200; i++ {
+		r.Waits = append(r.Waits, time.Duration(i)*time.Millisecond)
+	}
+	if got := r.WaitQuantile(0.99); got != 198*time.Millisecond {
+		t.Errorf("p99 of 1..200 ms is %s, want 198ms", got)
+	}
+}

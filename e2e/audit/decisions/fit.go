@@ -1,0 +1,44 @@
+// Package decisions audits what the broker decided, from the records it keeps of
+// its decisions: that no victim of a reclaim could have been spared, and that
+// every decision replays to the identical plan.
+//
+// The first check shares no code with the decision core: it counts rooms and
+// fits pods by itself, from the recorded snapshot.
+package decisions
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Shape is a number of pods that each need Units on one node.
+type Shape struct{ Units, Pods int64 }
+
+// Fits reports whether all pods can be placed together on nodes with that many
+// free units. A true answer is always right. A false one is exact where each size
+// divides the next larger one, as with 1, 2, 4 and 8 GPUs; for other sizes it may
+// be too careful.
+func Fits(free []int64, want []Shape) bool {
+	rooms := slices.Clone(free)
+	slices.Sort(rooms)
+	order := slices.Clone(want)
+	slices.SortFunc(order, func(a, b Shape) int { return cmp.Compare(b.Units, a.Units) })
+	for _, w := range order {
+		if w.Units <= 0 {
+			continue
+		}
+		left := w.Pods
+		for i := range rooms { // the tightest room first keeps the roomy ones whole
+			n := min(left, max(0, rooms[i])/w.Units)
+			rooms[i] -= n * w.Units
+			if left -= n; left == 0 {
+				break
+			}
+		}
+		if left > 0 {
+			return false
+		}
+		slices.Sort(rooms)
+	}
+	return true
+}

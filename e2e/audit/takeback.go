@@ -1,0 +1,136 @@
+package audit
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/e2e/audit/decisions"
+)
+
+// burstGap ends a burst of take-backs: victims marked within it of each other
+// belong to the same reclaim.
+const burstGap = 300 * time.Millisecond
+
+// burst is a run of take-backs by the scheduler, judged as one reclaim.
+type burst struct {
+	last    time.Time
+	victims map[string]*loan
+	// others were asked back by the broker meanwhile: they make room too.
+	others map[string]*loan
+	// owed are the online pods that waited at any time during the burst.
+	owed map[types.UID]*pod
+	// free per node at the burst's begin, of what no victim holds.
+	free []int64
+	// nodes as free counts them.
+	nodes []string
+}
+
+func (b *burst) owe(p *pod) {
+	if p.online && p.node == "" && !p.ended && !p.terminating {
+		b.owed[p.uid] = p
+	}
+}
+
+// takeBack notes that the scheduler marked a pod as a victim. A loan that the
+// broker had asked back before is the broker's victim.
+func (a *auditor) takeBack(p *pod, now time.Time) {
+	l := a.cluster.byJob[p.job]
+	if l == nil || l.reclaimed {
+		return
+	}
+	if a.burst != nil && now.Sub(a.burst.last) > burstGap {
+		a.judgeBurst()
+	}
+	if a.burst == nil {
+		a.burst = a.beginBurst()
+	}
+	a.burst.last = now
+	a.burst.victims[l.name] = l
+	l.reclaimed, l.counted = true, true
+	a.report.TakeBacks++
+	a.report.Reclaimed++
+}
+
+func (a *auditor) beginBurst() *burst {
+	b := &burst{victims: map[string]*loan{}, others: map[string]*loan{}, owed: map[types.UID]*pod{}}
+	b.nodes, b.free = a.cluster.freeByNode()
+	for _, p := range a.cluster.pods {
+		b.owe(p)
+	}
+	return b
+}
+
+func (a *auditor) closeBurst(now time.Time) {
+	if a.burst != nil && now.Sub(a.burst.last) > burstGap {
+		a.judgeBurst()
+	}
+}
+
+// judgeBurst finds victims that could have been spared with the others still
+// making room for all that waited.
+func (a *auditor) judgeBurst() {
+	b := a.burst
+	a.burst = nil
+	bySize := map[int64]int64{}
+	for _, p := range b.owed {
+		bySize[p.units]++
+	}
+	var want []decisions.Shape
+	for units, pods := range bySize {
+		want = append(want, decisions.Shape{Units: units, Pods: pods})
+	}
+	for _, spared := range b.victims {
+		if decisions.Fits(b.roomsSparing(spared), want) {
+			a.report.Needless = append(a.report.Needless, fmt.Sprintf(
+				"%s take-back of %s: %d waiting pods had room without it, beside %d other victims",
+				b.last.UTC().Format("15:04:05.000"), spared.name, len(b.owed), len(b.victims)-1))
+		}
+	}
+}
+
+// roomsSparing is what each node has to give when all victims but one go.
+func (b *burst) roomsSparing(spared *loan) []int64 {
+	freed := map[string]int64{}
+	for _, gone := range []map[string]*loan{b.victims, b.others} {
+		for _, v := range gone {
+			for _, g := range v.grants {
+				if v != spared {
+					freed[g.Node] += g.Count
+				}
+			}
+		}
+	}
+	rooms := make([]int64, len(b.nodes))
+	for i, node := range b.nodes {
+		rooms[i] = b.free[i] + freed[node]
+	}
+	return rooms
+}
+
+// freeByNode counts per node what is not held, or held by something that is
+// going: pods being deleted, and loans asked back.
+func (c *cluster) freeByNode() ([]string, []int64) {
+	granted := map[string]int64{}
+	for _, l := range c.loans {
+		if l.reclaimed {
+			continue
+		}
+		for _, g := range l.grants {
+			granted[g.Node] += g.Count
+		}
+	}
+	var nodes []string
+	var free []int64
+	for node, capacity := range c.nodes {
+		left := capacity - granted[node]
+		for _, p := range c.onNode[node] {
+			if p.online && !p.terminating {
+				left -= p.units
+			}
+		}
+		nodes, free = append(nodes, node), append(free, left)
+	}
+	return nodes, free
+}
