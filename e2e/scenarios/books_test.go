@@ -1,0 +1,190 @@
+package scenarios
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
+)
+
+// closeTheBooks stops the broker and asks what every scenario ends with: is each
+// unit in one hand, does the ledger know exactly the loans that exist, and does
+// its own check say ok?
+func (w *town) closeTheBooks() {
+	w.t.Helper()
+	w.awaitAgreement()
+	if err := w.Part(lab.Broker).Stop(); err != nil {
+		w.t.Fatalf("stop the broker: %v", err)
+	}
+	report, err := ledger.Check(w.ledgerPath())
+	if err != nil {
+		w.t.Fatalf("check the ledger: %v", err)
+	}
+	if !report.OK() {
+		w.t.Errorf("the ledger's own check: %v", report.Faults)
+	}
+}
+
+func (w *town) ledgerPath() string {
+	w.t.Helper()
+	env, err := w.Env(lab.Broker)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return env.Dir + "/ledger.db"
+}
+
+// awaitAgreement waits until API and books agree, which they must once nothing
+// moves: every Loan's job runs, every running job of a queue has a Loan, and no
+// node holds more than it has.
+func (w *town) awaitAgreement() {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		if err := w.agree(ctx); err != nil {
+			return false, err.Error()
+		}
+		return true, ""
+	})
+}
+
+func (w *town) agree(ctx context.Context) error {
+	if err := w.noOvercommit(ctx); err != nil {
+		// A unit in two hands is never a passing state.
+		w.t.Errorf("law 1: %v", err)
+		return err
+	}
+	loans, err := w.loans(ctx)
+	if err != nil {
+		return err
+	}
+	jobs, err := w.Client().BatchV1().Jobs(trainingNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs.Items {
+		_, lent := loans[job.Name]
+		if started := !*job.Spec.Suspend && !finished(&job); started != lent {
+			return fmt.Errorf("job %s: started=%t, on loan=%t", job.Name, started, lent)
+		}
+	}
+	open, err := w.openInLedger(ctx)
+	if err != nil {
+		return err
+	}
+	if len(open) != len(loans) {
+		return fmt.Errorf("%d loans are open in the ledger, %d in the API", len(open), len(loans))
+	}
+	for _, loan := range loans {
+		if !open[loan.Namespace+"/"+loan.Name] {
+			return fmt.Errorf("loan %s is not open in the ledger", loan.Name)
+		}
+	}
+	return nil
+}
+
+func finished(job *batchv1.Job) bool {
+	for _, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
+// noOvercommit checks that no node holds more GPUs than it has.
+func (w *town) noOvercommit(ctx context.Context) error {
+	nodes, err := w.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	pods, err := w.Client().CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	used := map[string]int64{}
+	for _, pod := range pods.Items {
+		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		for _, c := range pod.Spec.Containers {
+			q := c.Resources.Requests[gpu]
+			used[pod.Spec.NodeName] += q.Value()
+		}
+	}
+	for _, node := range nodes.Items {
+		have := node.Status.Allocatable[gpu]
+		if used[node.Name] > have.Value() {
+			return fmt.Errorf("node %s holds %d GPUs of %d", node.Name, used[node.Name], have.Value())
+		}
+	}
+	return nil
+}
+
+// openInLedger replays the ledger's entries and returns the loans left open.
+func (w *town) openInLedger(ctx context.Context) (map[string]bool, error) {
+	entries, err := w.entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	open := map[string]bool{}
+	for _, e := range entries {
+		switch e.Kind {
+		case "LEND_GRANTED", "RECOVERED":
+			open[e.Loan] = true
+		case "RECLAIM_DONE", "RELEASED", "PREEMPTED", "LOST", "LEND_ABORTED":
+			delete(open, e.Loan)
+		}
+	}
+	return open, nil
+}
+
+type ledgerEntry struct {
+	Seq  uint64
+	Kind string
+	Loan string
+	Job  string
+	Time time.Time
+}
+
+// entries reads the whole ledger from the broker.
+func (w *town) entries(ctx context.Context) ([]ledgerEntry, error) {
+	var all []ledgerEntry
+	for from := uint64(1); from > 0; {
+		var page struct {
+			Entries []ledgerEntry
+			Next    uint64
+		}
+		if err := w.ask(ctx, fmt.Sprintf("/ledger?limit=1000&from=%d", from), &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Entries...)
+		from = page.Next
+	}
+	return all, nil
+}
+
+// awaitEntry waits until the ledger has an entry of the kind about the job.
+func (w *town) awaitEntry(job, kind string) {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		entries, err := w.entries(ctx)
+		seen := ""
+		for _, e := range entries {
+			if e.Job != trainingNamespace+"/"+job {
+				continue
+			}
+			seen += " " + e.Kind
+			if e.Kind == kind {
+				return true, ""
+			}
+		}
+		return false, fmt.Sprintf("the ledger says of %s:%s; want %s (%v)", job, seen, kind, err)
+	})
+}

@@ -1,0 +1,62 @@
+package scenarios
+
+import (
+	"testing"
+)
+
+// A day in small. Three replicas of eight GPUs serve by day; at night one is
+// enough and two nodes are lent, to the job that came first. In the morning the
+// nodes come back one by one, and a job that had to stop keeps its place.
+func TestADayInSmall(t *testing.T) {
+	w := newTown(t, 3)
+	w.dial.set(5, 0)
+	w.serve(3, 8, 24)
+	w.awaitBound(onlineNamespace, 3)
+	w.submit("wide", 2, 8, nil)
+	w.submit("narrow", 8, 1, nil)
+	w.awaitVerdict("Lender/serving/chat", "AboveLowWater")
+	w.awaitLoans()
+
+	// Evening: one replica, and little to do for it.
+	w.dial.set(2, 0)
+	w.scale(1)
+	w.awaitLoans("wide")
+	w.awaitBound(trainingNamespace, 2)
+	w.awaitVerdict("Job/research/narrow", "NoLendableUnits")
+
+	// Dawn: a second replica. The wide job holds both nodes and cannot shrink, so
+	// it goes whole; what it leaves over is lent again, to the narrow job.
+	w.scale(2)
+	if waited := w.awaitBound(onlineNamespace, 2); waited > maxGrace+patience/2 {
+		t.Errorf("the second replica waited %s, and the grace is %s", waited, maxGrace)
+	}
+	w.awaitLoans("narrow")
+	w.awaitBound(trainingNamespace, 8)
+
+	// Morning: everything comes home.
+	w.dial.set(5, 0)
+	w.scale(3)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitLoans()
+
+	// Night again: the wide job has kept its place before the narrow one.
+	w.dial.set(2, 0)
+	w.scale(1)
+	w.awaitLoans("wide")
+	w.awaitEntry("wide", "RECLAIM_DONE")
+	w.awaitEntry("narrow", "RECLAIM_DONE")
+	w.closeTheBooks()
+}
+
+// A job that ends by itself gives its units back, and the next one gets them.
+func TestAJobThatFinishesMakesRoom(t *testing.T) {
+	w := newTown(t, 2)
+	w.dial.set(2, 0)
+	w.serve(1, 8, 16)
+	w.submit("short", 1, 8, map[string]string{"lab.ebbtide.dev/complete-after": "2s"})
+	w.awaitLoans("short")
+	w.submit("next", 1, 8, nil)
+	w.awaitLoans("next")
+	w.awaitEntry("short", "RELEASED")
+	w.closeTheBooks()
+}

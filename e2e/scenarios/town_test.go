@@ -1,0 +1,324 @@
+package scenarios
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/deploy"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
+)
+
+const (
+	onlineNamespace   = "serving"
+	trainingNamespace = "research"
+	gpu               = "nvidia.com/gpu"
+	slots             = 10 // requests that one replica serves at once
+
+	// maxGrace is every lender's; patience covers what lies around a grace: a
+	// decision, a scheduling cycle, and a busy machine.
+	maxGrace = 3 * time.Second
+	patience = 30 * time.Second
+)
+
+// town is a small cluster with one online service, one training tenant, and the
+// whole of Ebbtide on it.
+type town struct {
+	*lab.Lab
+	t    *testing.T
+	api  client.Client
+	dial *dial
+	// queue that submit names.
+	queue string
+}
+
+// newTown starts a cluster of nodes with 8 GPUs each.
+func newTown(t *testing.T, nodes int) *town {
+	t.Helper()
+	manifests, err := deploy.Manifests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDial(t)
+	specs := make([]lab.NodeSpec, nodes)
+	for i := range specs {
+		specs[i] = lab.NodeSpec{Name: fmt.Sprintf("gpu-%d", i), GPUs: 8}
+	}
+	l := labtest.New(t, lab.Options{
+		Nodes:          specs,
+		Manifests:      [][]byte{manifests},
+		SDURL:          d.server.URL + "/targets",
+		ScrapeInterval: time.Second,
+		Scheduler:      &lab.Program{},
+		Broker:         brokerProgram(),
+	})
+	d.follow(l.Client())
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	api, err := client.New(l.Config(), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &town{Lab: l, t: t, api: api, dial: d, queue: "default"}
+	w.settle(int64(nodes) * 8)
+	return w
+}
+
+// brokerProgram configures a broker for a test's patience: what is minutes by
+// default is seconds here.
+func brokerProgram() *lab.Program {
+	return &lab.Program{Restart: true, Config: func(e lab.Env) ([]byte, error) {
+		web, err := e.Listen("web")
+		if err != nil {
+			return nil, err
+		}
+		return fmt.Appendf(nil, `apiVersion: ebbtide.dev/v1alpha1
+kind: BrokerConfiguration
+interval: 500ms
+prometheus: {url: %q, timeout: 2s}
+ledger: {path: %q}
+http: {bindAddress: %q}
+metrics: {bindAddress: "0"}
+healthProbe: {bindAddress: %q}
+leaderElection: {enabled: true, leaseDuration: 3s, renewDeadline: 2s, retryPeriod: 500ms}
+client: {qps: 500, burst: 1000}
+policy: {staleAfter: 5s, unknownGrace: 10s, unknownStep: 2s, minimumLoan: 1s, evictionBudget: 100}
+`, e.PrometheusURL, e.Dir+"/ledger.db", web, e.Addr), nil
+	}}
+}
+
+// settle makes the tenants, their namespaces and the queue.
+func (w *town) settle(units int64) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	for _, ns := range []string{onlineNamespace, trainingNamespace} {
+		if err := w.CreateNamespace(ctx, ns, map[string]string{"team": ns}); err != nil {
+			w.t.Fatal(err)
+		}
+		nominal := units
+		if ns == trainingNamespace {
+			nominal = 0
+		}
+		w.create(&v1alpha1.TenantQuota{
+			ObjectMeta: metav1.ObjectMeta{Name: ns},
+			Spec: v1alpha1.TenantQuotaSpec{
+				Namespaces: metav1.LabelSelector{MatchLabels: map[string]string{"team": ns}},
+				Cohort:     "town",
+				Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu, Nominal: nominal}},
+			},
+		})
+	}
+	w.create(&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: "default"}})
+}
+
+func (w *town) create(o client.Object) {
+	w.t.Helper()
+	if err := w.api.Create(w.t.Context(), o); err != nil {
+		w.t.Fatalf("create %T %s: %v", o, o.GetName(), err)
+	}
+}
+
+// serve starts the online service and lets it lend all of owned units.
+func (w *town) serve(replicas int32, gpusPerReplica, owned int64) {
+	w.t.Helper()
+	labels := map[string]string{"app": "chat"}
+	w.create(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: "chat"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas,
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       podSpec(v1alpha1.PriorityClassOnline, gpusPerReplica, 1),
+			},
+		},
+	})
+	w.create(&v1alpha1.LendingPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: "chat"},
+		Spec: v1alpha1.LendingPolicySpec{
+			TargetRef: v1alpha1.TargetRef{APIVersion: "apps/v1", Kind: "Deployment", Name: "chat"},
+			Owned:     ptr.To(owned),
+			Signals:   []v1alpha1.Signal{{Profile: "vllm", Slots: slots}},
+			LowWater:  "30%", HighWater: "70%",
+			Dwell:    metav1.Duration{Duration: time.Second},
+			Cooldown: metav1.Duration{Duration: time.Second},
+			Headroom: v1alpha1.Headroom{Warm: 0},
+			Reclaim:  v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: maxGrace}},
+		},
+	})
+}
+
+func podSpec(class string, gpus, grace int64) corev1.PodSpec {
+	units := corev1.ResourceList{gpu: *resource.NewQuantity(gpus, resource.DecimalSI)}
+	return corev1.PodSpec{
+		SchedulerName:                 v1alpha1.SchedulerName,
+		PriorityClassName:             class,
+		TerminationGracePeriodSeconds: &grace,
+		Containers: []corev1.Container{{
+			Name: "main", Image: "registry.invalid/none",
+			Resources: corev1.ResourceRequirements{Limits: units, Requests: units},
+		}},
+	}
+}
+
+// scale sets the replicas of the online service, as an autoscaler would.
+func (w *town) scale(replicas int32) {
+	w.t.Helper()
+	_, err := w.Client().AppsV1().Deployments(onlineNamespace).UpdateScale(w.t.Context(), "chat",
+		&autoscalingv1.Scale{
+			ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: "chat"},
+			Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
+		}, metav1.UpdateOptions{})
+	if err != nil {
+		w.t.Fatalf("scale chat to %d: %v", replicas, err)
+	}
+}
+
+// submit queues a training job of equal pods, which run until they are stopped.
+func (w *town) submit(name string, pods int32, gpusPerPod int64, annotations map[string]string) {
+	w.t.Helper()
+	spec := podSpec("", gpusPerPod, 2)
+	spec.SchedulerName = "" // the admission policy sets it
+	spec.RestartPolicy = corev1.RestartPolicyNever
+	w.create(&batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: trainingNamespace, Name: name,
+			Labels: map[string]string{v1alpha1.LabelQueue: w.queue},
+		},
+		Spec: batchv1.JobSpec{
+			Parallelism: &pods, Completions: &pods,
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Annotations: annotations},
+				Spec:       spec,
+			},
+		},
+	})
+}
+
+// bound counts the pods of a namespace that hold a node and are not on their way out.
+func (w *town) bound(ctx context.Context, namespace string) (int, error) {
+	pods, err := w.Client().CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, pod := range pods.Items {
+		done := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		if pod.Spec.NodeName != "" && pod.DeletionTimestamp == nil && !done {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// awaitBound waits until exactly n pods of the namespace hold a node, and returns
+// how long that took.
+func (w *town) awaitBound(namespace string, n int) time.Duration {
+	w.t.Helper()
+	start := time.Now()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		got, err := w.bound(ctx, namespace)
+		return err == nil && got == n, fmt.Sprintf("%d pods bound in %s, want %d (%v)", got, namespace, n, err)
+	})
+	return time.Since(start)
+}
+
+// loans lists the open loans by the name of their job.
+func (w *town) loans(ctx context.Context) (map[string]v1alpha1.Loan, error) {
+	var list v1alpha1.LoanList
+	if err := w.api.List(ctx, &list); err != nil {
+		return nil, err
+	}
+	byJob := map[string]v1alpha1.Loan{}
+	for _, loan := range list.Items {
+		if other, twice := byJob[loan.Spec.Job.Name]; twice {
+			return nil, fmt.Errorf("job %s has two loans: %s and %s", loan.Spec.Job.Name, other.Name, loan.Name)
+		}
+		byJob[loan.Spec.Job.Name] = loan
+	}
+	return byJob, nil
+}
+
+// awaitLoans waits until exactly these jobs have a loan.
+func (w *town) awaitLoans(jobs ...string) {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		loans, err := w.loans(ctx)
+		ok := err == nil && len(loans) == len(jobs)
+		for _, job := range jobs {
+			_, found := loans[job]
+			ok = ok && found
+		}
+		return ok, fmt.Sprintf("%d loans, want %v (%v)", len(loans), jobs, err)
+	})
+}
+
+// ask reads one of the broker's answers.
+func (w *town) ask(ctx context.Context, path string, into any) error {
+	env, err := w.Env(lab.Broker)
+	if err != nil {
+		return err
+	}
+	address, err := env.Listen("web")
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s", path, response.Status, body)
+	}
+	return json.Unmarshal(body, into)
+}
+
+// awaitVerdict waits until the broker gives this reason for a subject.
+func (w *town) awaitVerdict(subject, reason string) string {
+	w.t.Helper()
+	message := ""
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		var answer struct {
+			Verdicts []struct{ Subject, Reason, Message string }
+		}
+		if err := w.ask(ctx, "/verdicts?subject="+subject, &answer); err != nil {
+			return false, err.Error()
+		}
+		if len(answer.Verdicts) != 1 {
+			return false, fmt.Sprintf("%d verdicts about %s", len(answer.Verdicts), subject)
+		}
+		message = answer.Verdicts[0].Message
+		return answer.Verdicts[0].Reason == reason, fmt.Sprintf("%s: %+v, want %s", subject, answer.Verdicts[0], reason)
+	})
+	return message
+}
