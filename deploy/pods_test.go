@@ -123,7 +123,7 @@ func TestCreatingPods(t *testing.T) {
 		{"queued pod, by the Job controller", jobController, "", queuedPod, ""},
 		{"queued pod, by hand", tenant, "", queuedPod, "metadata.labels[ebbtide.dev/queue]: pods get it from their Job"},
 		{"pod of a job, by hand, without the label", tenant, "", both(queuedPod, func(pod *corev1.Pod) { pod.Labels = nil }),
-			"metadata.labels[ebbtide.dev/queue]: pods get it from their Job"},
+			"metadata.ownerReferences: only the Job controller makes"},
 		{"queued pod above all", jobController, "", both(queuedPod, class("ebbtide-online")),
 			"spec.priorityClassName: a pod of a queued job must be below ebbtide-online"},
 		{"queued pod with an hour of grace", jobController, "", both(queuedPod, grace(3600)), ""},
@@ -189,6 +189,10 @@ func TestChangingPods(t *testing.T) {
 		{"tenant moves a pod to another queue", makeQueued, nil, tenant, label("fast"), labelStays},
 		{"tenant takes a pod out of its queue", makeQueued, nil, tenant, func(pod *corev1.Pod) { pod.Labels = nil }, labelStays},
 		{"tenant puts an online pod in a queue", makeOnline, nil, tenant, label("default"), labelStays},
+		{"tenant puts an online pod into a job", makeOnline, nil, tenant, func(pod *corev1.Pod) {
+			queued := onlinePod(queuedPod)
+			pod.OwnerReferences = queued.OwnerReferences
+		}, "metadata.ownerReferences: only the Job controller makes"},
 		{"tenant holds on to a pod", makeQueued, nil, tenant,
 			func(pod *corev1.Pod) { pod.Finalizers = append(pod.Finalizers, "example.com/stay") },
 			"metadata.finalizers: none may be added to a pod of a queued job"},

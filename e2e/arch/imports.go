@@ -1,0 +1,165 @@
+package arch
+
+import (
+	"fmt"
+	"go/ast"
+	"strconv"
+	"strings"
+)
+
+// pure lists the packages that may only compute, and for each of them which
+// others it may import. The order is the direction of the arrows.
+var pure = map[string][]string{
+	"quota":           {},
+	"mig":             {},
+	"broker/forecast": {},
+	"broker/lend":     {"quota", "mig", "broker/forecast"},
+	"broker/sim":      {"broker/lend", "quota", "mig", "broker/forecast"},
+	"broker/view":     {"broker/lend", "quota", "mig", "broker/forecast"},
+}
+
+// impureStd are packages of the standard library, and what is below them, that
+// a pure package may not import, with the reason.
+var impureStd = map[string]string{
+	"os":          "reads the machine",
+	"net":         "talks to others",
+	"io/ioutil":   "reads the machine",
+	"log":         "writes to the outside; a decision explains itself by its verdicts",
+	"syscall":     "reads the machine",
+	"runtime":     "reads the machine",
+	"unsafe":      "escapes the language",
+	"plugin":      "loads code",
+	"testing":     "belongs to tests",
+	"sync":        "is for goroutines, of which there are none",
+	"math/rand":   "draws from a global source; take the numbers as an argument",
+	"crypto/rand": "draws from the machine; take the numbers as an argument",
+}
+
+// arrow forbids imports from one part of the tree.
+type arrow struct {
+	// from is a folder and all below it, but for those in except.
+	from   string
+	except []string
+	// forbidden says whether an import path may not be used there.
+	forbidden func(imported string) bool
+	why       string
+}
+
+var arrows = []arrow{
+	{
+		from: ".", except: []string{"scheduler-plugin/cmd"},
+		forbidden: below("k8s.io/kubernetes"),
+		why:       "only scheduler-plugin/cmd imports k8s.io/kubernetes, so that its replace block binds nothing else",
+	},
+	{
+		from: "scheduler-plugin",
+		forbidden: func(imported string) bool {
+			own, ok := strings.CutPrefix(imported, Module+"/broker/")
+			return ok && own != "lend" && own != "api" && !strings.HasPrefix(own, "api/")
+		},
+		why: "the scheduler enforces and never lends: of the broker it knows the API and the pure core only",
+	},
+	{
+		from:      "broker",
+		forbidden: own("scheduler-plugin"),
+		why:       "the broker and the scheduler meet in the API server only",
+	},
+	{
+		from: "broker", except: []string{"broker/internal", "broker/cmd"},
+		forbidden: below("k8s.io/client-go"),
+		why:       "talking to the API server is the business of broker/internal",
+	},
+	{
+		from:      "broker/api",
+		forbidden: func(imported string) bool { return strings.HasPrefix(imported, Module+"/") },
+		why:       "the API is what everything else is built against",
+	},
+	{from: "broker", forbidden: own("e2e"), why: "the product does not depend on its tests"},
+	{from: "scheduler-plugin", forbidden: own("e2e"), why: "the product does not depend on its tests"},
+	{from: "quota", forbidden: own("e2e"), why: "the product does not depend on its tests"},
+	{from: "mig", forbidden: own("e2e"), why: "the product does not depend on its tests"},
+	{from: "deploy", forbidden: own("e2e"), why: "the product does not depend on its tests"},
+}
+
+// below matches an import path and everything under it.
+func below(root string) func(string) bool {
+	return func(imported string) bool { return within(imported, root) }
+}
+
+// own matches a folder of the module.
+func own(folder string) func(string) bool { return below(Module + "/" + folder) }
+
+func within(name, root string) bool {
+	return root == "." || name == root || strings.HasPrefix(name, root+"/")
+}
+
+// CheckImports returns every import that goes against the arrows.
+func CheckImports(packages []Package) []Violation {
+	var found []Violation
+	for _, p := range packages {
+		for _, file := range p.Files {
+			for _, spec := range file.Imports {
+				found = append(found, p.checkImport(spec)...)
+			}
+		}
+	}
+	return found
+}
+
+func (p Package) checkImport(spec *ast.ImportSpec) []Violation {
+	imported, err := strconv.Unquote(spec.Path.Value)
+	if err != nil {
+		return []Violation{{Where: p.where(spec), What: "import " + spec.Path.Value, Why: "is not a string"}}
+	}
+	what := fmt.Sprintf("%s imports %s", p.Path, imported)
+	var found []Violation
+	if allowed, ok := pure[p.Path]; ok {
+		if why := impure(imported, allowed); why != "" {
+			found = append(found, Violation{Where: p.where(spec), What: what, Why: why})
+		}
+	}
+	for _, a := range arrows {
+		if a.covers(p.Path) && a.forbidden(imported) {
+			found = append(found, Violation{Where: p.where(spec), What: what, Why: a.why})
+		}
+	}
+	return found
+}
+
+func (a arrow) covers(folder string) bool {
+	for _, except := range a.except {
+		if within(folder, except) {
+			return false
+		}
+	}
+	return within(folder, a.from)
+}
+
+// impure says why a pure package may not import a path; empty means it may.
+func impure(imported string, allowed []string) string {
+	if folder, ok := strings.CutPrefix(imported, Module+"/"); ok {
+		for _, name := range allowed {
+			if folder == name {
+				return ""
+			}
+		}
+		return fmt.Sprintf("a pure package imports downwards only; here: %s", orNothing(allowed))
+	}
+	first, _, _ := strings.Cut(imported, "/")
+	if strings.Contains(first, ".") {
+		return "a pure package imports nothing but the standard library, so that anyone can run it anywhere"
+	}
+	for root, why := range impureStd {
+		if within(imported, root) {
+			return "a pure package may not: it " + why
+		}
+	}
+	return ""
+}
+
+func orNothing(names []string) string {
+	if len(names) == 0 {
+		return "nothing of this module"
+	}
+	return strings.Join(names, ", ")
+}
