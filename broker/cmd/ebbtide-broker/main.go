@@ -1,0 +1,82 @@
+// The command ebbtide-broker reads the load of online services, lends what they
+// leave idle to training jobs, and takes it back. It also replays recorded
+// decisions and checks ledgers, offline.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/ebbtide/ebbtide/broker/internal/controller"
+)
+
+func main() {
+	if err := newCommand().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
+		if !errors.Is(err, errReported) {
+			fmt.Fprintf(os.Stderr, "ebbtide-broker: %v\n", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	var config, kubeconfig, namespace string
+	var verbosity int
+	cmd := &cobra.Command{
+		Use:           "ebbtide-broker",
+		Short:         "Lend the GPUs that online inference leaves idle, and take them back in time",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return setUpLogging(verbosity)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := controller.LoadConfig(config)
+			if err != nil {
+				return err
+			}
+			restConfig, err := loadKubeconfig(kubeconfig)
+			if err != nil {
+				return err
+			}
+			return controller.Run(cmd.Context(), restConfig, namespace, c)
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "", "configuration file (BrokerConfiguration); absent: the defaults")
+	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file; absent: $KUBECONFIG, or the pod's service account")
+	cmd.Flags().StringVar(&namespace, "namespace", "ebbtide-system", "namespace of the Lease that elects the leader")
+	cmd.PersistentFlags().IntVarP(&verbosity, "verbosity", "v", 0, "log level: 0 loans and evictions, 2 every decision, 4 details")
+	cmd.AddCommand(newReplayCommand(), newLedgerCommand())
+	return cmd
+}
+
+func setUpLogging(verbosity int) error {
+	flags := pflag.NewFlagSet("klog", pflag.ContinueOnError)
+	flags.AddGoFlagSet(klogFlags())
+	if err := flags.Set("v", fmt.Sprint(verbosity)); err != nil {
+		return fmt.Errorf("set the log level: %w", err)
+	}
+	var log logr.Logger = klog.Background()
+	ctrl.SetLogger(log)
+	return nil
+}
+
+func loadKubeconfig(path string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = path
+	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the API server: %w", err)
+	}
+	return c, nil
+}

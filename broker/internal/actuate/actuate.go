@@ -1,0 +1,211 @@
+package actuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// Finalizer keeps a Loan until the ledger has its last entry.
+const Finalizer = "ebbtide.dev/ledger"
+
+// parallel bounds how many loans are worked on at once. One loan's steps are
+// always in order.
+const parallel = 16
+
+// Ledger is what actuating needs of the ledger.
+type Ledger interface {
+	Append(e ledger.Entry) (ledger.Entry, error)
+	// Loan is the open loan of that name.
+	Loan(name string) (ledger.OpenLoan, bool)
+	OpenLoans() []ledger.OpenLoan
+	ByLoan(name string) ([]ledger.Entry, error)
+}
+
+// Actuator carries plans out. Its fields are set once, before the first call; it
+// is to be used from one goroutine.
+type Actuator struct {
+	// Client writes; Live reads around the caches.
+	Client client.Client
+	Live   client.Reader
+	Jobs   jobs.Kind
+	Ledger Ledger
+	Events *Events
+	Clock  clock.PassiveClock
+	// Epoch is stamped on Loans and ledger entries.
+	Epoch int64
+	// Reclaimed, if set, hears how long each reclaim took, from asking to proof.
+	Reclaimed func(time.Duration)
+
+	numbers throttle
+}
+
+// ErrStop wraps errors after which this process must not act any more: another
+// leader has written, or it is unknown what the ledger holds.
+var ErrStop = errors.New("the broker must stop")
+
+// round is one Apply.
+type round struct {
+	*Actuator
+	view *gather.View
+	log  logr.Logger
+
+	mu       sync.Mutex
+	errs     []error
+	returned map[string]bool // loans that are proven free and closed in the ledger
+}
+
+// Apply carries a plan out. What fails is left for the next decision and
+// reported, joined; ErrStop among it means that nothing may follow.
+func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan) error {
+	r := &round{
+		Actuator: a, view: view, log: logr.FromContextOrDiscard(ctx),
+		returned: map[string]bool{},
+	}
+	// 1. Give back, kill and ask back; finish what earlier rounds began.
+	r.each(ctx, r.endings(plan))
+	// 2. Write down what is to be lent, and withdraw it from the lenders.
+	lends := r.intend(ctx, plan)
+	withdrawn := r.lenders(ctx, plan, lends)
+	// 3. Lend what was withdrawn, and delete Loans that no lender counts any more.
+	r.each(ctx, append(r.lendings(lends, withdrawn), r.deletions(withdrawn)...))
+	// 4. Say what happened.
+	r.tenants(ctx)
+	r.queues(ctx)
+	r.verdicts(plan)
+	return errors.Join(r.errs...)
+}
+
+// step is one loan's work.
+type step struct {
+	what string
+	loan string
+	do   func(ctx context.Context) error
+}
+
+// each does independent steps side by side.
+func (r *round) each(ctx context.Context, steps []step) {
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, s := range steps {
+		group.Go(func() error {
+			if r.stopped() {
+				return nil
+			}
+			if err := s.do(ctx); err != nil {
+				r.fail(fmt.Errorf("%s %s: %w", s.what, s.loan, err))
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are in r.errs
+}
+
+func (r *round) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.errs = append(r.errs, err)
+}
+
+// stopped: nothing more may be done in this round.
+func (r *round) stopped() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, err := range r.errs {
+		if errors.Is(err, ErrStop) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *round) note(set map[string]bool, loan string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	set[loan] = true
+}
+
+// endings are all steps that end loans. A loan that the plan does nothing new
+// about still needs its unfinished steps done.
+func (r *round) endings(plan *lend.Plan) []step {
+	var steps []step
+	planned := map[string]bool{}
+	for i := range plan.Actions {
+		action := &plan.Actions[i]
+		object := r.view.Loans[action.Loan]
+		if action.Kind == lend.ActionLend || object == nil {
+			continue
+		}
+		planned[action.Loan] = true
+		l := r.loan(action.Loan, object)
+		switch action.Kind {
+		case lend.ActionReturn:
+			steps = append(steps, step{"return", action.Loan, func(ctx context.Context) error { return r.giveBack(ctx, l, action) }})
+		case lend.ActionEvict:
+			steps = append(steps, step{"evict", action.Loan, func(ctx context.Context) error { return r.evict(ctx, l, action) }})
+		case lend.ActionReclaim:
+			steps = append(steps, step{"reclaim", action.Loan, func(ctx context.Context) error { return r.reclaim(ctx, l, action) }})
+		}
+	}
+	for name, object := range r.view.Loans {
+		if gather.Returned(object) {
+			steps = append(steps, step{"close", name, func(ctx context.Context) error { return r.closeReturned(ctx, name, object) }})
+		}
+	}
+	for i := range r.view.Snapshot.Loans {
+		s := &r.view.Snapshot.Loans[i]
+		if planned[s.Name] {
+			continue
+		}
+		l := r.loan(s.Name, r.view.Loans[s.Name])
+		switch {
+		case s.Reclaiming:
+			steps = append(steps, step{"stop", s.Name, func(ctx context.Context) error { return r.stop(ctx, l, s.ReclaimBy) }})
+		case s.Preempted:
+			steps = append(steps, step{"requeue", s.Name, func(ctx context.Context) error { return r.requeue(ctx, l) }})
+		default:
+			steps = append(steps, step{"confirm", s.Name, func(ctx context.Context) error { return r.confirm(ctx, l) }})
+		}
+	}
+	return steps
+}
+
+// loanRef is a Loan with its part of the snapshot.
+type loanRef struct {
+	name   string
+	object *v1alpha1.Loan
+	job    jobs.Ref
+	// snapshot is nil for a Loan that is over.
+	snapshot *lend.Loan
+}
+
+func (r *round) loan(name string, object *v1alpha1.Loan) *loanRef {
+	l := &loanRef{name: name, object: object.DeepCopy(), job: jobRef(object)}
+	for i := range r.view.Snapshot.Loans {
+		if r.view.Snapshot.Loans[i].Name == name {
+			l.snapshot = &r.view.Snapshot.Loans[i]
+		}
+	}
+	return l
+}
+
+func jobRef(object *v1alpha1.Loan) jobs.Ref {
+	return jobs.Ref{
+		Key: types.NamespacedName{Namespace: object.Namespace, Name: object.Spec.Job.Name},
+		UID: object.Spec.Job.UID,
+	}
+}

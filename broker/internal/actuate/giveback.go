@@ -1,0 +1,197 @@
+package actuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// giveBack closes a loan whose units are free.
+func (r *round) giveBack(ctx context.Context, l *loanRef, action *lend.Action) error {
+	if l.snapshot.Preempted {
+		if err := r.requeue(ctx, l); err != nil {
+			return err
+		}
+	}
+	free, err := r.proveFree(ctx, l)
+	if err != nil {
+		return err
+	}
+	if !free {
+		r.log.V(1).Info("The units are not free yet", "loan", l.name)
+		return nil
+	}
+	if meta.SetStatusCondition(&l.object.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.LoanReturned, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
+	}) {
+		meta.SetStatusCondition(&l.object.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.LoanActive, Status: metav1.ConditionFalse, Reason: action.Reason, Message: action.Message,
+		})
+		if err := r.Client.Status().Update(ctx, l.object); err != nil {
+			return fmt.Errorf("set the Loan returned: %w", err)
+		}
+	}
+	if err := r.close(ctx, l.name, l.object); err != nil {
+		return err
+	}
+	r.note(r.returned, l.name)
+	r.log.Info("Returned", "loan", l.name, "reason", action.Reason)
+	r.Events.Loan(l.object, action.Reason, "Return", "%s", action.Message)
+	if l.snapshot.Reclaiming && r.Reclaimed != nil {
+		if asked := meta.FindStatusCondition(l.object.Status.Conditions, v1alpha1.LoanReclaiming); asked != nil {
+			r.Reclaimed(r.Clock.Since(asked.LastTransitionTime.Time))
+		}
+	}
+	return nil
+}
+
+// closeReturned finishes what a round that ended early has left of a return.
+func (r *round) closeReturned(ctx context.Context, name string, object *v1alpha1.Loan) error {
+	if err := r.close(ctx, name, object); err != nil {
+		return err
+	}
+	r.note(r.returned, name)
+	return nil
+}
+
+// proveFree reads live that the job can start no pod and that none is left. A
+// job that could is suspended, and the proof is left to the next decision.
+func (r *round) proveFree(ctx context.Context, l *loanRef) (bool, error) {
+	job, err := r.Jobs.Get(ctx, r.Live, l.job.Key)
+	if client.IgnoreNotFound(err) != nil {
+		return false, err
+	}
+	if err == nil && job.UID == l.job.UID && !job.Suspended && !job.Finished {
+		return false, r.Jobs.Suspend(ctx, l.job)
+	}
+	pods, err := r.livePods(ctx, l.job.Key.Namespace, l.job.UID)
+	return len(pods) == 0, err
+}
+
+// livePods are the pods of a job that have not ended.
+func (a *Actuator) livePods(ctx context.Context, namespace string, uid types.UID) ([]corev1.Pod, error) {
+	var pods corev1.PodList
+	err := a.Live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{batchv1.ControllerUidLabel: string(uid)})
+	if err != nil {
+		return nil, fmt.Errorf("list the job's pods: %w", err)
+	}
+	var live []corev1.Pod
+	for _, pod := range pods.Items {
+		if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+			live = append(live, pod)
+		}
+	}
+	return live, nil
+}
+
+// close writes the last entry of a returned Loan.
+func (a *Actuator) close(ctx context.Context, name string, object *v1alpha1.Loan) error {
+	returned := meta.FindStatusCondition(object.Status.Conditions, v1alpha1.LoanReturned)
+	known, open := a.Ledger.Loan(name)
+	if open && known.State == ledger.Intended {
+		admitted, err := a.wasAdmitted(ctx, object)
+		if err != nil {
+			return err
+		}
+		if !admitted {
+			_, err := a.record(ledger.LendAborted, name, ledger.Entry{Reason: reasonAborted, Message: "the job was not admitted"})
+			return errors.Join(err, a.Jobs.SkipAttempt(ctx, jobRef(object), object.Spec.Attempt))
+		}
+	}
+	known, err := a.ensureGranted(name, object)
+	if err != nil || known.State == ledger.Closed {
+		return err
+	}
+	kind := closingKind(object, returned.Reason)
+	if kind == ledger.ReclaimDone && known.State == ledger.Granted {
+		_, err := a.record(ledger.ReclaimIntent, name, ledger.Entry{
+			Reason: lend.ReasonReclaiming, Message: "observed on the Loan", ReclaimID: object.Status.ReclaimID,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err = a.record(kind, name, ledger.Entry{
+		At: returned.LastTransitionTime.UTC(), Reason: returned.Reason, Message: returned.Message,
+	})
+	return err
+}
+
+// wasAdmitted tells whether the job got as far as this loan's attempt.
+func (a *Actuator) wasAdmitted(ctx context.Context, object *v1alpha1.Loan) (bool, error) {
+	job, err := a.Jobs.Get(ctx, a.Live, jobRef(object).Key)
+	if client.IgnoreNotFound(err) != nil {
+		return false, err
+	}
+	return err == nil && job.UID == object.Spec.Job.UID && job.Attempt >= object.Spec.Attempt, nil
+}
+
+func closingKind(object *v1alpha1.Loan, reason string) ledger.Kind {
+	reclaiming := meta.FindStatusCondition(object.Status.Conditions, v1alpha1.LoanReclaiming)
+	switch {
+	case reason == lend.ReasonReleased:
+		return ledger.Released
+	case reason == lend.ReasonPreempted || meta.IsStatusConditionTrue(object.Status.Conditions, gather.ConditionPreempted):
+		return ledger.Preempted
+	case reclaiming != nil && reclaiming.Reason == lend.ReasonNodeUnhealthy, reason == lend.ReasonNodeUnhealthy:
+		return ledger.Lost
+	case reclaiming != nil:
+		return ledger.ReclaimDone
+	default:
+		return ledger.Released
+	}
+}
+
+// deletions are the steps that let go of Loans that are over and that no lender
+// counts any more.
+func (r *round) deletions(lowered map[string]bool) []step {
+	var steps []step
+	for name := range r.returned {
+		object := r.view.Loans[name]
+		counted := false
+		for _, g := range object.Spec.Grants {
+			_, exists := r.view.Policies[g.Lender]
+			counted = counted || (exists && !lowered[g.Lender])
+		}
+		if !counted {
+			steps = append(steps, step{"delete", name, func(ctx context.Context) error { return r.delete(ctx, object) }})
+		}
+	}
+	return steps
+}
+
+// delete removes a Loan: first the finalizer, then the object.
+func (a *Actuator) delete(ctx context.Context, object *v1alpha1.Loan) error {
+	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"finalizers":null}}`, object.UID)
+	target := &v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name}}
+	err := a.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch)))
+	if err == nil {
+		err = a.Client.Delete(ctx, target, &client.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &object.UID}})
+	}
+	if ignorable(err) != nil {
+		return fmt.Errorf("delete the Loan: %w", err)
+	}
+	return nil
+}
+
+// ignorable drops the errors that say that the object meant is gone: not found,
+// or a conflict on its UID.
+func ignorable(err error) error {
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}

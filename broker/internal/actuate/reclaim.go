@@ -1,0 +1,170 @@
+package actuate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+const (
+	// noticeTimeout bounds how long the early notices may hold up the stop.
+	noticeTimeout = 2 * time.Second
+	// deadlineSlack: the API server counts grace in whole seconds.
+	deadlineSlack = time.Second
+)
+
+// reclaim asks a loan back.
+func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) error {
+	known, err := r.ensureGranted(l.name, l.object)
+	if err != nil {
+		return err
+	}
+	seq := known.LastSeq
+	if known.State == ledger.Granted {
+		intent, err := r.record(ledger.ReclaimIntent, l.name, ledger.Entry{
+			Reason: action.Reason, Message: action.Message, ReclaimID: action.ReclaimID,
+			Signals: causes(r.view, l.snapshot.Grants), Payload: payload(action),
+		})
+		if err != nil {
+			return err
+		}
+		seq = intent.Seq
+	}
+	status := &l.object.Status
+	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+		Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
+	})
+	status.ReclaimBy = &metav1.Time{Time: action.ReclaimBy}
+	status.ReclaimID = action.ReclaimID
+	status.LostWorkSeconds = int64(action.LostWork)
+	status.LedgerSeq = int64(seq)
+	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+		return fmt.Errorf("set the Loan reclaiming: %w", err)
+	}
+	r.log.Info("Reclaiming", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason,
+		"reclaimID", action.ReclaimID, "lostWorkSeconds", int64(action.LostWork))
+	r.Events.Loan(l.object, lend.ReasonReclaiming, "Reclaim", "%s: %s", action.Reason, action.Message)
+	r.Events.Job(l.object, lend.ReasonReclaiming, "Reclaim",
+		"the units of Loan %s are asked back until %s", l.object.Name, action.ReclaimBy.UTC().Format(time.RFC3339))
+	return r.stop(ctx, l, action.ReclaimBy)
+}
+
+// stop makes the pods of a reclaimed loan end by the deadline: the notice, then
+// SIGTERM by suspending the job, then a shorter grace where the pods' own is too
+// long. All of it is idempotent, and repeated until the pods are gone.
+func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
+	r.notice(ctx, r.view.Pods[l.name], by)
+	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
+		return err
+	}
+	left := by.Sub(r.Clock.Now())
+	for _, pod := range r.view.Pods[l.name] {
+		grace := time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30)) * time.Second
+		if grace <= left || (pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))) {
+			continue
+		}
+		if err := r.kill(ctx, pod, max(1, int64(left/time.Second))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notice tells the pods until when they have time. It is a courtesy: what it
+// cannot write it leaves out, and it never holds up the stop.
+func (r *round) notice(ctx context.Context, pods []*corev1.Pod, by time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
+	defer cancel()
+	text := by.UTC().Format(time.RFC3339)
+	for _, pod := range pods {
+		if pod.Annotations[v1alpha1.AnnotationReclaimBy] != "" || pod.DeletionTimestamp != nil {
+			continue
+		}
+		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, v1alpha1.AnnotationReclaimBy, text)
+		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+		if err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+			r.log.V(1).Info("The pod was not told about the reclaim", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
+		}
+	}
+}
+
+// kill deletes exactly this pod.
+func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) error {
+	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+	err := r.Client.Delete(ctx, target, &client.DeleteOptions{
+		GracePeriodSeconds: &graceSeconds,
+		Preconditions:      &metav1.Preconditions{UID: &pod.UID},
+	})
+	if ignorable(err) != nil {
+		return fmt.Errorf("delete pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
+
+// evict kills what is left when the grace has passed. On a node that is gone
+// nothing can run, and no kubelet would confirm the end of a pod.
+func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) error {
+	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
+		return err
+	}
+	for _, pod := range r.view.Pods[l.name] {
+		grace := int64(1)
+		if pod.Spec.NodeName != "" && !r.view.Nodes[pod.Spec.NodeName] {
+			grace = 0
+		}
+		if err := r.kill(ctx, pod, grace); err != nil {
+			return err
+		}
+	}
+	r.log.Info("Evicted", "loan", l.name, "pods", len(r.view.Pods[l.name]), "reason", action.Reason)
+	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of Loan %s has passed: its pods are killed", l.object.Name)
+	return nil
+}
+
+// requeue suspends a job that the scheduler has preempted, so that it waits in
+// its queue again instead of starting pods that have no place. The Loan remembers
+// why, beyond the marked pods.
+func (r *round) requeue(ctx context.Context, l *loanRef) error {
+	changed := meta.SetStatusCondition(&l.object.Status.Conditions, metav1.Condition{
+		Type: gather.ConditionPreempted, Status: metav1.ConditionTrue,
+		Reason: lend.ReasonPreempted, Message: "the scheduler took the units back for an online pod",
+	})
+	if changed {
+		if err := r.Client.Status().Update(ctx, l.object); err != nil {
+			return fmt.Errorf("set the Loan preempted: %w", err)
+		}
+	}
+	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
+		return err
+	}
+	if changed {
+		r.log.Info("Preempted", "loan", l.name)
+		r.Events.Job(l.object, lend.ReasonPreempted, "Preempt", "Loan %s was taken back for an online pod; the job waits in its queue again", l.object.Name)
+	}
+	return nil
+}
+
+// confirm writes LEND_GRANTED, or RECOVERED, for a loan whose job runs and whose
+// ledger does not say so: an earlier round ended between the two.
+func (r *round) confirm(_ context.Context, l *loanRef) error {
+	if l.snapshot.Finished {
+		return nil
+	}
+	if known, open := r.Ledger.Loan(l.name); open && known.State != ledger.Intended {
+		return nil
+	}
+	_, err := r.ensureGranted(l.name, l.object)
+	return err
+}

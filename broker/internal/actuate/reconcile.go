@@ -1,0 +1,114 @@
+package actuate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"strings"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+)
+
+// Start begins a leader's epoch in the ledger and brings ledger and API together.
+// The API says what is; the ledger says what was intended. It may be repeated,
+// and whatever it leaves undone the first decisions do.
+//
+//	ledger      Loan       outcome
+//	Intended    none       LEND_ABORTED: the Loan was never made
+//	Granted     none       LOST, and the job is suspended; RELEASED if it has ended
+//	unknown     open       RECOVERED
+//	Intended    open       LEND_GRANTED if the job runs, else the next decision aborts it
+//	any         Returned   closed as the Loan says, by the next decision
+func (a *Actuator) Start(ctx context.Context) error {
+	_, err := a.Ledger.Append(ledger.Entry{
+		Kind: ledger.EpochStart, OpID: fmt.Sprintf("epoch-%d", a.Epoch), Epoch: a.Epoch,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: begin epoch %d: %w", ErrStop, a.Epoch, err)
+	}
+	var list v1alpha1.LoanList
+	if err := a.Live.List(ctx, &list); err != nil {
+		return fmt.Errorf("list loans: %w", err)
+	}
+	objects := map[string]*v1alpha1.Loan{}
+	for i := range list.Items {
+		objects[list.Items[i].Namespace+"/"+list.Items[i].Name] = &list.Items[i]
+	}
+	for _, open := range a.Ledger.OpenLoans() {
+		if objects[open.Loan] != nil {
+			continue
+		}
+		if err := a.closeMissing(ctx, &open); err != nil {
+			return fmt.Errorf("close loan %s, which has no Loan object: %w", open.Loan, err)
+		}
+	}
+	for i := range list.Items {
+		if err := a.adopt(ctx, &list.Items[i]); err != nil {
+			return fmt.Errorf("take over loan %s/%s: %w", list.Items[i].Namespace, list.Items[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// closeMissing closes a loan of which only the ledger knows.
+func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) error {
+	log := logr.FromContextOrDiscard(ctx)
+	namespace, name, _ := strings.Cut(open.Job, "/")
+	ref := jobs.Ref{Key: types.NamespacedName{Namespace: namespace, Name: name}, UID: types.UID(open.JobUID)}
+	job, err := a.Jobs.Get(ctx, a.Live, ref.Key)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	exists := !apierrors.IsNotFound(err) && job.UID == ref.UID
+	if open.State == ledger.Intended {
+		log.Info("Closed an intent without a Loan", "loan", open.Loan)
+		_, err := a.record(ledger.LendAborted, open.Loan, ledger.Entry{Reason: reasonAborted, Message: "the broker ended before the Loan was made"})
+		return errors.Join(err, a.Jobs.SkipAttempt(ctx, ref, attemptAfter(&job, exists)))
+	}
+	// Without its Loan the job may not hold units. Its pods are asked to stop, and
+	// the scheduler lets no new one in.
+	if err := a.Jobs.Suspend(ctx, ref); err != nil {
+		return err
+	}
+	kind, message := ledger.Released, "the job has ended, and the Loan is gone"
+	if exists && !job.Finished {
+		kind, message = ledger.Lost, "the Loan object is gone; the job was suspended"
+	}
+	log.Info("Closed a loan without a Loan object", "loan", open.Loan, "kind", kind.String())
+	_, err = a.record(kind, open.Loan, ledger.Entry{Reason: "LoanMissing", Message: message})
+	return err
+}
+
+// attemptAfter is the attempt to count for an intent whose number only its name
+// tells: the one after those that the job knows of.
+func attemptAfter(job *jobs.Job, exists bool) int32 {
+	if !exists {
+		return 0
+	}
+	return job.Attempt + 1
+}
+
+// adopt brings the ledger to where a Loan is.
+func (a *Actuator) adopt(ctx context.Context, object *v1alpha1.Loan) error {
+	if gather.Returned(object) {
+		return nil
+	}
+	name := object.Namespace + "/" + object.Name
+	if known, open := a.Ledger.Loan(name); open && known.State == ledger.Intended {
+		admitted, err := a.wasAdmitted(ctx, object)
+		if err != nil || !admitted {
+			return err
+		}
+	}
+	_, err := a.ensureGranted(name, object)
+	return err
+}

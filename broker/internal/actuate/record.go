@@ -1,0 +1,107 @@
+package actuate
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// record appends an entry. A loan's entries all have its name as operation, which
+// is never used twice, so that a repeated step writes nothing.
+func (a *Actuator) record(kind ledger.Kind, loan string, e ledger.Entry) (ledger.Entry, error) {
+	e.Kind, e.Loan, e.OpID, e.Epoch = kind, loan, loan, a.Epoch
+	written, err := a.Ledger.Append(e)
+	switch {
+	case errors.Is(err, ledger.ErrUnknownOutcome), errors.Is(err, ledger.ErrStaleEpoch), errors.Is(err, ledger.ErrClosed):
+		return written, fmt.Errorf("%w: record %s: %w", ErrStop, kind, err)
+	case err != nil:
+		return written, fmt.Errorf("record %s: %w", kind, err)
+	}
+	return written, nil
+}
+
+// opening is what a ledger entry that opens a loan says about it.
+func opening(object *v1alpha1.Loan) ledger.Entry {
+	e := ledger.Entry{
+		Job:      object.Namespace + "/" + object.Spec.Job.Name,
+		JobUID:   string(object.Spec.Job.UID),
+		Borrower: object.Spec.Borrower,
+	}
+	for _, g := range object.Spec.Grants {
+		e.Grants = append(e.Grants, ledger.Grant(g))
+	}
+	return e
+}
+
+// ensureGranted brings the ledger to where the Loan is: its units are held by a
+// job that was admitted. A loan that the ledger does not know is RECOVERED, with
+// the time at which the Loan was made. Afterwards the loan is Granted, Reclaiming
+// or, if it was closed before, not open.
+func (a *Actuator) ensureGranted(name string, object *v1alpha1.Loan) (ledger.OpenLoan, error) {
+	known, open := a.Ledger.Loan(name)
+	switch {
+	case open && known.State == ledger.Intended:
+		if _, err := a.record(ledger.LendGranted, name, ledger.Entry{Reason: lend.ReasonLent, Message: "observed after the admission"}); err != nil {
+			return known, err
+		}
+	case !open:
+		entries, err := a.Ledger.ByLoan(name)
+		if err != nil {
+			return known, fmt.Errorf("look up the loan: %w", err)
+		}
+		if len(entries) > 0 {
+			return ledger.OpenLoan{State: ledger.Closed}, nil
+		}
+		e := opening(object)
+		e.At = object.CreationTimestamp.UTC()
+		e.Reason, e.Message = "Recovered", "the Loan exists, and the ledger did not know it"
+		if _, err := a.record(ledger.Recovered, name, e); err != nil {
+			return known, err
+		}
+	}
+	known, _ = a.Ledger.Loan(name)
+	return known, nil
+}
+
+// causes are the signals of the lenders behind some grants, as the decision saw
+// them. A lender whose load is unknown has none.
+func causes(view *gather.View, grants []lend.Grant) []ledger.Value {
+	var values []ledger.Value
+	for i := range view.Snapshot.Lenders {
+		l := &view.Snapshot.Lenders[i]
+		if !l.Load.Known || !slices.ContainsFunc(grants, func(g lend.Grant) bool { return g.Lender == l.Name }) {
+			continue
+		}
+		if l.Load.Slots > 0 {
+			values = append(values, ledger.Value{Name: l.Name + " requests", Value: l.Load.Requests})
+		}
+		for _, s := range l.Load.Signals {
+			values = append(values, ledger.Value{Name: l.Name + " " + s.Name, Value: s.Value})
+		}
+	}
+	slices.SortFunc(values, func(a, b ledger.Value) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.CompactFunc(values, func(a, b ledger.Value) bool { return a.Name == b.Name })
+}
+
+// reclaimPayload is what a RECLAIM_INTENT keeps beside the entry's own fields.
+type reclaimPayload struct {
+	ReclaimBy       time.Time   `json:"reclaimBy"`
+	LostWorkSeconds float64     `json:"lostWorkSeconds"`
+	Owed            []lend.Owed `json:"owed,omitempty"`
+}
+
+func payload(action *lend.Action) json.RawMessage {
+	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed})
+	if err != nil {
+		return nil // a lost work that is not a number has no JSON; the entry stands without
+	}
+	return data
+}

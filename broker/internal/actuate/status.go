@@ -1,0 +1,270 @@
+package actuate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// numbersEvery bounds how often numbers that change nothing are written.
+const numbersEvery = time.Second
+
+// throttle remembers when an object's status was last written.
+type throttle struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+func (t *throttle) allow(name string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last == nil {
+		t.last = map[string]time.Time{}
+	}
+	if last, written := t.last[name]; written && now.Sub(last) < numbersEvery {
+		return false
+	}
+	t.last[name] = now
+	return true
+}
+
+// lenders writes the status of every LendingPolicy, and with it how much is lent:
+// what open loans hold plus what is about to be lent. It returns the lenders
+// whose status.lent is as it should be. The resourceVersion of the snapshot is a
+// precondition: whoever wrote in between, another leader above all, makes this
+// plan's lends from that lender come to nothing.
+func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent) map[string]bool {
+	lent := r.lent(intents)
+	verdicts := verdictsOf(plan, lend.SubjectLender)
+	views := map[string]*lend.LenderView{}
+	for i := range plan.Lenders {
+		views[plan.Lenders[i].Name] = &plan.Lenders[i]
+	}
+	done := map[string]bool{}
+	var steps []step
+	for i := range r.view.Snapshot.Lenders {
+		l := &r.view.Snapshot.Lenders[i]
+		policy := r.view.Policies[l.Name]
+		next := policy.DeepCopy()
+		lenderStatus(&next.Status, next.Generation, l, views[l.Name], verdicts[l.Name])
+		next.Status.Lent = lent[l.Name]
+		steps = append(steps, step{"write status of LendingPolicy", l.Name, func(ctx context.Context) error {
+			if err := r.writeLender(ctx, policy, next); err != nil {
+				return err
+			}
+			r.note(done, l.Name)
+			return nil
+		}})
+	}
+	r.each(ctx, steps)
+	return done
+}
+
+func (r *round) writeLender(ctx context.Context, old, next *v1alpha1.LendingPolicy) error {
+	if apiequality.Semantic.DeepEqual(old.Status, next.Status) {
+		return nil
+	}
+	numbersOnly := old.Status.Lent == next.Status.Lent &&
+		apiequality.Semantic.DeepEqual(old.Status.Conditions, next.Status.Conditions)
+	if !r.numbers.allow("lender "+next.Namespace+"/"+next.Name, r.Clock.Now()) && numbersOnly {
+		return nil
+	}
+	return r.Client.Status().Update(ctx, next)
+}
+
+// lent is what each lender's open loans hold, and will hold after the intents.
+func (r *round) lent(intents []*intent) map[string]int64 {
+	lent := map[string]int64{}
+	for name, object := range r.view.Loans {
+		if r.returned[name] {
+			continue
+		}
+		for _, g := range object.Spec.Grants {
+			lent[g.Lender] += g.Count
+		}
+	}
+	for _, in := range intents {
+		for _, g := range in.object.Spec.Grants {
+			lent[g.Lender] += g.Count
+		}
+	}
+	return lent
+}
+
+func lenderStatus(s *v1alpha1.LendingPolicyStatus, generation int64, l *lend.Lender, view *lend.LenderView, v *lend.Verdict) {
+	s.ObservedGeneration = generation
+	set := func(kind string, ok bool, reason, message string) {
+		status := metav1.ConditionFalse
+		if ok {
+			status = metav1.ConditionTrue
+		}
+		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
+			Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: generation,
+		})
+	}
+	if l.Problem == nil {
+		set(v1alpha1.ConditionAccepted, true, "Accepted", "the target, its flavor and the owned units are known")
+	} else {
+		set(v1alpha1.ConditionAccepted, false, l.Problem.Reason, l.Problem.Message)
+	}
+	if l.Load.Known {
+		set(v1alpha1.ConditionSignalsKnown, true, "Known", "every signal answered")
+	} else {
+		set(v1alpha1.ConditionSignalsKnown, false, lend.ReasonLoadUnknown, l.Load.Unknown)
+	}
+	if v != nil {
+		set(v1alpha1.ConditionLending, v.Reason == lend.ReasonBelowLowWater, v.Reason, v.Message)
+	}
+	if view != nil {
+		s.Owned, s.Held, s.Need = view.Owned, view.Held, view.Need
+		s.Headroom, s.Lendable = view.Headroom, view.Lendable
+		s.Load = loadText(view.Utilization)
+	}
+}
+
+func loadText(utilization float64) string {
+	if utilization < 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.0f%%", math.Round(utilization*100))
+}
+
+func verdictsOf(plan *lend.Plan, kind lend.SubjectKind) map[string]*lend.Verdict {
+	found := map[string]*lend.Verdict{}
+	for i := range plan.Verdicts {
+		if v := &plan.Verdicts[i]; v.Kind == kind {
+			found[v.Subject] = v
+		}
+	}
+	return found
+}
+
+// verdicts tells the subjects what was decided about them, if it is new.
+func (r *round) verdicts(plan *lend.Plan) {
+	for i := range plan.Verdicts {
+		v := &plan.Verdicts[i]
+		switch v.Kind {
+		case lend.SubjectLender:
+			if policy := r.view.Policies[v.Subject]; policy != nil {
+				r.Events.Verdict(reference("LendingPolicy", v1alpha1.GroupVersion.String(), policy.Namespace, policy.Name, string(policy.UID)), v)
+			}
+		case lend.SubjectJob:
+			for _, job := range r.view.Snapshot.Jobs {
+				if job.Name == v.Subject {
+					kind := r.view.Jobs[types.UID(job.UID)].Kind
+					namespace, name, _ := strings.Cut(job.Name, "/")
+					r.Events.Verdict(reference(kind.Kind, kind.GroupVersion().String(), namespace, name, job.UID), v)
+				}
+			}
+		case lend.SubjectLoan:
+			// What happens to a loan has its events where it happens.
+		}
+	}
+	r.Events.Keep(plan.Verdicts)
+}
+
+// queues writes how many jobs wait and run, by queue.
+func (r *round) queues(ctx context.Context) {
+	pending, admitted := map[string]int32{}, map[string]int32{}
+	for _, j := range r.view.Snapshot.Jobs {
+		pending[j.Queue]++
+	}
+	for _, l := range r.view.Snapshot.Loans {
+		admitted[l.Queue]++
+	}
+	tenant := map[string]string{}
+	for _, q := range r.view.Snapshot.Queues {
+		tenant[q.Name] = q.Tenant
+	}
+	for i := range r.view.Queues {
+		old := &r.view.Queues[i]
+		name := old.Namespace + "/" + old.Name
+		next := old.DeepCopy()
+		next.Status.ObservedGeneration = old.Generation
+		next.Status.Pending, next.Status.Admitted = pending[name], admitted[name]
+		accepted := metav1.Condition{
+			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, ObservedGeneration: old.Generation,
+			Reason: "Accepted", Message: "the namespace belongs to tenant " + tenant[name],
+		}
+		if tenant[name] == "" {
+			accepted.Status, accepted.Reason = metav1.ConditionFalse, lend.ReasonUnknownTenant
+			accepted.Message = fmt.Sprintf("namespace %s belongs to no single TenantQuota", old.Namespace)
+		}
+		meta.SetStatusCondition(&next.Status.Conditions, accepted)
+		if !apiequality.Semantic.DeepEqual(old.Status, next.Status) {
+			r.show(ctx, "queue "+name, next)
+		}
+	}
+}
+
+// tenants writes what every tenant uses, borrows and has lent.
+func (r *round) tenants(ctx context.Context) {
+	borrowed, lent := map[string]map[string]int64{}, map[string]map[string]int64{}
+	owner := map[string]string{}
+	for _, l := range r.view.Snapshot.Lenders {
+		owner[l.Name] = l.Tenant
+	}
+	for _, l := range r.view.Snapshot.Loans {
+		for _, g := range l.Grants {
+			if g.Lender != "" {
+				add(borrowed, l.Borrower, g.Flavor, g.Count)
+				add(lent, owner[g.Lender], g.Flavor, g.Count)
+			}
+		}
+	}
+	for i := range r.view.Quotas {
+		old := &r.view.Quotas[i]
+		next := old.DeepCopy()
+		next.Status.ObservedGeneration = old.Generation
+		next.Status.Flavors = nil
+		for _, f := range old.Spec.Flavors {
+			next.Status.Flavors = append(next.Status.Flavors, v1alpha1.FlavorUsage{
+				Name: f.Name, Used: r.view.Used[old.Name][f.Name],
+				Borrowed: borrowed[old.Name][f.Name], Lent: lent[old.Name][f.Name],
+			})
+		}
+		accepted := metav1.Condition{
+			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, ObservedGeneration: old.Generation,
+			Reason: "Accepted", Message: "namespaces and flavors agree with all other TenantQuotas",
+		}
+		if p := r.view.QuotaProblems[old.Name]; p != nil {
+			accepted.Status, accepted.Reason, accepted.Message = metav1.ConditionFalse, p.Reason, p.Message
+		}
+		meta.SetStatusCondition(&next.Status.Conditions, accepted)
+		if !apiequality.Semantic.DeepEqual(old.Status, next.Status) {
+			r.show(ctx, "tenant "+old.Name, next)
+		}
+	}
+}
+
+func add(to map[string]map[string]int64, tenant, flavor string, n int64) {
+	if to[tenant] == nil {
+		to[tenant] = map[string]int64{}
+	}
+	to[tenant][flavor] += n
+}
+
+// show writes a status that only informs. A conflict means that the cache has
+// not seen the last write yet; the next round writes it.
+func (r *round) show(ctx context.Context, name string, object client.Object) {
+	if r.stopped() || !r.numbers.allow(name, r.Clock.Now()) {
+		return
+	}
+	err := r.Client.Status().Update(ctx, object)
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		r.fail(fmt.Errorf("write status of %s: %w", name, err))
+	}
+}

@@ -1,0 +1,227 @@
+package controller
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// The kind of the configuration file.
+const (
+	ConfigAPIVersion = "ebbtide.dev/v1alpha1"
+	ConfigKind       = "BrokerConfiguration"
+)
+
+// Config is the broker's configuration file. A field that is absent has the
+// value of DefaultConfig.
+type Config struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	// Interval between decisions without an event, and between polls of signals.
+	Interval metav1.Duration `json:"interval"`
+	// Debounce is how long events are gathered before the decision they cause.
+	Debounce       metav1.Duration  `json:"debounce"`
+	Prometheus     PrometheusConfig `json:"prometheus"`
+	Ledger         LedgerConfig     `json:"ledger"`
+	HTTP           Endpoint         `json:"http"`
+	Metrics        Endpoint         `json:"metrics"`
+	HealthProbe    Endpoint         `json:"healthProbe"`
+	LeaderElection LeaderElection   `json:"leaderElection"`
+	Client         ClientConfig     `json:"client"`
+	Policy         PolicyConfig     `json:"policy"`
+	Record         RecordConfig     `json:"record"`
+}
+
+// PrometheusConfig says where load is asked for.
+type PrometheusConfig struct {
+	// URL of a Prometheus-compatible server. Empty: no load is ever known, so
+	// nothing is lent.
+	URL string `json:"url"`
+	// Timeout of one question.
+	Timeout metav1.Duration `json:"timeout"`
+}
+
+// LedgerConfig says where the ledger is: a file on a local disk.
+type LedgerConfig struct {
+	Path string `json:"path"`
+}
+
+// Endpoint is a listener. "0" switches metrics and healthProbe off.
+type Endpoint struct {
+	BindAddress string `json:"bindAddress"`
+}
+
+// LeaderElection by a Lease in the broker's namespace.
+type LeaderElection struct {
+	Enabled       bool            `json:"enabled"`
+	LeaseDuration metav1.Duration `json:"leaseDuration"`
+	RenewDeadline metav1.Duration `json:"renewDeadline"`
+	RetryPeriod   metav1.Duration `json:"retryPeriod"`
+}
+
+// ClientConfig bounds the requests to the API server.
+type ClientConfig struct {
+	QPS   float32 `json:"qps"`
+	Burst int     `json:"burst"`
+}
+
+// PolicyConfig is lend.Policy with durations as people write them.
+type PolicyConfig struct {
+	StaleAfter        metav1.Duration `json:"staleAfter"`
+	Quorum            float64         `json:"quorum"`
+	UnknownGrace      metav1.Duration `json:"unknownGrace"`
+	UnknownStep       metav1.Duration `json:"unknownStep"`
+	TargetUtilization float64         `json:"targetUtilization"`
+	MinimumLoan       metav1.Duration `json:"minimumLoan"`
+	EvictionBudget    int             `json:"evictionBudget"`
+	EvictionWindow    metav1.Duration `json:"evictionWindow"`
+	RestartCost       metav1.Duration `json:"restartCost"`
+}
+
+// RecordConfig writes decisions to a file, for audits and replays.
+type RecordConfig struct {
+	// Path of the file, to which lines of JSON are appended. Empty: none is written.
+	Path string `json:"path"`
+	// All: every decision. Otherwise those that reclaim.
+	All bool `json:"all"`
+}
+
+func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
+
+// DefaultConfig is the configuration of an empty file.
+func DefaultConfig() Config {
+	p := lend.DefaultPolicy()
+	return Config{
+		APIVersion: ConfigAPIVersion, Kind: ConfigKind,
+		Interval: duration(15 * time.Second), Debounce: duration(100 * time.Millisecond),
+		Prometheus:  PrometheusConfig{Timeout: duration(2 * time.Second)},
+		Ledger:      LedgerConfig{Path: "/var/lib/ebbtide/ledger.db"},
+		HTTP:        Endpoint{BindAddress: "127.0.0.1:8080"},
+		Metrics:     Endpoint{BindAddress: ":8081"},
+		HealthProbe: Endpoint{BindAddress: ":8082"},
+		LeaderElection: LeaderElection{
+			Enabled: true, LeaseDuration: duration(15 * time.Second),
+			RenewDeadline: duration(10 * time.Second), RetryPeriod: duration(2 * time.Second),
+		},
+		Client: ClientConfig{QPS: 50, Burst: 100},
+		Policy: PolicyConfig{
+			StaleAfter: duration(p.StaleAfter), Quorum: p.Quorum,
+			UnknownGrace: duration(p.UnknownGrace), UnknownStep: duration(p.UnknownStep),
+			TargetUtilization: p.TargetUtilization, MinimumLoan: duration(p.MinimumLoan),
+			EvictionBudget: p.EvictionBudget, EvictionWindow: duration(p.EvictionWindow),
+			RestartCost: duration(p.RestartCost),
+		},
+	}
+}
+
+// Lend is the policy as the core wants it.
+func (p *PolicyConfig) Lend() lend.Policy {
+	return lend.Policy{
+		StaleAfter: p.StaleAfter.Duration, Quorum: p.Quorum,
+		UnknownGrace: p.UnknownGrace.Duration, UnknownStep: p.UnknownStep.Duration,
+		TargetUtilization: p.TargetUtilization, MinimumLoan: p.MinimumLoan.Duration,
+		EvictionBudget: p.EvictionBudget, EvictionWindow: p.EvictionWindow.Duration,
+		RestartCost: p.RestartCost.Duration,
+	}
+}
+
+// LoadConfig reads a configuration file; an empty path gives the defaults. It
+// fails on fields it does not know and on values that break a rule, naming each
+// field.
+func LoadConfig(path string) (Config, error) {
+	if path == "" {
+		return DefaultConfig(), nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := ParseConfig(data)
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// ParseConfig is LoadConfig for a file's content.
+func ParseConfig(data []byte) (Config, error) {
+	c := DefaultConfig()
+	// Which kind it is must be said, so that another kind's file is refused.
+	c.APIVersion, c.Kind = "", ""
+	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		return Config{}, err
+	}
+	if err := c.Validate().ToAggregate(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Validate returns what is wrong with the configuration, by field.
+func (c *Config) Validate() field.ErrorList {
+	var errs field.ErrorList
+	want := func(ok bool, path string, value any, rule string) {
+		if !ok {
+			errs = append(errs, field.Invalid(field.NewPath(path), value, rule))
+		}
+	}
+	positive := func(path string, d metav1.Duration) {
+		want(d.Duration > 0, path, d.Duration.String(), "must be greater than 0s")
+	}
+	notNegative := func(path string, d metav1.Duration) {
+		want(d.Duration >= 0, path, d.Duration.String(), "must not be negative")
+	}
+	want(c.APIVersion == ConfigAPIVersion, "apiVersion", c.APIVersion, "must be "+ConfigAPIVersion)
+	want(c.Kind == ConfigKind, "kind", c.Kind, "must be "+ConfigKind)
+	positive("interval", c.Interval)
+	notNegative("debounce", c.Debounce)
+	want(c.Debounce.Duration <= c.Interval.Duration, "debounce", c.Debounce.Duration.String(), "must not exceed interval")
+	want(validURL(c.Prometheus.URL), "prometheus.url", c.Prometheus.URL, "must be an http or https URL with a host, or empty")
+	positive("prometheus.timeout", c.Prometheus.Timeout)
+	want(c.Ledger.Path != "", "ledger.path", c.Ledger.Path, "must be a file on a local disk")
+	want(validAddress(c.HTTP.BindAddress), "http.bindAddress", c.HTTP.BindAddress, "must be host:port")
+	want(optionalAddress(c.Metrics.BindAddress), "metrics.bindAddress", c.Metrics.BindAddress, `must be host:port, or "0"`)
+	want(optionalAddress(c.HealthProbe.BindAddress), "healthProbe.bindAddress", c.HealthProbe.BindAddress, `must be host:port, or "0"`)
+	if e := &c.LeaderElection; e.Enabled {
+		positive("leaderElection.retryPeriod", e.RetryPeriod)
+		want(e.RenewDeadline.Duration > e.RetryPeriod.Duration*6/5, "leaderElection.renewDeadline", e.RenewDeadline.Duration.String(), "must exceed 1.2 times retryPeriod")
+		want(e.LeaseDuration.Duration > e.RenewDeadline.Duration, "leaderElection.leaseDuration", e.LeaseDuration.Duration.String(), "must exceed renewDeadline")
+	}
+	want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
+	want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
+	p := &c.Policy
+	positive("policy.staleAfter", p.StaleAfter)
+	want(p.StaleAfter.Duration >= c.Interval.Duration, "policy.staleAfter", p.StaleAfter.Duration.String(), "must not be below interval: every sample would be stale")
+	want(p.Quorum > 0 && p.Quorum <= 1, "policy.quorum", p.Quorum, "must be above 0 and at most 1")
+	notNegative("policy.unknownGrace", p.UnknownGrace)
+	positive("policy.unknownStep", p.UnknownStep)
+	want(p.TargetUtilization > 0 && p.TargetUtilization <= 1, "policy.targetUtilization", p.TargetUtilization, "must be above 0 and at most 1")
+	notNegative("policy.minimumLoan", p.MinimumLoan)
+	want(p.EvictionBudget >= 1, "policy.evictionBudget", p.EvictionBudget, "must be at least 1")
+	positive("policy.evictionWindow", p.EvictionWindow)
+	notNegative("policy.restartCost", p.RestartCost)
+	return errs
+}
+
+func validURL(text string) bool {
+	if text == "" {
+		return true
+	}
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+func validAddress(text string) bool {
+	_, port, err := net.SplitHostPort(text)
+	return err == nil && port != ""
+}
+
+func optionalAddress(text string) bool { return text == "0" || validAddress(text) }

@@ -1,0 +1,137 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+
+	"github.com/ebbtide/ebbtide/broker/internal/actuate"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+const (
+	// retryAfter is the pause after a decision that could not be carried out whole.
+	retryAfter = time.Second
+	// actTimeout bounds how long one plan may take; what is left is done next time.
+	actTimeout = 30 * time.Second
+)
+
+// loop makes one decision after the other. Its fields are set before run.
+type loop struct {
+	gatherer *gather.Gatherer
+	actuator *actuate.Actuator
+	ledger   *ledger.Ledger
+	policy   lend.Policy
+	interval time.Duration
+	debounce time.Duration
+	clock    clock.WithTicker
+	// events has a token if something happened since the last decision.
+	events  chan struct{}
+	board   *Board
+	record  *recorder
+	metrics *Metrics
+
+	state lend.State
+}
+
+// run decides on every tick and event until ctx ends, or until the process must
+// stop.
+func (l *loop) run(ctx context.Context) error {
+	ticker := l.clock.NewTicker(l.interval)
+	defer ticker.Stop()
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+		case <-retry:
+		case <-l.events:
+			if !l.settle(ctx) {
+				return nil
+			}
+		}
+		retry = nil
+		if err := l.decide(ctx); err != nil {
+			if errors.Is(err, actuate.ErrStop) {
+				return err
+			}
+			if ctx.Err() == nil {
+				logr.FromContextOrDiscard(ctx).Error(err, "The decision was not carried out whole; it is repeated")
+				retry = l.clock.After(retryAfter)
+			}
+		}
+	}
+}
+
+// settle lets further events of the same cause arrive.
+func (l *loop) settle(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.clock.After(l.debounce):
+	}
+	select {
+	case <-l.events:
+	default:
+	}
+	return true
+}
+
+// decide is one decision.
+func (l *loop) decide(ctx context.Context) error {
+	began := l.clock.Now()
+	log := logr.FromContextOrDiscard(ctx)
+	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	defer cancel()
+
+	// 1. What is the cluster like?
+	view, err := l.gatherer.Gather(ctx, began, l.actuator.Epoch)
+	if err != nil {
+		l.metrics.decisions.WithLabelValues(outcomeBlind).Inc()
+		return err
+	}
+	l.checkLaws(log, &view.Snapshot)
+
+	// 2. What is to be done?
+	plan, next := lend.Decide(view.Snapshot, l.state, l.policy)
+	record := lend.Record{Snapshot: view.Snapshot, State: l.state, Policy: l.policy, Plan: plan}
+	l.state = next
+
+	// 3. Show it before it happens, so that a plan that stops the process is on record.
+	l.board.show(record)
+	if err := l.record.write(record); err != nil {
+		log.Error(err, "The decision is not on record")
+	}
+
+	// 4. Do it.
+	err = l.actuator.Apply(ctx, view, &plan)
+
+	// 5. Count it.
+	outcome := outcomeDone
+	if err != nil {
+		outcome = outcomeIncomplete
+	}
+	l.metrics.decisions.WithLabelValues(outcome).Inc()
+	l.metrics.seconds.Observe(l.clock.Since(began).Seconds())
+	l.metrics.decided(view, &plan)
+	l.countLedger()
+	log.V(2).Info("Decided", "actions", len(plan.Actions), "jobs", len(view.Snapshot.Jobs), "loans", len(view.Snapshot.Loans),
+		"duration", l.clock.Since(began).String())
+	return err
+}
+
+func (l *loop) countLedger() {
+	seq, hash := l.ledger.Head()
+	l.metrics.entries.Set(float64(seq))
+	var head uint64
+	for _, b := range hash[:6] {
+		head = head<<8 | uint64(b)
+	}
+	l.metrics.head.Set(float64(head))
+}

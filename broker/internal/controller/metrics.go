@@ -1,0 +1,148 @@
+package controller
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+const (
+	namespace = "ebbtide"
+	subsystem = "broker"
+)
+
+// Outcomes of a decision.
+const (
+	outcomeDone       = "done"
+	outcomeIncomplete = "incomplete"
+	outcomeBlind      = "blind"
+)
+
+// Metrics of the broker. Labels are bounded by the number of LendingPolicies and
+// TrainingQueues.
+type Metrics struct {
+	decisions  *prometheus.CounterVec
+	seconds    prometheus.Histogram
+	reclaims   prometheus.Histogram
+	violations *prometheus.CounterVec
+	actions    *prometheus.CounterVec
+	lender     map[string]*prometheus.GaugeVec
+	known      *prometheus.GaugeVec
+	age        *prometheus.GaugeVec
+	waiting    *prometheus.GaugeVec
+	loans      *prometheus.GaugeVec
+	entries    prometheus.Gauge
+	head       prometheus.Gauge
+}
+
+// The gauges of a lender's arithmetic, in units.
+var lenderGauges = map[string]string{
+	"owned_units":    "Units that lending counts with.",
+	"held_units":     "Units held by the lender's own pods.",
+	"need_units":     "Units the lender must keep now.",
+	"headroom_units": "Units kept free above the need.",
+	"lent_units":     "Units on loan, reclaiming ones included.",
+	"lendable_units": "Units that could be lent in addition.",
+}
+
+// NewMetrics registers the broker's metrics.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
+	}
+	m := &Metrics{
+		decisions: counters("decisions_total", "Decisions by outcome: done, incomplete (a step failed and is repeated), blind (the cluster could not be read).", "outcome"),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "decision_seconds",
+			Help:    "Time of a decision, from reading the cluster to the last write.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
+		}),
+		reclaims: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "reclaim_seconds",
+			Help:    "Time from asking a loan back to the proof that its units are free.",
+			Buckets: []float64{1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600, 1800, 3600},
+		}),
+		violations: counters("law_violations_total", "Decisions whose snapshot broke an invariant, by law. It must stay 0.", "law"),
+		actions:    counters("actions_total", "Actions that decisions asked for, by kind: Lend, Reclaim, Evict, Return.", "kind"),
+		lender:     map[string]*prometheus.GaugeVec{},
+		known:      gauges("signal_state", "1 if the lender's load is known, 0 if not.", "lender"),
+		age:        gauges("signal_age_seconds", "Age of the oldest sample of the lender's load; absent while there is none.", "lender"),
+		waiting:    gauges("waiting_jobs", "Jobs that wait, by queue (namespace/name).", "queue"),
+		loans:      gauges("loans", "Open loans by state: active, reclaiming.", "state"),
+		entries:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
+		head:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
+	}
+	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.known, m.age, m.waiting, m.loans, m.entries, m.head)
+	for name, help := range lenderGauges {
+		m.lender[name] = gauges(name, help, "lender")
+		registry.MustRegister(m.lender[name])
+	}
+	for _, outcome := range []string{outcomeDone, outcomeIncomplete, outcomeBlind} {
+		m.decisions.WithLabelValues(outcome)
+	}
+	for _, kind := range []lend.ActionKind{lend.ActionLend, lend.ActionReclaim, lend.ActionEvict, lend.ActionReturn} {
+		m.actions.WithLabelValues(string(kind))
+	}
+	return m
+}
+
+// reclaimed observes one finished reclaim.
+func (m *Metrics) reclaimed(d time.Duration) { m.reclaims.Observe(d.Seconds()) }
+
+// decided shows a decision. Lenders and queues that are gone vanish.
+func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
+	for _, action := range plan.Actions {
+		m.actions.WithLabelValues(string(action.Kind)).Inc()
+	}
+	for _, g := range m.lender {
+		g.Reset()
+	}
+	for _, l := range plan.Lenders {
+		for name, value := range map[string]int64{
+			"owned_units": l.Owned, "held_units": l.Held, "need_units": l.Need,
+			"headroom_units": l.Headroom, "lent_units": l.Lent, "lendable_units": l.Lendable,
+		} {
+			m.lender[name].WithLabelValues(l.Name).Set(float64(value))
+		}
+	}
+	m.known.Reset()
+	m.age.Reset()
+	for _, l := range view.Snapshot.Lenders {
+		m.known.WithLabelValues(l.Name).Set(0)
+		if l.Load.Known {
+			m.known.WithLabelValues(l.Name).Set(1)
+		}
+		if !l.Load.ObservedAt.IsZero() {
+			m.age.WithLabelValues(l.Name).Set(view.Snapshot.Now.Sub(l.Load.ObservedAt).Seconds())
+		}
+	}
+	m.queued(&view.Snapshot)
+}
+
+func (m *Metrics) queued(s *lend.Snapshot) {
+	m.waiting.Reset()
+	for _, q := range s.Queues {
+		m.waiting.WithLabelValues(q.Name).Set(0)
+	}
+	for _, j := range s.Jobs {
+		if j.Problem == nil {
+			m.waiting.WithLabelValues(j.Queue).Inc()
+		}
+	}
+	active, reclaiming := 0, 0
+	for _, l := range s.Loans {
+		if l.Reclaiming {
+			reclaiming++
+		} else {
+			active++
+		}
+	}
+	m.loans.WithLabelValues("active").Set(float64(active))
+	m.loans.WithLabelValues("reclaiming").Set(float64(reclaiming))
+}

@@ -1,0 +1,320 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/actuate"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/internal/signal"
+	"github.com/ebbtide/ebbtide/broker/internal/web"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+)
+
+// LeaseName is the Lease, in the broker's namespace, that elects the leader.
+const LeaseName = "ebbtide-broker"
+
+// Scheme has every kind that the broker reads or writes.
+func Scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(v1alpha1.AddToScheme(s))
+	return s
+}
+
+// Run runs a broker until ctx ends, the lease is lost or it must stop.
+func Run(ctx context.Context, restConfig *rest.Config, namespace string, c Config) error {
+	restConfig = rest.CopyConfig(restConfig)
+	restConfig.QPS, restConfig.Burst = c.Client.QPS, c.Client.Burst
+	mgr, err := newManager(restConfig, namespace, &c)
+	if err != nil {
+		return err
+	}
+	log := mgr.GetLogger()
+	b := &broker{mgr: mgr, config: c, namespace: namespace, clock: clock.RealClock{}, events: make(chan struct{}, 1)}
+	b.board = &Board{leader: b.leader}
+	b.metrics = NewMetrics(metrics.Registry)
+	if err := b.metricsAndProbes(); err != nil {
+		return err
+	}
+	if err := watch(ctx, mgr.GetCache(), &b.disrupted, b.poke); err != nil {
+		return err
+	}
+	handler := web.Handler(b.board, promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
+	if err := mgr.Add(&httpServer{address: c.HTTP.BindAddress, handler: handler, log: log.WithName("http")}); err != nil {
+		return fmt.Errorf("add the HTTP server: %w", err)
+	}
+	if err := mgr.Add(manager.RunnableFunc(b.lead)); err != nil {
+		return fmt.Errorf("add the loop: %w", err)
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("run the broker: %w", err)
+	}
+	return nil
+}
+
+func newManager(restConfig *rest.Config, namespace string, c *Config) (manager.Manager, error) {
+	election := &c.LeaderElection
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme: Scheme(),
+		Cache: cache.Options{
+			DefaultTransform:             slim,
+			DefaultUnsafeDisableDeepCopy: ptr.To(true),
+		},
+		Metrics:                       metricsserver.Options{BindAddress: c.Metrics.BindAddress},
+		HealthProbeBindAddress:        c.HealthProbe.BindAddress,
+		LeaderElection:                election.Enabled,
+		LeaderElectionID:              LeaseName,
+		LeaderElectionNamespace:       namespace,
+		LeaderElectionResourceLock:    "leases",
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &election.LeaseDuration.Duration,
+		RenewDeadline:                 &election.RenewDeadline.Duration,
+		RetryPeriod:                   &election.RetryPeriod.Duration,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+// broker is a process.
+type broker struct {
+	mgr       manager.Manager
+	config    Config
+	namespace string
+	clock     clock.WithTicker
+	events    chan struct{}
+	board     *Board
+	metrics   *Metrics
+	disrupted gather.Disrupted
+}
+
+// poke asks for a decision soon.
+func (b *broker) poke() {
+	select {
+	case b.events <- struct{}{}:
+	default:
+	}
+}
+
+func (b *broker) metricsAndProbes() error {
+	if err := b.mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("add the health probe: %w", err)
+	}
+	err := b.mgr.AddReadyzCheck("caches", func(*http.Request) error { return b.board.Ready() })
+	if err != nil {
+		return fmt.Errorf("add the readiness probe: %w", err)
+	}
+	// Followers are ready too, so this waits on every replica.
+	err = b.mgr.Add(everywhere(func(ctx context.Context) error {
+		if b.mgr.GetCache().WaitForCacheSync(ctx) {
+			b.board.setSynced()
+		}
+		return nil
+	}))
+	if err != nil {
+		return fmt.Errorf("add the wait for the caches: %w", err)
+	}
+	return nil
+}
+
+// lead is the life of a leader.
+func (b *broker) lead(ctx context.Context) (err error) {
+	log := b.mgr.GetLogger()
+	ctx = logr.NewContext(ctx, log)
+	// 1. Nothing is decided on half a cluster.
+	if !b.mgr.GetCache().WaitForCacheSync(ctx) {
+		return nil
+	}
+	// 2. A damaged ledger stops the process before anything is written.
+	book, err := b.openLedger(ctx)
+	if err != nil {
+		return err
+	}
+	b.board.setLedger(book)
+	defer func() {
+		b.board.setLedger(nil)
+		err = errors.Join(err, book.Close())
+	}()
+	// 3. Which leader is this?
+	epoch, err := b.epoch(ctx, book)
+	if err != nil {
+		return err
+	}
+	actuator := b.newActuator(book, epoch)
+	// 4. What was intended, and what is?
+	if err := actuator.Start(ctx); err != nil {
+		return fmt.Errorf("reconcile the ledger: %w", err)
+	}
+	seq, hash := book.Head()
+	log.Info("Leading", "epoch", epoch, "ledgerSeq", seq, "ledgerHead", hash.String())
+	return b.decide(ctx, actuator, book)
+}
+
+// decide runs the poller and the loop.
+func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *ledger.Ledger) (err error) {
+	source, err := b.source()
+	if err != nil {
+		return err
+	}
+	record, err := openRecorder(b.config.Record)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, record.close()) }()
+	poller := signal.NewPoller(source, b.config.Interval.Duration, b.clock, b.poke)
+	pollCtx, stop := context.WithCancel(ctx)
+	polled := make(chan struct{})
+	go func() {
+		defer close(polled)
+		poller.Run(pollCtx)
+	}()
+	defer func() {
+		stop()
+		<-polled
+	}()
+	l := &loop{
+		gatherer: &gather.Gatherer{
+			Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
+			Jobs: actuator.Jobs, Signals: poller, Disrupted: &b.disrupted,
+		},
+		actuator: actuator, ledger: book, policy: b.config.Policy.Lend(),
+		interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
+		events: b.events, board: b.board, record: record, metrics: b.metrics,
+	}
+	b.poke()
+	return l.run(ctx)
+}
+
+func (b *broker) source() (signal.Source, error) {
+	p := b.config.Prometheus
+	if p.URL == "" {
+		b.mgr.GetLogger().Info("No prometheus.url is configured: every load is unknown and nothing is lent")
+		return signal.Absent{}, nil
+	}
+	return signal.NewPrometheus(p.URL, p.Timeout.Duration, b.clock)
+}
+
+func (b *broker) newActuator(book *ledger.Ledger, epoch int64) *actuate.Actuator {
+	c := b.mgr.GetClient()
+	return &actuate.Actuator{
+		Client: c, Live: b.mgr.GetAPIReader(),
+		Jobs:      &jobs.Batch{Live: b.mgr.GetAPIReader(), Client: c},
+		Ledger:    book,
+		Events:    &actuate.Events{Recorder: b.mgr.GetEventRecorder("ebbtide-broker")},
+		Clock:     b.clock,
+		Epoch:     epoch,
+		Reclaimed: b.metrics.reclaimed,
+	}
+}
+
+// openLedger binds the ledger to the cluster, which the UID of kube-system names.
+func (b *broker) openLedger(ctx context.Context) (*ledger.Ledger, error) {
+	var system corev1.Namespace
+	err := b.mgr.GetAPIReader().Get(ctx, types.NamespacedName{Name: "kube-system"}, &system)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read the cluster's identity: %w", err)
+	}
+	book, err := ledger.Open(b.config.Ledger.Path, ledger.Options{ClusterUID: string(system.UID), Clock: b.clock})
+	if err != nil {
+		return nil, fmt.Errorf("nothing is lent without a sound ledger: %w", err)
+	}
+	return book, nil
+}
+
+// epoch numbers the leaders: one more than the Lease has changed hands, and more
+// than the ledger has seen, in case the Lease was deleted.
+func (b *broker) epoch(ctx context.Context, book *ledger.Ledger) (int64, error) {
+	next := book.Epoch() + 1
+	if !b.config.LeaderElection.Enabled {
+		return next, nil
+	}
+	lease, err := b.lease(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the epoch: %w", err)
+	}
+	return max(next, int64(ptr.Deref(lease.Spec.LeaseTransitions, 0))+1), nil
+}
+
+func (b *broker) lease(ctx context.Context) (*coordinationv1.Lease, error) {
+	var lease coordinationv1.Lease
+	key := types.NamespacedName{Namespace: b.namespace, Name: LeaseName}
+	if err := b.mgr.GetAPIReader().Get(ctx, key, &lease); err != nil {
+		return nil, fmt.Errorf("read lease %s: %w", key, err)
+	}
+	return &lease, nil
+}
+
+// leader is who leads, empty if that cannot be read now.
+func (b *broker) leader() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	lease, err := b.lease(ctx)
+	if err != nil {
+		return ""
+	}
+	return ptr.Deref(lease.Spec.HolderIdentity, "")
+}
+
+// everywhere is a runnable for every replica, leader or not.
+type everywhere func(ctx context.Context) error
+
+func (f everywhere) Start(ctx context.Context) error { return f(ctx) }
+func (everywhere) NeedLeaderElection() bool          { return false }
+
+// httpServer serves the API on every replica.
+type httpServer struct {
+	address string
+	handler http.Handler
+	log     logr.Logger
+}
+
+func (*httpServer) NeedLeaderElection() bool { return false }
+
+// Start listens until ctx ends.
+func (s *httpServer) Start(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.address)
+	if err != nil {
+		return fmt.Errorf("listen on http.bindAddress: %w", err)
+	}
+	s.log.Info("Serving the API", "address", listener.Addr().String())
+	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		// Readers have a moment to finish; a new leader does not wait for them.
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(ctx)
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	return <-stopped
+}

@@ -1,0 +1,169 @@
+package gather
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// count attributes every pod's units to a lender, a loan or neither.
+type count struct {
+	flavors *flavorTable
+	tenants *tenancy
+	// owners has the controller of each ReplicaSet and StatefulSet.
+	owners  map[types.UID]types.UID
+	lenders map[types.UID]*lender // by target
+	loans   map[types.UID]*loan   // by job
+
+	units map[place]*lend.Units
+	used  map[string]map[string]int64
+}
+
+func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable, tenants *tenancy) *count {
+	c := &count{
+		flavors: flavors, tenants: tenants, loans: map[types.UID]*loan{},
+		owners: map[types.UID]types.UID{}, lenders: map[types.UID]*lender{},
+		units: map[place]*lend.Units{}, used: map[string]map[string]int64{},
+	}
+	for _, l := range lenders {
+		if l.target != "" {
+			c.lenders[l.target] = l
+		}
+	}
+	for _, l := range loans {
+		c.loans[l.object.Spec.Job.UID] = l
+	}
+	for i := range in.replicaSets.Items {
+		c.owner(&in.replicaSets.Items[i])
+	}
+	for i := range in.sets.Items {
+		c.owner(&in.sets.Items[i])
+	}
+	for i := range in.nodes.Items {
+		node := &in.nodes.Items[i]
+		for resource, flavor := range flavors.nodes[node.Name] {
+			c.units[place{node.Name, flavor}] = &lend.Units{
+				Flavor: flavor, Capacity: node.Status.Allocatable.Name(resource, "").Value(),
+			}
+		}
+	}
+	return c
+}
+
+func (c *count) owner(object metav1.Object) {
+	if ref := metav1.GetControllerOf(object); ref != nil {
+		c.owners[object.GetUID()] = ref.UID
+	}
+}
+
+// pod counts one pod. Who owns it is told by UIDs, never by labels that a tenant
+// could put on anything.
+func (c *count) pod(pod *corev1.Pod) {
+	loan := c.loans[jobUID(pod)]
+	held := c.flavors.held(pod)
+	if ended(pod) {
+		if loan != nil {
+			loan.count(pod, nil)
+		}
+		return
+	}
+	c.use(pod.Namespace, held)
+	if loan != nil {
+		for flavor, n := range loan.count(pod, held) {
+			c.units[place{pod.Spec.NodeName, flavor}].Other += n
+		}
+		return
+	}
+	lender := c.lenderOf(pod)
+	if lender != nil {
+		lender.count(pod)
+	}
+	for flavor, n := range held {
+		u := c.units[place{pod.Spec.NodeName, flavor}]
+		if lender == nil {
+			u.Other += n
+			continue
+		}
+		u.Online += n
+		if pod.DeletionTimestamp != nil {
+			u.Leaving += n
+		}
+	}
+}
+
+func (c *count) use(namespace string, held map[string]int64) {
+	tenant := c.tenants.ofNamespace[namespace]
+	if tenant == "" || len(held) == 0 {
+		return
+	}
+	if c.used[tenant] == nil {
+		c.used[tenant] = map[string]int64{}
+	}
+	for flavor, n := range held {
+		c.used[tenant][flavor] += n
+	}
+}
+
+// ownerDepth bounds the walk: a LeaderWorkerSet's pod has three owners above it.
+const ownerDepth = 4
+
+func (c *count) lenderOf(pod *corev1.Pod) *lender {
+	ref := metav1.GetControllerOf(pod)
+	if ref == nil {
+		return nil
+	}
+	uid := ref.UID
+	for range ownerDepth {
+		if l := c.lenders[uid]; l != nil {
+			return l
+		}
+		if uid = c.owners[uid]; uid == "" {
+			return nil
+		}
+	}
+	return nil
+}
+
+// jobUID is the job that a pod belongs to. The label outlives the owner
+// reference when the job is deleted without its pods.
+func jobUID(pod *corev1.Pod) types.UID {
+	if ref := metav1.GetControllerOf(pod); ref != nil {
+		return ref.UID
+	}
+	return types.UID(pod.Labels[batchv1.ControllerUidLabel])
+}
+
+// nodes returns the snapshot's part.
+func (c *count) nodes(list []corev1.Node) []lend.Node {
+	nodes := make([]lend.Node, 0, len(list))
+	for i := range list {
+		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i])}
+		for _, flavor := range slices.Sorted(maps.Values(c.flavors.nodes[node.Name])) {
+			node.Units = append(node.Units, *c.units[place{node.Name, flavor}])
+		}
+		if len(node.Units) > 0 {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b lend.Node) int { return cmp.Compare(a.Name, b.Name) })
+	return nodes
+}
+
+func schedulable(node *corev1.Node) bool {
+	if node.Spec.Unschedulable || node.DeletionTimestamp != nil {
+		return false
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

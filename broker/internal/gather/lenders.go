@@ -1,0 +1,183 @@
+package gather
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/signal"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// lender is a LendingPolicy on its way into the snapshot.
+type lender struct {
+	lend.Lender
+	policy *v1alpha1.LendingPolicy
+	target types.UID // empty if unknown
+	specs  []signal.Spec
+	ready  []string // names of ready pods
+}
+
+// problem keeps a lender's first problem.
+func (l *lender) problem(reason, format string, args ...any) {
+	if l.Problem == nil {
+		l.Problem = &lend.Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	}
+}
+
+// lenders resolves all policies, by name.
+func (g *Gatherer) lenders(ctx context.Context, in *inputs, t *tenancy) ([]*lender, error) {
+	lenders := make([]*lender, 0, len(in.policies.Items))
+	for i := range in.policies.Items {
+		l, err := g.lender(ctx, &in.policies.Items[i], in, t)
+		if err != nil {
+			return nil, err
+		}
+		lenders = append(lenders, l)
+	}
+	slices.SortFunc(lenders, func(a, b *lender) int { return cmp.Compare(a.Name, b.Name) })
+	seen := map[types.UID]string{}
+	for _, l := range lenders {
+		if l.target == "" {
+			continue
+		}
+		if first := seen[l.target]; first != "" {
+			l.problem(reasonDuplicateTarget, "spec.targetRef: LendingPolicy %s has the same target", first)
+			l.target = "" // its pods are counted once, for the first
+			continue
+		}
+		seen[l.target] = l.Name
+	}
+	return lenders, nil
+}
+
+func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *inputs, t *tenancy) (*lender, error) {
+	l := &lender{policy: p}
+	l.Name = p.Namespace + "/" + p.Name
+	l.Advise = p.Spec.Mode == v1alpha1.ModeAdvise
+	l.rules(&p.Spec)
+	l.Tenant = t.ofNamespace[p.Namespace]
+	if l.Tenant == "" {
+		l.problem(lend.ReasonUnknownTenant, "namespace %s belongs to no single TenantQuota", p.Namespace)
+	}
+	target, problem, err := g.target(ctx, p.Namespace, p.Spec.TargetRef)
+	if err != nil {
+		return nil, err
+	}
+	if problem != nil {
+		l.problem(problem.Reason, "%s", problem.Message)
+		return l, nil
+	}
+	l.target, l.Desired = target.uid, target.replicas
+	hpa := in.autoscalers.of(p.Namespace, p.Spec.TargetRef)
+	if hpa != nil {
+		l.Desired = max(l.Desired, int64(hpa.Status.DesiredReplicas))
+	}
+	if flavor := l.flavor(t.own[l.Tenant], &target.template); flavor != nil {
+		l.Flavor = flavor.Name
+		l.UnitsPerPod = unitsOf(&target.template.Spec, flavor.Resource)
+	}
+	switch {
+	case p.Spec.Owned != nil:
+		l.Owned = *p.Spec.Owned
+	case hpa != nil:
+		l.Owned = int64(hpa.Spec.MaxReplicas) * l.UnitsPerPod
+	default:
+		l.problem(reasonOwnedUnknown, "spec.owned is not set, and no HorizontalPodAutoscaler scales %s %s", p.Spec.TargetRef.Kind, p.Spec.TargetRef.Name)
+	}
+	return l, nil
+}
+
+// rules takes over what the spec says without the cluster.
+func (l *lender) rules(spec *v1alpha1.LendingPolicySpec) {
+	l.LowWater = l.percent("spec.lowWater", spec.LowWater)
+	l.HighWater = l.percent("spec.highWater", spec.HighWater)
+	l.Dwell, l.Cooldown = spec.Dwell.Duration, spec.Cooldown.Duration
+	l.MaxGrace, l.Warm = spec.Reclaim.MaxGrace.Duration, spec.Headroom.Warm
+	specs, err := signal.Specs(spec.Signals)
+	if err != nil {
+		l.problem(reasonInvalidPolicy, "%v", err)
+	}
+	l.specs = specs
+}
+
+func (l *lender) percent(path, text string) float64 {
+	n, err := strconv.Atoi(strings.TrimSuffix(text, "%"))
+	if err != nil || n < 0 || n > 100 {
+		l.problem(reasonInvalidPolicy, "%s: %q is not a share from 0%% to 100%%", path, text)
+		return 0
+	}
+	return float64(n) / 100
+}
+
+// flavor is the one the policy names, or the only one that the template asks for.
+func (l *lender) flavor(own []*Flavor, template *corev1.PodTemplateSpec) *Flavor {
+	if name := l.policy.Spec.Flavor; name != "" {
+		i := slices.IndexFunc(own, func(f *Flavor) bool { return f.Name == name })
+		if i < 0 {
+			l.problem(lend.ReasonUnknownFlavor, "spec.flavor: the quota of tenant %s has no flavor %s", l.Tenant, name)
+			return nil
+		}
+		if unitsOf(&template.Spec, own[i].Resource) == 0 {
+			l.problem(reasonNoUnits, "the pods of %s ask for no %s", l.policy.Spec.TargetRef.Name, own[i].Resource)
+			return nil
+		}
+		return own[i]
+	}
+	flavor, why := onlyFlavor(template, own)
+	if flavor == nil {
+		l.problem(lend.ReasonUnknownFlavor, "the pods of %s %s", l.policy.Spec.TargetRef.Name, why)
+	}
+	return flavor
+}
+
+// onlyFlavor is the one flavor that a template asks for, or why there is none.
+func onlyFlavor(template *corev1.PodTemplateSpec, own []*Flavor) (*Flavor, string) {
+	switch found := asked(template, own); len(found) {
+	case 0:
+		return nil, "ask for no flavor of their tenant's quota"
+	case 1:
+		return found[0], ""
+	default:
+		return nil, fmt.Sprintf("could be of flavor %s or %s: name its nodeSelector in the pod template", found[0].Name, found[1].Name)
+	}
+}
+
+// count adds a pod of the lender's target.
+func (l *lender) count(pod *corev1.Pod) {
+	switch {
+	case pod.DeletionTimestamp != nil:
+	case pod.Spec.NodeName != "":
+		l.Running++
+		if conditionTrue(pod, corev1.PodReady) {
+			l.Ready++
+			l.ready = append(l.ready, pod.Name)
+		}
+	case pod.Spec.SchedulerName == v1alpha1.SchedulerName && len(pod.Spec.SchedulingGates) == 0:
+		l.Pending = append(l.Pending, lend.PendingPod{
+			Name:  pod.Namespace + "/" + pod.Name,
+			Since: pod.CreationTimestamp.UTC(),
+		})
+	}
+}
+
+// finish joins the load and returns the snapshot's part.
+func (l *lender) finish(signals Signals, now time.Time) lend.Lender {
+	slices.SortFunc(l.Pending, func(a, b lend.PendingPod) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(l.ready)
+	if l.target != "" {
+		sample, _ := signals.Latest(l.Name)
+		l.Load = signal.Combine(l.specs, sample, signal.Replicas{Ready: l.ready, Wanted: l.Desired}, now)
+	} else {
+		l.Load = lend.Load{Unknown: "the target is not known"}
+	}
+	return l.Lender
+}

@@ -1,0 +1,148 @@
+package gather
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// loan is a Loan on its way into the snapshot.
+type loan struct {
+	lend.Loan
+	object *v1alpha1.Loan
+	pods   []*corev1.Pod // that exist and have not ended
+	marked bool          // a pod was chosen by the scheduler
+	left   map[place]int64
+}
+
+// ConditionPreempted on a Loan remembers, beyond the pods, that the scheduler
+// took it back by itself.
+const ConditionPreempted = "Preempted"
+
+// place is where units are.
+type place struct{ node, flavor string }
+
+func newLoan(object *v1alpha1.Loan) *loan {
+	l := &loan{object: object, left: map[place]int64{}}
+	spec := &object.Spec
+	l.Name = object.Namespace + "/" + object.Name
+	l.Job = object.Namespace + "/" + spec.Job.Name
+	l.JobUID = string(spec.Job.UID)
+	l.Borrower, l.Queue = spec.Borrower, object.Namespace+"/"+spec.Queue
+	l.Attempt, l.Pods = spec.Attempt, int64(spec.Pods)
+	l.Since = object.CreationTimestamp.UTC()
+	for _, grant := range spec.Grants {
+		l.Grants = append(l.Grants, lend.Grant(grant))
+		l.left[place{grant.Node, grant.Flavor}] += grant.Count
+	}
+	slices.SortFunc(l.Grants, func(a, b lend.Grant) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Lender, b.Lender), cmp.Compare(a.Flavor, b.Flavor))
+	})
+	l.Reclaiming = meta.IsStatusConditionTrue(object.Status.Conditions, v1alpha1.LoanReclaiming)
+	l.ReclaimID = object.Status.ReclaimID
+	if by := object.Status.ReclaimBy; by != nil {
+		l.ReclaimBy = by.UTC()
+	}
+	return l
+}
+
+// Returned tells whether a Loan's units are proven free: it is over, and waits
+// only to be deleted.
+func Returned(object *v1alpha1.Loan) bool {
+	return meta.IsStatusConditionTrue(object.Status.Conditions, v1alpha1.LoanReturned)
+}
+
+// count adds a pod of the loan's job and returns what it holds beyond the grant.
+func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
+	if conditionTrue(pod, corev1.DisruptionTarget) {
+		l.marked = true
+	}
+	if ended(pod) {
+		return nil
+	}
+	l.pods = append(l.pods, pod)
+	beyond := map[string]int64{}
+	for flavor, n := range held {
+		at := place{pod.Spec.NodeName, flavor}
+		covered := min(n, l.left[at])
+		l.left[at] -= covered
+		if n > covered {
+			beyond[flavor] = n - covered
+		}
+	}
+	return beyond
+}
+
+// finish joins the job, nil if it is gone, and returns the snapshot's part.
+func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
+	l.Live = int64(len(l.pods))
+	l.Preempted = !l.Reclaiming &&
+		(l.marked || meta.IsStatusConditionTrue(l.object.Status.Conditions, ConditionPreempted))
+	l.Killed = l.Live > 0 && !slices.ContainsFunc(l.pods, func(p *corev1.Pod) bool { return !dying(p) })
+	// A suspended job has no use for its units. Either its admission did not get
+	// that far, or its owner stopped it; it waits in its queue again after the return.
+	l.Finished = job == nil || job.Finished || (job.Suspended && !l.Reclaiming && !l.Preempted)
+	l.Checkpoint = l.Since
+	l.Grace = corev1.DefaultTerminationGracePeriodSeconds * time.Second
+	if job != nil {
+		l.Priority = priority
+		l.Checkpoint = job.Checkpoint(l.Since, now)
+		l.Grace = job.Grace()
+	}
+	return l.Loan
+}
+
+// dying: told to stop within a second.
+func dying(pod *corev1.Pod) bool {
+	grace := pod.DeletionGracePeriodSeconds
+	return pod.DeletionTimestamp != nil && grace != nil && *grace <= 1
+}
+
+// Disrupted remembers jobs of which the scheduler took a pod, because the pod,
+// and the mark on it, may be gone before the next decision. The zero value is
+// ready to use.
+type Disrupted struct {
+	mu   sync.Mutex
+	jobs map[types.UID]bool
+}
+
+// Note looks at a pod as a watch saw it, and reports whether it is marked.
+func (d *Disrupted) Note(pod *corev1.Pod) bool {
+	uid := jobUID(pod)
+	if uid == "" || !conditionTrue(pod, corev1.DisruptionTarget) {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.jobs == nil {
+		d.jobs = map[types.UID]bool{}
+	}
+	d.jobs[uid] = true
+	return true
+}
+
+// has tells whether a job was noted, and keep forgets all that are not open.
+func (d *Disrupted) has(uid types.UID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.jobs[uid]
+}
+
+func (d *Disrupted) keep(open map[types.UID]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for uid := range d.jobs {
+		if !open[uid] {
+			delete(d.jobs, uid)
+		}
+	}
+}

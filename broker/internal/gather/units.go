@@ -1,0 +1,137 @@
+package gather
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// Flavor is one kind of unit: a resource on the nodes that a selector chooses.
+type Flavor struct {
+	Name         string
+	Resource     corev1.ResourceName
+	NodeSelector map[string]string
+}
+
+func (f *Flavor) sameAs(q *v1alpha1.FlavorQuota) bool {
+	return string(f.Resource) == q.Resource && maps.Equal(f.NodeSelector, q.NodeSelector)
+}
+
+// fits tells whether the node's units of the resource are of this flavor.
+func (f *Flavor) fits(node *corev1.Node) bool {
+	return node.Status.Allocatable.Name(f.Resource, "").Value() > 0 &&
+		labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(node.Labels))
+}
+
+// unitsOf is what a pod asks of a resource: its containers together, or its
+// largest init container if that is more. A limit without a request counts, as
+// it does once the API server has defaulted the pod.
+func unitsOf(spec *corev1.PodSpec, resource corev1.ResourceName) int64 {
+	of := func(c *corev1.Container) int64 {
+		requests, limits := c.Resources.Requests[resource], c.Resources.Limits[resource]
+		return max(requests.Value(), limits.Value())
+	}
+	var together, sidecars, largest int64
+	for i := range spec.Containers {
+		together += of(&spec.Containers[i])
+	}
+	for i := range spec.InitContainers {
+		c := &spec.InitContainers[i]
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			sidecars += of(c)
+			largest = max(largest, sidecars)
+			continue
+		}
+		largest = max(largest, sidecars+of(c))
+	}
+	return max(together+sidecars, largest)
+}
+
+// asked returns the flavors whose resource the pod template asks for and whose
+// nodes it may run on. A template that names the selector of some of them means
+// those.
+func asked(template *corev1.PodTemplateSpec, flavors []*Flavor) []*Flavor {
+	var possible, named []*Flavor
+	for _, f := range flavors {
+		if unitsOf(&template.Spec, f.Resource) == 0 || contradicts(template.Spec.NodeSelector, f.NodeSelector) {
+			continue
+		}
+		possible = append(possible, f)
+		if len(f.NodeSelector) > 0 && labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(template.Spec.NodeSelector)) {
+			named = append(named, f)
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	return possible
+}
+
+func contradicts(a, b map[string]string) bool {
+	for k, v := range a {
+		if w, both := b[k]; both && v != w {
+			return true
+		}
+	}
+	return false
+}
+
+// flavorTable knows all flavors and which of them a node's resource is of.
+type flavorTable struct {
+	byName map[string]*Flavor
+	sorted []*Flavor
+	nodes  map[string]map[corev1.ResourceName]string
+}
+
+func newFlavorTable(byName map[string]*Flavor, nodes []corev1.Node) *flavorTable {
+	t := &flavorTable{byName: byName, nodes: make(map[string]map[corev1.ResourceName]string, len(nodes))}
+	for _, f := range byName {
+		t.sorted = append(t.sorted, f)
+	}
+	slices.SortFunc(t.sorted, func(a, b *Flavor) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range nodes {
+		node := &nodes[i]
+		of := map[corev1.ResourceName]string{}
+		for _, f := range t.sorted {
+			// Where selectors overlap, the first flavor by name has the units: counting
+			// them in both would promise them twice.
+			if _, taken := of[f.Resource]; !taken && f.fits(node) {
+				of[f.Resource] = f.Name
+			}
+		}
+		t.nodes[node.Name] = of
+	}
+	return t
+}
+
+// held returns what a pod bound to a node holds there, by flavor.
+func (t *flavorTable) held(pod *corev1.Pod) map[string]int64 {
+	var held map[string]int64
+	for resource, flavor := range t.nodes[pod.Spec.NodeName] {
+		if n := unitsOf(&pod.Spec, resource); n > 0 {
+			if held == nil {
+				held = map[string]int64{}
+			}
+			held[flavor] += n
+		}
+	}
+	return held
+}
+
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+func conditionTrue(pod *corev1.Pod, kind corev1.PodConditionType) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == kind {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

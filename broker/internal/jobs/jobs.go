@@ -1,0 +1,120 @@
+// Package jobs adapts the kinds of training jobs to the few things the broker
+// does with one: see it, admit it and stop it.
+//
+// It promises that admitting and stopping happen to the very object that was
+// decided about (its UID is a precondition of every write), that both are
+// idempotent, and that nothing else of a job is ever changed. It refuses to
+// interpret: what a job may have is decided elsewhere.
+package jobs
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// ErrChanged: the job is gone, was replaced, has ended or is not as it was when
+// it was decided about.
+var ErrChanged = errors.New("the job has changed")
+
+// Ref names one job object.
+type Ref struct {
+	Key types.NamespacedName
+	UID types.UID
+}
+
+// Job is a training job of any kind.
+type Job struct {
+	Ref
+	Kind schema.GroupVersionKind
+	// Queue is the value of the queue label; empty if the job has none.
+	Queue     string
+	Created   time.Time
+	Suspended bool
+	// Finished: succeeded, failed for good or being deleted. It starts no pod any
+	// more.
+	Finished bool
+	// Attempt is how often it has been admitted.
+	Attempt int32
+	// Pods run at once, all made from Template.
+	Pods     int64
+	Template corev1.PodTemplateSpec
+	// CheckpointEvery and LastCheckpoint are what the job says of itself; zero if
+	// it says nothing, or nothing that can be read.
+	CheckpointEvery time.Duration
+	LastCheckpoint  time.Time
+}
+
+// Kind is what the broker needs of a kind of job.
+type Kind interface {
+	// List returns all jobs of the kind that have a queue.
+	List(ctx context.Context, r client.Reader) ([]Job, error)
+	// Get returns one job, or an error that apierrors.IsNotFound knows.
+	Get(ctx context.Context, r client.Reader, key types.NamespacedName) (Job, error)
+	// Resume admits a suspended job as its attempt-th admission. It fails with
+	// ErrChanged unless the job is suspended, unfinished and was admitted exactly
+	// attempt-1 times; a repeated Resume of the same attempt succeeds.
+	Resume(ctx context.Context, job Ref, attempt int32) error
+	// Suspend stops the job's pods. A job that is gone, replaced or finished needs
+	// no stopping.
+	Suspend(ctx context.Context, job Ref) error
+	// SkipAttempt counts an admission that came to nothing, so that the next one
+	// has another name. It changes nothing if the job is further already or gone.
+	SkipAttempt(ctx context.Context, job Ref, attempt int32) error
+}
+
+// attemptOf reads the admission count; what cannot be read counts as none.
+func attemptOf(annotations map[string]string) int32 {
+	n, err := strconv.ParseInt(annotations[v1alpha1.AnnotationAttempt], 10, 32)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return int32(n)
+}
+
+// checkpoints reads what a job says about its checkpoints.
+func checkpoints(annotations map[string]string) (every time.Duration, last time.Time) {
+	if d, err := time.ParseDuration(annotations[v1alpha1.AnnotationCheckpointInterval]); err == nil && d > 0 {
+		every = d
+	}
+	if t, err := time.Parse(time.RFC3339, annotations[v1alpha1.AnnotationLastCheckpoint]); err == nil {
+		last = t.UTC()
+	}
+	return every, last
+}
+
+// Checkpoint is when the job's work was last saved, given that it has run since:
+// what the job says, or else the last multiple of its interval, or else since.
+// It is never before since and never after now.
+func (j *Job) Checkpoint(since, now time.Time) time.Time {
+	saved := since
+	switch {
+	case !j.LastCheckpoint.IsZero():
+		saved = j.LastCheckpoint
+	case j.CheckpointEvery > 0 && now.After(since):
+		saved = since.Add(now.Sub(since).Truncate(j.CheckpointEvery))
+	}
+	if saved.After(now) {
+		saved = now
+	}
+	if saved.Before(since) {
+		saved = since
+	}
+	return saved
+}
+
+// Grace is how long the job's pods may take to stop.
+func (j *Job) Grace() time.Duration {
+	if s := j.Template.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return corev1.DefaultTerminationGracePeriodSeconds * time.Second
+}

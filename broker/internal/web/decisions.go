@@ -1,0 +1,159 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+func (s *server) snapshot(w http.ResponseWriter, _ *http.Request, d *Decision) {
+	data, err := lend.MarshalRecord(d.Record)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(data, '\n')) // the client has gone if this fails
+}
+
+type verdict struct {
+	lend.Verdict
+	Since time.Time `json:"since"`
+}
+
+func (d *Decision) verdict(v lend.Verdict) verdict {
+	return verdict{v, d.Since[Key(v.Kind, v.Subject)]}
+}
+
+// about is the verdict on a subject; zero if there is none.
+func (d *Decision) about(kind lend.SubjectKind, subject string) verdict {
+	for _, v := range d.Record.Plan.Verdicts {
+		if v.Kind == kind && v.Subject == subject {
+			return d.verdict(v)
+		}
+	}
+	return verdict{}
+}
+
+func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
+	query := r.URL.Query()
+	kind, subject := query.Get("kind"), query.Get("subject")
+	if subject != "" {
+		var found bool
+		if kind, subject, found = strings.Cut(subject, "/"); !found || strings.Count(subject, "/") != 1 {
+			writeError(w, http.StatusBadRequest, fmt.Sprintf("subject: %q is not Kind/namespace/name", query.Get("subject")))
+			return
+		}
+	}
+	body := struct {
+		DecidedAt time.Time `json:"decidedAt"`
+		Epoch     int64     `json:"epoch"`
+		Verdicts  []verdict `json:"verdicts"`
+	}{d.Record.Snapshot.Now, d.Record.Snapshot.Epoch, []verdict{}}
+	for _, v := range d.Record.Plan.Verdicts {
+		if (kind == "" || strings.EqualFold(kind, string(v.Kind))) && (subject == "" || subject == v.Subject) &&
+			(query.Get("namespace") == "" || strings.HasPrefix(v.Subject, query.Get("namespace")+"/")) {
+			body.Verdicts = append(body.Verdicts, d.verdict(v))
+		}
+	}
+	if subject != "" && len(body.Verdicts) == 0 {
+		writeError(w, http.StatusNotFound, fmt.Sprintf("the last decision says nothing about %s: it has no loan, does not wait, or is new", query.Get("subject")))
+		return
+	}
+	write(w, http.StatusOK, body)
+}
+
+type waiting struct {
+	Position    int       `json:"position"`
+	Job         string    `json:"job"`
+	UID         string    `json:"uid"`
+	Queue       string    `json:"queue"`
+	Tenant      string    `json:"tenant"`
+	Priority    int32     `json:"priority"`
+	Created     time.Time `json:"created"`
+	Flavor      string    `json:"flavor"`
+	Pods        int64     `json:"pods"`
+	UnitsPerPod int64     `json:"unitsPerPod"`
+	Attempt     int32     `json:"attempt"`
+	Reason      string    `json:"reason"`
+	Message     string    `json:"message"`
+	Since       time.Time `json:"since"`
+}
+
+func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
+	body := struct {
+		DecidedAt time.Time `json:"decidedAt"`
+		Jobs      []waiting `json:"jobs"`
+	}{d.Record.Snapshot.Now, []waiting{}}
+	position := map[string]int{}
+	for _, j := range inOrder(&d.Record.Snapshot) {
+		position[j.Queue]++
+		if want := r.URL.Query().Get("queue"); want != "" && want != j.Queue {
+			continue
+		}
+		v := d.about(lend.SubjectJob, j.Name)
+		body.Jobs = append(body.Jobs, waiting{
+			Position: position[j.Queue], Job: j.Name, UID: j.UID, Queue: j.Queue, Tenant: j.Tenant,
+			Priority: j.Priority, Created: j.Created, Flavor: j.Flavor, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
+			Attempt: j.Attempt, Reason: v.Reason, Message: v.Message, Since: v.Since,
+		})
+	}
+	write(w, http.StatusOK, body)
+}
+
+// inOrder sorts waiting jobs by queue, and within one as the queue's order says.
+func inOrder(s *lend.Snapshot) []lend.Job {
+	fifo := map[string]bool{}
+	for _, q := range s.Queues {
+		fifo[q.Name] = q.FIFO
+	}
+	jobs := slices.Clone(s.Jobs)
+	slices.SortFunc(jobs, func(a, b lend.Job) int {
+		byPriority := cmp.Compare(b.Priority, a.Priority)
+		if fifo[a.Queue] {
+			byPriority = 0
+		}
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), byPriority, a.Created.Compare(b.Created), cmp.Compare(a.UID, b.UID))
+	})
+	return jobs
+}
+
+type lender struct {
+	lend.LenderView
+	Tenant  string    `json:"tenant"`
+	Flavor  string    `json:"flavor"`
+	Advise  bool      `json:"advise"`
+	Desired int64     `json:"desired"`
+	Running int64     `json:"running"`
+	Ready   int64     `json:"ready"`
+	Pending int       `json:"pending"`
+	Load    lend.Load `json:"load"`
+	Reason  string    `json:"reason"`
+	Message string    `json:"message"`
+	Since   time.Time `json:"since"`
+}
+
+func (s *server) lenders(w http.ResponseWriter, _ *http.Request, d *Decision) {
+	body := struct {
+		DecidedAt time.Time `json:"decidedAt"`
+		Lenders   []lender  `json:"lenders"`
+	}{d.Record.Snapshot.Now, []lender{}}
+	views := map[string]lend.LenderView{}
+	for _, v := range d.Record.Plan.Lenders {
+		views[v.Name] = v
+	}
+	for _, l := range d.Record.Snapshot.Lenders {
+		v := d.about(lend.SubjectLender, l.Name)
+		body.Lenders = append(body.Lenders, lender{
+			LenderView: views[l.Name], Tenant: l.Tenant, Flavor: l.Flavor, Advise: l.Advise,
+			Desired: l.Desired, Running: l.Running, Ready: l.Ready, Pending: len(l.Pending), Load: l.Load,
+			Reason: v.Reason, Message: v.Message, Since: v.Since,
+		})
+	}
+	write(w, http.StatusOK, body)
+}

@@ -1,0 +1,141 @@
+// Package web is the broker's HTTP API: what was decided last and why, the
+// queues, and the ledger, as JSON. It only reads.
+//
+// It promises that every answer comes from one decision, which decidedAt names,
+// and that nothing it does can change or delay a decision. It refuses to answer
+// for somebody else: a replica that does not lead says so with status 503. It
+// knows no users, so it is bound to the loopback interface by default, where
+// kubectl port-forward, and with it RBAC, stands in front of it.
+//
+//	GET /healthz, /readyz   "ok", or 503 and why not
+//	GET /metrics            Prometheus text
+//	GET /debug/snapshot     lend.Record of the last decision
+//	GET /verdicts           {decidedAt, epoch, verdicts: [{kind, subject, reason, message, since}]}
+//	                        ?subject=Kind/namespace/name, ?kind=, ?namespace=
+//	GET /queue              {decidedAt, jobs: [{position, job, uid, queue, tenant, priority, created, flavor, pods,
+//	                        unitsPerPod, attempt, reason, message, since}]}; ?queue=namespace/name
+//	GET /lenders            {decidedAt, lenders: [{name, tenant, flavor, advise, owned, held, need, headroom, lent, lendable,
+//	                        utilization, desired, running, ready, pending, load, reason, message, since}]}
+//	GET /ledger             {head: {seq, hash}, entries: [ledger.Entry], next}; ?from=, ?limit=, ?loan=, ?tenant=
+//	GET /ledger/check       {ok, head, problems}
+//
+// An error is {"error": text}, with {"leader": identity} where another leads.
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// Decision is a finished decision and since when each verdict stands.
+type Decision struct {
+	Record lend.Record
+	// Since by kind and subject, as Key makes it.
+	Since map[string]time.Time
+}
+
+// Key is a verdict's key in Decision.Since.
+func Key(kind lend.SubjectKind, subject string) string { return string(kind) + "/" + subject }
+
+// Ledger is what the API shows of the ledger.
+type Ledger interface {
+	Head() (uint64, ledger.Hash)
+	Read(from uint64, limit int) ([]ledger.Entry, error)
+	ByLoan(loan string) ([]ledger.Entry, error)
+	ByTenant(tenant string, from uint64, limit int) ([]ledger.Entry, error)
+	Verify() (*ledger.Report, error)
+}
+
+// Source is where the answers come from.
+type Source interface {
+	// Decision is the last one, nil before the first and on a replica that does not
+	// lead. It is not changed afterwards.
+	Decision() *Decision
+	// Ledger is nil where it is not open.
+	Ledger() Ledger
+	// Leader is the identity of who leads, empty if it is not known.
+	Leader() string
+	// Ready says why the process cannot serve, nil if it can.
+	Ready() error
+}
+
+type server struct{ source Source }
+
+// Handler serves the API. metrics serves /metrics.
+func Handler(source Source, metrics http.Handler) http.Handler {
+	s := &server{source: source}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /debug/snapshot", s.decided(s.snapshot))
+	mux.HandleFunc("GET /verdicts", s.decided(s.verdicts))
+	mux.HandleFunc("GET /queue", s.decided(s.queue))
+	mux.HandleFunc("GET /lenders", s.decided(s.lenders))
+	mux.HandleFunc("GET /ledger", s.ledgered(s.entries))
+	mux.HandleFunc("GET /ledger/check", s.ledgered(s.check))
+	return mux
+}
+
+type errorBody struct {
+	Error  string  `json:"error"`
+	Leader *string `json:"leader,omitempty"`
+}
+
+func writeOK(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n")) // the client has gone if this fails
+}
+
+func write(w http.ResponseWriter, status int, body any) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		status, data = http.StatusInternalServerError, []byte(`{"error":"the answer has a number that JSON cannot hold"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // as above
+}
+
+func writeError(w http.ResponseWriter, status int, text string) {
+	write(w, status, errorBody{Error: text})
+}
+
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := s.source.Ready(); err != nil {
+		writeError(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	writeOK(w)
+}
+
+func (s *server) notLeading(w http.ResponseWriter, text string) {
+	leader := s.source.Leader()
+	write(w, http.StatusServiceUnavailable, errorBody{Error: text, Leader: &leader})
+}
+
+func (s *server) decided(serve func(http.ResponseWriter, *http.Request, *Decision)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		d := s.source.Decision()
+		if d == nil {
+			s.notLeading(w, "this broker has made no decision yet: it does not lead, or has just started; ask the leader, or again in a moment")
+			return
+		}
+		serve(w, r, d)
+	}
+}
+
+func (s *server) ledgered(serve func(http.ResponseWriter, *http.Request, Ledger)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		l := s.source.Ledger()
+		if l == nil {
+			s.notLeading(w, "this broker has no ledger open: only the leader has; ask the leader")
+			return
+		}
+		serve(w, r, l)
+	}
+}
