@@ -81,5 +81,60 @@ func (l *Lab) writeKubeconfig(name string, user *clientcmdapi.AuthInfo) (string,
 	if err != nil {
 		return "", fmt.Errorf("encode the kubeconfig of %s: %w", name, err)
 	}
-	return l.folder.write("kubeconfig/"+name+".yaml", text)
+	return l.folder.Write("kubeconfig/"+name+".yaml", text)
+}
+
+// keyFiles are the paths of what the parts read at start.
+type keyFiles struct {
+	ca, servingCert, servingKey   string
+	adminCert, adminKey           string
+	etcdCA, etcdCert, etcdKey     string
+	accountPublic, accountPrivate string
+}
+
+// writeKeys makes the lab's two authorities and all keys that parts read from
+// files. etcd has an authority of its own, so that no tenant's certificate opens
+// the way around the API server.
+func (l *Lab) writeKeys() (admin, etcd pki.Pair, err error) {
+	if l.authority, err = pki.NewAuthority("ebbtide-lab"); err != nil {
+		return admin, etcd, err
+	}
+	if l.etcdAuthority, err = pki.NewAuthority("ebbtide-lab-etcd"); err != nil {
+		return admin, etcd, err
+	}
+	serving, err := l.authority.Server("ebbtide-lab", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+	if err != nil {
+		return admin, etcd, err
+	}
+	if admin, err = l.authority.Client("lab-admin", "system:masters"); err != nil {
+		return admin, etcd, err
+	}
+	if etcd, err = l.etcdAuthority.Server("etcd"); err != nil {
+		return admin, etcd, err
+	}
+	private, public, err := pki.SigningKey()
+	if err != nil {
+		return admin, etcd, err
+	}
+	for _, file := range []struct {
+		name string
+		text []byte
+		path *string
+	}{
+		{"ca.crt", l.authority.CertPEM, &l.files.ca},
+		{"serving.crt", serving.CertPEM, &l.files.servingCert},
+		{"serving.key", serving.KeyPEM, &l.files.servingKey},
+		{"admin.crt", admin.CertPEM, &l.files.adminCert},
+		{"admin.key", admin.KeyPEM, &l.files.adminKey},
+		{"etcd-ca.crt", l.etcdAuthority.CertPEM, &l.files.etcdCA},
+		{"etcd.crt", etcd.CertPEM, &l.files.etcdCert},
+		{"etcd.key", etcd.KeyPEM, &l.files.etcdKey},
+		{"service-account.pub", public, &l.files.accountPublic},
+		{"service-account.key", private, &l.files.accountPrivate},
+	} {
+		if *file.path, err = l.folder.Write("pki/"+file.name, file.text); err != nil {
+			return admin, etcd, err
+		}
+	}
+	return admin, etcd, nil
 }

@@ -23,6 +23,9 @@ import (
 const helperEnv = "EBBTIDE_LAB_TEST_PARENT"
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == lab.Broker {
+		fakeBroker()
+	}
 	if os.Getenv(helperEnv) != "" {
 		parent()
 	}

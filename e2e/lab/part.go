@@ -51,7 +51,9 @@ type Part struct {
 // run is one life of a part's process.
 type run struct {
 	*process.Process
-	asked bool // its end was asked for; guarded by Part.mu
+	// asked says that an end of this run is no news: somebody asked for it, or is
+	// still waiting for the part to be ready. Guarded by Part.mu.
+	asked bool
 }
 
 // Name returns the part's name, such as KubeAPIServer.
@@ -80,10 +82,32 @@ func (p *Part) Restarts() int {
 func (p *Part) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.startLocked()
+	return p.startLocked(false)
 }
 
-func (p *Part) startLocked() error {
+// begin starts the part, which must not be running, and waits until it is ready.
+// If it ends before, the error says so, and nobody else is told.
+func (p *Part) begin(ctx context.Context) error {
+	p.mu.Lock()
+	err := p.startLocked(true)
+	r := p.run
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := p.WaitReady(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.Exited() {
+		return fmt.Errorf("%s ended as soon as it was ready: %w\n%s", p.name, errNotRunning, p.Tail())
+	}
+	r.asked = false
+	return nil
+}
+
+func (p *Part) startLocked(asked bool) error {
 	if p.run != nil && !p.run.Exited() {
 		return nil
 	}
@@ -99,7 +123,7 @@ func (p *Part) startLocked() error {
 	if err != nil {
 		return err
 	}
-	p.run = &run{Process: proc}
+	p.run = &run{Process: proc, asked: asked}
 	go p.watch(p.run)
 	return nil
 }
@@ -129,7 +153,7 @@ func (p *Part) startAgain(ended *run) {
 		return
 	}
 	p.restarts++
-	err := p.startLocked()
+	err := p.startLocked(false)
 	p.mu.Unlock()
 	if err != nil {
 		p.exited(p, err)
@@ -179,10 +203,7 @@ func (p *Part) Restart(ctx context.Context) error {
 	if err := p.Stop(); err != nil {
 		return err
 	}
-	if err := p.Start(); err != nil {
-		return err
-	}
-	return p.WaitReady(ctx)
+	return p.begin(ctx)
 }
 
 // WaitReady polls the part's health endpoint until it answers that it is ready.
@@ -201,7 +222,7 @@ func (p *Part) WaitReady(ctx context.Context) error {
 		if ctx.Err() == nil {
 			last = err
 		}
-		if p.running() == nil && !p.restart {
+		if p.ended() {
 			return fmt.Errorf("wait for %s: %w\n%s", p.name, errNotRunning, p.Tail())
 		}
 		select {
@@ -223,6 +244,13 @@ func (p *Part) Tail() string {
 		lines = lines[len(lines)-tailLines:]
 	}
 	return fmt.Sprintf("last lines of %s:\n    %s", p.logFile, strings.Join(lines, "\n    "))
+}
+
+// ended reports that the part is down and stays so until it is started.
+func (p *Part) ended() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.run == nil || p.run.Exited() && (p.run.asked || !p.restart)
 }
 
 func (p *Part) running() *run {

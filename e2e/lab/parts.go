@@ -12,7 +12,6 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/ebbtide/ebbtide/e2e/lab/build"
-	"github.com/ebbtide/ebbtide/e2e/lab/pki"
 )
 
 // Names of the parts, for Lab.Part.
@@ -65,13 +64,20 @@ func (l *Lab) newPart(spec partSpec) *Part {
 	p := &Part{
 		name: spec.name, path: spec.path, args: spec.args, environ: spec.environ,
 		health: spec.health, grace: spec.grace, restart: spec.restart,
-		logFile: l.folder.join("logs", spec.name+".log"),
+		logFile: l.folder.Join("logs", spec.name+".log"),
 		starter: l.starter, exited: l.partExited,
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.parts[spec.name] = p
 	return p
+}
+
+// dropPart forgets a part that never came up, so that its name is free again.
+func (l *Lab) dropPart(p *Part) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.parts, p.name)
 }
 
 func (l *Lab) etcd() (*Part, error) {
@@ -85,7 +91,7 @@ func (l *Lab) etcd() (*Part, error) {
 	}
 	clientURL, peerURL := "https://"+client, "https://"+peer
 	args := []string{
-		"etcd", "--name=lab", "--data-dir=" + l.folder.join("data", Etcd), "--log-level=warn",
+		"etcd", "--name=lab", "--data-dir=" + l.folder.Join("data", Etcd), "--log-level=warn",
 		"--listen-client-urls=" + clientURL, "--advertise-client-urls=" + clientURL,
 		"--listen-peer-urls=" + peerURL, "--initial-advertise-peer-urls=" + peerURL,
 		"--initial-cluster=lab=" + peerURL,
@@ -188,7 +194,7 @@ func (l *Lab) stockScheduler() (*Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := l.folder.write("config/"+KubeScheduler+".yaml", text)
+	config, err := l.folder.Write("config/"+KubeScheduler+".yaml", text)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +220,7 @@ func (l *Lab) kwok() (*Part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kwok's stages: %w", err)
 	}
-	config, err := l.folder.write("config/kwok.yaml", text)
+	config, err := l.folder.Write("config/kwok.yaml", text)
 	if err != nil {
 		return nil, err
 	}
@@ -251,61 +257,6 @@ func (l *Lab) clientKubeconfig(part, user string) (string, error) {
 	return l.writeKubeconfig(part, &clientcmdapi.AuthInfo{
 		ClientCertificateData: pair.CertPEM, ClientKeyData: pair.KeyPEM,
 	})
-}
-
-// keyFiles are the paths of what the parts read at start.
-type keyFiles struct {
-	ca, servingCert, servingKey   string
-	adminCert, adminKey           string
-	etcdCA, etcdCert, etcdKey     string
-	accountPublic, accountPrivate string
-}
-
-// writeKeys makes the lab's two authorities and all keys that parts read from
-// files. etcd has an authority of its own, so that no tenant's certificate opens
-// the way around the API server.
-func (l *Lab) writeKeys() (admin, etcd pki.Pair, err error) {
-	if l.authority, err = pki.NewAuthority("ebbtide-lab"); err != nil {
-		return admin, etcd, err
-	}
-	if l.etcdAuthority, err = pki.NewAuthority("ebbtide-lab-etcd"); err != nil {
-		return admin, etcd, err
-	}
-	serving, err := l.authority.Server("ebbtide-lab", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
-	if err != nil {
-		return admin, etcd, err
-	}
-	if admin, err = l.authority.Client("lab-admin", "system:masters"); err != nil {
-		return admin, etcd, err
-	}
-	if etcd, err = l.etcdAuthority.Server("etcd"); err != nil {
-		return admin, etcd, err
-	}
-	private, public, err := pki.SigningKey()
-	if err != nil {
-		return admin, etcd, err
-	}
-	for _, file := range []struct {
-		name string
-		text []byte
-		path *string
-	}{
-		{"ca.crt", l.authority.CertPEM, &l.files.ca},
-		{"serving.crt", serving.CertPEM, &l.files.servingCert},
-		{"serving.key", serving.KeyPEM, &l.files.servingKey},
-		{"admin.crt", admin.CertPEM, &l.files.adminCert},
-		{"admin.key", admin.KeyPEM, &l.files.adminKey},
-		{"etcd-ca.crt", l.etcdAuthority.CertPEM, &l.files.etcdCA},
-		{"etcd.crt", etcd.CertPEM, &l.files.etcdCert},
-		{"etcd.key", etcd.KeyPEM, &l.files.etcdKey},
-		{"service-account.pub", public, &l.files.accountPublic},
-		{"service-account.key", private, &l.files.accountPrivate},
-	} {
-		if *file.path, err = l.folder.write("pki/"+file.name, file.text); err != nil {
-			return admin, etcd, err
-		}
-	}
-	return admin, etcd, nil
 }
 
 func makeFolder(path string) error {

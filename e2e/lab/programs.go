@@ -2,13 +2,15 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/ebbtide/ebbtide/e2e/lab/build"
 	"sigs.k8s.io/yaml"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/build"
 )
 
 // SystemNamespace is where Ebbtide's own service accounts live.
@@ -36,7 +38,8 @@ type Program struct {
 	// default /readyz of Env.Addr: http for a broker, https for a scheduler.
 	Health func(Env) string
 	// Restart starts the program again, a second after it ended by itself, as a
-	// kubelet would. Otherwise such an end is an error of the lab.
+	// kubelet would, once it has been ready. Otherwise such an end is an error
+	// of the lab.
 	Restart bool
 }
 
@@ -76,7 +79,8 @@ var (
 )
 
 // StartBroker starts a broker and waits until it is ready. Two brokers need two
-// names.
+// names. One that ends before it is ready leaves nothing but its log, whose last
+// lines the error shows.
 func (l *Lab) StartBroker(ctx context.Context, p Program) (*Part, error) {
 	if p.Name == "" {
 		p.Name = Broker
@@ -99,8 +103,8 @@ func (l *Lab) Env(part string) (Env, error) {
 	if err != nil {
 		return Env{}, err
 	}
-	e := Env{Part: part, Dir: l.folder.join("data", part), Addr: addr, lab: l}
-	e.Kubeconfig = l.folder.join("kubeconfig", part+".yaml")
+	e := Env{Part: part, Dir: l.folder.Join("data", part), Addr: addr, lab: l}
+	e.Kubeconfig = l.folder.Join("kubeconfig", part+".yaml")
 	if l.promAddr != "" {
 		e.PrometheusURL = l.PrometheusURL()
 	}
@@ -142,10 +146,11 @@ func (l *Lab) startProgram(ctx context.Context, kind programKind, p Program) (*P
 		name: p.Name, path: bin, args: args, environ: p.Environ,
 		health: l.healthy(health), grace: programGrace, restart: p.Restart,
 	})
-	if err := part.Start(); err != nil {
-		return nil, err
+	if err := part.begin(ctx); err != nil {
+		l.dropPart(part)
+		return nil, errors.Join(err, part.Stop())
 	}
-	return part, part.WaitReady(ctx)
+	return part, nil
 }
 
 func (l *Lab) brokerArgs(p Program, e Env) ([]string, error) {
@@ -157,7 +162,7 @@ func (l *Lab) brokerArgs(p Program, e Env) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := l.folder.write(filepath.Join("config", e.Part+".yaml"), text)
+	path, err := l.folder.Write(filepath.Join("config", e.Part+".yaml"), text)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +181,7 @@ func (l *Lab) schedulerArgs(p Program, e Env) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := l.folder.write(filepath.Join("config", e.Part+".yaml"), text)
+	path, err := l.folder.Write(filepath.Join("config", e.Part+".yaml"), text)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +251,7 @@ func (l *Lab) address(purpose string) (string, error) {
 	if addr, ok := l.addrs.known[purpose]; ok {
 		return addr, nil
 	}
-	addr, err := l.ports.next()
+	addr, err := l.ports.Next()
 	if err != nil {
 		return "", err
 	}

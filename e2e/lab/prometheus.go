@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -26,12 +28,21 @@ func (l *Lab) PrometheusURL() string {
 	return "http://" + l.promAddr
 }
 
+// Query evaluates a PromQL expression now and returns the answer of Prometheus's
+// HTTP API, which is JSON.
+func (l *Lab) Query(ctx context.Context, expression string) (string, error) {
+	if l.promAddr == "" {
+		return "", errors.New("query prometheus: this lab has none")
+	}
+	return fetch(ctx, l.http, l.PrometheusURL()+"/api/v1/query?"+url.Values{"query": {expression}}.Encode())
+}
+
 func (l *Lab) prometheus() (*Part, error) {
 	text, err := l.prometheusConfig()
 	if err != nil {
 		return nil, err
 	}
-	config, err := l.folder.write("config/prometheus.yaml", text)
+	config, err := l.folder.Write("config/prometheus.yaml", text)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +50,7 @@ func (l *Lab) prometheus() (*Part, error) {
 		name: Prometheus, path: l.bin(build.Prometheus),
 		args: []string{
 			"--config.file=" + config, "--web.listen-address=" + l.promAddr,
-			"--storage.tsdb.path=" + l.folder.join("data", Prometheus),
+			"--storage.tsdb.path=" + l.folder.Join("data", Prometheus),
 			"--storage.tsdb.no-lockfile", "--storage.tsdb.retention.time=1d", "--log.level=warn",
 		},
 		health: l.healthy(l.PrometheusURL() + "/-/ready"),
@@ -111,24 +122,31 @@ func (l *Lab) healthy(url string) func(context.Context) error { return probe(l.h
 
 func probe(client *http.Client, url string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(io.LimitReader(response.Body, 2000))
-		if err != nil {
-			return err
-		}
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("GET %s: %s: %s", url, response.Status, body)
-		}
-		return nil
+		_, err := fetch(ctx, client, url)
+		return err
 	}
+}
+
+// fetch gets url and returns the body of an answer with status 200. Anything else
+// is an error that shows the beginning of the body.
+func fetch(ctx context.Context, client *http.Client, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return "", fmt.Errorf("GET %s: %w", url, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("GET %s: %s: %.1000s", url, response.Status, body)
+	}
+	return string(body), nil
 }
 
 // httpClient trusts only the authority and shows the pair. It keeps no connection

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -361,9 +360,8 @@ func fakeTarget(t *testing.T) (addr, sdURL string) {
 }
 
 func scrapes(t *testing.T, l *lab.Lab, target string) {
-	query := l.PrometheusURL() + "/api/v1/query?query=" + url.QueryEscape(`vllm:num_requests_running{job="lab",pod="chat"}`)
 	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
-		body, err := get(ctx, query)
+		body, err := l.Query(ctx, `vllm:num_requests_running{job="lab",pod="chat"}`)
 		return strings.Contains(body, `"7"`) && strings.Contains(body, target), fmt.Sprint(body, err)
 	})
 }

@@ -1,4 +1,6 @@
-package lab
+// Package manifest applies manifests to a cluster and returns when they are in
+// force: custom resources are served, and admission policies act.
+package manifest
 
 import (
 	"bufio"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
@@ -38,13 +41,27 @@ const (
 	kindList = "List"
 )
 
+// Applier applies objects of any kind the server knows.
+type Applier struct {
+	client dynamic.Interface
+	mapper *restmapper.DeferredDiscoveryRESTMapper
+}
+
+// NewApplier returns an Applier for the cluster that both clients talk to.
+func NewApplier(client dynamic.Interface, kinds discovery.DiscoveryInterface) *Applier {
+	return &Applier{
+		client: client,
+		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kinds)),
+	}
+}
+
 // Apply applies manifests (YAML or JSON, any number of documents each) by
 // server-side apply. Custom resource definitions go first and are waited for,
 // then namespaces, then everything else in the order given. When it returns, the
 // API server enforces every admission policy among them.
 //
 // An object without a namespace, of a kind that has one, goes to "default".
-func (l *Lab) Apply(ctx context.Context, manifests ...[]byte) error {
+func (a *Applier) Apply(ctx context.Context, manifests ...[]byte) error {
 	objects, err := parse(manifests)
 	if err != nil {
 		return err
@@ -54,7 +71,6 @@ func (l *Lab) Apply(ctx context.Context, manifests ...[]byte) error {
 	for definitions < len(objects) && rank(objects[definitions]) == 0 {
 		definitions++
 	}
-	a := l.newApplier()
 	if err := a.applyAll(ctx, objects[:definitions]); err != nil {
 		return err
 	}
@@ -120,20 +136,7 @@ func rank(obj *unstructured.Unstructured) int {
 	return 2
 }
 
-// applier applies objects of any kind the server knows.
-type applier struct {
-	client dynamic.Interface
-	mapper *restmapper.DeferredDiscoveryRESTMapper
-}
-
-func (l *Lab) newApplier() *applier {
-	return &applier{
-		client: l.dynamic,
-		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(l.client.Discovery())),
-	}
-}
-
-func (a *applier) applyAll(ctx context.Context, objects []*unstructured.Unstructured) error {
+func (a *Applier) applyAll(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, obj := range objects {
 		if err := a.apply(ctx, obj); err != nil {
 			return err
@@ -144,7 +147,7 @@ func (a *applier) applyAll(ctx context.Context, objects []*unstructured.Unstruct
 
 // apply applies one object, giving the server a moment to learn of a kind or a
 // namespace that was created just before.
-func (a *applier) apply(ctx context.Context, obj *unstructured.Unstructured) error {
+func (a *Applier) apply(ctx context.Context, obj *unstructured.Unstructured) error {
 	deadline := time.Now().Add(settleTime)
 	for {
 		err := a.try(ctx, obj)
@@ -162,7 +165,7 @@ func (a *applier) apply(ctx context.Context, obj *unstructured.Unstructured) err
 	}
 }
 
-func (a *applier) try(ctx context.Context, obj *unstructured.Unstructured) error {
+func (a *Applier) try(ctx context.Context, obj *unstructured.Unstructured) error {
 	resource, err := a.resource(obj)
 	if err != nil {
 		return err
@@ -171,7 +174,7 @@ func (a *applier) try(ctx context.Context, obj *unstructured.Unstructured) error
 	return err
 }
 
-func (a *applier) resource(obj *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+func (a *Applier) resource(obj *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	gvk := obj.GroupVersionKind()
 	mapping, err := a.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if err != nil {
@@ -188,7 +191,7 @@ func (a *applier) resource(obj *unstructured.Unstructured) (dynamic.ResourceInte
 }
 
 // established waits until the server serves the kinds that the definitions name.
-func (a *applier) established(ctx context.Context, definitions []*unstructured.Unstructured) error {
+func (a *Applier) established(ctx context.Context, definitions []*unstructured.Unstructured) error {
 	crds := schema.GroupVersionResource{Group: groupCRD, Version: "v1", Resource: "customresourcedefinitions"}
 	for _, want := range definitions {
 		for {
@@ -227,4 +230,16 @@ func describe(obj *unstructured.Unstructured) string {
 		name = ns + "/" + name
 	}
 	return obj.GetKind() + " " + name
+}
+
+// pause waits for d, or returns why ctx ended.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

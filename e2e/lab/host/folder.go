@@ -1,4 +1,4 @@
-package lab
+package host
 
 import (
 	"errors"
@@ -16,25 +16,19 @@ const (
 	keptMark = "KEPT"
 )
 
-// folder is where a lab keeps its keys, data and logs.
-type folder struct {
-	path   string
+// Folder is where a lab keeps its keys, data and logs.
+type Folder struct {
+	// Path is absolute.
+	Path   string
 	remove bool
 	hold   net.Listener // nil for a folder that the caller gave
 }
 
-// newFolder makes a folder for one lab: dir if it is given, which is then never
+// NewFolder makes a folder for one lab: dir if it is given, which is then never
 // removed, a temporary one otherwise.
-func newFolder(dir string) (*folder, error) {
+func NewFolder(dir string) (*Folder, error) {
 	if dir != "" {
-		path, err := filepath.Abs(dir)
-		if err != nil {
-			return nil, fmt.Errorf("find the lab's folder: %w", err)
-		}
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, fmt.Errorf("make the lab's folder: %w", err)
-		}
-		return &folder{path: path}, nil
+		return givenFolder(dir)
 	}
 	sweep()
 	for {
@@ -53,17 +47,30 @@ func newFolder(dir string) (*folder, error) {
 			hold.Close()
 			return nil, fmt.Errorf("make the lab's folder: %w", err)
 		}
-		return &folder{path: path, remove: true, hold: hold}, nil
+		return &Folder{Path: path, remove: true, hold: hold}, nil
 	}
 }
 
-func (f *folder) join(elem ...string) string {
-	return filepath.Join(append([]string{f.path}, elem...)...)
+func givenFolder(dir string) (*Folder, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find the lab's folder: %w", err)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the lab's folder: %w", err)
+	}
+	return &Folder{Path: path}, nil
 }
 
-// write puts a file that only this user can read into the folder.
-func (f *folder) write(name string, text []byte) (string, error) {
-	path := f.join(name)
+// Join returns a path inside the folder.
+func (f *Folder) Join(elem ...string) string {
+	return filepath.Join(append([]string{f.Path}, elem...)...)
+}
+
+// Write puts a file that only this user can read into the folder and
+// returns its path.
+func (f *Folder) Write(name string, text []byte) (string, error) {
+	path := f.Join(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("write %s: %w", name, err)
 	}
@@ -73,14 +80,14 @@ func (f *folder) write(name string, text []byte) (string, error) {
 	return path, nil
 }
 
-// close removes a temporary folder, or marks it to be kept.
-func (f *folder) close(keep bool) error {
+// Close removes a temporary folder, or marks it to be kept.
+func (f *Folder) Close(keep bool) error {
 	var err error
 	switch {
 	case keep:
-		_, err = f.write(keptMark, nil)
+		_, err = f.Write(keptMark, nil)
 	case f.remove:
-		err = os.RemoveAll(f.path)
+		err = os.RemoveAll(f.Path)
 	}
 	if f.hold != nil {
 		err = errors.Join(err, f.hold.Close())

@@ -1,4 +1,7 @@
-package lab
+// Package host takes from a machine what a lab needs of it: a folder, and ports on
+// loopback. Both are held apart from those of every other lab on the machine, and
+// given back when the process that took them ends, however it ends.
+package host
 
 import (
 	"errors"
@@ -17,18 +20,19 @@ const (
 	portTries = 500
 )
 
-// ports hands out addresses on loopback that stay the lab's until close.
+// Ports hands out addresses on loopback that stay the lab's until Close. The zero
+// value is ready for use, from any goroutine.
 //
 // A port is reserved among labs by an abstract socket named after it, which the
 // kernel drops when its holder dies; a bind to the port itself shows that nobody
 // else uses it.
-type ports struct {
+type Ports struct {
 	mu    sync.Mutex
 	holds []net.Listener
 }
 
-// next returns a free address as "127.0.0.1:port".
-func (p *ports) next() (string, error) {
+// Next returns a free address as "127.0.0.1:port".
+func (p *Ports) Next() (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for range portTries {
@@ -53,7 +57,8 @@ func (p *ports) next() (string, error) {
 	return "", fmt.Errorf("find a free port: none of %d tried between %d and %d", portTries, firstPort, lastPort)
 }
 
-func (p *ports) close() error {
+// Close gives all ports back.
+func (p *Ports) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error

@@ -1,4 +1,4 @@
-package lab
+package manifest
 
 import (
 	"context"
@@ -31,7 +31,7 @@ var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmap
 // kind is applied after them: policies arrive in the order in which they were
 // written, hence once the sentinel acts, so do they. What the sentinel is tried
 // on is a dry run under a name drawn for the purpose.
-func (a *applier) enforced(ctx context.Context, objects []*unstructured.Unstructured) error {
+func (a *Applier) enforced(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, kind := range []string{kindValidating, kindMutating} {
 		if !holdsPolicy(objects, kind) {
 			continue
@@ -98,7 +98,7 @@ func sentinel(kind, nonce string) []*unstructured.Unstructured {
 	return []*unstructured.Unstructured{object(kind, policy), object(kind+kindBinding, binding)}
 }
 
-func (a *applier) sentinelActs(ctx context.Context, kind, nonce string) bool {
+func (a *Applier) sentinelActs(ctx context.Context, kind, nonce string) bool {
 	probe := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": nonce},
 	}}
