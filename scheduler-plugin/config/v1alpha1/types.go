@@ -1,0 +1,32 @@
+package v1alpha1
+
+import "time"
+
+const (
+	// GroupVersion may stand in the arguments as apiVersion. It is optional.
+	GroupVersion = "ebbtide.dev/v1alpha1"
+	// Kind may stand in the arguments as kind. It is optional.
+	Kind = "EbbtideArgs"
+)
+
+// Defaults of EbbtideArgs.
+const (
+	// DefaultTakeBackAfter gives a running broker time to choose the victims with
+	// all lenders in view.
+	DefaultTakeBackAfter = time.Second
+	// DefaultGangTimeout is long enough for a Job controller to create a large
+	// gang's pods, and short enough not to hold units for a gang that cannot form.
+	DefaultGangTimeout = 30 * time.Second
+)
+
+// EbbtideArgs are the plugin's settings.
+type EbbtideArgs struct {
+	// TakeBackAfter is how long an online pod that lacks units waits for the
+	// broker before the plugin takes loans back by itself. The time until the pod
+	// has its units is bounded by TakeBackAfter plus the grace its lender allows.
+	// From 0s to 1m; 1s by default.
+	TakeBackAfter time.Duration
+	// GangTimeout is how long the first placed pod of a gang waits for the rest
+	// before all of them give their places up. From 1s to 10m; 30s by default.
+	GangTimeout time.Duration
+}

@@ -1,0 +1,194 @@
+// Package book is what the scheduler plugin knows of loans and quotas: the API's
+// objects, held by informers, and the pure rules that read them.
+//
+// A Book decides nothing. It says which tenant a namespace belongs to, of which
+// flavor a node is for a tenant, which loan a pod runs on and whether that loan
+// is open. An answer that is not certain (two quotas select one namespace, a
+// PriorityClass does not exist) is a *Refusal with the reason, never a guess.
+// Everything is rebuilt from the API at the start; nothing here is lost with the
+// process.
+package book
+
+import (
+	"fmt"
+	"sort"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	schedulinglisters "k8s.io/client-go/listers/scheduling/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// Names of the indexes that a Book needs on its loans.
+const (
+	byJob  = "job"
+	byNode = "node"
+)
+
+// LoanIndexers are the indexes that New expects on the loans it is given.
+func LoanIndexers() cache.Indexers {
+	return cache.Indexers{
+		byJob: func(obj any) ([]string, error) {
+			loan, ok := obj.(*v1alpha1.Loan)
+			if !ok {
+				return nil, nil
+			}
+			return []string{jobKey(loan.Namespace, loan.Spec.Job.UID)}, nil
+		},
+		byNode: func(obj any) ([]string, error) {
+			loan, ok := obj.(*v1alpha1.Loan)
+			if !ok {
+				return nil, nil
+			}
+			return Nodes(loan), nil
+		},
+	}
+}
+
+func jobKey(namespace string, uid types.UID) string { return namespace + "/" + string(uid) }
+
+// Refusal says why a question has no answer. Reason is one sentence for the
+// pod's owner.
+type Refusal struct{ Reason string }
+
+// Error returns the reason.
+func (r *Refusal) Error() string { return r.Reason }
+
+func refuse(format string, args ...any) error { return &Refusal{Reason: fmt.Sprintf(format, args...)} }
+
+// Book answers from caches. It is safe for concurrent use.
+type Book struct {
+	loans      cache.Indexer
+	quotas     cache.Store
+	namespaces corelisters.NamespaceLister
+	classes    schedulinglisters.PriorityClassLister
+}
+
+// New returns a Book over caches. loans must have LoanIndexers.
+func New(loans cache.Indexer, quotas cache.Store, namespaces corelisters.NamespaceLister, classes schedulinglisters.PriorityClassLister) *Book {
+	return &Book{loans: loans, quotas: quotas, namespaces: namespaces, classes: classes}
+}
+
+// LoanOf returns the latest loan of the job that controls the pod, open or not,
+// or nil. Only the exact UID of the controlling job counts: labels and names
+// that a tenant may write lead nowhere.
+func (b *Book) LoanOf(pod *corev1.Pod) *v1alpha1.Loan {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil {
+		return nil
+	}
+	return b.LoanOfJob(pod.Namespace, owner.UID)
+}
+
+// LoanOfJob returns the job's loan with the highest attempt, or nil.
+func (b *Book) LoanOfJob(namespace string, uid types.UID) *v1alpha1.Loan {
+	objs, err := b.loans.ByIndex(byJob, jobKey(namespace, uid))
+	if err != nil {
+		return nil
+	}
+	var latest *v1alpha1.Loan
+	for _, obj := range objs {
+		if loan, ok := obj.(*v1alpha1.Loan); ok && (latest == nil || loan.Spec.Attempt > latest.Spec.Attempt) {
+			latest = loan
+		}
+	}
+	return latest
+}
+
+// LoansOn returns the loans that hold units on the node, oldest first.
+func (b *Book) LoansOn(node string) []*v1alpha1.Loan {
+	objs, err := b.loans.ByIndex(byNode, node)
+	if err != nil {
+		return nil
+	}
+	return sortLoans(objs)
+}
+
+// Loans returns all loans, oldest first.
+func (b *Book) Loans() []*v1alpha1.Loan { return sortLoans(b.loans.List()) }
+
+func sortLoans(objs []any) []*v1alpha1.Loan {
+	loans := make([]*v1alpha1.Loan, 0, len(objs))
+	for _, obj := range objs {
+		if loan, ok := obj.(*v1alpha1.Loan); ok {
+			loans = append(loans, loan)
+		}
+	}
+	sort.Slice(loans, func(i, j int) bool { return Before(loans[i], loans[j]) })
+	return loans
+}
+
+// Quotas returns all TenantQuotas by name.
+func (b *Book) Quotas() []*v1alpha1.TenantQuota {
+	objs := b.quotas.List()
+	quotas := make([]*v1alpha1.TenantQuota, 0, len(objs))
+	for _, obj := range objs {
+		if q, ok := obj.(*v1alpha1.TenantQuota); ok {
+			quotas = append(quotas, q)
+		}
+	}
+	sort.Slice(quotas, func(i, j int) bool { return quotas[i].Name < quotas[j].Name })
+	return quotas
+}
+
+// TenantOf returns the one TenantQuota that selects the namespace. The error is
+// a *Refusal.
+func (b *Book) TenantOf(namespace string) (*v1alpha1.TenantQuota, error) {
+	ns, err := b.namespaces.Get(namespace)
+	if err != nil {
+		return nil, refuse("namespace %s is not known yet", namespace)
+	}
+	return SelectTenant(ns, b.Quotas())
+}
+
+// Namespaces returns the set of namespaces that belong to the tenant.
+func (b *Book) Namespaces(tenant string) (map[string]bool, error) {
+	all, err := b.namespaces.List(everything)
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", err)
+	}
+	quotas, own := b.Quotas(), map[string]bool{}
+	for _, ns := range all {
+		if q, err := SelectTenant(ns, quotas); err == nil && q.Name == tenant {
+			own[ns.Name] = true
+		}
+	}
+	return own, nil
+}
+
+// CheckPriority refuses a pod whose priority is above the highest class that the
+// tenant's pods may use. The error is a *Refusal.
+func (b *Book) CheckPriority(pod *corev1.Pod, tenant *v1alpha1.TenantQuota) error {
+	name := tenant.Spec.MaxPriorityClass
+	if name == "" {
+		name = v1alpha1.PriorityClassOnline
+	}
+	class, err := b.classes.Get(name)
+	if err != nil {
+		return refuse("the highest priority class %s of tenant %s does not exist", name, tenant.Name)
+	}
+	if Priority(pod) > class.Value {
+		return refuse("priority %d of the pod is above %s (%d), the highest class of tenant %s", Priority(pod), name, class.Value, tenant.Name)
+	}
+	return nil
+}
+
+// Resources returns every resource that a flavor counts or a loan lends.
+func (b *Book) Resources() map[corev1.ResourceName]bool {
+	out := map[corev1.ResourceName]bool{}
+	for _, q := range b.Quotas() {
+		for i := range q.Spec.Flavors {
+			out[corev1.ResourceName(q.Spec.Flavors[i].Resource)] = true
+		}
+	}
+	for _, obj := range b.loans.List() {
+		if loan, ok := obj.(*v1alpha1.Loan); ok {
+			out[corev1.ResourceName(loan.Spec.Resource)] = true
+		}
+	}
+	return out
+}

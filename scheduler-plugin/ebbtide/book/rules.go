@@ -1,0 +1,188 @@
+package book
+
+import (
+	"sort"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	resourcehelper "k8s.io/component-helpers/resource"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+var everything = labels.Everything()
+
+// Priority returns the pod's priority, 0 where it has none.
+func Priority(pod *corev1.Pod) int32 {
+	if pod.Spec.Priority == nil {
+		return 0
+	}
+	return *pod.Spec.Priority
+}
+
+// Online reports whether the pod is online inference. Every other pod needs a
+// loan to get units.
+func Online(pod *corev1.Pod) bool { return Priority(pod) >= v1alpha1.PriorityOnline }
+
+// Request is a number of units of one resource.
+type Request struct {
+	Resource corev1.ResourceName
+	Units    int64
+}
+
+// Requests returns what the pod asks for of the given resources, by resource.
+// Init containers and overhead count as the scheduler counts them.
+func Requests(pod *corev1.Pod, resources map[corev1.ResourceName]bool) []Request {
+	var out []Request
+	for name, quantity := range resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}) {
+		if units := quantity.Value(); units > 0 && resources[name] {
+			out = append(out, Request{Resource: name, Units: units})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Resource < out[j].Resource })
+	return out
+}
+
+// Units returns what the pod asks for of one resource.
+func Units(pod *corev1.Pod, resource corev1.ResourceName) int64 {
+	quantity := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[resource]
+	return quantity.Value()
+}
+
+// SelectTenant returns the one quota that selects the namespace. A namespace
+// that two quotas select belongs to neither. The error is a *Refusal.
+func SelectTenant(ns *corev1.Namespace, quotas []*v1alpha1.TenantQuota) (*v1alpha1.TenantQuota, error) {
+	var found []*v1alpha1.TenantQuota
+	for _, q := range quotas {
+		selector, err := metav1.LabelSelectorAsSelector(&q.Spec.Namespaces)
+		if err == nil && selector.Matches(labels.Set(ns.Labels)) {
+			found = append(found, q)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, refuse("namespace %s belongs to no tenant: no TenantQuota selects it", ns.Name)
+	case 1:
+		return found[0], nil
+	}
+	names := make([]string, 0, len(found))
+	for _, q := range found {
+		names = append(names, q.Name)
+	}
+	return nil, refuse("namespace %s belongs to no tenant: the TenantQuotas %s all select it", ns.Name, strings.Join(names, ", "))
+}
+
+// FlavorOf returns the tenant's flavor that the node's units of a resource are
+// of, or nil. Where two flavors match, the first in the quota's order holds.
+func FlavorOf(tenant *v1alpha1.TenantQuota, resource corev1.ResourceName, node *corev1.Node) *v1alpha1.FlavorQuota {
+	for i := range tenant.Spec.Flavors {
+		f := &tenant.Spec.Flavors[i]
+		if f.Resource == string(resource) && labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(node.Labels)) {
+			return f
+		}
+	}
+	return nil
+}
+
+// HasResource reports whether any of the tenant's flavors counts the resource.
+func HasResource(tenant *v1alpha1.TenantQuota, resource corev1.ResourceName) bool {
+	for i := range tenant.Spec.Flavors {
+		if tenant.Spec.Flavors[i].Resource == string(resource) {
+			return true
+		}
+	}
+	return false
+}
+
+// Open reports whether pods may be started on the loan: it was neither asked
+// back, returned nor deleted, and the broker did not withdraw it. A loan without
+// conditions is new and open.
+func Open(loan *v1alpha1.Loan) bool {
+	if loan == nil || loan.DeletionTimestamp != nil {
+		return false
+	}
+	conditions := loan.Status.Conditions
+	if meta.IsStatusConditionTrue(conditions, v1alpha1.LoanReclaiming) || meta.IsStatusConditionTrue(conditions, v1alpha1.LoanReturned) {
+		return false
+	}
+	active := meta.FindStatusCondition(conditions, v1alpha1.LoanActive)
+	return active == nil || active.Status == metav1.ConditionTrue
+}
+
+// ReclaimingSince returns when the broker asked the loan back, and whether it
+// did.
+func ReclaimingSince(loan *v1alpha1.Loan) (time.Time, bool) {
+	c := meta.FindStatusCondition(loan.Status.Conditions, v1alpha1.LoanReclaiming)
+	if c == nil || c.Status != metav1.ConditionTrue {
+		return time.Time{}, false
+	}
+	return c.LastTransitionTime.Time, true
+}
+
+// Lent reports whether any of the loan's units are a lender's. Units within the
+// borrower's own nominal quota are never taken back.
+func Lent(loan *v1alpha1.Loan) bool {
+	for i := range loan.Spec.Grants {
+		if loan.Spec.Grants[i].Lender != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Nodes returns the nodes that the loan holds units on, sorted, each once.
+func Nodes(loan *v1alpha1.Loan) []string {
+	seen := map[string]bool{}
+	var out []string
+	for i := range loan.Spec.Grants {
+		if node := loan.Spec.Grants[i].Node; !seen[node] {
+			seen[node] = true
+			out = append(out, node)
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+// GrantedOn returns the units that the loan may use on the node.
+func GrantedOn(loan *v1alpha1.Loan, node string) int64 {
+	var units int64
+	for i := range loan.Spec.Grants {
+		if loan.Spec.Grants[i].Node == node {
+			units += loan.Spec.Grants[i].Count
+		}
+	}
+	return units
+}
+
+// OwnQuota returns the units of a flavor that the loan holds of its borrower's
+// own nominal quota.
+func OwnQuota(loan *v1alpha1.Loan, flavor string) int64 {
+	var units int64
+	for i := range loan.Spec.Grants {
+		if g := &loan.Spec.Grants[i]; g.Lender == "" && g.Flavor == flavor {
+			units += g.Count
+		}
+	}
+	return units
+}
+
+// Before orders loans by age, then name: the older one is served first.
+func Before(a, b *v1alpha1.Loan) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	if a.Namespace != b.Namespace {
+		return a.Namespace < b.Namespace
+	}
+	return a.Name < b.Name
+}
+
+// Returned reports whether all of the loan's units are proven free.
+func Returned(loan *v1alpha1.Loan) bool {
+	return meta.IsStatusConditionTrue(loan.Status.Conditions, v1alpha1.LoanReturned)
+}

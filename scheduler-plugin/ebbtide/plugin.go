@@ -1,0 +1,122 @@
+// Package ebbtide is the kube-scheduler plugin that enforces quota and loans at
+// placement. It never lends: it places what the broker admitted, and takes units
+// back for online pods by itself, with or without a broker running.
+//
+// A pod that asks for a flavor's resource is one of two kinds. Online pods (at or
+// above the priority of ebbtide-online) run within their tenant's nominal quota.
+// Every other pod needs an open Loan for the exact UID of the Job that controls
+// it, and runs as a gang on the loan's nodes. Pods that ask for no such resource
+// are none of the plugin's business.
+//
+// What it guarantees, whatever a tenant writes on its objects:
+//
+//   - No pod is placed beyond its tenant's nominal quota or its loan's grants.
+//   - A gang is bound whole or not at all.
+//   - An online pod within quota waits no longer for lent units than
+//     takeBackAfter plus the grace its lender allows; only whole lent loans are
+//     evicted for it, no more of them than needed, and none where units are
+//     already coming free.
+//   - A loan that was taken back gets no new pods.
+//
+// What it refuses: to guess. A namespace with no tenant or with two, a priority
+// class that does not exist, a pod that does not match its loan wait with a
+// reason. Online comes first: an online pod may take a unit that is free although
+// an admitted loan counts on it; the loan's gang then waits in Permit until it
+// times out, and the broker, which sees both, sorts it out.
+//
+// Exactly one scheduler may place pods on nodes with such resources, and one of
+// its profiles may enable the plugin. DefaultPreemption must be disabled beside
+// it: it would break gangs.
+//
+// All scheduling-cycle methods run on one goroutine; informer handlers and the
+// evictions run beside them, and the state they share is locked.
+package ebbtide
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	batchlisters "k8s.io/client-go/listers/batch/v1"
+	"k8s.io/client-go/tools/cache"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/clock"
+
+	config "github.com/ebbtide/ebbtide/scheduler-plugin/config/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// Name is the plugin's name in a KubeSchedulerConfiguration.
+const Name = "Ebbtide"
+
+// syncPatience bounds how long New waits for the API server to list loans and
+// quotas.
+const syncPatience = time.Minute
+
+// Ebbtide implements the framework's extension points, one file for each.
+type Ebbtide struct {
+	handle  fwk.Handle
+	args    config.EbbtideArgs
+	clock   clock.WithTickerAndDelayedExecution
+	book    *book.Book
+	pods    cache.Indexer
+	jobs    batchlisters.JobLister
+	gangs   *gangs
+	waiting *waiting
+	taken   *taken
+}
+
+var (
+	_ fwk.PreEnqueuePlugin  = &Ebbtide{}
+	_ fwk.EnqueueExtensions = &Ebbtide{}
+	_ fwk.PreFilterPlugin   = &Ebbtide{}
+	_ fwk.FilterPlugin      = &Ebbtide{}
+	_ fwk.PostFilterPlugin  = &Ebbtide{}
+	_ fwk.PreScorePlugin    = &Ebbtide{}
+	_ fwk.ScorePlugin       = &Ebbtide{}
+	_ fwk.ReservePlugin     = &Ebbtide{}
+	_ fwk.PermitPlugin      = &Ebbtide{}
+)
+
+// New makes the plugin and waits until it has read all loans and quotas; it is
+// what app.WithPlugin wants. It fails on arguments it cannot read, and when the
+// API server does not answer within a minute.
+func New(ctx context.Context, obj runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+	args, err := config.Decode(obj)
+	if err != nil {
+		return nil, err
+	}
+	watches, err := book.NewWatches(handle.KubeConfig())
+	if err != nil {
+		return nil, err
+	}
+	factory := handle.SharedInformerFactory()
+	podInformer := factory.Core().V1().Pods().Informer()
+	if err := podInformer.AddIndexers(podIndexers()); err != nil {
+		return nil, fmt.Errorf("index pods (is %s enabled in more than one profile?): %w", Name, err)
+	}
+	p := &Ebbtide{
+		handle: handle,
+		args:   *args,
+		clock:  clock.RealClock{},
+		book: book.New(watches.Loans.GetIndexer(), watches.Quotas.GetStore(),
+			factory.Core().V1().Namespaces().Lister(), factory.Scheduling().V1().PriorityClasses().Lister()),
+		pods:    podInformer.GetIndexer(),
+		jobs:    factory.Batch().V1().Jobs().Lister(),
+		gangs:   newGangs(),
+		waiting: newWaiting(),
+		taken:   newTaken(),
+	}
+	if err := p.listen(ctx, watches); err != nil {
+		return nil, err
+	}
+	if err := watches.Start(ctx, syncPatience); err != nil {
+		return nil, err
+	}
+	go p.runReclaimer(ctx)
+	return p, nil
+}
+
+// Name returns the plugin's name.
+func (p *Ebbtide) Name() string { return Name }

@@ -1,0 +1,263 @@
+package ebbtide
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+const (
+	// sweepEvery is how often pods of loans that were taken back are looked for
+	// again: what an API error left, and what was being bound at the time.
+	sweepEvery = time.Second
+	// reclaimMessage is read by the victim's owner. It names nobody.
+	reclaimMessage = "The units lent to this job were taken back for an online service that owns them; save the work and stop. The job is queued again."
+)
+
+// taken remembers the loans that this scheduler took back, until they are gone.
+type taken struct {
+	mu    sync.Mutex
+	loans map[types.UID]*takenLoan
+	kick  chan struct{}
+}
+
+type takenLoan struct {
+	loan *v1alpha1.Loan
+	// told are the pods that were told to stop.
+	told map[types.UID]bool
+}
+
+func newTaken() *taken {
+	return &taken{loans: map[types.UID]*takenLoan{}, kick: make(chan struct{}, 1)}
+}
+
+// add returns false if the loan was known already.
+func (t *taken) add(loan *v1alpha1.Loan) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.loans[loan.UID] != nil {
+		return false
+	}
+	t.loans[loan.UID] = &takenLoan{loan: loan, told: map[types.UID]bool{}}
+	select {
+	case t.kick <- struct{}{}:
+	default: // a sweep is due anyway
+	}
+	return true
+}
+
+func (t *taken) has(loan types.UID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.loans[loan] != nil
+}
+
+func (t *taken) forget(loan types.UID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.loans, loan)
+}
+
+// all returns the loans by UID. Only the sweep uses what they hold.
+func (t *taken) all() []*takenLoan {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]*takenLoan, 0, len(t.loans))
+	for _, l := range t.loans {
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b *takenLoan) int {
+		if a.loan.UID < b.loan.UID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// takenBack reports whether the scheduler took the loan back, also in an earlier
+// life: then a pod of the loan still carries the mark.
+func (p *Ebbtide) takenBack(loan *v1alpha1.Loan) bool {
+	if loan == nil {
+		return false
+	}
+	return p.taken.has(loan.UID) || slices.ContainsFunc(p.podsOf(loan), func(pod *corev1.Pod) bool { return marked(pod, loan) })
+}
+
+// marked reports whether a scheduler told the pod to stop, for the sake of units
+// of this very loan and not of one that its job had before.
+func marked(pod *corev1.Pod, loan *v1alpha1.Loan) bool {
+	if pod.Annotations[v1alpha1.AnnotationReclaimBy] == "" || pod.CreationTimestamp.Before(&loan.CreationTimestamp) {
+		return false
+	}
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonPreemptionByScheduler
+	})
+}
+
+// reclaim takes the whole loan back. The API calls are made beside the
+// scheduling cycle; from here on the loan counts as leaving.
+func (p *Ebbtide) reclaim(ctx context.Context, loan *v1alpha1.Loan) {
+	if !p.taken.add(loan) {
+		return
+	}
+	takeBacksTotal.Inc()
+	klog.FromContext(ctx).Info("Loan taken back", "loan", klog.KObj(loan), "units", int64(loan.Spec.Pods)*loan.Spec.UnitsPerPod)
+}
+
+// runReclaimer stops the pods of loans that were taken back, until ctx ends.
+func (p *Ebbtide) runReclaimer(ctx context.Context) {
+	ticker := p.clock.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.taken.kick:
+		case <-ticker.C():
+		}
+		if err := p.sweep(ctx); err != nil {
+			klog.FromContext(ctx).Error(err, "Cannot stop all pods of loans that were taken back; will retry")
+		}
+	}
+}
+
+// sweep tells every live pod of every loan taken back to stop, and forgets loans
+// that are gone.
+func (p *Ebbtide) sweep(ctx context.Context) error {
+	var errs []error
+	for _, t := range p.taken.all() {
+		current := p.book.LoanOfJob(t.loan.Namespace, t.loan.Spec.Job.UID)
+		if current == nil || current.UID != t.loan.UID {
+			p.taken.forget(t.loan.UID)
+			continue
+		}
+		for _, pod := range p.podsOf(current) {
+			switch {
+			case pod.DeletionTimestamp != nil || t.told[pod.UID]:
+			case pod.Spec.NodeName == "":
+				p.turnAway(pod)
+			default:
+				if err := p.evict(ctx, pod, current); err != nil {
+					errs = append(errs, fmt.Errorf("evict pod %s: %w", klog.KObj(pod), err))
+					continue
+				}
+				t.told[pod.UID] = true
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// turnAway stops a pod that has no node yet from getting one.
+func (p *Ebbtide) turnAway(pod *corev1.Pod) {
+	const reason = "the units lent to this job were taken back"
+	if waiting := p.handle.GetWaitingPod(pod.UID); waiting != nil {
+		waiting.Reject(Name, reason)
+		return
+	}
+	// If it is too late to cancel, the next sweep finds the pod bound.
+	if binding := p.handle.GetPodInPreBind(pod.UID); binding != nil {
+		binding.CancelPod(reason)
+	}
+}
+
+// evict tells one pod to stop: early notice, mark, then deletion with its grace.
+// A pod that is gone is no error.
+func (p *Ebbtide) evict(ctx context.Context, pod *corev1.Pod, loan *v1alpha1.Loan) error {
+	now := p.clock.Now()
+	seconds := graceSeconds(pod, loan, now)
+	for _, step := range []func() error{
+		func() error { return p.notice(ctx, pod, now.Add(time.Duration(seconds)*time.Second)) },
+		func() error { return p.mark(ctx, pod, now) },
+		func() error {
+			return p.handle.ClientSet().CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+				GracePeriodSeconds: &seconds,
+				Preconditions:      &metav1.Preconditions{UID: &pod.UID},
+			})
+		},
+	} {
+		if err := step(); err != nil {
+			if apierrors.IsNotFound(err) || apierrors.IsConflict(err) && p.replaced(pod) {
+				return nil
+			}
+			return err
+		}
+	}
+	evictedPodsTotal.Inc()
+	p.handle.EventRecorder().Eventf(pod, nil, corev1.EventTypeNormal, lend.ReasonPreempted, "TakingBack", reclaimMessage)
+	return nil
+}
+
+// replaced reports whether another pod has the pod's name by now.
+func (p *Ebbtide) replaced(pod *corev1.Pod) bool {
+	obj, exists, err := p.pods.GetByKey(pod.Namespace + "/" + pod.Name)
+	if err != nil || !exists {
+		return err == nil
+	}
+	current, ok := obj.(*corev1.Pod)
+	return ok && current.UID != pod.UID
+}
+
+// graceSeconds returns how long the pod may take to stop: its own grace, but no
+// more than the lenders allow nor than the broker granted; at least a second, so
+// that the node sees the pod end.
+func graceSeconds(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) int64 {
+	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
+	if own := pod.Spec.TerminationGracePeriodSeconds; own != nil {
+		grace = *own
+	}
+	if longest := loan.Spec.MaxGrace.Duration; longest > 0 {
+		grace = min(grace, int64(longest/time.Second))
+	}
+	if by := loan.Status.ReclaimBy; by != nil {
+		grace = min(grace, int64(by.Sub(now)/time.Second))
+	}
+	return max(grace, 1)
+}
+
+// notice writes the time by which the pod will be gone where the pod can read it.
+func (p *Ebbtide) notice(ctx context.Context, pod *corev1.Pod, by time.Time) error {
+	return p.patch(ctx, pod, types.MergePatchType, map[string]any{
+		"metadata": map[string]any{
+			"uid":         pod.UID,
+			"annotations": map[string]string{v1alpha1.AnnotationReclaimBy: by.UTC().Format(time.RFC3339)},
+		},
+	})
+}
+
+// mark writes the condition that a Job's podFailurePolicy can ignore.
+func (p *Ebbtide) mark(ctx context.Context, pod *corev1.Pod, now time.Time) error {
+	return p.patch(ctx, pod, types.StrategicMergePatchType, map[string]any{
+		"metadata": map[string]any{"uid": pod.UID},
+		"status": map[string]any{"conditions": []corev1.PodCondition{{
+			Type:               corev1.DisruptionTarget,
+			Status:             corev1.ConditionTrue,
+			Reason:             corev1.PodReasonPreemptionByScheduler,
+			Message:            reclaimMessage,
+			LastTransitionTime: metav1.NewTime(now),
+		}}},
+	}, "status")
+}
+
+func (p *Ebbtide) patch(ctx context.Context, pod *corev1.Pod, kind types.PatchType, body any, subresources ...string) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode the patch: %w", err)
+	}
+	_, err = p.handle.ClientSet().CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, kind, data, metav1.PatchOptions{}, subresources...)
+	return err
+}

@@ -1,0 +1,171 @@
+package ebbtide
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// overdue is how long past its grace a terminating pod is still expected to go.
+// Later it counts as stuck: its units are not coming free.
+const overdue = 30 * time.Second
+
+// scene is a node as it will be when everything that is leaving has left.
+type scene struct {
+	info  fwk.NodeInfo
+	state fwk.CycleState
+	// fits: the pod passes all filters here once what is leaving has left.
+	fits bool
+	// fitsWithout: it would, if all takeable pods left too.
+	fitsWithout bool
+	// takeable are the pods of lent open loans, by loan.
+	takeable []takeable
+	// stalled are loans asked back whose pods nobody has told to stop.
+	stalled []*v1alpha1.Loan
+}
+
+// takeable is what one loan has on one node.
+type takeable struct {
+	loan *v1alpha1.Loan
+	pods []fwk.PodInfo
+}
+
+func (s *scene) name() string { return s.info.Node().Name }
+
+// fate is what becomes of a pod that stands on a node.
+type fate int
+
+const (
+	stays    fate = iota // it is not the plugin's to move
+	leaves               // it is on its way out
+	stalled              // it should be on its way out, and is not
+	takeBack             // it can be taken back
+)
+
+// fateOf says what becomes of a pod, given its loan (nil if none), whether that
+// loan was taken back by the scheduler, and how long a broker has to stop the
+// pods of a loan that it asked back.
+func fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, takenBack bool, now time.Time, patience time.Duration) fate {
+	if pod.DeletionTimestamp != nil {
+		if now.After(pod.DeletionTimestamp.Add(overdue)) {
+			return stays
+		}
+		return leaves
+	}
+	if loan == nil || book.Online(pod) {
+		return stays
+	}
+	since, reclaiming := book.ReclaimingSince(loan)
+	switch {
+	case takenBack:
+		return stalled
+	case reclaiming && now.Sub(since) < patience:
+		return leaves
+	case reclaiming:
+		return stalled
+	case book.Lent(loan):
+		return takeBack
+	}
+	return stays
+}
+
+// scenes looks at every node that the pod was refused on for a reason that may
+// pass, and returns those where something is leaving or can be taken back, by
+// name.
+func (p *Ebbtide) scenes(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader, now time.Time) ([]*scene, error) {
+	nodes, err := statuses.NodesForStatusCode(p.handle.SnapshotSharedLister().NodeInfos(), fwk.Unschedulable)
+	if err != nil {
+		return nil, fmt.Errorf("list the nodes that refused it: %w", err)
+	}
+	var out []*scene
+	for _, node := range nodes {
+		s, err := p.scene(ctx, state, pod, node, now)
+		if err != nil {
+			return nil, fmt.Errorf("look at node %s: %w", node.Node().Name, err)
+		}
+		if s != nil {
+			out = append(out, s)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].name() < out[j].name() })
+	return out, nil
+}
+
+func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo, now time.Time) (*scene, error) {
+	s := &scene{}
+	var leaving []fwk.PodInfo
+	at, late := map[types.UID]int{}, map[types.UID]bool{}
+	for _, info := range node.GetPods() {
+		loan := p.book.LoanOf(info.GetPod())
+		switch fateOf(info.GetPod(), loan, p.takenBack(loan), now, p.args.TakeBackAfter) {
+		case stays:
+		case stalled:
+			leaving = append(leaving, info)
+			if !late[loan.UID] {
+				late[loan.UID] = true
+				s.stalled = append(s.stalled, loan)
+			}
+		case leaves:
+			leaving = append(leaving, info)
+		case takeBack:
+			i, seen := at[loan.UID]
+			if !seen {
+				i, at[loan.UID] = len(s.takeable), len(s.takeable)
+				s.takeable = append(s.takeable, takeable{loan: loan})
+			}
+			s.takeable[i].pods = append(s.takeable[i].pods, info)
+		}
+	}
+	if len(leaving) == 0 && len(s.takeable) == 0 {
+		return nil, nil
+	}
+	sort.Slice(s.takeable, func(i, j int) bool { return book.Before(s.takeable[i].loan, s.takeable[j].loan) })
+	s.info, s.state = node.Snapshot(), state.Clone()
+	if err := p.remove(ctx, pod, s, leaving); err != nil {
+		return nil, err
+	}
+	s.fits = p.handle.RunFilterPluginsWithNominatedPods(ctx, s.state, pod, s.info).IsSuccess()
+	if s.fits || len(s.takeable) == 0 {
+		return s, nil
+	}
+	var err error
+	s.fitsWithout, err = p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
+	return s, err
+}
+
+// fitsWithout reports whether the pod passes all filters on the scene's node
+// once the loans that gone accepts have left it.
+func (p *Ebbtide) fitsWithout(ctx context.Context, pod *corev1.Pod, s *scene, gone func(*v1alpha1.Loan) bool) (bool, error) {
+	after := &scene{info: s.info.Snapshot(), state: s.state.Clone()}
+	for _, t := range s.takeable {
+		if gone(t.loan) {
+			if err := p.remove(ctx, pod, after, t.pods); err != nil {
+				return false, err
+			}
+		}
+	}
+	return p.handle.RunFilterPluginsWithNominatedPods(ctx, after.state, pod, after.info).IsSuccess(), nil
+}
+
+// remove takes pods off the scene's node, and tells the other plugins.
+func (p *Ebbtide) remove(ctx context.Context, pod *corev1.Pod, s *scene, pods []fwk.PodInfo) error {
+	logger := klog.FromContext(ctx)
+	for _, info := range pods {
+		if err := s.info.RemovePod(logger, info.GetPod()); err != nil {
+			return fmt.Errorf("take pod %s off: %w", klog.KObj(info.GetPod()), err)
+		}
+		if status := p.handle.RunPreFilterExtensionRemovePod(ctx, s.state, pod, info, s.info); !status.IsSuccess() {
+			return fmt.Errorf("take pod %s off: %w", klog.KObj(info.GetPod()), status.AsError())
+		}
+	}
+	return nil
+}

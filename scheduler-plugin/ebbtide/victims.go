@@ -1,0 +1,212 @@
+package ebbtide
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// choose returns the loans to take back for the pod and those alike, and the
+// scene that the pod will get; a nil scene if nothing helps.
+func (p *Ebbtide) choose(ctx context.Context, pod *corev1.Pod, c *cycle, scenes []*scene, now time.Time) ([]*v1alpha1.Loan, *scene) {
+	scenes = slices.DeleteFunc(slices.Clone(scenes), func(s *scene) bool { return !s.fitsWithout })
+	if len(scenes) == 0 {
+		return nil, nil
+	}
+	loans := loansIn(scenes)
+	costs := map[types.UID]float64{}
+	for _, loan := range loans {
+		costs[loan.UID] = p.lostWork(loan, now)
+	}
+	// Loans from the pod's own side go first, as with the broker: a service gets
+	// its own units back, if that makes the room.
+	own := slices.DeleteFunc(slices.Clone(loans), func(loan *v1alpha1.Loan) bool { return !lentBy(loan, pod.Namespace) })
+	for pods := p.owed(pod, c, now); pods > 0; pods-- {
+		for _, from := range [][]*v1alpha1.Loan{own, loans} {
+			victims, ok := p.solve(pod, c.requests[0], pods, scenes, candidatesOf(from, scenes, c.requests[0].Resource, costs), from)
+			if !ok {
+				continue
+			}
+			if s := p.firstFit(ctx, pod, scenes, victims); s != nil {
+				return victims, s
+			}
+		}
+	}
+	// Units are not all that the pod lacks (processors or memory, say).
+	return p.leastOnOneNode(ctx, pod, scenes, costs)
+}
+
+// firstFit returns the first scene on which the pod fits without the victims.
+func (p *Ebbtide) firstFit(ctx context.Context, pod *corev1.Pod, scenes []*scene, victims []*v1alpha1.Loan) *scene {
+	for _, s := range scenes {
+		ok, err := p.fitsWithout(ctx, pod, s, func(loan *v1alpha1.Loan) bool { return slices.Contains(victims, loan) })
+		if err != nil {
+			klog.FromContext(ctx).Error(err, "Cannot look at a node without the victims", "node", s.name())
+			continue
+		}
+		if ok {
+			return s
+		}
+	}
+	return nil
+}
+
+// leastOnOneNode returns the cheapest set of loans whose end lets the pod pass
+// all filters on one node: on each node, all are taken off, and then spared one
+// by one, the dearest first, as long as the pod still fits.
+func (p *Ebbtide) leastOnOneNode(ctx context.Context, pod *corev1.Pod, scenes []*scene, costs map[types.UID]float64) ([]*v1alpha1.Loan, *scene) {
+	var best []*v1alpha1.Loan
+	var at *scene
+	var least float64
+	for _, s := range scenes {
+		loans := loansIn([]*scene{s})
+		slices.SortStableFunc(loans, func(a, b *v1alpha1.Loan) int {
+			switch {
+			case costs[a.UID] > costs[b.UID]:
+				return -1
+			case costs[a.UID] < costs[b.UID]:
+				return 1
+			}
+			return 0
+		})
+		gone := slices.Clone(loans)
+		for _, spared := range loans {
+			without := slices.DeleteFunc(slices.Clone(gone), func(l *v1alpha1.Loan) bool { return l == spared })
+			if p.firstFit(ctx, pod, []*scene{s}, without) != nil {
+				gone = without
+			}
+		}
+		var cost float64
+		for _, loan := range gone {
+			cost += costs[loan.UID]
+		}
+		if at == nil || cost < least {
+			best, at, least = gone, s, cost
+		}
+	}
+	return best, at
+}
+
+// loansIn returns the loans that can be taken back on any of the scenes, each
+// once, oldest first.
+func loansIn(scenes []*scene) []*v1alpha1.Loan {
+	seen := map[types.UID]bool{}
+	var loans []*v1alpha1.Loan
+	for _, s := range scenes {
+		for _, t := range s.takeable {
+			if !seen[t.loan.UID] {
+				seen[t.loan.UID] = true
+				loans = append(loans, t.loan)
+			}
+		}
+	}
+	slices.SortFunc(loans, func(a, b *v1alpha1.Loan) int {
+		if book.Before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	return loans
+}
+
+// lostWork returns what ending the loan costs, in unit-seconds: all that its
+// units did since the last checkpoint, plus the restart.
+func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
+	saved := loan.CreationTimestamp.Time
+	if job, err := p.jobs.Jobs(loan.Namespace).Get(loan.Spec.Job.Name); err == nil && job.UID == loan.Spec.Job.UID {
+		saved = checkpoint(job.Annotations, saved, now)
+	}
+	units := float64(loan.Spec.Pods) * float64(loan.Spec.UnitsPerPod)
+	return units * (now.Sub(saved) + lend.DefaultPolicy().RestartCost).Seconds()
+}
+
+// checkpoint returns when the job's work was last saved: what the job says
+// itself, else the last full interval since the start, else the start. Never
+// before the start and never after now.
+func checkpoint(annotations map[string]string, start, now time.Time) time.Time {
+	if now.Before(start) {
+		return now
+	}
+	if at, err := time.Parse(time.RFC3339, annotations[v1alpha1.AnnotationLastCheckpoint]); err == nil {
+		switch {
+		case at.Before(start):
+			return start
+		case at.After(now):
+			return now
+		}
+		return at
+	}
+	if every, err := time.ParseDuration(annotations[v1alpha1.AnnotationCheckpointInterval]); err == nil && every > 0 {
+		return start.Add(now.Sub(start).Truncate(every))
+	}
+	return start
+}
+
+// lentBy reports whether any of the loan's units are those of a LendingPolicy in
+// the namespace.
+func lentBy(loan *v1alpha1.Loan, namespace string) bool {
+	return slices.ContainsFunc(loan.Spec.Grants, func(g v1alpha1.Grant) bool {
+		return strings.HasPrefix(g.Lender, namespace+"/")
+	})
+}
+
+// flavor stands for all units of the resource on the scenes: the filters already
+// left only nodes of the tenant's flavors.
+const flavor = "any"
+
+// solve asks the broker's own function for the victims.
+func (p *Ebbtide) solve(pod *corev1.Pod, r book.Request, pods int64, scenes []*scene, candidates []lend.Candidate, loans []*v1alpha1.Loan) ([]*v1alpha1.Loan, bool) {
+	rooms := make([]lend.Room, len(scenes))
+	for i, s := range scenes {
+		free := freeUnits(s.info, r.Resource)
+		for _, other := range p.nominatedBefore(pod, s.name()) {
+			free -= book.Units(other.GetPod(), r.Resource)
+		}
+		rooms[i] = lend.Room{Node: s.name(), Flavor: flavor, Free: free}
+	}
+	chosen, ok := lend.ChooseVictims(rooms, []lend.Owed{{Flavor: flavor, UnitsPerPod: r.Units, Pods: pods}}, candidates)
+	if !ok {
+		return nil, false
+	}
+	victims := make([]*v1alpha1.Loan, 0, len(chosen))
+	for _, i := range chosen {
+		victims = append(victims, loans[i])
+	}
+	return victims, true
+}
+
+// candidatesOf states what each loan costs and what its pods hold on the scenes.
+// Units granted but not used are free already, and counted there.
+func candidatesOf(loans []*v1alpha1.Loan, scenes []*scene, resource corev1.ResourceName, costs map[types.UID]float64) []lend.Candidate {
+	candidates := make([]lend.Candidate, len(loans))
+	for i, loan := range loans {
+		candidates[i] = lend.Candidate{
+			Name:     loan.Namespace + "/" + loan.Name,
+			LostWork: costs[loan.UID],
+			Since:    loan.CreationTimestamp.Time,
+		}
+	}
+	for _, s := range scenes {
+		for _, t := range s.takeable {
+			i := slices.Index(loans, t.loan)
+			if i < 0 {
+				continue
+			}
+			var units int64
+			for _, info := range t.pods {
+				units += book.Units(info.GetPod(), resource)
+			}
+			candidates[i].Grants = append(candidates[i].Grants, lend.Grant{Node: s.name(), Flavor: flavor, Count: units})
+		}
+	}
+	return candidates
+}

@@ -1,0 +1,103 @@
+package ebbtide
+
+import (
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// waiting remembers the online pods that lack units: since when, and whether
+// they were promised a node. It is rebuilt after a restart, when every pod's
+// patience begins anew.
+type waiting struct {
+	mu   sync.Mutex
+	pods map[types.UID]*waiter
+}
+
+type waiter struct {
+	pod      *corev1.Pod
+	requests []book.Request
+	since    time.Time
+	promised bool
+	alarm    clock.Timer
+}
+
+func newWaiting() *waiting { return &waiting{pods: map[types.UID]*waiter{}} }
+
+// see notes that the pod lacks units now, voids what it was promised before, and
+// returns since when it has been waiting.
+func (w *waiting) see(pod *corev1.Pod, requests []book.Request, now time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := w.pods[pod.UID]
+	if known == nil {
+		known = &waiter{since: now}
+		w.pods[pod.UID] = known
+	}
+	known.pod, known.requests, known.promised = pod, requests, false
+	return known.since
+}
+
+// promise notes that units are coming free for the pod.
+func (w *waiting) promise(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known := w.pods[uid]; known != nil {
+		known.promised = true
+	}
+}
+
+// arm replaces the pod's alarm.
+func (w *waiting) arm(uid types.UID, alarm clock.Timer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := w.pods[uid]
+	if known == nil {
+		alarm.Stop()
+		return
+	}
+	if known.alarm != nil {
+		known.alarm.Stop()
+	}
+	known.alarm = alarm
+}
+
+// forget drops a pod that is bound or gone.
+func (w *waiting) forget(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known := w.pods[uid]; known != nil && known.alarm != nil {
+		known.alarm.Stop()
+	}
+	delete(w.pods, uid)
+}
+
+// alike counts the pods, the given one excepted, that are of its shape, wait
+// since ripe or longer and were promised nothing.
+func (w *waiting) alike(pod *corev1.Pod, requests []book.Request, ripe time.Time) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var n int64
+	for uid, other := range w.pods {
+		if uid != pod.UID && !other.promised && !other.since.After(ripe) &&
+			slices.Equal(other.requests, requests) && sameShape(other.pod, pod) {
+			n++
+		}
+	}
+	return n
+}
+
+// sameShape reports whether two pods fit the same nodes, as far as the pods say.
+func sameShape(a, b *corev1.Pod) bool {
+	return a.Namespace == b.Namespace && book.Priority(a) == book.Priority(b) &&
+		reflect.DeepEqual(a.Spec.NodeSelector, b.Spec.NodeSelector) &&
+		reflect.DeepEqual(a.Spec.Affinity, b.Spec.Affinity) &&
+		reflect.DeepEqual(a.Spec.Tolerations, b.Spec.Tolerations)
+}
