@@ -1,0 +1,128 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// answering serves the same answer to everything.
+func answering(t *testing.T, code int, body string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		fmt.Fprint(w, body)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestOutcomesCanBeToldApart(t *testing.T) {
+	const status = `{"kind":"Status","apiVersion":"v1","message":"no endpoints available for service","code":503}`
+	tests := map[string]struct {
+		code int
+		body string
+		is   error
+		text string
+	}{
+		"a verdict":            {200, `{"verdicts":[{"kind":"Job","subject":"ns/a","reason":"Lent","message":"m"}]}`, nil, ""},
+		"of another subject":   {200, `{"verdicts":[{"kind":"Job","subject":"ns/b","reason":"Lent","message":"m"}]}`, ErrUnknownSubject, "Job ns/a"},
+		"the broker knows not": {404, `{"error":"no verdict about Job/ns/a"}`, ErrUnknownSubject, "no verdict about"},
+		"no such service":      {404, `{"kind":"Status","message":"services \"ebbtide-broker\" not found"}`, ErrUnreachable, "not found"},
+		"no endpoints":         {503, status, ErrUnreachable, "no endpoints"},
+		"no leader":            {503, `{"error":"this replica does not lead","leader":""}`, ErrUnreachable, "does not lead"},
+		"a page of a proxy":    {502, "<html>Bad Gateway</html>", ErrUnreachable, "Bad Gateway"},
+		"somebody else":        {200, "<html>hello</html>", ErrUnreachable, "something else"},
+		"a broken broker":      {500, `{"error":"read ledger: disk"}`, nil, "the broker refused: read ledger: disk"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b, err := NewBrokerAt(answering(t, tt.code, tt.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := b.Verdict(context.Background(), lend.SubjectJob, "ns/a")
+			if tt.text == "" {
+				if err != nil || v.Reason != "Lent" {
+					t.Fatalf("got %+v, %v", v, err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("error %v does not say %q", err, tt.text)
+			}
+			for _, sentinel := range []error{ErrUnreachable, ErrUnknownSubject} {
+				if want := tt.is != nil && errors.Is(tt.is, sentinel); errors.Is(err, sentinel) != want {
+					t.Errorf("errors.Is(%q, %q) is %v", err, sentinel, errors.Is(err, sentinel))
+				}
+			}
+		})
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	s.Close()
+	b, err := NewBrokerAt(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Queue(context.Background()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := b.Queue(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v, want the user's own cancellation", err)
+	}
+}
+
+func TestBadURLs(t *testing.T) {
+	for _, bad := range []string{"broker:8080", "ftp://x", "http://", "http://x?y=1", "http://user:pass@x", "http://[::1"} {
+		if _, err := NewBrokerAt(bad); err == nil || !strings.HasPrefix(err.Error(), "--broker: ") {
+			t.Errorf("%s: got %v", bad, err)
+		}
+	}
+}
+
+func TestLeaderIsFollowedOnceAndCredentialsOnlyGoToTheAPIServer(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path+" "+r.Header.Get("Authorization"))
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprint(w, `{"error":"not me","leader":"broker-b_77"}`)
+	}))
+	defer s.Close()
+	b, err := NewBrokerInCluster(&rest.Config{Host: s.URL, BearerToken: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.CheckLedger(context.Background()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+	want := "/api/v1/namespaces/ebbtide-system/services/ebbtide-broker:http/proxy/ledger/check Bearer secret, " +
+		"/api/v1/namespaces/ebbtide-system/pods/http:broker-b:8080/proxy/ledger/check Bearer secret"
+	if got := strings.Join(asked, ", "); got != want {
+		t.Errorf("asked %s\nwant  %s", got, want)
+	}
+
+	asked = nil
+	direct, err := NewBrokerAt(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := direct.CheckLedger(context.Background()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+	if got := strings.Join(asked, ", "); got != "/ledger/check " {
+		t.Errorf("asked %q", got)
+	}
+}

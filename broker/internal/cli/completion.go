@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// lister gives the names that may come next.
+type lister func(ctx context.Context, api client.Reader, ns string) ([]string, error)
+
+// completeFirst completes the first argument with names from the cluster. What
+// cannot be read is not suggested; completion has no place for errors.
+func completeFirst(s *session, list lister) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ns, _, err := s.namespace()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		api, err := s.cluster()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		names, err := list(cmd.Context(), api, ns)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func completeLoans(ctx context.Context, api client.Reader, ns string) ([]string, error) {
+	list, err := listLoans(ctx, api, ns, false)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names, nil
+}
+
+func completeQueues(ctx context.Context, api client.Reader, ns string) ([]string, error) {
+	queues, err := listQueues(ctx, api, ns, false)
+	if err != nil {
+		return nil, err
+	}
+	return queueNames(queues), nil
+}
+
+func completeJobs(ctx context.Context, api client.Reader, ns string) ([]string, error) {
+	jobs, err := listJobs(ctx, api, ns, false)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range jobs {
+		names = append(names, jobs[i].Name)
+	}
+	return names, nil
+}
+
+func queueNames(queues []v1alpha1.TrainingQueue) []string {
+	var names []string
+	for i := range queues {
+		names = append(names, queues[i].Name)
+	}
+	return names
+}

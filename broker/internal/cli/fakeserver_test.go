@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// fakeAPIServer answers get, list and create for the objects it holds, and hands
+// the broker's proxy paths to broker.
+type fakeAPIServer struct {
+	*httptest.Server
+	broker http.Handler
+	// forbidden are substrings of paths that answer 403.
+	forbidden []string
+
+	mu      sync.Mutex
+	objects []*unstructured.Unstructured
+	created []*unstructured.Unstructured
+}
+
+func newFakeAPIServer(t *testing.T, broker http.Handler) *fakeAPIServer {
+	t.Helper()
+	f := &fakeAPIServer{broker: broker}
+	file, err := os.Open("testdata/cluster.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
+	for {
+		object := map[string]any{}
+		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(object) > 0 {
+			f.objects = append(f.objects, &unstructured.Unstructured{Object: object})
+		}
+	}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	return f
+}
+
+var kindsByResource = map[string]string{
+	"priorityclasses": "PriorityClass", "trainingqueues": "TrainingQueue", "lendingpolicies": "LendingPolicy",
+	"loans": "Loan", "jobs": "Job", "events": "Event",
+}
+
+func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	for _, part := range f.forbidden {
+		if strings.Contains(path, part) {
+			refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: part}, "", errors.New("the user may not")))
+			return
+		}
+	}
+	if _, rest, found := strings.Cut(path, "/services/ebbtide-broker:http/proxy"); found {
+		f.proxy(w, r, rest, "service")
+		return
+	}
+	if _, rest, found := strings.Cut(path, "/pods/http:ebbtide-broker-1:8080/proxy"); found {
+		f.proxy(w, r, rest, "leader")
+		return
+	}
+	f.api(w, r, strings.Split(strings.Trim(path, "/"), "/"))
+}
+
+func (f *fakeAPIServer) proxy(w http.ResponseWriter, r *http.Request, path, via string) {
+	if f.broker == nil {
+		refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, "ebbtide-broker"))
+		return
+	}
+	r = r.Clone(r.Context())
+	r.URL.Path = path
+	r.Header.Set("X-Via", via)
+	f.broker.ServeHTTP(w, r)
+}
+
+// api serves /api(s)/[GROUP/]VERSION/[namespaces/NS/]RESOURCE[/NAME].
+func (f *fakeAPIServer) api(w http.ResponseWriter, r *http.Request, parts []string) {
+	parts = parts[1:]
+	version := parts[0]
+	if parts = parts[1:]; strings.Contains(r.URL.Path, "/apis/") {
+		version += "/" + parts[0]
+		parts = parts[1:]
+	}
+	ns := ""
+	if parts[0] == "namespaces" {
+		ns, parts = parts[1], parts[2:]
+	}
+	kind := kindsByResource[parts[0]]
+	switch {
+	case r.Method == http.MethodPost:
+		f.create(w, r, version, kind, ns, parts[0])
+	case len(parts) == 1:
+		f.list(w, r, version, kind, ns)
+	default:
+		for _, o := range f.match(version, kind, ns) {
+			if o.GetName() == parts[1] {
+				send(w, http.StatusOK, o.Object)
+				return
+			}
+		}
+		refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: parts[0]}, parts[1]))
+	}
+}
+
+func (f *fakeAPIServer) match(version, kind, ns string) []*unstructured.Unstructured {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []*unstructured.Unstructured
+	for _, o := range f.objects {
+		if o.GetAPIVersion() == version && o.GetKind() == kind && (ns == "" || o.GetNamespace() == ns) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func (f *fakeAPIServer) list(w http.ResponseWriter, r *http.Request, version, kind, ns string) {
+	label, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	if err != nil {
+		refuse(w, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	field, err := fields.ParseSelector(r.URL.Query().Get("fieldSelector"))
+	if err != nil {
+		refuse(w, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	items := []any{}
+	for _, o := range f.match(version, kind, ns) {
+		involved, _, _ := unstructured.NestedStringMap(o.Object, "involvedObject")
+		set := fields.Set{"involvedObject.kind": involved["kind"], "involvedObject.name": involved["name"]}
+		if label.Matches(labels.Set(o.GetLabels())) && field.Matches(set) {
+			items = append(items, o.Object)
+		}
+	}
+	send(w, http.StatusOK, map[string]any{"apiVersion": version, "kind": kind + "List", "metadata": map[string]any{}, "items": items})
+}
+
+func (f *fakeAPIServer) create(w http.ResponseWriter, r *http.Request, version, kind, ns, resource string) {
+	object := &unstructured.Unstructured{}
+	if err := json.NewDecoder(r.Body).Decode(&object.Object); err != nil {
+		refuse(w, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	if object.GetName() == "" {
+		object.SetName(object.GetGenerateName() + "x7k2p")
+	}
+	for _, o := range f.match(version, kind, ns) {
+		if o.GetName() == object.GetName() {
+			refuse(w, apierrors.NewAlreadyExists(schema.GroupResource{Group: "batch", Resource: resource}, o.GetName()))
+			return
+		}
+	}
+	if r.URL.Query().Get("dryRun") == "" {
+		f.mu.Lock()
+		f.created = append(f.created, object)
+		f.mu.Unlock()
+	}
+	send(w, http.StatusCreated, object.Object)
+}
+
+func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
+	status := err.Status()
+	status.APIVersion, status.Kind = "v1", "Status"
+	send(w, int(status.Code), status)
+}
+
+func send(w http.ResponseWriter, code int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(value); err != nil {
+		fmt.Fprintln(os.Stderr, "fake API server:", err)
+	}
+}

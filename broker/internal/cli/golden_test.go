@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// invocation is a command line and its surroundings.
+type invocation struct {
+	args  string // split at spaces
+	stdin string
+	env   map[string]string
+}
+
+// newBrokerServer serves a broker by itself and returns its URL.
+func newBrokerServer(t *testing.T, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// invoke runs a command line against a server, as a person would type it.
+func invoke(t *testing.T, server string, in invocation) (stdout, stderr string, code int) {
+	t.Helper()
+	return run(t, server, strings.Fields(in.args), in)
+}
+
+// invokeWith is invoke with an empty last word, for completion.
+func invokeWith(t *testing.T, server, args string) (stdout, stderr string, code int) {
+	t.Helper()
+	words := strings.Fields(args)
+	return run(t, server, append(words, ""), invocation{})
+}
+
+func run(t *testing.T, server string, words []string, in invocation) (stdout, stderr string, code int) {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errOut bytes.Buffer
+	// After the command's own name, where completion wants its last word last.
+	args := append([]string{words[0], "--kubeconfig=" + config, "--server=" + server}, words[1:]...)
+	if words[0] == "__complete" {
+		args = append([]string{words[0], words[1], "--kubeconfig=" + config, "--server=" + server}, words[2:]...)
+	}
+	code = Run(context.Background(), Env{
+		Streams: genericiooptions.IOStreams{In: strings.NewReader(in.stdin), Out: &out, ErrOut: &errOut},
+		Clock:   clocktesting.NewFakePassiveClock(testNow),
+		Getenv:  func(name string) string { return in.env[name] },
+	}, args)
+	return out.String(), errOut.String(), code
+}
+
+var (
+	anyHash = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
+	anyID   = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
+)
+
+// golden compares a whole session with a file of testdata.
+func golden(t *testing.T, name string, in invocation, server, stdout, stderr string, code int) {
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "$ kubectl ebbtide %s\n%s", in.args, stdout)
+	if stderr != "" {
+		fmt.Fprintf(&b, "--- stderr ---\n%s", stderr)
+	}
+	fmt.Fprintf(&b, "--- exit %d ---\n", code)
+	got := strings.ReplaceAll(b.String(), server, "http://SERVER")
+	got = anyID.ReplaceAllString(anyHash.ReplaceAllString(got, "HASH"), "ID")
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-want +got), -update writes it:\n%s", path, diff)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	tests := map[string]struct {
+		invocation
+		brokerGone bool
+		follower   bool
+		forbidden  []string
+		broken     []string
+	}{
+		"help":                   {invocation: invocation{args: "--help"}},
+		"unknown-command":        {invocation: invocation{args: "lend"}},
+		"unknown-flag":           {invocation: invocation{args: "loans --all"}},
+		"loans":                  {invocation: invocation{args: "loans -n research"}},
+		"loans-all-wide":         {invocation: invocation{args: "loans -A -o wide"}},
+		"loans-name":             {invocation: invocation{args: "loans -n research -o name"}},
+		"loans-json":             {invocation: invocation{args: "loans -n solo -o json"}},
+		"loans-yaml-one":         {invocation: invocation{args: "loans eval-1 -n solo -o yaml"}},
+		"loans-none":             {invocation: invocation{args: "loans -n sandbox"}},
+		"loans-unknown":          {invocation: invocation{args: "loans nope -n research"}},
+		"loans-forbidden":        {invocation: invocation{args: "loans -n research"}, forbidden: []string{"loans"}},
+		"loans-bad-output":       {invocation: invocation{args: "loans -o xml"}},
+		"queue":                  {invocation: invocation{args: "queue -n research"}},
+		"queue-one":              {invocation: invocation{args: "queue nightly -n research"}},
+		"queue-all":              {invocation: invocation{args: "queue -A"}},
+		"queue-json":             {invocation: invocation{args: "queue nightly -n research -o json"}},
+		"queue-name":             {invocation: invocation{args: "queue -n research -o name"}},
+		"queue-unknown":          {invocation: invocation{args: "queue nope -n research"}},
+		"queue-no-broker":        {invocation: invocation{args: "queue -n research"}, brokerGone: true},
+		"queue-forbidden-prio":   {invocation: invocation{args: "queue -n research"}, brokerGone: true, forbidden: []string{"priorityclasses"}},
+		"explain-job":            {invocation: invocation{args: "explain bert-large -n research"}},
+		"explain-job-follower":   {invocation: invocation{args: "explain job/bert-large -n research"}, follower: true},
+		"explain-job-yaml":       {invocation: invocation{args: "explain bert-large -n research -o yaml"}},
+		"explain-job-no-broker":  {invocation: invocation{args: "explain bert-large -n research"}, brokerGone: true},
+		"explain-job-forbidden":  {invocation: invocation{args: "explain bert-large -n research"}, forbidden: []string{"proxy"}},
+		"explain-job-new":        {invocation: invocation{args: "explain finetune -n solo"}},
+		"explain-job-admitted":   {invocation: invocation{args: "explain gpt-mini -n research"}},
+		"explain-job-ended":      {invocation: invocation{args: "explain done -n research"}},
+		"explain-job-plain":      {invocation: invocation{args: "explain plain -n research"}},
+		"explain-job-unknown":    {invocation: invocation{args: "explain nope -n research"}},
+		"explain-loan":           {invocation: invocation{args: "explain loan/resnet-2 -n research"}},
+		"explain-loan-returned":  {invocation: invocation{args: "explain loan/bert-large-1 -n research"}},
+		"explain-lender":         {invocation: invocation{args: "explain lendingpolicy/chat -n serving"}},
+		"explain-lender-offline": {invocation: invocation{args: "explain lp/chat -n serving"}, brokerGone: true},
+		"explain-lender-new":     {invocation: invocation{args: "explain lp/embed -n serving"}},
+		"explain-bad-kind":       {invocation: invocation{args: "explain pod/chat-0 -n serving"}},
+		"ledger-list":            {invocation: invocation{args: "ledger list"}},
+		"ledger-list-last":       {invocation: invocation{args: "ledger list --limit 2 -o wide"}},
+		"ledger-list-from":       {invocation: invocation{args: "ledger list --from 2 --limit 4"}},
+		"ledger-list-tenant":     {invocation: invocation{args: "ledger list --tenant nobody"}},
+		"ledger-list-json":       {invocation: invocation{args: "ledger list --limit 1 -o json"}},
+		"ledger-show":            {invocation: invocation{args: "ledger show resnet-1 -n research"}},
+		"ledger-show-open":       {invocation: invocation{args: "ledger show resnet-2 -n research"}},
+		"ledger-show-unknown":    {invocation: invocation{args: "ledger show nope -n research"}},
+		"ledger-export":          {invocation: invocation{args: "ledger export --from 7"}},
+		"ledger-check":           {invocation: invocation{args: "ledger check"}},
+		"ledger-check-broken":    {invocation: invocation{args: "ledger check"}, broken: []string{"entry 3: hash of the previous entry differs"}},
+		"ledger-no-broker":       {invocation: invocation{args: "ledger list"}, brokerGone: true},
+		"broker-bad-url":         {invocation: invocation{args: "ledger list --broker localhost:8080"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			l, _ := newLedger(t)
+			var broker http.Handler
+			if !tt.brokerGone {
+				broker = &fakeBroker{ledger: l, follower: tt.follower, problems: tt.broken}
+			}
+			server := newFakeAPIServer(t, broker)
+			server.forbidden = tt.forbidden
+			stdout, stderr, code := invoke(t, server.URL, tt.invocation)
+			golden(t, name, tt.invocation, server.URL, stdout, stderr, code)
+		})
+	}
+}

@@ -1,0 +1,304 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/view"
+)
+
+// ledgerPage is how many entries are asked for at once, and timelineWidth the
+// width of the picture of a loan, which makes it 80 columns with its labels.
+const (
+	ledgerPage    = 1000
+	timelineWidth = 54
+)
+
+func newLedgerCommand(s *session) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Read and check the record of every lending, reclaim and return",
+		Long: `Read and check the record of every lending, reclaim, eviction, return and refusal.
+
+The leading broker writes it; nothing here changes it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newLedgerListCommand(s), newLedgerShowCommand(s), newLedgerCheckCommand(s), newLedgerExportCommand(s))
+	return cmd
+}
+
+type ledgerListOptions struct {
+	*session
+	out   *output
+	query access.LedgerQuery
+	limit int
+}
+
+func newLedgerListCommand(s *session) *cobra.Command {
+	o := &ledgerListOptions{session: s, out: newOutput("wide")}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List entries, the newest last",
+		Example: `  # The last entries
+  kubectl ebbtide ledger list
+
+  # All that happened to a tenant's loans, as JSON
+  kubectl ebbtide ledger list --tenant research --limit 0 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	o.out.addFlags(cmd)
+	cmd.Flags().IntVar(&o.limit, "limit", 50, "At most so many entries; 0 is all")
+	cmd.Flags().Uint64Var(&o.query.From, "from", 0, "Begin at this sequence number rather than end at the newest")
+	cmd.Flags().StringVar(&o.query.Tenant, "tenant", "", "Only entries about loans of this tenant")
+	cmd.Flags().StringVar(&o.query.Loan, "loan", "", "Only entries about this loan (namespace/name)")
+	return cmd
+}
+
+func (o *ledgerListOptions) validate() error {
+	if o.limit < 0 {
+		return fmt.Errorf("--limit: %d is negative", o.limit)
+	}
+	if o.query.Loan != "" && strings.Count(o.query.Loan, "/") != 1 {
+		return fmt.Errorf("--loan: %q must be namespace/name", o.query.Loan)
+	}
+	return o.out.validate()
+}
+
+func (o *ledgerListOptions) run(ctx context.Context) error {
+	broker, err := o.broker()
+	if err != nil {
+		return err
+	}
+	raw, err := o.read(ctx, broker)
+	if err != nil {
+		return err
+	}
+	if !o.out.isText() {
+		return printEntries(o.session, o.out, raw)
+	}
+	entries, err := viewEntries(raw)
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		o.note("No ledger entries found.")
+		return nil
+	}
+	return o.out.table(view.Ledger(entries, o.Clock.Now(), o.out.wide()), nil, o.Streams.Out)
+}
+
+// read gets the entries from --from on, or else the last ones.
+func (o *ledgerListOptions) read(ctx context.Context, broker *access.Broker) ([]json.RawMessage, error) {
+	query, limit := o.query, o.limit
+	if limit == 0 {
+		limit = math.MaxInt
+	}
+	fromEnd := query.From == 0 && o.limit > 0
+	if fromEnd && query.Loan == "" && query.Tenant == "" {
+		// Sequence numbers have no gaps, so the last entries begin at a known one.
+		page, err := broker.Ledger(ctx, access.LedgerQuery{Limit: 1})
+		if err != nil {
+			return nil, err
+		}
+		if page.Head.Seq > uint64(limit) {
+			query.From = page.Head.Seq - uint64(limit) + 1
+		}
+	}
+	var entries []json.RawMessage
+	err := eachPage(ctx, broker, query, func(page []json.RawMessage) (bool, error) {
+		entries = append(entries, page...)
+		return fromEnd || len(entries) < limit, nil
+	})
+	switch {
+	case len(entries) <= limit:
+	case fromEnd:
+		entries = entries[len(entries)-limit:]
+	default:
+		entries = entries[:limit]
+	}
+	return entries, err
+}
+
+// eachPage hands on all pages of a query until use says that it has enough.
+func eachPage(ctx context.Context, broker *access.Broker, query access.LedgerQuery, use func([]json.RawMessage) (more bool, err error)) error {
+	query.Limit = ledgerPage
+	for {
+		page, err := broker.Ledger(ctx, query)
+		if err != nil {
+			return err
+		}
+		more, err := use(page.Entries)
+		if err != nil || !more || page.Next == 0 {
+			return err
+		}
+		if page.Next <= query.From {
+			return fmt.Errorf("the broker sends entry %d after entry %d", page.Next, query.From)
+		}
+		query.From = page.Next
+	}
+}
+
+func printEntries(s *session, out *output, raw []json.RawMessage) error {
+	items := make([]any, len(raw))
+	for i, r := range raw {
+		var head struct {
+			Seq uint64 `json:"seq"`
+		}
+		object := map[string]json.RawMessage{}
+		if err := errors.Join(json.Unmarshal(r, &head), json.Unmarshal(r, &object)); err != nil {
+			return fmt.Errorf("read a ledger entry: %w", err)
+		}
+		item := map[string]any{"apiVersion": answersVersion, "metadata": map[string]any{"name": fmt.Sprint(head.Seq)}}
+		for name, value := range object {
+			item[name] = value
+		}
+		// An entry's own kind says what happened; an object's says what it is.
+		item["event"], item["kind"] = object["kind"], "LedgerEntry"
+		items[i] = item
+	}
+	list, err := answer("LedgerEntryList", map[string]any{"items": items})
+	if err != nil {
+		return err
+	}
+	return out.object(list, s.Streams.Out)
+}
+
+func viewEntries(raw []json.RawMessage) ([]view.Entry, error) {
+	out := make([]view.Entry, len(raw))
+	for i, r := range raw {
+		var e ledger.Entry
+		if err := json.Unmarshal(r, &e); err != nil {
+			return nil, fmt.Errorf("read a ledger entry: %w", err)
+		}
+		out[i] = viewEntry(&e)
+	}
+	return out, nil
+}
+
+func viewEntry(e *ledger.Entry) view.Entry {
+	v := view.Entry{
+		Seq: e.Seq, Time: e.Time, Kind: e.Kind.String(), Loan: e.Loan, Job: e.Job,
+		Borrower: e.Borrower, Reason: e.Reason, Message: e.Message,
+	}
+	if !e.At.IsZero() && e.At.Before(e.Time) {
+		v.Time = e.At
+	}
+	for _, g := range e.Grants {
+		v.Lenders = append(v.Lenders, g.Lender)
+		v.Nodes = append(v.Nodes, g.Node)
+		v.Units += g.Count
+	}
+	return v
+}
+
+func newLedgerShowCommand(s *session) *cobra.Command {
+	out := newOutput("wide")
+	cmd := &cobra.Command{
+		Use:   "show LOAN",
+		Short: "Show the course of one loan: its entries, and a picture of them",
+		Example: `  # From intent to return
+  kubectl ebbtide ledger show bert-large-1 -n research`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeFirst(s, completeLoans),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.validate(); err != nil {
+				return err
+			}
+			return showLoan(cmd.Context(), s, out, args[0])
+		},
+	}
+	out.addFlags(cmd)
+	return cmd
+}
+
+func showLoan(ctx context.Context, s *session, out *output, name string) error {
+	name = name[strings.LastIndexByte(strings.TrimPrefix(name, "loan/"), '/')+1:]
+	ns, _, err := s.namespace()
+	if err != nil {
+		return err
+	}
+	broker, err := s.broker()
+	if err != nil {
+		return err
+	}
+	var raw []json.RawMessage
+	err = eachPage(ctx, broker, access.LedgerQuery{Loan: ns + "/" + name}, func(page []json.RawMessage) (bool, error) {
+		raw = append(raw, page...)
+		return true, nil
+	})
+	if err != nil && !errors.Is(err, access.ErrUnknownSubject) {
+		return err
+	}
+	if len(raw) == 0 {
+		return fmt.Errorf("loan %q of namespace %q is not in the ledger", name, ns)
+	}
+	if !out.isText() {
+		return printEntries(s, out, raw)
+	}
+	entries, err := viewEntries(raw)
+	if err != nil {
+		return err
+	}
+	now := s.Clock.Now()
+	if err := out.table(view.Ledger(entries, now, out.wide()), nil, s.Streams.Out); err != nil {
+		return err
+	}
+	spans := view.LoanSpans(entries)
+	if len(spans) == 0 {
+		return nil
+	}
+	axis := view.Axis{From: spans[0].From, To: spans[0].To, Width: timelineWidth}
+	if spans[0].To.IsZero() {
+		axis.To = now
+	}
+	_, err = fmt.Fprintf(s.Streams.Out, "\n%s", view.Timeline(spans, axis))
+	return err
+}
+
+func newLedgerExportCommand(s *session) *cobra.Command {
+	query := access.LedgerQuery{}
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write all entries as JSON lines, exactly as the ledger has them",
+		Example: `  # Everything, for another tool
+  kubectl ebbtide ledger export > ledger.jsonl
+
+  # What is new since the last time
+  kubectl ebbtide ledger export --from 1201 >> ledger.jsonl`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			broker, err := s.broker()
+			if err != nil {
+				return err
+			}
+			w := bufio.NewWriter(s.Streams.Out)
+			err = eachPage(cmd.Context(), broker, query, func(page []json.RawMessage) (bool, error) {
+				for _, entry := range page {
+					if _, err := fmt.Fprintf(w, "%s\n", entry); err != nil {
+						return false, fmt.Errorf("write the entries: %w", err)
+					}
+				}
+				return true, nil
+			})
+			return errors.Join(err, w.Flush())
+		},
+	}
+	cmd.Flags().Uint64Var(&query.From, "from", 0, "Begin at this sequence number")
+	return cmd
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/view"
+)
+
+type loansOptions struct {
+	*session
+	out           *output
+	allNamespaces bool
+
+	name string
+	ns   string
+	api  client.Reader
+}
+
+func newLoansCommand(s *session) *cobra.Command {
+	o := &loansOptions{session: s, out: newOutput("wide")}
+	cmd := &cobra.Command{
+		Use:     "loans [LOAN]",
+		Aliases: []string{"loan"},
+		Short:   "Show who holds which units, from whom, and for how long yet",
+		Long: `Show who holds which units, from whom, and for how long yet.
+
+A Loan is one admitted job's use of units. LENDER is <none> where the units are
+the borrower's own quota. GRACE is how long the job's pods may take to stop once
+the units are asked back; while they are (STATE Reclaiming), what is left of it.`,
+		Example: `  # The loans of the namespace
+  kubectl ebbtide loans -n research
+
+  # All loans, with every node and lender
+  kubectl ebbtide loans -A -o wide`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeFirst(s, completeLoans),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.complete(args); err != nil {
+				return err
+			}
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	o.out.addFlags(cmd)
+	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Loans of all namespaces")
+	return cmd
+}
+
+func (o *loansOptions) complete(args []string) (err error) {
+	if len(args) > 0 {
+		o.name = args[0]
+	}
+	if o.ns, _, err = o.namespace(); err != nil {
+		return err
+	}
+	o.api, err = o.cluster()
+	return err
+}
+
+func (o *loansOptions) validate() error {
+	if o.name != "" && o.allNamespaces {
+		return fmt.Errorf("a loan's name and --all-namespaces exclude each other")
+	}
+	return o.out.validate()
+}
+
+func (o *loansOptions) run(ctx context.Context) error {
+	if o.name != "" {
+		return o.runOne(ctx)
+	}
+	list, err := listLoans(ctx, o.api, o.ns, o.allNamespaces)
+	if err != nil {
+		return err
+	}
+	if o.out.format() == "name" {
+		objects := make([]runtime.Object, len(list.Items))
+		for i := range list.Items {
+			objects[i] = &list.Items[i]
+		}
+		return o.out.names(objects, o.Streams.Out)
+	}
+	if !o.out.isText() {
+		return o.out.object(list, o.Streams.Out)
+	}
+	if len(list.Items) == 0 {
+		o.note("No loans found%s.", inNamespace(o.ns, o.allNamespaces))
+		return nil
+	}
+	return o.table(list.Items)
+}
+
+func (o *loansOptions) runOne(ctx context.Context) error {
+	loan, err := getLoan(ctx, o.api, o.ns, o.name)
+	if err != nil {
+		return err
+	}
+	if !o.out.isText() {
+		return o.out.object(loan, o.Streams.Out)
+	}
+	return o.table([]v1alpha1.Loan{*loan})
+}
+
+func (o *loansOptions) table(loans []v1alpha1.Loan) error {
+	rows := make([]view.Loan, len(loans))
+	var namespaces []string
+	for i := range loans {
+		rows[i] = viewLoan(&loans[i])
+		if o.allNamespaces {
+			namespaces = append(namespaces, loans[i].Namespace)
+		}
+	}
+	return o.out.table(view.Loans(rows, o.Clock.Now(), o.out.wide()), namespaces, o.Streams.Out)
+}
+
+// listLoans are the loans of a namespace, or of all, oldest first within each.
+func listLoans(ctx context.Context, api client.Reader, ns string, everywhere bool) (*v1alpha1.LoanList, error) {
+	list := &v1alpha1.LoanList{}
+	if err := api.List(ctx, list, scope(ns, everywhere)...); err != nil {
+		return nil, fmt.Errorf("list loans: %w", err)
+	}
+	slices.SortFunc(list.Items, func(a, b v1alpha1.Loan) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace),
+			a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	// A typed client strips what says the kind.
+	for i := range list.Items {
+		list.Items[i].SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Loan"))
+	}
+	return list, nil
+}
+
+func getLoan(ctx context.Context, api client.Reader, ns, name string) (*v1alpha1.Loan, error) {
+	loan := &v1alpha1.Loan{}
+	err := api.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, loan)
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("loan %q not found in namespace %q", name, ns)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read loan %s/%s: %w", ns, name, err)
+	}
+	return loan, nil
+}
+
+func viewLoan(l *v1alpha1.Loan) view.Loan {
+	v := view.Loan{
+		Name: l.Name, Job: l.Spec.Job.Name, Borrower: l.Spec.Borrower, Queue: l.Spec.Queue,
+		Conditions: viewConditions(l.Status.Conditions),
+		MaxGrace:   l.Spec.MaxGrace.Duration,
+		Created:    l.CreationTimestamp.Time,
+	}
+	if l.Status.ReclaimBy != nil {
+		v.ReclaimBy = l.Status.ReclaimBy.Time
+	}
+	for _, g := range l.Spec.Grants {
+		v.Units += g.Count
+		v.Nodes = append(v.Nodes, g.Node)
+		v.Lenders = append(v.Lenders, g.Lender)
+	}
+	return v
+}
+
+func viewConditions(conditions []metav1.Condition) []view.Condition {
+	out := make([]view.Condition, len(conditions))
+	for i, c := range conditions {
+		out[i] = view.Condition{Type: c.Type, True: c.Status == metav1.ConditionTrue, Reason: c.Reason}
+	}
+	return out
+}
+
+// scope restricts a list to a namespace, or not.
+func scope(ns string, everywhere bool) []client.ListOption {
+	if everywhere {
+		return nil
+	}
+	return []client.ListOption{client.InNamespace(ns)}
+}
+
+func inNamespace(ns string, everywhere bool) string {
+	if everywhere {
+		return ""
+	}
+	return fmt.Sprintf(" in namespace %q", ns)
+}

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+)
+
+// Exit codes.
+const (
+	// ExitOK: the question was answered, or the change was made.
+	ExitOK = 0
+	// ExitError: bad usage, a refusal, an unknown name, nothing to ask.
+	ExitError = 1
+	// ExitBroken: ledger check read a ledger, and it is not sound.
+	ExitBroken = 3
+)
+
+// errBroken makes Run return ExitBroken. What is broken has been said by then.
+var errBroken = errors.New("the ledger is not sound")
+
+// Env is what the commands take from their surroundings.
+type Env struct {
+	Streams genericiooptions.IOStreams
+	Clock   clock.PassiveClock
+	Getenv  func(string) string
+}
+
+// Run executes the command line args (without the program's name) and returns
+// its exit code.
+func Run(ctx context.Context, env Env, args []string) int {
+	root := NewCommand(env)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, errBroken):
+		return ExitBroken
+	}
+	fmt.Fprintf(env.Streams.ErrOut, "error: %s\n", strings.TrimSpace(err.Error()))
+	return ExitError
+}
+
+// NewCommand is the tree of commands.
+func NewCommand(env Env) *cobra.Command {
+	s := &session{Env: env, config: genericclioptions.NewConfigFlags(true)}
+	root := &cobra.Command{
+		Use:   "kubectl-ebbtide",
+		Short: "Lend the GPUs that online inference leaves idle to training jobs",
+		Long: `Lend the GPUs that online inference leaves idle to training jobs, and see who
+holds what, why a job waits, and what every loan cost.
+
+Exit codes: 0 answered or done; 1 an error; 3 "ledger check" found a ledger that
+is not sound.`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl ebbtide"},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(env.Streams.In)
+	root.SetOut(env.Streams.Out)
+	root.SetErr(env.Streams.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w\nSee '%s --help' for usage", err, cmd.CommandPath())
+	})
+
+	flags := root.PersistentFlags()
+	s.config.AddFlags(flags)
+	// All of kubectl's connection flags work; help shows those people use.
+	shown := map[string]bool{"namespace": true, "context": true, "kubeconfig": true}
+	for _, name := range connectionFlags(s.config) {
+		if !shown[name] {
+			flags.Lookup(name).Hidden = true
+		}
+	}
+	flags.StringVar(&s.brokerURL, "broker", "",
+		"URL of the broker's HTTP API; default $EBBTIDE_BROKER, or else through the API server's proxy")
+
+	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newLedgerCommand(s))
+	return root
+}
+
+// connectionFlags are the names of the flags that config adds.
+func connectionFlags(config *genericclioptions.ConfigFlags) []string {
+	scratch := &cobra.Command{}
+	config.AddFlags(scratch.Flags())
+	var names []string
+	scratch.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
+
+// session is one invocation: its surroundings and its connection flags.
+type session struct {
+	Env
+	config    *genericclioptions.ConfigFlags
+	brokerURL string
+}
+
+// namespace is the one the user works in, and whether -n says so.
+func (s *session) namespace() (name string, explicit bool, err error) {
+	name, explicit, err = s.config.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", false, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	return name, explicit, nil
+}
+
+func (s *session) cluster() (client.Client, error) {
+	config, err := s.config.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	return access.NewCluster(config)
+}
+
+// broker is where --broker, $EBBTIDE_BROKER or the cluster says, in this order.
+func (s *session) broker() (*access.Broker, error) {
+	at := s.brokerURL
+	if at == "" {
+		at = s.Getenv("EBBTIDE_BROKER")
+	}
+	if at != "" {
+		return access.NewBrokerAt(at)
+	}
+	config, err := s.config.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	return access.NewBrokerInCluster(config)
+}
+
+// note writes a line for the person, beside the answer.
+func (s *session) note(format string, args ...any) {
+	fmt.Fprintf(s.Streams.ErrOut, format+"\n", args...)
+}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// manifest makes a job; parts replace pieces of it, in pairs.
+func manifest(replace ...string) string {
+	return strings.NewReplacer(replace...).Replace(`apiVersion: batch/v1
+kind: Job
+metadata:
+  name: tune
+spec:
+  parallelism: 2
+  completions: 2
+  template:
+    spec:
+      restartPolicy: Never
+      containers:
+      - name: train
+        image: registry.example/train:1
+        resources:
+          limits: {nvidia.com/gpu: "8"}
+`)
+}
+
+func TestSubmitGolden(t *testing.T) {
+	const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
+	tests := map[string]struct {
+		invocation
+		forbidden []string
+	}{
+		"submit-only-queue":         {invocation: invocation{args: "submit -f - -n solo", stdin: manifest()}},
+		"submit-flag":               {invocation: invocation{args: "submit -f - --queue default -n research", stdin: manifest()}},
+		"submit-label":              {invocation: invocation{args: "submit -f - -n research -o name", stdin: manifest("name: tune", "name: tune\n  labels: {ebbtide.dev/queue: default}")}},
+		"submit-flag-over-label":    {invocation: invocation{args: "submit -f - --queue nightly -n research", stdin: manifest("name: tune", "name: tune\n  labels: {ebbtide.dev/queue: default}")}},
+		"submit-generate-name":      {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("name: tune", "generateName: tune-")}},
+		"submit-two":                {invocation: invocation{args: "submit -f - -n solo", stdin: manifest() + "---\n" + manifest("name: tune", "name: tune-2")}},
+		"submit-dry-run-client":     {invocation: invocation{args: "submit -f - -n solo --dry-run=client", stdin: manifest()}},
+		"submit-dry-run-server":     {invocation: invocation{args: "submit -f - -n solo --dry-run=server", stdin: manifest()}},
+		"submit-dry-run-yaml":       {invocation: invocation{args: "submit -f - -n solo --dry-run=client -o yaml", stdin: manifest("spec:\n  parallelism", "spec:\n  suspend: false\n  parallelism")}},
+		"submit-long-grace":         {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("restartPolicy: Never", "restartPolicy: Never\n      terminationGracePeriodSeconds: 300")}},
+		"submit-policies-hidden":    {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("restartPolicy: Never", "restartPolicy: Never\n      terminationGracePeriodSeconds: 300")}, forbidden: []string{"lendingpolicies"}},
+		"submit-no-file":            {invocation: invocation{args: "submit -n solo"}},
+		"submit-missing-file":       {invocation: invocation{args: "submit -f testdata/none.yaml -n solo"}},
+		"submit-empty":              {invocation: invocation{args: "submit -f - -n solo", stdin: "# nothing\n"}},
+		"submit-no-yaml":            {invocation: invocation{args: "submit -f - -n solo", stdin: "a: [\n"}},
+		"submit-bad-dry-run":        {invocation: invocation{args: "submit -f - --dry-run=maybe"}},
+		"submit-which-queue":        {invocation: invocation{args: "submit -f - -n research", stdin: manifest()}},
+		"submit-unknown-queue":      {invocation: invocation{args: "submit -f - --queue nope -n research", stdin: manifest()}},
+		"submit-no-queue":           {invocation: invocation{args: "submit -f - -n sandbox", stdin: manifest()}},
+		"submit-queues-forbidden":   {invocation: invocation{args: "submit -f - -n solo", stdin: manifest()}, forbidden: []string{"trainingqueues"}},
+		"submit-exists":             {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("name: tune", "name: finetune")}},
+		"submit-other-namespace":    {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("name: tune", "name: tune\n  namespace: research")}},
+		"submit-not-a-job":          {invocation: invocation{args: "submit -f - -n solo", stdin: configMap}},
+		"submit-misspelt":           {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("parallelism", "paralelism")}},
+		"submit-no-gpu":             {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("nvidia.com/gpu", "cpu")}},
+		"submit-no-pods":            {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("parallelism: 2", "parallelism: 0")}},
+		"submit-no-completions":     {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("completions: 2", "completions: 0")}},
+		"submit-bad-checkpoint":     {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("name: tune", "name: tune\n  annotations: {ebbtide.dev/checkpoint-interval: 15 minutes, ebbtide.dev/last-checkpoint: noon}")}},
+		"submit-one-bad-sends-none": {invocation: invocation{args: "submit -f - -n solo", stdin: manifest() + "---\n" + configMap}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			server := newFakeAPIServer(t, nil)
+			server.forbidden = tt.forbidden
+			stdout, stderr, code := invoke(t, server.URL, tt.invocation)
+			golden(t, name, tt.invocation, server.URL, stdout, stderr, code)
+			if sent := len(server.created); code != ExitOK && sent > 0 {
+				t.Errorf("%d jobs were created although the command failed", sent)
+			}
+			if strings.Contains(tt.args, "--dry-run") && len(server.created) > 0 {
+				t.Errorf("a dry run created %d jobs", len(server.created))
+			}
+		})
+	}
+}
+
+func TestSubmitSendsSuspendedJobsOfTheQueue(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		text := manifest("name: tune", "name: "+name, "spec:\n  parallelism", "spec:\n  suspend: false\n  parallelism")
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := newFakeAPIServer(t, nil)
+	if _, stderr, code := invoke(t, server.URL, invocation{args: "submit -n solo -f " + dir}); code != ExitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	type sent struct {
+		Name, Namespace, Queue, PodQueue string
+		Suspend                          bool
+	}
+	var got []sent
+	for _, o := range server.created {
+		suspend, _, _ := unstructured.NestedBool(o.Object, "spec", "suspend")
+		pods, _, _ := unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels")
+		got = append(got, sent{o.GetName(), o.GetNamespace(), o.GetLabels()["ebbtide.dev/queue"], pods["ebbtide.dev/queue"], suspend})
+	}
+	want := []sent{{"a", "solo", "only", "only", true}, {"b", "solo", "only", "only", true}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("created jobs (-want +got):\n%s", diff)
+	}
+}

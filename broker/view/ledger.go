@@ -1,0 +1,79 @@
+package view
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Entry is what the tables and the timeline show of one ledger entry.
+type Entry struct {
+	Seq      uint64
+	Time     time.Time
+	Kind     string // the ledger's name of the kind, e.g. LEND_GRANTED
+	Loan     string
+	Job      string
+	Borrower string
+	Lenders  []string
+	Nodes    []string
+	Units    int64
+	Reason   string
+	Message  string
+}
+
+// Ledger is the table of ledger entries in the order given. NAME is the entry's
+// sequence number, which is the only name an entry has.
+func Ledger(entries []Entry, now time.Time, wide bool) Table {
+	list := some
+	if wide {
+		list = all
+	}
+	t := Table{Columns: columns("NAME", "TIME+", "KIND", "LOAN", "JOB+", "BORROWER", "LENDER",
+		"UNITS", "NODES+", "REASON", "AGE")}
+	for _, e := range entries {
+		units := None
+		if e.Units > 0 {
+			units = strconv.FormatInt(e.Units, 10)
+		}
+		t.Rows = append(t.Rows, []string{
+			strconv.FormatUint(e.Seq, 10), e.Time.UTC().Format(time.RFC3339), cell(e.Kind), cell(e.Loan),
+			cell(e.Job), cell(e.Borrower), list(e.Lenders), units, list(e.Nodes), cell(e.Reason),
+			Age(now, e.Time),
+		})
+	}
+	return t
+}
+
+// endings are the kinds that close a loan, with the mark the timeline shows.
+var endings = map[string]byte{
+	"RECLAIM_DONE": 'x', "PREEMPTED": 'p', "RELEASED": ']', "LOST": '!', "LEND_ABORTED": '~',
+}
+
+// LoanSpans folds entries, in the order of their sequence numbers, into one span
+// per loan, in the order in which the loans began. A loan that no entry closes
+// runs on.
+func LoanSpans(entries []Entry) []LoanSpan {
+	var spans []LoanSpan
+	at := make(map[string]int)
+	for _, e := range entries {
+		if e.Loan == "" {
+			continue
+		}
+		i, known := at[e.Loan]
+		switch {
+		case !known && (e.Kind == "LEND_INTENT" || e.Kind == "LEND_GRANTED" || e.Kind == "RECOVERED"):
+			at[e.Loan] = len(spans)
+			spans = append(spans, LoanSpan{Name: e.Loan, Label: lastPart(e.Job), Units: e.Units, From: e.Time})
+		case known && e.Kind == "RECLAIM_INTENT":
+			spans[i].ReclaimAt = e.Time
+		case known && endings[e.Kind] != 0:
+			spans[i].To, spans[i].End = e.Time, endings[e.Kind]
+		}
+	}
+	return spans
+}
+
+// lastPart of namespace/name is the name.
+func lastPart(name string) string {
+	return name[strings.LastIndexByte(name, '/')+1:]
+}

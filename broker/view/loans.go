@@ -1,0 +1,86 @@
+package view
+
+import (
+	"strconv"
+	"time"
+)
+
+// Condition is one condition of a Kubernetes object.
+type Condition struct {
+	Type   string
+	True   bool
+	Reason string
+}
+
+// Loan is what the table of loans shows of one Loan.
+type Loan struct {
+	Name     string
+	Job      string
+	Borrower string
+	Queue    string
+	Units    int64
+	// Nodes and Lenders of the grants. A Lender is empty where the units are the
+	// borrower's own.
+	Nodes      []string
+	Lenders    []string
+	Conditions []Condition
+	// MaxGrace is 0 where no lender can ask the units back.
+	MaxGrace time.Duration
+	// ReclaimBy is when the grace that is running ends.
+	ReclaimBy time.Time
+	Created   time.Time
+}
+
+// States of a loan, computed from its conditions.
+const (
+	StatePending    = "Pending" // recorded, the broker has not activated it yet
+	StateActive     = "Active"
+	StateReclaiming = "Reclaiming"
+	StateReturned   = "Returned"
+)
+
+// LoanState says where a loan stands and for which reason: the furthest of its
+// conditions that is true.
+func LoanState(conditions []Condition) (state, reason string) {
+	for _, state := range []string{StateReturned, StateReclaiming, StateActive} {
+		for _, c := range conditions {
+			if c.Type == state && c.True {
+				return state, c.Reason
+			}
+		}
+	}
+	return StatePending, ""
+}
+
+// Loans is the table of loans, in the order given. GRACE is the whole grace of
+// an active loan and what is left of it while the loan is reclaimed. Of several
+// nodes and lenders the first is shown and how many more there are, or all of
+// them if wide.
+func Loans(loans []Loan, now time.Time, wide bool) Table {
+	list := some
+	if wide {
+		list = all
+	}
+	t := Table{Columns: columns("NAME", "JOB", "BORROWER", "QUEUE+", "UNITS", "NODES", "LENDER",
+		"STATE", "GRACE", "REASON", "AGE")}
+	for _, l := range loans {
+		state, reason := LoanState(l.Conditions)
+		t.Rows = append(t.Rows, []string{
+			cell(l.Name), cell(l.Job), cell(l.Borrower), cell(l.Queue), strconv.FormatInt(l.Units, 10),
+			list(l.Nodes), list(l.Lenders), state, grace(l, state, now), cell(reason), Age(now, l.Created),
+		})
+	}
+	return t
+}
+
+func grace(l Loan, state string, now time.Time) string {
+	switch {
+	case state == StateReturned:
+		return None
+	case state == StateReclaiming && !l.ReclaimBy.IsZero():
+		return Span(l.ReclaimBy.Sub(now))
+	case l.MaxGrace > 0:
+		return Span(l.MaxGrace)
+	}
+	return None
+}
