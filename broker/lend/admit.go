@@ -157,13 +157,13 @@ func (a *admission) try(j *Job) (reason, message string) {
 // noRoom tells apart what does not fit the nodes and what lenders are owed.
 func (a *admission) noRoom(j *Job, p *pool) (reason, message string) {
 	if slots := p.freeSlots(j.UnitsPerPod); slots < j.Pods {
-		return ReasonNoRoomForGang, fmt.Sprintf("%s; nodes have room for %d such pods", j.wish(), slots)
+		return ReasonNoRoomForGang, fmt.Sprintf("%s; nodes have room for %s of that size", j.wish(), plural(slots, "pod"))
 	}
 	return ReasonNoRoomForGang, fmt.Sprintf("%s; the nodes where they fit are kept for online pods", j.wish())
 }
 
 func (j *Job) wish() string {
-	return fmt.Sprintf("needs %d units of %s (%d pods of %d)", j.units(), j.Flavor, j.Pods, j.UnitsPerPod)
+	return fmt.Sprintf("needs %s of %s (%s of %d)", plural(j.units(), "unit"), j.Flavor, plural(j.Pods, "pod"), j.UnitsPerPod)
 }
 
 // collect says which lenders give how many units. The tenant's own services come
@@ -230,7 +230,7 @@ func (a *admission) grantOwn(j *Job, p *pool, spots []spot) (reason, message str
 		grants = append(grants, Grant{Node: p.rooms[s.room].node, Flavor: p.flavor, Count: s.pods * j.UnitsPerPod})
 	}
 	a.book.UseOwn(j.Tenant, j.Flavor, quota.Amount(j.units()))
-	message = fmt.Sprintf("%d units of %s on %d nodes, within its tenant's own quota", j.units(), j.Flavor, len(spots))
+	message = got(j, spots) + ", within its tenant's own quota"
 	a.lend(j, Action{Grants: grants, Reason: ReasonWithinNominal, Message: message})
 	return ReasonWithinNominal, message
 }
@@ -244,7 +244,7 @@ func (a *admission) grantLoan(j *Job, p *pool, spots []spot, takes []take) (reas
 		a.book.Lend(t.lender.Tenant, j.Tenant, j.Flavor, quota.Amount(t.units))
 		act.MaxGrace = min(act.MaxGrace, t.lender.MaxGrace)
 	}
-	act.Message = fmt.Sprintf("%d units of %s on %d nodes, lent by %s", j.units(), j.Flavor, len(spots), names(takes))
+	act.Message = got(j, spots) + ", lent by " + names(takes)
 	left := takes
 	for _, s := range spots {
 		for units := s.pods * j.UnitsPerPod; units > 0; {
@@ -264,6 +264,10 @@ func (a *admission) grantLoan(j *Job, p *pool, spots []spot, takes []take) (reas
 	})
 	a.lend(j, act)
 	return ReasonLent, act.Message
+}
+
+func got(j *Job, spots []spot) string {
+	return fmt.Sprintf("%s of %s on %s", plural(j.units(), "unit"), j.Flavor, plural(int64(len(spots)), "node"))
 }
 
 func names(takes []take) string {

@@ -53,9 +53,9 @@ func (l *lender) mayLend(d *decision) {
 		return
 	}
 	l.gate = ReasonBelowLowWater
-	l.why = fmt.Sprintf("%s is below %s", l.load.text(l), percent(l.LowWater))
-	if l.load.utilization < 0 {
-		l.why = "all signals are below their low water"
+	l.why = "all signals are below their low water"
+	if l.load.utilization >= 0 {
+		l.why = fmt.Sprintf("%s is below %s", l.load.text(l), percent(l.LowWater))
 	}
 	l.lendable = l.lendableUnits()
 	// An adviser reports what it would lend, and is never asked to.
@@ -71,19 +71,19 @@ func (l *lender) closed(d *decision) (reason, message string) {
 	load := l.load.text(l)
 	switch {
 	case len(l.Pending) > 0:
-		return ReasonLenderPodPending, fmt.Sprintf("%d of its pods wait for %d units each", len(l.Pending), l.UnitsPerPod)
+		return ReasonLenderPodPending, fmt.Sprintf("%s wait for %s each", plural(int64(len(l.Pending)), "pod"), plural(l.UnitsPerPod, "unit"))
 	case l.memory.blindSteps(d.now, d.pol) > 0:
 		return ReasonLenderUnknownTooLong, fmt.Sprintf("%s, since %s", load, stamp(l.memory.UnknownSince))
 	case l.load.mark == markUnknown:
 		return l.load.reason, load
 	case l.load.mark == markHigh:
-		return ReasonAboveHighWater, fmt.Sprintf("%s; %s is above its high water", load, l.load.high)
+		return ReasonAboveHighWater, fmt.Sprintf("%s; %s", load, l.load.blocker)
 	case l.load.mark == markBetween:
-		return ReasonAboveLowWater, fmt.Sprintf("%s; not every signal is below its low water", load)
+		return ReasonAboveLowWater, fmt.Sprintf("%s; %s", load, l.load.blocker)
 	case d.now.Sub(l.memory.LowSince) < l.Dwell:
-		return ReasonDwellNotMet, fmt.Sprintf("%s is low since %s; lends after %s", load, stamp(l.memory.LowSince), l.Dwell)
+		return ReasonDwellNotMet, fmt.Sprintf("%s; low since %s, lends after %s of that", load, stamp(l.memory.LowSince), l.Dwell)
 	case l.cooling(d.now):
-		return ReasonCooldownActive, fmt.Sprintf("%s is low; lends again at %s", load, stamp(l.memory.LastReclaim.Add(l.Cooldown)))
+		return ReasonCooldownActive, fmt.Sprintf("%s; units were taken back at %s, lends %s after that", load, stamp(l.memory.LastReclaim), l.Cooldown)
 	}
 	return "", ""
 }

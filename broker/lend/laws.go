@@ -26,7 +26,10 @@ type Violation struct {
 // Law 2: evicting the loans that have a lender makes room for as many owned pods
 // as evicting every loan would. What own-quota use was granted must never be what
 // an owner lacks; where pods outside Ebbtide or a lost node are in the way, no loan
-// is to blame. Cordoned nodes count as usable: cordoning breaks no promise.
+// is to blame, so a flavor is only checked while its nodes carry all nominal quota
+// that tenants were promised. Cordoned nodes count as usable: cordoning breaks no
+// promise. An online pod that moves to where it splits a node can bring a violation
+// about without any decision being wrong.
 func CheckLaws(in Snapshot) []Violation {
 	d := begin(wholeCluster(in), State{}, DefaultPolicy())
 	d.countRooms()
@@ -103,6 +106,9 @@ func (d *decision) noWayBack() []Violation {
 	var out []Violation
 	for _, flavor := range d.flavors {
 		p := d.pools[flavor]
+		if d.promised(flavor) > d.usable(flavor) {
+			continue
+		}
 		empty := p.withoutLoans(d.loans)
 		var rights []shape
 		for _, l := range p.lenders {
@@ -118,6 +124,30 @@ func (d *decision) noWayBack() []Violation {
 		}
 	}
 	return out
+}
+
+// promised is the nominal quota of all tenants, usable what nodes have but for
+// what others than Ebbtide hold.
+func (d *decision) promised(flavor string) (n int64) {
+	for _, t := range d.in.Tenants {
+		for _, q := range t.Quotas {
+			if q.Flavor == flavor {
+				n += clamp(q.Nominal)
+			}
+		}
+	}
+	return n
+}
+
+func (d *decision) usable(flavor string) (n int64) {
+	for _, node := range d.in.Nodes {
+		for _, u := range node.Units {
+			if u.Flavor == flavor {
+				n += clamp(u.Capacity) - clamp(u.Other)
+			}
+		}
+	}
+	return n
 }
 
 // withoutLoans is what the nodes could give if there were no loan at all.

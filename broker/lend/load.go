@@ -24,8 +24,8 @@ type reading struct {
 	utilization     float64
 	requests, slots float64
 	signals         []Signal
-	// high names the first signal above its high water.
-	high string
+	// blocker says which signal is not low, or is high, and how.
+	blocker string
 }
 
 // readLoad judges a lender's load. A service scaled to zero is idle by its owner's
@@ -98,6 +98,12 @@ func measure(l *lender) reading {
 	if r.slots > 0 {
 		r.utilization = min(r.requests*float64(l.UnitsPerPod)/(r.slots*float64(l.Owned)), 1e6)
 		r.see("load", r.utilization, l.LowWater, l.HighWater)
+		switch r.mark {
+		case markHigh:
+			r.blocker = fmt.Sprintf("load is above %s", percent(l.HighWater))
+		case markBetween:
+			r.blocker = fmt.Sprintf("load is not below %s", percent(l.LowWater))
+		}
 	}
 	for _, s := range r.signals {
 		r.see(s.Name, s.Value, s.Low, s.High)
@@ -105,14 +111,14 @@ func measure(l *lender) reading {
 	return r
 }
 
+// see takes in one signal. The first high one, or else the first that is not low,
+// is what the verdict names.
 func (r *reading) see(name string, value, low, high float64) {
 	switch {
-	case value > high:
-		if r.mark != markHigh {
-			r.mark, r.high = markHigh, name
-		}
+	case value > high && r.mark != markHigh:
+		r.mark, r.blocker = markHigh, name+" is above its high water"
 	case !(value < low) && r.mark == markLow:
-		r.mark = markBetween
+		r.mark, r.blocker = markBetween, name+" is not below its low water"
 	}
 }
 
@@ -122,7 +128,7 @@ func (r *reading) text(l *lender) string {
 	case r.mark == markUnknown:
 		return "load is unknown: " + r.message
 	case r.utilization < 0:
-		return fmt.Sprintf("%d signals were read", len(r.signals))
+		return "load has no requests to go by"
 	}
 	return fmt.Sprintf("load %s of %d owned units", percent(r.utilization), l.Owned)
 }

@@ -90,7 +90,7 @@ func (d *decision) followLoans() {
 		d.countPreemption(l)
 		if l.overstays(d.now) {
 			d.evicts = append(d.evicts, l.act(ActionEvict, ReasonGraceExpired,
-				fmt.Sprintf("%d pods still ran when the grace ended at %s", l.Live, stamp(l.ReclaimBy))))
+				fmt.Sprintf("%s left when the grace ended at %s", plural(l.Live, "pod"), stamp(l.ReclaimBy))))
 			continue
 		}
 		// A snapshot without nodes is a blind one: nothing in it proves a node lost.

@@ -24,9 +24,9 @@ func (l *lender) message() string {
 		return l.why
 	}
 	if l.Advise {
-		return fmt.Sprintf("%s; would lend %d units", l.why, l.lendable)
+		return fmt.Sprintf("%s; would lend %s", l.why, plural(l.lendable, "unit"))
 	}
-	units := fmt.Sprintf("%d units lent", l.lent)
+	units := plural(l.lent, "unit") + " lent"
 	switch {
 	case !l.open:
 		return fmt.Sprintf("%s; %s", l.why, units)
@@ -61,5 +61,13 @@ func (l *loan) standing() (reason, message string) {
 	case l.Finished:
 		return ReasonReleased, "the job has ended; its pods are going"
 	}
-	return ReasonActive, fmt.Sprintf("holds %d units", l.units)
+	return ReasonActive, "holds " + plural(l.units, "unit")
+}
+
+// plural writes a count and its noun.
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
