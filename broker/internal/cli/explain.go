@@ -223,7 +223,9 @@ func (o *explainOptions) explainLoan(ctx context.Context, loan *v1alpha1.Loan) (
 		return e, nil
 	}
 	said, err := o.verdict(ctx, lend.SubjectLoan, loan.Name)
-	if err == nil && said != nil {
+	// A verdict that only repeats the state says less than the condition, which
+	// has the reason why the loan came into it.
+	if err == nil && said != nil && said.Reason != state {
 		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
 	}
 	return e, err
@@ -258,8 +260,7 @@ func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	s := policy.Status
 	e := explanation{source: fromAPIServer, Answer: view.Answer{
 		Subject: "LendingPolicy " + o.key.String(),
-		State: fmt.Sprintf("owns %d units, holds %d, needs %d and %d warm, has lent %d and could lend %d more",
-			s.Owned, s.Held, s.Need, s.Headroom, s.Lent, s.Lendable),
+		State: fmt.Sprintf("owns %d units, holds %d, needs %d and keeps %d warm", s.Owned, s.Held, s.Need, s.Headroom),
 	}}
 	if len(s.Conditions) == 0 {
 		e.State = "has not been looked at by the broker yet"

@@ -3,97 +3,102 @@ package cli
 import (
 	"net/http"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
 var testNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// fakeBroker answers as the broker's HTTP API does, from fixed verdicts and a
-// real ledger.
+// fakeBroker is the broker's own HTTP API over one fixed decision and a real
+// ledger.
 type fakeBroker struct {
 	ledger *ledger.Ledger
-	// problems make /ledger/check report them.
+	// problems make the check of the ledger fail.
 	problems []string
 	// follower: answers through the service come from a replica that does not lead.
 	follower bool
 }
 
 func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if b.follower && r.Header.Get("X-Via") == "service" {
-		send(w, http.StatusServiceUnavailable, map[string]any{"error": "this replica does not lead", "leader": "ebbtide-broker-1_5e1f"})
-		return
-	}
-	switch r.URL.Path {
-	case "/verdicts":
-		b.verdicts(w, r)
-	case "/queue":
-		at := testNow.Add(-30 * time.Minute)
-		send(w, http.StatusOK, map[string]any{"decidedAt": testNow, "jobs": []access.QueuedJob{
-			{Position: 1, Job: "research/bert-small", Queue: "research/default", Priority: 0, Pods: 1, UnitsPerPod: 1, Created: at, Reason: "EvictionBudgetSpent", Message: "it was reclaimed 4 times within 1h0m0s"},
-			{Position: 2, Job: "research/bert-large", Queue: "research/default", Priority: -100, Pods: 4, UnitsPerPod: 8, Created: at, Reason: "NoLendableUnits", Message: "needs 32 units of h100 and 30 can be lent now"},
-			{Position: 1, Job: "research/sweep", Queue: "research/nightly", Priority: 0, Pods: 2, UnitsPerPod: 1, Created: at, Reason: "QueuePaused", Message: "queue research/nightly is paused"},
-		}})
-	case "/ledger":
-		b.entries(w, r)
-	case "/ledger/check":
-		seq, hash := b.ledger.Head()
-		send(w, http.StatusOK, map[string]any{"ok": len(b.problems) == 0, "head": access.Head{Seq: seq, Hash: hash.String()}, "problems": b.problems})
-	default:
-		send(w, http.StatusNotFound, map[string]string{"error": "no such page: " + r.URL.Path})
-	}
+	source := &fakeSource{ledger: &smallPages{Ledger: b.ledger, problems: b.problems}}
+	source.silent = b.follower && r.Header.Get("X-Via") == "service"
+	web.Handler(source, http.NotFoundHandler()).ServeHTTP(w, r)
 }
 
-func (b *fakeBroker) verdicts(w http.ResponseWriter, r *http.Request) {
-	said := func(kind lend.SubjectKind, subject, reason, message string) access.Verdict {
-		return access.Verdict{Verdict: lend.Verdict{Kind: kind, Subject: subject, Reason: reason, Message: message}, Since: testNow.Add(-12 * time.Minute)}
+// fakeSource has made one decision, at testNow.
+type fakeSource struct {
+	ledger web.Ledger
+	// silent: this replica does not lead.
+	silent bool
+}
+
+func (s *fakeSource) Leader() string { return "ebbtide-broker-1_5e1f" }
+
+func (s *fakeSource) Ready() error { return nil }
+
+func (s *fakeSource) Ledger() web.Ledger {
+	if s.silent {
+		return nil
 	}
-	for _, v := range []access.Verdict{
-		said(lend.SubjectJob, "research/bert-large", "NoLendableUnits", "needs 32 units of h100 and 30 can be lent now."),
-		said(lend.SubjectLender, "serving/chat", "BelowLowWater", "load 12% has been below 30% for the dwell of 5m0s"),
-		said(lend.SubjectLoan, "research/gpt-mini-1", "Active", "runs on units of serving/chat"),
-		said(lend.SubjectLoan, "research/resnet-2", "AboveHighWater", "the lender needs its units back"),
+	return s.ledger
+}
+
+func (s *fakeSource) Decision() *web.Decision {
+	if s.silent {
+		return nil
+	}
+	at := testNow.Add(-30 * time.Minute)
+	d := &web.Decision{Since: map[string]time.Time{}}
+	d.Record.Snapshot.Now = testNow
+	d.Record.Snapshot.Queues = []lend.Queue{{Name: "research/default"}, {Name: "research/nightly", FIFO: true, Paused: true}}
+	d.Record.Snapshot.Jobs = []lend.Job{
+		{Name: "research/bert-large", UID: "1", Queue: "research/default", Priority: -100, Pods: 4, UnitsPerPod: 8, Created: at},
+		{Name: "research/bert-small", UID: "2", Queue: "research/default", Pods: 1, UnitsPerPod: 1, Created: at},
+		{Name: "research/sweep", UID: "5", Queue: "research/nightly", Pods: 2, UnitsPerPod: 1, Created: at},
+	}
+	for _, v := range []lend.Verdict{
+		{Kind: lend.SubjectJob, Subject: "research/bert-large", Reason: "NoLendableUnits", Message: "needs 32 units of h100 (4 pods of 8); 30 are lendable now"},
+		{Kind: lend.SubjectJob, Subject: "research/bert-small", Reason: "EvictionBudgetSpent", Message: "was taken back 4 times within 1h0m0s; lent to again at 12:40:00"},
+		{Kind: lend.SubjectJob, Subject: "research/sweep", Reason: "QueuePaused", Message: "queue research/nightly is paused"},
+		{Kind: lend.SubjectLender, Subject: "serving/chat", Reason: "BelowLowWater", Message: "load 12% is below 30%; 24 units lent, 30 lendable"},
+		{Kind: lend.SubjectLoan, Subject: "research/gpt-mini-1", Reason: "Active", Message: "holds 24 units"},
+		{Kind: lend.SubjectLoan, Subject: "research/resnet-2", Reason: "Reclaiming", Message: "asked back; the grace ends at 12:00:12"},
 	} {
-		if string(v.Kind)+"/"+v.Subject == r.URL.Query().Get("subject") {
-			send(w, http.StatusOK, map[string]any{"decidedAt": testNow, "epoch": 3, "verdicts": []access.Verdict{v}})
-			return
-		}
+		d.Record.Plan.Verdicts = append(d.Record.Plan.Verdicts, v)
+		d.Since[web.Key(v.Kind, v.Subject)] = testNow.Add(-12 * time.Minute)
 	}
-	send(w, http.StatusNotFound, map[string]string{"error": "no verdict about " + r.URL.Query().Get("subject")})
+	return d
 }
 
-func (b *fakeBroker) entries(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	from, _ := strconv.ParseUint(query.Get("from"), 10, 64)
-	limit, _ := strconv.Atoi(query.Get("limit"))
-	limit = min(max(limit, 1), 3) // small pages, so that they have to be joined
-	all, err := b.ledger.Read(1, 0)
-	if err != nil {
-		send(w, http.StatusInternalServerError, map[string]string{"error": err.Error()})
-		return
+// smallPages is a ledger with entries so large that few fit into a page.
+type smallPages struct {
+	*ledger.Ledger
+	problems []string
+}
+
+const pageOfTests = 3
+
+func (l *smallPages) Read(from uint64, limit int) ([]ledger.Entry, error) {
+	return l.Ledger.Read(from, min(limit, pageOfTests))
+}
+
+func (l *smallPages) ByTenant(tenant string, from uint64, limit int) ([]ledger.Entry, error) {
+	return l.Ledger.ByTenant(tenant, from, min(limit, pageOfTests))
+}
+
+func (l *smallPages) Verify() (*ledger.Report, error) {
+	report, err := l.Ledger.Verify()
+	for _, text := range l.problems {
+		report.Faults = append(report.Faults, ledger.Fault{Seq: 3, Where: "entry 3", Text: text})
+		report.FaultCount++
 	}
-	seq, hash := b.ledger.Head()
-	page := map[string]any{"head": access.Head{Seq: seq, Hash: hash.String()}}
-	found := []ledger.Entry{}
-	for _, e := range all {
-		if e.Seq < from || (query.Get("loan") != "" && e.Loan != query.Get("loan")) || (query.Get("tenant") != "" && e.Borrower != query.Get("tenant")) {
-			continue
-		}
-		if len(found) == limit {
-			page["next"] = e.Seq
-			break
-		}
-		found = append(found, e)
-	}
-	page["entries"] = found
-	send(w, http.StatusOK, page)
+	return report, err
 }
 
 // newLedger makes a ledger in which one loan was reclaimed and another runs.
