@@ -39,17 +39,23 @@ const (
 	StateReturned   = "Returned"
 )
 
-// LoanState says where a loan stands and for which reason: the furthest of its
-// conditions that is true.
-func LoanState(conditions []Condition) (state, reason string) {
-	for _, state := range []string{StateReturned, StateReclaiming, StateActive} {
+// LoanState says where a loan stands, and by which of its conditions: the
+// furthest one that is true. A loan that the scheduler has taken back by itself
+// is on its way back like one that was asked for.
+func LoanState(conditions []Condition) (state string, by Condition) {
+	for _, stage := range []struct{ condition, state string }{
+		{StateReturned, StateReturned},
+		{StateReclaiming, StateReclaiming},
+		{"Preempted", StateReclaiming},
+		{StateActive, StateActive},
+	} {
 		for _, c := range conditions {
-			if c.Type == state && c.True {
-				return state, c.Reason
+			if c.Type == stage.condition && c.True {
+				return stage.state, c
 			}
 		}
 	}
-	return StatePending, ""
+	return StatePending, Condition{}
 }
 
 // Loans is the table of loans, in the order given. GRACE is the whole grace of
@@ -64,10 +70,10 @@ func Loans(loans []Loan, now time.Time, wide bool) Table {
 	t := Table{Columns: columns("NAME", "JOB", "BORROWER", "QUEUE+", "UNITS", "NODES", "LENDER",
 		"STATE", "GRACE", "REASON", "AGE")}
 	for _, l := range loans {
-		state, reason := LoanState(l.Conditions)
+		state, by := LoanState(l.Conditions)
 		t.Rows = append(t.Rows, []string{
 			cell(l.Name), cell(l.Job), cell(l.Borrower), cell(l.Queue), strconv.FormatInt(l.Units, 10),
-			list(l.Nodes), list(l.Lenders), state, grace(l, state, now), cell(reason), Age(now, l.Created),
+			list(l.Nodes), list(l.Lenders), state, grace(l, state, now), cell(by.Reason), Age(now, l.Created),
 		})
 	}
 	return t

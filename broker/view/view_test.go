@@ -43,11 +43,12 @@ func TestLoanStateIsTheFurthestTrueCondition(t *testing.T) {
 		{[]Condition{condition("Active", false)}, StatePending, ""},
 		{[]Condition{condition("Active", true), condition("Reclaiming", false)}, StateActive, "ActiveReason"},
 		{[]Condition{condition("Active", true), condition("Reclaiming", true)}, StateReclaiming, "ReclaimingReason"},
+		{[]Condition{condition("Active", true), condition("Preempted", true)}, StateReclaiming, "PreemptedReason"},
 		{[]Condition{condition("Returned", true), condition("Reclaiming", true)}, StateReturned, "ReturnedReason"},
 	}
 	for _, tt := range tests {
-		if state, reason := LoanState(tt.conditions); state != tt.state || reason != tt.reason {
-			t.Errorf("LoanState(%v) = %s, %s; want %s, %s", tt.conditions, state, reason, tt.state, tt.reason)
+		if state, by := LoanState(tt.conditions); state != tt.state || by.Reason != tt.reason {
+			t.Errorf("LoanState(%v) = %s, %v; want %s, %s", tt.conditions, state, by, tt.state, tt.reason)
 		}
 	}
 }

@@ -209,14 +209,14 @@ func (o *explainOptions) loan(ctx context.Context) (explanation, error) {
 }
 
 func (o *explainOptions) explainLoan(ctx context.Context, loan *v1alpha1.Loan) (explanation, error) {
-	state, reason := view.LoanState(viewConditions(loan.Status.Conditions))
+	state, by := view.LoanState(viewConditions(loan.Status.Conditions))
 	e := explanation{Answer: view.Answer{
-		Subject: "Loan " + loan.Namespace + "/" + loan.Name, State: stateInWords(state), Reason: reason,
+		Subject: "Loan " + loan.Namespace + "/" + loan.Name, State: stateInWords(state), Reason: by.Reason,
 	}, source: fromAPIServer}
 	if state == view.StateReclaiming && loan.Status.ReclaimBy != nil {
 		e.State += fmt.Sprintf(" with %s of its grace left", view.Span(loan.Status.ReclaimBy.Sub(o.Clock.Now())))
 	}
-	if c := meta.FindStatusCondition(loan.Status.Conditions, state); c != nil {
+	if c := meta.FindStatusCondition(loan.Status.Conditions, by.Type); c != nil {
 		e.Message, e.Since = c.Message, c.LastTransitionTime.Time
 	}
 	if state == view.StateReturned {
@@ -260,7 +260,7 @@ func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	s := policy.Status
 	e := explanation{source: fromAPIServer, Answer: view.Answer{
 		Subject: "LendingPolicy " + o.key.String(),
-		State: fmt.Sprintf("owns %d units, holds %d, needs %d and keeps %d warm", s.Owned, s.Held, s.Need, s.Headroom),
+		State:   fmt.Sprintf("owns %d units, holds %d, needs %d and keeps %d warm", s.Owned, s.Held, s.Need, s.Headroom),
 	}}
 	if len(s.Conditions) == 0 {
 		e.State = "has not been looked at by the broker yet"

@@ -199,8 +199,8 @@ func newQueued(job *batchv1.Job, loan *v1alpha1.Loan, said map[string]access.Que
 		State: view.StateWaiting, Reason: view.Unknown,
 	}}
 	if loan != nil {
-		state, reason := view.LoanState(viewConditions(loan.Status.Conditions))
-		e.row.State, e.row.Reason = view.StateAdmitted, reason
+		state, by := view.LoanState(viewConditions(loan.Status.Conditions))
+		e.row.State, e.row.Reason = view.StateAdmitted, by.Reason
 		if state == view.StateReclaiming {
 			e.row.State = view.StateReclaiming
 		}
