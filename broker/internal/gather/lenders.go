@@ -10,12 +10,19 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
+
+// What the API server fills in; an object from before a default has none.
+var defaultHysteresis = metav1.Duration{Duration: 5 * time.Minute}
+
+const defaultWarm = 1
 
 // lender is a LendingPolicy on its way into the snapshot.
 type lender struct {
@@ -100,8 +107,11 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 func (l *lender) rules(spec *v1alpha1.LendingPolicySpec) {
 	l.LowWater = l.percent("spec.lowWater", spec.LowWater)
 	l.HighWater = l.percent("spec.highWater", spec.HighWater)
-	l.Dwell, l.Cooldown = spec.Dwell.Duration, spec.Cooldown.Duration
-	l.MaxGrace, l.Warm = spec.Reclaim.MaxGrace.Duration, spec.Headroom.Warm
+	// The API server has filled these in; an object without them is as careful as
+	// its defaults.
+	careful := metav1.Duration{Duration: v1alpha1.DefaultDwell}
+	l.Dwell, l.Cooldown = ptr.Deref(spec.Dwell, careful).Duration, ptr.Deref(spec.Cooldown, careful).Duration
+	l.MaxGrace, l.Warm = spec.Reclaim.MaxGrace.Duration, ptr.Deref(spec.Headroom.Warm, v1alpha1.DefaultWarm)
 	specs, err := signal.Specs(spec.Signals)
 	if err != nil {
 		l.problem(reasonInvalidPolicy, "%v", err)
