@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/deploy"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
 // Users of the cluster, as the API server knows them. The tenant has Kubernetes'
@@ -119,7 +122,43 @@ func (c *cluster) namespace(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("let %s edit %s: %v", tenant, name, err)
 	}
+	// A controller adds Ebbtide's rules to Kubernetes' role edit, and the API
+	// server learns of bindings from a watch.
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+		for _, r := range []struct{ group, plural string }{{"batch", "jobs"}, {"ebbtide.dev", "lendingpolicies"}} {
+			allowed, why, err := c.may(ctx, tenant, "create", r.group, r.plural, name)
+			if err != nil || !allowed {
+				return false, fmt.Sprintf("%s may not create %s yet: %s %v", tenant, r.plural, why, err)
+			}
+		}
+		return true, ""
+	})
 	return name
+}
+
+// may asks the API server whether a user has a right, and why.
+func (c *cluster) may(ctx context.Context, user, verb, group, path, namespace string) (bool, string, error) {
+	groups := []string{"system:authenticated"}
+	if user == broker || user == scheduler {
+		groups = append(groups, "system:serviceaccounts", "system:serviceaccounts:ebbtide-system")
+	}
+	name, subresource, _ := strings.Cut(path, "/")
+	client, err := kubernetes.NewForConfig(c.admin)
+	if err != nil {
+		return false, "", err
+	}
+	answer, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+		Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: user, Groups: groups,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Verb: verb, Group: group, Resource: name, Subresource: subresource, Namespace: namespace,
+			},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return false, "", err
+	}
+	return answer.Status.Allowed, answer.Status.Reason, nil
 }
 
 // difference is the patch that turns one object into another.

@@ -1,0 +1,115 @@
+# Ebbtide. `make` alone lists what there is to do. Needs Go, gcc, make and git;
+# everything else is built from Go modules into bin/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+CONTAINER ?= docker
+IMAGE_REPOSITORY ?= ghcr.io/ebbtide
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Tools have a module of their own, so that they bind none of the product's
+# dependencies.
+TOOL := $(GO) tool -modfile=.tools/go.mod
+MODULES := . e2e/controlplane .tools
+
+RACE ?=
+TEST_TIMEOUT ?= 30m
+TEST_FLAGS := -timeout $(TEST_TIMEOUT) $(if $(RACE),-race)
+# Packages that start a control plane run one after another: each is several
+# processes, and what they measure is time.
+CLUSTER_PACKAGES := ./deploy/... ./e2e/...
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "; print "Usage: make TARGET [VARIABLE=value]\n"} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build all programs into bin/
+	@mkdir -p bin
+	$(GO) build -ldflags "-s -w" -o bin/ ./broker/cmd/kubectl-ebbtide ./e2e/cmd/ebbtide-lab
+	bin/ebbtide-lab build
+
+.PHONY: generate
+generate: ## Write deep copies and CRDs from the API types
+	$(TOOL) controller-gen object paths=./broker/api/... crd paths=./broker/api/... output:crd:dir=deploy/crds
+
+.PHONY: verify
+verify: verify-format verify-generate verify-tidy verify-text vet verify-arch lint ## Check everything that can be checked without running it
+
+.PHONY: verify-format
+verify-format:
+	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs -r ls -d 2>/dev/null | xargs -r gofmt -l); \
+	if [[ -n "$$files" ]]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+
+# Compares with what the generator writes now, so it works in a tree with changes.
+.PHONY: verify-generate
+verify-generate:
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(TOOL) controller-gen object paths=./broker/api/... output:object:dir="$$fresh" crd paths=./broker/api/... output:crd:dir="$$fresh/crds"; \
+	diff -u broker/api/v1alpha1/zz_generated.deepcopy.go "$$fresh/zz_generated.deepcopy.go" && \
+	diff -ru --exclude=kustomization.yaml deploy/crds "$$fresh/crds" || { echo "generated files are stale: run make generate"; exit 1; }
+
+.PHONY: verify-tidy
+verify-tidy:
+	@for module in $(MODULES); do (cd $$module && $(GO) mod tidy -diff) || { echo "run go mod tidy in $$module"; exit 1; }; done
+
+# No path of anyone's machine belongs in the tree.
+.PHONY: verify-text
+verify-text:
+	@if git grep -nIE '(^|[^a-z./])/(wor[k]|hom[e]|roo[t]|User[s])/[a-z]' -- . ':!*.sum'; then echo "the lines above name a path of some machine"; exit 1; fi
+
+.PHONY: verify-arch
+verify-arch:
+	$(GO) test ./e2e/arch
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	cd e2e/controlplane && $(GO) vet ./...
+
+.PHONY: lint
+lint: ## Run the linters
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: test
+test: ## Run all tests (RACE=1: with the race detector)
+	$(GO) build ./...
+	$(GO) test $(TEST_FLAGS) $$($(GO) list ./... | grep -v -e '/deploy$$' -e '/deploy/' -e '/e2e/')
+	$(GO) test $(TEST_FLAGS) -p 1 $(CLUSTER_PACKAGES)
+
+.PHONY: test-race
+test-race: ## Run all tests with the race detector
+	@$(MAKE) test RACE=1
+
+.PHONY: demo
+demo: build ## Replay a day of load on a real control plane (CHECK=1 NODES=70 SPEED=)
+	bin/ebbtide-lab demo $(if $(CHECK),--check) $(if $(NODES),--nodes=$(NODES)) $(if $(SPEED),--speed=$(SPEED))
+
+.PHONY: lab
+lab: build ## Start a control plane to play with, until interrupted
+	bin/ebbtide-lab up
+
+BENCH_PACKAGES := ./quota/... ./broker/lend/... ./broker/ledger/...
+BENCH ?= .
+
+.PHONY: bench
+bench: ## Measure the core and the ledger; the last line is JSON, nanoseconds per operation (BENCH=regexp)
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCH_PACKAGES) | awk '{ print } \
+	/^pkg: / { n = split($$2, path, "/"); pkg = path[n] } \
+	/^Benchmark/ && $$4 == "ns/op" { sub(/-[0-9]+$$/, "", $$1); sub(/^Benchmark/, "", $$1); json = json sep "\"" pkg "." $$1 "\":" $$3; sep = "," } \
+	END { print "{" json "}" }'
+
+IMAGES := ebbtide-broker ebbtide-scheduler
+
+.PHONY: image
+image: ## Build the container images (CONTAINER=docker or podman)
+	@command -v $(CONTAINER) >/dev/null || { echo "make image needs $(CONTAINER) on PATH; name another with CONTAINER="; exit 1; }
+	@for name in $(IMAGES); do $(CONTAINER) build --target $$name --build-arg VERSION=$(VERSION) -t $(IMAGE_REPOSITORY)/$$name:$(VERSION) .; done
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
