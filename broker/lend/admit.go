@@ -166,6 +166,13 @@ func (j *Job) wish() string {
 	return fmt.Sprintf("needs %s of %s (%s of %d)", plural(j.units(), "unit"), j.Flavor, plural(j.Pods, "pod"), j.UnitsPerPod)
 }
 
+func are(n int64) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
 // collect says which lenders give how many units. The tenant's own services come
 // first, since that counts against no limit, then who can lend most.
 func (a *admission) collect(j *Job, p *pool) (takes []take, reason, message string) {
@@ -175,8 +182,11 @@ func (a *admission) collect(j *Job, p *pool) (takes []take, reason, message stri
 	if quota.Amount(need) > borrow.Add(quota.Amount(inside)) && a.book.FitsBorrowing(j.Tenant, j.Flavor, quota.Amount(need)) == quota.OverBorrowingLimit {
 		return nil, ReasonOverBorrowingLimit, fmt.Sprintf("%s; its tenant may borrow %d more", j.wish(), borrow)
 	}
+	if inside < need && a.book.FitsBorrowing(j.Tenant, j.Flavor, quota.Amount(need)) == quota.NoCohort {
+		return nil, ReasonNoLendableUnits, j.wish() + "; its tenant is in no cohort, so it cannot borrow"
+	}
 	if all < need {
-		return nil, ReasonNoLendableUnits, fmt.Sprintf("%s; %d are lendable now", j.wish(), all)
+		return nil, ReasonNoLendableUnits, fmt.Sprintf("%s; %d %s lendable now", j.wish(), all, are(all))
 	}
 	lent := map[string]quota.Amount{} // by tenant
 	missing := need

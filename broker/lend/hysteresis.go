@@ -71,7 +71,7 @@ func (l *lender) closed(d *decision) (reason, message string) {
 	load := l.load.text(l)
 	switch {
 	case len(l.Pending) > 0:
-		return ReasonLenderPodPending, fmt.Sprintf("%s wait for %s each", plural(int64(len(l.Pending)), "pod"), plural(l.UnitsPerPod, "unit"))
+		return ReasonLenderPodPending, waiting(int64(len(l.Pending)), l.UnitsPerPod)
 	case l.memory.blindSteps(d.now, d.pol) > 0:
 		return ReasonLenderUnknownTooLong, fmt.Sprintf("%s, since %s", load, stamp(l.memory.UnknownSince))
 	case l.load.mark == markUnknown:

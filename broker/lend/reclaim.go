@@ -158,13 +158,14 @@ func (r *round) owe(l *lender, pods int64) {
 	slices.SortFunc(r.owed, func(a, b Owed) int { return cmp.Compare(a.Lender, b.Lender) })
 }
 
-// choose picks victims, and counts them as coming free. Loans of those who ask go
-// first: a lender gets its own units back, if that makes the room.
+// choose picks victims, and counts them as coming free. A lender gets its own units
+// back, unless taking another's loan loses less work: it is room that is owed, not
+// certain units.
 func (r *round) choose(c class, asking []*lender, candidates []*loan) {
+	chosen, cost, _ := r.pick(c, candidates)
 	own := slices.DeleteFunc(slices.Clone(candidates), func(l *loan) bool { return !lentBy(l, asking) })
-	chosen, ok := r.pick(c, own)
-	if !ok {
-		chosen, _ = r.pick(c, candidates)
+	if mine, dear, ok := r.pick(c, own); ok && dear <= cost {
+		chosen = mine
 	}
 	if len(chosen) == 0 {
 		return
@@ -190,7 +191,7 @@ func lentBy(l *loan, lenders []*lender) bool {
 	})
 }
 
-func (r *round) pick(c class, from []*loan) ([]*loan, bool) {
+func (r *round) pick(c class, from []*loan) (chosen []*loan, cost float64, ok bool) {
 	var owed []Owed
 	for _, s := range r.settled {
 		owed = append(owed, Owed{Flavor: r.p.flavor, UnitsPerPod: s.size, Pods: s.pods})
@@ -201,21 +202,21 @@ func (r *round) pick(c class, from []*loan) ([]*loan, bool) {
 	}
 	candidates := make([]Candidate, 0, len(from))
 	for _, l := range from {
-		cost := l.cost
+		lost := l.cost
 		if _, spent := r.d.history.spent(l.JobUID, r.d.pol); spent && c == classHeadroom {
 			// Whoever was stopped too often already is the last choice for warm units.
-			cost += float64(l.units) * r.d.pol.EvictionWindow.Seconds()
+			lost += float64(l.units) * r.d.pol.EvictionWindow.Seconds()
 		}
 		candidates = append(candidates, Candidate{
-			Name: l.Name, LostWork: cost, Priority: l.Priority, Since: l.Since, Grants: l.Grants,
+			Name: l.Name, LostWork: lost, Priority: l.Priority, Since: l.Since, Grants: l.Grants,
 		})
 	}
 	victims, ok := ChooseVictims(rooms, owed, candidates)
-	out := make([]*loan, 0, len(victims))
 	for _, i := range victims {
-		out = append(out, from[i])
+		chosen = append(chosen, from[i])
+		cost += candidates[i].LostWork
 	}
-	return out, ok
+	return chosen, cost, ok
 }
 
 // reprieve spares victims of one class that those of another made superfluous.
@@ -254,7 +255,7 @@ func reclaimMessage(c class, asking []*lender) string {
 	case classPending:
 		return "online pods of " + who + " wait for the units"
 	case classHigh:
-		return "load of " + who + " is above its high water"
+		return who + " is above its high water"
 	case classBlind:
 		return "load of " + who + " has been unknown for too long"
 	case classHeadroom:

@@ -32,8 +32,10 @@ func (l *lender) message() string {
 		return fmt.Sprintf("%s; %s", l.why, units)
 	case l.short:
 		return fmt.Sprintf("%s; %s, but pods that it is owed have no room yet", l.why, units)
+	case l.lent >= l.Owned:
+		return fmt.Sprintf("%s; all %s lent", l.why, plural(l.Owned, "owned unit"))
 	case l.lendable == 0:
-		return fmt.Sprintf("%s; %s, and the other %d are needed or kept warm", l.why, units, max(l.Owned-l.lent, 0))
+		return fmt.Sprintf("%s; %s, and the other %d are needed or kept warm", l.why, units, l.Owned-l.lent)
 	}
 	return fmt.Sprintf("%s; %s, %d lendable", l.why, units, l.lendable)
 }
@@ -62,6 +64,13 @@ func (l *loan) standing() (reason, message string) {
 		return ReasonReleased, "the job has ended; its pods are going"
 	}
 	return ReasonActive, "holds " + plural(l.units, "unit")
+}
+
+func waiting(pods, size int64) string {
+	if pods == 1 {
+		return fmt.Sprintf("1 pod of %s waits", plural(size, "unit"))
+	}
+	return fmt.Sprintf("%d pods of %s wait", pods, plural(size, "unit"))
 }
 
 // plural writes a count and its noun.

@@ -1,0 +1,306 @@
+package lend
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+)
+
+// TestScenarios runs the scripts in testdata. Each is a story about one cluster:
+//
+//	cluster                                runs the commands on the lines below
+//	node NAME FLAVOR=UNITS... [count=N]    adds nodes
+//	tenant NAME [cohort=] FLAVOR=NOMINAL [borrow=] [lend=]
+//	queue NAME tenant= [fifo] [nobackfill] [paused]
+//	lender NAME tenant= flavor= owned= pod= replicas= [low= high= dwell= cooldown= grace= warm= advise]
+//	policy [minloan=] [unknowngrace=] [unknownstep=] [budget=]
+//	load NAME PERCENT|unknown [for=] [age=] [coverage=] [signal=VALUE/LOW/HIGH]
+//	scale NAME REPLICAS [for=]             what the autoscaler wants
+//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=]
+//	finish JOB | preempt JOB | cordon NODE | uncordon NODE | lose NODE | pause QUEUE
+//	restart                                the broker forgets its state
+//	run DURATION                           a decision every 5 seconds
+//	explain [SUBJECT...]                   the verdicts of the last decision
+//	map                                    who holds what
+//
+// Commands that let time pass print every action that is taken.
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		s := &script{world: newWorld()}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			s.out.Reset()
+			if err := s.run(d); err != nil {
+				return "error: " + err.Error() + "\n"
+			}
+			if v := CheckLaws(s.world.snapshot()); len(v) > 0 {
+				t.Errorf("%s: laws are broken: %v", d.Pos, v)
+			}
+			if s.out.Len() == 0 {
+				return "ok\n"
+			}
+			return s.out.String()
+		})
+	})
+}
+
+type script struct {
+	*world
+	out  strings.Builder
+	last Plan
+	from time.Time
+}
+
+func (s *script) run(d *datadriven.TestData) error {
+	if s.from.IsZero() {
+		s.from = s.now
+	}
+	a := args{d}
+	name := a.name(0)
+	switch d.Cmd {
+	case "cluster":
+		return s.cluster(d)
+	case "node":
+		return s.addNode(a, name)
+	case "tenant":
+		return s.addTenant(a, name)
+	case "queue":
+		s.queues = append(s.queues, Queue{
+			Name: name, Tenant: a.text("tenant", ""), FIFO: a.flag("fifo"), Backfill: !a.flag("nobackfill"), Paused: a.flag("paused"),
+		})
+		return nil
+	case "lender":
+		return s.addLender(a, name)
+	case "policy":
+		s.policy.MinimumLoan = a.duration("minloan", s.policy.MinimumLoan)
+		s.policy.UnknownGrace = a.duration("unknowngrace", s.policy.UnknownGrace)
+		s.policy.UnknownStep = a.duration("unknownstep", s.policy.UnknownStep)
+		s.policy.EvictionBudget = int(a.number("budget", int64(s.policy.EvictionBudget)))
+		return nil
+	case "load":
+		return s.setLoad(a, name)
+	case "scale":
+		n, err := strconv.ParseInt(a.name(1), 10, 64)
+		if err != nil {
+			return err
+		}
+		s.service(name).Desired = n
+		s.schedule()
+		s.runFor(a.duration("for", 0))
+		return nil
+	case "job":
+		s.addJob(a, name)
+		return nil
+	case "run":
+		length, err := time.ParseDuration(name)
+		if err != nil {
+			return err
+		}
+		s.runFor(length)
+		return nil
+	case "restart":
+		s.state, s.epoch = State{}, s.epoch+1
+		return nil
+	case "explain":
+		s.explain(d)
+		return nil
+	case "map":
+		s.draw()
+		return nil
+	}
+	return s.disturb(d.Cmd, name)
+}
+
+// cluster runs the lines under it.
+func (s *script) cluster(d *datadriven.TestData) error {
+	for _, line := range strings.Split(d.Input, "\n") {
+		cmd, cmdArgs, err := datadriven.ParseLine(line)
+		if err != nil {
+			return err
+		}
+		if err := s.run(&datadriven.TestData{Pos: d.Pos, Cmd: cmd, CmdArgs: cmdArgs}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// disturb is what happens to a cluster beside load.
+func (s *script) disturb(cmd, name string) error {
+	switch cmd {
+	case "finish":
+		j := s.training(name)
+		j.finished = true
+		s.loanOf(j.UID).Finished = true
+	case "preempt":
+		s.loanOf(s.training(name).UID).Preempted = true
+	case "cordon", "uncordon":
+		s.node(name).Schedulable = cmd == "uncordon"
+	case "lose":
+		for i := range s.nodes {
+			if s.nodes[i].Name == name {
+				s.nodes = append(s.nodes[:i], s.nodes[i+1:]...)
+				break
+			}
+		}
+	case "pause":
+		for i := range s.queues {
+			if s.queues[i].Name == name {
+				s.queues[i].Paused = true
+			}
+		}
+	default:
+		return fmt.Errorf("there is no command %q", cmd)
+	}
+	return nil
+}
+
+// runFor makes a decision now and then every 5 seconds, the last one at the end.
+func (s *script) runFor(length time.Duration) {
+	const tick = 5 * time.Second
+	for left := length; ; left -= tick {
+		_, s.last = s.decide()
+		for _, act := range s.last.Actions {
+			fmt.Fprintf(&s.out, "%5s %s\n", s.now.Sub(s.from), describe(act))
+		}
+		if left <= 0 {
+			return
+		}
+		s.step(tick)
+	}
+}
+
+func describe(a Action) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", strings.ToLower(string(a.Kind)), a.Job)
+	for _, g := range a.Grants {
+		fmt.Fprintf(&b, " %s:%d", g.Node, g.Count)
+		if g.Lender != "" {
+			fmt.Fprintf(&b, "<-%s", g.Lender)
+		}
+	}
+	if a.Kind == ActionReclaim {
+		fmt.Fprintf(&b, " %s lost=%.0f", a.ReclaimID, a.LostWork)
+		for _, o := range a.Owed {
+			fmt.Fprintf(&b, " owed=%s:%dx%d", o.Lender, o.Pods, o.UnitsPerPod)
+		}
+	}
+	fmt.Fprintf(&b, "  %s: %s", a.Reason, a.Message)
+	return b.String()
+}
+
+func (s *script) explain(d *datadriven.TestData) {
+	for _, v := range s.last.Verdicts {
+		for _, arg := range d.CmdArgs {
+			if arg.Key == v.Subject || (strings.HasSuffix(arg.Key, "*") && strings.HasPrefix(v.Subject, strings.TrimSuffix(arg.Key, "*"))) {
+				fmt.Fprintf(&s.out, "%s %s  %s: %s\n", strings.ToLower(string(v.Kind)), v.Subject, v.Reason, v.Message)
+			}
+		}
+	}
+}
+
+// draw shows every node: online pods by the service's name, loans by the job's.
+func (s *script) draw() {
+	for _, n := range s.nodes {
+		for _, u := range n.Units {
+			var held []string
+			all, _ := s.online(n.Name, u.Flavor)
+			free := u.Capacity - u.Other - all - s.heldBy(n.Name, u.Flavor)
+			for _, sv := range s.lenders {
+				for _, r := range sv.replicas {
+					if r.node == n.Name && sv.Flavor == u.Flavor {
+						held = append(held, fmt.Sprintf("%s:%d", sv.Name, sv.UnitsPerPod))
+					}
+				}
+			}
+			for _, l := range s.loans {
+				for _, g := range l.Grants {
+					if g.Node == n.Name && g.Flavor == u.Flavor {
+						held = append(held, fmt.Sprintf("%s:%d", l.Job, g.Count))
+					}
+				}
+			}
+			sort.Strings(held)
+			fmt.Fprintf(&s.out, "%s %s free=%d %s\n", n.Name, u.Flavor, free, strings.Join(held, " "))
+		}
+	}
+}
+
+func (s *script) addNode(a args, name string) error {
+	count := a.number("count", 1)
+	for i := range count {
+		n := Node{Name: name, Schedulable: true}
+		if count > 1 {
+			n.Name = fmt.Sprintf("%s-%d", name, i+1)
+		}
+		for _, f := range a.flavors("count") {
+			n.Units = append(n.Units, Units{Flavor: f, Capacity: a.number(f, 0)})
+		}
+		s.nodes = append(s.nodes, n)
+	}
+	return nil
+}
+
+func (s *script) addTenant(a args, name string) error {
+	t := Tenant{Name: name, Cohort: a.text("cohort", "")}
+	for _, f := range a.flavors("cohort", "borrow", "lend") {
+		q := Quota{Flavor: f, Nominal: a.number(f, 0)}
+		if a.flag("borrow") {
+			n := a.number("borrow", 0)
+			q.BorrowingLimit = &n
+		}
+		if a.flag("lend") {
+			n := a.number("lend", 0)
+			q.LendingLimit = &n
+		}
+		t.Quotas = append(t.Quotas, q)
+	}
+	s.tenants = append(s.tenants, t)
+	return nil
+}
+
+func (s *script) addLender(a args, name string) error {
+	sv := &service{coverage: 1, Lender: Lender{
+		Name: name, Tenant: a.text("tenant", "serving"), Flavor: a.text("flavor", "h100"),
+		Owned: a.number("owned", 0), UnitsPerPod: a.number("pod", 1), Desired: a.number("replicas", 0),
+		LowWater: a.share("low", 0.3), HighWater: a.share("high", 0.7), Warm: a.number("warm", 0),
+		Dwell: a.duration("dwell", time.Minute), Cooldown: a.duration("cooldown", time.Minute),
+		MaxGrace: a.duration("grace", 30*time.Second), Advise: a.flag("advise"),
+	}}
+	s.lenders = append(s.lenders, sv)
+	s.schedule()
+	return nil
+}
+
+func (s *script) addJob(a args, name string) {
+	s.jobs = append(s.jobs, &training{stops: a.duration("stops", 10*time.Second), Job: Job{
+		Name: name, UID: "uid-" + name, Queue: a.text("queue", "research/default"),
+		Tenant: a.text("tenant", "research"), Priority: int32(a.number("priority", 0)), Created: s.now,
+		Flavor: a.text("flavor", "h100"), Pods: a.number("pods", 1), UnitsPerPod: a.number("units", 1),
+	}})
+}
+
+func (s *script) setLoad(a args, name string) error {
+	sv := s.service(name)
+	sv.util, sv.signals, sv.age, sv.coverage = -1, nil, a.duration("age", 0), a.share("coverage", 1)
+	if text := a.name(1); text != "unknown" {
+		percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+		if err != nil {
+			return err
+		}
+		sv.util = percent / 100
+	}
+	if text := a.text("signal", ""); text != "" {
+		sig := Signal{Name: "queue"}
+		if _, err := fmt.Sscanf(text, "%g/%g/%g", &sig.Value, &sig.Low, &sig.High); err != nil {
+			return err
+		}
+		sv.signals = []Signal{sig}
+	}
+	s.runFor(a.duration("for", 0))
+	return nil
+}

@@ -1,0 +1,291 @@
+package lend
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// world is a small cluster that plans are applied to: what the broker, the
+// scheduler, the workloads and their users do around the core.
+type world struct {
+	now    time.Time
+	epoch  int64
+	state  State
+	policy Policy
+
+	nodes   []Node // capacity, schedulable and Other; the rest is worked out
+	tenants []Tenant
+	queues  []Queue
+	lenders []*service
+	jobs    []*training
+	loans   []*Loan
+}
+
+// service is an online workload.
+type service struct {
+	Lender
+	// util is the load as a share of the slots of all owned units; negative: the
+	// metrics are gone.
+	util     float64
+	signals  []Signal
+	age      time.Duration
+	coverage float64
+	replicas []replica
+	waits    []PendingPod
+	names    int
+}
+
+type replica struct {
+	node    string
+	leaving time.Time // zero: stays
+}
+
+// training is a job.
+type training struct {
+	Job
+	// stops is how long its pods take to exit when told to.
+	stops    time.Duration
+	finished bool
+}
+
+func newWorld() *world {
+	return &world{
+		now: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), epoch: 1, policy: DefaultPolicy(),
+	}
+}
+
+// heldBy is what loans hold of a node and flavor, as far as their pods exist.
+func (w *world) heldBy(node, flavor string) int64 {
+	var n int64
+	for _, l := range w.loans {
+		if l.Live == 0 && (l.Reclaiming || l.Preempted || l.Finished) {
+			continue
+		}
+		for _, g := range l.Grants {
+			if g.Node == node && g.Flavor == flavor {
+				n += g.Count
+			}
+		}
+	}
+	return n
+}
+
+// online is what the services' pods hold of a node, and the leaving part of it.
+func (w *world) online(node, flavor string) (all, leaving int64) {
+	for _, s := range w.lenders {
+		for _, r := range s.replicas {
+			if r.node != node || s.Flavor != flavor {
+				continue
+			}
+			all += s.UnitsPerPod
+			if !r.leaving.IsZero() {
+				leaving += s.UnitsPerPod
+			}
+		}
+	}
+	return all, leaving
+}
+
+// schedule starts and stops online pods, as a cluster with a scheduler does: each
+// new pod goes to the fullest node that has the units.
+func (w *world) schedule() {
+	for _, s := range w.lenders {
+		s.replicas = slices.DeleteFunc(s.replicas, func(r replica) bool {
+			return w.node(r.node) == nil || (!r.leaving.IsZero() && !r.leaving.After(w.now))
+		})
+		running := s.running()
+		for i := len(s.replicas) - 1; i >= 0 && running > s.Desired; i-- {
+			if s.replicas[i].leaving.IsZero() {
+				s.replicas[i].leaving = w.now.Add(10 * time.Second)
+				running--
+			}
+		}
+		var still []PendingPod
+		for i := int64(0); running < s.Desired; i++ {
+			if node := w.fullest(s.Flavor, s.UnitsPerPod); node != "" {
+				s.replicas = append(s.replicas, replica{node: node})
+				running++
+				continue
+			}
+			if int(i) < len(s.waits) {
+				still = append(still, s.waits[i])
+			} else {
+				s.names++
+				still = append(still, PendingPod{Name: fmt.Sprintf("%s-%03d", s.Name, s.names), Since: w.now})
+			}
+			if int64(len(still)) == s.Desired-running {
+				break
+			}
+		}
+		s.waits = still
+	}
+}
+
+func (s *service) running() int64 {
+	var n int64
+	for _, r := range s.replicas {
+		if r.leaving.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) fullest(flavor string, size int64) string {
+	best, room := "", int64(math.MaxInt64)
+	for _, n := range w.nodes {
+		for _, u := range n.Units {
+			if u.Flavor != flavor || !n.Schedulable {
+				continue
+			}
+			all, _ := w.online(n.Name, flavor)
+			free := u.Capacity - u.Other - all - w.heldBy(n.Name, flavor)
+			if free >= size && free < room {
+				best, room = n.Name, free
+			}
+		}
+	}
+	return best
+}
+
+func (w *world) node(name string) *Node {
+	for i := range w.nodes {
+		if w.nodes[i].Name == name {
+			return &w.nodes[i]
+		}
+	}
+	return nil
+}
+
+func (w *world) service(name string) *service {
+	for _, s := range w.lenders {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+func (w *world) training(name string) *training {
+	for _, j := range w.jobs {
+		if j.Name == name {
+			return j
+		}
+	}
+	return nil
+}
+
+func (w *world) loanOf(uid string) *Loan {
+	for _, l := range w.loans {
+		if l.JobUID == uid {
+			return l
+		}
+	}
+	return nil
+}
+
+// snapshot is what the broker would gather now.
+func (w *world) snapshot() Snapshot {
+	in := Snapshot{
+		Now: w.now, Epoch: w.epoch,
+		Tenants: slices.Clone(w.tenants), Queues: slices.Clone(w.queues),
+	}
+	for _, n := range w.nodes {
+		n.Units = slices.Clone(n.Units)
+		for i := range n.Units {
+			u := &n.Units[i]
+			u.Online, u.Leaving = w.online(n.Name, u.Flavor)
+		}
+		in.Nodes = append(in.Nodes, n)
+	}
+	for _, s := range w.lenders {
+		in.Lenders = append(in.Lenders, s.seen(w.now))
+	}
+	for _, j := range w.jobs {
+		if !j.finished && w.loanOf(j.UID) == nil {
+			in.Jobs = append(in.Jobs, j.Job)
+		}
+	}
+	for _, l := range w.loans {
+		in.Loans = append(in.Loans, *l)
+	}
+	slices.SortFunc(in.Nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(in.Lenders, func(a, b Lender) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(in.Jobs, func(a, b Job) int { return strings.Compare(a.UID, b.UID) })
+	slices.SortFunc(in.Loans, func(a, b Loan) int { return strings.Compare(a.Name, b.Name) })
+	return in
+}
+
+func (s *service) seen(now time.Time) Lender {
+	l := s.Lender
+	l.Running = s.running()
+	l.Ready = l.Running
+	l.Pending = slices.Clone(s.waits)
+	l.Load = Load{Unknown: "the query gave no result"}
+	if s.util >= 0 {
+		l.Load = Load{
+			Known: true, ObservedAt: now.Add(-s.age), Coverage: s.coverage, Slots: 100,
+			Requests: s.util * 100 * float64(s.Owned) / float64(s.UnitsPerPod), Signals: slices.Clone(s.signals),
+		}
+	}
+	return l
+}
+
+// step lets time pass: pods exit, killed ones at once, and online pods move in.
+func (w *world) step(d time.Duration) {
+	w.now = w.now.Add(d)
+	for _, l := range w.loans {
+		j := w.training(l.Job)
+		switch {
+		case l.Killed, l.Preempted, l.Finished:
+			l.Live = 0
+		case l.Reclaiming && !w.now.Before(w.askedAt(l).Add(j.stops)):
+			l.Live = 0
+		}
+	}
+	w.schedule()
+}
+
+func (w *world) askedAt(l *Loan) time.Time {
+	return l.Checkpoint // frozen when the loan was asked back
+}
+
+// decide makes one decision and applies it.
+func (w *world) decide() (Snapshot, Plan) {
+	in := w.snapshot()
+	plan, next := Decide(in, w.state, w.policy)
+	w.state = next
+	for _, a := range plan.Actions {
+		w.apply(a)
+	}
+	return in, plan
+}
+
+func (w *world) apply(a Action) {
+	j := w.training(a.Job)
+	if a.Kind == ActionLend {
+		j.Attempt = a.Attempt
+		w.loans = append(w.loans, &Loan{
+			Name: a.Loan, Job: a.Job, JobUID: a.JobUID, Borrower: j.Tenant, Queue: j.Queue,
+			Priority: j.Priority, Attempt: a.Attempt, Pods: j.Pods, Grants: a.Grants,
+			Since: w.now, Checkpoint: w.now, Grace: 30 * time.Second, Live: j.Pods,
+		})
+		return
+	}
+	i := slices.IndexFunc(w.loans, func(l *Loan) bool { return l.Name == a.Loan })
+	l := w.loans[i]
+	switch a.Kind {
+	case ActionReclaim:
+		l.Reclaiming, l.ReclaimBy, l.ReclaimID, l.Checkpoint = true, a.ReclaimBy, a.ReclaimID, w.now
+		if j.stops == 0 {
+			l.Live = 0
+		}
+	case ActionEvict:
+		l.Killed = true
+	case ActionReturn:
+		w.loans = slices.Delete(w.loans, i, i+1)
+	}
+}
