@@ -42,14 +42,15 @@ type loop struct {
 // run decides on every tick and event until ctx ends, or until the process must
 // stop.
 func (l *loop) run(ctx context.Context) error {
-	ticker := l.clock.NewTicker(l.interval)
-	defer ticker.Stop()
+	// A decision on fresh signals makes the one on the tick needless.
+	tick := l.clock.NewTimer(l.interval)
+	defer tick.Stop()
 	var retry <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C():
+		case <-tick.C():
 		case <-retry:
 		case <-l.events:
 			if !l.settle(ctx) {
@@ -66,6 +67,7 @@ func (l *loop) run(ctx context.Context) error {
 				retry = l.clock.After(retryAfter)
 			}
 		}
+		tick.Reset(l.interval)
 	}
 }
 

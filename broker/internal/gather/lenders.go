@@ -19,11 +19,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// What the API server fills in; an object from before a default has none.
-var defaultHysteresis = metav1.Duration{Duration: 5 * time.Minute}
-
-const defaultWarm = 1
-
 // lender is a LendingPolicy on its way into the snapshot.
 type lender struct {
 	lend.Lender
