@@ -1,0 +1,74 @@
+// Package ledger is the append-only record of what was lent, to whom, why, and
+// how it came back: one bbolt file with one writer, the leading broker.
+//
+// # What it promises
+//
+//   - An entry that Append returned is on disk. It is never changed or removed.
+//   - Entries are numbered from 1 without gaps, and each carries the hash of the
+//     one before, so that a change anywhere shows in the hash of the head.
+//   - One operation writes one entry: Append with an OpID and Kind that are taken
+//     returns the first entry and writes nothing.
+//   - A job has at most one open loan, and a loan goes only through the states
+//     that LoanState shows.
+//   - Double entry: a closed loan credits each lender and debits the borrower
+//     with units × time. At every sequence number the balances of a flavor add up
+//     to exactly 0.
+//   - A leader that was overtaken cannot write: an epoch below the highest one is
+//     refused.
+//   - Damage is found, not served. Open verifies everything and refuses a file
+//     with any fault, and no byte of the file, however wrong, ends the process
+//     while it is opened.
+//
+// # What it refuses
+//
+// It repairs nothing by itself, apart from Reindex, which derives again what
+// follows from the log. It does not retry a failed commit: whether its entry is
+// on disk cannot be known (bbolt may show it after the error, and keep it), so
+// the ledger stays failed until the process has opened it again and looked the
+// operation up. It does not say what is lent now, only what was intended and
+// what happened: the API objects are the truth about now, and the broker
+// reconciles the two at its start.
+//
+// The chain proves that nothing changed by accident. Whoever can write the file
+// can also compute a new chain; only a head hash kept elsewhere (a log line, a
+// metric, an annotation) shows that.
+//
+// While the file is open it must not be truncated or replaced by others: a mapped
+// page that is gone ends the process. Verify notices a replaced file.
+//
+// # How to use it
+//
+// Record before effect when lending, effect before record when giving back:
+//
+//	LEND_INTENT   then create the Loan, admit the job; pods bound: LEND_GRANTED
+//	              (or LEND_ABORTED if it came to nothing)
+//	RECLAIM_INTENT then suspend the job; units proven free: RECLAIM_DONE
+//
+// A job that ends by itself is RELEASED, one that the scheduler took back is
+// PREEMPTED, one whose node is gone is LOST. An intent holds its units just like
+// a granted loan, but its time counts only from LEND_GRANTED; a loan whose end
+// is noticed before its grant was recorded gets both entries. After a restart
+// the caller repeats the operation that it is not sure of with the same OpID.
+//
+// A caller that gets ErrUnknownOutcome must exit; after the next Open, Lookup
+// tells which of the two it was. One that gets ErrStaleEpoch must exit as well.
+//
+// # Time
+//
+// An entry has the wall clock for people and a monotonic clock for accounts.
+// Between two entries of one process the monotonic clock decides, so a step of
+// the wall clock bills nobody; across processes the wall clock decides. A
+// duration is never negative, and is cut to whole milliseconds once per loan.
+//
+// # The file
+//
+// Buckets meta and log are sacred; by_op, by_loan, by_tenant, open and acct are
+// derived from the log and compared with it at every Open. A record is a version
+// byte, fields in a fixed order, the hash of the record before, and a CRC-32C,
+// because bbolt has checksums only for its header. The layout is described in
+// docs/reference/ledger.md and pinned by a golden file.
+//
+// Before bbolt maps the file, every page is read and checked with plain reads
+// (see checkPages), since bbolt trusts page numbers and lengths and a wrong one
+// ends the process with a signal.
+package ledger

@@ -1,0 +1,91 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Kind says what an entry records. The numbers are part of the file format and
+// are never reused.
+type Kind uint8
+
+// The kinds. Loan states are described at LoanState.
+const (
+	// EpochStart is the first entry of a leader.
+	EpochStart Kind = 1
+	// LendIntent: units are about to be lent; written before anything else is done.
+	LendIntent Kind = 2
+	// LendGranted: the loan took effect; its time starts to count.
+	LendGranted Kind = 3
+	// LendAborted: the intent came to nothing.
+	LendAborted Kind = 4
+	// ReclaimIntent: the units are about to be asked back.
+	ReclaimIntent Kind = 5
+	// ReclaimDone: reclaimed units are proven free.
+	ReclaimDone Kind = 6
+	// Released: the job ended by itself.
+	Released Kind = 7
+	// Preempted: the scheduler took the units back for an online pod.
+	Preempted Kind = 8
+	// Lost: the node or device went away under the loan.
+	Lost Kind = 9
+	// Recovered: a loan found in the API of which the ledger knew nothing.
+	Recovered Kind = 10
+	// Refused: a job was not given units, and why. It changes no state.
+	Refused Kind = 11
+	// Correction: a remark on an earlier entry, which itself stays as it is. It
+	// changes no state and no balance.
+	Correction Kind = 12
+)
+
+var kindNames = map[Kind]string{
+	EpochStart:    "EPOCH_START",
+	LendIntent:    "LEND_INTENT",
+	LendGranted:   "LEND_GRANTED",
+	LendAborted:   "LEND_ABORTED",
+	ReclaimIntent: "RECLAIM_INTENT",
+	ReclaimDone:   "RECLAIM_DONE",
+	Released:      "RELEASED",
+	Preempted:     "PREEMPTED",
+	Lost:          "LOST",
+	Recovered:     "RECOVERED",
+	Refused:       "REFUSED",
+	Correction:    "CORRECTION",
+}
+
+// Kinds are all known kinds in the order of their numbers.
+func Kinds() []Kind {
+	all := make([]Kind, 0, len(kindNames))
+	for k := range kindNames {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// String is the kind's name in exports, e.g. LEND_INTENT.
+func (k Kind) String() string {
+	if name, ok := kindNames[k]; ok {
+		return name
+	}
+	return fmt.Sprintf("KIND_%d", uint8(k))
+}
+
+// MarshalText is String; it fails for an unknown kind.
+func (k Kind) MarshalText() ([]byte, error) {
+	if _, ok := kindNames[k]; !ok {
+		return nil, fmt.Errorf("kind %d is not known", uint8(k))
+	}
+	return []byte(k.String()), nil
+}
+
+// UnmarshalText reads what MarshalText wrote.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for kind, name := range kindNames {
+		if name == string(text) {
+			*k = kind
+			return nil
+		}
+	}
+	return fmt.Errorf("kind %q is not known", text)
+}

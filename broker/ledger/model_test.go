@@ -1,0 +1,343 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// model is a second, slower ledger: it keeps the entries and derives everything
+// from them anew each time.
+type model struct {
+	entries []Entry
+}
+
+func (m *model) find(opID string, kind Kind) *Entry {
+	for i := range m.entries {
+		if m.entries[i].OpID == opID && m.entries[i].Kind == kind {
+			return &m.entries[i]
+		}
+	}
+	return nil
+}
+
+// kinds is the loan's history without what changes no state, as one text.
+func (m *model) kinds(loan string) string {
+	var history string
+	for _, e := range m.entries {
+		if e.Loan == loan && e.Kind != Refused && e.Kind != Correction {
+			history += " " + e.Kind.String()
+		}
+	}
+	return history
+}
+
+// histories are all that a loan's history may be.
+var histories = func() map[string]bool {
+	out := map[string]bool{}
+	add := func(h string) string { out[h] = true; return h }
+	ends := []string{" RELEASED", " PREEMPTED", " LOST"}
+	add(" LEND_INTENT LEND_ABORTED")
+	for _, open := range []string{" LEND_INTENT LEND_GRANTED", " RECOVERED"} {
+		add(" LEND_INTENT")
+		add(open)
+		reclaiming := add(open + " RECLAIM_INTENT")
+		add(reclaiming + " RECLAIM_DONE")
+		for _, end := range ends {
+			add(open + end)
+			add(reclaiming + end)
+		}
+	}
+	return out
+}()
+
+func isOpen(history string) bool {
+	for _, end := range []string{"ABORTED", "DONE", "RELEASED", "PREEMPTED", "LOST"} {
+		if len(history) >= len(end) && history[len(history)-len(end):] == end {
+			return false
+		}
+	}
+	return history != ""
+}
+
+// opener is the entry that opened the loan.
+func (m *model) opener(loan string) *Entry {
+	for i := range m.entries {
+		if m.entries[i].Loan == loan && opens(m.entries[i].Kind) {
+			return &m.entries[i]
+		}
+	}
+	return nil
+}
+
+// judge is what Append must say to a new entry.
+func (m *model) judge(e Entry) error {
+	if first := m.find(e.OpID, e.Kind); first != nil {
+		if first.Loan != e.Loan || (e.Job != "" && e.Job != first.Job) || (e.JobUID != "" && e.JobUID != first.JobUID) {
+			return ErrOpReused
+		}
+		return nil
+	}
+	for _, old := range m.entries {
+		if old.Epoch > e.Epoch {
+			return ErrStaleEpoch
+		}
+	}
+	if e.Kind == Refused || e.Kind == EpochStart {
+		return nil
+	}
+	if opens(e.Kind) {
+		for _, old := range m.entries {
+			if opens(old.Kind) && old.JobUID == e.JobUID && old.Loan != e.Loan && isOpen(m.kinds(old.Loan)) {
+				return ErrOpenLoan
+			}
+		}
+	}
+	if !histories[m.kinds(e.Loan)+" "+e.Kind.String()] {
+		return ErrTransition
+	}
+	return nil
+}
+
+// balances are computed loan by loan from the whole history.
+func (m *model) balances() map[Balance]int64 {
+	sums := map[Balance]int64{}
+	for _, end := range m.entries {
+		if isOpen(m.kinds(end.Loan)) || end.Loan == "" || !slices.Contains([]Kind{ReclaimDone, Released, Preempted, Lost}, end.Kind) {
+			continue
+		}
+		var start Entry
+		for _, e := range m.entries {
+			if e.Loan == end.Loan && (e.Kind == LendGranted || e.Kind == Recovered) {
+				start = e
+			}
+		}
+		d := end.Time.Sub(start.Time)
+		if start.BootID == end.BootID {
+			d = time.Duration(end.MonoNS - start.MonoNS)
+		}
+		for _, g := range m.opener(end.Loan).Grants {
+			if g.Lender != "" {
+				sums[Balance{Account: Account{LenderAccount, g.Lender}, Flavor: g.Flavor}] += g.Count * max(0, d.Milliseconds())
+				sums[Balance{Account: Account{BorrowerAccount, start.Borrower}, Flavor: g.Flavor}] -= g.Count * max(0, d.Milliseconds())
+			}
+		}
+	}
+	return sums
+}
+
+func (m *model) check(t *rapid.T, l *Ledger) {
+	want, sums := m.balances(), map[string]int64{}
+	for _, b := range l.Balances() {
+		if got := want[Balance{Account: b.Account, Flavor: b.Flavor}]; got != b.UnitMS {
+			t.Fatalf("balance %+v, the model has %d", b, got)
+		}
+		delete(want, Balance{Account: b.Account, Flavor: b.Flavor})
+		sums[b.Flavor] += b.UnitMS
+	}
+	if len(want) > 0 {
+		t.Fatalf("balances are missing: %v", want)
+	}
+	for flavor, sum := range sums {
+		if sum != 0 {
+			t.Fatalf("balances of %s add up to %d after %d entries", flavor, sum, len(m.entries))
+		}
+	}
+	var open []string
+	for _, loan := range l.OpenLoans() {
+		open = append(open, loan.Loan)
+	}
+	var wantOpen []string
+	for i := range loansInModel {
+		if name := loanName(i); isOpen(m.kinds(name)) {
+			wantOpen = append(wantOpen, name)
+		}
+	}
+	if !slices.Equal(open, wantOpen) {
+		t.Fatalf("open loans are %v, the model has %v", open, wantOpen)
+	}
+}
+
+// compare reads everything back, in every way.
+func (m *model) compare(t *rapid.T, l *Ledger) {
+	got, err := l.Read(0, 0)
+	if err != nil {
+		t.Fatalf("Read: %v", err)
+	}
+	if diff := cmp.Diff(m.entries, got); diff != "" {
+		t.Fatalf("entries (-model +ledger):\n%s", diff)
+	}
+	for i := range loansInModel {
+		name := loanName(i)
+		got, err := l.ByLoan(name)
+		want := selectEntries(m.entries, func(e Entry) bool { return e.Loan == name })
+		if err != nil || !cmp.Equal(want, got) {
+			t.Fatalf("ByLoan %s: %v\n%s", name, err, cmp.Diff(want, got))
+		}
+	}
+	for _, tenant := range []string{"a", "b"} {
+		got, err := l.ByTenant(tenant, 3, 0)
+		want := selectEntries(m.entries, func(e Entry) bool { return e.Borrower == tenant && e.Seq >= 3 })
+		if err != nil || !cmp.Equal(want, got) {
+			t.Fatalf("ByTenant %s: %v\n%s", tenant, err, cmp.Diff(want, got))
+		}
+	}
+}
+
+func selectEntries(all []Entry, keep func(Entry) bool) []Entry {
+	var out []Entry
+	for _, e := range all {
+		if keep(e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+const loansInModel = 7
+
+func loanName(i int) string { return fmt.Sprintf("ns/loan-%d", i) }
+
+// drawOp makes an entry that is valid by itself but often not in its place.
+func drawOp(t *rapid.T, at *moment) Entry {
+	at.wall += rapid.Int64Range(-2e9, 10e9).Draw(t, "wall step")
+	at.mono += rapid.Int64Range(0, 10e9).Draw(t, "mono step")
+	i := rapid.IntRange(0, loansInModel-1).Draw(t, "loan")
+	e := Entry{
+		Kind:  rapid.SampledFrom(slices.DeleteFunc(Kinds(), func(k Kind) bool { return k == Correction })).Draw(t, "kind"),
+		Epoch: rapid.SampledFrom([]int64{1, 1, 1, 1, 1, 1, 1, 1, 0, 2}).Draw(t, "epoch"),
+		Time:  time.Unix(0, at.wall).UTC(), MonoNS: at.mono, BootID: at.boot,
+		OpID: fmt.Sprintf("op-%d", rapid.IntRange(0, 60).Draw(t, "op")),
+	}
+	switch e.Kind {
+	case EpochStart:
+	case Refused:
+		e.Job, e.Borrower = "ns/job", "b"
+	case LendIntent, Recovered:
+		job := i % 5 // some loans are of the same job
+		e.Loan, e.Job, e.JobUID = loanName(i), fmt.Sprintf("ns/job-%d", job), fmt.Sprint(job)
+		e.Borrower = []string{"a", "b"}[job%2]
+		for range rapid.IntRange(1, 3).Draw(t, "grants") {
+			e.Grants = append(e.Grants, Grant{
+				Lender: rapid.SampledFrom([]string{"", "s/x", "s/y"}).Draw(t, "lender"), Node: "n",
+				Flavor: rapid.SampledFrom([]string{"h100", "a100"}).Draw(t, "flavor"), Count: rapid.Int64Range(1, 8).Draw(t, "count"),
+			})
+		}
+	default:
+		e.Loan = loanName(i)
+	}
+	return e
+}
+
+// Every kind in every state, against the list of histories.
+func TestEveryTransition(t *testing.T) {
+	allowed := 0
+	for history := range histories {
+		for _, kind := range Kinds() {
+			if _, moves := transitions[kind]; moves && tryAfter(t, strings.Fields(history), kind) {
+				allowed++
+			}
+		}
+	}
+	// Each history but the two openings is one move after a shorter one.
+	if want := len(histories) - 2; allowed != want {
+		t.Errorf("%d moves are allowed, want %d", allowed, want)
+	}
+}
+
+// tryAfter plays a history and tells whether the kind was accepted after it.
+func tryAfter(t *testing.T, history []string, kind Kind) bool {
+	l := openAt(t, tempPath(t), Options{})
+	entry := func(k Kind, op string) Entry {
+		e := follow(k, 1, 1)
+		if opens(k) {
+			e = lent(k, 1)
+		}
+		e.OpID = op
+		return e
+	}
+	for i, name := range history {
+		var k Kind
+		if err := k.UnmarshalText([]byte(name)); err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, l, entry(k, fmt.Sprint(i)))
+	}
+	_, err := l.Append(entry(kind, "last"))
+	want := histories[" "+strings.Join(append(history, kind.String()), " ")]
+	if want != (err == nil) || (err != nil && !errors.Is(err, ErrTransition)) {
+		t.Errorf("%s after %v: %v, want it accepted: %v", kind, history, err, want)
+	}
+	return err == nil
+}
+
+// Random operations against the model, the file being closed, checked and opened
+// again at random points.
+func TestAgainstModel(t *testing.T) {
+	dir := t.TempDir()
+	run := 0
+	rapid.Check(t, func(t *rapid.T) {
+		run++
+		path := filepath.Join(dir, fmt.Sprintf("%d.db", run))
+		defer os.Remove(path)
+		l, err := Open(path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { l.Close() }()
+		m, at := &model{}, &moment{wall: t0.UnixNano(), boot: "boot-0"}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			if rapid.IntRange(0, 19).Draw(t, "reopen") == 0 {
+				l = reopen(t, l, path)
+				*at = moment{wall: at.wall, boot: at.boot + "+"}
+			}
+			e := drawOp(t, at)
+			want := m.judge(e)
+			got, err := l.Append(e)
+			if !errors.Is(err, want) {
+				t.Fatalf("Append %s of %s, history%s: %v, want %v", e.Kind, e.Loan, m.kinds(e.Loan), err, want)
+			}
+			if first := m.find(e.OpID, e.Kind); err == nil && first != nil {
+				if diff := cmp.Diff(*first, got); diff != "" {
+					t.Fatalf("repeated operation (-first +again):\n%s", diff)
+				}
+			} else if err == nil {
+				if got.Seq != uint64(len(m.entries)+1) {
+					t.Fatalf("entry has number %d, want %d", got.Seq, len(m.entries)+1)
+				}
+				m.entries = append(m.entries, got)
+			}
+			m.check(t, l)
+		}
+		m.compare(t, l)
+		l = reopen(t, l, path)
+		m.check(t, l)
+		m.compare(t, l)
+	})
+}
+
+func reopen(t *rapid.T, l *Ledger, path string) *Ledger {
+	open := l.OpenLoans()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := quickCheck(path); err != nil || !report.OK() {
+		t.Fatalf("Check: %v %v", err, report)
+	}
+	l, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(open, l.OpenLoans(), cmp.AllowUnexported(OpenLoan{}, moment{})); diff != "" {
+		t.Fatalf("open loans after reopening:\n%s", diff)
+	}
+	return l
+}

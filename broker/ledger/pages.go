@@ -1,0 +1,323 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"io"
+)
+
+// bbolt maps its file into memory and trusts what it finds there: a file that is
+// too short, or a page number or length with a flipped bit, ends the process
+// with SIGBUS, SIGSEGV or a panic on a goroutine that nobody can recover. So
+// every page is first read here with plain reads and checked for whatever bbolt
+// takes on trust. After that bbolt may open the file.
+//
+// The format is bbolt's version 2: pages of a fixed size, of which 0 and 1 are
+// headers written in turn, the newer one pointing at the root of a B+ tree of
+// buckets and at the list of free pages. Numbers are in native byte order.
+const (
+	boltMagic    = 0xED0CDAED
+	boltVersion  = 2
+	noFreelist   = ^uint64(0)
+	pageHeadLen  = 16 // id u64, flags u16, count u16, overflow u32
+	metaLen      = 64
+	elemLen      = 16 // of both kinds of page
+	bucketHead   = 16 // root u64, sequence u64
+	minPageSize  = 1 << 10
+	maxPageSize  = 1 << 24
+	branchPage   = 0x01
+	leafPage     = 0x02
+	metaPage     = 0x04
+	freelistPage = 0x10
+	bucketElem   = 0x01
+)
+
+var native = binary.NativeEndian
+
+// fileHeader is one of the two header pages.
+type fileHeader struct {
+	pageSize                  int64
+	root, freelist, hwm, txid uint64
+}
+
+// parseHeader reads the header page in b; ok is false if anything about it is
+// wrong.
+func parseHeader(b []byte, page uint64) (fileHeader, bool) {
+	if len(b) < pageHeadLen+metaLen {
+		return fileHeader{}, false
+	}
+	m := b[pageHeadLen:]
+	sum := fnv.New64a()
+	sum.Write(m[:metaLen-8])
+	h := fileHeader{
+		pageSize: int64(native.Uint32(m[8:])),
+		root:     native.Uint64(m[16:]),
+		freelist: native.Uint64(m[32:]),
+		hwm:      native.Uint64(m[40:]),
+		txid:     native.Uint64(m[48:]),
+	}
+	ok := native.Uint64(b) == page && native.Uint16(b[8:]) == metaPage &&
+		native.Uint32(m) == boltMagic && native.Uint32(m[4:]) == boltVersion &&
+		native.Uint64(m[56:]) == sum.Sum64() &&
+		h.pageSize >= minPageSize && h.pageSize <= maxPageSize && h.pageSize&(h.pageSize-1) == 0
+	return h, ok
+}
+
+func readHeader(f io.ReaderAt, off int64, page uint64) (fileHeader, bool) {
+	b := make([]byte, pageHeadLen+metaLen)
+	if n, _ := f.ReadAt(b, off); n < len(b) {
+		return fileHeader{}, false
+	}
+	return parseHeader(b, page)
+}
+
+// checkPages reads the whole file and returns what is wrong with its structure.
+// Only if it returns nothing is it safe to let bbolt open the file. With
+// acceptLostHeader one damaged header of the two is let pass.
+func checkPages(f io.ReaderAt, size int64, acceptLostHeader bool) []Fault {
+	w := &pageWalk{f: f}
+	h, ok := w.header(size, acceptLostHeader)
+	if !ok {
+		return w.faults
+	}
+	w.pageSize, w.hwm, w.seen = h.pageSize, h.hwm, make([]bool, h.hwm)
+	w.seen[0], w.seen[1] = true, true
+	w.tree(h.root, nil, nil, true)
+	w.freelist(h.freelist)
+	return w.faults
+}
+
+type pageWalk struct {
+	f        io.ReaderAt
+	pageSize int64
+	hwm      uint64 // first page that is not in use
+	seen     []bool
+	faults   []Fault
+}
+
+func (w *pageWalk) fault(sentinel error, where, text string, args ...any) {
+	w.faults = append(w.faults, Fault{Where: where, Text: fmt.Sprintf(text, args...), sentinel: sentinel})
+}
+
+func (w *pageWalk) badPage(id uint64, text string, args ...any) {
+	w.fault(ErrCorrupt, fmt.Sprintf("page %d", id), text, args...)
+}
+
+// header picks the header that bbolt would pick, and checks the file's size
+// against it.
+func (w *pageWalk) header(size int64, acceptLost bool) (fileHeader, bool) {
+	h0, ok0 := readHeader(w.f, 0, 0)
+	h1, ok1 := fileHeader{}, false
+	if ok0 {
+		h1, ok1 = readHeader(w.f, h0.pageSize, 1)
+	} else {
+		for at := int64(minPageSize); at <= maxPageSize && !ok1; at *= 2 {
+			h1, ok1 = readHeader(w.f, at, 1)
+			ok1 = ok1 && h1.pageSize == at
+		}
+	}
+	h := h0
+	if ok1 && (!ok0 || h1.txid > h0.txid) {
+		h = h1
+	}
+	switch {
+	case !ok0 && !ok1 && size < 2*minPageSize:
+		w.fault(ErrTruncated, "header", "the file has %d bytes, fewer than its two header pages", size)
+	case !ok0 && !ok1:
+		w.fault(ErrCorrupt, "header", "both header pages are damaged, or this is not a ledger")
+	case h.hwm < 4 || h.hwm > uint64(1<<62)/uint64(h.pageSize):
+		w.fault(ErrCorrupt, "header", "%d pages cannot be", h.hwm)
+	case size < int64(h.hwm)*h.pageSize:
+		w.fault(ErrTruncated, "header", "the file has %d bytes, its header says %d are in use", size, int64(h.hwm)*h.pageSize)
+	case ok0 && ok1 && h0.txid+1 != h1.txid && h1.txid+1 != h0.txid:
+		w.fault(ErrCorrupt, "header", "header pages are of transactions %d and %d, which do not follow each other", h0.txid, h1.txid)
+	case ok0 != ok1 && !acceptLost:
+		w.fault(ErrCorrupt, "header", "one of two header pages is damaged, so the last entry may be lost; "+
+			"if every entry known elsewhere (status.ledgerSeq of Loans, metrics, logs) is at or below the head of a copy opened with AcceptLostHeader, open it so")
+	default:
+		return h, true
+	}
+	return h, false
+}
+
+// load reads a page with its overflow pages, checks its own header and marks it
+// as used.
+func (w *pageWalk) load(id uint64, what string) ([]byte, bool) {
+	if id < 2 || id >= w.hwm {
+		w.badPage(id, "%s points here, outside pages 2 to %d", what, w.hwm-1)
+		return nil, false
+	}
+	b := make([]byte, w.pageSize)
+	if _, err := w.f.ReadAt(b, int64(id)*w.pageSize); err != nil {
+		w.badPage(id, "cannot be read: %v", err)
+		return nil, false
+	}
+	overflow := uint64(native.Uint32(b[12:]))
+	if native.Uint64(b) != id || overflow >= w.hwm-id {
+		w.badPage(id, "its header is damaged (calls itself %d, with %d pages after it)", native.Uint64(b), overflow)
+		return nil, false
+	}
+	for p := id; p <= id+overflow; p++ {
+		if w.seen[p] {
+			w.badPage(p, "is used twice, the second time by %s", what)
+			return nil, false
+		}
+		w.seen[p] = true
+	}
+	if overflow > 0 {
+		rest := make([]byte, int64(overflow)*w.pageSize)
+		if _, err := w.f.ReadAt(rest, int64(id+1)*w.pageSize); err != nil {
+			w.badPage(id, "cannot be read: %v", err)
+			return nil, false
+		}
+		b = append(b, rest...)
+	}
+	return b, true
+}
+
+// tree checks the page and all below it; every key must be in [low, high), where
+// nil is no bound.
+func (w *pageWalk) tree(id uint64, low, high []byte, buckets bool) {
+	b, ok := w.load(id, "a tree")
+	if !ok {
+		return
+	}
+	switch flags := native.Uint16(b[8:]); flags {
+	case leafPage:
+		w.leaf(id, b, low, high, buckets)
+	case branchPage:
+		w.branch(id, b, low, high, buckets)
+	default:
+		w.badPage(id, "has type %#x, want a tree page", flags)
+	}
+}
+
+// elements returns the key (and for leaves the value) of each element, or false
+// if one lies outside the page or out of order. Branch elements are pos u32,
+// ksize u32, page u64; leaf elements flags u32, pos u32, ksize u32, vsize u32.
+func (w *pageWalk) elements(id uint64, b, low, high []byte, leaf bool) (keys, values [][]byte, ok bool) {
+	count := int(native.Uint16(b[10:]))
+	if pageHeadLen+count*elemLen > len(b) {
+		w.badPage(id, "%d elements do not fit", count)
+		return nil, nil, false
+	}
+	prev := low
+	for i := range count {
+		at := pageHeadLen + i*elemLen
+		el := b[at:]
+		pos, klen, vlen := uint64(native.Uint32(el)), uint64(native.Uint32(el[4:])), uint64(0)
+		if leaf {
+			pos, klen, vlen = uint64(native.Uint32(el[4:])), uint64(native.Uint32(el[8:])), uint64(native.Uint32(el[12:]))
+		}
+		start := uint64(at) + pos
+		if pos < elemLen*uint64(count-i) || start+klen+vlen > uint64(len(b)) || klen == 0 {
+			w.badPage(id, "element %d lies outside the page", i)
+			return nil, nil, false
+		}
+		key := b[start : start+klen]
+		order := bytes.Compare(prev, key)
+		if order > 0 || (i > 0 && order == 0) || (high != nil && bytes.Compare(key, high) >= 0) {
+			w.badPage(id, "element %d is out of order", i)
+			return nil, nil, false
+		}
+		keys, values, prev = append(keys, key), append(values, b[start+klen:start+klen+vlen]), key
+	}
+	return keys, values, true
+}
+
+func (w *pageWalk) branch(id uint64, b, low, high []byte, buckets bool) {
+	keys, _, ok := w.elements(id, b, low, high, false)
+	if !ok {
+		return
+	}
+	if len(keys) == 0 {
+		w.badPage(id, "is a branch without elements")
+	}
+	for i, key := range keys {
+		next := high
+		if i+1 < len(keys) {
+			next = keys[i+1]
+		}
+		w.tree(native.Uint64(b[pageHeadLen+i*elemLen+8:]), key, next, buckets)
+	}
+}
+
+// leaf checks a leaf page: of the root, whose values are all buckets, or of a
+// bucket, whose values never are.
+func (w *pageWalk) leaf(id uint64, b, low, high []byte, buckets bool) {
+	keys, values, ok := w.elements(id, b, low, high, true)
+	if !ok {
+		return
+	}
+	want := uint32(0)
+	if buckets {
+		want = bucketElem
+	}
+	for i := range keys {
+		if flags := native.Uint32(b[pageHeadLen+i*elemLen:]); flags != want {
+			w.badPage(id, "element %d has flags %#x, want %#x", i, flags, want)
+			continue
+		}
+		if buckets {
+			w.bucket(id, i, values[i])
+		}
+	}
+}
+
+// bucket checks a bucket's header, which is followed by a leaf page if the
+// bucket is small enough to have no page of its own.
+func (w *pageWalk) bucket(id uint64, i int, v []byte) {
+	if len(v) < bucketHead {
+		w.badPage(id, "bucket %d has no header", i)
+		return
+	}
+	if root := native.Uint64(v); root != 0 {
+		w.tree(root, nil, nil, false)
+		return
+	}
+	inline := v[bucketHead:]
+	if len(inline) < pageHeadLen || native.Uint64(inline) != 0 || native.Uint16(inline[8:]) != leafPage || native.Uint32(inline[12:]) != 0 {
+		w.badPage(id, "bucket %d has a damaged page inside", i)
+		return
+	}
+	w.leaf(id, inline, nil, nil, false)
+}
+
+// freelist checks that every page is either in a tree or free, and none both.
+func (w *pageWalk) freelist(id uint64) {
+	if id == noFreelist {
+		return
+	}
+	b, ok := w.load(id, "the free list")
+	if !ok {
+		return
+	}
+	if flags := native.Uint16(b[8:]); flags != freelistPage {
+		w.badPage(id, "has type %#x, want the free list", flags)
+		return
+	}
+	ids, count := b[pageHeadLen:], uint64(native.Uint16(b[10:]))
+	if count == 0xFFFF {
+		count, ids = native.Uint64(ids), ids[8:]
+	}
+	if count > uint64(len(ids)/8) {
+		w.badPage(id, "%d free pages do not fit in the list", count)
+		return
+	}
+	last := uint64(1)
+	for i := range count {
+		free := native.Uint64(ids[8*i:])
+		if free <= last || free >= w.hwm || w.seen[free] {
+			w.badPage(id, "free page %d is in use, out of order or outside the file", free)
+			return
+		}
+		w.seen[free], last = true, free
+	}
+	for p, seen := range w.seen {
+		if !seen && len(w.faults) == 0 {
+			w.badPage(uint64(p), "is neither used nor free")
+		}
+	}
+}

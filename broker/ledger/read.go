@@ -1,0 +1,183 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// One page of a read: few enough entries that its transaction is short.
+const (
+	MaxPage      = 1000
+	maxPageBytes = 8 << 20
+)
+
+// page collects entries until it is full.
+type page struct {
+	entries []Entry
+	limit   int
+	bytes   int
+}
+
+func newPage(limit int) *page {
+	if limit <= 0 || limit > MaxPage {
+		limit = MaxPage
+	}
+	return &page{limit: limit}
+}
+
+// add takes the entry; it tells whether there is room for another.
+func (p *page) add(e Entry, size int) bool {
+	p.entries = append(p.entries, e)
+	p.bytes += size
+	return len(p.entries) < p.limit && p.bytes < maxPageBytes
+}
+
+// view runs a read transaction. It must be short.
+func (l *Ledger) view(fn func(*bolt.Tx) error) error {
+	l.mu.RLock()
+	failed := l.failed
+	l.mu.RUnlock()
+	if failed != nil {
+		return failed
+	}
+	err := l.db.View(fn)
+	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}
+
+// Lookup finds the entry of an operation. It is how a caller learns, after
+// ErrUnknownOutcome and opening the ledger again, what became of its entry.
+func (l *Ledger) Lookup(opID string, kind Kind) (e Entry, found bool, err error) {
+	err = l.view(func(tx *bolt.Tx) error {
+		e, found, err = findOp(tx, opID, kind)
+		return err
+	})
+	return e, found, err
+}
+
+// Read returns up to limit entries (0: MaxPage, which is also the most) with Seq
+// at or above from. It may return fewer than there are if they are large; the
+// end is reached when it returns none. Each entry's checksum is verified.
+func (l *Ledger) Read(from uint64, limit int) ([]Entry, error) {
+	p := newPage(limit)
+	err := l.view(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketLog).Cursor()
+		for k, raw := c.Seek(seqKey(from)); k != nil; k, raw = c.Next() {
+			e, err := decodeAt(binary.BigEndian.Uint64(k), raw)
+			if err != nil {
+				return err
+			}
+			if !p.add(e, len(raw)) {
+				break
+			}
+		}
+		return nil
+	})
+	return p.entries, err
+}
+
+// ByLoan returns the entries of one loan (namespace/name), at most MaxPage.
+func (l *Ledger) ByLoan(loan string) ([]Entry, error) {
+	return l.byName(bucketLoan, loan, 0, MaxPage)
+}
+
+// ByTenant is Read for the entries whose Borrower is the tenant.
+func (l *Ledger) ByTenant(tenant string, from uint64, limit int) ([]Entry, error) {
+	return l.byName(bucketTenant, tenant, from, limit)
+}
+
+func (l *Ledger) byName(bucket []byte, name string, from uint64, limit int) ([]Entry, error) {
+	p := newPage(limit)
+	prefix := prefixKey(name)
+	err := l.view(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucket).Cursor()
+		start := append(bytes.Clone(prefix), seqKey(from)...)
+		for k, _ := c.Seek(start); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			if len(k) != len(prefix)+8 {
+				return fmt.Errorf("%w: %s has a key of %d bytes: %s", ErrDerived, bucket, len(k), adviceReindex)
+			}
+			e, err := readRecord(tx, binary.BigEndian.Uint64(k[len(prefix):]))
+			if err != nil {
+				return err
+			}
+			if !p.add(e, len(e.Message)+len(e.Payload)) {
+				break
+			}
+		}
+		return nil
+	})
+	return p.entries, err
+}
+
+// Export writes the entries from a sequence number to the head as JSON, one on a
+// line, and returns how many. A line holds all of an entry: encoded again it has
+// the same hash, so a copy can be verified against the head. No transaction is
+// open while w is written to; entries appended meanwhile may be included.
+func (l *Ledger) Export(w io.Writer, from uint64) (int, error) {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	n := 0
+	for {
+		entries, err := l.Read(from, MaxPage)
+		if err != nil {
+			return n, fmt.Errorf("export from %d: %w", from, err)
+		}
+		if len(entries) == 0 {
+			return n, nil
+		}
+		for i := range entries {
+			if err := enc.Encode(&entries[i]); err != nil {
+				return n, fmt.Errorf("export entry %d: %w", entries[i].Seq, err)
+			}
+			n++
+		}
+		from = entries[len(entries)-1].Seq + 1
+	}
+}
+
+// HashOf computes the hash of an entry from its fields, as a reader of an export
+// does to verify it.
+func HashOf(e Entry) Hash {
+	_, hash := encode(&e)
+	return hash
+}
+
+// Backup writes a copy of the ledger to a new file at path (fs.ErrExist if there
+// is one), on a local disk, and checks it before it gets that name. Appends go
+// on meanwhile, but one that makes the file grow waits for the copy to end.
+func (l *Ledger) Backup(path string) (*Report, error) {
+	var report *Report
+	err := install(path, "backup", func(tmp string) error {
+		err := l.view(func(tx *bolt.Tx) error { return copyTo(tx, tmp) })
+		if err != nil {
+			return err
+		}
+		if report, err = Check(tmp); err != nil {
+			return err
+		}
+		report.Path = path
+		return report.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("back up ledger %s: %w", l.path, err)
+	}
+	return report, nil
+}
+
+func copyTo(tx *bolt.Tx, path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = tx.WriteTo(f)
+	return errors.Join(err, f.Sync(), f.Close())
+}
