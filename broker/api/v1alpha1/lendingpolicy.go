@@ -1,6 +1,10 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // LendingMode says whether the policy acts or only advises.
 //
@@ -67,7 +71,7 @@ type Headroom struct {
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
-	Warm int64 `json:"warm"`
+	Warm *int64 `json:"warm,omitempty"`
 }
 
 // Reclaim bounds how long taking back may last.
@@ -77,19 +81,19 @@ type Reclaim struct {
 	// +optional
 	// +kubebuilder:default="60s"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="maxGrace must be between 1s and 1h"
-	MaxGrace metav1.Duration `json:"maxGrace"`
+	MaxGrace metav1.Duration `json:"maxGrace,omitzero"`
 }
 
 // LendingPolicySpec says when a service's idle units are lent.
 //
-// +kubebuilder:validation:XValidation:rule="int(self.lowWater.replace('%','')) < int(self.highWater.replace('%',''))",message="lowWater must be below highWater"
+// +kubebuilder:validation:XValidation:rule="int(self.lowWater.replace('%',”)) < int(self.highWater.replace('%',”))",message="lowWater must be below highWater"
 type LendingPolicySpec struct {
 	// TargetRef is the workload that lends. One policy per target.
 	// +required
 	TargetRef TargetRef `json:"targetRef"`
 	// +optional
 	// +kubebuilder:default=Lend
-	Mode LendingMode `json:"mode"`
+	Mode LendingMode `json:"mode,omitempty"`
 	// Flavor of the units. Absent: the one flavor of the tenant's quota that has
 	// the resource which the target's pods ask for.
 	// +optional
@@ -108,37 +112,45 @@ type LendingPolicySpec struct {
 	// +kubebuilder:default={{profile: "vllm"}}
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
-	Signals []Signal `json:"signals"`
+	Signals []Signal `json:"signals,omitempty"`
 	// LowWater: lend while load is below this share of the slots of all owned
 	// units, e.g. "30%".
 	// +optional
 	// +kubebuilder:default="30%"
 	// +kubebuilder:validation:Pattern=`^([1-9]?[0-9]|100)%$`
 	// +kubebuilder:validation:MaxLength=4
-	LowWater string `json:"lowWater"`
+	LowWater string `json:"lowWater,omitempty"`
 	// HighWater: take back when load is above this share.
 	// +optional
 	// +kubebuilder:default="70%"
 	// +kubebuilder:validation:Pattern=`^([1-9]?[0-9]|100)%$`
 	// +kubebuilder:validation:MaxLength=4
-	HighWater string `json:"highWater"`
+	HighWater string `json:"highWater,omitempty"`
 	// Dwell is how long all signals must have been low before lending starts.
 	// +optional
 	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="dwell must not be negative"
-	Dwell metav1.Duration `json:"dwell"`
+	Dwell *metav1.Duration `json:"dwell,omitempty"`
 	// Cooldown is how long nothing is lent after a reclaim.
 	// +optional
 	// +kubebuilder:default="5m"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="cooldown must not be negative"
-	Cooldown metav1.Duration `json:"cooldown"`
+	Cooldown *metav1.Duration `json:"cooldown,omitempty"`
 	// +optional
 	// +kubebuilder:default={warm: 1}
-	Headroom Headroom `json:"headroom"`
+	Headroom Headroom `json:"headroom,omitzero"`
 	// +optional
 	// +kubebuilder:default={maxGrace: "60s"}
-	Reclaim Reclaim `json:"reclaim"`
+	Reclaim Reclaim `json:"reclaim,omitzero"`
 }
+
+// Defaults that the API server fills in, for code that meets an object without them.
+const (
+	// DefaultDwell is the default of spec.dwell and of spec.cooldown.
+	DefaultDwell = 5 * time.Minute
+	// DefaultWarm is the default of spec.headroom.warm.
+	DefaultWarm int64 = 1
+)
 
 // Conditions of a LendingPolicy.
 const (

@@ -18,7 +18,7 @@ const (
 type TrainingQueueSpec struct {
 	// +optional
 	// +kubebuilder:default=Priority
-	Order QueueOrder `json:"order"`
+	Order QueueOrder `json:"order,omitempty"`
 	// Backfill lets a job pass others of the same queue that do not fit now.
 	// +optional
 	// +kubebuilder:default=true
@@ -62,7 +62,7 @@ type TrainingQueue struct {
 
 	// +optional
 	// +kubebuilder:default={order: "Priority"}
-	Spec TrainingQueueSpec `json:"spec"`
+	Spec TrainingQueueSpec `json:"spec,omitzero"`
 	// +optional
 	Status TrainingQueueStatus `json:"status,omitempty"`
 }
