@@ -137,11 +137,11 @@ func TestAnyFlippedByteIsRefusedOrHarmless(t *testing.T) {
 }
 
 func TestTruncatedFileIsRefused(t *testing.T) {
-	path, data := filled(t, 60)
+	path, _ := filled(t, 60)
 	l := openAt(t, path, Options{})
 	want := allEntries(t, l)
 	mustClose(t, l)
-	data = readFile(t, path)
+	data := readFile(t, path)
 	h, faultless := (&pageWalk{f: bytes.NewReader(data)}).header(int64(len(data)), false)
 	if !faultless {
 		t.Fatal("the whole file has a fault")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const fileMode = 0o600
@@ -70,7 +71,7 @@ func openBolt(path string, p openParams) (openFile, []Fault, error) {
 		return out, nil, nil
 	case errors.Is(err, errDamaged):
 		return out, faults, nil
-	case errors.Is(err, ErrLocked), errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, ErrLocked), errors.Is(err, bolterrors.ErrTimeout):
 		return out, nil, fmt.Errorf("open ledger %s: %w: waited %s; another broker or ledger tool has it open: "+
 			"stop that process first (fuser %s names it), or check a backup copy instead", path, ErrLocked, p.timeout, path)
 	default:
@@ -127,7 +128,7 @@ func install(path, what string, fill func(tmp string) error) error {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
 	tmp := f.Name()
-	defer os.Remove(tmp)
+	defer func() { _ = os.Remove(tmp) }()
 	if err := errors.Join(f.Close(), fill(tmp), syncPath(tmp)); err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}

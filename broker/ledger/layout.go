@@ -27,7 +27,6 @@ var (
 	bucketAcct   = []byte("acct")
 
 	sacredBuckets  = [][]byte{bucketMeta, bucketLog}
-	indexBuckets   = [][]byte{bucketOp, bucketLoan, bucketTenant}
 	derivedBuckets = [][]byte{bucketOp, bucketLoan, bucketTenant, bucketOpen, bucketAcct}
 
 	keyIdentity = []byte("identity")
@@ -232,7 +231,8 @@ func wasClosed(tx *bolt.Tx, loan string) bool {
 	}
 	prefix := prefixKey(loan)
 	c := tx.Bucket(bucketLoan).Cursor()
-	k, v := c.Seek(append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, 9)...))
+	var v []byte
+	k, _ := c.Seek(append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, 9)...))
 	if k == nil {
 		k, v = c.Last()
 	} else {

@@ -105,42 +105,55 @@ func (w *pageWalk) badPage(id uint64, text string, args ...any) {
 	w.fault(ErrCorrupt, fmt.Sprintf("page %d", id), text, args...)
 }
 
+// bothHeaders reads the header pages. The second lies at the page size, which
+// only the first tells; without it every size is tried.
+func (w *pageWalk) bothHeaders() (h0, h1 fileHeader, ok0, ok1 bool) {
+	if h0, ok0 = readHeader(w.f, 0, 0); ok0 {
+		h1, ok1 = readHeader(w.f, h0.pageSize, 1)
+		return h0, h1, ok0, ok1
+	}
+	for at := int64(minPageSize); at <= maxPageSize && !ok1; at *= 2 {
+		h1, ok1 = readHeader(w.f, at, 1)
+		ok1 = ok1 && h1.pageSize == at
+	}
+	return h0, h1, ok0, ok1
+}
+
 // header picks the header that bbolt would pick, and checks the file's size
 // against it.
 func (w *pageWalk) header(size int64, acceptLost bool) (fileHeader, bool) {
-	h0, ok0 := readHeader(w.f, 0, 0)
-	h1, ok1 := fileHeader{}, false
-	if ok0 {
-		h1, ok1 = readHeader(w.f, h0.pageSize, 1)
-	} else {
-		for at := int64(minPageSize); at <= maxPageSize && !ok1; at *= 2 {
-			h1, ok1 = readHeader(w.f, at, 1)
-			ok1 = ok1 && h1.pageSize == at
+	h0, h1, ok0, ok1 := w.bothHeaders()
+	if !ok0 && !ok1 {
+		if size < 2*minPageSize {
+			w.fault(ErrTruncated, "header", "the file has %d bytes, fewer than its two header pages", size)
+		} else {
+			w.fault(ErrCorrupt, "header", "both header pages are damaged, or this is not a ledger")
 		}
+		return fileHeader{}, false
 	}
-	h := h0
-	if ok1 && (!ok0 || h1.txid > h0.txid) {
+	h, both := h0, ok0 && ok1
+	if !ok0 || (both && h1.txid > h0.txid) {
 		h = h1
 	}
 	switch {
-	case !ok0 && !ok1 && size < 2*minPageSize:
-		w.fault(ErrTruncated, "header", "the file has %d bytes, fewer than its two header pages", size)
-	case !ok0 && !ok1:
-		w.fault(ErrCorrupt, "header", "both header pages are damaged, or this is not a ledger")
 	case h.hwm < 4 || h.hwm > uint64(1<<62)/uint64(h.pageSize):
 		w.fault(ErrCorrupt, "header", "%d pages cannot be", h.hwm)
 	case size < int64(h.hwm)*h.pageSize:
 		w.fault(ErrTruncated, "header", "the file has %d bytes, its header says %d are in use", size, int64(h.hwm)*h.pageSize)
-	case ok0 && ok1 && h0.txid+1 != h1.txid && h1.txid+1 != h0.txid:
+	case both && !consecutive(h0.txid, h1.txid):
 		w.fault(ErrCorrupt, "header", "header pages are of transactions %d and %d, which do not follow each other", h0.txid, h1.txid)
-	case ok0 != ok1 && !acceptLost:
-		w.fault(ErrCorrupt, "header", "one of two header pages is damaged, so the last entry may be lost; "+
-			"if every entry known elsewhere (status.ledgerSeq of Loans, metrics, logs) is at or below the head of a copy opened with AcceptLostHeader, open it so")
+	case !both && !acceptLost:
+		w.fault(ErrCorrupt, "header", lostHeader)
 	default:
 		return h, true
 	}
 	return h, false
 }
+
+func consecutive(a, b uint64) bool { return a+1 == b || b+1 == a }
+
+const lostHeader = "one of two header pages is damaged, so the last entry may be lost; " +
+	"if every entry known elsewhere (status.ledgerSeq of Loans, metrics, logs) is at or below the head of a copy opened with AcceptLostHeader, open it so"
 
 // load reads a page with its overflow pages, checks its own header and marks it
 // as used.
@@ -166,13 +179,13 @@ func (w *pageWalk) load(id uint64, what string) ([]byte, bool) {
 		}
 		w.seen[p] = true
 	}
-	if overflow > 0 {
-		rest := make([]byte, int64(overflow)*w.pageSize)
-		if _, err := w.f.ReadAt(rest, int64(id+1)*w.pageSize); err != nil {
-			w.badPage(id, "cannot be read: %v", err)
-			return nil, false
-		}
-		b = append(b, rest...)
+	if overflow == 0 {
+		return b, true
+	}
+	b = make([]byte, int64(overflow+1)*w.pageSize)
+	if _, err := w.f.ReadAt(b, int64(id)*w.pageSize); err != nil {
+		w.badPage(id, "cannot be read: %v", err)
+		return nil, false
 	}
 	return b, true
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // One page of a read: few enough entries that its transaction is short.
@@ -48,7 +49,7 @@ func (l *Ledger) view(fn func(*bolt.Tx) error) error {
 		return failed
 	}
 	err := l.db.View(fn)
-	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	return err

@@ -25,12 +25,6 @@ type Fault struct {
 // String is Where and Text.
 func (f Fault) String() string { return f.Where + ": " + f.Text }
 
-// Unwrap is the sentinel of the fault, for example ErrCorrupt.
-func (f Fault) Unwrap() error { return f.sentinel }
-
-// Error is String.
-func (f Fault) Error() string { return f.String() }
-
 // Report is the result of a check of the whole ledger.
 type Report struct {
 	Path string

@@ -37,8 +37,8 @@ func checkFile(path string, p openParams) (*Report, error) {
 	if len(faults) > 0 {
 		return report, nil
 	}
-	defer file.db.Close()
-	if _, err := verifyAll(file.db, report); err != nil {
+	_, err = verifyAll(file.db, report)
+	if err = errors.Join(err, file.db.Close()); err != nil {
 		return nil, fmt.Errorf("check ledger %s: %w", path, err)
 	}
 	return report, nil
