@@ -1,7 +1,14 @@
 package scenarios
 
 import (
+	"fmt"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // A day in small. Three replicas of eight GPUs serve by day; at night one is
@@ -9,6 +16,7 @@ import (
 // nodes come back one by one, and a job that had to stop keeps its place.
 func TestADayInSmall(t *testing.T) {
 	w := newTown(t, 3)
+	w.backfill(false)
 	w.dial.set(5, 0)
 	w.serve(3, 8, 24)
 	w.awaitBound(onlineNamespace, 3)
@@ -25,13 +33,19 @@ func TestADayInSmall(t *testing.T) {
 	w.awaitVerdict("Job/research/narrow", "NoLendableUnits")
 
 	// Dawn: a second replica. The wide job holds both nodes and cannot shrink, so
-	// it goes whole; what it leaves over is lent again, to the narrow job.
+	// it goes whole, and is again the first of its queue.
 	w.scale(2)
 	if waited := w.awaitBound(onlineNamespace, 2); waited > maxGrace+patience/2 {
 		t.Errorf("the second replica waited %s, and the grace is %s", waited, maxGrace)
 	}
+	w.awaitLoans()
+	w.awaitVerdict("Job/research/narrow", "BehindInQueue")
+
+	// What the wide job left over is enough for the narrow one, if it may pass.
+	w.backfill(true)
 	w.awaitLoans("narrow")
 	w.awaitBound(trainingNamespace, 8)
+	w.backfill(false)
 
 	// Morning: everything comes home.
 	w.dial.set(5, 0)
@@ -46,6 +60,16 @@ func TestADayInSmall(t *testing.T) {
 	w.awaitEntry("wide", "RECLAIM_DONE")
 	w.awaitEntry("narrow", "RECLAIM_DONE")
 	w.closeTheBooks()
+}
+
+// backfill says whether jobs may pass others of the queue that do not fit.
+func (w *town) backfill(may bool) {
+	w.t.Helper()
+	queue := &v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: "default"}}
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"backfill":%t}}`, may))
+	if err := w.api.Patch(w.t.Context(), queue, patch); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // A job that ends by itself gives its units back, and the next one gets them.

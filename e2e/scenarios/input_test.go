@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,9 +30,7 @@ func TestBadInput(t *testing.T) {
 			Spec: v1alpha1.LendingPolicySpec{
 				TargetRef: v1alpha1.TargetRef{APIVersion: "apps/v1", Kind: "Deployment", Name: "chat"},
 				Signals:   []v1alpha1.Signal{{Profile: "vllm"}},
-				LowWater:  "80%", HighWater: "30%", Mode: v1alpha1.ModeLend,
-				Dwell: metav1.Duration{Duration: time.Minute}, Cooldown: metav1.Duration{Duration: time.Minute},
-				Reclaim: v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: time.Minute}},
+				LowWater:  "80%", HighWater: "30%",
 			},
 		})
 		if err == nil || !strings.Contains(err.Error(), "lowWater must be below highWater") {
@@ -64,9 +61,7 @@ func TestBadInput(t *testing.T) {
 			Spec: v1alpha1.LendingPolicySpec{
 				TargetRef: v1alpha1.TargetRef{APIVersion: "apps/v1", Kind: "Deployment", Name: "ghost"},
 				Signals:   []v1alpha1.Signal{{Profile: "vllm"}},
-				LowWater:  "30%", HighWater: "70%", Mode: v1alpha1.ModeLend,
-				Dwell: metav1.Duration{Duration: time.Minute}, Cooldown: metav1.Duration{Duration: time.Minute},
-				Reclaim: v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: time.Minute}},
+				LowWater:  "30%", HighWater: "70%",
 			},
 		}
 		w.create(policy)

@@ -66,7 +66,7 @@ func newTown(t *testing.T, nodes int) *town {
 		Manifests:      [][]byte{manifests},
 		SDURL:          d.server.URL + "/targets",
 		ScrapeInterval: time.Second,
-		Scheduler:      &lab.Program{},
+		Scheduler:      &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }},
 		Broker:         brokerProgram(),
 	})
 	d.follow(l.Client())
@@ -161,9 +161,9 @@ func (w *town) serve(replicas int32, gpusPerReplica, owned int64) {
 			Owned:     ptr.To(owned),
 			Signals:   []v1alpha1.Signal{{Profile: "vllm", Slots: slots}},
 			LowWater:  "30%", HighWater: "70%",
-			Dwell:    metav1.Duration{Duration: time.Second},
-			Cooldown: metav1.Duration{Duration: time.Second},
-			Headroom: v1alpha1.Headroom{Warm: 0},
+			Dwell:    &metav1.Duration{Duration: time.Second},
+			Cooldown: &metav1.Duration{Duration: time.Second},
+			Headroom: v1alpha1.Headroom{Warm: ptr.To[int64](0)},
 			Reclaim:  v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: maxGrace}},
 		},
 	})
