@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -233,18 +233,22 @@ func (l *Lab) startKubelet() error {
 	if err != nil {
 		return fmt.Errorf("make the kubelet's client: %w", err)
 	}
+	log, err := os.OpenFile(l.folder.Join("logs", "kubelet.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log of the kubelet: %w", err)
+	}
+	logger := funcr.New(func(prefix, args string) { fmt.Fprintln(log, prefix, args) },
+		funcr.Options{LogTimestamp: true, Verbosity: 1})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	l.mu.Lock()
 	l.stopKubelet, l.kubelet = cancel, done
 	l.mu.Unlock()
-	go func() { done <- kubelet.New(client, l.logger()).Run(ctx) }()
+	go func() {
+		kubelet.New(client, logger).Run(ctx)
+		done <- log.Close()
+	}()
 	return nil
-}
-
-// logger passes the kubelet's messages on to Logf.
-func (l *Lab) logger() logr.Logger {
-	return funcr.New(func(prefix, args string) { l.logf("kubelet: %s %s", prefix, args) }, funcr.Options{Verbosity: 1})
 }
 
 // Stop stops every part in order, each before what it depends on, and removes the

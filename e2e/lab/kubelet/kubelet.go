@@ -28,13 +28,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
 )
 
 const (
@@ -49,8 +47,8 @@ const (
 type Kubelet struct {
 	client kubernetes.Interface
 	log    logr.Logger
-	pods   cache.SharedIndexInformer
-	nodes  corelisters.NodeLister
+	pods   cache.Store
+	nodes  cache.Store
 	queue  workqueue.TypedRateLimitingInterface[key]
 
 	mu    sync.Mutex
@@ -70,6 +68,8 @@ func New(client kubernetes.Interface, log logr.Logger) *Kubelet {
 	return &Kubelet{
 		client: client,
 		log:    log,
+		pods:   cache.NewStore(cache.MetaNamespaceKeyFunc),
+		nodes:  cache.NewStore(cache.MetaNamespaceKeyFunc),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[key](retryFirst, retryMost)),
 		lives: map[types.UID]life{},
@@ -77,63 +77,17 @@ func New(client kubernetes.Interface, log logr.Logger) *Kubelet {
 }
 
 // Run works until ctx ends and returns once all its goroutines have.
-func (k *Kubelet) Run(ctx context.Context) error {
-	bound := informers.NewSharedInformerFactoryWithOptions(k.client, 0,
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-			o.FieldSelector = fields.OneTermNotEqualSelector("spec.nodeName", "").String()
-		}))
-	all := informers.NewSharedInformerFactory(k.client, 0)
-	k.pods = bound.Core().V1().Pods().Informer()
-	k.nodes = all.Core().V1().Nodes().Lister()
-	nodes := all.Core().V1().Nodes().Informer()
-	if _, err := k.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    k.observe,
-		UpdateFunc: func(_, pod any) { k.observe(pod) },
-		DeleteFunc: k.forget,
-	}); err != nil {
-		return fmt.Errorf("watch the bound pods: %w", err)
-	}
-	bound.Start(ctx.Done())
-	all.Start(ctx.Done())
-	defer bound.Shutdown()
-	defer all.Shutdown()
-	if !cache.WaitForCacheSync(ctx.Done(), k.pods.HasSynced, nodes.HasSynced) {
-		return nil // stopped before it began
-	}
-
+func (k *Kubelet) Run(ctx context.Context) {
+	ctx = klog.NewContext(ctx, k.log)
 	var group sync.WaitGroup
+	group.Go(func() { k.watch(ctx, "nodes", &corev1.Node{}, k.nodes) })
+	group.Go(func() { k.watch(ctx, "pods", &corev1.Pod{}, k) })
 	for range workers {
 		group.Go(func() { k.work(ctx) })
 	}
 	<-ctx.Done()
 	k.queue.ShutDown()
 	group.Wait()
-	return nil
-}
-
-func (k *Kubelet) observe(obj any) {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return
-	}
-	k.mu.Lock()
-	k.lives[pod.UID] = k.lives[pod.UID].observe(pod, time.Now())
-	k.mu.Unlock()
-	k.queue.Add(keyOf(pod))
-}
-
-func (k *Kubelet) forget(obj any) {
-	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = unknown.Obj
-	}
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return
-	}
-	k.mu.Lock()
-	delete(k.lives, pod.UID)
-	k.mu.Unlock()
-	k.queue.Forget(keyOf(pod))
 }
 
 func keyOf(pod *corev1.Pod) key {
@@ -164,7 +118,7 @@ func (k *Kubelet) work(ctx context.Context) {
 // step does what is due for one pod now and says when to look again; 0 means not
 // before the pod changes.
 func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
-	obj, exists, err := k.pods.GetStore().GetByKey(item.namespacedName)
+	obj, exists, err := k.pods.GetByKey(item.namespacedName)
 	if err != nil || !exists {
 		return 0, err
 	}
@@ -189,42 +143,43 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 	return 0, k.do(ctx, pod, next)
 }
 
+// nodeLost reports that the node has no working kubelet. One that is not known,
+// or not yet, has none.
 func (k *Kubelet) nodeLost(name string) bool {
-	node, err := k.nodes.Get(name)
-	if err != nil {
-		return apierrors.IsNotFound(err)
+	obj, exists, err := k.nodes.GetByKey(name)
+	node, ok := obj.(*corev1.Node)
+	if err != nil || !exists || !ok {
+		return true
 	}
 	_, lost := node.Labels[LabelNodeLost]
 	return lost
 }
 
-// do carries out one action. A pod that is gone by now needs nothing any more.
+// do carries out one action. An end is written into the status first; seeing it
+// there makes the removal of the object the pod's next step.
 func (k *Kubelet) do(ctx context.Context, pod *corev1.Pod, next step) error {
-	pods := k.client.CoreV1().Pods(pod.Namespace)
-	if status := next.status(pod, metav1.Now()); status != nil {
-		patch, err := statusPatch(pod.UID, status)
-		if err != nil {
-			return err
-		}
-		_, err = pods.Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-		if gone(err) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("write the status of pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		}
+	var err error
+	if next.act == actRemove {
+		err = k.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+			GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID},
+		})
+	} else {
+		err = k.writeStatus(ctx, pod, next.status(pod, metav1.Now()))
 	}
-	if !next.removes() {
-		return nil
-	}
-	err := pods.Delete(ctx, pod.Name, metav1.DeleteOptions{
-		GracePeriodSeconds: new(int64),
-		Preconditions:      &metav1.Preconditions{UID: &pod.UID},
-	})
 	if err != nil && !gone(err) {
-		return fmt.Errorf("delete pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		return fmt.Errorf("move pod %s/%s on: %w", pod.Namespace, pod.Name, err)
 	}
 	return nil
+}
+
+func (k *Kubelet) writeStatus(ctx context.Context, pod *corev1.Pod, status *corev1.PodStatus) error {
+	patch, err := statusPatch(pod.UID, status)
+	if err != nil {
+		return err
+	}
+	_, err = k.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name,
+		types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
 }
 
 // gone reports that the pod is no longer there, or that its name is another

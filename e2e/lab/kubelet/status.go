@@ -12,11 +12,6 @@ import (
 // reasonInvalid fails a pod whose annotations the lab cannot read.
 const reasonInvalid = "InvalidLabAnnotation"
 
-// removes reports whether the pod's object goes away with this step.
-func (s step) removes() bool {
-	return s.act == actExit || s.act == actKill || s.act == actRemove
-}
-
 // status returns the part of the pod's status that the step changes, or nil.
 func (s step) status(pod *corev1.Pod, now metav1.Time) *corev1.PodStatus {
 	switch s.act {
