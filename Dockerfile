@@ -1,0 +1,47 @@
+# syntax=docker/dockerfile:1
+# One target per program:
+#   docker buildx build --platform linux/amd64,linux/arm64 --target ebbtide-broker .
+# The compiler runs on the builder's own platform and cross-compiles.
+
+ARG GO_VERSION=1.26
+
+FROM --platform=$BUILDPLATFORM golang:${GO_VERSION} AS source
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN --mount=type=cache,target=/go/pkg/mod go mod download
+COPY . .
+
+FROM source AS build-broker
+ARG TARGETOS
+ARG TARGETARCH
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/ebbtide-broker ./broker/cmd/ebbtide-broker
+
+FROM source AS build-scheduler
+ARG TARGETOS
+ARG TARGETARCH
+# The version that the scheduler reports, and names itself by to the API server,
+# is that of the Kubernetes it is made of.
+ARG KUBERNETES_VERSION=v1.36.3
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false \
+    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=${KUBERNETES_VERSION} -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitVersion=${KUBERNETES_VERSION}" \
+    -o /out/ebbtide-scheduler ./scheduler-plugin/cmd/ebbtide-scheduler
+
+FROM gcr.io/distroless/static:nonroot AS runtime
+ARG VERSION=unknown
+LABEL org.opencontainers.image.source="https://github.com/ebbtide/ebbtide" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY LICENSE /LICENSE
+USER 65532:65532
+
+FROM runtime AS ebbtide-broker
+COPY --from=build-broker /out/ebbtide-broker /ebbtide-broker
+ENTRYPOINT ["/ebbtide-broker"]
+
+FROM runtime AS ebbtide-scheduler
+COPY --from=build-scheduler /out/ebbtide-scheduler /ebbtide-scheduler
+ENTRYPOINT ["/ebbtide-scheduler"]
