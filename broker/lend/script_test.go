@@ -31,6 +31,9 @@ import (
 // Commands that let time pass print every action that is taken.
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		if !strings.HasSuffix(path, ".txt") {
+			t.Skip("what a failed property left behind")
+		}
 		s := &script{world: newWorld()}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			s.out.Reset()
