@@ -1,5 +1,5 @@
 // Package view turns loans, queues, lenders and ledger entries into what people
-// read: table rows, one-sentence answers and an ASCII picture of a day.
+// read: table rows, one-sentence answers and an ASCII timeline.
 //
 // It is pure: what it shows depends on its arguments alone, the present moment
 // included, so that a recorded input gives the same picture for ever. Its inputs

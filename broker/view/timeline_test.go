@@ -2,7 +2,6 @@ package view
 
 import (
 	"flag"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,28 +58,8 @@ func TestTimelineOfADay(t *testing.T) {
 	golden(t, "timeline.golden", Timeline(LoanSpans(entries), day))
 }
 
-func TestChartOfADay(t *testing.T) {
-	var load, lent []Point
-	for m := 0; m < 24*60; m += 5 {
-		at := hour(float64(m) / 60)
-		v := 50 - 45*math.Cos(float64(m-240)/(24*60)*2*math.Pi)
-		if m >= 600 && m < 700 {
-			v = math.NaN() // nobody answered
-		}
-		load = append(load, Point{at, v})
-		if math.IsNaN(v) {
-			v = 45 // lending goes on as it is, and falls
-		}
-		lent = append(lent, Point{at, max(0, 60-v)})
-	}
-	golden(t, "chart.golden", Chart([]Series{
-		{Name: "load %", Points: load, Max: 100, Lines: []float64{30, 70}},
-		{Name: "lent GPUs", Points: lent, Fill: true},
-	}, day, 6))
-}
-
 // The picture fits its width and is ASCII, whatever happened.
-func TestPicturesFit(t *testing.T) {
+func TestTimelineFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		axis := Axis{From: now, To: now.Add(time.Duration(rapid.Int64Range(-10, 1e6).Draw(t, "span")) * time.Second), Width: rapid.IntRange(-1, 90).Draw(t, "width")}
 		moment := func(name string) time.Time {
@@ -93,9 +72,7 @@ func TestPicturesFit(t *testing.T) {
 		if rapid.Bool().Draw(t, "ended") {
 			span.To, span.End = span.From.Add(time.Duration(rapid.Int64Range(0, 1e6).Draw(t, "length"))*time.Second), 'x'
 		}
-		points := []Point{{moment("p"), rapid.Float64().Draw(t, "v")}}
-		pictures := Timeline([]LoanSpan{span}, axis) + Chart([]Series{{Name: "s", Points: points, Fill: rapid.Bool().Draw(t, "fill")}}, axis, 3)
-		for _, line := range strings.Split(pictures, "\n") {
+		for _, line := range strings.Split(Timeline([]LoanSpan{span}, axis), "\n") {
 			if line != Legend && len(line) > gutter+2+max(axis.Width, 10)+15 {
 				t.Fatalf("%d characters: %q", len(line), line)
 			}

@@ -21,13 +21,13 @@ type fakeBroker struct {
 	ledger *ledger.Ledger
 	// problems make the check of the ledger fail.
 	problems []string
-	// follower: answers through the service come from a replica that does not lead.
-	follower bool
+	// silent: this replica does not lead.
+	silent bool
 }
 
 func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	source := &fakeSource{ledger: &smallPages{Ledger: b.ledger, problems: b.problems}}
-	source.silent = b.follower && r.Header.Get("X-Via") == "service"
+	source.silent = b.silent
 	web.Handler(source, http.NotFoundHandler()).ServeHTTP(w, r)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,13 +19,17 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
-// fakeAPIServer answers get, list and create for the objects it holds, and hands
-// the broker's proxy paths to broker.
+// fakeAPIServer answers get, list and create for the objects it holds, and
+// forwards to the broker's pod.
 type fakeAPIServer struct {
 	*httptest.Server
 	broker http.Handler
+	// refuses: nobody listens in the broker's pod.
+	refuses bool
 	// forbidden are substrings of paths that answer 403.
 	forbidden []string
 
@@ -60,7 +65,7 @@ func newFakeAPIServer(t *testing.T, broker http.Handler) *fakeAPIServer {
 
 var kindsByResource = map[string]string{
 	"priorityclasses": "PriorityClass", "trainingqueues": "TrainingQueue", "lendingpolicies": "LendingPolicy",
-	"loans": "Loan", "jobs": "Job", "events": "Event",
+	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event",
 }
 
 func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -71,26 +76,52 @@ func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if _, rest, found := strings.Cut(path, "/services/ebbtide-broker:http/proxy"); found {
-		f.proxy(w, r, rest, "service")
-		return
-	}
-	if _, rest, found := strings.Cut(path, "/pods/http:ebbtide-broker-1:8080/proxy"); found {
-		f.proxy(w, r, rest, "leader")
+	if pod, found := strings.CutSuffix(path, "/portforward"); found {
+		f.portForward(w, r, pod[strings.LastIndexByte(pod, '/')+1:])
 		return
 	}
 	f.api(w, r, strings.Split(strings.Trim(path, "/"), "/"))
 }
 
-func (f *fakeAPIServer) proxy(w http.ResponseWriter, r *http.Request, path, via string) {
+// portForward connects to the broker's pod as the API server and a kubelet do.
+func (f *fakeAPIServer) portForward(w http.ResponseWriter, r *http.Request, pod string) {
 	if f.broker == nil {
-		refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, "ebbtide-broker"))
+		refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: "pods"}, pod))
 		return
 	}
-	r = r.Clone(r.Context())
-	r.URL.Path = path
-	r.Header.Set("X-Via", via)
-	f.broker.ServeHTTP(w, r)
+	if _, err := httpstream.Handshake(r, w, []string{"portforward.k8s.io"}); err != nil {
+		return
+	}
+	broker := httptest.NewServer(f.broker)
+	defer broker.Close()
+	streams := make(chan httpstream.Stream, 2)
+	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
+		streams <- s
+		return nil
+	})
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	faults, data := <-streams, <-streams
+	port := data.Headers().Get("port")
+	if port != "8080" || f.refuses {
+		fmt.Fprintf(faults, "nobody listens on port %s", port)
+		faults.Close()
+		data.Close()
+		<-conn.CloseChan()
+		return
+	}
+	faults.Close()
+	remote, err := net.Dial("tcp", strings.TrimPrefix(broker.URL, "http://"))
+	if err != nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(remote, data) // ends when either side does
+		remote.Close()
+	}()
+	_, _ = io.Copy(data, remote) // as above
 }
 
 // api serves /api(s)/[GROUP/]VERSION/[namespaces/NS/]RESOURCE[/NAME].

@@ -104,7 +104,8 @@ func TestGolden(t *testing.T) {
 	tests := map[string]struct {
 		invocation
 		brokerGone bool
-		follower   bool
+		refuses    bool
+		silent     bool
 		forbidden  []string
 		broken     []string
 	}{
@@ -129,10 +130,13 @@ func TestGolden(t *testing.T) {
 		"queue-no-broker":        {invocation: invocation{args: "queue -n research"}, brokerGone: true},
 		"queue-forbidden-prio":   {invocation: invocation{args: "queue -n research"}, brokerGone: true, forbidden: []string{"priorityclasses"}},
 		"explain-job":            {invocation: invocation{args: "explain bert-large -n research"}},
-		"explain-job-follower":   {invocation: invocation{args: "explain job/bert-large -n research"}, follower: true},
+		"explain-job-by-kind":    {invocation: invocation{args: "explain job.batch/bert-large -n research"}},
+		"explain-job-silent":     {invocation: invocation{args: "explain bert-large -n research"}, silent: true},
+		"explain-job-refused":    {invocation: invocation{args: "explain bert-large -n research"}, refuses: true},
+		"explain-job-no-lease":   {invocation: invocation{args: "explain bert-large -n research"}, forbidden: []string{"leases"}},
 		"explain-job-yaml":       {invocation: invocation{args: "explain bert-large -n research -o yaml"}},
 		"explain-job-no-broker":  {invocation: invocation{args: "explain bert-large -n research"}, brokerGone: true},
-		"explain-job-forbidden":  {invocation: invocation{args: "explain bert-large -n research"}, forbidden: []string{"proxy"}},
+		"explain-job-forbidden":  {invocation: invocation{args: "explain bert-large -n research"}, forbidden: []string{"portforward"}},
 		"explain-job-new":        {invocation: invocation{args: "explain finetune -n solo"}},
 		"explain-job-admitted":   {invocation: invocation{args: "explain gpt-mini -n research"}},
 		"explain-job-ended":      {invocation: invocation{args: "explain done -n research"}},
@@ -165,10 +169,10 @@ func TestGolden(t *testing.T) {
 			l, _ := newLedger(t)
 			var broker http.Handler
 			if !tt.brokerGone {
-				broker = &fakeBroker{ledger: l, follower: tt.follower, problems: tt.broken}
+				broker = &fakeBroker{ledger: l, silent: tt.silent, problems: tt.broken}
 			}
 			server := newFakeAPIServer(t, broker)
-			server.forbidden = tt.forbidden
+			server.forbidden, server.refuses = tt.forbidden, tt.refuses
 			stdout, stderr, code := invoke(t, server.URL, tt.invocation)
 			golden(t, name, tt.invocation, server.URL, stdout, stderr, code)
 		})

@@ -86,7 +86,7 @@ is not sound.`,
 		}
 	}
 	flags.StringVar(&s.brokerURL, "broker", "",
-		"URL of the broker's HTTP API; default $EBBTIDE_BROKER, or else through the API server's proxy")
+		"URL of the broker's HTTP API; default $EBBTIDE_BROKER, or else the leading broker's pod, through the API server")
 
 	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newLedgerCommand(s))
 	return root
@@ -138,7 +138,11 @@ func (s *session) broker() (*access.Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	return access.NewBrokerInCluster(config)
+	api, err := access.NewCluster(config)
+	if err != nil {
+		return nil, err
+	}
+	return access.NewBrokerInCluster(config, api), nil
 }
 
 // note writes a line for the person, beside the answer.

@@ -6,13 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -28,9 +33,15 @@ var (
 
 const (
 	systemNamespace = "ebbtide-system"
-	serviceProxy    = "/api/v1/namespaces/" + systemNamespace + "/services/ebbtide-broker:http/proxy"
-	// podProxy takes the name of a pod; a pod's port cannot be named there.
-	podProxy = "/api/v1/namespaces/" + systemNamespace + "/pods/http:%s:8080/proxy"
+	// leaseName is the Lease whose holder leads; the name of the holder's pod comes
+	// before the underscore.
+	leaseName = "ebbtide-broker"
+	// usualPod leads where the manifests that Ebbtide ships are used, as the only
+	// replica of a StatefulSet.
+	usualPod = "ebbtide-broker-0"
+	// brokerPort is where the broker's HTTP API listens, on its pod's loopback
+	// interface.
+	brokerPort = 8080
 
 	requestTimeout = 15 * time.Second
 	// maxAnswer bounds what is read of one answer; a page of 1000 entries of the
@@ -43,9 +54,6 @@ type Broker struct {
 	client *http.Client
 	// base is the URL below which the broker's paths are.
 	base string
-	// follow gives the base of another replica by its leader identity; nil where
-	// replicas cannot be told apart.
-	follow func(identity string) string
 }
 
 // NewBrokerAt asks the broker at a URL, without credentials.
@@ -60,28 +68,40 @@ func NewBrokerAt(rawURL string) (*Broker, error) {
 	return &Broker{client: &http.Client{Timeout: requestTimeout}, base: strings.TrimRight(u.String(), "/")}, nil
 }
 
-// NewBrokerInCluster asks the broker through the API server's proxy, with the
-// user's credentials. A replica that is not the leader names the leader, which
-// is then asked instead.
-func NewBrokerInCluster(config *rest.Config) (*Broker, error) {
-	client, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+// NewBrokerInCluster asks the leading broker of the cluster, with the user's
+// credentials: api tells who leads, and the API server connects to its pod, for
+// which the user needs the verb create on pods/portforward in ebbtide-system.
+func NewBrokerInCluster(config *rest.Config, api client.Reader) *Broker {
+	return &Broker{base: "http://ebbtide-broker", client: &http.Client{
+		Timeout: requestTimeout,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			pod, err := leader(ctx, api)
+			if err != nil {
+				return nil, err
+			}
+			return dialPod(ctx, config, systemNamespace, pod, brokerPort)
+		}},
+	}}
+}
+
+// leader is the pod that leads. A user who may not read the Lease gets the pod
+// that usually does.
+func leader(ctx context.Context, api client.Reader) (string, error) {
+	lease := &coordinationv1.Lease{}
+	err := api.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: leaseName}, lease)
+	switch {
+	case apierrors.IsForbidden(err):
+		return usualPod, nil
+	case apierrors.IsNotFound(err):
+		return "", fmt.Errorf("no broker has ever led: Lease %s/%s does not exist", systemNamespace, leaseName)
+	case err != nil:
+		return "", fmt.Errorf("read Lease %s/%s: %w", systemNamespace, leaseName, err)
 	}
-	client.Timeout = requestTimeout
-	server, _, err := rest.DefaultServerUrlFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("read the API server's address: %w", err)
+	pod, _, found := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+	if !found || pod == "" {
+		return "", fmt.Errorf("no broker leads: Lease %s/%s has no holder", systemNamespace, leaseName)
 	}
-	root := strings.TrimRight(server.String(), "/")
-	return &Broker{client: client, base: root + serviceProxy, follow: func(identity string) string {
-		// A leader's identity is its pod's name, an underscore, and something random.
-		pod, _, found := strings.Cut(identity, "_")
-		if !found || pod == "" {
-			return ""
-		}
-		return root + fmt.Sprintf(podProxy, url.PathEscape(pod))
-	}}, nil
+	return pod, nil
 }
 
 // Verdict of one subject (namespace/name). ErrUnknownSubject if there is none.
@@ -137,71 +157,60 @@ func (b *Broker) CheckLedger(ctx context.Context) (LedgerCheck, error) {
 	return check, err
 }
 
-// get asks once, and once more the leader that the first replica named.
+// get makes one request and reads its answer.
 func (b *Broker) get(ctx context.Context, path string, query url.Values, into any) error {
-	leader, err := b.ask(ctx, b.base, path, query, into)
-	if err == nil || leader == "" || b.follow == nil {
-		return err
-	}
-	base := b.follow(leader)
-	if base == "" {
-		return err
-	}
-	_, err = b.ask(ctx, base, path, query, into)
-	return err
-}
-
-// ask makes one request. With an error it also returns who the replica says
-// leads, if it said so.
-func (b *Broker) ask(ctx context.Context, base, path string, query url.Values, into any) (leader string, err error) {
-	target := base + path
+	target := b.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return "", fmt.Errorf("ask the broker: %w", err)
+		return fmt.Errorf("ask the broker: %w", err)
 	}
 	request.Header.Set("Accept", "application/json")
 	response, err := b.client.Do(request)
 	if err != nil {
 		if ctx.Err() != nil {
-			return "", fmt.Errorf("ask the broker: %w", ctx.Err())
+			return fmt.Errorf("ask the broker: %w", ctx.Err())
 		}
-		return "", fmt.Errorf("%w: %w", ErrUnreachable, err)
+		var at *url.Error
+		if errors.As(err, &at) && b.client.Transport != nil {
+			err = at.Err // the URL is none that anybody knows
+		}
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return "", fmt.Errorf("%w: read its answer: %w", ErrUnreachable, err)
+		return fmt.Errorf("%w: read its answer: %w", ErrUnreachable, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return refusal(response.StatusCode, body)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return "", fmt.Errorf("%w: %s answered something else than a broker does: %w", ErrUnreachable, base, err)
+		return fmt.Errorf("%w: %s answered something else than a broker does: %w", ErrUnreachable, b.base, err)
 	}
-	return "", nil
+	return nil
 }
 
-// refusal reads an answer that is not one: the broker's own has "error", the API
-// server's in front of it is a Status with "message".
-func refusal(status int, body []byte) (leader string, err error) {
+// refusal reads an answer that is not one: the broker's own has "error"; anything
+// else comes from something in front of it.
+func refusal(status int, body []byte) error {
 	var answer struct {
-		Error   string `json:"error"`
-		Leader  string `json:"leader"`
-		Message string `json:"message"`
+		Error  string `json:"error"`
+		Leader string `json:"leader"`
 	}
-	if json.Unmarshal(body, &answer) != nil || (answer.Error == "" && answer.Message == "") {
-		answer.Message = fmt.Sprintf("%s: %.200s", http.StatusText(status), strings.TrimSpace(string(body)))
+	if json.Unmarshal(body, &answer) != nil || answer.Error == "" {
+		return fmt.Errorf("%w: %s: %.200s", ErrUnreachable, http.StatusText(status), strings.TrimSpace(string(body)))
 	}
-	switch {
-	case answer.Error == "":
-		return "", fmt.Errorf("%w: %s", ErrUnreachable, answer.Message)
-	case status == http.StatusServiceUnavailable:
-		return answer.Leader, fmt.Errorf("%w: %s", ErrUnreachable, answer.Error)
-	case status == http.StatusNotFound:
-		return "", fmt.Errorf("%w: %s", ErrUnknownSubject, answer.Error)
+	switch status {
+	case http.StatusServiceUnavailable:
+		if answer.Leader != "" {
+			answer.Error += "; " + answer.Leader + " leads"
+		}
+		return fmt.Errorf("%w: %s", ErrUnreachable, answer.Error)
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: %s", ErrUnknownSubject, answer.Error)
 	}
-	return "", fmt.Errorf("the broker refused: %s", answer.Error)
+	return fmt.Errorf("the broker refused: %s", answer.Error)
 }

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -26,7 +24,6 @@ func answering(t *testing.T, code int, body string) string {
 }
 
 func TestOutcomesCanBeToldApart(t *testing.T) {
-	const status = `{"kind":"Status","apiVersion":"v1","message":"no endpoints available for service","code":503}`
 	tests := map[string]struct {
 		code int
 		body string
@@ -36,9 +33,9 @@ func TestOutcomesCanBeToldApart(t *testing.T) {
 		"a verdict":            {200, `{"verdicts":[{"kind":"Job","subject":"ns/a","reason":"Lent","message":"m"}]}`, nil, ""},
 		"of another subject":   {200, `{"verdicts":[{"kind":"Job","subject":"ns/b","reason":"Lent","message":"m"}]}`, ErrUnknownSubject, "Job ns/a"},
 		"the broker knows not": {404, `{"error":"no verdict about Job/ns/a"}`, ErrUnknownSubject, "no verdict about"},
-		"no such service":      {404, `{"kind":"Status","message":"services \"ebbtide-broker\" not found"}`, ErrUnreachable, "not found"},
-		"no endpoints":         {503, status, ErrUnreachable, "no endpoints"},
+		"a Status":             {404, `{"kind":"Status","message":"no such path"}`, ErrUnreachable, "no such path"},
 		"no leader":            {503, `{"error":"this replica does not lead","leader":""}`, ErrUnreachable, "does not lead"},
+		"another leads":        {503, `{"error":"this replica does not lead","leader":"b_7"}`, ErrUnreachable, "does not lead; b_7 leads"},
 		"a page of a proxy":    {502, "<html>Bad Gateway</html>", ErrUnreachable, "Bad Gateway"},
 		"somebody else":        {200, "<html>hello</html>", ErrUnreachable, "something else"},
 		"a broken broker":      {500, `{"error":"read ledger: disk"}`, nil, "the broker refused: read ledger: disk"},
@@ -90,39 +87,5 @@ func TestBadURLs(t *testing.T) {
 		if _, err := NewBrokerAt(bad); err == nil || !strings.HasPrefix(err.Error(), "--broker: ") {
 			t.Errorf("%s: got %v", bad, err)
 		}
-	}
-}
-
-func TestLeaderIsFollowedOnceAndCredentialsOnlyGoToTheAPIServer(t *testing.T) {
-	var asked []string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.URL.Path+" "+r.Header.Get("Authorization"))
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprint(w, `{"error":"not me","leader":"broker-b_77"}`)
-	}))
-	defer s.Close()
-	b, err := NewBrokerInCluster(&rest.Config{Host: s.URL, BearerToken: "secret"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.CheckLedger(context.Background()); !errors.Is(err, ErrUnreachable) {
-		t.Errorf("got %v, want ErrUnreachable", err)
-	}
-	want := "/api/v1/namespaces/ebbtide-system/services/ebbtide-broker:http/proxy/ledger/check Bearer secret, " +
-		"/api/v1/namespaces/ebbtide-system/pods/http:broker-b:8080/proxy/ledger/check Bearer secret"
-	if got := strings.Join(asked, ", "); got != want {
-		t.Errorf("asked %s\nwant  %s", got, want)
-	}
-
-	asked = nil
-	direct, err := NewBrokerAt(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := direct.CheckLedger(context.Background()); !errors.Is(err, ErrUnreachable) {
-		t.Errorf("got %v, want ErrUnreachable", err)
-	}
-	if got := strings.Join(asked, ", "); got != "/ledger/check " {
-		t.Errorf("asked %q", got)
 	}
 }

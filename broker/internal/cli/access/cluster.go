@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -21,7 +22,7 @@ var Scheme = newScheme()
 func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, batchv1.AddToScheme, schedulingv1.AddToScheme, v1alpha1.AddToScheme,
+		corev1.AddToScheme, batchv1.AddToScheme, coordinationv1.AddToScheme, schedulingv1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(fmt.Sprintf("register API types: %v", err)) // two types claim one kind: a broken build
@@ -47,6 +48,7 @@ func mapper() meta.RESTMapper {
 	for _, namespaced := range []schema.GroupVersionKind{
 		corev1.SchemeGroupVersion.WithKind("Event"),
 		batchv1.SchemeGroupVersion.WithKind("Job"),
+		coordinationv1.SchemeGroupVersion.WithKind("Lease"),
 		v1alpha1.GroupVersion.WithKind("TrainingQueue"),
 		v1alpha1.GroupVersion.WithKind("LendingPolicy"),
 		v1alpha1.GroupVersion.WithKind("Loan"),
