@@ -92,14 +92,23 @@ func TestBrokerRefusesABadLedger(t *testing.T) {
 	w.awaitLoans("one")
 	w.awaitAgreement()
 
-	t.Run("locked", func(t *testing.T) {
-		if got := w.runBroker(t); !strings.Contains(got, "lock") {
-			t.Errorf("a second broker on a live ledger says:\n%s\nwant that it is locked", got)
-		}
-	})
 	if err := w.Part(lab.Broker).Stop(); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("locked", func(t *testing.T) {
+		held, err := ledger.Open(w.ledgerPath(), ledger.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := held.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if got := w.runBroker(t); !strings.Contains(got, "lock") {
+			t.Errorf("a broker whose ledger another process holds says:\n%s\nwant that it is locked", got)
+		}
+	})
 	t.Run("tampered", func(t *testing.T) {
 		tamper(t, w.ledgerPath(), "research/one", "research/0ne")
 		if report, err := ledger.Check(w.ledgerPath()); err == nil && report.OK() {
@@ -134,7 +143,7 @@ func tamper(t *testing.T, path, from, to string) {
 // by itself, and returns what it said.
 func (w *town) runBroker(t *testing.T) string {
 	t.Helper()
-	env, err := w.Env(lab.Broker)
+	kubeconfig, err := w.KubeconfigFor(t.Context(), lab.SystemNamespace, lab.Broker)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +154,7 @@ func (w *town) runBroker(t *testing.T) string {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, filepath.Join(bin, lab.Broker),
-		"--kubeconfig", env.Kubeconfig, "--config", filepath.Join(w.Dir(), "config", lab.Broker+".yaml"))
+		"--kubeconfig", kubeconfig, "--config", filepath.Join(w.Dir(), "config", lab.Broker+".yaml"))
 	out, err := command.CombinedOutput()
 	if ctx.Err() != nil {
 		t.Fatalf("the broker goes on:\n%s", out)
