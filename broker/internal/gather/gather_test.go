@@ -1,0 +1,387 @@
+package gather_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/controller"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/internal/signal"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// silent knows no load.
+type silent struct{ targets []signal.Target }
+
+func (s *silent) Set(targets []signal.Target)               { s.targets = targets }
+func (*silent) Latest(string) (s signal.Sample, known bool) { return signal.Sample{}, false }
+
+func gatherAll(t *testing.T, objects ...client.Object) *gather.View {
+	t.Helper()
+	g, _ := newGatherer(objects...)
+	view, err := g.Gather(t.Context(), now, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return view
+}
+
+func newGatherer(objects ...client.Object) (*gather.Gatherer, *silent) {
+	builder := fake.NewClientBuilder().WithScheme(controller.Scheme())
+	for _, o := range objects {
+		if p, ok := o.(pod); ok {
+			o = p.Pod
+		}
+		builder = builder.WithObjects(o.DeepCopyObject().(client.Object))
+	}
+	c := builder.Build()
+	signals := &silent{}
+	return &gather.Gatherer{
+		Cache: c, Live: c, Scales: c, Jobs: &jobs.Batch{Live: c, Client: c}, Signals: signals, Disrupted: &gather.Disrupted{},
+	}, signals
+}
+
+// cluster is a service with two replicas, one of which leaves, one pod that
+// waits, and nodes of two products.
+func cluster() []client.Object {
+	return []client.Object{
+		node("gpu-0", "h100", 8), node("gpu-1", "h100", 8), node("gpu-9", "a100", 4), node("cpu-0", "", 0),
+		namespace("serving"), namespace("research"),
+		tenant("serving", flavor("h100", "h100", 12)), tenant("research", flavor("h100", "h100", 0), flavor("a100", "a100", 4)),
+		deployment("chat", 3, 2), replicaSet("chat"),
+		online("chat-1").on("gpu-0").ready(), online("chat-2").on("gpu-0").leaving(), online("chat-3"),
+		&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: "default"}},
+		&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "ebbtide-borrower"}, Value: -100},
+		policy("chat", 12),
+	}
+}
+
+func TestLender(t *testing.T) {
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "serving", Name: "chat"},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "chat"}, MaxReplicas: 5,
+		},
+		Status: autoscalingv2.HorizontalPodAutoscalerStatus{DesiredReplicas: 4},
+	}
+	gated := online("chat-4")
+	gated.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "later"}}
+	foreign := online("chat-5")
+	foreign.Spec.SchedulerName = "default-scheduler"
+	unowned := policy("chat", 0)
+	unowned.Spec.Owned = nil
+	view := gatherAll(t, append(without(cluster(), "chat", "LendingPolicy"), unowned, hpa, gated, foreign)...)
+
+	want := lend.Lender{
+		Name: "serving/chat", Tenant: "serving", Flavor: "h100",
+		Owned: 10, UnitsPerPod: 2, Desired: 4, Running: 1, Ready: 1,
+		Pending:  []lend.PendingPod{{Name: "serving/chat-3", Since: now.Add(-time.Minute)}},
+		LowWater: 0.3, HighWater: 0.7, Dwell: 5 * time.Minute, Cooldown: 5 * time.Minute, MaxGrace: time.Minute, Warm: 1,
+		Load: lend.Load{Unknown: "profile vllm: not asked yet"},
+	}
+	if diff := cmp.Diff([]lend.Lender{want}, view.Snapshot.Lenders); diff != "" {
+		t.Errorf("lenders (-want +got):\n%s", diff)
+	}
+	wantNodes := []lend.Node{
+		{Name: "gpu-0", Schedulable: true, Units: []lend.Units{{Flavor: "h100", Capacity: 8, Online: 4, Leaving: 2}}},
+		{Name: "gpu-1", Schedulable: true, Units: []lend.Units{{Flavor: "h100", Capacity: 8}}},
+		{Name: "gpu-9", Schedulable: true, Units: []lend.Units{{Flavor: "a100", Capacity: 4}}},
+	}
+	if diff := cmp.Diff(wantNodes, view.Snapshot.Nodes); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+	if view.Used["serving"]["h100"] != 4 {
+		t.Errorf("used: %v", view.Used)
+	}
+}
+
+func TestLenderProblems(t *testing.T) {
+	edited := func(edit func(*v1alpha1.LendingPolicy)) *v1alpha1.LendingPolicy {
+		p := policy("chat", 12)
+		edit(p)
+		return p
+	}
+	second := policy("zz", 12)
+	second.Spec.TargetRef.Name = "chat"
+	for name, test := range map[string]struct {
+		policy  *v1alpha1.LendingPolicy
+		more    []client.Object
+		drop    string
+		want    string
+		message string
+	}{
+		"unknown target": {
+			policy: edited(func(p *v1alpha1.LendingPolicy) { p.Spec.TargetRef.Name = "gone" }),
+			want:   "UnknownTarget", message: "spec.targetRef: apps/v1 Deployment gone does not exist",
+		},
+		"unknown flavor": {
+			policy: edited(func(p *v1alpha1.LendingPolicy) { p.Spec.Flavor = "b200" }),
+			want:   "UnknownFlavor", message: "spec.flavor: the quota of tenant serving has no flavor b200",
+		},
+		"owned unknown": {
+			policy: edited(func(p *v1alpha1.LendingPolicy) { p.Spec.Owned = nil }),
+			want:   "OwnedUnknown", message: "spec.owned is not set, and no HorizontalPodAutoscaler scales Deployment chat",
+		},
+		"unknown tenant": {
+			policy: policy("chat", 12), drop: "serving",
+			want: "UnknownTenant", message: "namespace serving belongs to no single TenantQuota",
+		},
+		"duplicate target": {
+			policy: second, more: []client.Object{policy("chat", 12)},
+			want: "DuplicateTarget", message: "spec.targetRef: LendingPolicy serving/chat has the same target",
+		},
+		"bad share": {
+			policy: edited(func(p *v1alpha1.LendingPolicy) { p.Spec.LowWater = "x%" }),
+			want:   "InvalidPolicy", message: `spec.lowWater: "x%" is not a share from 0% to 100%`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := append(without(cluster(), "chat", "LendingPolicy"), test.more...)
+			if test.drop != "" {
+				objects = without(objects, test.drop, "TenantQuota")
+			}
+			view := gatherAll(t, append(objects, test.policy)...)
+			lenders := view.Snapshot.Lenders
+			got := lenders[len(lenders)-1].Problem
+			if got == nil || got.Reason != test.want || got.Message != test.message {
+				t.Errorf("problem: got %+v, want %s: %s", got, test.want, test.message)
+			}
+		})
+	}
+}
+
+func TestTenants(t *testing.T) {
+	other := tenant("zz", flavor("h100", "a100", 4), flavor("a100", "a100", 1))
+	other.Spec.Namespaces.MatchLabels = map[string]string{"team": "research"}
+	view := gatherAll(t, append(cluster(), other)...)
+	want := map[string]string{
+		"research": "spec.namespaces: namespace research is selected by 2 TenantQuotas and belongs to none of them",
+		"zz":       "spec.flavors[0]: flavor h100 has another resource or nodeSelector in TenantQuota research",
+	}
+	got := map[string]string{}
+	for name, p := range view.QuotaProblems {
+		got[name] = p.Message
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	if q := view.Snapshot.Tenants[2].Quotas; len(q) != 1 || q[0].Flavor != "a100" {
+		t.Errorf("the conflicting flavor still counts: %v", q)
+	}
+	if tenant := view.Snapshot.Queues[0].Tenant; tenant != "" {
+		t.Errorf("the contested namespace's queue belongs to %q", tenant)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	for name, test := range map[string]struct {
+		edit func(*batchv1.Job)
+		want *lend.Job
+	}{
+		"waits": {want: &lend.Job{
+			Name: "research/tune", UID: "tune", Tenant: "research", Queue: "research/default", Priority: -100,
+			Created: now.Add(-time.Minute), Flavor: "h100", Pods: 2, UnitsPerPod: 4, Attempt: 3,
+		}},
+		"running":     {edit: func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) }},
+		"finished":    {edit: func(j *batchv1.Job) { j.Status.Conditions = done() }},
+		"not queued":  {edit: func(j *batchv1.Job) { j.Labels = nil }},
+		"other queue": {edit: func(j *batchv1.Job) { j.Labels[v1alpha1.LabelQueue] = "gone" }, want: problem("UnknownQueue", "label ebbtide.dev/queue: namespace research has no TrainingQueue gone")},
+		"no units":    {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.Containers[0].Resources = corev1.ResourceRequirements{} }, want: problem("NoUnits", "the job's pods ask for no resource of any flavor")},
+		"ambiguous": {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.NodeSelector = nil },
+			want: problem("UnknownFlavor", "the job's pods could be of flavor a100 or h100: name its nodeSelector in the pod template")},
+		"other product": {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.NodeSelector = map[string]string{"product": "b200"} },
+			want: problem("UnknownFlavor", "the job's pods ask for no flavor of their tenant's quota")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := training("tune", 2, 4)
+			if test.edit != nil {
+				test.edit(job)
+			}
+			got := gatherAll(t, append(cluster(), job)...).Snapshot.Jobs
+			switch {
+			case test.want == nil:
+				if len(got) != 0 {
+					t.Errorf("the job waits: %+v", got)
+				}
+			case test.want.Problem != nil:
+				if len(got) != 1 || !cmp.Equal(got[0].Problem, test.want.Problem) {
+					t.Errorf("got %+v, want %+v", got, test.want.Problem)
+				}
+			default:
+				if diff := cmp.Diff([]lend.Job{*test.want}, got); diff != "" {
+					t.Errorf("jobs (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
+func problem(reason, message string) *lend.Job {
+	return &lend.Job{Problem: &lend.Problem{Reason: reason, Message: message}}
+}
+
+// TestLoans: a loan's own pods are covered by its grant; what they hold beyond it
+// is Other, and nobody else's pods count for it.
+func TestLoans(t *testing.T) {
+	job := training("tune", 2, 4)
+	job.Spec.Suspend = ptr.To(false)
+	job.Annotations[v1alpha1.AnnotationCheckpointInterval] = "15m"
+	view := gatherAll(t, append(cluster(), job, loan("tune", "gpu-1", 4),
+		trainer("tune-0", "tune").on("gpu-1"), trainer("tune-1", "tune").on("gpu-0"), trainer("other", "else").on("gpu-1"))...)
+	want := []lend.Loan{{
+		Name: "research/tune-1", Job: "research/tune", JobUID: "tune", Borrower: "research", Queue: "research/default",
+		Priority: -100, Attempt: 4, Pods: 1, Grants: []lend.Grant{{Lender: "serving/chat", Node: "gpu-1", Flavor: "h100", Count: 4}},
+		Since: now.Add(-40 * time.Minute), Checkpoint: now.Add(-10 * time.Minute), Grace: 30 * time.Second, Live: 2,
+	}}
+	if diff := cmp.Diff(want, view.Snapshot.Loans); diff != "" {
+		t.Errorf("loans (-want +got):\n%s", diff)
+	}
+	for i, want := range []lend.Units{{Flavor: "h100", Capacity: 8, Online: 4, Leaving: 2, Other: 4}, {Flavor: "h100", Capacity: 8, Other: 4}} {
+		if got := view.Snapshot.Nodes[i].Units[0]; got != want {
+			t.Errorf("%s: got %+v, want %+v", view.Snapshot.Nodes[i].Name, got, want)
+		}
+	}
+}
+
+func TestLoanStates(t *testing.T) {
+	running := training("tune", 1, 4)
+	running.Spec.Suspend = ptr.To(false)
+	finished := running.DeepCopy()
+	finished.Status.Conditions = done()
+	replaced := running.DeepCopy()
+	replaced.UID = "another"
+	reclaiming := loan("tune", "gpu-1", 4)
+	reclaiming.Status = v1alpha1.LoanStatus{
+		Conditions: []metav1.Condition{{Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue}},
+		ReclaimBy:  &metav1.Time{Time: now}, ReclaimID: "r-1",
+	}
+	preempted := loan("tune", "gpu-1", 4)
+	preempted.Status.Conditions = []metav1.Condition{{Type: gather.ConditionPreempted, Status: metav1.ConditionTrue}}
+	marked := trainer("tune-0", "tune").on("gpu-1")
+	marked.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	killed := trainer("tune-0", "tune").on("gpu-1").leaving()
+	killed.DeletionGracePeriodSeconds = ptr.To[int64](1)
+	ended := trainer("tune-0", "tune").on("gpu-1")
+	ended.Status.Phase = corev1.PodSucceeded
+	plain := loan("tune", "gpu-1", 4)
+	for name, test := range map[string]struct {
+		objects []client.Object
+		want    lend.Loan
+	}{
+		"active":             {[]client.Object{plain, running, trainer("tune-0", "tune").on("gpu-1")}, lend.Loan{Live: 1}},
+		"not started":        {[]client.Object{plain, running}, lend.Loan{}},
+		"finished":           {[]client.Object{plain, finished, ended}, lend.Loan{Finished: true}},
+		"gone":               {[]client.Object{plain}, lend.Loan{Finished: true}},
+		"replaced":           {[]client.Object{plain, replaced}, lend.Loan{Finished: true}},
+		"suspended by owner": {[]client.Object{plain, training("tune", 1, 4)}, lend.Loan{Finished: true}},
+		"reclaiming":         {[]client.Object{reclaiming, training("tune", 1, 4), trainer("tune-0", "tune").on("gpu-1")}, lend.Loan{Live: 1, Reclaiming: true, ReclaimBy: now, ReclaimID: "r-1"}},
+		"killed":             {[]client.Object{reclaiming, training("tune", 1, 4), killed}, lend.Loan{Live: 1, Killed: true, Reclaiming: true, ReclaimBy: now, ReclaimID: "r-1"}},
+		"preempted":          {[]client.Object{plain, running, marked}, lend.Loan{Live: 1, Preempted: true}},
+		"preempted before":   {[]client.Object{preempted, training("tune", 1, 4)}, lend.Loan{Preempted: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := gatherAll(t, append(cluster(), test.objects...)...).Snapshot.Loans[0]
+			short := lend.Loan{
+				Live: got.Live, Finished: got.Finished, Reclaiming: got.Reclaiming, ReclaimBy: got.ReclaimBy,
+				ReclaimID: got.ReclaimID, Preempted: got.Preempted, Killed: got.Killed,
+			}
+			if diff := cmp.Diff(test.want, short); diff != "" {
+				t.Errorf("loan (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDisruptedOutlivesPod: the mark counts even if the pod is gone by now.
+func TestDisruptedOutlivesPod(t *testing.T) {
+	running := training("tune", 1, 4)
+	running.Spec.Suspend = ptr.To(false)
+	g, _ := newGatherer(append(cluster(), running, loan("tune", "gpu-1", 4))...)
+	marked := trainer("tune-0", "tune").on("gpu-1")
+	marked.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	if !g.Disrupted.Note(marked.Pod) {
+		t.Fatal("the mark was not seen")
+	}
+	view, err := g.Gather(t.Context(), now, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !view.Snapshot.Loans[0].Preempted {
+		t.Error("the loan is not preempted")
+	}
+}
+
+// TestDeterministic: the order of the lists does not matter.
+func TestDeterministic(t *testing.T) {
+	objects := append(cluster(), training("b", 1, 4), training("a", 2, 4), loan("c", "gpu-1", 4), loan("d", "gpu-1", 2))
+	var first []byte
+	for range 5 {
+		data, err := json.Marshal(gatherAll(t, objects...).Snapshot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = data
+		}
+		if string(first) != string(data) {
+			t.Errorf("another snapshot:\n%s\n%s", first, data)
+		}
+	}
+}
+
+// TestUnreadable: half a cluster is an error, not a snapshot.
+func TestUnreadable(t *testing.T) {
+	g, _ := newGatherer(cluster()...)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	g.Live = failing{}
+	if _, err := g.Gather(ctx, now, 1); err == nil {
+		t.Error("want an error")
+	}
+}
+
+type failing struct{ client.Reader }
+
+func (failing) List(ctx context.Context, _ client.ObjectList, _ ...client.ListOption) error {
+	return ctx.Err()
+}
+
+func without(objects []client.Object, name, kind string) []client.Object {
+	var kept []client.Object
+	for _, o := range objects {
+		if o.GetName() != name || kindOf(o) != kind {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+func kindOf(o client.Object) string {
+	switch o.(type) {
+	case *v1alpha1.LendingPolicy:
+		return "LendingPolicy"
+	case *v1alpha1.TenantQuota:
+		return "TenantQuota"
+	case *appsv1.Deployment:
+		return "Deployment"
+	default:
+		return ""
+	}
+}
