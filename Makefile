@@ -108,7 +108,7 @@ IMAGES := ebbtide-broker ebbtide-scheduler
 .PHONY: image
 image: ## Build the container images (CONTAINER=docker or podman)
 	@command -v $(CONTAINER) >/dev/null || { echo "make image needs $(CONTAINER) on PATH; name another with CONTAINER="; exit 1; }
-	@for name in $(IMAGES); do $(CONTAINER) build --target $$name --build-arg VERSION=$(VERSION) -t $(IMAGE_REPOSITORY)/$$name:$(VERSION) .; done
+	@for name in $(IMAGES); do DOCKER_BUILDKIT=1 $(CONTAINER) build --target $$name --build-arg VERSION=$(VERSION) -t $(IMAGE_REPOSITORY)/$$name:$(VERSION) .; done
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -86,7 +86,7 @@ type Reclaim struct {
 
 // LendingPolicySpec says when a service's idle units are lent.
 //
-// +kubebuilder:validation:XValidation:rule="int(self.lowWater.replace('%',”)) < int(self.highWater.replace('%',”))",message="lowWater must be below highWater"
+// +kubebuilder:validation:XValidation:rule="int(self.lowWater.split('%')[0]) < int(self.highWater.split('%')[0])",message="lowWater must be below highWater"
 type LendingPolicySpec struct {
 	// TargetRef is the workload that lends. One policy per target.
 	// +required
