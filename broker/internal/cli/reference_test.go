@@ -6,6 +6,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+
+	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
 )
 
 var (
@@ -46,5 +51,37 @@ func TestReferenceShowsRealSessions(t *testing.T) {
 	}
 	if len(shown) != 5 {
 		t.Errorf("the reference shows sessions of %v only", shown)
+	}
+}
+
+var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+
+// Whatever the quick start tells people to apply must decode strictly.
+func TestQuickstartManifestsAreValid(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/tasks/quickstart.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := serializer.NewCodecFactory(access.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	kinds := map[string]bool{}
+	for _, block := range yamlBlock.FindAllStringSubmatch(string(page), -1) {
+		for _, document := range strings.Split(block[1], "\n---\n") {
+			object, kind, err := decoder.Decode([]byte(document), nil, nil)
+			if err != nil {
+				t.Errorf("%v in:\n%s", err, document)
+				continue
+			}
+			kinds[kind.Kind] = true
+			if job, ok := object.(*batchv1.Job); ok {
+				if errs := checkJob(job); len(errs) > 0 {
+					t.Errorf("submit would refuse the job: %v", errs.ToAggregate())
+				}
+			}
+		}
+	}
+	for _, want := range []string{"TenantQuota", "LendingPolicy", "TrainingQueue", "Job"} {
+		if !kinds[want] {
+			t.Errorf("the quick start has no %s", want)
+		}
 	}
 }
