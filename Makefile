@@ -38,7 +38,7 @@ generate: ## Write deep copies and CRDs from the API types
 	$(TOOL) controller-gen object paths=./broker/api/... crd paths=./broker/api/... output:crd:dir=deploy/crds
 
 .PHONY: verify
-verify: verify-format verify-generate verify-tidy verify-text vet verify-arch lint ## Check everything that can be checked without running it
+verify: verify-format verify-text verify-tidy verify-generate verify-arch vet lint ## Check everything that can be checked without running it
 
 .PHONY: verify-format
 verify-format:
@@ -76,8 +76,8 @@ lint: ## Run the linters
 	$(TOOL) golangci-lint run ./...
 
 .PHONY: test
-test: ## Run all tests (RACE=1: with the race detector)
-	$(GO) build ./...
+test: build ## Run all tests (RACE=1: with the race detector)
+	$(GO) build $(if $(RACE),-race) $(CLUSTER_PACKAGES)
 	$(GO) test $(TEST_FLAGS) $$($(GO) list ./... | grep -v -e '/deploy$$' -e '/deploy/' -e '/e2e/')
 	$(GO) test $(TEST_FLAGS) -p 1 $(CLUSTER_PACKAGES)
 
