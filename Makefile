@@ -19,9 +19,10 @@ MODULES := . e2e/controlplane .tools
 RACE ?=
 TEST_TIMEOUT ?= 30m
 TEST_FLAGS := -timeout $(TEST_TIMEOUT) $(if $(RACE),-race)
-# Packages that start a control plane run one after another: each is several
-# processes, and what they measure is time.
-CLUSTER_PACKAGES := ./deploy/... ./e2e/...
+# Packages whose tests start a control plane run one after another: each is
+# several processes, and what they measure is time.
+LIST := $(GO) list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImports}}' ./...
+USES_LAB := /ebbtide\/e2e\/lab(\/labtest)?[] ]/
 
 .PHONY: help
 help: ## List the targets
@@ -77,9 +78,9 @@ lint: ## Run the linters
 
 .PHONY: test
 test: build ## Run all tests (RACE=1: with the race detector)
-	$(GO) build $(if $(RACE),-race) $(CLUSTER_PACKAGES)
-	$(GO) test $(TEST_FLAGS) $$($(GO) list ./... | grep -v -e '/deploy$$' -e '/deploy/' -e '/e2e/')
-	$(GO) test $(TEST_FLAGS) -p 1 $(CLUSTER_PACKAGES)
+	@packages=$$($(LIST) | awk '!$(USES_LAB) {print $$1}'); set -x; $(GO) test $(TEST_FLAGS) $$packages
+	@packages=$$($(LIST) | awk '$(USES_LAB) {print $$1}'); set -x; \
+	$(GO) build $(if $(RACE),-race) $$packages; $(GO) test $(TEST_FLAGS) -p 1 $$packages
 
 .PHONY: test-race
 test-race: ## Run all tests with the race detector
