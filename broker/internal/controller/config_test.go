@@ -1,0 +1,99 @@
+package controller
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+const head = "apiVersion: ebbtide.dev/v1alpha1\nkind: BrokerConfiguration\n"
+
+func TestDefaults(t *testing.T) {
+	c, err := ParseConfig([]byte(head))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(DefaultConfig(), c); diff != "" {
+		t.Errorf("an empty file (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(lend.DefaultPolicy(), c.Policy.Lend()); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+	d := DefaultConfig()
+	if errs := d.Validate(); len(errs) > 0 {
+		t.Errorf("the defaults are invalid: %v", errs)
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	c, err := ParseConfig([]byte(head + `
+interval: 5s
+prometheus: {url: "http://prometheus.monitoring:9090"}
+leaderElection: {enabled: false}
+policy: {quorum: 0.5, minimumLoan: 0s}
+record: {path: /tmp/x, all: true}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultConfig()
+	want.Interval = duration(5 * time.Second)
+	want.Prometheus.URL = "http://prometheus.monitoring:9090"
+	want.LeaderElection.Enabled = false
+	want.Policy.Quorum, want.Policy.MinimumLoan = 0.5, duration(0)
+	want.Record = RecordConfig{Path: "/tmp/x", All: true}
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+}
+
+func TestInvalidConfig(t *testing.T) {
+	for name, test := range map[string]struct{ yaml, want string }{
+		"no kind":           {"interval: 5s\n", "apiVersion: Invalid value"},
+		"other kind":        {"apiVersion: ebbtide.dev/v1alpha1\nkind: LendingPolicy\n", `kind: Invalid value: "LendingPolicy": must be BrokerConfiguration`},
+		"unknown field":     {head + "intervall: 5s\n", `unknown field "intervall"`},
+		"duplicate field":   {head + "interval: 5s\ninterval: 6s\n", "interval"},
+		"not a duration":    {head + "interval: soon\n", "soon"},
+		"zero interval":     {head + "interval: 0s\n", `interval: Invalid value: "0s": must be greater than 0s`},
+		"long debounce":     {head + "debounce: 1m\n", "debounce: Invalid value"},
+		"url":               {head + "prometheus: {url: prometheus}\n", "prometheus.url: Invalid value"},
+		"ledger":            {head + "ledger: {path: \"\"}\n", "ledger.path: Invalid value"},
+		"address":           {head + "http: {bindAddress: \"0\"}\n", "http.bindAddress: Invalid value"},
+		"lease":             {head + "leaderElection: {leaseDuration: 5s}\n", "leaderElection.leaseDuration: Invalid value"},
+		"qps":               {head + "client: {qps: 0}\n", "client.qps: Invalid value"},
+		"quorum":            {head + "policy: {quorum: 1.5}\n", "policy.quorum: Invalid value: 1.5: must be above 0 and at most 1"},
+		"stale at once":     {head + "policy: {staleAfter: 10s}\n", "policy.staleAfter: Invalid value"},
+		"no eviction ever":  {head + "policy: {evictionBudget: 0}\n", "policy.evictionBudget: Invalid value"},
+		"negative loan":     {head + "policy: {minimumLoan: -1s}\n", "policy.minimumLoan: Invalid value"},
+		"two at once, both": {head + "client: {qps: 0, burst: 0}\n", "client.burst: Invalid value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseConfig([]byte(test.yaml))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q in it", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLoadConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "broker.yaml")
+	if _, err := LoadConfig(path); err == nil {
+		t.Error("a missing file is no error")
+	}
+	if err := os.WriteFile(path, []byte(head+"interval: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadConfig(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("the error does not name the file: %v", err)
+	}
+	if c, err := LoadConfig(""); err != nil || c.Interval != DefaultConfig().Interval {
+		t.Errorf("no file: %v %v", c, err)
+	}
+}

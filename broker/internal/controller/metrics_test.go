@@ -1,0 +1,147 @@
+package controller
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/web"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := NewMetrics(registry)
+	view := &gather.View{Snapshot: lend.Snapshot{
+		Now: now,
+		Lenders: []lend.Lender{
+			{Name: "serving/chat", Load: lend.Load{Known: true, ObservedAt: now.Add(-4 * time.Second)}},
+			{Name: "serving/blind", Load: lend.Load{Unknown: "no replica is ready"}},
+		},
+		Queues: []lend.Queue{{Name: "research/default"}, {Name: "research/empty"}},
+		Jobs:   []lend.Job{{Queue: "research/default"}, {Queue: "research/gone", Problem: &lend.Problem{Reason: "UnknownQueue"}}},
+		Loans:  []lend.Loan{{}, {Reclaiming: true}},
+	}}
+	m.decided(&gather.View{}, &lend.Plan{Lenders: []lend.LenderView{{Name: "serving/gone", Lent: 9}}})
+	m.decided(view, &lend.Plan{
+		Lenders: []lend.LenderView{{Name: "serving/chat", Owned: 12, Held: 4, Need: 4, Headroom: 2, Lent: 5, Lendable: 1}},
+		Actions: []lend.Action{{Kind: lend.ActionLend}},
+	})
+	want := `
+# HELP ebbtide_broker_actions_total Actions that decisions asked for, by kind: Lend, Reclaim, Evict, Return.
+# TYPE ebbtide_broker_actions_total counter
+ebbtide_broker_actions_total{kind="Evict"} 0
+ebbtide_broker_actions_total{kind="Lend"} 1
+ebbtide_broker_actions_total{kind="Reclaim"} 0
+ebbtide_broker_actions_total{kind="Return"} 0
+# HELP ebbtide_broker_lent_units Units on loan, reclaiming ones included.
+# TYPE ebbtide_broker_lent_units gauge
+ebbtide_broker_lent_units{lender="serving/chat"} 5
+# HELP ebbtide_broker_loans Open loans by state: active, reclaiming.
+# TYPE ebbtide_broker_loans gauge
+ebbtide_broker_loans{state="active"} 1
+ebbtide_broker_loans{state="reclaiming"} 1
+# HELP ebbtide_broker_signal_age_seconds Age of the oldest sample of the lender's load; absent while there is none.
+# TYPE ebbtide_broker_signal_age_seconds gauge
+ebbtide_broker_signal_age_seconds{lender="serving/chat"} 4
+# HELP ebbtide_broker_signal_state 1 if the lender's load is known, 0 if not.
+# TYPE ebbtide_broker_signal_state gauge
+ebbtide_broker_signal_state{lender="serving/blind"} 0
+ebbtide_broker_signal_state{lender="serving/chat"} 1
+# HELP ebbtide_broker_waiting_jobs Jobs that wait, by queue (namespace/name).
+# TYPE ebbtide_broker_waiting_jobs gauge
+ebbtide_broker_waiting_jobs{queue="research/default"} 1
+ebbtide_broker_waiting_jobs{queue="research/empty"} 0
+`
+	names := []string{
+		"ebbtide_broker_actions_total", "ebbtide_broker_lent_units", "ebbtide_broker_loans",
+		"ebbtide_broker_signal_age_seconds", "ebbtide_broker_signal_state", "ebbtide_broker_waiting_jobs",
+	}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v %v", problems, err)
+	}
+}
+
+func record(at time.Time, reason string, actions ...lend.Action) lend.Record {
+	return lend.Record{
+		Snapshot: lend.Snapshot{Now: at},
+		Plan: lend.Plan{
+			Actions:  actions,
+			Verdicts: []lend.Verdict{{Kind: lend.SubjectJob, Subject: "research/tune", Reason: reason, Message: at.String()}},
+		},
+	}
+}
+
+// TestBoardSince: a verdict stands since its reason came up, whatever its words.
+func TestBoardSince(t *testing.T) {
+	b := &Board{leader: func() string { return "" }}
+	if b.Decision() != nil || b.Ledger() != nil || b.Ready() == nil {
+		t.Error("a new board shows something")
+	}
+	since := func() time.Time { return b.Decision().Since[web.Key(lend.SubjectJob, "research/tune")] }
+	for i, step := range []struct {
+		reason string
+		want   time.Time
+	}{
+		{lend.ReasonNoLendableUnits, now},
+		{lend.ReasonNoLendableUnits, now},
+		{lend.ReasonQueuePaused, now.Add(2 * time.Second)},
+		{lend.ReasonNoLendableUnits, now.Add(3 * time.Second)},
+	} {
+		b.show(record(now.Add(time.Duration(i)*time.Second), step.reason))
+		if got := since(); !got.Equal(step.want) {
+			t.Errorf("step %d: since %s, want %s", i, got, step.want)
+		}
+	}
+}
+
+func TestRecorder(t *testing.T) {
+	for name, test := range map[string]struct {
+		all  bool
+		want int
+	}{"reclaims": {false, 1}, "all": {true, 2}} {
+		path := filepath.Join(t.TempDir(), name)
+		r, err := openRecorder(RecordConfig{Path: path, All: test.all})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rec := range []lend.Record{record(now, "A"), record(now, "B", lend.Action{Kind: lend.ActionReclaim})} {
+			if err := r.write(rec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.close(); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := 0
+		for scanner := bufio.NewScanner(bytes.NewReader(data)); scanner.Scan(); lines++ {
+			if _, err := lend.ReadRecord(scanner.Bytes()); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if lines != test.want {
+			t.Errorf("%s: %d lines, want %d", name, lines, test.want)
+		}
+	}
+	var off *recorder
+	if err := off.write(record(now, "A")); err != nil || off.close() != nil {
+		t.Error("a recorder without a file fails")
+	}
+}
