@@ -35,22 +35,31 @@ func (a *auditor) judgePod(c podChange, e event) {
 		a.judgeNode(p.node, e.received)
 	}
 	if p.online {
-		if bound && !p.initial {
-			a.bind(p, e.received)
-		}
-		if a.burst != nil && c.before == nil {
-			a.burst.owe(p)
-		}
+		a.judgeOnline(p, bound, c.before == nil, e.received)
 		return
 	}
 	if bound && !e.initial {
 		a.judgeLoanOf(p, e.received)
 	}
-	if stopped := p.terminating && !p.ended && p.node != ""; stopped && (c.before == nil || !c.before.terminating) {
+	a.judgeStop(c.before, p, e.received)
+}
+
+func (a *auditor) judgeOnline(p *pod, bound, created bool, now time.Time) {
+	if bound && !p.initial {
+		a.bind(p, now)
+	}
+	if created && a.burst != nil {
+		a.burst.owe(p)
+	}
+}
+
+// judgeStop notes that a training pod is made to stop.
+func (a *auditor) judgeStop(before, p *pod, now time.Time) {
+	if p.terminating && !p.ended && p.node != "" && (before == nil || !before.terminating) {
 		a.report.EvictedPods++
 	}
-	if p.disrupted && (c.before == nil || !c.before.disrupted) {
-		a.takeBack(p, e.received)
+	if p.disrupted && (before == nil || !before.disrupted) {
+		a.takeBack(p, now)
 	}
 }
 

@@ -52,7 +52,7 @@ func (s *Server) TargetsURL() string { return "http://" + s.listener.Addr().Stri
 
 // Serve answers until ctx ends, then closes all connections.
 func (s *Server) Serve(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { s.http.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
 	defer stop()
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve model servers: %w", err)

@@ -200,7 +200,7 @@ func (j *job) observe(obj *corev1.Pod, now time.Time) {
 
 // settle starts or stops the work according to whether the whole gang runs.
 func (j *job) settle(now time.Time, saving bool) {
-	if j.finishing {
+	if j.finishing || j.finished {
 		return
 	}
 	running := 0

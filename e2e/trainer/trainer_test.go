@@ -155,6 +155,24 @@ func TestCheckpointsAreAnnotatedAtMostOncePerSecond(t *testing.T) {
 	}
 }
 
+func TestAFinishedJobLosesNothingWhenItsPodsAreCleanedUp(t *testing.T) {
+	now := time.Unix(1000, 0)
+	tr := New(nil, logr.Discard())
+	tr.observeJob(testJob(1, map[string]string{AnnotationDuration: "10s"}))
+	tr.observePod(testPod(0, corev1.PodRunning), now)
+	j := tr.jobs["job-a"]
+	if d := tr.step(now.Add(10 * time.Second)); len(d.succeed) != 1 {
+		t.Fatal("want it to finish")
+	}
+	j.finished, j.finishing = true, false
+	j.work.stop(now.Add(10*time.Second), true)
+	tr.observePod(testPod(0, corev1.PodSucceeded), now.Add(11*time.Second))
+	tr.forgetPod(testPod(0, corev1.PodSucceeded), now.Add(time.Minute))
+	if s := tr.Stats(); s.LostSeconds != 0 || s.Running != 0 || s.Finished != 1 {
+		t.Errorf("%+v: want one finished job that lost nothing", s)
+	}
+}
+
 func TestJobsWithoutAUsableDurationAreLeftAlone(t *testing.T) {
 	for _, text := range []string{"", "soon", "-1s", "0s"} {
 		tr := New(nil, logr.Discard())

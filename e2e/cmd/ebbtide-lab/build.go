@@ -1,0 +1,26 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/build"
+)
+
+// buildCommand builds what a lab runs, so that the time of a build is not that
+// of a demo or a test.
+func buildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "build",
+		Short: "Build what a lab runs into bin/, where it is missing or stale",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+			_, err := build.Programs(cmd.Context(), say,
+				build.ControlPlane, build.Kwok, build.Prometheus, build.Broker, build.Scheduler)
+			return err
+		},
+	}
+}

@@ -1,0 +1,60 @@
+package demo
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/ebbtide/ebbtide/e2e/demo/picture"
+)
+
+// screen shows the live line: in place on a terminal, now and then elsewhere.
+type screen struct {
+	config Config
+	live   bool
+	every  time.Duration
+	last   time.Time
+	width  int
+}
+
+func newScreen(c Config) *screen {
+	s := &screen{config: c, every: 10 * time.Second}
+	if f, ok := c.Log.(*os.File); ok && !c.Check {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			s.live, s.every = true, frame
+		}
+	}
+	return s
+}
+
+// noon is when the day begins.
+const noon = 12 * time.Hour
+
+func clockTime(at time.Duration) string {
+	at = (at + noon) % (24 * time.Hour)
+	return fmt.Sprintf("%02d:%02d", int(at.Hours()), int(at.Minutes())%60)
+}
+
+func (s *screen) show(p *show, sample picture.Sample, replicas int64) {
+	now := time.Now()
+	if now.Sub(s.last) < s.every {
+		return
+	}
+	s.last = now
+	usage, report, jobs := p.auditor.Usage(), p.auditor.Report(), p.feed.counts()
+	line := fmt.Sprintf("%s  load %3.0f%%  replicas %3d/%d (%d wait)  lent %4d GPUs to %3d jobs  waiting %3d  finished %3d  reclaims %3d  evicted pods %3d  violations %d",
+		clockTime(sample.At), sample.Load*100, usage.Online/gpusPerNode, replicas, usage.Waiting, usage.Bound, usage.OpenLoans,
+		jobs.Waiting, jobs.Finished, report.Reclaimed, report.EvictedPods, len(report.Violations))
+	if !s.live {
+		fmt.Fprintln(s.config.Log, line)
+		return
+	}
+	fmt.Fprintf(s.config.Log, "\r%-*s", s.width, line)
+	s.width = max(s.width, len(line))
+}
+
+func (s *screen) done() {
+	if s.live {
+		fmt.Fprintln(s.config.Log)
+	}
+}

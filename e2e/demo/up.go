@@ -1,0 +1,98 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ebbtide/ebbtide/e2e/engine"
+	"github.com/ebbtide/ebbtide/e2e/traces"
+	"github.com/ebbtide/ebbtide/e2e/virtual"
+)
+
+// Up starts a cluster with the demo's tenants and an idle service, and keeps it
+// until ctx ends. It prints how to reach it as each of the tenants' users.
+func Up(ctx context.Context, c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	sizes, err := traces.AzureRequests()
+	if err != nil {
+		return err
+	}
+	idle := func(time.Duration) float64 { return 0 }
+	fleet, err := engine.NewFleet(engine.DefaultModel("deepseek-r1"), sizes, idle, c.Seed)
+	if err != nil {
+		return err
+	}
+	server, err := engine.NewServer()
+	if err != nil {
+		return err
+	}
+	server.Add(fleet)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(ctx) })
+	group.Go(func() error { return keep(ctx, c, server, fleet) })
+	return group.Wait()
+}
+
+func keep(ctx context.Context, c Config, server *engine.Server, fleet *engine.Fleet) (err error) {
+	w, err := newTown(ctx, c, server.TargetsURL())
+	if w != nil {
+		defer func() { err = errors.Join(err, w.Stop()) }()
+	}
+	if err != nil {
+		return err
+	}
+	players, ctx := errgroup.WithContext(ctx)
+	players.Go(func() error { return engine.Follow(ctx, w.Client(), servingTeam, serviceSelector, fleet) })
+	players.Go(func() error {
+		clock, err := virtual.NewClock(time.Now(), 0, 1)
+		if err == nil {
+			engine.Play(ctx, fleet, clock)
+		}
+		return err
+	})
+	players.Go(func() error {
+		if err := w.introduce(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Failed():
+			return w.Err()
+		}
+	})
+	return players.Wait()
+}
+
+// introduce scales the service to a quarter and prints the users' kubeconfigs.
+func (w *town) introduce(ctx context.Context) error {
+	replicas := int64(w.config.Nodes+3) / 4
+	if err := w.scale(ctx, replicas); err != nil {
+		return err
+	}
+	if err := w.awaitReady(ctx, replicas); err != nil {
+		return err
+	}
+	admin, err := w.UserKubeconfig("admin", "system:masters")
+	if err != nil {
+		return err
+	}
+	out := w.config.Out
+	fmt.Fprintf(out, "# %d of %d nodes serve; the others are lent to whoever submits.\n", replicas, w.config.Nodes)
+	fmt.Fprintf(out, "export KUBECONFIG=%s   # administrator\n", admin)
+	for _, b := range borrowers {
+		path, err := w.UserKubeconfig(b.team)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "export KUBECONFIG=%s   # user of team %s, namespace %s, queue %s\n", path, b.team, b.team, queue)
+	}
+	fmt.Fprintf(out, "# Prometheus: %s\n# Ctrl-C stops everything.\n", w.PrometheusURL())
+	return nil
+}
