@@ -1,0 +1,164 @@
+package jobs
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+var (
+	now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	ref = Ref{Key: types.NamespacedName{Namespace: "research", Name: "tune"}, UID: "tune"}
+)
+
+func job(edit func(*batchv1.Job)) *batchv1.Job {
+	j := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "research", Name: "tune", UID: "tune", Labels: map[string]string{v1alpha1.LabelQueue: "default"},
+			Annotations: map[string]string{v1alpha1.AnnotationAttempt: "2"},
+		},
+		Spec: batchv1.JobSpec{Suspend: ptr.To(true)},
+	}
+	if edit != nil {
+		edit(j)
+	}
+	return j
+}
+
+func adapter(objects ...client.Object) (*Batch, client.Client) {
+	c := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(objects...).Build()
+	return &Batch{Live: c, Client: c}, c
+}
+
+func ended(j *batchv1.Job) {
+	j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}}
+}
+
+func TestResume(t *testing.T) {
+	for name, test := range map[string]struct {
+		edit    func(*batchv1.Job)
+		attempt int32
+		changed bool
+	}{
+		"waits":                {attempt: 3},
+		"repeated":             {edit: func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) }, attempt: 2},
+		"runs":                 {edit: func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) }, attempt: 3, changed: true},
+		"another attempt":      {attempt: 4, changed: true},
+		"ended":                {edit: ended, attempt: 3, changed: true},
+		"replaced":             {edit: func(j *batchv1.Job) { j.UID = "other" }, attempt: 3, changed: true},
+		"counter not a number": {edit: func(j *batchv1.Job) { j.Annotations[v1alpha1.AnnotationAttempt] = "many" }, attempt: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := adapter(job(test.edit))
+			if err := b.Resume(t.Context(), ref, test.attempt); errors.Is(err, ErrChanged) != test.changed || (err != nil && !test.changed) {
+				t.Fatalf("got %v, want changed: %t", err, test.changed)
+			}
+			if test.changed {
+				return
+			}
+			got, err := b.Get(t.Context(), b.Live, ref.Key)
+			if err != nil || got.Suspended || got.Attempt != test.attempt {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+	b, _ := adapter()
+	if err := b.Resume(t.Context(), ref, 1); !errors.Is(err, ErrChanged) {
+		t.Errorf("a job that is gone: %v", err)
+	}
+}
+
+func TestSuspend(t *testing.T) {
+	running := func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) }
+	for name, test := range map[string]struct {
+		edit func(*batchv1.Job)
+		want bool
+	}{
+		"runs":      {running, true},
+		"suspended": {nil, true},
+		"replaced":  {func(j *batchv1.Job) { running(j); j.UID = "other" }, false},
+		"ended":     {func(j *batchv1.Job) { running(j); ended(j) }, false},
+	} {
+		b, _ := adapter(job(test.edit))
+		if err := b.Suspend(t.Context(), ref); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := b.Get(t.Context(), b.Live, ref.Key); err != nil || got.Suspended != test.want {
+			t.Errorf("%s: suspended is %t, %v", name, got.Suspended, err)
+		}
+	}
+	b, _ := adapter()
+	if err := b.Suspend(t.Context(), ref); err != nil {
+		t.Errorf("a job that is gone: %v", err)
+	}
+}
+
+func TestSkipAttempt(t *testing.T) {
+	for attempt, want := range map[int32]int32{1: 2, 2: 2, 3: 3} {
+		b, _ := adapter(job(nil))
+		if err := b.SkipAttempt(t.Context(), ref, attempt); err != nil {
+			t.Error(err)
+		}
+		if got, err := b.Get(t.Context(), b.Live, ref.Key); err != nil || got.Attempt != want || !got.Suspended {
+			t.Errorf("skip %d: got %+v, %v", attempt, got, err)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	b, c := adapter(job(nil), job(func(j *batchv1.Job) { j.Name, j.UID, j.Labels = "free", "free", nil }))
+	list, err := b.List(t.Context(), c)
+	if err != nil || len(list) != 1 || list[0].Queue != "default" || list[0].Attempt != 2 {
+		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
+func TestGang(t *testing.T) {
+	for name, test := range map[string]struct {
+		spec batchv1.JobSpec
+		want int64
+	}{
+		"default":             {batchv1.JobSpec{}, 1},
+		"parallel":            {batchv1.JobSpec{Parallelism: ptr.To[int32](4)}, 4},
+		"fewer than parallel": {batchv1.JobSpec{Parallelism: ptr.To[int32](4), Completions: ptr.To[int32](3)}, 3},
+		"in turns":            {batchv1.JobSpec{Parallelism: ptr.To[int32](2), Completions: ptr.To[int32](9)}, 2},
+	} {
+		if got := gang(&test.spec); got != test.want {
+			t.Errorf("%s: got %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+func TestCheckpoint(t *testing.T) {
+	since := now.Add(-40 * time.Minute)
+	for name, test := range map[string]struct {
+		annotations map[string]string
+		want        time.Time
+	}{
+		"says nothing":   {nil, since},
+		"interval":       {map[string]string{v1alpha1.AnnotationCheckpointInterval: "15m"}, now.Add(-10 * time.Minute)},
+		"last":           {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2026-03-01T11:58:00Z", v1alpha1.AnnotationCheckpointInterval: "15m"}, now.Add(-2 * time.Minute)},
+		"in the future":  {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2027-01-01T00:00:00Z"}, now},
+		"before it ran":  {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2025-01-01T00:00:00Z"}, since},
+		"not a time":     {map[string]string{v1alpha1.AnnotationLastCheckpoint: "soon"}, since},
+		"zero interval":  {map[string]string{v1alpha1.AnnotationCheckpointInterval: "0s"}, since},
+		"other timezone": {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2026-03-01T19:58:00+08:00"}, now.Add(-2 * time.Minute)},
+	} {
+		j := Job{}
+		j.CheckpointEvery, j.LastCheckpoint = checkpoints(test.annotations)
+		if got := j.Checkpoint(since, now); !got.Equal(test.want) {
+			t.Errorf("%s: got %s, want %s", name, got, test.want)
+		}
+	}
+}

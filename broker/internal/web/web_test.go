@@ -1,0 +1,206 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+type fixture struct {
+	decision *Decision
+	ledger   Ledger
+	ready    error
+}
+
+func (f *fixture) Decision() *Decision { return f.decision }
+func (f *fixture) Ledger() Ledger      { return f.ledger }
+func (f *fixture) Leader() string      { return "broker-1_abc" }
+func (f *fixture) Ready() error        { return f.ready }
+
+func leading(t *testing.T) *fixture {
+	t.Helper()
+	job := func(name, queue string, priority int32, age time.Duration) lend.Job {
+		return lend.Job{Name: "research/" + name, UID: name, Tenant: "research", Queue: "research/" + queue, Priority: priority,
+			Created: now.Add(-age), Flavor: "h100", Pods: 2, UnitsPerPod: 4}
+	}
+	verdict := func(kind lend.SubjectKind, subject, reason string) lend.Verdict {
+		return lend.Verdict{Kind: kind, Subject: subject, Reason: reason, Message: reason + "."}
+	}
+	record := lend.Record{
+		Snapshot: lend.Snapshot{
+			Now: now, Epoch: 3,
+			Queues:  []lend.Queue{{Name: "research/fifo", FIFO: true}, {Name: "research/prio"}},
+			Jobs:    []lend.Job{job("a", "fifo", 0, time.Hour), job("b", "fifo", 9, time.Minute), job("c", "prio", 0, time.Hour), job("d", "prio", 9, time.Minute)},
+			Lenders: []lend.Lender{{Name: "serving/chat", Tenant: "serving", Flavor: "h100", Desired: 4, Load: lend.Load{Unknown: "no replica is ready"}}},
+		},
+		Policy: lend.DefaultPolicy(),
+		Plan: lend.Plan{
+			Lenders: []lend.LenderView{{Name: "serving/chat", Owned: 12, Utilization: -1}},
+			Verdicts: []lend.Verdict{
+				verdict(lend.SubjectJob, "research/a", lend.ReasonNoLendableUnits),
+				verdict(lend.SubjectLender, "serving/chat", lend.ReasonLoadUnknown),
+			},
+		},
+	}
+	return &fixture{
+		decision: &Decision{Record: record, Since: map[string]time.Time{"Job/research/a": now.Add(-time.Minute)}},
+		ledger:   newLedger(t),
+	}
+}
+
+func newLedger(t *testing.T) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	add := func(e ledger.Entry) {
+		if _, err := l.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(ledger.Entry{Kind: ledger.EpochStart, OpID: "epoch-1", Epoch: 1})
+	for i, tenant := range []string{"research", "vision"} {
+		loan := fmt.Sprintf("%s/x-%d", tenant, i)
+		add(ledger.Entry{
+			Kind: ledger.LendIntent, OpID: loan, Epoch: 1, Loan: loan, Job: tenant + "/x", JobUID: tenant, Borrower: tenant,
+			Grants: []ledger.Grant{{Lender: "serving/chat", Node: "gpu-0", Flavor: "h100", Count: 1}},
+		})
+		add(ledger.Entry{Kind: ledger.LendGranted, OpID: loan, Epoch: 1, Loan: loan})
+	}
+	return l
+}
+
+func get(t *testing.T, source Source, path string) (int, map[string]any, string) {
+	t.Helper()
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "up 1\n") })
+	w := httptest.NewRecorder()
+	Handler(source, metrics).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	body := map[string]any{}
+	if strings.HasPrefix(w.Body.String(), "{") {
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+			t.Fatalf("%s: %v in %s", path, err, w.Body)
+		}
+	}
+	return w.Code, body, w.Body.String()
+}
+
+// column is one field of all objects of a list.
+func column(body map[string]any, list, field string) string {
+	var values []string
+	items, _ := body[list].([]any)
+	for _, item := range items {
+		values = append(values, fmt.Sprint(item.(map[string]any)[field]))
+	}
+	return strings.Join(values, " ")
+}
+
+func TestAnswers(t *testing.T) {
+	f := leading(t)
+	for path, test := range map[string]struct {
+		list, field, want string
+	}{
+		"/verdicts":                              {"verdicts", "subject", "research/a serving/chat"},
+		"/verdicts?subject=job/research/a":       {"verdicts", "reason", "NoLendableUnits"},
+		"/verdicts?subject=Job/research/a":       {"verdicts", "since", "2026-03-01T11:59:00Z"},
+		"/verdicts?kind=Lender":                  {"verdicts", "reason", "LoadUnknown"},
+		"/verdicts?namespace=research":           {"verdicts", "subject", "research/a"},
+		"/queue":                                 {"jobs", "job", "research/a research/b research/d research/c"},
+		"/queue?queue=research/prio":             {"jobs", "position", "1 2"},
+		"/lenders":                               {"lenders", "utilization", "-1"},
+		"/ledger":                                {"entries", "kind", "EPOCH_START LEND_INTENT LEND_GRANTED LEND_INTENT LEND_GRANTED"},
+		"/ledger?from=4&limit=1":                 {"entries", "seq", "4"},
+		"/ledger?loan=research/x-0":              {"entries", "seq", "2 3"},
+		"/ledger?tenant=vision":                  {"entries", "seq", "4 5"},
+		"/ledger?loan=research/x-0&tenant=other": {"entries", "seq", ""},
+	} {
+		status, body, text := get(t, f, path)
+		if got := column(body, test.list, test.field); status != http.StatusOK || got != test.want {
+			t.Errorf("%s: %d, %s is %q, want %q\n%s", path, status, test.field, got, test.want, text)
+		}
+	}
+	for path, want := range map[string]float64{"/ledger?limit=2": 3, "/ledger?tenant=research&limit=1": 3, "/ledger?from=5": 0} {
+		_, body, _ := get(t, f, path)
+		if next, _ := body["next"].(float64); next != want {
+			t.Errorf("%s: next is %v, want %v", path, next, want)
+		}
+	}
+	if _, body, text := get(t, f, "/ledger/check"); body["ok"] != true {
+		t.Errorf("check: %s", text)
+	}
+}
+
+func TestSnapshotReplays(t *testing.T) {
+	f := leading(t)
+	f.decision.Record.Plan = f.decision.Record.Replay()
+	_, _, text := get(t, f, "/debug/snapshot")
+	record, err := lend.ReadRecord([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(f.decision.Record.Plan, record.Replay()); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for name, test := range map[string]struct {
+		source *fixture
+		path   string
+		status int
+		want   string
+	}{
+		"no decision":     {&fixture{}, "/verdicts", 503, `"leader":"broker-1_abc"`},
+		"no ledger":       {&fixture{}, "/ledger/check", 503, `"leader":"broker-1_abc"`},
+		"not ready":       {&fixture{ready: fmt.Errorf("the caches are not synced")}, "/readyz", 503, "the caches are not synced"},
+		"unknown subject": {leading(t), "/verdicts?subject=Job/research/zz", 404, "says nothing about Job/research/zz"},
+		"bad subject":     {leading(t), "/verdicts?subject=research", 400, "is not Kind/namespace/name"},
+		"bad limit":       {leading(t), "/ledger?limit=1001", 400, `limit: \"1001\" is not a number from 1 to 1000`},
+		"bad from":        {leading(t), "/ledger?from=-1", 400, "from: "},
+		"unknown path":    {leading(t), "/nothing", 404, ""},
+	} {
+		status, _, text := get(t, test.source, test.path)
+		if status != test.status || !strings.Contains(text, test.want) {
+			t.Errorf("%s: got %d %s, want %d %s", name, status, text, test.status, test.want)
+		}
+	}
+	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ok\n", "/metrics": "up 1\n"} {
+		if status, _, text := get(t, &fixture{}, path); status != 200 || text != want {
+			t.Errorf("%s: got %d %q", path, status, text)
+		}
+	}
+	f := leading(t)
+	f.decision.Record.Snapshot.Lenders[0].Load.Requests = math.NaN()
+	if status, _, _ := get(t, f, "/debug/snapshot"); status != 500 {
+		t.Errorf("NaN: got %d", status)
+	}
+}
+
+// TestReadOnly: the API answers no other method.
+func TestReadOnly(t *testing.T) {
+	for _, path := range []string{"/verdicts", "/queue", "/lenders", "/ledger", "/ledger/check", "/debug/snapshot"} {
+		w := httptest.NewRecorder()
+		Handler(leading(t), http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		if w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: got %d", path, w.Code)
+		}
+	}
+}
