@@ -173,11 +173,7 @@ func (b *Broker) get(ctx context.Context, path string, query url.Values, into an
 		if ctx.Err() != nil {
 			return fmt.Errorf("ask the broker: %w", ctx.Err())
 		}
-		var at *url.Error
-		if errors.As(err, &at) && b.client.Transport != nil {
-			err = at.Err // the URL is none that anybody knows
-		}
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return fmt.Errorf("%w: %w", ErrUnreachable, b.plain(err))
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
@@ -191,6 +187,20 @@ func (b *Broker) get(ctx context.Context, path string, query url.Values, into an
 		return fmt.Errorf("%w: %s answered something else than a broker does: %w", ErrUnreachable, b.base, err)
 	}
 	return nil
+}
+
+// plain takes off an error what says nothing to a person: how the HTTP client
+// came by it, and in a cluster the URL, which is none that anybody knows.
+func (b *Broker) plain(err error) error {
+	var port *portError
+	var at *url.Error
+	switch {
+	case errors.As(err, &port):
+		return port
+	case b.client.Transport != nil && errors.As(err, &at):
+		return at.Err
+	}
+	return err
 }
 
 // refusal reads an answer that is not one: the broker's own has "error"; anything

@@ -81,7 +81,7 @@ func (t *tunnel) open(port int) error {
 		defer close(t.refused)
 		// An error here is the connection's own, which Read reports as well.
 		if text, _ := io.ReadAll(faults); len(text) > 0 {
-			t.refused <- fmt.Errorf("pod %s: %s", t.pod, text)
+			t.refused <- &portError{pod: t.pod, text: string(text)}
 		}
 	}()
 	return nil
@@ -120,6 +120,12 @@ func (t *tunnel) SetReadDeadline(time.Time) error { return nil }
 
 // SetWriteDeadline does nothing, see SetDeadline.
 func (t *tunnel) SetWriteDeadline(time.Time) error { return nil }
+
+// portError is what a node says of a pod's port that cannot be reached.
+type portError struct{ pod, text string }
+
+// Error names the pod.
+func (e *portError) Error() string { return fmt.Sprintf("pod %s: %s", e.pod, e.text) }
 
 // address is a pod's namespace/name.
 type address string
