@@ -18,21 +18,19 @@ type puzzle struct {
 }
 
 func drawPuzzle(t *rapid.T, sizes []int64, most int) puzzle {
+	r := roll(t)
 	var p puzzle
-	nodes := rapid.IntRange(1, 4).Draw(t, "nodes")
+	nodes := 1 + r.IntN(5)
 	room := make([]int64, nodes)
 	for i := range nodes {
 		room[i] = 8
 	}
-	for i := range rapid.IntRange(0, most).Draw(t, "candidates") {
+	for i := range rapid.IntRange(most/2, most).Draw(t, "candidates") {
 		c := Candidate{
-			Name:     fmt.Sprintf("loan-%02d", i),
-			LostWork: float64(rapid.IntRange(0, 20).Draw(t, "lost")),
-			Since:    time.Unix(int64(rapid.IntRange(0, 5).Draw(t, "since")), 0),
+			Name: fmt.Sprintf("loan-%02d", i), LostWork: float64(r.IntN(20)), Since: time.Unix(int64(r.IntN(5)), 0),
 		}
-		for range rapid.IntRange(1, 3).Draw(t, "spread") {
-			n := rapid.IntRange(0, nodes-1).Draw(t, "node")
-			count := rapid.SampledFrom(sizes).Draw(t, "count")
+		for range 1 + r.IntN(3) {
+			n, count := r.IntN(nodes), pick(r, sizes[:len(sizes)-1]...)
 			if room[n] >= count {
 				room[n] -= count
 				c.Grants = append(c.Grants, Grant{Node: fmt.Sprintf("n%d", n), Flavor: "h100", Count: count})
@@ -41,13 +39,10 @@ func drawPuzzle(t *rapid.T, sizes []int64, most int) puzzle {
 		p.candidates = append(p.candidates, c)
 	}
 	for i := range nodes {
-		used := rapid.Int64Range(0, room[i]).Draw(t, "online")
-		p.rooms = append(p.rooms, Room{Node: fmt.Sprintf("n%d", i), Flavor: "h100", Free: room[i] - used})
+		p.rooms = append(p.rooms, Room{Node: fmt.Sprintf("n%d", i), Flavor: "h100", Free: r.upTo(room[i])})
 	}
-	for range rapid.IntRange(1, 2).Draw(t, "shapes") {
-		p.owed = append(p.owed, Owed{
-			Flavor: "h100", UnitsPerPod: rapid.SampledFrom(sizes).Draw(t, "size"), Pods: rapid.Int64Range(0, 4).Draw(t, "pods"),
-		})
+	for range 1 + r.IntN(2) {
+		p.owed = append(p.owed, Owed{Flavor: "h100", UnitsPerPod: pick(r, sizes...), Pods: r.upTo(4)})
 	}
 	return p
 }

@@ -205,7 +205,8 @@ func (w *world) snapshot() Snapshot {
 		in.Lenders = append(in.Lenders, s.seen(w.now))
 	}
 	for _, j := range w.jobs {
-		if !j.finished && w.loanOf(j.UID) == nil {
+		// A job whose loan ends is suspended, and so waits, before the loan is closed.
+		if l := w.loanOf(j.UID); !j.finished && (l == nil || l.Reclaiming || l.Preempted) {
 			in.Jobs = append(in.Jobs, j.Job)
 		}
 	}

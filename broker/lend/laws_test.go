@@ -1,0 +1,486 @@
+package lend
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ebbtide/ebbtide/quota"
+	"pgregory.net/rapid"
+)
+
+// Law 1: a plan lends only units that nobody holds, on schedulable nodes, whole
+// gangs in their shape, and never two loans to one job. After it is applied no
+// unit is in two hands.
+func TestLaw1NoUnitIsInTwoHands(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, _ State, in Snapshot, plan Plan) {
+			v := look(in, "h100", nil)
+			open := map[string]bool{}
+			for _, l := range in.Loans {
+				open[l.JobUID] = true
+			}
+			for _, a := range actions(plan, ActionLend) {
+				if open[a.JobUID] {
+					t.Fatalf("%s gets a second loan", a.Job)
+				}
+				open[a.JobUID] = true
+				checkGang(t, w.training(a.Job), a, &v)
+			}
+		}, func(t *rapid.T, w *world) {
+			for _, broken := range CheckLaws(w.snapshot()) {
+				if broken.Law == 1 {
+					t.Fatal(broken)
+				}
+			}
+		})
+	})
+}
+
+// checkGang takes an action's units off the view.
+func checkGang(t *rapid.T, j *training, a Action, v *view) {
+	perNode := map[string]int64{}
+	var sum int64
+	for _, g := range a.Grants {
+		if g.Count <= 0 || g.Flavor != j.Flavor {
+			t.Fatalf("%s is granted %+v", a.Job, g)
+		}
+		perNode[g.Node] += g.Count
+		sum += g.Count
+	}
+	if sum != j.Pods*j.UnitsPerPod {
+		t.Fatalf("%s gets %d units of %d", a.Job, sum, j.Pods*j.UnitsPerPod)
+	}
+	for node, n := range perNode {
+		i := slices.Index(v.nodes, node)
+		if i < 0 || n%j.UnitsPerPod != 0 || v.free[i] < n {
+			t.Fatalf("%s gets %d units (pods of %d) on %s, where the free units are %v of %v", a.Job, n, j.UnitsPerPod, node, v.free, v.nodes)
+		}
+		v.free[i] -= n
+	}
+}
+
+// Law 2: if evicting the loans that have a lender made room for all owned pods
+// before the plan, it does so after.
+func TestLaw2TheOwnerAlwaysGetsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, _ State, in Snapshot, plan Plan) {
+			before := look(in, "h100", nil)
+			after := granted(in, plan)
+			pods := owned(in, "h100")
+			if packs(before.back, pods) && !packs(after.back, pods) {
+				t.Fatalf("owned pods %v fitted %v, and do not fit %v", pods, before.back, after.back)
+			}
+		}, nil)
+	})
+}
+
+// What is owed now, and needs no eviction before the plan, needs none after.
+func TestLaw2LendingLeavesRoomForWhatIsOwed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, _ State, in Snapshot, plan Plan) {
+			var pods []int64
+			for _, view := range plan.Lenders {
+				l := lenderIn(in, view.Name)
+				if view.Utilization < 0 {
+					continue // what an unknown lender is owed is not in its view
+				}
+				for range min(up(view.Need+view.Headroom, l.UnitsPerPod), l.Owned/l.UnitsPerPod) - l.Running {
+					pods = append(pods, l.UnitsPerPod)
+				}
+			}
+			victims := map[string]bool{}
+			for _, a := range actions(plan, ActionReclaim) {
+				victims[a.Loan] = true
+			}
+			if before := look(in, "h100", victims); !packs(before.soon, pods) {
+				return
+			}
+			after := granted(in, plan)
+			for i, n := range look(in, "h100", victims).soon {
+				after.soon[i] += n - look(in, "h100", nil).soon[i]
+			}
+			if !packs(after.soon, pods) {
+				t.Fatalf("owed pods %v do not fit %v any more", pods, after.soon)
+			}
+		}, nil)
+	})
+}
+
+// granted is the view with the plan's lends in it.
+func granted(in Snapshot, plan Plan) view {
+	v := look(in, "h100", nil)
+	for _, a := range actions(plan, ActionLend) {
+		for _, g := range a.Grants {
+			i := slices.Index(v.nodes, g.Node)
+			v.free[i] -= g.Count
+			v.soon[i] -= g.Count
+			if g.Lender == "" {
+				v.back[i] -= g.Count
+			}
+		}
+	}
+	return v
+}
+
+// Law 3: a pod that waits, within what its lender owns, has its units after the
+// grace and a few ticks, provided that the nodes could give them at all. All pods
+// have one size here: where a small online pod takes the node that was cleared for a
+// large one, it is not a loan that the large one waits for.
+func TestLaw3AnOnlinePodDoesNotWait(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := roll(t)
+		w := drawWorld(r)
+		for range rapid.IntRange(0, 20).Draw(t, "ticks") {
+			w.disturb(r)
+			w.step(5 * time.Second)
+			w.decide()
+		}
+		for i := range w.nodes {
+			w.nodes[i].Schedulable = true
+		}
+		for _, s := range w.lenders {
+			s.Advise = false
+			s.Desired = s.Owned / s.UnitsPerPod
+			if s.UnitsPerPod != w.lenders[0].UnitsPerPod {
+				t.Skip("pods of several sizes")
+			}
+		}
+		w.schedule()
+		in := w.snapshot()
+		pods := owned(in, "h100")
+		if !packs(look(in, "h100", nil).back, pods) {
+			t.Skip("the nodes cannot hold what is owned")
+		}
+		// 20 s of grace, 10 s for online pods that leave, and the ticks between.
+		for range 12 {
+			w.decide()
+			w.step(5 * time.Second)
+		}
+		for _, s := range w.lenders {
+			if len(s.waits) > 0 {
+				t.Fatalf("%d pods of %s still wait", len(s.waits), s.Name)
+			}
+		}
+	})
+}
+
+// Law 4: an unknown load lends nothing, and neither does one with pods that wait.
+// Hiding the metrics of a service that runs never makes it lend more, and neither
+// does more load.
+func TestLaw4UnknownIsNotIdle(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, before State, in Snapshot, plan Plan) {
+			for _, s := range w.lenders {
+				seen := lenderIn(in, s.Name)
+				asleep := seen.Desired == 0 && seen.Running == 0
+				fresh := s.util >= 0 && s.age >= 0 && s.age <= w.policy.StaleAfter && (s.coverage >= 0.9 || asleep)
+				idle := asleep && len(seen.Pending) == 0
+				if gives := newlyLent(plan, s.Name); gives > 0 && (!fresh && !idle || len(seen.Pending) > 0 || s.Advise) {
+					t.Fatalf("%s lends %d units on load %+v with %d pods waiting", s.Name, gives, seen.Load, len(seen.Pending))
+				}
+			}
+			i := rapid.IntRange(0, len(in.Lenders)-1).Draw(t, "lender")
+			if in.Lenders[i].Running == 0 {
+				return
+			}
+			worse := in
+			worse.Lenders = slices.Clone(in.Lenders)
+			worsen(t, &worse.Lenders[i])
+			again, _ := Decide(worse, before, w.policy)
+			name := in.Lenders[i].Name
+			if a, b := mayLendIn(plan, name), mayLendIn(again, name); b > a {
+				t.Fatalf("%s could lend %d, and %d with more or hidden load %+v", name, a, b, worse.Lenders[i].Load)
+			}
+		}, nil)
+	})
+}
+
+func worsen(t *rapid.T, l *Lender) {
+	switch rapid.SampledFrom([]string{"hide", "age", "cover", "requests", "signal"}).Draw(t, "worsen") {
+	case "hide":
+		l.Load = Load{Unknown: "gone"}
+	case "age":
+		l.Load.ObservedAt = l.Load.ObservedAt.Add(-time.Hour)
+	case "cover":
+		l.Load.Coverage /= 2
+	case "requests":
+		l.Load.Requests += float64(rapid.IntRange(0, 500).Draw(t, "more"))
+	case "signal":
+		l.Load.Signals = append(slices.Clone(l.Load.Signals), Signal{Name: "x", Value: rapid.Float64Range(0, 50).Draw(t, "x"), Low: 5, High: 20})
+	}
+}
+
+func newlyLent(plan Plan, lender string) int64 {
+	var n int64
+	for _, a := range actions(plan, ActionLend) {
+		for _, g := range a.Grants {
+			if g.Lender == lender {
+				n += g.Count
+			}
+		}
+	}
+	return n
+}
+
+// mayLendIn is what a lender lends in a plan and could lend besides.
+func mayLendIn(plan Plan, lender string) int64 {
+	for _, v := range plan.Lenders {
+		if v.Name == lender {
+			return v.Lendable + newlyLent(plan, lender)
+		}
+	}
+	return 0
+}
+
+// Law 4: a load that stays unknown returns loans, and no more than a step at a time.
+func TestLaw4LongUnknownReturnsStepByStep(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := roll(t)
+		w := drawWorld(r)
+		w.lenders, w.loans = w.lenders[:1], nil
+		s := w.lenders[0]
+		s.Desired, s.Advise, s.Warm, s.util = min(1, s.Owned/s.UnitsPerPod), false, 0, 0.01
+		for range 8 {
+			w.submit(r)
+			w.step(10 * time.Second)
+			w.decide()
+		}
+		s.util = -1
+		for range 240 {
+			w.step(5 * time.Second)
+			in, plan := w.decide()
+			since := w.now.Sub(w.state.Lenders[0].UnknownSince)
+			late := since - w.policy.UnknownGrace
+			if late <= 0 && len(actions(plan, ActionReclaim)) > 0 {
+				t.Fatalf("a loan is taken back %s after the load became unknown", since)
+			}
+			if newlyLent(plan, s.Name) > 0 {
+				t.Fatal("an unknown lender lends")
+			}
+			for _, a := range actions(plan, ActionReclaim) {
+				for _, o := range a.Owed {
+					if most := s.Owned/s.UnitsPerPod - s.running(); o.Pods > most {
+						t.Fatalf("owed %d pods of %d that are owned: %s", o.Pods, most, encode(in))
+					}
+				}
+			}
+		}
+		pods := owned(w.snapshot(), "h100")
+		if !packs(look(w.snapshot(), "h100", nil).soon, pods) {
+			t.Fatalf("after 20 minutes of unknown load, the %d owned pods that do not run do not fit", len(pods))
+		}
+	})
+}
+
+// Law 5: what a plan takes back is enough for what it says is owed, none of it
+// could be spared, and a tenant's own quota is not touched.
+func TestLaw5OnlyWhatIsNeededIsTaken(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, _ State, in Snapshot, plan Plan) {
+			victims := map[string]bool{}
+			var owed []Owed
+			broken := map[string]bool{}
+			for _, a := range actions(plan, ActionReclaim) {
+				if a.Reason == ReasonNodeUnhealthy {
+					broken[a.Loan] = true
+					continue
+				}
+				if !lentTo(loanIn(in, a.Loan)) {
+					t.Fatalf("%s uses its tenant's own quota and is reclaimed", a.Loan)
+				}
+				victims[a.Loan], owed = true, a.Owed
+			}
+			pods := repeat(owed, "h100")
+			if len(victims) > 0 && !packs(look(in, "h100", both(victims, broken, "")).soon, pods) {
+				t.Fatalf("owed %v do not fit with %v gone", pods, victims)
+			}
+			for v := range victims {
+				if packs(look(in, "h100", both(victims, broken, v)).soon, pods) {
+					t.Fatalf("%s could be spared: owed %v", v, pods)
+				}
+			}
+		}, nil)
+	})
+}
+
+func both(a, b map[string]bool, but string) map[string]bool {
+	out := map[string]bool{}
+	for k := range a {
+		out[k] = k != but
+	}
+	for k := range b {
+		out[k] = true
+	}
+	return out
+}
+
+// Law 6: nothing is lent in the cooldown or before the dwell; young loans go only
+// for pods that wait or a load above the high water; a job whose budget is spent is
+// not lent to.
+func TestLaw6NoThrash(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		asked := map[string]time.Time{}
+		lowFrom := map[string]time.Time{}
+		evicted := map[string][]time.Time{}
+		first := true
+		drive(t, func(t *rapid.T, w *world, before State, in Snapshot, plan Plan) {
+			if first {
+				first = false
+				for _, l := range in.Lenders {
+					lowFrom[l.Name] = newWorld().now // a new world is idle from its start
+				}
+			}
+			if before.Decisions == 0 {
+				clear(lowFrom)
+				clear(asked)
+				clear(evicted)
+			}
+			for _, l := range in.Lenders {
+				low := l.Load.Known && l.Load.Requests < 0.3*l.Load.Slots*float64(l.Owned/max(l.UnitsPerPod, 1)) || l.Desired == 0 && l.Running == 0
+				if !low {
+					delete(lowFrom, l.Name)
+				} else if lowFrom[l.Name].IsZero() {
+					lowFrom[l.Name] = in.Now
+				}
+				if newlyLent(plan, l.Name) == 0 {
+					continue
+				}
+				if from := lowFrom[l.Name]; from.IsZero() || in.Now.Sub(from) < l.Dwell {
+					t.Fatalf("%s lends, and is low since %v", l.Name, from)
+				}
+				if at := asked[l.Name]; !at.IsZero() && in.Now.Sub(at) < l.Cooldown {
+					t.Fatalf("%s lends in its cooldown", l.Name)
+				}
+			}
+			for _, a := range plan.Actions {
+				switch {
+				case a.Kind == ActionLend && a.Reason == ReasonLent:
+					recent := slices.DeleteFunc(evicted[a.JobUID], func(at time.Time) bool { return in.Now.Sub(at) >= w.policy.EvictionWindow })
+					if len(recent) >= w.policy.EvictionBudget {
+						t.Fatalf("%s is lent to after %d evictions", a.Job, len(recent))
+					}
+				case a.Kind == ActionReclaim && a.Reason != ReasonNodeUnhealthy:
+					checkAge(t, w, in, a)
+					evicted[a.JobUID] = append(evicted[a.JobUID], in.Now)
+					if len(a.Owed) == 1 {
+						asked[a.Owed[0].Lender] = in.Now
+					}
+				}
+			}
+		}, nil)
+	})
+}
+
+func checkAge(t *rapid.T, w *world, in Snapshot, a Action) {
+	if a.Reason == ReasonLenderPodPending || a.Reason == ReasonAboveHighWater {
+		return
+	}
+	if age := in.Now.Sub(loanIn(in, a.Loan).Since); age < w.policy.MinimumLoan {
+		t.Fatalf("%s is taken back after %s for %s", a.Loan, age, a.Reason)
+	}
+}
+
+// Law 7: the same input gives the same bytes, arguments are left alone, and a
+// record read back replays to the same plan.
+func TestLaw7SameInputSamePlan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, before State, in Snapshot, plan Plan) {
+			was := encode(Record{in, before, w.policy, plan}) + encode(w.state)
+			again, next := Decide(in, before, w.policy)
+			if now := encode(Record{in, before, w.policy, again}) + encode(next); now != was {
+				t.Fatalf("first\n%s\nthen\n%s", was, now)
+			}
+			data, err := MarshalRecord(Record{in, before, w.policy, plan})
+			if err != nil {
+				t.Fatal(err)
+			}
+			record, err := ReadRecord(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			record.Plan = record.Replay()
+			if replayed, err := MarshalRecord(record); err != nil || !bytes.Equal(replayed, data) {
+				t.Fatalf("recorded\n%s\nreplayed (%v)\n%s", data, err, replayed)
+			}
+		}, nil)
+	})
+}
+
+// Limits bound what a plan adds: no tenant borrows or lends beyond them, and own
+// use stays within the nominal quota that services leave.
+func TestLimitsAreKept(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, _ State, in Snapshot, plan Plan) {
+			use := map[string]*quota.Usage{}
+			for _, tenant := range in.Tenants {
+				use[tenant.Name] = &quota.Usage{}
+			}
+			for _, l := range in.Lenders {
+				use[l.Tenant].Reserved += quota.Amount(l.Owned)
+			}
+			count := func(borrower string, grants []Grant) {
+				for _, g := range grants {
+					n := quota.Amount(g.Count)
+					if g.Lender == "" {
+						use[borrower].Own += n
+					} else if owner := lenderIn(in, g.Lender).Tenant; owner != borrower {
+						use[borrower].Borrowed += n
+						use[owner].Lent += n
+					}
+				}
+			}
+			for _, l := range in.Loans {
+				count(l.Borrower, l.Grants)
+			}
+			for _, a := range actions(plan, ActionLend) {
+				count(w.training(a.Job).Tenant, a.Grants)
+			}
+			for _, tenant := range in.Tenants {
+				q, u := tenant.Quotas[0], use[tenant.Name]
+				if q.BorrowingLimit != nil && int64(u.Borrowed) > *q.BorrowingLimit {
+					t.Fatalf("%s borrows %d of %d", tenant.Name, u.Borrowed, *q.BorrowingLimit)
+				}
+				if q.LendingLimit != nil && int64(u.Lent) > *q.LendingLimit || int64(u.Lent) > q.Nominal {
+					t.Fatalf("%s lends %d of %d (limit %v)", tenant.Name, u.Lent, q.Nominal, q.LendingLimit)
+				}
+				if u.Own > 0 && int64(u.Own+u.Reserved) > q.Nominal {
+					t.Fatalf("%s uses %d and reserves %d of %d", tenant.Name, u.Own, u.Reserved, q.Nominal)
+				}
+			}
+		}, nil)
+	})
+}
+
+// Every lender, waiting job and open loan gets exactly one verdict with a reason,
+// in order.
+func TestEverySubjectHasAVerdict(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		drive(t, func(t *rapid.T, w *world, _ State, in Snapshot, plan Plan) {
+			want := map[string]SubjectKind{}
+			for _, l := range in.Lenders {
+				want[l.Name] = SubjectLender
+			}
+			for _, j := range in.Jobs {
+				want[j.Name] = SubjectJob
+			}
+			for _, l := range in.Loans {
+				want[l.Name] = SubjectLoan
+			}
+			for i, v := range plan.Verdicts {
+				if want[v.Subject] != v.Kind || v.Reason == "" || v.Message == "" {
+					t.Fatalf("verdict %+v, want one about a %q", v, want[v.Subject])
+				}
+				if i > 0 && strings.Compare(plan.Verdicts[i-1].Subject, v.Subject) > 0 {
+					t.Fatalf("%s comes after %s", v.Subject, plan.Verdicts[i-1].Subject)
+				}
+				delete(want, v.Subject)
+			}
+			if len(want) > 0 {
+				t.Fatalf("no verdict about %v", want)
+			}
+		}, nil)
+	})
+}
