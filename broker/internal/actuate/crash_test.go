@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/actuate"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -106,6 +107,39 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestHiccup lets one write to the API fail, before and after its effect, and the
+// same broker go on.
+func TestHiccup(t *testing.T) {
+	for name, op := range operations {
+		for _, after := range []bool{false, true} {
+			for n := 1; ; n++ {
+				failed := true
+				t.Run(fmt.Sprintf("%s/%d/after=%t", name, n, after), func(t *testing.T) {
+					w := newWorld(t)
+					if err := op.prepare(w.broker(&fuse{left: -1})); err != nil {
+						t.Fatal(err)
+					}
+					f := &fuse{left: n, after: after, hiccup: true}
+					b := w.broker(f)
+					err := op.act(b)
+					if failed = f.burnt; !failed && err != nil {
+						t.Fatal(err)
+					}
+					f.left = -1 // at most one, and only in the operation
+					if errors.Is(err, actuate.ErrStop) {
+						t.Fatalf("the broker stops: %v", err)
+					}
+					w.jobController()
+					settle(t, b, name)
+				})
+				if !failed || t.Failed() {
+					break
+				}
+			}
+		}
+	}
+}
+
 // restart lets a new leader go on, and checks where it gets to.
 func restart(t *testing.T, w *world, operation string) {
 	t.Helper()
@@ -120,6 +154,13 @@ func restart(t *testing.T, w *world, operation string) {
 			t.Fatal(err)
 		}
 	}
+	settle(t, b, operation)
+}
+
+// settle decides until nothing changes, and checks what that is.
+func settle(t *testing.T, b *broker, operation string) {
+	t.Helper()
+	w := b.world
 	for range 4 {
 		b.round()
 	}

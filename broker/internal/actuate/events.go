@@ -1,6 +1,8 @@
 package actuate
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +29,7 @@ type Events struct {
 	Recorder events.EventRecorder
 
 	mu   sync.Mutex
-	last map[string]string // reason and message of the last verdict by kind and subject
+	last map[string]string // reason of the last verdict by kind and subject
 }
 
 // Loan writes an event on a Loan.
@@ -41,7 +43,8 @@ func (e *Events) Job(object *v1alpha1.Loan, reason, action, note string, args ..
 	e.write(reference(job.Kind, job.APIVersion, object.Namespace, job.Name, string(job.UID)), reason, action, note, args...)
 }
 
-// Verdict writes an event if the verdict about the subject is a new one.
+// Verdict writes an event if the verdict about the subject has another reason
+// than the last one. The numbers in its message may change with every sample.
 func (e *Events) Verdict(on runtime.Object, v *lend.Verdict) {
 	if e.news(v) {
 		e.write(on, v.Reason, "Decide", "%s", v.Message)
@@ -55,9 +58,9 @@ func (e *Events) news(v *lend.Verdict) bool {
 	if e.last == nil {
 		e.last = map[string]string{}
 	}
-	key, now := string(v.Kind)+" "+v.Subject, v.Reason+" "+v.Message
-	changed := e.last[key] != now
-	e.last[key] = now
+	key := string(v.Kind) + " " + v.Subject
+	changed := e.last[key] != v.Reason
+	e.last[key] = v.Reason
 	return changed
 }
 
@@ -78,7 +81,11 @@ func (e *Events) Keep(verdicts []lend.Verdict) {
 
 func (e *Events) write(on runtime.Object, reason, action, note string, args ...any) {
 	if e.Recorder != nil {
-		e.Recorder.Eventf(on, nil, corev1.EventTypeNormal, reason, action, note, args...)
+		text := fmt.Sprintf(note, args...)
+		if len(text) > maxNote {
+			text = strings.ToValidUTF8(text[:maxNote], "")
+		}
+		e.Recorder.Eventf(on, nil, corev1.EventTypeNormal, reason, action, "%s", text)
 	}
 }
 

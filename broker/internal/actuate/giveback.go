@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -84,13 +84,13 @@ func (r *round) proveFree(ctx context.Context, l *loanRef) (bool, error) {
 // livePods are the pods of a job that have not ended.
 func (a *Actuator) livePods(ctx context.Context, namespace string, uid types.UID) ([]corev1.Pod, error) {
 	var pods corev1.PodList
-	err := a.Live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{batchv1.ControllerUidLabel: string(uid)})
-	if err != nil {
+	if err := a.Live.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list the job's pods: %w", err)
 	}
 	var live []corev1.Pod
 	for _, pod := range pods.Items {
-		if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+		over := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		if !over && slices.Contains(gather.JobUIDs(&pod), uid) {
 			live = append(live, pod)
 		}
 	}
@@ -141,13 +141,15 @@ func (a *Actuator) wasAdmitted(ctx context.Context, object *v1alpha1.Loan) (bool
 
 func closingKind(object *v1alpha1.Loan, reason string) ledger.Kind {
 	reclaiming := meta.FindStatusCondition(object.Status.Conditions, v1alpha1.LoanReclaiming)
+	preempted := meta.FindStatusCondition(object.Status.Conditions, gather.ConditionPreempted)
+	lost := func(c *metav1.Condition) bool { return c != nil && c.Reason == lend.ReasonNodeUnhealthy }
 	switch {
 	case reason == lend.ReasonReleased:
 		return ledger.Released
-	case reason == lend.ReasonPreempted || meta.IsStatusConditionTrue(object.Status.Conditions, gather.ConditionPreempted):
-		return ledger.Preempted
-	case reclaiming != nil && reclaiming.Reason == lend.ReasonNodeUnhealthy, reason == lend.ReasonNodeUnhealthy:
+	case lost(reclaiming), lost(preempted):
 		return ledger.Lost
+	case preempted != nil:
+		return ledger.Preempted
 	case reclaiming != nil:
 		return ledger.ReclaimDone
 	default:

@@ -137,10 +137,17 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 // its queue again instead of starting pods that have no place. The Loan remembers
 // why, beyond the marked pods.
 func (r *round) requeue(ctx context.Context, l *loanRef) error {
-	changed := meta.SetStatusCondition(&l.object.Status.Conditions, metav1.Condition{
+	why := metav1.Condition{
 		Type: gather.ConditionPreempted, Status: metav1.ConditionTrue,
 		Reason: lend.ReasonPreempted, Message: "the scheduler took the units back for an online pod",
-	})
+	}
+	for _, g := range l.object.Spec.Grants {
+		if !r.view.Nodes[g.Node] {
+			why.Reason, why.Message = lend.ReasonNodeUnhealthy, "node "+g.Node+" is gone"
+		}
+	}
+	changed := !meta.IsStatusConditionTrue(l.object.Status.Conditions, gather.ConditionPreempted) &&
+		meta.SetStatusCondition(&l.object.Status.Conditions, why)
 	if changed {
 		if err := r.Client.Status().Update(ctx, l.object); err != nil {
 			return fmt.Errorf("set the Loan preempted: %w", err)
@@ -150,8 +157,8 @@ func (r *round) requeue(ctx context.Context, l *loanRef) error {
 		return err
 	}
 	if changed {
-		r.log.Info("Preempted", "loan", l.name)
-		r.Events.Job(l.object, lend.ReasonPreempted, "Preempt", "Loan %s was taken back for an online pod; the job waits in its queue again", l.object.Name)
+		r.log.Info("Preempted", "loan", l.name, "reason", why.Reason)
+		r.Events.Job(l.object, why.Reason, "Preempt", "Loan %s has ended: %s; the job waits in its queue again", l.object.Name, why.Message)
 	}
 	return nil
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"strings"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
@@ -57,6 +56,19 @@ func (a *Actuator) Start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// missing are the steps that close loans of which only the ledger knows: an
+// intent whose abort did not get through, or a Loan that was deleted by force.
+// The snapshot's Loans were read live, after the last round had ended.
+func (r *round) missing() []step {
+	var steps []step
+	for _, open := range r.Ledger.OpenLoans() {
+		if r.view.Loans[open.Loan] == nil {
+			steps = append(steps, step{"close", open.Loan, func(ctx context.Context) error { return r.closeMissing(ctx, &open) }})
+		}
+	}
+	return steps
 }
 
 // closeMissing closes a loan of which only the ledger knows.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,14 +38,18 @@ const gpu = "nvidia.com/gpu"
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+var scheme = controller.Scheme()
+
 var errCrash = errors.New("the process has died")
 
 // fuse kills the process at its n-th write, to the API or the ledger: before the
-// write takes effect, or after it, with the reply lost. Nothing is written later.
+// write takes effect, or after it, with the reply lost. Nothing is written later,
+// unless it is a hiccup: then only that write fails, and it is one to the API.
 type fuse struct {
 	mu     sync.Mutex
 	left   int // writes until the crash; negative: never
 	after  bool
+	hiccup bool
 	burnt  bool
 	writes []string
 }
@@ -52,10 +57,13 @@ type fuse struct {
 func (f *fuse) write(what string, do func() error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.burnt {
+	if f.burnt && !f.hiccup {
 		return errCrash
 	}
 	f.writes = append(f.writes, what)
+	if f.burnt || (f.hiccup && strings.HasPrefix(what, "ledger ")) {
+		return do()
+	}
 	f.left--
 	if f.left != 0 {
 		return do()
@@ -82,7 +90,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, path: filepath.Join(t.TempDir(), "ledger.db"), clock: clocktesting.NewFakePassiveClock(now)}
-	w.api = fake.NewClientBuilder().WithScheme(controller.Scheme()).
+	w.api = fake.NewClientBuilder().WithScheme(scheme).
 		WithStatusSubresource(&v1alpha1.Loan{}, &v1alpha1.LendingPolicy{}, &v1alpha1.TenantQuota{}, &v1alpha1.TrainingQueue{}).
 		WithObjects(objects()...).
 		WithInterceptorFuncs(interceptor.Funcs{

@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -20,6 +21,9 @@ import (
 func watch(ctx context.Context, informers cache.Informers, disrupted *gather.Disrupted, poke func()) error {
 	for _, kind := range gather.Kinds() {
 		informer, err := informers.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("watch %T: %w: install Ebbtide's CustomResourceDefinitions first", kind, err)
+		}
 		if err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
@@ -111,11 +115,9 @@ func nodeReady(node *corev1.Node) corev1.ConditionStatus {
 // slim drops what no decision needs before an object is cached. Objects from the
 // caches are therefore never written back, only patched.
 func slim(object any) (any, error) {
-	meta, ok := object.(client.Object)
-	if !ok {
-		return object, nil
+	if o, ok := object.(client.Object); ok {
+		o.SetManagedFields(nil)
 	}
-	meta.SetManagedFields(nil)
 	if pod, ok := object.(*corev1.Pod); ok {
 		slimPod(pod)
 	}

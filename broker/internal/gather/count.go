@@ -66,7 +66,7 @@ func (c *count) owner(object metav1.Object) {
 // pod counts one pod. Who owns it is told by UIDs, never by labels that a tenant
 // could put on anything.
 func (c *count) pod(pod *corev1.Pod) {
-	loan := c.loans[jobUID(pod)]
+	loan := c.loanOf(pod)
 	held := c.flavors.held(pod)
 	if ended(pod) {
 		if loan != nil {
@@ -131,13 +131,28 @@ func (c *count) lenderOf(pod *corev1.Pod) *lender {
 	return nil
 }
 
-// jobUID is the job that a pod belongs to. The label outlives the owner
-// reference when the job is deleted without its pods.
-func jobUID(pod *corev1.Pod) types.UID {
-	if ref := metav1.GetControllerOf(pod); ref != nil {
-		return ref.UID
+// loanOf is the loan whose job a pod belongs to.
+func (c *count) loanOf(pod *corev1.Pod) *loan {
+	for _, uid := range JobUIDs(pod) {
+		if l := c.loans[uid]; l != nil {
+			return l
+		}
 	}
-	return types.UID(pod.Labels[batchv1.ControllerUidLabel])
+	return nil
+}
+
+// JobUIDs are the jobs that a pod says it belongs to, by its owner references or
+// by its label. A tenant could take one of them off, and the label outlives a job
+// that is deleted without its pods, so either counts.
+func JobUIDs(pod *corev1.Pod) []types.UID {
+	var uids []types.UID
+	for _, ref := range pod.OwnerReferences {
+		uids = append(uids, ref.UID)
+	}
+	if label := pod.Labels[batchv1.ControllerUidLabel]; label != "" {
+		uids = append(uids, types.UID(label))
+	}
+	return uids
 }
 
 // nodes returns the snapshot's part.

@@ -213,13 +213,14 @@ func (g *Gatherer) jobOf(ctx context.Context, l *loan, cached *jobs.Job) (*jobs.
 	}
 	key := types.NamespacedName{Namespace: l.object.Namespace, Name: l.object.Spec.Job.Name}
 	job, err := g.Jobs.Get(ctx, g.Live, key)
-	if client.IgnoreNotFound(err) != nil {
+	switch {
+	case client.IgnoreNotFound(err) != nil:
 		return nil, err
-	}
-	if err != nil || job.UID != l.object.Spec.Job.UID {
+	case err == nil && job.UID == l.object.Spec.Job.UID:
+		return &job, nil
+	default:
 		return nil, nil
 	}
-	return &job, nil
 }
 
 func (g *Gatherer) read(ctx context.Context) (*inputs, error) {

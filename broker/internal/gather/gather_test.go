@@ -27,6 +27,8 @@ import (
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+var scheme = controller.Scheme()
+
 // silent knows no load.
 type silent struct{ targets []signal.Target }
 
@@ -44,7 +46,7 @@ func gatherAll(t *testing.T, objects ...client.Object) *gather.View {
 }
 
 func newGatherer(objects ...client.Object) (*gather.Gatherer, *silent) {
-	builder := fake.NewClientBuilder().WithScheme(controller.Scheme())
+	builder := fake.NewClientBuilder().WithScheme(scheme)
 	for _, o := range objects {
 		if p, ok := o.(pod); ok {
 			o = p.Pod

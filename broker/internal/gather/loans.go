@@ -117,8 +117,8 @@ type Disrupted struct {
 
 // Note looks at a pod as a watch saw it, and reports whether it is marked.
 func (d *Disrupted) Note(pod *corev1.Pod) bool {
-	uid := jobUID(pod)
-	if uid == "" || !conditionTrue(pod, corev1.DisruptionTarget) {
+	uids := JobUIDs(pod)
+	if len(uids) == 0 || !conditionTrue(pod, corev1.DisruptionTarget) {
 		return false
 	}
 	d.mu.Lock()
@@ -126,7 +126,9 @@ func (d *Disrupted) Note(pod *corev1.Pod) bool {
 	if d.jobs == nil {
 		d.jobs = map[types.UID]bool{}
 	}
-	d.jobs[uid] = true
+	for _, uid := range uids {
+		d.jobs[uid] = true
+	}
 	return true
 }
 
