@@ -64,6 +64,8 @@ type account struct {
 	jobs                    JobCounts
 	training                trainer.Stats
 	requests                engine.Totals
+	queued                  time.Duration
+	queuedKnown             bool
 	decisions               decisions.Result
 	// problems are sentences about everything that went wrong.
 	problems []string
@@ -93,6 +95,7 @@ func (s *show) account() (*account, error) {
 		MaxGraceSeconds:      c.MaxGrace.Seconds(),
 		LawViolations:        len(r.Violations),
 	}
+	a.queued, a.queuedKnown = s.fleet.QueuedWithin(0.99)
 	for _, v := range r.Violations {
 		a.problems = append(a.problems, v.String())
 	}
@@ -195,14 +198,17 @@ func (a *account) write(out io.Writer) {
 	}))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, text string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(text, args...)) }
-	row("lent", "%.0f GPU-hours, %.1f%% of the %.0f that a perfect lender could have lent", a.LentGPUHours, a.LentShareOfOracle*100, a.OracleLendableGPUHours)
-	row("", "by the ledger %.0f, in the hands of bound pods %.0f", a.ledgerHours, a.boundHours)
+	row("lent", "%.0f GPU-hours (by the ledger %.0f, in the hands of bound pods %.0f)", a.LentGPUHours, a.ledgerHours, a.boundHours)
+	row("", "%.1f%% of the %.0f of an oracle that gives each unit back %s of the day before its need", a.LentShareOfOracle*100, a.OracleLendableGPUHours, c.notice().Round(time.Minute))
 	row("training", "%d jobs submitted, %d finished, %d failed, %d wait", a.jobs.Submitted, a.jobs.Finished, a.jobs.Failed, a.jobs.Waiting)
 	row("", "%.1f job-hours of work lost to stops that came before a checkpoint", a.training.LostSeconds/3600*c.Speed)
 	row("loans", "%d, of which %d asked back (%d by the scheduler alone), %d pods evicted, %d needlessly; %d open at the end",
 		a.Loans, a.Reclaims, a.takeBacks, a.EvictedPods, a.NeedlessEvictions, a.openLoans)
 	row("online", "%d pods waited %.2f s at most, 99%% of them %.2f s at most; the grace is %.0f s", a.waits, a.worstWait.Seconds(), a.OnlineWaitSecondsP99, a.MaxGraceSeconds)
 	row("", "%d requests arrived, %d served, %d moved to another replica, %d turned away", a.requests.Arrived, a.requests.Finished, a.requests.Retried, a.requests.TurnedAway)
+	if a.queuedKnown {
+		row("", "99%% of them began within %s of arriving", a.queued)
+	}
 	row("broker", "%d decisions, all replayed: %d differ; %d reclaims of %d loans checked", a.decisions.Decisions, len(a.decisions.Differing), a.decisions.Reclaims, a.decisions.Victims)
 	row("ledger", "%d entries, %s", a.LedgerEntries, a.LedgerCheck)
 	row("laws", "%d violations", a.LawViolations)

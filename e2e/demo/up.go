@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ebbtide/ebbtide/e2e/engine"
 	"github.com/ebbtide/ebbtide/e2e/traces"
+	"github.com/ebbtide/ebbtide/e2e/trainer"
 	"github.com/ebbtide/ebbtide/e2e/virtual"
 )
 
 // Up starts a cluster with the demo's tenants and an idle service, and keeps it
-// until ctx ends. It prints how to reach it as each of the tenants' users.
+// until ctx ends. It prints how to reach it as each of the tenants' users. A job
+// runs until it is stopped, unless it says lab.ebbtide.dev/duration.
 func Up(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -49,6 +52,7 @@ func keep(ctx context.Context, c Config, server *engine.Server, fleet *engine.Fl
 	}
 	players, ctx := errgroup.WithContext(ctx)
 	players.Go(func() error { return engine.Follow(ctx, w.Client(), servingTeam, serviceSelector, fleet) })
+	players.Go(func() error { return trainer.New(w.Client(), logr.Discard()).Run(ctx) })
 	players.Go(func() error {
 		clock, err := virtual.NewClock(time.Now(), 0, 1)
 		if err == nil {

@@ -33,6 +33,7 @@ type Fleet struct {
 	agenda   agenda
 	gateway  fifo
 	totals   Totals
+	queued   histogram // of all finished requests
 }
 
 // Totals are counts over the whole life of the fleet.
@@ -65,6 +66,7 @@ func NewFleet(model Model, sizes []traces.Tokens, traffic Traffic, seed uint64) 
 		model: model, sizes: sizes, traffic: traffic,
 		random:   rand.New(rand.NewPCG(seed, 0x65626274)),
 		replicas: map[string]*replica{},
+		queued:   newHistogram(requestBounds),
 	}, nil
 }
 
@@ -153,7 +155,7 @@ func (f *Fleet) finishUntil(end float64) {
 		if e.epoch != e.replica.epoch {
 			continue
 		}
-		e.replica.finish(e.place, e.at)
+		f.queued.add(e.replica.finish(e.place, e.at), 1)
 		f.totals.Finished++
 		f.admit(e.replica, e.at)
 		if len(e.replica.free) == len(e.replica.batch) {
@@ -222,6 +224,22 @@ func (f *Fleet) Totals() Totals {
 		t.InFlight += int64(r.inFlight())
 	}
 	return t
+}
+
+// QueuedWithin returns how long, in virtual time, the share q of the finished
+// requests waited at most before they began, rounded up to a bucket of the
+// request histograms. ok is false beyond the last bucket, and without requests.
+func (f *Fleet) QueuedWithin(q float64) (wait time.Duration, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := uint64(0)
+	for i, bound := range f.queued.bounds {
+		n += f.queued.counts[i]
+		if n > 0 && float64(n) >= q*float64(f.queued.n) {
+			return time.Duration(bound * float64(time.Second)), true
+		}
+	}
+	return 0, false
 }
 
 // replicaNames returns all replicas, sorted.

@@ -84,6 +84,22 @@ func TestOverloadWaits(t *testing.T) {
 	}
 }
 
+func TestQueuedWithin(t *testing.T) {
+	f := newTestFleet(t, testModel(), short, steady(4), 1)
+	if _, ok := f.QueuedWithin(0.99); ok {
+		t.Error("no request yet: want no answer")
+	}
+	f.Advance(time.Minute)
+	if got, ok := f.QueuedWithin(0.99); !ok || got != 300*time.Millisecond {
+		t.Errorf("at half load: %s, %v; want the first bucket", got, ok)
+	}
+	f = newTestFleet(t, testModel(), short, steady(16), 1) // twice what it can serve
+	f.Advance(time.Minute)
+	if got, ok := f.QueuedWithin(0.5); !ok || got < 10*time.Second || got > 20*time.Second {
+		t.Errorf("at twice the load: %s, %v; want about 15s", got, ok)
+	}
+}
+
 func TestKVCacheBoundsTheBatch(t *testing.T) {
 	m := testModel()
 	m.KVTokens = 3200 // room for three requests of 1035 tokens

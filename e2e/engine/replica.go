@@ -76,13 +76,14 @@ func (r *replica) admit(now float64, begun func(place int, ends float64)) {
 	}
 }
 
-// finish ends the request at place.
-func (r *replica) finish(place int, now float64) {
+// finish ends the request at place and returns how long it had waited to begin.
+func (r *replica) finish(place int, now float64) float64 {
 	done := r.batch[place]
 	r.batch[place] = running{}
 	r.free = append(r.free, place)
 	r.reserved -= done.tokens()
 	r.stats.observe(done, now, r.model)
+	return done.started - done.arrived
 }
 
 // step refreshes the gauges.
