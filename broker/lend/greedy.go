@@ -88,8 +88,13 @@ func (s *search) clearNodes() bool {
 			if s.sites[i].market != m {
 				continue
 			}
-			if victims, cost := s.clear(&s.sites[i], size); victims != nil && cost < least {
-				cheapest, least = victims, cost
+			at := &s.sites[i]
+			if at.way == nil || at.way.size != size {
+				victims, cost := s.clear(at, size)
+				at.way = &way{size, victims, cost}
+			}
+			if at.way.victims != nil && at.way.cost < least {
+				cheapest, least = at.way.victims, at.way.cost
 			}
 		}
 		if cheapest == nil {

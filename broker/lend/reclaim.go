@@ -164,8 +164,10 @@ func (r *round) owe(l *lender, pods int64) {
 func (r *round) choose(c class, asking []*lender, candidates []*loan) {
 	chosen, cost, _ := r.pick(c, candidates)
 	own := slices.DeleteFunc(slices.Clone(candidates), func(l *loan) bool { return !lentBy(l, asking) })
-	if mine, dear, ok := r.pick(c, own); ok && dear <= cost {
-		chosen = mine
+	if len(own) < len(candidates) {
+		if mine, dear, ok := r.pick(c, own); ok && dear <= cost {
+			chosen = mine
+		}
 	}
 	if len(chosen) == 0 {
 		return

@@ -96,6 +96,14 @@ type site struct {
 	market *market
 	free   int64
 	on     []int
+	// way is the cheapest way to one more slot here, until something changes here.
+	way *way
+}
+
+type way struct {
+	size    int64
+	victims []int // nil: there is none
+	cost    float64
 }
 
 // market is what is to be had and what is owed of one flavor.
@@ -187,6 +195,7 @@ func (s *search) move(i int, take bool) {
 		at := &s.sites[p.site]
 		at.market.bins.shift(at.free, at.free+sign*p.count, 1)
 		at.free += sign * p.count
+		at.way = nil
 	}
 }
 
