@@ -154,8 +154,9 @@ func TestLaw3AnOnlinePodDoesNotWait(t *testing.T) {
 		if !packs(look(in, "h100", nil).back, pods) {
 			t.Skip("the nodes cannot hold what is owned")
 		}
-		// 20 s of grace, 10 s for online pods that leave, and the ticks between.
-		for range 12 {
+		// 20 s of grace, and the ticks in which loans are asked back and killed.
+		w.policy.MinimumLoan = time.Hour
+		for range 7 {
 			w.decide()
 			w.step(5 * time.Second)
 		}

@@ -123,12 +123,75 @@ func TestReclaim(t *testing.T) {
 	}
 }
 
+// At equal loss a lender's own units go first, whatever the loans are called.
+func TestReclaimTakesOwnUnitsAtEqualLoss(t *testing.T) {
+	in := four()
+	in.Lenders[1].Pending = []PendingPod{{Name: "p"}}
+	other := in.Loans[1]
+	other.Name, other.JobUID, other.Grants = "another", "another", []Grant{{"chat", "b", "h100", 4}}
+	in.Loans = []Loan{other, in.Loans[1]}
+	in.Nodes[1].Units[0].Other, in.Nodes[2].Units[0].Other = 4, 4
+	plan, _ := Decide(in, State{}, DefaultPolicy())
+	if diff := cmp.Diff([]string{"small " + ReasonLenderPodPending}, reclaimed(plan)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// For warm units, a job that was stopped too often goes last; for a pod that waits
+// the cheapest goes, whoever that is.
+func TestReclaimSparesWhoWasStoppedTooOften(t *testing.T) {
+	in := four()
+	in.Loans[0].Checkpoint = noon.Add(-5 * time.Minute)
+	often := State{Jobs: []JobState{{UID: "small"}}}
+	for i := range 4 {
+		often.Jobs[0].Evictions = append(often.Jobs[0].Evictions, noon.Add(time.Duration(i-30)*time.Minute))
+	}
+	in.Lenders[1].Warm = 1
+	for name, tc := range map[string]struct {
+		prev State
+		want string
+	}{"never stopped": {State{}, "small"}, "stopped often": {often, "gang"}} {
+		plan, _ := Decide(in, tc.prev, DefaultPolicy())
+		if diff := cmp.Diff([]string{tc.want + " " + ReasonNeedRose}, reclaimed(plan)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	in.Lenders[1].Pending = []PendingPod{{Name: "p"}}
+	plan, _ := Decide(in, often, DefaultPolicy())
+	if diff := cmp.Diff([]string{"small " + ReasonLenderPodPending}, reclaimed(plan)); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
+}
+
+// A lender that is owed what cannot be had yet lends nothing more: it would only
+// have to take that back as well.
+func TestNothingIsLentWhileSomethingIsOwed(t *testing.T) {
+	in := four()
+	in.Tenants[0].Cohort = "lab"
+	in.Tenants = append([]Tenant{{Name: "research", Cohort: "lab", Quotas: []Quota{{Flavor: "h100"}}}}, in.Tenants...)
+	in.Queues = []Queue{{Name: "q", Tenant: "research"}}
+	in.Jobs = []Job{{Name: "j", UID: "j", Tenant: "research", Queue: "q", Flavor: "h100", Pods: 1, UnitsPerPod: 4}}
+	in.Loans = in.Loans[:1]
+	in.Lenders = in.Lenders[:1]
+	in.Lenders[0].Owned = 32
+	plan, _ := Decide(in, State{}, DefaultPolicy())
+	if newlyLent(plan, "chat") != 4 {
+		t.Fatalf("with nothing owed, the plan is %+v", plan.Actions)
+	}
+	in.Lenders[0].Desired, in.Loans[0].Since = 2, noon.Add(-time.Minute)
+	plan, _ = Decide(in, State{}, DefaultPolicy())
+	if len(plan.Actions) > 0 || plan.Lenders[0].Lendable != 0 {
+		t.Errorf("with a pod owed and the loan young, the plan is %+v", plan)
+	}
+}
+
 // A reclaim carries what the actuator and the auditor need, and starts the cooldown
 // of who asked.
 func TestReclaimAction(t *testing.T) {
 	in := four()
 	in.Lenders[1].Pending = []PendingPod{{Name: "p"}}
 	in.Lenders[1].MaxGrace = 5 * time.Second
+	in.Loans[1].Grants[0].Lender = "chat" // who allows more than code, which asks
 	plan, next := Decide(in, State{Decisions: 41}, DefaultPolicy())
 	want := []Action{{
 		Kind: ActionReclaim, Loan: "small", Job: "small", JobUID: "small",

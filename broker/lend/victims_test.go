@@ -3,6 +3,7 @@ package lend
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -17,15 +18,14 @@ type puzzle struct {
 	candidates []Candidate
 }
 
-func drawPuzzle(t *rapid.T, sizes []int64, most int) puzzle {
-	r := roll(t)
+func drawPuzzle(r dice, sizes []int64, candidates int) puzzle {
 	var p puzzle
 	nodes := 1 + r.IntN(5)
 	room := make([]int64, nodes)
 	for i := range nodes {
 		room[i] = 8
 	}
-	for i := range rapid.IntRange(most/2, most).Draw(t, "candidates") {
+	for i := range candidates {
 		c := Candidate{
 			Name: fmt.Sprintf("loan-%02d", i), LostWork: float64(r.IntN(20)), Since: time.Unix(int64(r.IntN(5)), 0),
 		}
@@ -99,17 +99,18 @@ func (p puzzle) cheapest() (float64, bool) {
 
 // Law 5: few candidates, so the victims are the cheapest there are.
 func TestChooseVictimsIsExactOnSmallInstances(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p := drawPuzzle(t, []int64{1, 2, 4, 8}, 10)
+	// The greedy orders miss the best in one of some 500 puzzles, so there are many.
+	for seed := range uint64(4000) {
+		p := drawPuzzle(dice{rand.New(rand.NewPCG(seed, 2))}, []int64{1, 2, 4, 8}, 10)
 		victims, ok := ChooseVictims(p.rooms, p.owed, p.candidates)
 		want, possible := p.cheapest()
 		if ok != possible {
-			t.Fatalf("ok = %v, but possible = %v", ok, possible)
+			t.Fatalf("seed %d: ok = %v, but possible = %v", seed, ok, possible)
 		}
 		if ok && p.cost(victims) != want {
-			t.Fatalf("victims %v cost %v, but %v is enough", victims, p.cost(victims), want)
+			t.Fatalf("seed %d: victims %v cost %v, but %v is enough", seed, victims, p.cost(victims), want)
 		}
-	})
+	}
 }
 
 // Law 5: of many candidates, none that was chosen could be spared, and what is
@@ -127,7 +128,7 @@ func TestChooseVictimsSparesWhoCanBeSpared(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
-				p := drawPuzzle(t, tc.sizes, tc.most)
+				p := drawPuzzle(roll(t), tc.sizes, rapid.IntRange(0, tc.most).Draw(t, "candidates"))
 				checkMinimal(t, p, tc.sizes[2] == 4)
 			})
 		})
@@ -170,7 +171,7 @@ func (p puzzle) fits(victims []int) bool {
 
 func TestChooseVictimsIgnoresTheOrderOfItsArguments(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := drawPuzzle(t, []int64{1, 2, 3, 4, 8}, 16)
+		p := drawPuzzle(roll(t), []int64{1, 2, 3, 4, 8}, 16)
 		q := puzzle{slices.Clone(p.rooms), slices.Clone(p.owed), slices.Clone(p.candidates)}
 		slices.Reverse(q.rooms)
 		slices.Reverse(q.owed)
