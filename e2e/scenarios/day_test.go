@@ -15,35 +15,37 @@ import (
 // enough and two nodes are lent, to the job that came first. In the morning the
 // nodes come back one by one, and a job that had to stop keeps its place.
 func TestADayInSmall(t *testing.T) {
+	t.Parallel()
 	w := newTown(t, 3)
 	w.backfill(false)
 	w.dial.set(5, 0)
 	w.serve(3, 8, 24)
 	w.awaitBound(onlineNamespace, 3)
-	w.submit("wide", 2, 8, nil)
-	w.submit("narrow", 8, 1, nil)
+	// Names in order: Kubernetes dates objects to the second, and equals go by name.
+	w.submit("first", 2, 8, nil)
+	w.submit("second", 8, 1, nil)
 	w.awaitVerdict("Lender/serving/chat", "AboveLowWater")
 	w.awaitLoans()
 
 	// Evening: one replica, and little to do for it.
 	w.dial.set(2, 0)
 	w.scale(1)
-	w.awaitLoans("wide")
+	w.awaitLoans("first")
 	w.awaitBound(trainingNamespace, 2)
-	w.awaitVerdict("Job/research/narrow", "NoLendableUnits")
+	w.awaitVerdict("Job/research/second", "NoLendableUnits")
 
-	// Dawn: a second replica. The wide job holds both nodes and cannot shrink, so
+	// Dawn: a second replica. The first job holds both nodes and cannot shrink, so
 	// it goes whole, and is again the first of its queue.
 	w.scale(2)
 	if waited := w.awaitBound(onlineNamespace, 2); waited > maxGrace+patience/2 {
 		t.Errorf("the second replica waited %s, and the grace is %s", waited, maxGrace)
 	}
 	w.awaitLoans()
-	w.awaitVerdict("Job/research/narrow", "BehindInQueue")
+	w.awaitVerdict("Job/research/second", "BehindInQueue")
 
-	// What the wide job left over is enough for the narrow one, if it may pass.
+	// What the first job left over is enough for the second one, if it may pass.
 	w.backfill(true)
-	w.awaitLoans("narrow")
+	w.awaitLoans("second")
 	w.awaitBound(trainingNamespace, 8)
 	w.backfill(false)
 
@@ -53,12 +55,12 @@ func TestADayInSmall(t *testing.T) {
 	w.awaitBound(onlineNamespace, 3)
 	w.awaitLoans()
 
-	// Night again: the wide job has kept its place before the narrow one.
+	// Night again: the first job has kept its place before the second one.
 	w.dial.set(2, 0)
 	w.scale(1)
-	w.awaitLoans("wide")
-	w.awaitEntry("wide", "RECLAIM_DONE")
-	w.awaitEntry("narrow", "RECLAIM_DONE")
+	w.awaitLoans("first")
+	w.awaitEntry("first", "RECLAIM_DONE")
+	w.awaitEntry("second", "RECLAIM_DONE")
 	w.closeTheBooks()
 }
 
@@ -74,6 +76,7 @@ func (w *town) backfill(may bool) {
 
 // A job that ends by itself gives its units back, and the next one gets them.
 func TestAJobThatFinishesMakesRoom(t *testing.T) {
+	t.Parallel()
 	w := newTown(t, 2)
 	w.dial.set(2, 0)
 	w.serve(1, 8, 16)

@@ -24,6 +24,7 @@ func night(t *testing.T, nodes int) *town {
 // A broker that is killed while it lends loses no loan and doubles none: after
 // each restart the books and the cluster agree again.
 func TestBrokerKilledWhileLending(t *testing.T) {
+	t.Parallel()
 	w := night(t, 3)
 	for i := range 16 {
 		w.submit(fmt.Sprintf("job-%02d", i), 1, 1, nil)
@@ -52,6 +53,7 @@ func TestBrokerKilledWhileLending(t *testing.T) {
 // With the broker stopped, online pods take their units back by themselves, and
 // within the grace. The broker, back again, finds and books what happened.
 func TestOnlineSpikeWithoutABroker(t *testing.T) {
+	t.Parallel()
 	w := night(t, 3)
 	w.submit("left", 1, 8, nil)
 	w.submit("right", 1, 8, nil)
@@ -96,6 +98,7 @@ func TestOnlineSpikeWithoutABroker(t *testing.T) {
 // Without Prometheus the load is unknown, which is not idle: nothing more is
 // lent at once, and what is lent goes home when it stays so.
 func TestPrometheusStopped(t *testing.T) {
+	t.Parallel()
 	w := night(t, 3)
 	w.submit("before", 1, 8, nil)
 	w.awaitLoans("before")
@@ -137,6 +140,7 @@ func (w *town) awaitUnknown() {
 // The API server goes away and comes back: loans stay as they were, and lending
 // and taking back go on.
 func TestAPIServerRestarted(t *testing.T) {
+	t.Parallel()
 	w := night(t, 3)
 	w.submit("one", 1, 8, nil)
 	w.awaitLoans("one")

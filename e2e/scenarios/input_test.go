@@ -22,6 +22,7 @@ import (
 // Bad input becomes a reason, never a crash: the API server names the field and
 // the rule, and what only the cluster can answer becomes a condition and an event.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	w := night(t, 2)
 
 	t.Run("low water above high water", func(t *testing.T) {
@@ -87,6 +88,7 @@ func (w *town) submitTo(queue, name string, pods int32, gpus int64) {
 
 // A ledger that fails its check stops the broker at start, with what to do.
 func TestBrokerRefusesABadLedger(t *testing.T) {
+	t.Parallel()
 	w := night(t, 2)
 	w.submit("one", 1, 1, nil)
 	w.awaitLoans("one")
