@@ -8,12 +8,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/ebbtide/ebbtide/broker/internal/controller"
@@ -58,25 +53,4 @@ func newCommand() *cobra.Command {
 	cmd.PersistentFlags().IntVarP(&verbosity, "verbosity", "v", 0, "log level: 0 loans and evictions, 2 every decision, 4 details")
 	cmd.AddCommand(newReplayCommand(), newLedgerCommand())
 	return cmd
-}
-
-func setUpLogging(verbosity int) error {
-	flags := pflag.NewFlagSet("klog", pflag.ContinueOnError)
-	flags.AddGoFlagSet(klogFlags())
-	if err := flags.Set("v", fmt.Sprint(verbosity)); err != nil {
-		return fmt.Errorf("set the log level: %w", err)
-	}
-	var log logr.Logger = klog.Background()
-	ctrl.SetLogger(log)
-	return nil
-}
-
-func loadKubeconfig(path string) (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = path
-	c, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("find the API server: %w", err)
-	}
-	return c, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
-	"k8s.io/klog/v2"
 
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -20,12 +18,6 @@ import (
 
 // errReported: the output says already what is wrong.
 var errReported = errors.New("reported")
-
-func klogFlags() *flag.FlagSet {
-	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(flags)
-	return flags
-}
 
 func newReplayCommand() *cobra.Command {
 	return &cobra.Command{
