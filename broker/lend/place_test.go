@@ -51,3 +51,18 @@ func TestPlaceUndoes(t *testing.T) {
 		t.Errorf("placed at %+v", spots)
 	}
 }
+
+// Own-quota use is never taken back by load, so it may not take a slot that evicting
+// loans would give an owner; a loan on the same units may.
+func TestPlaceLeavesOwnersTheirWayBack(t *testing.T) {
+	for own, want := range map[bool]int{true: 0, false: 1} {
+		p := &pool{
+			rooms:  []room{{node: "a", free: 4, soon: 4, back: 8}, {node: "b", free: 8, soon: 8, back: 8}},
+			rights: []shape{{8, 2}},
+		}
+		p.sort()
+		if spots := p.place(1, 4, own); len(spots) != want {
+			t.Errorf("own = %v: placed at %+v", own, spots)
+		}
+	}
+}
