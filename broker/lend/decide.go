@@ -43,6 +43,9 @@ type decision struct {
 }
 
 func begin(in Snapshot, prev State, pol Policy) *decision {
+	// Without its monotonic reading, which a record cannot hold, time passes for the
+	// live decision exactly as for its replay.
+	in.Now = in.Now.Round(0)
 	d := &decision{
 		in: in, pol: pol, now: in.Now, number: prev.Decisions + 1,
 		byName: map[string]*lender{}, pools: map[string]*pool{},

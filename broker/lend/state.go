@@ -52,7 +52,7 @@ type Policy struct {
 	// or a lender above its high water.
 	MinimumLoan time.Duration `json:"minimumLoan"`
 	// EvictionBudget is how often one job may be reclaimed within EvictionWindow
-	// before it is no longer lent to.
+	// before it is no longer lent to; 0 is no limit.
 	EvictionBudget int           `json:"evictionBudget"`
 	EvictionWindow time.Duration `json:"evictionWindow"`
 	// RestartCost is added to the lost work of every job that is stopped.

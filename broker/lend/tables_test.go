@@ -227,3 +227,14 @@ func TestReadRecordRefuses(t *testing.T) {
 		t.Error("NaN was written")
 	}
 }
+
+// A live clock's monotonic reading does not survive a record, so a decision must
+// not use it.
+func TestDecideUsesTheWallClock(t *testing.T) {
+	in := four()
+	in.Now = time.Now()
+	_, next := Decide(in, State{}, DefaultPolicy())
+	if since := next.Lenders[0].UnknownSince; since != since.Round(0) || since.IsZero() {
+		t.Errorf("remembered %v", since)
+	}
+}
