@@ -9,7 +9,9 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// futureTolerance bounds how far ahead of the broker's clock a sample may be.
+// futureTolerance bounds how far ahead of the decision's time a sample may be:
+// clocks differ, and a decision's time is taken before its samples are. A sample
+// within it counts as taken now.
 const futureTolerance = 5 * time.Second
 
 // Replicas are the pods of a target that hold units.
@@ -57,6 +59,9 @@ func (c *combiner) unknown(reason string) {
 }
 
 func (c *combiner) observe(at time.Time) {
+	if at.After(c.now) {
+		at = c.now
+	}
 	if c.load.ObservedAt.IsZero() || at.Before(c.load.ObservedAt) {
 		c.load.ObservedAt = at
 	}

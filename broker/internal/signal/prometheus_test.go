@@ -65,6 +65,8 @@ func perPod(values map[string]string) string {
 
 func at(ago time.Duration) string { return fmt.Sprint(now.Add(-ago).Unix()) }
 
+func ahead(by time.Duration) string { return fmt.Sprintf("%.3f", float64(now.Add(by).UnixMilli())/1000) }
+
 // healthy answers for two pods; overrides come first.
 func healthy(overrides ...answer) *server {
 	return &server{answers: append(overrides,
@@ -126,6 +128,21 @@ func TestProfile(t *testing.T) {
 		},
 		"a sample from the future is not heard": {
 			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": at(-time.Hour), "b": at(0)})}),
+			replicas: both,
+			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 0.5, Requests: 24 + 256, Slots: 256, Signals: profileSignals(0.5, 4)},
+		},
+		"a sample 1 ms ahead is from now": {
+			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": ahead(time.Millisecond), "b": ahead(time.Millisecond)})}),
+			replicas: both,
+			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 1, Requests: 34, Slots: 256, Signals: profileSignals(0.5, 2)},
+		},
+		"a sample 4 s ahead is from now": {
+			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": ahead(4 * time.Second), "b": ahead(4 * time.Second)})}),
+			replicas: both,
+			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 1, Requests: 34, Slots: 256, Signals: profileSignals(0.5, 2)},
+		},
+		"a sample 6 s ahead is dropped": {
+			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": ahead(6 * time.Second), "b": at(0)})}),
 			replicas: both,
 			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 0.5, Requests: 24 + 256, Slots: 256, Signals: profileSignals(0.5, 4)},
 		},
