@@ -64,11 +64,30 @@ func (p *Ebbtide) afterPodDelete(_ klog.Logger, pod *corev1.Pod, oldObj, _ any) 
 	if !ok {
 		return fwk.Queue, fmt.Errorf("want a deleted object of type %T, got %T", gone, oldObj)
 	}
+	if p.unplaced(gone) && sameController(pod, gone) {
+		return fwk.QueueSkip, nil // its gang was broken up: nothing came free for it
+	}
 	resources := p.book.Resources()
 	if share(book.Requests(pod, resources), book.Requests(gone, resources)) {
 		return fwk.Queue, nil
 	}
 	return fwk.QueueSkip, nil
+}
+
+// unplaced reports whether a pod that the scheduler says is deleted lives on: then
+// it only lost the place it was to have.
+func (p *Ebbtide) unplaced(gone *corev1.Pod) bool {
+	obj, exists, err := p.pods.GetByKey(gone.Namespace + "/" + gone.Name)
+	if err != nil || !exists {
+		return false
+	}
+	pod, ok := obj.(*corev1.Pod)
+	return ok && pod.UID == gone.UID && pod.DeletionTimestamp == nil && pod.Spec.NodeName == ""
+}
+
+func sameController(a, b *corev1.Pod) bool {
+	x, y := metav1.GetControllerOf(a), metav1.GetControllerOf(b)
+	return x != nil && y != nil && x.UID == y.UID
 }
 
 func share(a, b []book.Request) bool {
@@ -109,7 +128,7 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 // that wait in Permit on a loan that ended.
 func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 	ended := func(loan *v1alpha1.Loan) {
-		p.rejectWaiting(loan, "the loan of the job that controls this pod ended")
+		p.breakUp(loan, "the loan of the job that controls this pod ended")
 		// Units on its nodes are no longer held for it, and are coming free.
 		p.activate(logger, p.pending())
 	}
@@ -133,6 +152,7 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 		DeleteFunc: func(obj any) {
 			if loan, ok := deleted[*v1alpha1.Loan](obj); ok {
 				ended(loan)
+				p.gangs.forgetLoan(loan.UID)
 			}
 		},
 	}

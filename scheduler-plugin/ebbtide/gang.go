@@ -3,6 +3,7 @@ package ebbtide
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
@@ -19,90 +21,143 @@ import (
 // not show yet. After a restart it is empty: the pods that were bound are then
 // known from the API, and those that were not start over.
 type gangs struct {
-	mu sync.Mutex
-	// placed holds, by loan UID and pod UID, when the pod got its place.
-	placed map[types.UID]map[types.UID]time.Time
+	mu    sync.Mutex
+	loans map[types.UID]*gang
 }
 
-func newGangs() *gangs { return &gangs{placed: map[types.UID]map[types.UID]time.Time{}} }
-
-func (g *gangs) place(loan, pod types.UID, now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.placed[loan] == nil {
-		g.placed[loan] = map[types.UID]time.Time{}
-	}
-	g.placed[loan][pod] = now
+type gang struct {
+	placed map[types.UID]bool
+	// alarm breaks the gang up; nil while nobody waits.
+	alarm clock.Timer
+	// broken counts how often the gang was broken up.
+	broken int
 }
 
-// release forgets the pod's place, and says since when it had it.
-func (g *gangs) release(loan, pod types.UID) (since time.Time, ok bool) {
+func newGangs() *gangs { return &gangs{loans: map[types.UID]*gang{}} }
+
+func (g *gangs) place(loan, pod types.UID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	since, ok = g.placed[loan][pod]
-	delete(g.placed[loan], pod)
-	if len(g.placed[loan]) == 0 {
-		delete(g.placed, loan)
+	if g.loans[loan] == nil {
+		g.loans[loan] = &gang{placed: map[types.UID]bool{}}
 	}
-	return since, ok
+	g.loans[loan].placed[pod] = true
 }
 
-// forgetPod drops a pod that no longer exists.
-func (g *gangs) forgetPod(pod types.UID) {
+// release takes the pod's place back, and says whether it had one.
+func (g *gangs) release(loan, pod types.UID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for loan, pods := range g.placed {
-		if delete(pods, pod); len(pods) == 0 {
-			delete(g.placed, loan)
-		}
+	of := g.loans[loan]
+	if of == nil || !of.placed[pod] {
+		return false
 	}
+	delete(of.placed, pod)
+	return true
 }
 
 // members returns the loan's placed pods, sorted.
 func (g *gangs) members(loan types.UID) []types.UID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	uids := make([]types.UID, 0, len(g.placed[loan]))
-	for uid := range g.placed[loan] {
-		uids = append(uids, uid)
+	if g.loans[loan] == nil {
+		return nil
 	}
-	slices.Sort(uids)
-	return uids
+	return slices.Sorted(maps.Keys(g.loans[loan].placed))
+}
+
+// arm sets the gang's alarm off after a while, unless it is set already.
+func (g *gangs) arm(loan types.UID, clk clock.WithDelayedExecution, after time.Duration, ring func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if of := g.loans[loan]; of != nil && of.alarm == nil {
+		of.alarm = clk.AfterFunc(after, ring)
+	}
+}
+
+// disarm stops the gang's alarm: all may go.
+func (g *gangs) disarm(loan types.UID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.loans[loan].disarm()
+}
+
+func (of *gang) disarm() {
+	if of != nil && of.alarm != nil {
+		of.alarm.Stop()
+		of.alarm = nil
+	}
+}
+
+// rang notes that the gang's alarm went off.
+func (g *gangs) rang(loan types.UID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if of := g.loans[loan]; of != nil {
+		of.alarm = nil
+	}
+}
+
+// breakUp stops the alarm and returns how often the gang was broken up by now.
+func (g *gangs) breakUp(loan types.UID) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	of := g.loans[loan]
+	if of == nil {
+		return 0
+	}
+	of.disarm()
+	of.broken++
+	return of.broken
+}
+
+// forgetPod drops a pod that no longer exists.
+func (g *gangs) forgetPod(pod types.UID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, of := range g.loans {
+		delete(of.placed, pod)
+	}
+}
+
+// forgetLoan drops a loan that no longer exists.
+func (g *gangs) forgetLoan(loan types.UID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.loans[loan].disarm()
+	delete(g.loans, loan)
 }
 
 // Reserve notes that the pod has a place.
 func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) *fwk.Status {
 	if c, ok := readCycle(state); ok && c.loan != nil {
-		p.gangs.place(c.loan.UID, pod.UID, p.clock.Now())
+		p.gangs.place(c.loan.UID, pod.UID)
 	}
 	return nil
 }
 
 // Unreserve takes the pod's place back, and with it those of its gang that still
 // wait: a gang that lost one member must not bind the rest.
-func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) {
+func (p *Ebbtide) Unreserve(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) {
 	c, ok := readCycle(state)
-	if !ok || c.loan == nil {
-		return
+	if !ok || c.loan == nil || !p.gangs.release(c.loan.UID, pod.UID) {
+		return // not of a gang, or a sibling already broke it up
 	}
-	since, ok := p.gangs.release(c.loan.UID, pod.UID)
-	if !ok {
-		return // a sibling already broke the gang up
-	}
-	if waited := p.clock.Since(since); waited >= p.args.GangTimeout && p.present(c.loan, pod.UID) < int64(c.loan.Spec.Pods) {
-		gangTimeoutsTotal.Inc()
-		klog.FromContext(ctx).Info("Gang timed out", "loan", klog.KObj(c.loan), "waited", waited)
-	}
-	p.rejectWaiting(c.loan, "another pod of the gang lost its place")
+	p.breakUp(c.loan, "another pod of the gang lost its place")
 }
 
-// rejectWaiting turns the loan's waiting pods away from Permit.
-func (p *Ebbtide) rejectWaiting(loan *v1alpha1.Loan, reason string) {
+// breakUp turns the loan's waiting pods away from Permit.
+//
+// The message counts, so that it is never the same twice: a pod that is turned
+// away while the scheduler's queue looks the other way can drop out of the queue
+// (kubernetes/kubernetes#139186), and comes back only when its status changes.
+func (p *Ebbtide) breakUp(loan *v1alpha1.Loan, reason string) {
+	message := fmt.Sprintf("%s (attempt %d)", reason, p.gangs.breakUp(loan.UID))
 	for _, uid := range p.gangs.members(loan.UID) {
 		// Released first, so that its own Unreserve finds the gang broken up.
 		if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
 			p.gangs.release(loan.UID, uid)
-			waiting.Reject(Name, reason)
+			waiting.Reject(Name, message)
 		}
 	}
 }
@@ -119,16 +174,40 @@ func (p *Ebbtide) Permit(ctx context.Context, state fwk.CycleState, pod *corev1.
 		return fwk.NewStatus(fwk.Unschedulable, reason), 0
 	}
 	if have, want := p.present(loan, pod.UID)+1, int64(loan.Spec.Pods); have < want {
+		logger := klog.FromContext(ctx)
+		p.gangs.arm(loan.UID, p.clock, p.args.GangTimeout, func() { p.timeOut(logger, loan) })
 		// Siblings that failed earlier are worth another try now.
-		p.activate(klog.FromContext(ctx), p.pendingOf(loan))
-		return fwk.NewStatus(fwk.Wait, fmt.Sprintf("%d of the %d pods of the gang have a place", have, want)), p.args.GangTimeout
+		p.activate(logger, p.unplacedOf(loan))
+		return fwk.NewStatus(fwk.Wait, fmt.Sprintf("%d of the %d pods of the gang have a place", have, want)), p.args.GangTimeout + timeoutSlack
 	}
+	p.gangs.disarm(loan.UID)
 	for _, uid := range p.gangs.members(loan.UID) {
 		if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
 			waiting.Allow(Name)
 		}
 	}
 	return nil, 0
+}
+
+// timeoutSlack is how much longer than the gang the framework would let one pod
+// wait. The gang's own alarm is what ends the wait, for all pods at once.
+const timeoutSlack = time.Minute
+
+func (p *Ebbtide) timeOut(logger klog.Logger, loan *v1alpha1.Loan) {
+	p.gangs.rang(loan.UID)
+	gangTimeoutsTotal.Inc()
+	logger.Info("Gang timed out", "loan", klog.KObj(loan), "timeout", p.args.GangTimeout)
+	p.breakUp(loan, fmt.Sprintf("not all %d pods of the gang could be placed within %s", loan.Spec.Pods, p.args.GangTimeout))
+}
+
+// unplacedOf returns those of the loan's pods that have neither a node nor a
+// place.
+func (p *Ebbtide) unplacedOf(loan *v1alpha1.Loan) []*corev1.Pod {
+	placed := p.gangs.members(loan.UID)
+	return slices.DeleteFunc(p.pendingOf(loan), func(pod *corev1.Pod) bool {
+		_, has := slices.BinarySearch(placed, pod.UID)
+		return has
+	})
 }
 
 // present counts the gang's pods, other than the given one, that have a place,

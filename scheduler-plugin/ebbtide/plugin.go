@@ -17,6 +17,8 @@
 //     evicted for it, no more of them than needed, and none where units are
 //     already coming free.
 //   - A loan that was taken back gets no new pods.
+//   - A pod that was cut off from the job it was started for holds its units only
+//     until an online pod wants them.
 //
 // What it refuses: to guess. A namespace with no tenant or with two, a priority
 // class that does not exist, a pod that does not match its loan wait with a

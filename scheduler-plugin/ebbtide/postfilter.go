@@ -29,10 +29,10 @@ const recheck = 5 * time.Second
 func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	c, ok := readCycle(state)
 	if !ok || c.tenant == nil {
-		return nil, fwk.NewStatus(fwk.Unschedulable)
+		return denied("")
 	}
 	if pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever {
-		return nil, fwk.NewStatus(fwk.Unschedulable, "no loan is taken back for a pod with preemptionPolicy Never")
+		return denied("no loan is taken back for a pod with preemptionPolicy Never")
 	}
 	now := p.clock.Now()
 	since := p.waiting.see(pod, c.requests, now)
@@ -45,11 +45,11 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 	}
 	if left := p.args.TakeBackAfter - now.Sub(since); left > 0 {
 		p.wakeIn(ctx, pod, left)
-		return nil, fwk.NewStatus(fwk.Unschedulable, fmt.Sprintf("loans are taken back for the pod when it has waited for %s", p.args.TakeBackAfter))
+		return denied(fmt.Sprintf("loans are taken back for the pod when it has waited for %s", p.args.TakeBackAfter))
 	}
 	victims, s := p.choose(ctx, pod, c, scenes, now)
 	if s == nil {
-		return nil, fwk.NewStatus(fwk.Unschedulable, "the pod would not fit if all loans were taken back")
+		return denied("the pod would not fit if all loans were taken back")
 	}
 	for _, loan := range victims {
 		p.reclaim(ctx, loan)
@@ -57,11 +57,24 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 	return p.await(ctx, pod, s)
 }
 
+// denied leaves the pod waiting, and withdraws the node it may have been promised
+// before: a promise holds units and quota against other pods.
+func denied(reason string) (*fwk.PostFilterResult, *fwk.Status) {
+	withdraw := &fwk.PostFilterResult{NominatingInfo: &fwk.NominatingInfo{NominatingMode: fwk.ModeOverride}}
+	if reason == "" {
+		return withdraw, fwk.NewStatus(fwk.Unschedulable)
+	}
+	return withdraw, fwk.NewStatus(fwk.Unschedulable, reason)
+}
+
 // await promises the scene's node to the pod. It also sees to it that what was
 // asked back really leaves: a broker may have died between asking and stopping.
 func (p *Ebbtide) await(ctx context.Context, pod *corev1.Pod, s *scene) (*fwk.PostFilterResult, *fwk.Status) {
 	for _, loan := range s.stalled {
 		p.reclaim(ctx, loan)
+	}
+	for _, stray := range s.strays {
+		p.taken.addStray(stray)
 	}
 	p.waiting.promise(pod.UID)
 	p.wakeIn(ctx, pod, recheck)

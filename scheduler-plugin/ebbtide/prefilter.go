@@ -167,7 +167,7 @@ func (p *Ebbtide) usage(pod *corev1.Pod, tenant *v1alpha1.TenantQuota, resource 
 		present := append(p.nominatedBefore(pod, info.Node().Name), info.GetPods()...)
 		for _, other := range present {
 			q := other.GetPod()
-			if own[q.Namespace] && q.UID != pod.UID && p.book.LoanOf(q) == nil {
+			if own[q.Namespace] && p.book.LoanOf(q) == nil {
 				used[flavor.Name] += book.Units(q, resource)
 			}
 		}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,9 +31,10 @@ const (
 
 // taken remembers the loans that this scheduler took back, until they are gone.
 type taken struct {
-	mu    sync.Mutex
-	loans map[types.UID]*takenLoan
-	kick  chan struct{}
+	mu     sync.Mutex
+	loans  map[types.UID]*takenLoan
+	strays map[types.UID]*corev1.Pod
+	kick   chan struct{}
 }
 
 type takenLoan struct {
@@ -41,7 +44,11 @@ type takenLoan struct {
 }
 
 func newTaken() *taken {
-	return &taken{loans: map[types.UID]*takenLoan{}, kick: make(chan struct{}, 1)}
+	return &taken{
+		loans:  map[types.UID]*takenLoan{},
+		strays: map[types.UID]*corev1.Pod{},
+		kick:   make(chan struct{}, 1),
+	}
 }
 
 // add returns false if the loan was known already.
@@ -52,11 +59,38 @@ func (t *taken) add(loan *v1alpha1.Loan) bool {
 		return false
 	}
 	t.loans[loan.UID] = &takenLoan{loan: loan, told: map[types.UID]bool{}}
+	t.wake()
+	return true
+}
+
+// addStray adds a single pod that needs a loan and has none.
+func (t *taken) addStray(pod *corev1.Pod) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.strays[pod.UID] = pod
+	t.wake()
+}
+
+func (t *taken) wake() {
 	select {
 	case t.kick <- struct{}{}:
 	default: // a sweep is due anyway
 	}
-	return true
+}
+
+// allStrays returns the strays by UID.
+func (t *taken) allStrays() []*corev1.Pod {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.SortedFunc(maps.Values(t.strays), func(a, b *corev1.Pod) int {
+		return strings.Compare(string(a.UID), string(b.UID))
+	})
+}
+
+func (t *taken) forgetStray(pod types.UID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.strays, pod)
 }
 
 func (t *taken) has(loan types.UID) bool {
@@ -75,17 +109,9 @@ func (t *taken) forget(loan types.UID) {
 func (t *taken) all() []*takenLoan {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make([]*takenLoan, 0, len(t.loans))
-	for _, l := range t.loans {
-		out = append(out, l)
-	}
-	slices.SortFunc(out, func(a, b *takenLoan) int {
-		if a.loan.UID < b.loan.UID {
-			return -1
-		}
-		return 1
+	return slices.SortedFunc(maps.Values(t.loans), func(a, b *takenLoan) int {
+		return strings.Compare(string(a.loan.UID), string(b.loan.UID))
 	})
-	return out
 }
 
 // takenBack reports whether the scheduler took the loan back, also in an earlier
@@ -158,6 +184,21 @@ func (p *Ebbtide) sweep(ctx context.Context) error {
 				t.told[pod.UID] = true
 			}
 		}
+	}
+	return errors.Join(append(errs, p.sweepStrays(ctx))...)
+}
+
+// strayGrace bounds the grace of a pod whose lender is no longer known.
+var strayGrace = &v1alpha1.Loan{Spec: v1alpha1.LoanSpec{MaxGrace: metav1.Duration{Duration: time.Minute}}}
+
+func (p *Ebbtide) sweepStrays(ctx context.Context) error {
+	var errs []error
+	for _, pod := range p.taken.allStrays() {
+		if err := p.evict(ctx, pod, strayGrace); err != nil {
+			errs = append(errs, fmt.Errorf("evict pod %s: %w", klog.KObj(pod), err))
+			continue
+		}
+		p.taken.forgetStray(pod.UID)
 	}
 	return errors.Join(errs...)
 }

@@ -31,6 +31,8 @@ type scene struct {
 	takeable []takeable
 	// stalled are loans asked back whose pods nobody has told to stop.
 	stalled []*v1alpha1.Loan
+	// strays are pods that need a loan and have none.
+	strays []*corev1.Pod
 }
 
 // takeable is what one loan has on one node.
@@ -48,12 +50,17 @@ const (
 	stays    fate = iota // it is not the plugin's to move
 	leaves               // it is on its way out
 	stalled              // it should be on its way out, and is not
+	strays               // it runs without the loan that it was started on
 	takeBack             // it can be taken back
 )
 
 // fateOf says what becomes of a pod, given its loan (nil if none), whether that
 // loan was taken back by the scheduler, and how long a broker has to stop the
 // pods of a loan that it asked back.
+//
+// A pod that this scheduler placed was on a loan. One that has none any more was
+// cut off from its job (a tenant may edit its labels or owners): that keeps no
+// units. Pods that others placed are not the plugin's to judge.
 func fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, takenBack bool, now time.Time, patience time.Duration) fate {
 	if pod.DeletionTimestamp != nil {
 		if now.After(pod.DeletionTimestamp.Add(overdue)) {
@@ -61,7 +68,12 @@ func fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, takenBack bool, now time.Time,
 		}
 		return leaves
 	}
-	if loan == nil || book.Online(pod) {
+	switch {
+	case book.Online(pod):
+		return stays
+	case loan == nil && pod.Spec.SchedulerName == v1alpha1.SchedulerName:
+		return strays
+	case loan == nil:
 		return stays
 	}
 	since, reclaiming := book.ReclaimingSince(loan)
@@ -103,6 +115,7 @@ func (p *Ebbtide) scenes(ctx context.Context, state fwk.CycleState, pod *corev1.
 func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo, now time.Time) (*scene, error) {
 	s := &scene{}
 	var leaving []fwk.PodInfo
+	resources := p.book.Resources()
 	at, late := map[types.UID]int{}, map[types.UID]bool{}
 	for _, info := range node.GetPods() {
 		loan := p.book.LoanOf(info.GetPod())
@@ -116,6 +129,10 @@ func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.P
 			}
 		case leaves:
 			leaving = append(leaving, info)
+		case strays:
+			if len(book.Requests(info.GetPod(), resources)) > 0 {
+				leaving, s.strays = append(leaving, info), append(s.strays, info.GetPod())
+			}
 		case takeBack:
 			i, seen := at[loan.UID]
 			if !seen {

@@ -65,10 +65,10 @@ func rank(scores fwk.NodeScoreList) {
 	steps := int64(len(distinct) - 1)
 	for i := range scores {
 		if steps == 0 {
-			scores[i].Score = fwk.MaxNodeScore
+			scores[i].Score = fwk.MaxScore
 			continue
 		}
 		at, _ := slices.BinarySearch(distinct, scores[i].Score)
-		scores[i].Score = int64(at) * fwk.MaxNodeScore / steps
+		scores[i].Score = int64(at) * fwk.MaxScore / steps
 	}
 }

@@ -142,7 +142,7 @@ func (b *Book) TenantOf(namespace string) (*v1alpha1.TenantQuota, error) {
 	if err != nil {
 		return nil, refuse("namespace %s is not known yet", namespace)
 	}
-	return SelectTenant(ns, b.Quotas())
+	return readTenants(b.Quotas()).of(ns)
 }
 
 // Namespaces returns the set of namespaces that belong to the tenant.
@@ -151,9 +151,9 @@ func (b *Book) Namespaces(tenant string) (map[string]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", err)
 	}
-	quotas, own := b.Quotas(), map[string]bool{}
+	quotas, own := readTenants(b.Quotas()), map[string]bool{}
 	for _, ns := range all {
-		if q, err := SelectTenant(ns, quotas); err == nil && q.Name == tenant {
+		if q, err := quotas.of(ns); err == nil && q.Name == tenant {
 			own[ns.Name] = true
 		}
 	}

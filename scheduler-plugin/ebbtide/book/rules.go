@@ -53,25 +53,42 @@ func Units(pod *corev1.Pod, resource corev1.ResourceName) int64 {
 	return quantity.Value()
 }
 
-// SelectTenant returns the one quota that selects the namespace. A namespace
-// that two quotas select belongs to neither. The error is a *Refusal.
-func SelectTenant(ns *corev1.Namespace, quotas []*v1alpha1.TenantQuota) (*v1alpha1.TenantQuota, error) {
-	var found []*v1alpha1.TenantQuota
+// tenants are quotas with their selectors read once.
+type tenants []struct {
+	quota    *v1alpha1.TenantQuota
+	selector labels.Selector
+}
+
+// readTenants leaves out quotas whose selector cannot be read: they select
+// nothing.
+func readTenants(quotas []*v1alpha1.TenantQuota) tenants {
+	out := make(tenants, 0, len(quotas))
 	for _, q := range quotas {
-		selector, err := metav1.LabelSelectorAsSelector(&q.Spec.Namespaces)
-		if err == nil && selector.Matches(labels.Set(ns.Labels)) {
-			found = append(found, q)
+		if selector, err := metav1.LabelSelectorAsSelector(&q.Spec.Namespaces); err == nil {
+			out = append(out, struct {
+				quota    *v1alpha1.TenantQuota
+				selector labels.Selector
+			}{q, selector})
 		}
 	}
-	switch len(found) {
+	return out
+}
+
+// of returns the one quota that selects the namespace. A namespace that two
+// quotas select belongs to neither. The error is a *Refusal.
+func (t tenants) of(ns *corev1.Namespace) (*v1alpha1.TenantQuota, error) {
+	var found *v1alpha1.TenantQuota
+	var names []string
+	for _, tenant := range t {
+		if tenant.selector.Matches(labels.Set(ns.Labels)) {
+			found, names = tenant.quota, append(names, tenant.quota.Name)
+		}
+	}
+	switch len(names) {
 	case 0:
 		return nil, refuse("namespace %s belongs to no tenant: no TenantQuota selects it", ns.Name)
 	case 1:
-		return found[0], nil
-	}
-	names := make([]string, 0, len(found))
-	for _, q := range found {
-		names = append(names, q.Name)
+		return found, nil
 	}
 	return nil, refuse("namespace %s belongs to no tenant: the TenantQuotas %s all select it", ns.Name, strings.Join(names, ", "))
 }

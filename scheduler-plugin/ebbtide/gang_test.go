@@ -1,0 +1,255 @@
+package ebbtide
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/component-base/metrics/testutil"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// admit takes the loan's pod through PreFilter, Reserve and Permit.
+func (w *world) admit(l *v1alpha1.Loan, name string) (*corev1.Pod, *state, *fwk.Status) {
+	w.t.Helper()
+	p, s := w.borrowed(l, name, nil), newState()
+	if _, status := w.PreFilter(w.t.Context(), s, p, nil); !status.IsSuccess() {
+		w.t.Fatal(status.Message())
+	}
+	w.Reserve(w.t.Context(), s, p, "n")
+	status, timeout := w.Permit(w.t.Context(), s, p, "n")
+	if status.IsWait() {
+		w.permits[p.UID] = &permit{pod: p}
+		if timeout <= w.args.GangTimeout {
+			w.t.Errorf("the framework would end the wait after %s, before the gang's %s", timeout, w.args.GangTimeout)
+		}
+	}
+	return p, s, status
+}
+
+func (w *world) verdicts() map[string]string {
+	out := map[string]string{}
+	for _, p := range w.permits {
+		out[p.pod.Name] = p.verdict
+	}
+	return out
+}
+
+func TestGangWaitsForItsLastPod(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 4, 1, lent("n", 4))
+	for i := range 3 {
+		if _, _, s := w.admit(l, fmt.Sprint("p", i)); !s.IsWait() || s.Message() != fmt.Sprintf("%d of the 4 pods of the gang have a place", i+1) {
+			t.Fatalf("pod %d: %v %q", i, s.Code(), s.Message())
+		}
+	}
+	if _, _, s := w.admit(l, "p3"); !s.IsSuccess() {
+		t.Fatalf("the last pod waits: %s", s.Message())
+	}
+	want := map[string]string{"p0": "allowed", "p1": "allowed", "p2": "allowed"}
+	if diff := cmp.Diff(want, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+}
+
+func TestGangTimesOutWhole(t *testing.T) {
+	before, err := testutil.GetCounterMetricValue(gangTimeoutsTotal)
+	must(t, err)
+	w := newWorld(t)
+	l := w.loan("a", 3, 1, lent("n", 3))
+	w.admit(l, "p0")
+	w.time.Step(w.args.GangTimeout / 2)
+	p1, s1, _ := w.admit(l, "p1")
+	w.time.Step(w.args.GangTimeout/2 - time.Millisecond)
+	if diff := cmp.Diff(map[string]string{"p0": "", "p1": ""}, w.verdicts()); diff != "" {
+		t.Fatalf("before the timeout (-want +got):\n%s", diff)
+	}
+	w.time.Step(time.Millisecond)
+	const reason = "not all 3 pods of the gang could be placed within 30s (attempt 1)"
+	if diff := cmp.Diff(map[string]string{"p0": reason, "p1": reason}, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+	// By the time the second pod is told, the gang is forming anew, with a full
+	// timeout before it.
+	w.time.Step(time.Second)
+	w.admit(l, "p2")
+	w.Unreserve(t.Context(), s1, p1, "n")
+	w.time.Step(w.args.GangTimeout - time.Millisecond)
+	if got := w.verdicts()["p2"]; got != "" {
+		t.Errorf("a pod of the new round was turned away: %s", got)
+	}
+	w.time.Step(time.Millisecond)
+	if got := w.verdicts()["p2"]; !strings.Contains(got, "(attempt 2)") {
+		t.Errorf("the second time out says %q: it must differ from the first", got)
+	}
+	after, err := testutil.GetCounterMetricValue(gangTimeoutsTotal)
+	must(t, err)
+	if after-before != 2 {
+		t.Errorf("gang_timeouts_total rose by %v, want 2", after-before)
+	}
+}
+
+func TestGangThatLosesOneIsBrokenUp(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 3, 1, lent("n", 3))
+	p0, s0, _ := w.admit(l, "p0")
+	w.admit(l, "p1")
+	delete(w.permits, p0.UID) // it was deleted
+	w.Unreserve(t.Context(), s0, p0, "n")
+	if diff := cmp.Diff(map[string]string{"p1": "another pod of the gang lost its place (attempt 1)"}, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+}
+
+func TestCompleteGangHasNoAlarm(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 2, 1, lent("n", 2))
+	w.admit(l, "p0")
+	w.admit(l, "p1")
+	if w.time.HasWaiters() {
+		t.Error("the alarm is still set")
+	}
+}
+
+func TestGangCountsWhatRunsAfterARestart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set  func(w *world, l *v1alpha1.Loan, n *node)
+		want bool // the third pod may go
+	}{
+		"two are bound": {set: func(w *world, l *v1alpha1.Loan, n *node) { w.borrowed(l, "x", n); w.borrowed(l, "y", n) }, want: true},
+		"one is bound":  {set: func(w *world, l *v1alpha1.Loan, n *node) { w.borrowed(l, "x", n) }},
+		"one of two is leaving": {set: func(w *world, l *v1alpha1.Loan, n *node) {
+			w.borrowed(l, "x", n)
+			w.leave(w.borrowed(l, "y", n), epoch)
+		}},
+		"one of two has failed": {set: func(w *world, l *v1alpha1.Loan, n *node) {
+			w.borrowed(l, "x", n)
+			y := w.borrowed(l, "y", n)
+			y.Status.Phase = corev1.PodFailed
+			w.put(y)
+		}},
+		"one is bound, one has succeeded": {want: true, set: func(w *world, l *v1alpha1.Loan, n *node) {
+			w.borrowed(l, "x", n)
+			must(w.t, w.jobStore.Update(&batchv1.Job{
+				ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "research", UID: "job-a"}, Status: batchv1.JobStatus{Succeeded: 1},
+			}))
+		}},
+		"a namesake of the job has succeeded": {set: func(w *world, l *v1alpha1.Loan, n *node) {
+			w.borrowed(l, "x", n)
+			must(w.t, w.jobStore.Update(&batchv1.Job{
+				ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "research", UID: "job-before"}, Status: batchv1.JobStatus{Succeeded: 1},
+			}))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			l := w.loan("a", 3, 1, lent("n", 3))
+			tc.set(w, l, w.node("n", 8, 8))
+			if _, _, s := w.admit(l, "p"); s.IsSuccess() != tc.want {
+				t.Errorf("status = %v %q", s.Code(), s.Message())
+			}
+		})
+	}
+}
+
+// leave marks the pod as being deleted, due to be gone at the given time.
+func (w *world) leave(p *corev1.Pod, by time.Time) {
+	p.DeletionTimestamp = &metav1.Time{Time: by}
+	p.Finalizers = []string{"test/keep"} // the fake API refuses a deletion time without one
+	w.put(p)
+}
+
+func TestPermitRefusesALoanThatEndedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 1, 1, lent("n", 1))
+	p, s := w.borrowed(l, "p", nil), newState()
+	if _, status := w.PreFilter(t.Context(), s, p, nil); !status.IsSuccess() {
+		t.Fatal(status.Message())
+	}
+	must(t, w.loans.Delete(l))
+	if status, _ := w.Permit(t.Context(), s, p, "n"); status.Code() != fwk.Unschedulable {
+		t.Errorf("status = %v", status.Code())
+	}
+}
+
+func TestWaitingPodActivatesItsSiblings(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 2, 1, lent("n", 2))
+	w.borrowed(l, "sibling", nil)
+	w.borrowed(w.loan("b", 2, 1, lent("n", 2)), "stranger", nil)
+	w.admit(l, "p")
+	if diff := cmp.Diff([]string{"research/sibling"}, w.activated); diff != "" {
+		t.Errorf("activated (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoanEventsWakeAndTurnAway(t *testing.T) {
+	w := newWorld(t)
+	handler := w.onLoan(klog.Background())
+	l := w.loan("a", 2, 1, lent("n", 2))
+	p, _, _ := w.admit(l, "p")
+	w.online("chat", 1, nil)
+	w.pod("idle", "serving", 0, 0, nil)
+	w.activated = nil
+
+	handler.OnAdd(l, false)
+	if diff := cmp.Diff([]string{"research/p"}, w.activated); diff != "" {
+		t.Errorf("a new loan activated (-want +got):\n%s", diff)
+	}
+	w.activated = nil
+	same := l.DeepCopy()
+	same.Status.LedgerSeq = 7
+	handler.OnUpdate(l, same)
+	if w.activated != nil {
+		t.Errorf("a change of no consequence activated %v", w.activated)
+	}
+	ended := l.DeepCopy()
+	ended.Status.Conditions = []metav1.Condition{condition(v1alpha1.LoanReclaiming, metav1.ConditionTrue, epoch)}
+	handler.OnUpdate(l, ended)
+	if diff := cmp.Diff([]string{"research/p", "serving/chat"}, w.activated); diff != "" {
+		t.Errorf("the loan's end activated (-want +got):\n%s", diff)
+	}
+	if got := w.permits[p.UID].verdict; !strings.Contains(got, "ended") {
+		t.Errorf("the waiting pod was told %q", got)
+	}
+}
+
+func TestQuotaEventsWakeOnChangedSpecs(t *testing.T) {
+	w := newWorld(t)
+	w.online("chat", 1, nil)
+	handler := w.onQuota(klog.Background())
+	old := w.tenant("serving", 4)
+	handler.OnUpdate(old, old.DeepCopy())
+	if w.activated != nil {
+		t.Errorf("a status update activated %v", w.activated)
+	}
+	next := old.DeepCopy()
+	next.Generation++
+	handler.OnUpdate(old, next)
+	if diff := cmp.Diff([]string{"serving/chat"}, w.activated); diff != "" {
+		t.Errorf("activated (-want +got):\n%s", diff)
+	}
+}
+
+func TestNamespaceEventsWakeOnChangedLabels(t *testing.T) {
+	w := newWorld(t)
+	w.online("chat", 1, nil)
+	handler := w.onNamespace(klog.Background())
+	old := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "serving"}}
+	handler.OnUpdate(old, old.DeepCopy())
+	if w.activated != nil {
+		t.Errorf("a namespace without change activated %v", w.activated)
+	}
+	handler.OnUpdate(old, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "serving", Labels: map[string]string{"team": "x"}}})
+	if diff := cmp.Diff([]string{"serving/chat"}, w.activated); diff != "" {
+		t.Errorf("activated (-want +got):\n%s", diff)
+	}
+}

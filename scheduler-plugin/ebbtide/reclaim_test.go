@@ -1,0 +1,229 @@
+package ebbtide
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/component-base/metrics/testutil"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+func TestSweepTellsEveryPodOfTheLoan(t *testing.T) {
+	evictedBefore, err := testutil.GetCounterMetricValue(evictedPodsTotal)
+	must(t, err)
+	w := newWorld(t)
+	n := w.node("n", 8, 64)
+	l := w.loan("a", 3, 1, lent("n", 3))
+	bound := w.borrowed(l, "bound", n)
+	w.leave(w.borrowed(l, "leaving", n), epoch.Add(time.Minute))
+	waits := w.borrowed(l, "waits", nil)
+	w.permits[waits.UID] = &permit{pod: waits}
+	stranger := w.borrowed(w.loan("b", 1, 1, lent("n", 1)), "stranger", n)
+	w.reclaim(t.Context(), l)
+	w.client.ClearActions()
+	must(t, w.sweep(t.Context()))
+
+	var steps []string
+	for _, a := range w.client.Actions() {
+		step := a.GetVerb()
+		if a.GetSubresource() != "" {
+			step += " " + a.GetSubresource()
+		}
+		switch a := a.(type) {
+		case clienttesting.PatchAction:
+			step += " " + a.GetName()
+			checkUID(t, a.GetPatch(), bound.UID)
+		case clienttesting.DeleteActionImpl:
+			step += " " + a.GetName()
+			if *a.DeleteOptions.GracePeriodSeconds != 20 || *a.DeleteOptions.Preconditions.UID != bound.UID {
+				t.Errorf("delete options = %+v", a.DeleteOptions)
+			}
+		}
+		steps = append(steps, step)
+	}
+	if diff := cmp.Diff([]string{"patch bound", "patch status bound", "delete bound"}, steps); diff != "" {
+		t.Errorf("API calls (-want +got):\n%s", diff)
+	}
+	if got := w.permits[waits.UID].verdict; got == "" {
+		t.Error("the pod that waits in Permit was not turned away")
+	}
+	if _, err := w.client.CoreV1().Pods("research").Get(t.Context(), stranger.Name, metav1.GetOptions{}); err != nil {
+		t.Errorf("a pod of another loan is gone: %v", err)
+	}
+
+	w.client.ClearActions()
+	must(t, w.sweep(t.Context()))
+	if got := w.client.Actions(); len(got) != 0 {
+		t.Errorf("the next sweep told the pods again: %v", got)
+	}
+	evictedAfter, err := testutil.GetCounterMetricValue(evictedPodsTotal)
+	must(t, err)
+	if evictedAfter-evictedBefore != 1 {
+		t.Errorf("evicted_pods_total rose by %v, want 1", evictedAfter-evictedBefore)
+	}
+}
+
+func checkUID(t *testing.T, patch []byte, want types.UID) {
+	t.Helper()
+	var body struct{ Metadata struct{ UID types.UID } }
+	must(t, json.Unmarshal(patch, &body))
+	if body.Metadata.UID != want {
+		t.Errorf("patch %s is not bound to UID %s", patch, want)
+	}
+}
+
+func TestEvictMarksThePodAndNamesNobody(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 1, 1, lent("n", 1))
+	p := w.borrowed(l, "p", w.node("n", 8, 64))
+	w.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, nil })
+	must(t, w.evict(t.Context(), p, l))
+	got, err := w.client.CoreV1().Pods("research").Get(t.Context(), "p", metav1.GetOptions{})
+	must(t, err)
+	if want := epoch.Add(20 * time.Second).Format(time.RFC3339); got.Annotations[v1alpha1.AnnotationReclaimBy] != want {
+		t.Errorf("reclaim-by = %q, want %q", got.Annotations[v1alpha1.AnnotationReclaimBy], want)
+	}
+	if !marked(got, l) {
+		t.Errorf("conditions = %+v", got.Status.Conditions)
+	}
+	for _, c := range got.Status.Conditions {
+		if strings.Contains(c.Message, "serving") || strings.Contains(c.Message, "chat") {
+			t.Errorf("the message names the lender: %s", c.Message)
+		}
+	}
+}
+
+func TestSweepTriesAgainAfterAnError(t *testing.T) {
+	w := newWorld(t)
+	l := w.fill(w.loan("a", 2, 1, lent("n", 2)), w.node("n", 8, 64))
+	w.reclaim(t.Context(), l)
+	broken := true
+	w.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return broken, nil, errors.New("the API server is away")
+	})
+	if err := w.sweep(t.Context()); err == nil || !strings.Contains(err.Error(), "evict pod research/a-1-n-0: the API server is away") {
+		t.Errorf("error = %v", err)
+	}
+	broken = false
+	must(t, w.sweep(t.Context()))
+	left, err := w.client.CoreV1().Pods("research").List(t.Context(), metav1.ListOptions{})
+	must(t, err)
+	if len(left.Items) != 0 {
+		t.Errorf("%d pods are left", len(left.Items))
+	}
+}
+
+// A pod that was being bound when its loan was taken back is found by a later
+// sweep.
+func TestSweepFindsPodsBoundMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("n", 8, 64)
+	l := w.loan("a", 1, 1, lent("n", 1))
+	p := w.borrowed(l, "p", nil)
+	w.reclaim(t.Context(), l)
+	must(t, w.sweep(t.Context()))
+	p.Spec.NodeName = n.node.Name
+	w.put(p)
+	must(t, w.sweep(t.Context()))
+	if _, err := w.client.CoreV1().Pods("research").Get(t.Context(), "p", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the pod lives on: %v", err)
+	}
+}
+
+func TestEvictLeavesANamesakeAlone(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 1, 1, lent("n", 1))
+	old := w.borrowed(l, "p", w.node("n", 8, 64)).DeepCopy()
+	conflict := apierrors.NewConflict(corev1.Resource("pods"), "p", errors.New("the UID differs"))
+	w.client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, conflict })
+	if err := w.evict(t.Context(), old, l); !apierrors.IsConflict(err) {
+		t.Errorf("error = %v, want the conflict while the pod is still known", err)
+	}
+	next := old.DeepCopy()
+	next.UID = "next"
+	w.put(next)
+	must(t, w.evict(t.Context(), old, l))
+}
+
+func TestSweepEvictsStrays(t *testing.T) {
+	w := newWorld(t)
+	p := w.pod("stray", "research", 0, 1, w.node("n", 8, 64))
+	w.taken.addStray(p)
+	must(t, w.sweep(t.Context()))
+	if _, err := w.client.CoreV1().Pods("research").Get(t.Context(), "stray", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the stray lives on: %v", err)
+	}
+	if left := w.taken.allStrays(); len(left) != 0 {
+		t.Errorf("%d strays are remembered", len(left))
+	}
+}
+
+func TestSweepForgetsLoansThatAreGone(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 1, 1, lent("n", 1))
+	w.reclaim(t.Context(), l)
+	w.reclaim(t.Context(), l)
+	w.checkTaken("a-1")
+	must(t, w.sweep(t.Context()))
+	w.checkTaken("a-1")
+	must(t, w.loans.Delete(l))
+	must(t, w.sweep(t.Context()))
+	w.checkTaken()
+}
+
+func TestReclaimerSweepsWhenKickedAndEndsWithItsContext(t *testing.T) {
+	w := newWorld(t)
+	l := w.fill(w.loan("a", 1, 1, lent("n", 1)), w.node("n", 8, 64))
+	gone := make(chan struct{})
+	w.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		close(gone)
+		return true, nil, nil
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.runReclaimer(t.Context())
+	}()
+	w.reclaim(t.Context(), l)
+	<-gone
+	t.Cleanup(func() { <-done })
+}
+
+func TestGraceSeconds(t *testing.T) {
+	seconds := func(s int64) *int64 { return &s }
+	for name, tc := range map[string]struct {
+		own       *int64
+		maxGrace  time.Duration
+		reclaimBy time.Duration
+		want      int64
+	}{
+		"the pod's own":             {own: seconds(10), maxGrace: time.Minute, want: 10},
+		"the lender's bound":        {own: seconds(86400), maxGrace: time.Minute, want: 60},
+		"the default":               {maxGrace: time.Minute, want: 30},
+		"what the broker granted":   {own: seconds(60), maxGrace: time.Minute, reclaimBy: 12 * time.Second, want: 12},
+		"its time is over":          {own: seconds(60), maxGrace: time.Minute, reclaimBy: -time.Second, want: 1},
+		"a pod that wants no grace": {own: seconds(0), maxGrace: time.Minute, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &v1alpha1.Loan{Spec: v1alpha1.LoanSpec{MaxGrace: metav1.Duration{Duration: tc.maxGrace}}}
+			if tc.reclaimBy != 0 {
+				l.Status.ReclaimBy = &metav1.Time{Time: epoch.Add(tc.reclaimBy)}
+			}
+			p := &corev1.Pod{Spec: corev1.PodSpec{TerminationGracePeriodSeconds: tc.own}}
+			if got := graceSeconds(p, l, epoch); got != tc.want {
+				t.Errorf("grace = %d, want %d", got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,409 @@
+package ebbtide
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// fill puts all pods of the loan on the node.
+func (w *world) fill(l *v1alpha1.Loan, n *node) *v1alpha1.Loan {
+	for i := range l.Spec.Pods {
+		w.borrowed(l, fmt.Sprintf("%s-%s-%d", l.Name, n.node.Name, i), n)
+	}
+	return l
+}
+
+func (w *world) checkTaken(want ...string) {
+	w.t.Helper()
+	if diff := cmp.Diff(want, w.takenNames()); diff != "" {
+		w.t.Errorf("loans taken back (-want +got):\n%s", diff)
+	}
+}
+
+func (w *world) checkNominated(result *fwk.PostFilterResult, status *fwk.Status, want string) {
+	w.t.Helper()
+	if !status.IsSuccess() || result == nil || result.NominatedNodeName != want {
+		w.t.Errorf("result = %+v, %v %q, want node %s", result, status.Code(), status.Message(), want)
+	}
+}
+
+func TestPatienceThenOneChoiceForAllThatWait(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"a", "b", "c"} {
+		w.fill(w.loan(name, 8, 1, lent("n-"+name, 8)), w.node("n-"+name, 8, 64))
+		w.time.Step(time.Minute)
+	}
+	var pods []*corev1.Pod
+	for i := range 8 {
+		pods = append(pods, w.online(fmt.Sprint("chat-", i), 1, nil))
+	}
+	for _, p := range pods {
+		_, result, status := w.schedule(p)
+		if status.Code() != fwk.Unschedulable || result.NominatedNodeName != "" {
+			t.Fatalf("an impatient pod got %+v, %v", result, status.Code())
+		}
+		w.time.Step(10 * time.Millisecond)
+	}
+	w.checkTaken()
+	w.time.Step(w.args.TakeBackAfter - 80*time.Millisecond)
+	if diff := cmp.Diff([]string{"serving/chat-0"}, w.activated); diff != "" {
+		t.Fatalf("activated when the first pod's patience ended (-want +got):\n%s", diff)
+	}
+	for _, p := range pods {
+		_, result, status := w.schedule(p)
+		w.checkNominated(result, status, "n-c")
+	}
+	// The newest loan lost the least work, and is enough for all eight.
+	w.checkTaken("c-1")
+}
+
+func TestPodsThatHaveJustComeAreNotServedEarly(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"a", "b"} {
+		w.fill(w.loan(name, 1, 1, lent("n-"+name, 1)), w.node("n-"+name, 1, 64))
+	}
+	first := w.online("first", 1, nil)
+	w.schedule(first)
+	w.time.Step(w.args.TakeBackAfter)
+	w.schedule(w.online("second", 1, nil))
+	w.schedule(first)
+	w.checkTaken("a-1")
+}
+
+func TestTakeBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set       func(w *world) *corev1.Pod
+		want      []string
+		nominated string
+		reason    string
+		strays    []string
+	}{
+		"an eight-unit pod takes both loans of one node": {
+			set: func(w *world) *corev1.Pod {
+				n, m := w.node("n", 8, 64), w.node("m", 8, 64)
+				w.fill(w.loan("a", 2, 2, lent("n", 4)), n)
+				w.fill(w.loan("b", 4, 1, lent("n", 4)), n)
+				w.fill(w.loan("c", 4, 1, lent("m", 4)), m)
+				w.online("x", 4, m)
+				return w.online("p", 8, nil)
+			},
+			want: []string{"a-1", "b-1"}, nominated: "n",
+		},
+		"the least work is lost": {
+			set: func(w *world) *corev1.Pod {
+				w.fill(w.loan("old", 4, 1, lent("n", 4)), w.node("n", 4, 64))
+				w.time.Step(time.Hour)
+				w.fill(w.loan("new", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				w.time.Step(time.Minute)
+				return w.online("p", 1, nil)
+			},
+			want: []string{"new-1"}, nominated: "m",
+		},
+		"a checkpoint makes an old loan cheap": {
+			set: func(w *world) *corev1.Pod {
+				w.fill(w.loan("old", 4, 1, lent("n", 4)), w.node("n", 4, 64))
+				w.time.Step(time.Hour)
+				w.fill(w.loan("new", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				w.time.Step(time.Minute)
+				w.annotate("old", v1alpha1.AnnotationLastCheckpoint, w.time.Now().Format(time.RFC3339))
+				return w.online("p", 1, nil)
+			},
+			want: []string{"old-1"}, nominated: "n",
+		},
+		"the service's own units go first": {
+			set: func(w *world) *corev1.Pod {
+				w.fill(w.loan("cheap", 1, 1, v1alpha1.Grant{Lender: "elsewhere/svc", Node: "n", Count: 1}), w.node("n", 1, 64))
+				w.fill(w.loan("dear", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				return w.online("p", 1, nil)
+			},
+			want: []string{"dear-1"}, nominated: "m",
+		},
+		"a job on its tenant's own quota is never taken": {
+			set: func(w *world) *corev1.Pod {
+				w.fill(w.loan("a", 4, 1, own("n", 4)), w.node("n", 4, 64))
+				return w.online("p", 1, nil)
+			},
+			reason: "would not fit",
+		},
+		"nothing is taken for a pod that would not fit anyway": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 8, 64)
+				w.fill(w.loan("a", 4, 1, lent("n", 4)), n)
+				w.online("x", 4, n)
+				return w.online("p", 8, nil)
+			},
+			reason: "would not fit",
+		},
+		"nothing is taken beyond quota": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 8, 64)
+				w.fill(w.loan("a", 4, 1, lent("n", 4)), n)
+				w.tenant("serving", 4)
+				w.online("x", 4, n)
+				return w.online("p", 1, nil)
+			},
+		},
+		"nothing is taken for a pod that must not preempt": {
+			set: func(w *world) *corev1.Pod {
+				w.fill(w.loan("a", 4, 1, lent("n", 4)), w.node("n", 4, 64))
+				p, never := w.online("p", 1, nil), corev1.PreemptNever
+				p.Spec.PreemptionPolicy = &never
+				return p
+			},
+			reason: "preemptionPolicy Never",
+		},
+		"nothing is taken where a terminating pod makes room": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 4, 64)
+				w.fill(w.loan("a", 3, 1, lent("n", 3)), n)
+				w.leave(w.online("x", 1, n), w.time.Now().Add(30*time.Second))
+				return w.online("p", 1, nil)
+			},
+			nominated: "n",
+		},
+		"a stuck pod makes no room": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 4, 64)
+				w.fill(w.loan("a", 3, 1, lent("n", 3)), n)
+				w.leave(w.online("x", 1, n), w.time.Now().Add(-time.Minute))
+				return w.online("p", 1, nil)
+			},
+			want: []string{"a-1"}, nominated: "n",
+		},
+		"room that a nominated pod waits for is not there": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 4, 64)
+				w.fill(w.loan("a", 3, 1, lent("n", 3)), n)
+				w.leave(w.online("x", 1, n), w.time.Now().Add(30*time.Second))
+				w.nominated["n"] = []fwk.PodInfo{podInfo{pod: w.online("before", 1, nil)}}
+				return w.online("p", 1, nil)
+			},
+			want: []string{"a-1"}, nominated: "n",
+		},
+		"a loan that the broker is taking back makes room": {
+			set: func(w *world) *corev1.Pod {
+				w.time.Step(time.Minute)
+				w.reclaiming(w.fill(w.loan("a", 4, 1, lent("n", 4)), w.node("n", 4, 64)), w.time.Now().Add(w.args.TakeBackAfter))
+				w.fill(w.loan("b", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				return w.online("p", 1, nil)
+			},
+			nominated: "n",
+		},
+		"a loan that a dead broker asked back is stopped, and no other": {
+			set: func(w *world) *corev1.Pod {
+				w.fill(w.loan("b", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				w.reclaiming(w.fill(w.loan("a", 4, 1, lent("n", 4)), w.node("n", 4, 64)), w.time.Now())
+				w.time.Step(time.Minute)
+				return w.online("p", 1, nil)
+			},
+			want: []string{"a-1"}, nominated: "n",
+		},
+		"a loan half taken back in an earlier life is finished, and no other": {
+			set: func(w *world) *corev1.Pod {
+				w.fill(w.loan("b", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				n := w.node("n", 4, 64)
+				l := w.loan("a", 4, 1, lent("n", 4))
+				w.put(victim(w.borrowed(l, "marked", n)))
+				for i := range 3 {
+					w.borrowed(l, fmt.Sprint("left-", i), n)
+				}
+				return w.online("p", 1, nil)
+			},
+			want: []string{"a-1"}, nominated: "n",
+		},
+		"a pod cut off from its job keeps no units": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 4, 64)
+				l := w.fill(w.loan("a", 3, 1, lent("n", 3)), n)
+				cut := w.borrowed(l, "cut", n)
+				cut.OwnerReferences = nil
+				w.put(cut)
+				return w.online("p", 1, nil)
+			},
+			nominated: "n", strays: []string{"cut"},
+		},
+		"a pod that another scheduler placed is left alone": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 4, 64)
+				w.fill(w.loan("a", 3, 1, lent("n", 3)), n)
+				w.pod("x", "research", 0, 1, n).Spec.SchedulerName = "default-scheduler"
+				return w.online("p", 1, nil)
+			},
+			want: []string{"a-1"}, nominated: "n",
+		},
+		"processors are short too": {
+			// One unit would do, and the cheap loan has one; but only the other's
+			// pod frees the processors that the pod needs.
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 8, 10)
+				w.fill(w.loan("cheap", 1, 1, lent("n", 1)), n)
+				dear := w.loan("dear", 1, 7, lent("n", 7))
+				q := w.borrowed(dear, "q", n)
+				request(q, corev1.ResourceCPU, 8)
+				w.put(q)
+				p := w.online("p", 1, nil)
+				request(p, corev1.ResourceCPU, 6)
+				return p
+			},
+			want: []string{"dear-1"}, nominated: "n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := tc.set(w)
+			w.schedule(p)
+			w.nominated = without(w.nominated, p)
+			w.time.Step(w.args.TakeBackAfter)
+			placed, result, status := w.schedule(p)
+			if placed != "" {
+				t.Fatalf("placed on %s at once", placed)
+			}
+			w.checkTaken(tc.want...)
+			var strays []string
+			for _, s := range w.taken.allStrays() {
+				strays = append(strays, s.Name)
+			}
+			if diff := cmp.Diff(tc.strays, strays); diff != "" {
+				t.Errorf("strays evicted (-want +got):\n%s", diff)
+			}
+			if tc.nominated != "" {
+				w.checkNominated(result, status, tc.nominated)
+			} else if status.Code() != fwk.Unschedulable || result.NominatedNodeName != "" || !strings.Contains(status.Message(), tc.reason) {
+				t.Errorf("result = %+v, %v %q, want %q", result, status.Code(), status.Message(), tc.reason)
+			}
+		})
+	}
+}
+
+func without(nominated map[string][]fwk.PodInfo, p *corev1.Pod) map[string][]fwk.PodInfo {
+	out := map[string][]fwk.PodInfo{}
+	for n, infos := range nominated {
+		for _, i := range infos {
+			if i.GetPod().UID != p.UID {
+				out[n] = append(out[n], i)
+			}
+		}
+	}
+	return out
+}
+
+func (w *world) annotate(job, key, value string) {
+	j, err := w.jobs.Jobs("research").Get(job)
+	must(w.t, err)
+	j = j.DeepCopy()
+	j.Annotations = map[string]string{key: value}
+	must(w.t, w.jobStore.Update(j))
+}
+
+func (w *world) reclaiming(l *v1alpha1.Loan, since time.Time) {
+	l.Status.Conditions = []metav1.Condition{condition(v1alpha1.LoanReclaiming, metav1.ConditionTrue, since)}
+}
+
+// A promise that does not come true is given up: the pod looks again, and the
+// pod that is stuck no longer counts as leaving.
+func TestPromiseIsRechecked(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("n", 4, 64)
+	w.fill(w.loan("a", 3, 1, lent("n", 3)), n)
+	w.leave(w.online("x", 1, n), w.time.Now().Add(30*time.Second))
+	p := w.online("p", 1, nil)
+	w.schedule(p)
+	w.checkTaken()
+	w.time.Step(recheck)
+	if diff := cmp.Diff([]string{"serving/p"}, w.activated); diff != "" {
+		t.Errorf("activated (-want +got):\n%s", diff)
+	}
+	w.time.Step(time.Minute + overdue)
+	_, result, status := w.schedule(p)
+	w.checkNominated(result, status, "n")
+	w.checkTaken("a-1")
+}
+
+func TestBoundAndDeletedPodsAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	w.fill(w.loan("a", 4, 1, lent("n", 4)), w.node("n", 4, 64))
+	bound, gone := w.online("bound", 1, nil), w.online("gone", 1, nil)
+	w.schedule(bound)
+	w.schedule(gone)
+	next := bound.DeepCopy()
+	next.Spec.NodeName = "n"
+	w.onPod().OnUpdate(bound, next)
+	w.onPod().OnDelete(gone)
+	if len(w.waiting.pods) != 0 {
+		t.Errorf("%d pods are remembered", len(w.waiting.pods))
+	}
+	w.time.Step(time.Minute)
+	if w.activated != nil {
+		t.Errorf("their alarms still activated %v", w.activated)
+	}
+}
+
+func TestCheckpoint(t *testing.T) {
+	now := epoch.Add(100 * time.Minute)
+	for name, tc := range map[string]struct {
+		annotations map[string]string
+		now, want   time.Time
+	}{
+		"nothing is known":   {now: now, want: epoch},
+		"an interval":        {annotations: map[string]string{v1alpha1.AnnotationCheckpointInterval: "15m"}, now: now, want: epoch.Add(90 * time.Minute)},
+		"no interval":        {annotations: map[string]string{v1alpha1.AnnotationCheckpointInterval: "-15m"}, now: now, want: epoch},
+		"said by the job":    {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: epoch.Add(time.Hour).Format(time.RFC3339), v1alpha1.AnnotationCheckpointInterval: "15m"}, now: now, want: epoch.Add(time.Hour)},
+		"before this loan":   {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: epoch.Add(-time.Hour).Format(time.RFC3339)}, now: now, want: epoch},
+		"in the future":      {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: now.Add(time.Hour).Format(time.RFC3339)}, now: now, want: now},
+		"no time":            {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: "lately"}, now: now, want: epoch},
+		"before its own day": {now: epoch.Add(-time.Second), want: epoch.Add(-time.Second)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := checkpoint(tc.annotations, epoch, tc.now); !got.Equal(tc.want) {
+				t.Errorf("checkpoint = %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// For one pod a small loan costs the least; for eight that wait together, one
+// large loan does. Chosen one by one, eight jobs would be broken.
+func TestPodsThatWaitTogetherAreServedByOneChoice(t *testing.T) {
+	w := newWorld(t)
+	small := w.node("small", 8, 64)
+	for _, name := range []string{"s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"} {
+		w.fill(w.loan(name, 1, 1, lent("small", 1)), small)
+	}
+	w.time.Step(time.Minute)
+	w.fill(w.loan("large", 8, 1, lent("large", 8)), w.node("large", 8, 64))
+	var pods []*corev1.Pod
+	for i := range 8 {
+		pods = append(pods, w.online(fmt.Sprint("chat-", i), 1, nil))
+		w.schedule(pods[i])
+	}
+	w.time.Step(w.args.TakeBackAfter)
+	for _, p := range pods {
+		_, result, status := w.schedule(p)
+		w.checkNominated(result, status, "large")
+	}
+	w.checkTaken("large-1")
+}
+
+func TestPromisedPodsAreNotServedTwice(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("n", 3, 64)
+	w.fill(w.loan("a", 1, 1, lent("n", 1)), n)
+	w.fill(w.loan("b", 1, 1, lent("n", 1)), n)
+	w.leave(w.online("x", 1, n), w.time.Now().Add(30*time.Second))
+	promised, waits := w.online("promised", 1, nil), w.online("waits", 1, nil)
+	w.schedule(promised)
+	w.schedule(waits)
+	w.checkTaken()
+	w.time.Step(w.args.TakeBackAfter)
+	w.schedule(waits)
+	w.checkTaken("a-1")
+}
