@@ -42,9 +42,13 @@ func (s *screen) show(p *show, sample picture.Sample, replicas int64) {
 	}
 	s.last = now
 	usage, report, jobs := p.auditor.Usage(), p.auditor.Report(), p.feed.counts()
-	line := fmt.Sprintf("%s  load %3.0f%%  replicas %3d/%d (%d wait)  lent %4d GPUs to %3d jobs  waiting %3d  finished %3d  reclaims %3d  evicted pods %3d  violations %d",
-		clockTime(sample.At), sample.Load*100, usage.Online/gpusPerNode, replicas, usage.Waiting, usage.Bound, usage.OpenLoans,
-		jobs.Waiting, jobs.Finished, report.Reclaimed, report.EvictedPods, len(report.Violations))
+	// Short enough to be rewritten in place on 80 columns.
+	line := fmt.Sprintf("%s load %3.0f%% replicas %3d/%-3d lent %4d to %3d jobs, %3d wait, %3d done, %3d reclaims",
+		clockTime(sample.At), sample.Load*100, usage.Online/gpusPerNode, replicas, usage.Bound, usage.OpenLoans,
+		jobs.Waiting, jobs.Finished, report.Reclaimed)
+	if n := len(report.Violations); n > 0 {
+		line += fmt.Sprintf(", %d VIOLATIONS", n)
+	}
 	if !s.live {
 		fmt.Fprintln(s.config.Log, line)
 		return
