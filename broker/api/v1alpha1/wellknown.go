@@ -1,5 +1,7 @@
 package v1alpha1
 
+import corev1 "k8s.io/api/core/v1"
+
 // Names that users write, or see, on objects that are not Ebbtide's own.
 const (
 	// SchedulerName is what a pod names in spec.schedulerName.
@@ -25,6 +27,22 @@ const (
 	// it; a pod sees it through the downward API.
 	AnnotationReclaimBy = "ebbtide.dev/reclaim-by"
 )
+
+// ReasonPreempted of a pod's condition DisruptionTarget says that a scheduler took
+// the pod's units for another pod. Drains, taints and evictions through the API
+// set the same condition with other reasons.
+const ReasonPreempted = corev1.PodReasonPreemptionByScheduler
+
+// Preempted tells whether a scheduler took the pod's units for another pod.
+func Preempted(pod *corev1.Pod) bool {
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if c.Type == corev1.DisruptionTarget {
+			return c.Status == corev1.ConditionTrue && c.Reason == ReasonPreempted
+		}
+	}
+	return false
+}
 
 // PriorityClasses that Ebbtide ships.
 const (
