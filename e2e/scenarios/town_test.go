@@ -22,6 +22,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/deploy"
+	"github.com/ebbtide/ebbtide/e2e/audit"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
@@ -32,9 +33,13 @@ const (
 	gpu               = "nvidia.com/gpu"
 	slots             = 10 // requests that one replica serves at once
 
-	// maxGrace is every lender's; patience covers what lies around a grace: a
-	// decision, a scheduling cycle, and a busy machine.
+	// maxGrace is every lender's. slack is what an online pod may wait beyond it:
+	// for a decision, a scheduling cycle, and a machine that runs two clusters.
 	maxGrace = 3 * time.Second
+	slack    = 5 * time.Second
+	// settle is how long two programs may take to agree.
+	settle = 10 * time.Second
+	// patience is how long a test waits for what it expects.
 	patience = 30 * time.Second
 )
 
@@ -45,6 +50,8 @@ type town struct {
 	t    *testing.T
 	api  client.Client
 	dial *dial
+	// auditor judges the laws from outside for as long as the town stands.
+	auditor *audit.Auditor
 	// queue that submit names.
 	queue string
 }
@@ -80,7 +87,14 @@ func newTown(t *testing.T, nodes int) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &town{Lab: l, t: t, api: api, dial: d, queue: "default"}
+	auditor, stop, err := audit.Start(t.Context(), l.Client(), l.Dynamic(), audit.Options{
+		Resource: gpu, MaxGrace: maxGrace, Slack: slack, Settle: settle, Hold: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	w := &town{Lab: l, auditor: auditor, t: t, api: api, dial: d, queue: "default"}
 	w.settle(int64(nodes) * 8)
 	return w
 }
@@ -97,6 +111,7 @@ func brokerProgram() *lab.Program {
 kind: BrokerConfiguration
 interval: 500ms
 prometheus: {url: %q, timeout: 2s}
+signals: {youngReplica: 1s}
 ledger: {path: %q}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}
@@ -276,31 +291,39 @@ func (w *town) awaitLoans(jobs ...string) {
 
 // ask reads one of the broker's answers.
 func (w *town) ask(ctx context.Context, path string, into any) error {
-	env, err := w.Env(lab.Broker)
+	body, err := w.read(ctx, path)
 	if err != nil {
 		return err
+	}
+	return json.Unmarshal(body, into)
+}
+
+func (w *town) read(ctx context.Context, path string) ([]byte, error) {
+	env, err := w.Env(lab.Broker)
+	if err != nil {
+		return nil, err
 	}
 	address, err := env.Listen("web")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", path, response.Status, body)
+		return nil, fmt.Errorf("%s: %s: %s", path, response.Status, body)
 	}
-	return json.Unmarshal(body, into)
+	return body, nil
 }
 
 // awaitVerdict waits until the broker gives this reason for a subject.

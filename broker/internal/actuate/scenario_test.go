@@ -172,7 +172,7 @@ func TestPreempted(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.pod()
-	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: v1alpha1.ReasonPreempted}}
 	if err := w.api.Status().Update(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}

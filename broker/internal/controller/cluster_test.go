@@ -93,6 +93,7 @@ func TestCluster(t *testing.T) {
 kind: BrokerConfiguration
 interval: 1s
 prometheus: {url: %q}
+signals: {youngReplica: 1s}
 ledger: {path: %s/ledger.db}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}

@@ -30,6 +30,7 @@ type Config struct {
 	// Debounce is how long events are gathered before the decision they cause.
 	Debounce       metav1.Duration  `json:"debounce"`
 	Prometheus     PrometheusConfig `json:"prometheus"`
+	Signals        SignalsConfig    `json:"signals"`
 	Ledger         LedgerConfig     `json:"ledger"`
 	HTTP           Endpoint         `json:"http"`
 	Metrics        Endpoint         `json:"metrics"`
@@ -47,6 +48,14 @@ type PrometheusConfig struct {
 	URL string `json:"url"`
 	// Timeout of one question.
 	Timeout metav1.Duration `json:"timeout"`
+}
+
+// SignalsConfig says how far signals are believed.
+type SignalsConfig struct {
+	// YoungReplica is how long a replica must have been ready before it is believed
+	// that it has no requests: an engine says 0 until it has counted its first ones.
+	// Until then, one that says 0 counts as busy. 0s: every 0 is believed.
+	YoungReplica metav1.Duration `json:"youngReplica"`
 }
 
 // LedgerConfig says where the ledger is: a file on a local disk.
@@ -103,6 +112,7 @@ func DefaultConfig() Config {
 		APIVersion: ConfigAPIVersion, Kind: ConfigKind,
 		Interval: duration(15 * time.Second), Debounce: duration(100 * time.Millisecond),
 		Prometheus:  PrometheusConfig{Timeout: duration(2 * time.Second)},
+		Signals:     SignalsConfig{YoungReplica: duration(30 * time.Second)},
 		Ledger:      LedgerConfig{Path: "/var/lib/ebbtide/ledger.db"},
 		HTTP:        Endpoint{BindAddress: "127.0.0.1:8080"},
 		Metrics:     Endpoint{BindAddress: ":8081"},
@@ -186,6 +196,7 @@ func (c *Config) Validate() field.ErrorList {
 	want(c.Debounce.Duration <= c.Interval.Duration, "debounce", c.Debounce.Duration.String(), "must not exceed interval")
 	want(validURL(c.Prometheus.URL), "prometheus.url", c.Prometheus.URL, "must be an http or https URL with a host, or empty")
 	positive("prometheus.timeout", c.Prometheus.Timeout)
+	notNegative("signals.youngReplica", c.Signals.YoungReplica)
 	want(c.Ledger.Path != "", "ledger.path", c.Ledger.Path, "must be a file on a local disk")
 	want(validAddress(c.HTTP.BindAddress), "http.bindAddress", c.HTTP.BindAddress, "must be host:port")
 	want(optionalAddress(c.Metrics.BindAddress), "metrics.bindAddress", c.Metrics.BindAddress, `must be host:port, or "0"`)

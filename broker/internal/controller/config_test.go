@@ -35,6 +35,7 @@ func TestParseConfig(t *testing.T) {
 	c, err := ParseConfig([]byte(head + `
 interval: 5s
 prometheus: {url: "http://prometheus.monitoring:9090"}
+signals: {youngReplica: 0s}
 leaderElection: {enabled: false}
 policy: {quorum: 0.5, minimumLoan: 0s}
 record: {path: /tmp/x, all: true}
@@ -46,6 +47,7 @@ record: {path: /tmp/x, all: true}
 	want.Interval = duration(5 * time.Second)
 	want.Prometheus.URL = "http://prometheus.monitoring:9090"
 	want.LeaderElection.Enabled = false
+	want.Signals.YoungReplica = duration(0)
 	want.Policy.Quorum, want.Policy.MinimumLoan = 0.5, duration(0)
 	want.Record = RecordConfig{Path: "/tmp/x", All: true}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -63,6 +65,7 @@ func TestInvalidConfig(t *testing.T) {
 		"zero interval":     {head + "interval: 0s\n", `interval: Invalid value: "0s": must be greater than 0s`},
 		"long debounce":     {head + "debounce: 1m\n", "debounce: Invalid value"},
 		"url":               {head + "prometheus: {url: prometheus}\n", "prometheus.url: Invalid value"},
+		"young replica":     {head + "signals: {youngReplica: -1s}\n", `signals.youngReplica: Invalid value: "-1s": must not be negative`},
 		"ledger":            {head + "ledger: {path: \"\"}\n", "ledger.path: Invalid value"},
 		"address":           {head + "http: {bindAddress: \"0\"}\n", "http.bindAddress: Invalid value"},
 		"lease":             {head + "leaderElection: {leaseDuration: 5s}\n", "leaderElection.leaseDuration: Invalid value"},

@@ -202,7 +202,8 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 	l := &loop{
 		gatherer: &gather.Gatherer{
 			Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
-			Jobs: actuator.Jobs, Signals: poller, Disrupted: &b.disrupted,
+			Jobs: actuator.Jobs, Signals: poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
+			Disrupted: &b.disrupted,
 		},
 		actuator: actuator, ledger: book, policy: b.config.Policy.Lend(),
 		interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,

@@ -35,6 +35,9 @@ type Gatherer struct {
 	Scales  Scaler
 	Jobs    jobs.Kind
 	Signals Signals
+	// YoungReplica is how long a replica must have been ready before it is believed
+	// that it has nothing to do.
+	YoungReplica time.Duration
 	// Disrupted remembers what the pods' watch saw.
 	Disrupted *Disrupted
 }
@@ -113,7 +116,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
 	s.Nodes, s.Tenants, s.Queues = c.nodes(in.nodes.Items), tenants.tenants, queues(in.queues.Items, tenants)
 	for _, l := range lenders {
-		s.Lenders = append(s.Lenders, l.finish(g.Signals, s.Now))
+		s.Lenders = append(s.Lenders, g.finish(l, s.Now))
 		view.Policies[l.Name] = l.policy
 	}
 	if err := g.loansAndJobs(ctx, view, in, loans, tenants); err != nil {
@@ -181,7 +184,7 @@ func (g *Gatherer) loansAndJobs(ctx context.Context, v *View, in *inputs, open [
 	for _, l := range open {
 		uid := l.object.Spec.Job.UID
 		covered[uid] = true
-		l.marked = l.marked || g.Disrupted.has(uid)
+		l.marked = l.marked || g.Disrupted.has(l.object)
 		job, err := g.jobOf(ctx, l, v.Jobs[uid])
 		if err != nil {
 			return err

@@ -29,11 +29,16 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 var scheme = controller.Scheme()
 
-// silent knows no load.
-type silent struct{ targets []signal.Target }
+// silent knows no load but the one that a test gives it.
+type silent struct {
+	targets []signal.Target
+	sample  signal.Sample
+}
 
-func (s *silent) Set(targets []signal.Target)               { s.targets = targets }
-func (*silent) Latest(string) (s signal.Sample, known bool) { return signal.Sample{}, false }
+func (s *silent) Set(targets []signal.Target) { s.targets = targets }
+func (s *silent) Latest(string) (sample signal.Sample, _ bool) {
+	return s.sample, s.sample.Running != nil
+}
 
 func gatherAll(t *testing.T, objects ...client.Object) *gather.View {
 	t.Helper()
@@ -111,6 +116,38 @@ func TestLender(t *testing.T) {
 	}
 	if view.Used["serving"]["h100"] != 4 {
 		t.Errorf("used: %v", view.Used)
+	}
+}
+
+// TestYoungReplica: what a replica says of itself when it has just become ready
+// is believed only if it is not 0.
+func TestYoungReplica(t *testing.T) {
+	for name, test := range map[string]struct {
+		since    time.Duration
+		running  float64
+		requests float64
+	}{
+		"young and blank": {29 * time.Second, 0, 256},
+		"young and busy":  {29 * time.Second, 2, 2},
+		"grown up":        {30 * time.Second, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			replica := online("chat-9").on("gpu-1").ready()
+			replica.Status.Conditions[0].LastTransitionTime = metav1.Time{Time: now.Add(-test.since)}
+			g, signals := newGatherer(append(without(cluster(), "chat-1", ""), replica)...)
+			g.YoungReplica = 30 * time.Second
+			says := func(value float64) map[string]signal.Reading {
+				return map[string]signal.Reading{"chat-9": {Value: value, At: now}}
+			}
+			signals.sample = signal.Sample{Running: says(test.running), Waiting: says(0), KV: says(0)}
+			view, err := g.Gather(t.Context(), now, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if load := view.Snapshot.Lenders[0].Load; !load.Known || load.Requests != test.requests || load.Coverage != 1 {
+				t.Errorf("got %+v, want %v requests", load, test.requests)
+			}
+		})
 	}
 }
 
@@ -277,7 +314,12 @@ func TestLoanStates(t *testing.T) {
 	preempted := loan("tune", "gpu-1", 4)
 	preempted.Status.Conditions = []metav1.Condition{{Type: gather.ConditionPreempted, Status: metav1.ConditionTrue}}
 	marked := trainer("tune-0", "tune").on("gpu-1")
-	marked.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	marked.Status.Conditions = disrupted(v1alpha1.ReasonPreempted)
+	drained := trainer("tune-0", "tune").on("gpu-1")
+	drained.Status.Conditions = disrupted(corev1.PodReasonTerminationByKubelet)
+	earlier := trainer("tune-0", "tune").on("gpu-1")
+	earlier.CreationTimestamp = metav1.Time{Time: now.Add(-time.Hour)}
+	earlier.Status.Phase, earlier.Status.Conditions = corev1.PodFailed, disrupted(v1alpha1.ReasonPreempted)
 	killed := trainer("tune-0", "tune").on("gpu-1").leaving()
 	killed.DeletionGracePeriodSeconds = ptr.To[int64](1)
 	ended := trainer("tune-0", "tune").on("gpu-1")
@@ -296,6 +338,8 @@ func TestLoanStates(t *testing.T) {
 		"reclaiming":         {[]client.Object{reclaiming, training("tune", 1, 4), trainer("tune-0", "tune").on("gpu-1")}, lend.Loan{Live: 1, Reclaiming: true, ReclaimBy: now, ReclaimID: "r-1"}},
 		"killed":             {[]client.Object{reclaiming, training("tune", 1, 4), killed}, lend.Loan{Live: 1, Killed: true, Reclaiming: true, ReclaimBy: now, ReclaimID: "r-1"}},
 		"preempted":          {[]client.Object{plain, running, marked}, lend.Loan{Live: 1, Preempted: true}},
+		"drained":            {[]client.Object{plain, running, drained}, lend.Loan{Live: 1}},
+		"preempted earlier":  {[]client.Object{plain, running, earlier}, lend.Loan{}},
 		"preempted before":   {[]client.Object{preempted, training("tune", 1, 4)}, lend.Loan{Preempted: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -311,13 +355,30 @@ func TestLoanStates(t *testing.T) {
 	}
 }
 
-// TestDisruptedOutlivesPod: the mark counts even if the pod is gone by now.
+func disrupted(reason string) []corev1.PodCondition {
+	return []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: reason}}
+}
+
+// TestDisruptedOutlivesPod: the mark counts even if the pod is gone by now, but
+// not one of an earlier admission, or of somebody who drains a node.
 func TestDisruptedOutlivesPod(t *testing.T) {
 	running := training("tune", 1, 4)
 	running.Spec.Suspend = ptr.To(false)
 	g, _ := newGatherer(append(cluster(), running, loan("tune", "gpu-1", 4))...)
+	drained := trainer("tune-0", "tune").on("gpu-1")
+	drained.Status.Conditions = disrupted("EvictionByEvictionAPI")
+	if g.Disrupted.Note(drained.Pod) {
+		t.Error("an eviction counts as taken by the scheduler")
+	}
+	earlier := trainer("tune-0", "tune").on("gpu-1")
+	earlier.CreationTimestamp = metav1.Time{Time: now.Add(-time.Hour)}
+	earlier.Status.Conditions = disrupted(v1alpha1.ReasonPreempted)
+	g.Disrupted.Note(earlier.Pod)
+	if view, err := g.Gather(t.Context(), now, 1); err != nil || view.Snapshot.Loans[0].Preempted {
+		t.Errorf("a pod of an earlier admission counts (error %v)", err)
+	}
 	marked := trainer("tune-0", "tune").on("gpu-1")
-	marked.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	marked.Status.Conditions = disrupted(v1alpha1.ReasonPreempted)
 	if !g.Disrupted.Note(marked.Pod) {
 		t.Fatal("the mark was not seen")
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +26,8 @@ type lender struct {
 	policy *v1alpha1.LendingPolicy
 	target types.UID // empty if unknown
 	specs  []signal.Spec
-	ready  []string // names of ready pods
+	// ready has since when each ready pod serves, by name.
+	ready map[string]time.Time
 }
 
 // problem keeps a lender's first problem.
@@ -62,7 +64,7 @@ func (g *Gatherer) lenders(ctx context.Context, in *inputs, t *tenancy) ([]*lend
 }
 
 func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *inputs, t *tenancy) (*lender, error) {
-	l := &lender{policy: p}
+	l := &lender{policy: p, ready: map[string]time.Time{}}
 	l.Name = p.Namespace + "/" + p.Name
 	l.Advise = p.Spec.Mode == v1alpha1.ModeAdvise
 	l.rules(&p.Spec)
@@ -162,9 +164,9 @@ func (l *lender) count(pod *corev1.Pod) {
 	case pod.DeletionTimestamp != nil:
 	case pod.Spec.NodeName != "":
 		l.Running++
-		if conditionTrue(pod, corev1.PodReady) {
+		if since, ready := readySince(pod); ready {
 			l.Ready++
-			l.ready = append(l.ready, pod.Name)
+			l.ready[pod.Name] = since
 		}
 	case pod.Spec.SchedulerName == v1alpha1.SchedulerName && len(pod.Spec.SchedulingGates) == 0:
 		l.Pending = append(l.Pending, lend.PendingPod{
@@ -175,12 +177,18 @@ func (l *lender) count(pod *corev1.Pod) {
 }
 
 // finish joins the load and returns the snapshot's part.
-func (l *lender) finish(signals Signals, now time.Time) lend.Lender {
+func (g *Gatherer) finish(l *lender, now time.Time) lend.Lender {
 	slices.SortFunc(l.Pending, func(a, b lend.PendingPod) int { return cmp.Compare(a.Name, b.Name) })
-	slices.Sort(l.ready)
 	if l.target != "" {
-		sample, _ := signals.Latest(l.Name)
-		l.Load = signal.Combine(l.specs, sample, signal.Replicas{Ready: l.ready, Wanted: l.Desired}, now)
+		replicas := signal.Replicas{Wanted: l.Desired}
+		for _, name := range slices.Sorted(maps.Keys(l.ready)) {
+			replicas.Ready = append(replicas.Ready, name)
+			if now.Sub(l.ready[name]) < g.YoungReplica {
+				replicas.Young = append(replicas.Young, name)
+			}
+		}
+		sample, _ := g.Signals.Latest(l.Name)
+		l.Load = signal.Combine(l.specs, sample, replicas, now)
 	} else {
 		l.Load = lend.Load{Unknown: "the target is not known"}
 	}

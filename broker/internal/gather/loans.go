@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -20,7 +21,7 @@ type loan struct {
 	lend.Loan
 	object *v1alpha1.Loan
 	pods   []*corev1.Pod // that exist and have not ended
-	marked bool          // a pod was chosen by the scheduler
+	marked bool          // the scheduler took a pod
 	left   map[place]int64
 }
 
@@ -63,7 +64,8 @@ func Returned(object *v1alpha1.Loan) bool {
 
 // count adds a pod of the loan's job and returns what it holds beyond the grant.
 func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
-	if conditionTrue(pod, corev1.DisruptionTarget) {
+	// A pod that was made before the loan is of an earlier admission.
+	if v1alpha1.Preempted(pod) && !pod.CreationTimestamp.Before(&l.object.CreationTimestamp) {
 		l.marked = true
 	}
 	if ended(pod) {
@@ -111,32 +113,37 @@ func dying(pod *corev1.Pod) bool {
 // and the mark on it, may be gone before the next decision. The zero value is
 // ready to use.
 type Disrupted struct {
-	mu   sync.Mutex
-	jobs map[types.UID]bool
+	mu sync.Mutex
+	// jobs has when the youngest such pod was made.
+	jobs map[types.UID]metav1.Time
 }
 
 // Note looks at a pod as a watch saw it, and reports whether it is marked.
 func (d *Disrupted) Note(pod *corev1.Pod) bool {
 	uids := JobUIDs(pod)
-	if len(uids) == 0 || !conditionTrue(pod, corev1.DisruptionTarget) {
+	if len(uids) == 0 || !v1alpha1.Preempted(pod) {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.jobs == nil {
-		d.jobs = map[types.UID]bool{}
+		d.jobs = map[types.UID]metav1.Time{}
 	}
 	for _, uid := range uids {
-		d.jobs[uid] = true
+		if made := d.jobs[uid]; made.Before(&pod.CreationTimestamp) {
+			d.jobs[uid] = pod.CreationTimestamp
+		}
 	}
 	return true
 }
 
-// has tells whether a job was noted, and keep forgets all that are not open.
-func (d *Disrupted) has(uid types.UID) bool {
+// has tells whether a pod of a loan's job was noted, and keep forgets all jobs
+// that are not open.
+func (d *Disrupted) has(loan *v1alpha1.Loan) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.jobs[uid]
+	made, noted := d.jobs[loan.Spec.Job.UID]
+	return noted && !made.Before(&loan.CreationTimestamp)
 }
 
 func (d *Disrupted) keep(open map[types.UID]bool) {

@@ -18,13 +18,17 @@ const futureTolerance = 5 * time.Second
 type Replicas struct {
 	// Ready are the names of those that serve: they must be heard from.
 	Ready []string
+	// Young are the names of those of Ready that began to serve only now. An engine
+	// says 0 until its first requests are counted, so a 0 of theirs says nothing.
+	Young []string
 	// Wanted is the number of replicas that there should be.
 	Wanted int64
 }
 
 // Combine joins the answers with the live replicas. Series of other pods are
 // dropped; a ready replica without a running, waiting and KV reading was not
-// heard, and counts as busy with all its slots.
+// heard, and counts as busy with all its slots. So does a young one that reports
+// no request, although it was heard.
 func Combine(specs []Spec, s Sample, replicas Replicas, now time.Time) lend.Load {
 	load := lend.Load{Known: true, Coverage: 1}
 	c := combiner{load: &load, sample: s, now: now}
@@ -89,13 +93,16 @@ func (c *combiner) profile(spec Spec, replicas Replicas) {
 		c.empty(replicas)
 		return
 	}
-	var heard, running, waiting, kv float64
+	var heard, blank, running, waiting, kv float64
 	for _, pod := range replicas.Ready {
 		r, w, k, ok := c.pod(pod)
 		if !ok {
 			continue
 		}
 		heard++
+		if r == 0 && w == 0 && slices.Contains(replicas.Young, pod) {
+			blank++
+		}
 		running += r
 		waiting += w
 		kv = max(kv, k)
@@ -105,10 +112,10 @@ func (c *combiner) profile(spec Spec, replicas Replicas) {
 		c.unknown(c.silence(spec))
 		return
 	}
-	c.load.Requests = running + waiting + (ready-heard)*spec.Slots
+	c.load.Requests = running + waiting + (ready-heard+blank)*spec.Slots
 	c.load.Signals = append(c.load.Signals,
 		lend.Signal{Name: "kv", Value: kv, Low: profile.KVMark, High: profile.KVMark},
-		lend.Signal{Name: "waiting", Value: waiting / heard, Low: profile.WaitingLow, High: profile.WaitingHigh})
+		lend.Signal{Name: "waiting", Value: waiting / max(heard-blank, 1), Low: profile.WaitingLow, High: profile.WaitingHigh})
 }
 
 // empty is a service without a ready replica: idle if it is scaled to zero, and

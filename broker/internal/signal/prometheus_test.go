@@ -65,7 +65,9 @@ func perPod(values map[string]string) string {
 
 func at(ago time.Duration) string { return fmt.Sprint(now.Add(-ago).Unix()) }
 
-func ahead(by time.Duration) string { return fmt.Sprintf("%.3f", float64(now.Add(by).UnixMilli())/1000) }
+func ahead(by time.Duration) string {
+	return fmt.Sprintf("%.3f", float64(now.Add(by).UnixMilli())/1000)
+}
 
 // healthy answers for two pods; overrides come first.
 func healthy(overrides ...answer) *server {
@@ -145,6 +147,24 @@ func TestProfile(t *testing.T) {
 			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": ahead(6 * time.Second), "b": at(0)})}),
 			replicas: both,
 			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 0.5, Requests: 24 + 256, Slots: 256, Signals: profileSignals(0.5, 4)},
+		},
+		"a young replica's zeros say nothing": {
+			server: healthy(
+				answer{contains: "(max by (pod, engine) (vllm:num_requests_running", data: perPod(map[string]string{"a": "10", "b": "0"})},
+				answer{contains: "(max by (pod, engine) (vllm:num_requests_waiting", data: perPod(map[string]string{"a": "3", "b": "0"})}),
+			replicas: Replicas{Ready: []string{"a", "b"}, Young: []string{"b"}, Wanted: 2},
+			want:     lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 13 + 256, Slots: 256, Signals: profileSignals(0.5, 3)},
+		},
+		"all replicas young and blank are busy": {
+			server: healthy(
+				answer{contains: "(max by (pod, engine) (vllm:num_requests_running", data: perPod(map[string]string{"a": "0", "b": "0"})},
+				answer{contains: "(max by (pod, engine) (vllm:num_requests_waiting", data: perPod(map[string]string{"a": "0", "b": "0"})}),
+			replicas: Replicas{Ready: []string{"a", "b"}, Young: []string{"a", "b"}, Wanted: 2},
+			want:     lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 2 * 256, Slots: 256, Signals: profileSignals(0.5, 0)},
+		},
+		"a young replica with a request is believed": {
+			server: healthy(), replicas: Replicas{Ready: []string{"a", "b"}, Young: []string{"a", "b"}, Wanted: 2},
+			want: lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 34, Slots: 256, Signals: profileSignals(0.5, 2)},
 		},
 		"nothing is unknown, not idle": {
 			server:   healthy(answer{contains: "num_requests_running", data: perPod(nil)}),
