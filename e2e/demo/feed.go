@@ -65,8 +65,9 @@ func newFeed(w *town) (*feed, error) {
 	}
 	f := &feed{config: w.config, waiting: map[types.UID]int64{}, seen: map[types.UID]bool{}}
 	for _, j := range jobs {
-		// A gang must be able to run in the trough, which leaves three quarters.
-		if j.GPUs <= largest && j.GPUs <= w.config.units()/2 {
+		// In a small cluster a few large gangs would be all of the demand, and what
+		// they leave over would stay idle for want of smaller ones.
+		if j.GPUs <= min(largest, max(1, w.config.units()/8)) {
 			f.jobs = append(f.jobs, j)
 		}
 	}
