@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -18,7 +19,28 @@ import (
 const (
 	reasonAdmitted = "Admitted"
 	reasonAborted  = "LendAborted"
+	reasonStuck    = "PodsUnplaceable"
 )
+
+// warnings are the reasons that somebody has to do something about. All others
+// are the course of things.
+var warnings = map[string]bool{
+	lend.ReasonUnknownQueue: true, lend.ReasonUnknownTenant: true, lend.ReasonUnknownFlavor: true,
+	gather.ReasonUnknownTarget: true, gather.ReasonDuplicateTarget: true, gather.ReasonOwnedUnknown: true,
+	gather.ReasonNoUnits: true, gather.ReasonInvalidPolicy: true,
+	lend.ReasonLoadUnknown: true, lend.ReasonLoadSampleStale: true, lend.ReasonLoadCoverageLow: true,
+	lend.ReasonLenderUnknownTooLong: true, lend.ReasonEvictionBudget: true,
+	lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
+	reasonAborted: true, reasonStuck: true,
+}
+
+// eventType is how loud a reason is said.
+func eventType(reason string) string {
+	if warnings[reason] {
+		return corev1.EventTypeWarning
+	}
+	return corev1.EventTypeNormal
+}
 
 // maxNote is the API server's bound on an event's note.
 const maxNote = 1024
@@ -44,9 +66,10 @@ func (e *Events) Job(object *v1alpha1.Loan, reason, action, note string, args ..
 }
 
 // Verdict writes an event if the verdict about the subject has another reason
-// than the last one. The numbers in its message may change with every sample.
+// than the last one. The numbers in its message may change with every sample. A
+// verdict without a reason says that there is nothing to say any more.
 func (e *Events) Verdict(on runtime.Object, v *lend.Verdict) {
-	if e.news(v) {
+	if e.news(v) && v.Reason != "" {
 		e.write(on, v.Reason, "Decide", "%s", v.Message)
 	}
 }
@@ -85,7 +108,7 @@ func (e *Events) write(on runtime.Object, reason, action, note string, args ...a
 		if len(text) > maxNote {
 			text = strings.ToValidUTF8(text[:maxNote], "")
 		}
-		e.Recorder.Eventf(on, nil, corev1.EventTypeNormal, reason, action, "%s", text)
+		e.Recorder.Eventf(on, nil, eventType(reason), reason, action, "%s", text)
 	}
 }
 

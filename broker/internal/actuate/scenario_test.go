@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -283,6 +285,35 @@ func TestNotice(t *testing.T) {
 	object := w.loans()[0]
 	if object.Status.ReclaimID != "r-1" || object.Status.LostWorkSeconds != 40 || !object.Status.ReclaimBy.Time.Equal(reclaiming("").ReclaimBy) {
 		t.Errorf("status: %+v", object.Status)
+	}
+}
+
+// TestUnplaceable: the owner is told once which pod waits in vain, and again if
+// that comes back.
+func TestUnplaceable(t *testing.T) {
+	w := newWorld(t)
+	b := alive(w)
+	recorder := events.NewFakeRecorder(100)
+	b.actuator.Events.Recorder = recorder
+	for _, why := range []string{"pod serving/chat-1 may run on no node", "pod serving/chat-1 may run on no node", "", "pod serving/chat-2 may run on no node"} {
+		view := b.gather()
+		if why != "" {
+			view.Unplaceable["serving/chat"] = why
+		}
+		if err := b.actuator.Apply(b.context(), view, &lend.Plan{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for len(recorder.Events) > 0 {
+		got = append(got, <-recorder.Events)
+	}
+	want := []string{
+		"Warning PodsUnplaceable pod serving/chat-1 may run on no node",
+		"Warning PodsUnplaceable pod serving/chat-2 may run on no node",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 

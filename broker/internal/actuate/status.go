@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -159,7 +160,7 @@ func (r *round) verdicts(plan *lend.Plan) {
 		switch v.Kind {
 		case lend.SubjectLender:
 			if policy := r.view.Policies[v.Subject]; policy != nil {
-				r.Events.Verdict(reference("LendingPolicy", v1alpha1.GroupVersion.String(), policy.Namespace, policy.Name, string(policy.UID)), v)
+				r.Events.Verdict(policyReference(policy), v)
 			}
 		case lend.SubjectJob:
 			for _, job := range r.view.Snapshot.Jobs {
@@ -173,7 +174,29 @@ func (r *round) verdicts(plan *lend.Plan) {
 			// What happens to a loan has its events where it happens.
 		}
 	}
-	r.Events.Keep(plan.Verdicts)
+	r.Events.Keep(append(r.unplaceable(), plan.Verdicts...))
+}
+
+// subjectPending is a lender's pods that wait; the core does not know of those
+// that wait in vain.
+const subjectPending lend.SubjectKind = "PendingPods"
+
+// unplaceable tells the lenders' owners which of their pods wait in vain.
+func (r *round) unplaceable() []lend.Verdict {
+	var said []lend.Verdict
+	for name, policy := range r.view.Policies {
+		v := lend.Verdict{Kind: subjectPending, Subject: name}
+		if why := r.view.Unplaceable[name]; why != "" {
+			v.Reason, v.Message = reasonStuck, why
+		}
+		r.Events.Verdict(policyReference(policy), &v)
+		said = append(said, v)
+	}
+	return said
+}
+
+func policyReference(policy *v1alpha1.LendingPolicy) *corev1.ObjectReference {
+	return reference("LendingPolicy", v1alpha1.GroupVersion.String(), policy.Namespace, policy.Name, string(policy.UID))
 }
 
 // queues writes how many jobs wait and run, by queue.

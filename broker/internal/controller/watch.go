@@ -100,6 +100,7 @@ func nodeMatters(old, new *corev1.Node) bool {
 	return old.Spec.Unschedulable != new.Spec.Unschedulable ||
 		nodeReady(old) != nodeReady(new) ||
 		!apiequality.Semantic.DeepEqual(old.Labels, new.Labels) ||
+		!apiequality.Semantic.DeepEqual(old.Spec.Taints, new.Spec.Taints) ||
 		!apiequality.Semantic.DeepEqual(old.Status.Allocatable, new.Status.Allocatable)
 }
 

@@ -22,6 +22,9 @@ type count struct {
 	lenders map[types.UID]*lender // by target
 	loans   map[types.UID]*loan   // by job
 
+	// targets are the schedulable nodes of each flavor.
+	targets map[string][]*corev1.Node
+
 	units map[place]*lend.Units
 	used  map[string]map[string]int64
 }
@@ -30,7 +33,8 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 	c := &count{
 		flavors: flavors, tenants: tenants, loans: map[types.UID]*loan{},
 		owners: map[types.UID]types.UID{}, lenders: map[types.UID]*lender{},
-		units: map[place]*lend.Units{}, used: map[string]map[string]int64{},
+		targets: nodesByFlavor(flavors, in.nodes.Items),
+		units:   map[place]*lend.Units{}, used: map[string]map[string]int64{},
 	}
 	for _, l := range lenders {
 		if l.target != "" {
@@ -83,7 +87,7 @@ func (c *count) pod(pod *corev1.Pod) {
 	}
 	lender := c.lenderOf(pod)
 	if lender != nil {
-		lender.count(pod)
+		lender.count(pod, c.targets)
 	}
 	for flavor, n := range held {
 		u := c.units[place{pod.Spec.NodeName, flavor}]

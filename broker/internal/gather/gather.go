@@ -61,6 +61,9 @@ type View struct {
 	// Quotas, by name, and what is wrong with them.
 	Quotas        []v1alpha1.TenantQuota
 	QuotaProblems map[string]*lend.Problem
+	// Unplaceable says, by lender, which of its pods wait for no units because no
+	// node could take them.
+	Unplaceable map[string]string
 	// Used units by tenant and flavor, borrowed ones included.
 	Used map[string]map[string]int64
 }
@@ -118,6 +121,9 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	for _, l := range lenders {
 		s.Lenders = append(s.Lenders, g.finish(l, s.Now))
 		view.Policies[l.Name] = l.policy
+		if why := l.unplaceable(); why != "" {
+			view.Unplaceable[l.Name] = why
+		}
 	}
 	if err := g.loansAndJobs(ctx, view, in, loans, tenants); err != nil {
 		return nil, err
@@ -130,7 +136,7 @@ func newView(in *inputs, t *tenancy) *View {
 		Policies: map[string]*v1alpha1.LendingPolicy{}, Loans: map[string]*v1alpha1.Loan{},
 		Pods: map[string][]*corev1.Pod{}, Jobs: map[types.UID]*jobs.Job{},
 		Resources: map[string]corev1.ResourceName{}, Nodes: map[string]bool{},
-		Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
+		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
 	}
 	for name, f := range t.flavors {
 		v.Resources[name] = f.Resource

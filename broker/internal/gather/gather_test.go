@@ -119,6 +119,52 @@ func TestLender(t *testing.T) {
 	}
 }
 
+// TestPending: a pod waits for units only if a node of its flavor would take it
+// were the node empty.
+func TestPending(t *testing.T) {
+	cordoned, tainted := node("gpu-2", "h100", 8), node("gpu-3", "h100", 8)
+	cordoned.Spec.Unschedulable, cordoned.Labels["disk"] = true, "old"
+	tainted.Labels["disk"] = "new"
+	tainted.Spec.Taints = []corev1.Taint{{Key: "team", Value: "x", Effect: corev1.TaintEffectNoSchedule}, {Key: "y", Effect: corev1.TaintEffectPreferNoSchedule}}
+	wants := func(key string, values ...string) *corev1.Affinity {
+		return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+				{Key: key, Operator: corev1.NodeSelectorOpIn, Values: values},
+			}}},
+		}}}
+	}
+	for name, test := range map[string]struct {
+		edit  func(*corev1.PodSpec)
+		waits bool
+		stuck bool
+	}{
+		"plain":           {func(*corev1.PodSpec) {}, true, false},
+		"own selector":    {func(s *corev1.PodSpec) { s.NodeSelector["disk"] = "gone" }, false, true},
+		"other product":   {func(s *corev1.PodSpec) { s.NodeSelector["product"] = "a100" }, false, true},
+		"affinity":        {func(s *corev1.PodSpec) { s.Affinity = wants("product", "h100") }, true, false},
+		"no such node":    {func(s *corev1.PodSpec) { s.Affinity = wants("zone", "z") }, false, true},
+		"only a cordoned": {func(s *corev1.PodSpec) { s.NodeSelector["disk"] = "old" }, false, true},
+		"not tolerated":   {func(s *corev1.PodSpec) { s.NodeSelector["disk"] = "new" }, false, true},
+		"tolerated": {func(s *corev1.PodSpec) {
+			s.NodeSelector["disk"], s.Tolerations = "new", []corev1.Toleration{{Key: "team", Operator: corev1.TolerationOpExists}}
+		}, true, false},
+		"gated":             {func(s *corev1.PodSpec) { s.SchedulingGates = []corev1.PodSchedulingGate{{Name: "later"}} }, false, false},
+		"another scheduler": {func(s *corev1.PodSpec) { s.SchedulerName = "default-scheduler" }, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := online("chat-7")
+			test.edit(&p.Spec)
+			view := gatherAll(t, append(without(cluster(), "chat-3", ""), p, cordoned, tainted)...)
+			if waits := len(view.Snapshot.Lenders[0].Pending) > 0; waits != test.waits {
+				t.Errorf("the pod waits: %t, want %t", waits, test.waits)
+			}
+			if why := view.Unplaceable["serving/chat"]; (why != "") != test.stuck {
+				t.Errorf("unplaceable: %q, want a message: %t", why, test.stuck)
+			}
+		})
+	}
+}
+
 // TestYoungReplica: what a replica says of itself when it has just become ready
 // is believed only if it is not 0.
 func TestYoungReplica(t *testing.T) {

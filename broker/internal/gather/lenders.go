@@ -28,6 +28,8 @@ type lender struct {
 	specs  []signal.Spec
 	// ready has since when each ready pod serves, by name.
 	ready map[string]time.Time
+	// stuck are the pods without a node that could not run if all units were free.
+	stuck []string
 }
 
 // problem keeps a lender's first problem.
@@ -54,7 +56,7 @@ func (g *Gatherer) lenders(ctx context.Context, in *inputs, t *tenancy) ([]*lend
 			continue
 		}
 		if first := seen[l.target]; first != "" {
-			l.problem(reasonDuplicateTarget, "spec.targetRef: LendingPolicy %s has the same target", first)
+			l.problem(ReasonDuplicateTarget, "spec.targetRef: LendingPolicy %s has the same target", first)
 			l.target = "" // its pods are counted once, for the first
 			continue
 		}
@@ -95,7 +97,7 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 	case hpa != nil:
 		l.Owned = int64(hpa.Spec.MaxReplicas) * l.UnitsPerPod
 	default:
-		l.problem(reasonOwnedUnknown, "spec.owned is not set, and no HorizontalPodAutoscaler scales %s %s", p.Spec.TargetRef.Kind, p.Spec.TargetRef.Name)
+		l.problem(ReasonOwnedUnknown, "spec.owned is not set, and no HorizontalPodAutoscaler scales %s %s", p.Spec.TargetRef.Kind, p.Spec.TargetRef.Name)
 	}
 	return l, nil
 }
@@ -111,7 +113,7 @@ func (l *lender) rules(spec *v1alpha1.LendingPolicySpec) {
 	l.MaxGrace, l.Warm = spec.Reclaim.MaxGrace.Duration, ptr.Deref(spec.Headroom.Warm, v1alpha1.DefaultWarm)
 	specs, err := signal.Specs(spec.Signals)
 	if err != nil {
-		l.problem(reasonInvalidPolicy, "%v", err)
+		l.problem(ReasonInvalidPolicy, "%v", err)
 	}
 	l.specs = specs
 }
@@ -119,7 +121,7 @@ func (l *lender) rules(spec *v1alpha1.LendingPolicySpec) {
 func (l *lender) percent(path, text string) float64 {
 	n, err := strconv.Atoi(strings.TrimSuffix(text, "%"))
 	if err != nil || n < 0 || n > 100 {
-		l.problem(reasonInvalidPolicy, "%s: %q is not a share from 0%% to 100%%", path, text)
+		l.problem(ReasonInvalidPolicy, "%s: %q is not a share from 0%% to 100%%", path, text)
 		return 0
 	}
 	return float64(n) / 100
@@ -134,7 +136,7 @@ func (l *lender) flavor(own []*Flavor, template *corev1.PodTemplateSpec) *Flavor
 			return nil
 		}
 		if unitsOf(&template.Spec, own[i].Resource) == 0 {
-			l.problem(reasonNoUnits, "the pods of %s ask for no %s", l.policy.Spec.TargetRef.Name, own[i].Resource)
+			l.problem(ReasonNoUnits, "the pods of %s ask for no %s", l.policy.Spec.TargetRef.Name, own[i].Resource)
 			return nil
 		}
 		return own[i]
@@ -159,7 +161,7 @@ func onlyFlavor(template *corev1.PodTemplateSpec, own []*Flavor) (*Flavor, strin
 }
 
 // count adds a pod of the lender's target.
-func (l *lender) count(pod *corev1.Pod) {
+func (l *lender) count(pod *corev1.Pod, nodes map[string][]*corev1.Node) {
 	switch {
 	case pod.DeletionTimestamp != nil:
 	case pod.Spec.NodeName != "":
@@ -168,11 +170,8 @@ func (l *lender) count(pod *corev1.Pod) {
 			l.Ready++
 			l.ready[pod.Name] = since
 		}
-	case pod.Spec.SchedulerName == v1alpha1.SchedulerName && len(pod.Spec.SchedulingGates) == 0:
-		l.Pending = append(l.Pending, lend.PendingPod{
-			Name:  pod.Namespace + "/" + pod.Name,
-			Since: pod.CreationTimestamp.UTC(),
-		})
+	default:
+		l.pending(pod, nodes[l.Flavor])
 	}
 }
 

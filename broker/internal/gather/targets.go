@@ -22,13 +22,13 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// Reasons of a LendingPolicy that cannot be used.
+// Reasons of a LendingPolicy, or of a job, that cannot be used.
 const (
-	reasonUnknownTarget   = "UnknownTarget"
-	reasonDuplicateTarget = "DuplicateTarget"
-	reasonOwnedUnknown    = "OwnedUnknown"
-	reasonNoUnits         = "NoUnits"
-	reasonInvalidPolicy   = "InvalidPolicy"
+	ReasonUnknownTarget   = "UnknownTarget"
+	ReasonDuplicateTarget = "DuplicateTarget"
+	ReasonOwnedUnknown    = "OwnedUnknown"
+	ReasonNoUnits         = "NoUnits"
+	ReasonInvalidPolicy   = "InvalidPolicy"
 )
 
 // liveTimeout bounds the read of a target that has no cache.
@@ -72,7 +72,7 @@ func (g *Gatherer) target(ctx context.Context, namespace string, ref v1alpha1.Ta
 
 func unknownTarget(ref v1alpha1.TargetRef, why string) *lend.Problem {
 	return &lend.Problem{
-		Reason:  reasonUnknownTarget,
+		Reason:  ReasonUnknownTarget,
 		Message: fmt.Sprintf("spec.targetRef: %s %s %s %s", ref.APIVersion, ref.Kind, ref.Name, why),
 	}
 }

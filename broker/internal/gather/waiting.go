@@ -53,14 +53,14 @@ func waiting(job *jobs.Job, known map[string]bool, t *tenancy, p priorities) len
 		problem(lend.ReasonUnknownTenant, "namespace %s belongs to no single TenantQuota", job.Key.Namespace)
 	}
 	if job.Pods < 1 {
-		problem(reasonNoUnits, "the job runs no pods: spec.parallelism is 0")
+		problem(ReasonNoUnits, "the job runs no pods: spec.parallelism is 0")
 	}
 	flavor, why := onlyFlavor(&job.Template, t.own[w.Tenant])
 	switch {
 	case flavor != nil:
 		w.Flavor, w.UnitsPerPod = flavor.Name, unitsOf(&job.Template.Spec, flavor.Resource)
 	case asksNothing(job, t):
-		problem(reasonNoUnits, "the job's pods ask for no resource of any flavor")
+		problem(ReasonNoUnits, "the job's pods ask for no resource of any flavor")
 	default:
 		problem(lend.ReasonUnknownFlavor, "the job's pods %s", why)
 	}
