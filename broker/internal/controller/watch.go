@@ -101,6 +101,7 @@ func nodeMatters(old, new *corev1.Node) bool {
 		nodeReady(old) != nodeReady(new) ||
 		!apiequality.Semantic.DeepEqual(old.Labels, new.Labels) ||
 		!apiequality.Semantic.DeepEqual(old.Spec.Taints, new.Spec.Taints) ||
+		!apiequality.Semantic.DeepEqual(old.Status.Capacity, new.Status.Capacity) ||
 		!apiequality.Semantic.DeepEqual(old.Status.Allocatable, new.Status.Allocatable)
 }
 

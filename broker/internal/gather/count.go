@@ -53,8 +53,10 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 	for i := range in.nodes.Items {
 		node := &in.nodes.Items[i]
 		for resource, flavor := range flavors.nodes[node.Name] {
+			usable := node.Status.Allocatable.Name(resource, "").Value()
 			c.units[place{node.Name, flavor}] = &lend.Units{
-				Flavor: flavor, Capacity: node.Status.Allocatable.Name(resource, "").Value(),
+				Flavor: flavor, Capacity: usable,
+				Broken: max(0, node.Status.Capacity.Name(resource, "").Value()-usable),
 			}
 		}
 	}

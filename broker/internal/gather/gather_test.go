@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -116,6 +117,25 @@ func TestLender(t *testing.T) {
 	}
 	if view.Used["serving"]["h100"] != 4 {
 		t.Errorf("used: %v", view.Used)
+	}
+}
+
+// TestBroken: a device that broke under its pod is still held, and held once.
+func TestBroken(t *testing.T) {
+	for allocatable, want := range map[int64]lend.Units{
+		8: {Flavor: "h100", Capacity: 8, Online: 4, Leaving: 2},
+		3: {Flavor: "h100", Capacity: 3, Broken: 5, Online: 4, Leaving: 2},
+		0: {Flavor: "h100", Capacity: 0, Broken: 8, Online: 4, Leaving: 2},
+	} {
+		damaged := node("gpu-0", "h100", allocatable)
+		damaged.Status.Capacity = corev1.ResourceList{gpu: resource.MustParse("8")}
+		view := gatherAll(t, append(without(cluster(), "gpu-0", ""), damaged)...)
+		if got := view.Snapshot.Nodes[0].Units[0]; got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if broken := lend.CheckLaws(view.Snapshot); len(broken) > 0 {
+			t.Errorf("with %d units left: %v", allocatable, broken)
+		}
 	}
 }
 

@@ -23,9 +23,11 @@ func (f *Flavor) sameAs(q *v1alpha1.FlavorQuota) bool {
 	return string(f.Resource) == q.Resource && maps.Equal(f.NodeSelector, q.NodeSelector)
 }
 
-// fits tells whether the node's units of the resource are of this flavor.
+// fits tells whether the node's units of the resource are of this flavor. So they
+// are while all of them are broken: pods may still hold them.
 func (f *Flavor) fits(node *corev1.Node) bool {
-	return node.Status.Allocatable.Name(f.Resource, "").Value() > 0 &&
+	units := max(node.Status.Allocatable.Name(f.Resource, "").Value(), node.Status.Capacity.Name(f.Resource, "").Value())
+	return units > 0 &&
 		labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(node.Labels))
 }
 
