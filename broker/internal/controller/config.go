@@ -61,6 +61,9 @@ type SignalsConfig struct {
 // LedgerConfig says where the ledger is: a file on a local disk.
 type LedgerConfig struct {
 	Path string `json:"path"`
+	// MaxBytes refuses new loans once the file holds that much; units are still
+	// taken back and recorded. 0: no limit.
+	MaxBytes int64 `json:"maxBytes"`
 }
 
 // Endpoint is a listener. "0" switches metrics and healthProbe off.
@@ -198,6 +201,7 @@ func (c *Config) Validate() field.ErrorList {
 	positive("prometheus.timeout", c.Prometheus.Timeout)
 	notNegative("signals.youngReplica", c.Signals.YoungReplica)
 	want(c.Ledger.Path != "", "ledger.path", c.Ledger.Path, "must be a file on a local disk")
+	want(c.Ledger.MaxBytes >= 0, "ledger.maxBytes", c.Ledger.MaxBytes, "must not be negative")
 	want(validAddress(c.HTTP.BindAddress), "http.bindAddress", c.HTTP.BindAddress, "must be host:port")
 	want(optionalAddress(c.Metrics.BindAddress), "metrics.bindAddress", c.Metrics.BindAddress, `must be host:port, or "0"`)
 	want(optionalAddress(c.HealthProbe.BindAddress), "healthProbe.bindAddress", c.HealthProbe.BindAddress, `must be host:port, or "0"`)

@@ -35,6 +35,7 @@ func TestParseConfig(t *testing.T) {
 	c, err := ParseConfig([]byte(head + `
 interval: 5s
 prometheus: {url: "http://prometheus.monitoring:9090"}
+ledger: {maxBytes: 1000000}
 signals: {youngReplica: 0s}
 leaderElection: {enabled: false}
 policy: {quorum: 0.5, minimumLoan: 0s}
@@ -46,6 +47,7 @@ record: {path: /tmp/x, all: true}
 	want := DefaultConfig()
 	want.Interval = duration(5 * time.Second)
 	want.Prometheus.URL = "http://prometheus.monitoring:9090"
+	want.Ledger.MaxBytes = 1000000
 	want.LeaderElection.Enabled = false
 	want.Signals.YoungReplica = duration(0)
 	want.Policy.Quorum, want.Policy.MinimumLoan = 0.5, duration(0)
@@ -67,6 +69,7 @@ func TestInvalidConfig(t *testing.T) {
 		"url":               {head + "prometheus: {url: prometheus}\n", "prometheus.url: Invalid value"},
 		"young replica":     {head + "signals: {youngReplica: -1s}\n", `signals.youngReplica: Invalid value: "-1s": must not be negative`},
 		"ledger":            {head + "ledger: {path: \"\"}\n", "ledger.path: Invalid value"},
+		"ledger limit":      {head + "ledger: {maxBytes: -1}\n", "ledger.maxBytes: Invalid value: -1: must not be negative"},
 		"address":           {head + "http: {bindAddress: \"0\"}\n", "http.bindAddress: Invalid value"},
 		"lease":             {head + "leaderElection: {leaseDuration: 5s}\n", "leaderElection.leaseDuration: Invalid value"},
 		"qps":               {head + "client: {qps: 0}\n", "client.qps: Invalid value"},

@@ -219,7 +219,7 @@ func (b *broker) source() (signal.Source, error) {
 		b.mgr.GetLogger().Info("No prometheus.url is configured: every load is unknown and nothing is lent")
 		return signal.Absent{}, nil
 	}
-	return signal.NewPrometheus(p.URL, p.Timeout.Duration, b.clock)
+	return signal.NewPrometheus(p.URL, p.Timeout.Duration)
 }
 
 func (b *broker) newActuator(book *ledger.Ledger, epoch int64) *actuate.Actuator {
@@ -242,7 +242,9 @@ func (b *broker) openLedger(ctx context.Context) (*ledger.Ledger, error) {
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read the cluster's identity: %w", err)
 	}
-	book, err := ledger.Open(b.config.Ledger.Path, ledger.Options{ClusterUID: string(system.UID), Clock: b.clock})
+	book, err := ledger.Open(b.config.Ledger.Path, ledger.Options{
+		ClusterUID: string(system.UID), Clock: b.clock, MaxBytes: b.config.Ledger.MaxBytes,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("nothing is lent without a sound ledger: %w", err)
 	}
