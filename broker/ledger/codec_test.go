@@ -118,7 +118,7 @@ func TestRoundTrips(t *testing.T) {
 		if err := json.Unmarshal(line.Bytes(), &back); err != nil {
 			t.Fatalf("read JSON %s: %v", line.Bytes(), err)
 		}
-		if HashOf(back) != hash || back.Hash != hash {
+		if _, again := encode(&back); again != hash || back.Hash != hash {
 			t.Fatalf("hash changed by way of JSON %s", line.Bytes())
 		}
 	})

@@ -303,6 +303,12 @@ func TestTamperingIsLocated(t *testing.T) {
 			if !bytes.Equal(before, readFile(t, path)) {
 				t.Error("a refused file was changed")
 			}
+			if _, err := Recover(path, 0); !errors.Is(err, tc.want) {
+				t.Errorf("Recover: %v", err)
+			}
+			if !bytes.Equal(before, readFile(t, path)) {
+				t.Error("Recover changed a file that it refused")
+			}
 			_, err = Reindex(path)
 			if !errors.Is(tc.want, ErrDerived) {
 				if !errors.Is(err, tc.want) {
@@ -408,10 +414,19 @@ func TestLostHeaderIsNotSilent(t *testing.T) {
 	if _, err := Open(path, Options{}); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "one of two header pages is damaged") {
 		t.Fatalf("Open: %v", err)
 	}
-	l := openAt(t, path, Options{AcceptLostHeader: true})
-	if seq, _ := l.Head(); seq != 9 {
-		t.Errorf("head is %d, want 9: the tenth entry went with the header", seq)
+	if _, err := Recover(path, 10); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "entry 10 is known elsewhere") {
+		t.Errorf("Recover although the tenth entry is known: %v", err)
 	}
+	if !bytes.Equal(data, readFile(t, path)) {
+		t.Error("Recover changed a file that it refused")
+	}
+	if report, err := Recover(path, 9); err != nil || !report.OK() || report.HeadSeq != 9 {
+		t.Fatalf("Recover: %v %v; want head 9, since the tenth entry went with the header", err, report)
+	}
+	if _, err := Recover(path, 9); !errors.Is(err, ErrNothingToRecover) {
+		t.Errorf("Recover of a sound file: %v", err)
+	}
+	l := openAt(t, path, Options{})
 	mustAppend(t, l, follow(ReclaimDone, 3, 90))
 	mustClose(t, l)
 	if report, err := Check(path); err != nil || !report.OK() {
@@ -485,13 +500,14 @@ func TestOtherFilesAreRefused(t *testing.T) {
 	missing := filepath.Join(dir, "missing")
 	_, checkErr := Check(missing)
 	_, reindexErr := Reindex(missing)
-	for i, err := range []error{checkErr, reindexErr} {
+	_, recoverErr := Recover(missing, 0)
+	for i, err := range []error{checkErr, reindexErr, recoverErr} {
 		if !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("call %d on a missing file: %v", i, err)
 		}
 	}
 	if _, err := os.Stat(missing); err == nil {
-		t.Error("Check or Reindex made a file")
+		t.Error("Check, Reindex or Recover made a file")
 	}
 	if _, err := Open(filepath.Join(dir, "no", "dir"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Open in a missing directory: %v", err)

@@ -21,11 +21,11 @@
 //
 // # What it refuses
 //
-// It repairs nothing by itself, apart from Reindex, which derives again what
-// follows from the log. It does not retry a failed commit: whether its entry is
+// It repairs nothing by itself. Reindex, which derives again what follows from
+// the log, and Recover, which gives up a header page that is lost, are for people
+// to ask for. It does not retry a failed commit: whether its entry is
 // on disk cannot be known (bbolt may show it after the error, and keep it), so
-// the ledger stays failed until the process has opened it again and looked the
-// operation up. It does not say what is lent now, only what was intended and
+// the ledger stays failed until a process has opened it again. It does not say what is lent now, only what was intended and
 // what happened: the API objects are the truth about now, and the broker
 // reconciles the two at its start.
 //
@@ -50,8 +50,8 @@
 // is noticed before its grant was recorded gets both entries. After a restart
 // the caller repeats the operation that it is not sure of with the same OpID.
 //
-// A caller that gets ErrUnknownOutcome must exit; after the next Open, Lookup
-// tells which of the two it was. One that gets ErrStaleEpoch must exit as well.
+// A caller that gets ErrUnknownOutcome must exit; after the next Open the ledger
+// shows which of the two it was. One that gets ErrStaleEpoch must exit as well.
 //
 // # Time
 //

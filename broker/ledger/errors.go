@@ -1,6 +1,9 @@
 package ledger
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Errors about the file. None of them is cured by editing the file: each text
 // that wraps one says what to do.
@@ -9,7 +12,8 @@ var (
 	ErrLocked = errors.New("ledger is locked by another process")
 	// ErrTruncated: the file is shorter than its own header says.
 	ErrTruncated = errors.New("ledger file is truncated")
-	// ErrCorrupt: the log, or the file around it, is damaged.
+	// ErrCorrupt: the log, or the file around it, is damaged. Recover cures one kind
+	// of it, a lost header; all others need a copy.
 	ErrCorrupt = errors.New("ledger is damaged")
 	// ErrDerived: the log is sound, but an index or a balance disagrees with it.
 	// Reindex cures it.
@@ -40,15 +44,19 @@ var (
 
 	// ErrUnknownOutcome: a commit failed, and whether its entry is on disk cannot
 	// be known from inside this process. Every later call fails with it too: exit,
-	// open again, and Lookup the operation.
+	// open again, and repeat the operation with the same OpID.
 	ErrUnknownOutcome = errors.New("outcome of a ledger commit is unknown")
 	// ErrClosed: the ledger was closed.
 	ErrClosed = errors.New("ledger is closed")
 )
 
+// errLostHeader is the ErrCorrupt that Recover cures.
+var errLostHeader = fmt.Errorf("%w", ErrCorrupt)
+
 // What to do, appended to the errors of a file.
 const (
-	adviceRestore = "never edit the file: stop the broker, keep this file aside, restore the newest backup that passes a check, and start again; loans missing from the backup are recorded as RECOVERED"
-	adviceReindex = "the log itself is sound: stop the broker and rebuild the indexes (ledger reindex)"
+	adviceRestore = "restore a copy, never edit the file: stop the broker, keep this file aside, put the newest copy that passes \"ebbtide-broker ledger check\" in its place, and start the broker; loans missing from the copy are recorded as RECOVERED"
+	adviceReindex = "the log itself is sound: stop the broker and run \"ebbtide-broker ledger reindex FILE\""
+	adviceRecover = "find the highest sequence number known elsewhere (status.ledgerSeq of the Loans), stop the broker and run \"ebbtide-broker ledger recover FILE --known SEQ\", which refuses if that entry is gone; then restore a copy"
 	adviceNewer   = "start the release that wrote it or a later one; nothing was changed"
 )

@@ -28,7 +28,7 @@ type openFile struct {
 	info os.FileInfo
 }
 
-// openParams are what Open, Check and Reindex want of the file.
+// openParams are what Open, Check, Reindex and Recover want of the file.
 type openParams struct {
 	readOnly   bool
 	timeout    time.Duration

@@ -141,3 +141,10 @@ func exampleDir() (dir string, cleanup func()) {
 	}
 	return dir, func() { os.RemoveAll(dir) }
 }
+
+// balances of all accounts, in order.
+func balances(l *Ledger) []Balance {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.state.sortedBalances()
+}

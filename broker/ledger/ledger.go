@@ -33,10 +33,6 @@ type Options struct {
 	// MaxBytes refuses new loans (ErrFull) once the file holds that much. Entries
 	// that give units back are always let through. 0 means no limit.
 	MaxBytes int64
-	// AcceptLostHeader opens a file of which one of two header pages is damaged,
-	// although its last entry may be missing. For one start, by hand, after the
-	// head was compared with what is known elsewhere.
-	AcceptLostHeader bool
 
 	commit func(*bolt.Tx) error // tests make commits fail
 }
@@ -82,7 +78,7 @@ func Open(path string, opts Options) (*Ledger, error) {
 	if err := createIfMissing(path, newIdentity(opts.ClusterUID, l.start)); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	file, faults, err := openBolt(path, openParams{timeout: opts.Timeout, acceptLost: opts.AcceptLostHeader})
+	file, faults, err := openBolt(path, openParams{timeout: opts.Timeout})
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +189,7 @@ func (l *Ledger) appendNew(tx *bolt.Tx, e Entry) (Entry, error) {
 		return Entry{}, err
 	}
 	if e.Kind == LendIntent && l.opts.MaxBytes > 0 && tx.Size() >= l.opts.MaxBytes {
-		return Entry{}, fmt.Errorf("%w: %d bytes of %d are used: no new loans; make room on the volume and raise the limit",
+		return Entry{}, fmt.Errorf("%w: %d bytes of %d are used: no new loans; make room on the volume and raise ledger.maxBytes in the BrokerConfiguration",
 			ErrFull, tx.Size(), l.opts.MaxBytes)
 	}
 	e.Seq, e.PrevHash = l.state.seq+1, l.state.hash
@@ -203,7 +199,7 @@ func (l *Ledger) appendNew(tx *bolt.Tx, e Entry) (Entry, error) {
 		return Entry{}, fmt.Errorf("append %s: %w", e.Kind, err)
 	}
 	if err := l.opts.commit(tx); err != nil {
-		l.failed = fmt.Errorf("%w: commit of entry %d (%s, operation %s): %w; stop this process, start again, and look the operation up",
+		l.failed = fmt.Errorf("%w: commit of entry %d (%s, operation %s): %w; stop this process and start it again: the file then tells, and a repeated operation is written once",
 			ErrUnknownOutcome, e.Seq, e.Kind, e.OpID, err)
 		return Entry{}, l.failed
 	}
@@ -240,40 +236,6 @@ func (l *Ledger) OpenLoans() []OpenLoan {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.state.openLoans()
-}
-
-// Balances of all accounts, ordered by side, name and flavor. Loans that are
-// still open count when they close.
-func (l *Ledger) Balances() []Balance {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.state.sortedBalances()
-}
-
-// Units held by open loans of one flavor on one node: lent by others, and the
-// borrowers' own.
-type Units struct {
-	Lent, Own int64
-}
-
-// Units counts the units of a flavor that open loans hold on a node; an empty
-// node means all nodes.
-func (l *Ledger) Units(flavor, node string) Units {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	var u Units
-	for _, loan := range l.state.open {
-		for _, g := range loan.Grants {
-			switch {
-			case g.Flavor != flavor || (node != "" && g.Node != node):
-			case g.Lender == "":
-				u.Own += g.Count
-			default:
-				u.Lent += g.Count
-			}
-		}
-	}
-	return u
 }
 
 // Loan is the open loan of that name.

@@ -136,7 +136,7 @@ func (m *model) balances() map[Balance]int64 {
 
 func (m *model) check(t *rapid.T, l *Ledger) {
 	want, sums := m.balances(), map[string]int64{}
-	for _, b := range l.Balances() {
+	for _, b := range balances(l) {
 		if got := want[Balance{Account: b.Account, Flavor: b.Flavor}]; got != b.UnitMS {
 			t.Fatalf("balance %+v, the model has %d", b, got)
 		}

@@ -143,7 +143,7 @@ func (w *pageWalk) header(size int64, acceptLost bool) (fileHeader, bool) {
 	case both && !consecutive(h0.txid, h1.txid):
 		w.fault(ErrCorrupt, "header", "header pages are of transactions %d and %d, which do not follow each other", h0.txid, h1.txid)
 	case !both && !acceptLost:
-		w.fault(ErrCorrupt, "header", lostHeader)
+		w.fault(errLostHeader, "header", "one of two header pages is damaged, so the last entry may be lost")
 	default:
 		return h, true
 	}
@@ -151,9 +151,6 @@ func (w *pageWalk) header(size int64, acceptLost bool) (fileHeader, bool) {
 }
 
 func consecutive(a, b uint64) bool { return a+1 == b || b+1 == a }
-
-const lostHeader = "one of two header pages is damaged, so the last entry may be lost; " +
-	"if every entry known elsewhere (status.ledgerSeq of Loans, metrics, logs) is at or below the head of a copy opened with AcceptLostHeader, open it so"
 
 // load reads a page with its overflow pages, checks its own header and marks it
 // as used.

@@ -55,16 +55,6 @@ func (l *Ledger) view(fn func(*bolt.Tx) error) error {
 	return err
 }
 
-// Lookup finds the entry of an operation. It is how a caller learns, after
-// ErrUnknownOutcome and opening the ledger again, what became of its entry.
-func (l *Ledger) Lookup(opID string, kind Kind) (e Entry, found bool, err error) {
-	err = l.view(func(tx *bolt.Tx) error {
-		e, found, err = findOp(tx, opID, kind)
-		return err
-	})
-	return e, found, err
-}
-
 // Read returns up to limit entries (0: MaxPage, which is also the most) with Seq
 // at or above from. It may return fewer than there are if they are large; the
 // end is reached when it returns none. Each entry's checksum is verified.
@@ -143,13 +133,6 @@ func (l *Ledger) Export(w io.Writer, from uint64) (int, error) {
 		}
 		from = entries[len(entries)-1].Seq + 1
 	}
-}
-
-// HashOf computes the hash of an entry from its fields, as a reader of an export
-// does to verify it.
-func HashOf(e Entry) Hash {
-	_, hash := encode(&e)
-	return hash
 }
 
 // Backup writes a copy of the ledger to a new file at path (fs.ErrExist if there

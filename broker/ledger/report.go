@@ -69,6 +69,7 @@ func (r *Report) Err() error {
 		advice   string
 	}{
 		{ErrTruncated, adviceRestore},
+		{errLostHeader, adviceRecover},
 		{ErrCorrupt, adviceRestore},
 		{ErrNewerSchema, adviceNewer},
 		{ErrDerived, adviceReindex},

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -77,45 +76,6 @@ func TestReplay(t *testing.T) {
 		if _, _, err := run(input, "replay", "-"); err == nil {
 			t.Errorf("%s: want an error", name)
 		}
-	}
-}
-
-func TestLedger(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ledger.db")
-	l, err := ledger.Open(path, ledger.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.Append(ledger.Entry{Kind: ledger.EpochStart, OpID: "epoch-1", Epoch: 1}); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if out, _, err := run("", "ledger", "check", path); err != nil || !strings.HasSuffix(out, "ok\n") {
-		t.Errorf("check: %v\n%s", err, out)
-	}
-	if out, _, err := run("", "ledger", "export", path); err != nil || !strings.Contains(out, `"kind":"EPOCH_START"`) {
-		t.Errorf("export: %v\n%s", err, out)
-	}
-	missing := filepath.Join(t.TempDir(), "none.db")
-	for _, verb := range []string{"check", "export"} {
-		if _, _, err := run("", "ledger", verb, missing); err == nil {
-			t.Errorf("%s of a missing file: want an error", verb)
-		}
-		if _, err := os.Stat(missing); err == nil {
-			t.Errorf("%s made a ledger", verb)
-		}
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data[:len(data)/2], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, _, err := run("", "ledger", "check", path); err == nil {
-		t.Errorf("check of half a file: %s", out)
 	}
 }
 

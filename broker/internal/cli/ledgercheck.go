@@ -65,7 +65,7 @@ func printCheck(s *session, check access.LedgerCheck) error {
 	}
 	verdict := "ok"
 	if !check.OK {
-		verdict = "broken: stop the broker, and see the ledger's documentation for what to do"
+		verdict = "broken: stop the broker and run \"ebbtide-broker ledger check\" on its file, which says what to do"
 	}
 	if _, err := fmt.Fprintf(w, "head      %d %s\n%s\n", check.Head.Seq, check.Head.Hash, verdict); err != nil {
 		return fmt.Errorf("write the report: %w", err)

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
-	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -89,44 +88,4 @@ func indent(raw []byte) string {
 		return string(raw)
 	}
 	return b.String()
-}
-
-func newLedgerCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "ledger", Short: "Check or export a ledger file that no broker has open"}
-	cmd.AddCommand(&cobra.Command{
-		Use:   "check FILE",
-		Short: "Verify every page, checksum, hash, index and balance",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := ledger.Check(args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprint(cmd.OutOrStdout(), report); err != nil {
-				return fmt.Errorf("print the report: %w", err)
-			}
-			if !report.OK() {
-				return errReported
-			}
-			return nil
-		},
-	}, &cobra.Command{
-		Use:   "export FILE",
-		Short: "Print all entries as JSON, one on a line",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			// Open would make a new ledger where there is none.
-			if _, err := os.Stat(args[0]); err != nil {
-				return fmt.Errorf("find the ledger: %w", err)
-			}
-			l, err := ledger.Open(args[0], ledger.Options{})
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, l.Close()) }()
-			_, err = l.Export(cmd.OutOrStdout(), 1)
-			return err
-		},
-	})
-	return cmd
 }
