@@ -120,6 +120,49 @@ func TestLender(t *testing.T) {
 	}
 }
 
+// TestBlindAutoscaler: while the autoscaler does not know what is needed, nor do
+// we, whatever the replicas say.
+func TestBlindAutoscaler(t *testing.T) {
+	for name, test := range map[string]struct {
+		condition autoscalingv2.HorizontalPodAutoscalerCondition
+		unknown   string
+	}{
+		"sees":           {autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionTrue, Reason: "ValidMetricFound"}, ""},
+		"limited":        {autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingLimited, Status: corev1.ConditionFalse, Reason: "DesiredWithinRange"}, ""},
+		"scaled to zero": {autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "ScalingDisabled"}, ""},
+		"blind": {autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetPodsMetric"},
+			"HorizontalPodAutoscaler chat cannot tell how many replicas are needed: FailedGetPodsMetric"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hpa := &autoscalingv2.HorizontalPodAutoscaler{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "serving", Name: "chat"},
+				Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+					ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "chat"}, MaxReplicas: 5,
+				},
+				Status: autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{test.condition}},
+			}
+			g, signals := newGatherer(append(without(cluster(), "chat-3", ""), hpa)...)
+			idle := map[string]signal.Reading{"chat-1": {At: now}}
+			signals.sample = signal.Sample{Running: idle, Waiting: idle, KV: idle}
+			view, err := g.Gather(t.Context(), now, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if load := view.Snapshot.Lenders[0].Load; load.Known != (test.unknown == "") || load.Unknown != test.unknown {
+				t.Errorf("got %+v, want unknown %q", load, test.unknown)
+			}
+			plan, _ := lend.Decide(view.Snapshot, lend.State{}, lend.DefaultPolicy())
+			want := lend.ReasonDwellNotMet
+			if test.unknown != "" {
+				want = lend.ReasonLoadUnknown
+			}
+			if got := plan.Verdicts[0]; got.Subject != "serving/chat" || got.Reason != want {
+				t.Errorf("verdict: %+v, want %s", got, want)
+			}
+		})
+	}
+}
+
 // TestBroken: a device that broke under its pod is still held, and held once.
 func TestBroken(t *testing.T) {
 	for allocatable, want := range map[int64]lend.Units{

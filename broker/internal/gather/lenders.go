@@ -28,6 +28,8 @@ type lender struct {
 	specs  []signal.Spec
 	// ready has since when each ready pod serves, by name.
 	ready map[string]time.Time
+	// blind says why the autoscaler cannot tell how many replicas are needed.
+	blind string
 	// stuck are the pods without a node that could not run if all units were free.
 	stuck []string
 }
@@ -86,6 +88,7 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 	hpa := in.autoscalers.of(p.Namespace, p.Spec.TargetRef)
 	if hpa != nil {
 		l.Desired = max(l.Desired, int64(hpa.Status.DesiredReplicas))
+		l.blind = blindness(hpa)
 	}
 	if flavor := l.flavor(t.own[l.Tenant], &target.template); flavor != nil {
 		l.Flavor = flavor.Name
@@ -188,6 +191,9 @@ func (g *Gatherer) finish(l *lender, now time.Time) lend.Lender {
 		}
 		sample, _ := g.Signals.Latest(l.Name)
 		l.Load = signal.Combine(l.specs, sample, replicas, now)
+		if l.blind != "" {
+			l.Load = lend.Load{Unknown: l.blind, ObservedAt: l.Load.ObservedAt, Coverage: l.Load.Coverage}
+		}
 	} else {
 		l.Load = lend.Load{Unknown: "the target is not known"}
 	}

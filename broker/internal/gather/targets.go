@@ -131,6 +131,21 @@ func newAutoscalers(list []autoscalingv2.HorizontalPodAutoscaler) autoscalers {
 	return a
 }
 
+// scalingDisabled is the reason of an autoscaler that rests because its target is
+// scaled to zero: nothing is wrong with it.
+const scalingDisabled = "ScalingDisabled"
+
+// blindness says why an autoscaler does not know what its target needs; empty if
+// it does. What it wants is then older than it looks, so the load is unknown, too.
+func blindness(hpa *autoscalingv2.HorizontalPodAutoscaler) string {
+	for _, c := range hpa.Status.Conditions {
+		if c.Type == autoscalingv2.ScalingActive && c.Status == corev1.ConditionFalse && c.Reason != scalingDisabled {
+			return fmt.Sprintf("HorizontalPodAutoscaler %s cannot tell how many replicas are needed: %s", hpa.Name, c.Reason)
+		}
+	}
+	return ""
+}
+
 func (a autoscalers) of(namespace string, ref v1alpha1.TargetRef) *autoscalingv2.HorizontalPodAutoscaler {
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 )
 
 // Flavor is one kind of unit: a resource on the nodes that a selector chooses.
@@ -31,28 +32,9 @@ func (f *Flavor) fits(node *corev1.Node) bool {
 		labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(node.Labels))
 }
 
-// unitsOf is what a pod asks of a resource: its containers together, or its
-// largest init container if that is more. A limit without a request counts, as
-// it does once the API server has defaulted the pod.
+// unitsOf is what a pod asks of a resource.
 func unitsOf(spec *corev1.PodSpec, resource corev1.ResourceName) int64 {
-	of := func(c *corev1.Container) int64 {
-		requests, limits := c.Resources.Requests[resource], c.Resources.Limits[resource]
-		return max(requests.Value(), limits.Value())
-	}
-	var together, sidecars, largest int64
-	for i := range spec.Containers {
-		together += of(&spec.Containers[i])
-	}
-	for i := range spec.InitContainers {
-		c := &spec.InitContainers[i]
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			sidecars += of(c)
-			largest = max(largest, sidecars)
-			continue
-		}
-		largest = max(largest, sidecars+of(c))
-	}
-	return max(together+sidecars, largest)
+	return jobs.UnitsOf(spec, resource)
 }
 
 // asked returns the flavors whose resource the pod template asks for and whose
