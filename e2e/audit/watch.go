@@ -86,6 +86,14 @@ func (a *Auditor) judge(now time.Time) {
 	a.auditor.lasting(now.Add(-a.inbox.hold))
 }
 
+// Final judges what has been received so far without holding it back any longer,
+// and returns the report. It is for the end, when nothing moves any more: an
+// event that comes afterwards may be Late.
+func (a *Auditor) Final() Report {
+	a.judge(time.Now().Add(a.inbox.hold))
+	return a.Report()
+}
+
 // Report returns what was seen up to Options.Hold ago.
 func (a *Auditor) Report() Report {
 	a.mu.Lock()

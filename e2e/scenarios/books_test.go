@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -20,6 +21,7 @@ import (
 func (w *town) closeTheBooks() {
 	w.t.Helper()
 	w.awaitAgreement()
+	w.judge()
 	if err := w.Part(lab.Broker).Stop(); err != nil {
 		w.t.Fatalf("stop the broker: %v", err)
 	}
@@ -29,6 +31,37 @@ func (w *town) closeTheBooks() {
 	}
 	if !report.OK() {
 		w.t.Errorf("the ledger's own check: %v", report.Faults)
+	}
+}
+
+// judge asks the auditor outside, and the broker's own count.
+func (w *town) judge() {
+	w.t.Helper()
+	report := w.auditor.Final()
+	for _, v := range report.Violations {
+		w.t.Errorf("the auditor saw: %s", v)
+	}
+	for _, needless := range report.Needless {
+		w.t.Errorf("a needless eviction: %s", needless)
+	}
+	if report.Loans == 0 {
+		w.t.Error("the auditor saw no loan")
+	}
+	metrics, err := w.read(w.t.Context(), "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	counters := 0
+	for line := range strings.Lines(string(metrics)) {
+		if strings.HasPrefix(line, "ebbtide_broker_law_violations_total{") {
+			counters++
+			if !strings.HasSuffix(line, " 0\n") {
+				w.t.Errorf("the broker counts a broken law: %s", line)
+			}
+		}
+	}
+	if counters == 0 {
+		w.t.Error("the broker does not export ebbtide_broker_law_violations_total")
 	}
 }
 

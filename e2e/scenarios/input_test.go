@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -56,26 +57,41 @@ func TestBadInput(t *testing.T) {
 		w.awaitLoans("lost", "stray")
 	})
 
-	t.Run("unknown target", func(t *testing.T) {
-		policy := &v1alpha1.LendingPolicy{
-			ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: "ghost"},
-			Spec: v1alpha1.LendingPolicySpec{
-				TargetRef: v1alpha1.TargetRef{APIVersion: "apps/v1", Kind: "Deployment", Name: "ghost"},
-				Signals:   []v1alpha1.Signal{{Profile: "vllm"}},
-				LowWater:  "30%", HighWater: "70%",
-			},
-		}
-		w.create(policy)
-		labtest.Eventually(t, patience, func(ctx context.Context) (bool, string) {
-			if err := w.api.Get(ctx, client.ObjectKeyFromObject(policy), policy); err != nil {
-				return false, err.Error()
-			}
-			c := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionAccepted)
-			ok := c != nil && c.Status == metav1.ConditionFalse && c.Reason == "UnknownTarget"
-			return ok, fmt.Sprintf("conditions %+v", policy.Status.Conditions)
-		})
-	})
+	for _, c := range []struct{ name, target, flavor, reason string }{
+		{"unknown target", "ghost", "", "UnknownTarget"},
+		{"unknown flavor", "chat", "gold", "UnknownFlavor"},
+	} {
+		t.Run(c.name, func(t *testing.T) { w.refusesPolicy(t, c.target, c.flavor, c.reason) })
+	}
 	w.closeTheBooks()
+}
+
+// refusesPolicy makes a policy that only the cluster can find fault with, and
+// expects the reason as a condition and as an event.
+func (w *town) refusesPolicy(t *testing.T, target, flavor, reason string) {
+	policy := &v1alpha1.LendingPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: strings.ToLower(reason)},
+		Spec: v1alpha1.LendingPolicySpec{
+			TargetRef: v1alpha1.TargetRef{APIVersion: "apps/v1", Kind: "Deployment", Name: target},
+			Flavor:    flavor,
+			Owned:     ptr.To[int64](8),
+		},
+	}
+	w.create(policy)
+	labtest.Eventually(t, patience, func(ctx context.Context) (bool, string) {
+		if err := w.api.Get(ctx, client.ObjectKeyFromObject(policy), policy); err != nil {
+			return false, err.Error()
+		}
+		c := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionAccepted)
+		if c == nil || c.Status != metav1.ConditionFalse || c.Reason != reason {
+			return false, fmt.Sprintf("conditions %+v", policy.Status.Conditions)
+		}
+		events, err := w.events(ctx, onlineNamespace, "LendingPolicy", policy.Name)
+		return events[reason] != "", fmt.Sprintf("events %v (%v)", events, err)
+	})
+	if err := w.api.Delete(t.Context(), policy); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // submitTo queues a job in a queue other than the default one.

@@ -87,16 +87,23 @@ func newTown(t *testing.T, nodes int) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	auditor, stop, err := audit.Start(t.Context(), l.Client(), l.Dynamic(), audit.Options{
+	w := &town{Lab: l, t: t, api: api, dial: d, queue: "default"}
+	w.audit()
+	w.settle(int64(nodes) * 8)
+	return w
+}
+
+// audit begins to judge the laws from outside, anew if it was begun before.
+func (w *town) audit() {
+	w.t.Helper()
+	auditor, stop, err := audit.Start(w.t.Context(), w.Client(), w.Dynamic(), audit.Options{
 		Resource: gpu, MaxGrace: maxGrace, Slack: slack, Settle: settle, Hold: time.Second,
 	})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	t.Cleanup(stop)
-	w := &town{Lab: l, auditor: auditor, t: t, api: api, dial: d, queue: "default"}
-	w.settle(int64(nodes) * 8)
-	return w
+	w.t.Cleanup(stop)
+	w.auditor = auditor
 }
 
 // brokerProgram configures a broker for a test's patience: what is minutes by

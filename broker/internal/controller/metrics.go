@@ -79,6 +79,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		head:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
 	}
 	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.known, m.age, m.waiting, m.loans, m.entries, m.head)
+	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
+		m.violations.WithLabelValues(law)
+	}
 	for name, help := range lenderGauges {
 		m.lender[name] = gauges(name, help, "lender")
 		registry.MustRegister(m.lender[name])
