@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -130,7 +131,9 @@ func (r *round) admit(ctx context.Context, in *intent) error {
 	if err := r.setActive(ctx, object, in.action); err != nil {
 		return r.abort(ctx, in, err)
 	}
-	if err := r.Jobs.Resume(ctx, in.job, in.action.Attempt); err != nil {
+	spec := &in.object.Spec
+	gang := jobs.Gang{Pods: int64(spec.Pods), Resource: corev1.ResourceName(spec.Resource), UnitsPerPod: spec.UnitsPerPod}
+	if err := r.Jobs.Resume(ctx, in.job, in.action.Attempt, gang); err != nil {
 		return r.abort(ctx, in, err)
 	}
 	if _, err := r.record(ledger.LendGranted, in.action.Loan, ledger.Entry{Reason: in.action.Reason, Message: in.action.Message}); err != nil {

@@ -381,6 +381,37 @@ func TestJobs(t *testing.T) {
 	}
 }
 
+// TestPriorityClass: no job is admitted whose pods the scheduler would refuse.
+func TestPriorityClass(t *testing.T) {
+	class := func(name string, value int32) *schedulingv1.PriorityClass {
+		return &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value}
+	}
+	for name, test := range map[string]struct{ class, highest, want string }{
+		"below":          {"ebbtide-borrower", "mine", ""},
+		"the highest":    {"mine", "mine", ""},
+		"above":          {"theirs", "mine", `priority class "theirs" (9) is above mine (5), the highest that tenant research may use`},
+		"by default":     {"theirs", "", ""},
+		"above default":  {"huge", "", `priority class "huge" (2000000) is above ebbtide-online (1000000), the highest that tenant research may use`},
+		"unknown limit":  {"ebbtide-borrower", "gone", "the highest priority class of tenant research, gone, does not exist"},
+		"no class given": {"", "ebbtide-borrower", `priority class "" (0) is above ebbtide-borrower (-100), the highest that tenant research may use`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			limited := tenant("research", flavor("h100", "h100", 0), flavor("a100", "a100", 4))
+			limited.Spec.MaxPriorityClass = test.highest
+			job := training("tune", 1, 4)
+			job.Spec.Template.Spec.PriorityClassName = test.class
+			got := gatherAll(t, append(without(cluster(), "research", "TenantQuota"), limited, job,
+				class("mine", 5), class("theirs", 9), class("huge", 2000000))...).Snapshot.Jobs[0].Problem
+			switch {
+			case test.want == "" && got != nil:
+				t.Errorf("got %+v", got)
+			case test.want != "" && (got == nil || got.Reason != gather.ReasonPriorityClassTooHigh || got.Message != test.want):
+				t.Errorf("got %+v, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 func problem(reason, message string) *lend.Job {
 	return &lend.Job{Problem: &lend.Problem{Reason: reason, Message: message}}
 }

@@ -29,13 +29,15 @@ type tenancy struct {
 	// ofNamespace has no entry for a namespace of no tenant, or of two.
 	ofNamespace map[string]string
 	problems    map[string]*lend.Problem
+	// highest is the highest PriorityClass that each tenant's pods may use.
+	highest map[string]string
 }
 
 // newTenancy resolves the quotas, which it sorts by name.
 func newTenancy(quotas []v1alpha1.TenantQuota, namespaces []corev1.Namespace) *tenancy {
 	t := &tenancy{
 		flavors: map[string]*Flavor{}, own: map[string][]*Flavor{},
-		ofNamespace: map[string]string{}, problems: map[string]*lend.Problem{},
+		ofNamespace: map[string]string{}, problems: map[string]*lend.Problem{}, highest: map[string]string{},
 	}
 	slices.SortFunc(quotas, func(a, b v1alpha1.TenantQuota) int { return cmp.Compare(a.Name, b.Name) })
 	owner := map[string]string{} // flavor → the first TenantQuota that defined it
@@ -57,6 +59,7 @@ func (t *tenancy) problem(tenant, reason, format string, args ...any) {
 // otherwise is left out: it would count other units under the same name.
 func (t *tenancy) add(q *v1alpha1.TenantQuota, owner map[string]string) {
 	tenant := lend.Tenant{Name: q.Name, Cohort: q.Spec.Cohort}
+	t.highest[q.Name] = q.Spec.MaxPriorityClass
 	for i := range q.Spec.Flavors {
 		f := &q.Spec.Flavors[i]
 		known := t.flavors[f.Name]

@@ -12,6 +12,9 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
+// ReasonPriorityClassTooHigh of a job: its pods would be refused.
+const ReasonPriorityClassTooHigh = "PriorityClassTooHigh"
+
 // queues returns the TrainingQueues, by name.
 func queues(list []v1alpha1.TrainingQueue, t *tenancy) []lend.Queue {
 	queues := make([]lend.Queue, 0, len(list))
@@ -52,6 +55,9 @@ func waiting(job *jobs.Job, known map[string]bool, t *tenancy, p priorities) len
 	if w.Tenant == "" {
 		problem(lend.ReasonUnknownTenant, "namespace %s belongs to no single TenantQuota", job.Key.Namespace)
 	}
+	if why := p.tooHigh(job.Template.Spec.PriorityClassName, w.Tenant, t.highest[w.Tenant]); why != "" {
+		problem(ReasonPriorityClassTooHigh, "%s", why)
+	}
 	if job.Pods < 1 {
 		problem(ReasonNoUnits, "the job runs no pods: spec.parallelism is 0")
 	}
@@ -91,3 +97,23 @@ func newPriorities(list []schedulingv1.PriorityClass) priorities {
 }
 
 func (p priorities) of(name string) int32 { return p[name] }
+
+// tooHigh says why pods of a class may not use the tenant's quota, whose highest
+// class is named: the scheduler would not let them in. It is empty if they may.
+func (p priorities) tooHigh(class, tenant, highest string) string {
+	if tenant == "" {
+		return ""
+	}
+	highest = cmp.Or(highest, v1alpha1.PriorityClassOnline)
+	most, exists := p[highest]
+	if !exists && highest == v1alpha1.PriorityClassOnline {
+		most, exists = v1alpha1.PriorityOnline, true
+	}
+	switch {
+	case !exists:
+		return fmt.Sprintf("the highest priority class of tenant %s, %s, does not exist", tenant, highest)
+	case p.of(class) > most:
+		return fmt.Sprintf("priority class %q (%d) is above %s (%d), the highest that tenant %s may use", class, p.of(class), highest, most, tenant)
+	}
+	return ""
+}
