@@ -19,8 +19,12 @@ type Tenant struct {
 type Usage struct {
 	// Reserved for the tenant's online services, used or not.
 	Reserved Amount
+	// Held by the tenant's pods that are neither a service's nor on a loan.
+	Held Amount
 	// Own is used by the tenant's jobs on its own nominal quota.
 	Own Amount
+	// Inside is what the tenant's services lend to its own jobs.
+	Inside Amount
 	// Borrowed from and Lent to other tenants.
 	Borrowed Amount
 	Lent     Amount
@@ -91,6 +95,12 @@ func (b *Book) Reserve(tenant, flavor string, n Amount) {
 	u.Reserved = u.Reserved.Add(n.AtLeastZero())
 }
 
+// Hold books n units that the tenant's pods hold outside services and loans.
+func (b *Book) Hold(tenant, flavor string, n Amount) {
+	u := b.usage(tenant, flavor)
+	u.Held = u.Held.Add(n.AtLeastZero())
+}
+
 // UseOwn books n units of the tenant's own nominal quota for one of its jobs; a
 // negative n gives them back.
 func (b *Book) UseOwn(tenant, flavor string, n Amount) {
@@ -99,9 +109,12 @@ func (b *Book) UseOwn(tenant, flavor string, n Amount) {
 }
 
 // Lend books n units from one tenant to another; a negative n returns them.
-// Between a tenant and itself nothing is borrowed and nothing lent.
+// Between a tenant and itself nothing is borrowed and nothing lent: it is use
+// inside the tenant.
 func (b *Book) Lend(lender, borrower, flavor string, n Amount) {
 	if lender == borrower {
+		u := b.usage(lender, flavor)
+		u.Inside = u.Inside.Add(n).AtLeastZero()
 		return
 	}
 	from, to := b.usage(lender, flavor), b.usage(borrower, flavor)

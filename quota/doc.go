@@ -10,7 +10,9 @@
 //
 // What is idle is not known here: loans are booked explicitly, each against the
 // tenant that lends. A loan between a tenant's own service and its own job is use
-// within the tenant and counts against neither limit.
+// within the tenant and counts against neither limit, but against its nominal quota:
+// what its jobs use, what its other pods hold and what it lends, to itself or to
+// others, is together never more than that.
 //
 // A Book guarantees that room and verdict always agree: n fits exactly when n is
 // not above the room. It refuses nothing that is booked, since what exists exists;

@@ -19,30 +19,43 @@ func lab() *Book {
 
 func TestVerdicts(t *testing.T) {
 	b := lab()
-	b.Reserve("serving", "h100", 60)
-	b.UseOwn("research", "h100", 10)
 	b.Lend("serving", "research", "h100", 20)
 	for name, tc := range map[string]struct {
 		got, want Verdict
 	}{
-		"own quota up to the rest":             {b.FitsNominal("research", "h100", 6), Fits},
-		"own quota and one more":               {b.FitsNominal("research", "h100", 7), OverNominal},
-		"what services own is not for jobs":    {b.FitsNominal("serving", "h100", 5), OverNominal},
 		"borrowing up to the limit":            {b.FitsBorrowing("research", "h100", 4), Fits},
 		"borrowing beyond the limit":           {b.FitsBorrowing("research", "h100", 5), OverBorrowingLimit},
 		"borrowing without a limit":            {b.FitsBorrowing("guest", "h100", 1<<40), Fits},
 		"borrowing without a cohort":           {b.FitsBorrowing("alone", "h100", 1), NoCohort},
-		"lending up to the limit":              {b.FitsLending("serving", "h100", 20), Fits},
-		"lending what is kept home":            {b.FitsLending("serving", "h100", 21), OverLendingLimit},
-		"lending more than the nominal":        {b.FitsLending("research", "h100", 17), OverLendingLimit},
-		"lending without a cohort":             {b.FitsLending("alone", "h100", 1), NoCohort},
 		"a flavor that is not listed":          {b.FitsBorrowing("guest", "a100", 1), UnknownFlavor},
-		"a tenant that does not exist":         {b.FitsNominal("nobody", "h100", 1), UnknownTenant},
+		"a tenant that does not exist":         {b.FitsBorrowing("nobody", "h100", 1), UnknownTenant},
 		"nothing always fits a known tenant":   {b.FitsBorrowing("alone", "h100", 0), Fits},
-		"the first of two tenants of one name": {b.FitsNominal("guest", "h100", 0), Fits},
+		"the first of two tenants of one name": {b.FitsBorrowing("guest", "h100", 0), Fits},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s: %s, want %s", name, tc.got, tc.want)
+		}
+	}
+}
+
+func TestRoom(t *testing.T) {
+	b := lab()
+	b.Reserve("serving", "h100", 60)
+	b.UseOwn("research", "h100", 10)
+	b.Lend("serving", "research", "h100", 20)
+	for name, tc := range map[string]struct {
+		got, want Amount
+	}{
+		"own quota that is left":            {b.NominalRoom("research", "h100"), 6},
+		"what services own is not for jobs": {b.NominalRoom("serving", "h100"), 4},
+		"own quota of nobody":               {b.NominalRoom("nobody", "h100"), 0},
+		"a lending limit":                   {b.LendingRoom("serving", "h100"), 20},
+		"never more than the nominal quota": {b.LendingRoom("research", "h100"), 16},
+		"lending without a cohort":          {b.LendingRoom("alone", "h100"), 0},
+		"lending of nobody":                 {b.LendingRoom("nobody", "h100"), 0},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%s: %d, want %d", name, tc.got, tc.want)
 		}
 	}
 }
@@ -68,15 +81,20 @@ func TestMayLend(t *testing.T) {
 	}
 }
 
-// A loan from a tenant's own service counts against neither limit.
+// A loan from a tenant's own service counts against neither limit, but it uses
+// nominal quota that then cannot be lent again.
 func TestUseWithinTheTenantIsFree(t *testing.T) {
 	b := lab()
 	b.Lend("serving", "serving", "h100", 50)
-	if got := b.Usage("serving", "h100"); got != (Usage{}) {
+	if got := b.Usage("serving", "h100"); got != (Usage{Inside: 50}) {
 		t.Errorf("usage = %+v", got)
 	}
-	if got := b.LendingRoom("serving", "h100"); got != 40 {
-		t.Errorf("lending room = %d", got)
+	if inside, lending := b.InsideRoom("serving", "h100"), b.LendingRoom("serving", "h100"); inside != 14 || lending != 14 {
+		t.Errorf("room for %d inside and %d outside", inside, lending)
+	}
+	b.Hold("serving", "h100", 20)
+	if inside, lending := b.InsideRoom("serving", "h100"), b.LendingRoom("serving", "h100"); inside != 0 || lending != 0 {
+		t.Errorf("beside other pods, room for %d inside and %d outside", inside, lending)
 	}
 }
 

@@ -8,21 +8,19 @@ const (
 	Fits               Verdict = "Fits"
 	UnknownTenant      Verdict = "UnknownTenant"
 	UnknownFlavor      Verdict = "UnknownFlavor" // the tenant's quota does not list it
-	OverNominal        Verdict = "OverNominal"
 	NoCohort           Verdict = "NoCohort"
 	OverBorrowingLimit Verdict = "OverBorrowingLimit"
-	OverLendingLimit   Verdict = "OverLendingLimit"
 )
 
 // NominalRoom is how much more the tenant's jobs may use of its own nominal quota:
-// what its services have not reserved and its jobs do not use. Units it lends are
-// its services' reserved ones, so they are not subtracted again.
+// what its services have not reserved, and neither its jobs nor its other pods use.
+// Units it lends are its services' reserved ones, so they are not subtracted again.
 func (b *Book) NominalRoom(tenant, flavor string) Amount {
 	a := b.listed(tenant, flavor)
 	if a == nil {
 		return 0
 	}
-	return a.quota.Nominal.Sub(a.usage.Reserved).Sub(a.usage.Own).AtLeastZero()
+	return a.quota.Nominal.Sub(a.usage.Reserved).Sub(a.usage.Held).Sub(a.usage.Own).AtLeastZero()
 }
 
 // BorrowingRoom is how much more the tenant may borrow from its cohort. It is 0
@@ -40,17 +38,34 @@ func (b *Book) BorrowingRoom(tenant, flavor string) Amount {
 }
 
 // LendingRoom is how much more of the tenant's nominal quota others may take: its
-// lending limit, and never more than the nominal quota itself, less what is lent.
+// lending limit less what is lent, and never more than the nominal quota leaves:
+// what the tenant's own jobs and other pods hold of it is not there to lend.
 func (b *Book) LendingRoom(tenant, flavor string) Amount {
 	a := b.listed(tenant, flavor)
 	if a == nil || b.cohorts[tenant] == "" {
 		return 0
 	}
-	bound := a.quota.Nominal
+	room := a.left()
 	if a.quota.LendingLimit != nil {
-		bound = min(bound, a.quota.LendingLimit.AtLeastZero())
+		room = min(room, a.quota.LendingLimit.AtLeastZero().Sub(a.usage.Lent).AtLeastZero())
 	}
-	return bound.Sub(a.usage.Lent).AtLeastZero()
+	return room
+}
+
+// InsideRoom is how much more the tenant's services may lend to its own jobs: what
+// of its nominal quota nothing uses. It has no other limit.
+func (b *Book) InsideRoom(tenant, flavor string) Amount {
+	a := b.listed(tenant, flavor)
+	if a == nil {
+		return 0
+	}
+	return a.left()
+}
+
+// left is the nominal quota less all that uses it, services aside.
+func (a *account) left() Amount {
+	u := &a.usage
+	return a.quota.Nominal.Sub(u.Held).Sub(u.Own).Sub(u.Inside).Sub(u.Lent).AtLeastZero()
 }
 
 // MayLend reports whether the one tenant may lend to the other at all: it is the
@@ -67,38 +82,18 @@ func (b *Book) MayLend(lender, borrower string) bool {
 	return known && from != "" && from == to
 }
 
-// FitsNominal says whether n more units fit the tenant's own nominal quota.
-func (b *Book) FitsNominal(tenant, flavor string, n Amount) Verdict {
-	if v := b.fitsAtAll(tenant, flavor); v != Fits {
-		return v
-	}
-	if n > b.NominalRoom(tenant, flavor) {
-		return OverNominal
-	}
-	return Fits
-}
-
 // FitsBorrowing says whether the tenant may borrow n more units.
 func (b *Book) FitsBorrowing(tenant, flavor string, n Amount) Verdict {
-	return b.fitsCohort(tenant, flavor, n, b.BorrowingRoom(tenant, flavor), OverBorrowingLimit)
-}
-
-// FitsLending says whether the tenant may lend n more units.
-func (b *Book) FitsLending(tenant, flavor string, n Amount) Verdict {
-	return b.fitsCohort(tenant, flavor, n, b.LendingRoom(tenant, flavor), OverLendingLimit)
-}
-
-func (b *Book) fitsCohort(tenant, flavor string, n, room Amount, over Verdict) Verdict {
 	if v := b.fitsAtAll(tenant, flavor); v != Fits {
 		return v
 	}
 	switch {
-	case n <= room:
+	case n <= b.BorrowingRoom(tenant, flavor):
 		return Fits
 	case b.cohorts[tenant] == "":
 		return NoCohort
 	}
-	return over
+	return OverBorrowingLimit
 }
 
 func (b *Book) fitsAtAll(tenant, flavor string) Verdict {
