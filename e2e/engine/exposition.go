@@ -58,7 +58,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	value(descGeneration, prometheus.CounterValue, float64(s.outputTokens))
 	value(descSuccess, prometheus.CounterValue, float64(s.stopped), "stop")
 	value(descSuccess, prometheus.CounterValue, 0, "length")
-	value(descSuccess, prometheus.CounterValue, float64(s.aborted), "abort")
+	value(descSuccess, prometheus.CounterValue, 0, "abort")
 	distribution(descTTFT, s.firstToken)
 	distribution(descITL, s.interToken)
 	distribution(descE2E, s.endToEnd)

@@ -106,18 +106,6 @@ func (f *Fleet) RemoveReplica(name string) {
 	}
 }
 
-// Cancel ends all requests of a replica at once, as clients that hang up would.
-func (f *Fleet) Cancel(name string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if r, known := f.replicas[name]; known {
-		r.stats.aborted += int64(len(r.drop()))
-		if !f.model.GaugesOnStep {
-			r.step(f.now)
-		}
-	}
-}
-
 // Advance plays everything up to a moment of virtual time. The arrival rate is
 // read once per call, so calls should be closer together than it changes.
 func (f *Fleet) Advance(to time.Duration) {
@@ -143,9 +131,7 @@ func (f *Fleet) Advance(to time.Duration) {
 	f.finishUntil(end)
 	f.now = end
 	for _, r := range f.replicas {
-		if !f.model.GaugesOnStep || r.inFlight() > 0 {
-			r.step(end)
-		}
+		r.step(end)
 	}
 }
 

@@ -138,23 +138,6 @@ func TestLeastLoadedReplicaIsChosen(t *testing.T) {
 	}
 }
 
-func TestGaugesOnStepStayHighAfterCancel(t *testing.T) {
-	for _, trap := range []bool{false, true} {
-		m := testModel()
-		m.GaugesOnStep = trap
-		rate := 10.0
-		f := newTestFleet(t, m, short, func(time.Duration) float64 { return rate }, 1)
-		f.Advance(20 * time.Second)
-		rate = 0
-		f.Cancel("serving/chat-0")
-		f.Advance(60 * time.Second)
-		v, _ := f.view("serving/chat-0")
-		if high := v.gauges.running > 0; high != trap {
-			t.Errorf("GaugesOnStep %v: running shows %d after all were cancelled", trap, v.gauges.running)
-		}
-	}
-}
-
 // Whatever comes and goes, every request is somewhere, and equal calls give
 // equal results.
 func TestNoRequestIsLost(t *testing.T) {

@@ -31,9 +31,6 @@ type Model struct {
 	DecodeSecondsPerToken float64
 	// KVTokens is the capacity of the KV cache.
 	KVTokens int64
-	// GaugesOnStep makes gauges change only when the engine steps, as vLLM's do:
-	// after the last request was cancelled, they keep what they showed before.
-	GaugesOnStep bool
 }
 
 // blockSize is the number of tokens in a KV block, vLLM's default.

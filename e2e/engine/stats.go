@@ -20,8 +20,7 @@ var (
 type stats struct {
 	firstToken, interToken, endToEnd, queued histogram
 
-	promptTokens, outputTokens int64
-	stopped, aborted           int64
+	promptTokens, outputTokens, stopped int64
 }
 
 func newStats() stats {
