@@ -29,13 +29,3 @@ func NewClock(start time.Time, begin time.Duration, speed float64) (Clock, error
 func (c Clock) At(real time.Time) time.Duration {
 	return c.Begin + max(0, time.Duration(float64(real.Sub(c.Start))*c.Speed))
 }
-
-// Real returns how long a virtual duration lasts.
-func (c Clock) Real(virtual time.Duration) time.Duration {
-	return time.Duration(float64(virtual) / c.Speed)
-}
-
-// Virtual returns how much virtual time passes in a real duration.
-func (c Clock) Virtual(real time.Duration) time.Duration {
-	return time.Duration(float64(real) * c.Speed)
-}
