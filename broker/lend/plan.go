@@ -112,19 +112,18 @@ const (
 	ReasonNothingLendable      = "NothingLendable"      // lender: all is needed, lent or kept as headroom
 	ReasonAdviseOnly           = "AdviseOnly"           // lender: mode Advise
 
-	ReasonLent                  = "Lent"                  // job: admitted on a loan
-	ReasonWithinNominal         = "WithinNominal"         // job: admitted on its tenant's own quota
-	ReasonNoLendableUnits       = "NoLendableUnits"       // job: lenders lend too little now
-	ReasonNoRoomForGang         = "NoRoomForGang"         // job: enough units, not in its shape
-	ReasonOverBorrowingLimit    = "OverBorrowingLimit"    // job: its tenant may not borrow more
-	ReasonLendingLimitReached   = "LendingLimitReached"   // job: lenders' tenants may not lend more
-	ReasonBehindInQueue         = "BehindInQueue"         // job: the queue allows no backfill
-	ReasonQueuePaused           = "QueuePaused"           // job: its queue is paused
-	ReasonUnknownQueue          = "UnknownQueue"          // job: no such queue
-	ReasonUnknownTenant         = "UnknownTenant"         // job: its namespace belongs to no tenant
-	ReasonUnknownFlavor         = "UnknownFlavor"         // job, lender: no flavor of the tenant's quota matches
-	ReasonEvictionBudget        = "EvictionBudgetSpent"   // job: reclaimed too often lately
-	ReasonHigherPriorityRequest = "HigherPriorityRequest" // reclaim: an own-quota request
+	ReasonLent                = "Lent"                // job: admitted on a loan
+	ReasonWithinNominal       = "WithinNominal"       // job: admitted on its tenant's own quota
+	ReasonNoLendableUnits     = "NoLendableUnits"     // job: lenders lend too little now
+	ReasonNoRoomForGang       = "NoRoomForGang"       // job: enough units, not in its shape
+	ReasonOverBorrowingLimit  = "OverBorrowingLimit"  // job: its tenant may not borrow more
+	ReasonLendingLimitReached = "LendingLimitReached" // job: lenders' tenants may not lend more
+	ReasonBehindInQueue       = "BehindInQueue"       // job: the queue allows no backfill
+	ReasonQueuePaused         = "QueuePaused"         // job: its queue is paused
+	ReasonUnknownQueue        = "UnknownQueue"        // job: no such queue
+	ReasonUnknownTenant       = "UnknownTenant"       // job: its namespace belongs to no tenant
+	ReasonUnknownFlavor       = "UnknownFlavor"       // job, lender: no flavor of the tenant's quota matches
+	ReasonEvictionBudget      = "EvictionBudgetSpent" // job: reclaimed too often lately
 
 	ReasonActive        = "Active"        // loan: running
 	ReasonReclaiming    = "Reclaiming"    // loan: grace is running
@@ -132,6 +131,5 @@ const (
 	ReasonReturned      = "Returned"      // loan: units free after a reclaim
 	ReasonReleased      = "Released"      // loan: job ended by itself
 	ReasonPreempted     = "Preempted"     // loan: the scheduler took it back
-	ReasonMinimumLoan   = "MinimumLoan"   // loan: too young to be a victim of a forecast
 	ReasonNodeUnhealthy = "NodeUnhealthy" // loan: on a node that is gone
 )
