@@ -45,7 +45,7 @@ func (d *decision) admit() {
 		a.names[l.Name] = true
 	}
 	seen := map[string]bool{}
-	for _, j := range inOrder(d.in.Jobs, a.queues) {
+	for _, j := range InOrder(d.in.Jobs, d.in.Queues) {
 		if seen[j.UID] {
 			continue
 		}
@@ -54,17 +54,22 @@ func (d *decision) admit() {
 	}
 }
 
-// inOrder sorts jobs by priority, then age, then name. In a FIFO queue a job's
-// priority counts for no more than that of those ahead of it, so that it passes
-// none of them.
-func inOrder(jobs []Job, queues map[string]Queue) []Job {
+// InOrder returns the jobs in the order in which they are considered: by priority,
+// then age, then name, then UID. In a FIFO queue a job's priority counts for no
+// more than that of those ahead of it, so that it passes none of them. A queue that
+// is not listed goes by priority. The arguments are not changed.
+func InOrder(jobs []Job, queues []Queue) []Job {
+	fifo := map[string]bool{}
+	for _, q := range queues {
+		fifo[q.Name] = q.FIFO
+	}
 	out := slices.Clone(jobs)
 	slices.SortStableFunc(out, byAge)
 	lowest := map[string]int32{}
 	rank := make(map[string]int32, len(out))
 	for _, j := range out {
 		rank[j.UID] = j.Priority
-		if !queues[j.Queue].FIFO {
+		if !fifo[j.Queue] {
 			continue
 		}
 		if low, ok := lowest[j.Queue]; ok {

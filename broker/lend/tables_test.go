@@ -141,7 +141,7 @@ func TestLoanName(t *testing.T) {
 // Priority, then age, then name; in a FIFO queue nobody passes who came before.
 func TestOrderOfJobs(t *testing.T) {
 	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
-	queues := map[string]Queue{"fifo": {FIFO: true}, "free": {}}
+	queues := []Queue{{Name: "fifo", FIFO: true}, {Name: "free"}}
 	jobs := []Job{
 		{Name: "fifo-first", UID: "1", Queue: "fifo", Priority: 1, Created: at(0)},
 		{Name: "fifo-urgent", UID: "2", Queue: "fifo", Priority: 9, Created: at(1)},
@@ -153,7 +153,7 @@ func TestOrderOfJobs(t *testing.T) {
 	}
 	slices.Reverse(jobs)
 	var got []string
-	for _, j := range inOrder(jobs, queues) {
+	for _, j := range InOrder(jobs, queues) {
 		got = append(got, j.Name)
 	}
 	want := []string{"free-urgent", "fifo-first", "fifo-urgent", "free-a", "free-b", "free-old", "fifo-low"}

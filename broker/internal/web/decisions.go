@@ -91,7 +91,7 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 		Jobs      []waiting `json:"jobs"`
 	}{d.Record.Snapshot.Now, []waiting{}}
 	position := map[string]int{}
-	for _, j := range inOrder(&d.Record.Snapshot) {
+	for _, j := range byQueue(&d.Record.Snapshot) {
 		position[j.Queue]++
 		if want := r.URL.Query().Get("queue"); want != "" && want != j.Queue {
 			continue
@@ -106,20 +106,10 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 	write(w, http.StatusOK, body)
 }
 
-// inOrder sorts waiting jobs by queue, and within one as the queue's order says.
-func inOrder(s *lend.Snapshot) []lend.Job {
-	fifo := map[string]bool{}
-	for _, q := range s.Queues {
-		fifo[q.Name] = q.FIFO
-	}
-	jobs := slices.Clone(s.Jobs)
-	slices.SortFunc(jobs, func(a, b lend.Job) int {
-		byPriority := cmp.Compare(b.Priority, a.Priority)
-		if fifo[a.Queue] {
-			byPriority = 0
-		}
-		return cmp.Or(cmp.Compare(a.Queue, b.Queue), byPriority, a.Created.Compare(b.Created), cmp.Compare(a.UID, b.UID))
-	})
+// byQueue sorts waiting jobs by queue, and within one as they are considered.
+func byQueue(s *lend.Snapshot) []lend.Job {
+	jobs := lend.InOrder(s.Jobs, s.Queues)
+	slices.SortStableFunc(jobs, func(a, b lend.Job) int { return cmp.Compare(a.Queue, b.Queue) })
 	return jobs
 }
 

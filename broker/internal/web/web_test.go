@@ -36,6 +36,11 @@ func leading(t *testing.T) *fixture {
 		return lend.Job{Name: "research/" + name, UID: name, Tenant: "research", Queue: "research/" + queue, Priority: priority,
 			Created: now.Add(-age), Flavor: "h100", Pods: 2, UnitsPerPod: 4}
 	}
+	waiting := []lend.Job{
+		job("a", "fifo", 0, time.Hour), job("b", "fifo", 9, time.Minute), job("c", "prio", 0, time.Hour), job("d", "prio", 9, time.Minute),
+		job("f", "prio", 0, time.Minute), job("e", "prio", 0, time.Minute), // made in one second: the name decides, not the UID
+	}
+	waiting[4].UID, waiting[5].UID = "1", "2"
 	verdict := func(kind lend.SubjectKind, subject, reason string) lend.Verdict {
 		return lend.Verdict{Kind: kind, Subject: subject, Reason: reason, Message: reason + "."}
 	}
@@ -43,7 +48,7 @@ func leading(t *testing.T) *fixture {
 		Snapshot: lend.Snapshot{
 			Now: now, Epoch: 3,
 			Queues:  []lend.Queue{{Name: "research/fifo", FIFO: true}, {Name: "research/prio"}},
-			Jobs:    []lend.Job{job("a", "fifo", 0, time.Hour), job("b", "fifo", 9, time.Minute), job("c", "prio", 0, time.Hour), job("d", "prio", 9, time.Minute)},
+			Jobs:    waiting,
 			Lenders: []lend.Lender{{Name: "serving/chat", Tenant: "serving", Flavor: "h100", Desired: 4, Load: lend.Load{Unknown: "no replica is ready"}}},
 		},
 		Policy: lend.DefaultPolicy(),
@@ -123,8 +128,8 @@ func TestAnswers(t *testing.T) {
 		"/verdicts?subject=Job/research/a":       {"verdicts", "since", "2026-03-01T11:59:00Z"},
 		"/verdicts?kind=Lender":                  {"verdicts", "reason", "LoadUnknown"},
 		"/verdicts?namespace=research":           {"verdicts", "subject", "research/a"},
-		"/queue":                                 {"jobs", "job", "research/a research/b research/d research/c"},
-		"/queue?queue=research/prio":             {"jobs", "position", "1 2"},
+		"/queue":                                 {"jobs", "job", "research/a research/b research/d research/c research/e research/f"},
+		"/queue?queue=research/prio":             {"jobs", "position", "1 2 3 4"},
 		"/lenders":                               {"lenders", "utilization", "-1"},
 		"/ledger":                                {"entries", "kind", "EPOCH_START LEND_INTENT LEND_GRANTED LEND_INTENT LEND_GRANTED"},
 		"/ledger?from=4&limit=1":                 {"entries", "seq", "4"},
