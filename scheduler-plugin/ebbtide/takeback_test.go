@@ -347,29 +347,6 @@ func TestBoundAndDeletedPodsAreForgotten(t *testing.T) {
 	}
 }
 
-func TestCheckpoint(t *testing.T) {
-	now := epoch.Add(100 * time.Minute)
-	for name, tc := range map[string]struct {
-		annotations map[string]string
-		now, want   time.Time
-	}{
-		"nothing is known":   {now: now, want: epoch},
-		"an interval":        {annotations: map[string]string{v1alpha1.AnnotationCheckpointInterval: "15m"}, now: now, want: epoch.Add(90 * time.Minute)},
-		"no interval":        {annotations: map[string]string{v1alpha1.AnnotationCheckpointInterval: "-15m"}, now: now, want: epoch},
-		"said by the job":    {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: epoch.Add(time.Hour).Format(time.RFC3339), v1alpha1.AnnotationCheckpointInterval: "15m"}, now: now, want: epoch.Add(time.Hour)},
-		"before this loan":   {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: epoch.Add(-time.Hour).Format(time.RFC3339)}, now: now, want: epoch},
-		"in the future":      {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: now.Add(time.Hour).Format(time.RFC3339)}, now: now, want: now},
-		"no time":            {annotations: map[string]string{v1alpha1.AnnotationLastCheckpoint: "lately"}, now: now, want: epoch},
-		"before its own day": {now: epoch.Add(-time.Second), want: epoch.Add(-time.Second)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := checkpoint(tc.annotations, epoch, tc.now); !got.Equal(tc.want) {
-				t.Errorf("checkpoint = %s, want %s", got, tc.want)
-			}
-		})
-	}
-}
-
 // For one pod a small loan costs the least; for eight that wait together, one
 // large loan does. Chosen one by one, eight jobs would be broken.
 func TestPodsThatWaitTogetherAreServedByOneChoice(t *testing.T) {

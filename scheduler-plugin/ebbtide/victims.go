@@ -123,32 +123,11 @@ func loansIn(scenes []*scene) []*v1alpha1.Loan {
 func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
 	saved := loan.CreationTimestamp.Time
 	if job, err := p.jobs.Jobs(loan.Namespace).Get(loan.Spec.Job.Name); err == nil && job.UID == loan.Spec.Job.UID {
-		saved = checkpoint(job.Annotations, saved, now)
+		every, at := lend.ReadCheckpoints(job.Annotations[v1alpha1.AnnotationCheckpointInterval], job.Annotations[v1alpha1.AnnotationLastCheckpoint])
+		saved = lend.LastCheckpoint(saved, now, every, at)
 	}
 	units := float64(loan.Spec.Pods) * float64(loan.Spec.UnitsPerPod)
-	return units * (now.Sub(saved) + lend.DefaultPolicy().RestartCost).Seconds()
-}
-
-// checkpoint returns when the job's work was last saved: what the job says
-// itself, else the last full interval since the start, else the start. Never
-// before the start and never after now.
-func checkpoint(annotations map[string]string, start, now time.Time) time.Time {
-	if now.Before(start) {
-		return now
-	}
-	if at, err := time.Parse(time.RFC3339, annotations[v1alpha1.AnnotationLastCheckpoint]); err == nil {
-		switch {
-		case at.Before(start):
-			return start
-		case at.After(now):
-			return now
-		}
-		return at
-	}
-	if every, err := time.ParseDuration(annotations[v1alpha1.AnnotationCheckpointInterval]); err == nil && every > 0 {
-		return start.Add(now.Sub(start).Truncate(every))
-	}
-	return start
+	return units * (max(now.Sub(saved), 0) + lend.DefaultPolicy().RestartCost).Seconds()
 }
 
 // lentBy reports whether any of the loan's units are those of a LendingPolicy in

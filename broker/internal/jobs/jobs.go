@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
 // ErrChanged: the job is gone, was replaced, has ended or is not as it was when
@@ -82,33 +83,14 @@ func attemptOf(annotations map[string]string) int32 {
 
 // checkpoints reads what a job says about its checkpoints.
 func checkpoints(annotations map[string]string) (every time.Duration, last time.Time) {
-	if d, err := time.ParseDuration(annotations[v1alpha1.AnnotationCheckpointInterval]); err == nil && d > 0 {
-		every = d
-	}
-	if t, err := time.Parse(time.RFC3339, annotations[v1alpha1.AnnotationLastCheckpoint]); err == nil {
-		last = t.UTC()
-	}
-	return every, last
+	return lend.ReadCheckpoints(annotations[v1alpha1.AnnotationCheckpointInterval], annotations[v1alpha1.AnnotationLastCheckpoint])
 }
 
 // Checkpoint is when the job's work was last saved, given that it has run since:
 // what the job says, or else the last multiple of its interval, or else since.
 // It is never before since and never after now.
 func (j *Job) Checkpoint(since, now time.Time) time.Time {
-	saved := since
-	switch {
-	case !j.LastCheckpoint.IsZero():
-		saved = j.LastCheckpoint
-	case j.CheckpointEvery > 0 && now.After(since):
-		saved = since.Add(now.Sub(since).Truncate(j.CheckpointEvery))
-	}
-	if saved.After(now) {
-		saved = now
-	}
-	if saved.Before(since) {
-		saved = since
-	}
-	return saved
+	return lend.LastCheckpoint(since, now, j.CheckpointEvery, j.LastCheckpoint)
 }
 
 // Grace is how long the job's pods may take to stop.
