@@ -18,22 +18,22 @@ import (
 
 // Names of the plugin's indexes on the scheduler's pods.
 const (
-	byController = "ebbtide.dev/controller"
-	byWaiting    = "ebbtide.dev/waiting"
+	byJob     = "ebbtide.dev/job"
+	byWaiting = "ebbtide.dev/waiting"
 )
 
 func podIndexers() cache.Indexers {
 	return cache.Indexers{
-		byController: func(obj any) ([]string, error) {
+		byJob: func(obj any) ([]string, error) {
 			pod, ok := obj.(*corev1.Pod)
 			if !ok {
 				return nil, nil
 			}
-			owner := metav1.GetControllerOf(pod)
-			if owner == nil {
+			job, ok := book.JobOf(pod)
+			if !ok {
 				return nil, nil
 			}
-			return []string{pod.Namespace + "/" + string(owner.UID)}, nil
+			return []string{pod.Namespace + "/" + string(job)}, nil
 		},
 		byWaiting: func(obj any) ([]string, error) {
 			pod, ok := obj.(*corev1.Pod)
@@ -240,7 +240,7 @@ func (p *Ebbtide) activate(logger klog.Logger, pods []*corev1.Pod) {
 
 // podsOf returns the pods that the loan's job controls.
 func (p *Ebbtide) podsOf(loan *v1alpha1.Loan) []*corev1.Pod {
-	return p.podsBy(byController, loan.Namespace+"/"+string(loan.Spec.Job.UID))
+	return p.podsBy(byJob, loan.Namespace+"/"+string(loan.Spec.Job.UID))
 }
 
 // pendingOf returns those of the loan's pods that have no node yet.

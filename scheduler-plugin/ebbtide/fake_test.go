@@ -180,7 +180,7 @@ func (w *world) borrowed(l *v1alpha1.Loan, name string, on *node) *corev1.Pod {
 
 func ownedBy(p *corev1.Pod, uid types.UID) {
 	controller := true
-	p.OwnerReferences = []metav1.OwnerReference{{UID: uid, Kind: "Job", Controller: &controller}}
+	p.OwnerReferences = []metav1.OwnerReference{{UID: uid, APIVersion: "batch/v1", Kind: "Job", Controller: &controller}}
 }
 
 func (w *world) infos() []fwk.NodeInfo {

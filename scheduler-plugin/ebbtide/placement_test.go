@@ -52,6 +52,22 @@ func TestPreEnqueue(t *testing.T) {
 			},
 			want: "need a loan",
 		},
+		"controlled by something else of the job's UID": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
+				p.OwnerReferences[0].Kind = "ReplicaSet"
+				return p
+			},
+			want: "need a loan",
+		},
+		"controlled by a Job of another group": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
+				p.OwnerReferences[0].APIVersion = "example.com/v1"
+				return p
+			},
+			want: "need a loan",
+		},
 		"same job UID in another namespace": {
 			pod: func(w *world) *corev1.Pod {
 				w.loan("a", 1, 1, lent("n", 1))

@@ -12,6 +12,7 @@ package book
 import (
 	"fmt"
 	"sort"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,11 +78,22 @@ func New(loans cache.Indexer, quotas cache.Store, namespaces corelisters.Namespa
 // or nil. Only the exact UID of the controlling job counts: labels and names
 // that a tenant may write lead nowhere.
 func (b *Book) LoanOf(pod *corev1.Pod) *v1alpha1.Loan {
-	owner := metav1.GetControllerOf(pod)
-	if owner == nil {
+	job, ok := JobOf(pod)
+	if !ok {
 		return nil
 	}
-	return b.LoanOfJob(pod.Namespace, owner.UID)
+	return b.LoanOfJob(pod.Namespace, job)
+}
+
+// JobOf returns the UID of the Job (of group batch) that controls the pod, and
+// whether one does.
+func JobOf(pod *corev1.Pod) (types.UID, bool) {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil || owner.Kind != "Job" {
+		return "", false
+	}
+	group, _, versioned := strings.Cut(owner.APIVersion, "/")
+	return owner.UID, versioned && group == "batch"
 }
 
 // LoanOfJob returns the job's loan with the highest attempt, or nil.
