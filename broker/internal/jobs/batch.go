@@ -49,7 +49,7 @@ func (b *Batch) Get(ctx context.Context, r client.Reader, key types.NamespacedNa
 }
 
 // Resume implements Kind.
-func (b *Batch) Resume(ctx context.Context, ref Ref, attempt int32) error {
+func (b *Batch) Resume(ctx context.Context, ref Ref, attempt int32, gang Gang) error {
 	var job batchv1.Job
 	if err := b.Live.Get(ctx, ref.Key, &job); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -69,6 +69,11 @@ func (b *Batch) Resume(ctx context.Context, ref Ref, attempt int32) error {
 		return fmt.Errorf("%w: it is not suspended", ErrChanged)
 	case now.Attempt != attempt-1:
 		return fmt.Errorf("%w: it has been admitted %d times, not %d", ErrChanged, now.Attempt, attempt-1)
+	}
+	live := Gang{now.Pods, gang.Resource, UnitsOf(&now.Template.Spec, gang.Resource)}
+	if live != gang {
+		return fmt.Errorf("%w: it asks for %d pods of %d %s, not %d of %d", ErrChanged,
+			live.Pods, live.UnitsPerPod, live.Resource, gang.Pods, gang.UnitsPerPod)
 	}
 	return b.patch(ctx, ref, job.ResourceVersion, ptr.To(false), &attempt)
 }

@@ -32,6 +32,14 @@ type Ref struct {
 	UID types.UID
 }
 
+// Gang is what a job needs to run: so many pods at once, each with so many units
+// of a resource. It may change while the job waits.
+type Gang struct {
+	Pods        int64
+	Resource    corev1.ResourceName
+	UnitsPerPod int64
+}
+
 // Job is a training job of any kind.
 type Job struct {
 	Ref
@@ -61,9 +69,10 @@ type Kind interface {
 	// Get returns one job, or an error that apierrors.IsNotFound knows.
 	Get(ctx context.Context, r client.Reader, key types.NamespacedName) (Job, error)
 	// Resume admits a suspended job as its attempt-th admission. It fails with
-	// ErrChanged unless the job is suspended, unfinished and was admitted exactly
-	// attempt-1 times; a repeated Resume of the same attempt succeeds.
-	Resume(ctx context.Context, job Ref, attempt int32) error
+	// ErrChanged unless the job is suspended, unfinished, asks for the gang that was
+	// decided about and was admitted exactly attempt-1 times; a repeated Resume of
+	// the same attempt succeeds.
+	Resume(ctx context.Context, job Ref, attempt int32, gang Gang) error
 	// Suspend stops the job's pods. A job that is gone, replaced or finished needs
 	// no stopping.
 	Suspend(ctx context.Context, job Ref) error
@@ -91,6 +100,30 @@ func checkpoints(annotations map[string]string) (every time.Duration, last time.
 // It is never before since and never after now.
 func (j *Job) Checkpoint(since, now time.Time) time.Time {
 	return lend.LastCheckpoint(since, now, j.CheckpointEvery, j.LastCheckpoint)
+}
+
+// UnitsOf is what a pod asks of a resource: its containers together, or its
+// largest init container if that is more. A limit without a request counts, as
+// it does once the API server has defaulted the pod.
+func UnitsOf(spec *corev1.PodSpec, resource corev1.ResourceName) int64 {
+	of := func(c *corev1.Container) int64 {
+		requests, limits := c.Resources.Requests[resource], c.Resources.Limits[resource]
+		return max(requests.Value(), limits.Value())
+	}
+	var together, sidecars, largest int64
+	for i := range spec.Containers {
+		together += of(&spec.Containers[i])
+	}
+	for i := range spec.InitContainers {
+		c := &spec.InitContainers[i]
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			sidecars += of(c)
+			largest = max(largest, sidecars)
+			continue
+		}
+		largest = max(largest, sidecars+of(c))
+	}
+	return max(together+sidecars, largest)
 }
 
 // Grace is how long the job's pods may take to stop.

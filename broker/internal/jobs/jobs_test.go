@@ -7,6 +7,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -28,13 +29,24 @@ func job(edit func(*batchv1.Job)) *batchv1.Job {
 			Namespace: "research", Name: "tune", UID: "tune", Labels: map[string]string{v1alpha1.LabelQueue: "default"},
 			Annotations: map[string]string{v1alpha1.AnnotationAttempt: "2"},
 		},
-		Spec: batchv1.JobSpec{Suspend: ptr.To(true)},
+		Spec: batchv1.JobSpec{Suspend: ptr.To(true), Parallelism: ptr.To[int32](2), Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "main", Resources: units("4")}},
+		}}},
 	}
 	if edit != nil {
 		edit(j)
 	}
 	return j
 }
+
+const gpu = "nvidia.com/gpu"
+
+func units(n string) corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{Limits: corev1.ResourceList{gpu: resource.MustParse(n)}}
+}
+
+// decided is the gang of the job above.
+var decided = Gang{Pods: 2, Resource: gpu, UnitsPerPod: 4}
 
 func adapter(objects ...client.Object) (*Batch, client.Client) {
 	c := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(objects...).Build()
@@ -57,11 +69,15 @@ func TestResume(t *testing.T) {
 		"another attempt":      {attempt: 4, changed: true},
 		"ended":                {edit: ended, attempt: 3, changed: true},
 		"replaced":             {edit: func(j *batchv1.Job) { j.UID = "other" }, attempt: 3, changed: true},
+		"more pods":            {edit: func(j *batchv1.Job) { j.Spec.Parallelism = ptr.To[int32](3) }, attempt: 3, changed: true},
+		"fewer pods":           {edit: func(j *batchv1.Job) { j.Spec.Completions = ptr.To[int32](1) }, attempt: 3, changed: true},
+		"bigger pods":          {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.Containers[0].Resources = units("8") }, attempt: 3, changed: true},
+		"no units any more":    {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.Containers[0].Resources = corev1.ResourceRequirements{} }, attempt: 3, changed: true},
 		"counter not a number": {edit: func(j *batchv1.Job) { j.Annotations[v1alpha1.AnnotationAttempt] = "many" }, attempt: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := adapter(job(test.edit))
-			if err := b.Resume(t.Context(), ref, test.attempt); errors.Is(err, ErrChanged) != test.changed || (err != nil && !test.changed) {
+			if err := b.Resume(t.Context(), ref, test.attempt, decided); errors.Is(err, ErrChanged) != test.changed || (err != nil && !test.changed) {
 				t.Fatalf("got %v, want changed: %t", err, test.changed)
 			}
 			if test.changed {
@@ -74,7 +90,7 @@ func TestResume(t *testing.T) {
 		})
 	}
 	b, _ := adapter()
-	if err := b.Resume(t.Context(), ref, 1); !errors.Is(err, ErrChanged) {
+	if err := b.Resume(t.Context(), ref, 1, decided); !errors.Is(err, ErrChanged) {
 		t.Errorf("a job that is gone: %v", err)
 	}
 }

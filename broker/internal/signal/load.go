@@ -21,14 +21,18 @@ type Replicas struct {
 	// Young are the names of those of Ready that began to serve only now. An engine
 	// says 0 until its first requests are counted, so a 0 of theirs says nothing.
 	Young []string
+	// Failing are the names of those that served and do not now. They must be heard
+	// from too, and have all their slots busy, whatever they say. Those that have
+	// not served yet are in neither list: what comes in goes to the others.
+	Failing []string
 	// Wanted is the number of replicas that there should be.
 	Wanted int64
 }
 
 // Combine joins the answers with the live replicas. Series of other pods are
-// dropped; a ready replica without a running, waiting and KV reading was not
-// heard, and counts as busy with all its slots. So does a young one that reports
-// no request, although it was heard.
+// dropped; a replica without a running, waiting and KV reading was not heard, and
+// counts as busy with all its slots. So do, although they were heard, a young one
+// that reports no request and one that fails: overload is a common reason to.
 func Combine(specs []Spec, s Sample, replicas Replicas, now time.Time) lend.Load {
 	load := lend.Load{Known: true, Coverage: 1}
 	c := combiner{load: &load, sample: s, now: now}
@@ -88,31 +92,36 @@ func (c *combiner) query(spec Spec) {
 func (c *combiner) profile(spec Spec, replicas Replicas) {
 	profile, _ := LookupProfile(spec.Profile)
 	c.load.Slots = spec.Slots
-	ready := float64(len(replicas.Ready))
-	if ready == 0 {
+	if len(replicas.Ready) == 0 {
 		c.empty(replicas)
 		return
 	}
-	var heard, blank, running, waiting, kv float64
-	for _, pod := range replicas.Ready {
+	var heard, blank, requests, waiting, kv float64
+	for i, pod := range slices.Concat(replicas.Ready, replicas.Failing) {
 		r, w, k, ok := c.pod(pod)
 		if !ok {
+			requests += spec.Slots
 			continue
 		}
 		heard++
-		if r == 0 && w == 0 && slices.Contains(replicas.Young, pod) {
-			blank++
-		}
-		running += r
 		waiting += w
 		kv = max(kv, k)
+		switch {
+		case i >= len(replicas.Ready):
+			requests += max(r+w, spec.Slots)
+		case r == 0 && w == 0 && slices.Contains(replicas.Young, pod):
+			blank++
+			requests += spec.Slots
+		default:
+			requests += r + w
+		}
 	}
-	c.load.Coverage = heard / ready
+	c.load.Coverage = heard / float64(len(replicas.Ready)+len(replicas.Failing))
 	if heard == 0 {
 		c.unknown(c.silence(spec))
 		return
 	}
-	c.load.Requests = running + waiting + (ready-heard+blank)*spec.Slots
+	c.load.Requests = requests
 	c.load.Signals = append(c.load.Signals,
 		lend.Signal{Name: "kv", Value: kv, Low: profile.KVMark, High: profile.KVMark},
 		lend.Signal{Name: "waiting", Value: waiting / max(heard-blank, 1), Low: profile.WaitingLow, High: profile.WaitingHigh})

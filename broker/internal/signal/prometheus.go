@@ -13,26 +13,25 @@ import (
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/utils/clock"
 )
 
 // Prometheus is a Source that asks a Prometheus-compatible server.
 type Prometheus struct {
 	api     promv1.API
 	timeout time.Duration
-	clock   clock.PassiveClock
 }
 
 // NewPrometheus returns a source that asks the server at url; each question
-// takes at most timeout.
-func NewPrometheus(url string, timeout time.Duration, clk clock.PassiveClock) (*Prometheus, error) {
+// takes at most timeout. Questions are about the server's now: with a time of the
+// broker's, whose clock may be behind, old samples would look fresh.
+func NewPrometheus(url string, timeout time.Duration) (*Prometheus, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxConnsPerHost = 32
 	c, err := api.NewClient(api.Config{Address: url, RoundTripper: transport})
 	if err != nil {
 		return nil, fmt.Errorf("read prometheus url %q: %w", url, err)
 	}
-	return &Prometheus{api: promv1.NewAPI(c), timeout: timeout, clock: clk}, nil
+	return &Prometheus{api: promv1.NewAPI(c), timeout: timeout}, nil
 }
 
 // Fetch implements Source. All questions are asked at once.
@@ -83,8 +82,13 @@ func (p *Prometheus) Fetch(ctx context.Context, t Target) Sample {
 	return s
 }
 
-// errNothing: the question was answered with no series.
-var errNothing = errors.New("the query returned no series")
+var (
+	// errNothing: the question was answered with no series.
+	errNothing = errors.New("the query returned no series")
+	// errWarned: part of the data may be missing, and with it part of the load. The
+	// warnings name servers, so that they are for the log only.
+	errWarned = errors.New("Prometheus answered with warnings, so that the answer may be partial; the broker's log has them")
+)
 
 // perPod asks for a value and its time per pod. An implausible value is left
 // out, and so is one without a time.
@@ -159,12 +163,14 @@ func (p *Prometheus) one(ctx context.Context, query string) (Reading, error) {
 func (p *Prometheus) query(ctx context.Context, query string) (model.Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	value, warnings, err := p.api.Query(ctx, query, p.clock.Now(), promv1.WithTimeout(p.timeout))
+	// Without a time the server answers as of its own clock, and says when that was.
+	value, warnings, err := p.api.Query(ctx, query, time.Time{}, promv1.WithTimeout(p.timeout))
 	if err != nil {
 		return nil, err
 	}
 	if len(warnings) > 0 {
 		logr.FromContextOrDiscard(ctx).Info("Prometheus answered with warnings", "query", query, "warnings", []string(warnings))
+		return nil, errWarned
 	}
 	return value, nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -33,6 +32,10 @@ type answer struct {
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.FormValue("query")
+	if r.FormValue("time") != "" {
+		w.WriteHeader(http.StatusUnprocessableEntity) // the broker's clock is nobody's business
+		return
+	}
 	for _, a := range s.answers {
 		if !strings.Contains(query, a.contains) {
 			continue
@@ -98,9 +101,21 @@ func TestProfile(t *testing.T) {
 			server: healthy(), replicas: both,
 			want: lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 34, Slots: 256, Signals: profileSignals(0.5, 2)},
 		},
-		"warnings do not make it unknown": {
-			server: &server{answers: healthy().answers, warnings: []string{"PromQL warning: slow"}}, replicas: both,
-			want: lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 34, Slots: 256, Signals: profileSignals(0.5, 2)},
+		"a partial answer is unknown": {
+			server: &server{answers: healthy().answers, warnings: []string{"no StoreAPIs matched for this query"}}, replicas: both,
+			want: lend.Load{Unknown: "profile vllm, running requests: Prometheus answered with warnings, so that the answer may be partial; the broker's log has them"},
+		},
+		"a replica that fails is busy": {
+			server: healthy(), replicas: Replicas{Ready: []string{"a"}, Failing: []string{"b"}, Wanted: 2},
+			want: lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 10 + 256, Slots: 256, Signals: profileSignals(0.5, 2)},
+		},
+		"a replica that fails silently is busy and not heard": {
+			server: healthy(), replicas: Replicas{Ready: []string{"a"}, Failing: []string{"c", "d", "e"}, Wanted: 4},
+			want: lend.Load{Known: true, ObservedAt: now.Add(-3 * time.Second), Coverage: 0.25, Requests: 10 + 3*256, Slots: 256, Signals: profileSignals(0.25, 0)},
+		},
+		"only failing replicas are unknown": {
+			server: healthy(), replicas: Replicas{Failing: []string{"a", "b"}, Wanted: 2},
+			want: lend.Load{Unknown: "no replica is ready"},
 		},
 		"series of a dead pod are dropped": {
 			server: healthy(), replicas: Replicas{Ready: []string{"a"}, Wanted: 1},
@@ -205,7 +220,7 @@ func fetch(t *testing.T, s *server, target Target) Sample {
 	t.Helper()
 	h := httptest.NewServer(s)
 	t.Cleanup(h.Close)
-	source, err := NewPrometheus(h.URL, 300*time.Millisecond, clocktesting.NewFakePassiveClock(now))
+	source, err := NewPrometheus(h.URL, 300*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,10 +266,28 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// TestQuerySkew: a server whose clock differs says so by the time of its answer.
+func TestQuerySkew(t *testing.T) {
+	specs := []Spec{{Name: "spec.signals[0]", Query: "sum(llm_pending)", Low: 5, High: 20}}
+	s := &server{answers: []answer{{contains: "sum(llm_pending)", data: perPod(map[string]string{"": "1"})}}}
+	sample := fetch(t, s, Target{Name: "n/l", Namespace: "n", Specs: specs})
+	if got := Combine(specs, sample, Replicas{}, now.Add(-time.Minute)); got.Known || got.Unknown != "spec.signals[0]: the sample is from the future" {
+		t.Errorf("the broker's clock is behind: got %+v", got)
+	}
+	if got := Combine(specs, sample, Replicas{}, now.Add(10*time.Minute)); !got.ObservedAt.Equal(now) {
+		t.Errorf("the broker's clock is ahead: got %+v, want the server's time", got)
+	}
+	s.warnings = []string{"partial response"}
+	sample = fetch(t, s, Target{Name: "n/l", Namespace: "n", Specs: specs})
+	if got := Combine(specs, sample, Replicas{}, now); got.Known || len(got.Signals) > 0 {
+		t.Errorf("a partial answer counts: %+v", got)
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	h := httptest.NewServer(http.NotFoundHandler())
 	h.Close()
-	source, err := NewPrometheus(h.URL, time.Second, clocktesting.NewFakePassiveClock(now))
+	source, err := NewPrometheus(h.URL, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
