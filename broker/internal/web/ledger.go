@@ -50,22 +50,25 @@ func (s *server) entries(w http.ResponseWriter, r *http.Request, l Ledger) {
 		Entries []ledger.Entry `json:"entries"`
 		Next    uint64         `json:"next,omitempty"`
 	}{Head: headOf(l)}
-	// One more than asked for tells whether there is a next page.
-	entries, err := query(l, loan, tenant, from, int(limit)+1)
+	entries, err := query(l, loan, tenant, from, int(limit))
+	// The page may be shorter than asked for, because its entries are large. Only
+	// the ledger knows whether there are more.
+	if n := len(entries); err == nil && n > 0 {
+		var rest []ledger.Entry
+		if rest, err = query(l, loan, tenant, entries[n-1].Seq+1, 1); len(rest) > 0 {
+			body.Next = rest[0].Seq
+		}
+	}
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, "read the ledger: "+err.Error())
 		return
-	}
-	if len(entries) > int(limit) {
-		body.Next = entries[limit].Seq
-		entries = entries[:limit]
-	} else if n := len(entries); n > 0 && loan == "" && tenant == "" && entries[n-1].Seq < body.Head.Seq {
-		body.Next = entries[n-1].Seq + 1 // the page was cut because its entries are large
 	}
 	body.Entries = append([]ledger.Entry{}, entries...)
 	write(w, http.StatusOK, body)
 }
 
+// query returns up to limit entries from a sequence number on, fewer if they are
+// large.
 func query(l Ledger, loan, tenant string, from uint64, limit int) ([]ledger.Entry, error) {
 	switch {
 	case loan != "":
@@ -76,7 +79,7 @@ func query(l Ledger, loan, tenant string, from uint64, limit int) ([]ledger.Entr
 				entries = append(entries, e)
 			}
 		}
-		return entries, err
+		return entries[:min(limit, len(entries))], err
 	case tenant != "":
 		return l.ByTenant(tenant, from, limit)
 	default:
