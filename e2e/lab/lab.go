@@ -60,8 +60,6 @@ type Options struct {
 	// NoPrometheus leaves Prometheus out.
 	NoPrometheus bool
 
-	// Fsync makes etcd write to disk before it answers, for tests of crashes.
-	Fsync bool
 	// KubeScheduler starts the stock scheduler too, for schedulerName
 	// "default-scheduler".
 	KubeScheduler bool

@@ -43,9 +43,8 @@ type Part struct {
 	// exited is told of an end that nobody asked for.
 	exited func(*Part, error)
 
-	mu       sync.Mutex
-	run      *run
-	restarts int
+	mu  sync.Mutex
+	run *run
 }
 
 // run is one life of a part's process.
@@ -59,23 +58,12 @@ type run struct {
 // Name returns the part's name, such as KubeAPIServer.
 func (p *Part) Name() string { return p.name }
 
-// LogFile returns the path of the file that all runs of the part write to.
-func (p *Part) LogFile() string { return p.logFile }
-
 // PID returns the id of the part's process, or 0 when it is not running.
 func (p *Part) PID() int {
 	if r := p.running(); r != nil {
 		return r.PID()
 	}
 	return 0
-}
-
-// Restarts returns how often the part was started again after it had ended by
-// itself; always 0 for a part that does not do so.
-func (p *Part) Restarts() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.restarts
 }
 
 // Start starts the part if it is not running. It does not wait until it is ready.
@@ -152,7 +140,6 @@ func (p *Part) startAgain(ended *run) {
 		p.mu.Unlock()
 		return
 	}
-	p.restarts++
 	err := p.startLocked(false)
 	p.mu.Unlock()
 	if err != nil {
