@@ -50,7 +50,7 @@ func TestRoom(t *testing.T) {
 		"what services own is not for jobs": {b.NominalRoom("serving", "h100"), 4},
 		"own quota of nobody":               {b.NominalRoom("nobody", "h100"), 0},
 		"a lending limit":                   {b.LendingRoom("serving", "h100"), 20},
-		"never more than the nominal quota": {b.LendingRoom("research", "h100"), 16},
+		"no more than own use leaves":       {b.LendingRoom("research", "h100"), 6},
 		"lending without a cohort":          {b.LendingRoom("alone", "h100"), 0},
 		"lending of nobody":                 {b.LendingRoom("nobody", "h100"), 0},
 	} {

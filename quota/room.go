@@ -14,13 +14,15 @@ const (
 
 // NominalRoom is how much more the tenant's jobs may use of its own nominal quota:
 // what its services have not reserved, and neither its jobs nor its other pods use.
-// Units it lends are its services' reserved ones, so they are not subtracted again.
+// Units it lends are its services' reserved ones, so they are not subtracted again,
+// as long as its services reserve that many.
 func (b *Book) NominalRoom(tenant, flavor string) Amount {
 	a := b.listed(tenant, flavor)
 	if a == nil {
 		return 0
 	}
-	return a.quota.Nominal.Sub(a.usage.Reserved).Sub(a.usage.Held).Sub(a.usage.Own).AtLeastZero()
+	unreserved := a.quota.Nominal.Sub(a.usage.Reserved).Sub(a.usage.Held).Sub(a.usage.Own)
+	return min(unreserved.AtLeastZero(), a.left())
 }
 
 // BorrowingRoom is how much more the tenant may borrow from its cohort. It is 0
