@@ -24,6 +24,9 @@ type admission struct {
 // mostPods bounds a gang, and with it the time that one decision takes.
 const mostPods = 10000
 
+// mostGrants is how many grants one Loan can have.
+const mostGrants = 1024
+
 // take is what one lender gives to a job.
 type take struct {
 	lender *lender
@@ -140,8 +143,12 @@ func (a *admission) try(j *Job) (reason, message string) {
 	p := a.pool(j.Flavor)
 	room := a.book.NominalRoom(j.Tenant, j.Flavor)
 	if quota.Amount(j.units()) <= room {
-		if spots := p.place(j.Pods, j.UnitsPerPod, true); spots != nil {
+		spots, spread := p.place(j.Pods, j.UnitsPerPod, true, mostGrants)
+		if spots != nil {
 			return a.grantOwn(j, p, spots)
+		}
+		if spread > mostGrants {
+			return tooSpread(j, spread)
 		}
 	}
 	if until, spent := a.history.spent(j.UID, a.pol); spent {
@@ -152,11 +159,22 @@ func (a *admission) try(j *Job) (reason, message string) {
 	if takes == nil {
 		return reason, message
 	}
-	spots := p.place(j.Pods, j.UnitsPerPod, false)
-	if spots == nil {
+	// Where one lender's units end and the next one's begin, a node has two grants.
+	most := mostGrants - (len(takes) - 1)
+	spots, spread := p.place(j.Pods, j.UnitsPerPod, false, most)
+	switch {
+	case spread > most:
+		return tooSpread(j, spread+len(takes)-1)
+	case spots == nil:
 		return a.noRoom(j, p)
 	}
 	return a.grantLoan(j, p, spots, takes)
+}
+
+// tooSpread: the API server would refuse the Loan.
+func tooSpread(j *Job, grants int) (reason, message string) {
+	return ReasonNoRoomForGang, fmt.Sprintf("%s; with what is free now that would take %d grants by node and lender, and a loan can have %d",
+		j.wish(), grants, mostGrants)
 }
 
 // noRoom tells apart what does not fit the nodes and what lenders are owed.

@@ -44,13 +44,13 @@ type spot struct {
 }
 
 // place finds nodes for a gang, takes its units there and returns the spots in
-// order of node; nil if the gang does not fit or would take what lenders are owed.
-// own is as in take.
-func (p *pool) place(pods, size int64, own bool) []spot {
+// order of node; nil if the gang does not fit, would take what lenders are owed or
+// would be spread over more than most nodes. spread is over how many it would be,
+// 0 if it does not fit. own is as in take.
+func (p *pool) place(pods, size int64, own bool, most int) (spots []spot, spread int) {
 	if p.freeSlots(size) < pods {
-		return nil
+		return nil, 0
 	}
-	var spots []spot
 	for placed := int64(0); placed < pods; placed++ {
 		i := p.best(size, own)
 		p.take(i, size, own)
@@ -60,17 +60,18 @@ func (p *pool) place(pods, size int64, own bool) []spot {
 			spots = append(spots, spot{i, 1})
 		}
 	}
-	if !p.soon.fits(p.claims) || (own && !p.back.fits(p.rights)) {
+	spread = len(spots)
+	if spread > most || !p.soon.fits(p.claims) || (own && !p.back.fits(p.rights)) {
 		for _, s := range spots {
 			p.take(s.room, -s.pods*size, own)
 		}
-		return nil
+		return nil, spread
 	}
 	for _, s := range spots {
 		p.rooms[s.room].lent = true
 	}
 	slices.SortFunc(spots, func(a, b spot) int { return cmp.Compare(p.rooms[a.room].node, p.rooms[b.room].node) })
-	return spots
+	return spots, spread
 }
 
 // freeSlots is how many pods of the size fit on units that are free now.
