@@ -46,6 +46,8 @@ type Actuator struct {
 	Ledger Ledger
 	Events *Events
 	Clock  clock.PassiveClock
+	// Setbacks hears of admissions that came to nothing; nil if nobody listens.
+	Setbacks *gather.Setbacks
 	// Epoch is stamped on Loans and ledger entries.
 	Epoch int64
 	// Reclaimed, if set, hears how long each reclaim took, from asking to proof.

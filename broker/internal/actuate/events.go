@@ -18,7 +18,7 @@ import (
 // Reasons of events and entries that no verdict has.
 const (
 	reasonAdmitted = "Admitted"
-	reasonAborted  = "LendAborted"
+	reasonAborted  = gather.ReasonLendAborted
 	reasonStuck    = "PodsUnplaceable"
 )
 

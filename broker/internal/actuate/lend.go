@@ -39,6 +39,7 @@ func (r *round) intend(ctx context.Context, plan *lend.Plan) []*intent {
 			err = r.recordIntent(ctx, in)
 		}
 		if err != nil {
+			r.Setbacks.Note(types.UID(action.JobUID), r.Clock.Now(), err.Error())
 			r.fail(fmt.Errorf("lend %s: %w", action.Loan, err))
 			continue
 		}
@@ -139,6 +140,7 @@ func (r *round) admit(ctx context.Context, in *intent) error {
 	if _, err := r.record(ledger.LendGranted, in.action.Loan, ledger.Entry{Reason: in.action.Reason, Message: in.action.Message}); err != nil {
 		return err
 	}
+	r.Setbacks.Forget(in.job.UID)
 	r.log.Info("Lent", "loan", in.action.Loan, "job", in.action.Job, "grants", in.action.Grants, "reason", in.action.Reason)
 	r.Events.Job(in.object, reasonAdmitted, "Lend", "admitted as Loan %s: %s", in.object.Name, in.action.Message)
 	return nil
@@ -185,6 +187,7 @@ func (r *round) setActive(ctx context.Context, object *v1alpha1.Loan, action *le
 // and the attempt is used up, because its name is. If the Loan cannot be removed
 // it is left to the next decision, which sees a job that is suspended.
 func (r *round) abort(ctx context.Context, in *intent, cause error) error {
+	r.Setbacks.Note(in.job.UID, r.Clock.Now(), cause.Error())
 	if err := r.remove(ctx, in.object); err != nil {
 		return errors.Join(cause, err)
 	}

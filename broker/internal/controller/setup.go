@@ -113,6 +113,7 @@ type broker struct {
 	board     *Board
 	metrics   *Metrics
 	disrupted gather.Disrupted
+	setbacks  gather.Setbacks
 }
 
 // poke asks for a decision soon.
@@ -203,7 +204,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 		gatherer: &gather.Gatherer{
 			Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
 			Jobs: actuator.Jobs, Signals: poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
-			Disrupted: &b.disrupted,
+			Disrupted: &b.disrupted, Setbacks: &b.setbacks,
 		},
 		actuator: actuator, ledger: book, policy: b.config.Policy.Lend(),
 		interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
@@ -230,6 +231,7 @@ func (b *broker) newActuator(book *ledger.Ledger, epoch int64) *actuate.Actuator
 		Ledger:    book,
 		Events:    &actuate.Events{Recorder: b.mgr.GetEventRecorder("ebbtide-broker")},
 		Clock:     b.clock,
+		Setbacks:  &b.setbacks,
 		Epoch:     epoch,
 		Reclaimed: b.metrics.reclaimed,
 	}

@@ -38,6 +38,8 @@ type Gatherer struct {
 	// YoungReplica is how long a replica must have been ready before it is believed
 	// that it has nothing to do.
 	YoungReplica time.Duration
+	// Setbacks remembers the admissions that came to nothing.
+	Setbacks *Setbacks
 	// Disrupted remembers what the pods' watch saw.
 	Disrupted *Disrupted
 }
@@ -203,9 +205,14 @@ func (g *Gatherer) loansAndJobs(ctx context.Context, v *View, in *inputs, open [
 		v.Pods[l.Name] = l.pods
 	}
 	g.Disrupted.keep(covered)
+	g.Setbacks.keep(func(uid types.UID) bool { return v.Jobs[uid] != nil })
 	for i := range in.jobs {
 		if job := &in.jobs[i]; !covered[job.UID] && job.Suspended && !job.Finished && job.Queue != "" {
-			s.Jobs = append(s.Jobs, waiting(job, known, t, classes))
+			w := waiting(job, known, t, classes)
+			if w.Problem == nil {
+				w.Problem = g.Setbacks.problem(job.UID, s.Now)
+			}
+			s.Jobs = append(s.Jobs, w)
 		}
 	}
 	slices.SortFunc(s.Jobs, func(a, b lend.Job) int { return cmp.Compare(a.UID, b.UID) })
