@@ -34,6 +34,7 @@ const (
 	broker        = "system:serviceaccount:ebbtide-system:ebbtide-broker"
 	scheduler     = "system:serviceaccount:ebbtide-system:ebbtide-scheduler"
 	jobController = "system:serviceaccount:kube-system:job-controller"
+	collector     = "system:serviceaccount:kube-system:generic-garbage-collector"
 )
 
 // shared is the one control plane of all tests in this package.

@@ -100,15 +100,6 @@ func TestQueuedJobDefaults(t *testing.T) {
 			Replacement: batchv1.Failed, Failure: ownPolicy, Units: "8",
 		},
 	}, {
-		name: "pods that restart in place allow no failure policy",
-		change: template(func(pod *corev1.PodTemplateSpec) {
-			pod.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
-		}),
-		want: outcome{
-			Suspend: true, Scheduler: "ebbtide", Priority: "ebbtide-borrower", Queue: "default",
-			Replacement: batchv1.TerminatingOrFailed, Units: "8",
-		},
-	}, {
 		name:   "without the label nothing is changed",
 		change: func(job *batchv1.Job) { delete(job.Labels, v1alpha1.LabelQueue) },
 		want: outcome{
@@ -158,6 +149,12 @@ func TestCreatingQueuedJobs(t *testing.T) {
 		{"an hour of grace", template(func(pod *corev1.PodTemplateSpec) { pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600) }), ""},
 		{"ten days of grace", template(func(pod *corev1.PodTemplateSpec) { pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](864000) }),
 			"spec.template.spec.terminationGracePeriodSeconds: 864000 is more than 3600"},
+		{"pods that restart in place", template(func(pod *corev1.PodTemplateSpec) { pod.Spec.RestartPolicy = corev1.RestartPolicyOnFailure }),
+			"spec.template.spec.restartPolicy: must be Never for a job in a queue, not OnFailure"},
+		{"pods that restart in place, in no queue", func(job *batchv1.Job) {
+			delete(job.Labels, v1alpha1.LabelQueue)
+			job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyOnFailure
+		}, ""},
 		{"a node of its own choice", template(func(pod *corev1.PodTemplateSpec) { pod.Spec.NodeName = "gpu-7" }),
 			"spec.template.spec.nodeName: must not be set"},
 		{"a finalizer on its pods", template(func(pod *corev1.PodTemplateSpec) { pod.Finalizers = []string{"example.com/stay"} }),

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -132,6 +133,15 @@ func TestCreatingPods(t *testing.T) {
 		{"online pod with two hours of grace", tenant, "", grace(7200), ""},
 		{"queued pod with a finalizer", jobController, "", both(queuedPod, func(pod *corev1.Pod) { pod.Finalizers = []string{"example.com/stay"} }),
 			"metadata.finalizers: none may be added to a pod of a queued job"},
+		{"a job's UID on a pod of no job", tenant, "", func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{"batch.kubernetes.io/controller-uid": "5b0b6d2e"}
+		}, "metadata.labels[batch.kubernetes.io/controller-uid, controller-uid]: only the Job controller writes them"},
+		{"a job's UID, no GPU", tenant, "", both(noGPU, func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{"controller-uid": "5b0b6d2e"}
+		}), ""},
+		{"a job's name on a pod of no job", tenant, "", func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{"job-name": "train"}
+		}, ""},
 		{"forged notice", tenant, "", func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: "2030-01-01T00:00:00Z"}
 		}, "metadata.annotations[ebbtide.dev/reclaim-by]: only the broker and the scheduler write it"},
@@ -158,6 +168,25 @@ func TestChangingPods(t *testing.T) {
 	makeQueued := func(t *testing.T) *corev1.Pod {
 		return create(t, c.client(t, jobController), namespace, onlinePod(queuedPod, orphan))
 	}
+	// Of a job that exists, so that the garbage collector lets its pods be, and that
+	// the Job controller leaves to somebody else.
+	owner, err := c.client(t, tenant).BatchV1().Jobs(namespace).Create(t.Context(), trainingJob(func(job *batchv1.Job) {
+		job.Spec.ManagedBy = ptr.To("example.com/nobody")
+	}), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("create a job: %v", err)
+	}
+	makeOwned := func(t *testing.T) *corev1.Pod {
+		return create(t, c.client(t, jobController), namespace, onlinePod(queuedPod, func(pod *corev1.Pod) {
+			pod.OwnerReferences[0].Name, pod.OwnerReferences[0].UID = owner.Name, owner.UID
+			for _, key := range []string{"batch.kubernetes.io/controller-uid", "controller-uid"} {
+				pod.Labels[key] = string(owner.UID)
+			}
+			for _, key := range []string{"batch.kubernetes.io/job-name", "job-name"} {
+				pod.Labels[key] = owner.Name
+			}
+		}))
+	}
 	notice := func(value string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: value}
@@ -168,6 +197,9 @@ func TestChangingPods(t *testing.T) {
 	}
 	const (
 		onlyEbbtide = "metadata.annotations[ebbtide.dev/reclaim-by]: only the broker and the scheduler write it"
+		outOfJob    = "metadata.ownerReferences: only the Job controller takes a pod that asks for a GPU out of its Job"
+		jobUID      = "metadata.labels[batch.kubernetes.io/controller-uid, controller-uid]: only the Job controller writes them"
+		jobName     = "metadata.labels[batch.kubernetes.io/job-name, job-name]: cannot be added to, changed on or removed"
 		labelStays  = "metadata.labels[ebbtide.dev/queue]: cannot be added to, changed on or removed from a pod"
 	)
 	tests := []struct {
@@ -193,6 +225,27 @@ func TestChangingPods(t *testing.T) {
 			queued := onlinePod(queuedPod)
 			pod.OwnerReferences = queued.OwnerReferences
 		}, "metadata.ownerReferences: only the Job controller makes"},
+		{"tenant frees a pod of its job", makeOwned, nil, tenant, orphan, outOfJob},
+		{"broker frees a pod of its job", makeOwned, nil, broker, orphan, outOfJob},
+		{"tenant makes the job a mere owner", makeOwned, nil, tenant,
+			func(pod *corev1.Pod) { pod.OwnerReferences[0].Controller = ptr.To(false) }, outOfJob},
+		{"garbage collector orphans a pod", makeOwned, nil, collector, orphan, ""},
+		{"Job controller frees a pod", makeOwned, nil, jobController, orphan, ""},
+		{"tenant takes off the job's UID", makeOwned, nil, tenant,
+			func(pod *corev1.Pod) { delete(pod.Labels, "batch.kubernetes.io/controller-uid") }, jobUID},
+		{"tenant names another job's UID", makeOwned, nil, tenant,
+			func(pod *corev1.Pod) { pod.Labels["controller-uid"] = "another" }, jobUID},
+		{"tenant takes off the job's name", makeOwned, nil, tenant,
+			func(pod *corev1.Pod) { delete(pod.Labels, "job-name") }, jobName},
+		{"tenant names another job", makeOwned, nil, tenant,
+			func(pod *corev1.Pod) { pod.Labels["batch.kubernetes.io/job-name"] = "another" }, jobName},
+		{"tenant adds a job's UID to an online pod", makeOnline, nil, tenant, func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{"batch.kubernetes.io/controller-uid": "5b0b6d2e"}
+		}, jobUID},
+		{"tenant labels a job's pod otherwise", makeOwned, nil, tenant,
+			func(pod *corev1.Pod) { pod.Labels["example.com/run"] = "12" }, ""},
+		{"Job controller relabels a pod", makeOwned, nil, jobController,
+			func(pod *corev1.Pod) { delete(pod.Labels, "controller-uid") }, ""},
 		{"tenant holds on to a pod", makeQueued, nil, tenant,
 			func(pod *corev1.Pod) { pod.Finalizers = append(pod.Finalizers, "example.com/stay") },
 			"metadata.finalizers: none may be added to a pod of a queued job"},

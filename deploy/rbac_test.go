@@ -38,6 +38,8 @@ func TestRoles(t *testing.T) {
 		{broker, "patch", "batch", "jobs", own, true},
 		{broker, "create", "batch", "jobs", own, false},
 		{broker, "delete", "", "pods", own, true},
+		{broker, "patch", "", "pods/status", own, true},
+		{broker, "update", "", "pods/status", own, false},
 		{broker, "create", "", "pods", own, false},
 		{broker, "create", "", "pods/binding", own, false},
 		{broker, "get", "", "secrets", own, false},
