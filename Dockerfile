@@ -30,6 +30,13 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=${KUBERNETES_VERSION} -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitVersion=${KUBERNETES_VERSION}" \
     -o /out/ebbtide-scheduler ./scheduler-plugin/cmd/ebbtide-scheduler
 
+FROM source AS build-kubectl
+ARG TARGETOS
+ARG TARGETARCH
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/kubectl-ebbtide ./broker/cmd/kubectl-ebbtide
+
 FROM gcr.io/distroless/static:nonroot AS runtime
 ARG VERSION=unknown
 LABEL org.opencontainers.image.source="https://github.com/ebbtide/ebbtide" \
@@ -45,3 +52,7 @@ ENTRYPOINT ["/ebbtide-broker"]
 FROM runtime AS ebbtide-scheduler
 COPY --from=build-scheduler /out/ebbtide-scheduler /ebbtide-scheduler
 ENTRYPOINT ["/ebbtide-scheduler"]
+
+FROM runtime AS kubectl-ebbtide
+COPY --from=build-kubectl /out/kubectl-ebbtide /kubectl-ebbtide
+ENTRYPOINT ["/kubectl-ebbtide"]

@@ -104,12 +104,20 @@ bench: ## Measure the core and the ledger; the last line is JSON, nanoseconds pe
 	/^Benchmark/ && $$4 == "ns/op" { sub(/-[0-9]+$$/, "", $$1); sub(/^Benchmark/, "", $$1); json = json sep "\"" pkg "." $$1 "\":" $$3; sep = "," } \
 	END { print "{" json "}" }'
 
-IMAGES := ebbtide-broker ebbtide-scheduler
+IMAGES := ebbtide-broker ebbtide-scheduler kubectl-ebbtide
+PUSH ?=
+# Images of several platforms can only be pushed; what stays here is for here.
+PLATFORMS ?= $(if $(PUSH),linux/amd64$(comma)linux/arm64)
+comma := ,
 
 .PHONY: image
-image: ## Build the container images (CONTAINER=docker or podman)
+image: ## Build the container images (PUSH=1: for PLATFORMS=linux/amd64,linux/arm64, pushed to IMAGE_REPOSITORY=; CONTAINER=podman)
 	@command -v $(CONTAINER) >/dev/null || { echo "make image needs $(CONTAINER) on PATH; name another with CONTAINER="; exit 1; }
-	@for name in $(IMAGES); do DOCKER_BUILDKIT=1 $(CONTAINER) build --target $$name --build-arg VERSION=$(VERSION) -t $(IMAGE_REPOSITORY)/$$name:$(VERSION) .; done
+	@if [[ -n "$(PUSH)" ]] && ! $(CONTAINER) buildx version >/dev/null 2>&1; then echo "make image PUSH=1 needs docker buildx"; exit 1; fi
+	@for name in $(IMAGES); do \
+		set -- --target $$name --build-arg VERSION=$(VERSION) $(if $(PLATFORMS),--platform $(PLATFORMS)) -t $(IMAGE_REPOSITORY)/$$name:$(VERSION) .; \
+		$(if $(PUSH),$(CONTAINER) buildx build --push,DOCKER_BUILDKIT=1 $(CONTAINER) build) "$$@"; \
+	done
 
 .PHONY: clean
 clean: ## Remove what was built
