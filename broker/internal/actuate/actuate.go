@@ -144,7 +144,7 @@ func (r *round) note(set map[string]bool, loan string) {
 // endings are all steps that end loans. A loan that the plan does nothing new
 // about still needs its unfinished steps done.
 func (r *round) endings(plan *lend.Plan) []step {
-	steps := r.missing()
+	steps := append(r.missing(), r.strays()...)
 	planned := map[string]bool{}
 	for i := range plan.Actions {
 		action := &plan.Actions[i]

@@ -20,6 +20,7 @@ const (
 	reasonAdmitted = "Admitted"
 	reasonAborted  = gather.ReasonLendAborted
 	reasonStuck    = "PodsUnplaceable"
+	reasonNoLoan   = "SuspendedWithoutLoan"
 )
 
 // warnings are the reasons that somebody has to do something about. All others
@@ -32,7 +33,7 @@ var warnings = map[string]bool{
 	lend.ReasonLoadUnknown:            true, lend.ReasonLoadSampleStale: true, lend.ReasonLoadCoverageLow: true,
 	lend.ReasonLenderUnknownTooLong: true, lend.ReasonEvictionBudget: true,
 	lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
-	reasonAborted: true, reasonStuck: true,
+	reasonAborted: true, reasonStuck: true, reasonNoLoan: true,
 }
 
 // eventType is how loud a reason is said.

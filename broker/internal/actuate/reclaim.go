@@ -2,6 +2,7 @@ package actuate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 const (
 	// noticeTimeout bounds how long the early notices may hold up the stop.
-	noticeTimeout = 2 * time.Second
+	noticeTimeout = 500 * time.Millisecond
 	// deadlineSlack: the API server counts grace in whole seconds.
 	deadlineSlack = time.Second
 )
@@ -100,8 +101,9 @@ func (r *round) notice(ctx context.Context, pods []*corev1.Pod, by time.Time) {
 	}
 }
 
-// kill deletes exactly this pod.
+// kill deletes exactly this pod, which must not count as one that has failed.
 func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) error {
+	r.excuse(ctx, pod)
 	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 	err := r.Client.Delete(ctx, target, &client.DeleteOptions{
 		GracePeriodSeconds: &graceSeconds,
@@ -113,9 +115,46 @@ func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) e
 	return nil
 }
 
-// evict kills what is left when the grace has passed. On a node that is gone
-// nothing can run, and no kubelet would confirm the end of a pod.
+// ReasonReclaimed of a pod's condition DisruptionTarget says that the broker has
+// ended it to give its units back.
+const ReasonReclaimed = "EbbtideReclaim"
+
+// excuse marks a pod so that the failure policy of its job ignores its end, which
+// the backoffLimit would count otherwise. The deadline is kept even if it cannot.
+func (r *round) excuse(ctx context.Context, pod *corev1.Pod) {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+			return
+		}
+	}
+	patch := map[string]any{
+		"metadata": map[string]any{"uid": pod.UID},
+		"status": map[string]any{"conditions": []corev1.PodCondition{{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
+			Reason: ReasonReclaimed, Message: "the units are given back to their owner",
+		}}},
+	}
+	data, err := json.Marshal(patch)
+	if err == nil {
+		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+		ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
+		defer cancel()
+		err = ignorable(r.Client.Status().Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, data)))
+	}
+	if err != nil {
+		r.log.Info("The pod's end may count as its failure", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
+	}
+}
+
+// evict kills what is left when the grace has passed, of a loan that was asked back
+// or that ends by itself, whether or not its job still exists. On a node that is
+// gone nothing can run, and no kubelet would confirm the end of a pod.
 func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) error {
+	if l.snapshot.Preempted {
+		if err := r.requeue(ctx, l); err != nil {
+			return err
+		}
+	}
 	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
 		return err
 	}

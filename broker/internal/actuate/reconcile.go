@@ -22,8 +22,8 @@ import (
 // and whatever it leaves undone the first decisions do.
 //
 //	ledger      Loan       outcome
-//	Intended    none       LEND_ABORTED: the Loan was never made
-//	Granted     none       LOST, and the job is suspended; RELEASED if it has ended
+//	Intended    none       LEND_ABORTED: the Loan was never made; a job that runs is suspended
+//	Granted     none       the job is suspended; once it has no pods LOST, RELEASED if it has ended
 //	unknown     open       RECOVERED
 //	Intended    open       LEND_GRANTED if the job runs, else the next decision aborts it
 //	any         Returned   closed as the Loan says, by the next decision
@@ -82,13 +82,23 @@ func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) erro
 	}
 	exists := !apierrors.IsNotFound(err) && job.UID == ref.UID
 	if open.State == ledger.Intended {
+		if exists {
+			if _, err := a.suspendStray(ctx, ref); err != nil {
+				return err
+			}
+		}
 		log.Info("Closed an intent without a Loan", "loan", open.Loan)
 		_, err := a.record(ledger.LendAborted, open.Loan, ledger.Entry{Reason: reasonAborted, Message: "the broker ended before the Loan was made"})
 		return errors.Join(err, a.Jobs.SkipAttempt(ctx, ref, attemptAfter(&job, exists)))
 	}
 	// Without its Loan the job may not hold units. Its pods are asked to stop, and
-	// the scheduler lets no new one in.
+	// the scheduler lets no new one in. Until they are gone the loan is not over.
 	if err := a.Jobs.Suspend(ctx, ref); err != nil {
+		return err
+	}
+	pods, err := a.livePods(ctx, namespace, ref.UID)
+	if err != nil || len(pods) > 0 {
+		log.V(1).Info("A loan without a Loan object is not closed yet", "loan", open.Loan, "pods", len(pods))
 		return err
 	}
 	kind, message := ledger.Released, "the job has ended, and the Loan is gone"

@@ -74,9 +74,9 @@ func TestStaleLeader(t *testing.T) {
 // TestJobChanged: a job that was touched since the decision is not admitted.
 func TestJobChanged(t *testing.T) {
 	for name, edit := range map[string]func(*batchv1.Job){
-		"ended": func(j *batchv1.Job) {
-			j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
-		},
+		"ended":              func(j *batchv1.Job) { j.Status.Conditions = ended() },
+		"bigger":             func(j *batchv1.Job) { j.Spec.Parallelism = ptr.To[int32](2) },
+		"bigger pods":        func(j *batchv1.Job) { j.Spec.Template.Spec = template(8).Spec },
 		"admitted meanwhile": func(j *batchv1.Job) { j.Annotations = map[string]string{v1alpha1.AnnotationAttempt: "5"} },
 		"resumed by hand":    func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) },
 	} {
@@ -159,10 +159,162 @@ func TestLostLoan(t *testing.T) {
 	if err := b.actuator.Start(b.context()); err != nil {
 		t.Fatal(err)
 	}
+	if !*w.job().Spec.Suspend {
+		t.Error("the job was not suspended")
+	}
+	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED") // its pod still ends
 	w.jobController()
 	b.round()
 	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED LOST")
 	agree(t, w)
+}
+
+// TestStray: a queued job that runs without a Loan is stopped, and nobody else.
+func TestStray(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(*testing.T, *world)
+		edit    func(*batchv1.Job)
+		want    bool // suspended
+	}{
+		"resumed by hand": {edit: func(*batchv1.Job) {}, want: true},
+		"not queued":      {edit: func(j *batchv1.Job) { j.Labels = nil }},
+		"ended":           {edit: func(j *batchv1.Job) { j.Status.Conditions = ended() }},
+		"admitted": {edit: func(*batchv1.Job) {}, prepare: func(t *testing.T, w *world) {
+			if err := admit(alive(w)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if test.prepare != nil {
+				test.prepare(t, w)
+			}
+			job := w.job()
+			job.Spec.Suspend = ptr.To(false)
+			test.edit(job)
+			status := job.Status
+			if err := w.api.Update(t.Context(), job); err != nil {
+				t.Fatal(err)
+			}
+			job.Status = status
+			if err := w.api.Status().Update(t.Context(), job); err != nil {
+				t.Fatal(err)
+			}
+			b := alive(w)
+			recorder := events.NewFakeRecorder(10)
+			b.actuator.Events.Recorder = recorder
+			for range 2 {
+				if err := b.apply(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := *w.job().Spec.Suspend; got != test.want {
+				t.Errorf("the job is suspended: %t, want %t", got, test.want)
+			}
+			said := 0
+			for len(recorder.Events) > 0 {
+				if strings.HasPrefix(<-recorder.Events, "Warning SuspendedWithoutLoan ") {
+					said++
+				}
+			}
+			if test.want != (said == 1) {
+				t.Errorf("its owner was told %d times", said)
+			}
+		})
+	}
+}
+
+// TestStrayFromCache: the cache may say that a job runs without a Loan when the
+// API server knows better.
+func TestStrayFromCache(t *testing.T) {
+	w := newWorld(t)
+	b := alive(w)
+	job := w.job()
+	job.Spec.Suspend = ptr.To(false)
+	if err := w.api.Update(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	cached := b.gather().Strays
+	if len(cached) != 1 {
+		t.Fatalf("strays: %v", cached)
+	}
+	job.Spec.Suspend = ptr.To(true)
+	if err := w.api.Update(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	if err := admit(b); err != nil {
+		t.Fatal(err)
+	}
+	view := b.gather()
+	view.Strays = cached
+	if err := b.actuator.Apply(b.context(), view, &lend.Plan{}); err != nil {
+		t.Fatal(err)
+	}
+	if *w.job().Spec.Suspend {
+		t.Error("the admitted job was suspended")
+	}
+}
+
+// TestIntentRuns: an intent without a Loan is closed, and its job does not run on.
+func TestIntentRuns(t *testing.T) {
+	w := newWorld(t)
+	f := &fuse{left: 1, after: true} // dies when LEND_INTENT is written
+	b := w.broker(f)
+	if err := b.apply(b.lending()); err == nil || !f.burnt {
+		t.Fatalf("the broker lives: %v", err)
+	}
+	job := w.job()
+	job.Spec.Suspend = ptr.To(false)
+	if err := w.api.Update(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.book.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.open()
+	b = alive(w)
+	if err := b.actuator.Start(b.context()); err != nil {
+		t.Fatal(err)
+	}
+	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_ABORTED")
+	if !*w.job().Spec.Suspend {
+		t.Error("the job runs on")
+	}
+}
+
+func ended() []batchv1.JobCondition {
+	return []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+}
+
+// TestExcused: a pod that the broker kills is marked first, so that its job's
+// backoffLimit does not count it, and not as taken by the scheduler.
+func TestExcused(t *testing.T) {
+	w := newWorld(t)
+	b := alive(w)
+	if err := admit(b); err != nil {
+		t.Fatal(err)
+	}
+	p := w.pod()
+	p.Finalizers = []string{batchv1.JobTrackingFinalizer}
+	if err := w.api.Update(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.apply(lend.Action{Kind: lend.ActionEvict, Loan: "research/tune-1"}); err != nil {
+		t.Fatal(err)
+	}
+	p = w.pod()
+	if p.DeletionTimestamp == nil || len(p.Status.Conditions) != 1 {
+		t.Fatalf("got %+v", p)
+	}
+	if c := p.Status.Conditions[0]; c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue || c.Reason != actuate.ReasonReclaimed {
+		t.Errorf("condition: %+v", c)
+	}
+	for _, l := range b.gather().Snapshot.Loans {
+		if l.Preempted {
+			t.Error("the broker's own mark counts as a preemption")
+		}
+	}
 }
 
 // TestPreempted: the scheduler marks and deletes a pod. The job goes back to its

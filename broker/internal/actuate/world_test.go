@@ -153,6 +153,9 @@ func (w *world) broker(f *fuse) *broker {
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			return f.write("patch "+o.GetName(), func() error { return c.Patch(ctx, o, p, opts...) })
 		},
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			return f.write("patch status "+o.GetName(), func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
+		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 			return f.write("status "+o.GetName(), func() error { return c.SubResource(sub).Update(ctx, o, opts...) })
 		},

@@ -55,6 +55,9 @@ type View struct {
 	Pods     map[string][]*corev1.Pod
 	// Jobs are all jobs with a queue, or a loan, by UID.
 	Jobs map[types.UID]*jobs.Job
+	// Strays are jobs with a queue that run without an open loan, as far as the
+	// cache knows.
+	Strays []*jobs.Job
 	// Resources by flavor.
 	Resources map[string]corev1.ResourceName
 	// Nodes are the names of the nodes that exist.
@@ -207,12 +210,17 @@ func (g *Gatherer) loansAndJobs(ctx context.Context, v *View, in *inputs, open [
 	g.Disrupted.keep(covered)
 	g.Setbacks.keep(func(uid types.UID) bool { return v.Jobs[uid] != nil })
 	for i := range in.jobs {
-		if job := &in.jobs[i]; !covered[job.UID] && job.Suspended && !job.Finished && job.Queue != "" {
+		job := &in.jobs[i]
+		switch {
+		case covered[job.UID] || job.Finished || job.Queue == "":
+		case job.Suspended:
 			w := waiting(job, known, t, classes)
 			if w.Problem == nil {
 				w.Problem = g.Setbacks.problem(job.UID, s.Now)
 			}
 			s.Jobs = append(s.Jobs, w)
+		default:
+			v.Strays = append(v.Strays, job)
 		}
 	}
 	slices.SortFunc(s.Jobs, func(a, b lend.Job) int { return cmp.Compare(a.UID, b.UID) })
