@@ -1,6 +1,6 @@
 // Package audit watches a cluster from outside and says whether Ebbtide kept its
-// laws. It shares no code with what it audits: it has its own watches, its own
-// counting and its own fit check.
+// laws. It shares no code with what it audits but the types of the API: it has its
+// own watches, its own counting and its own fit check.
 //
 // Events of all kinds are put into the API server's own order (the revision)
 // before they are judged, so a law is judged on states that really were, not on
@@ -14,7 +14,8 @@
 //	law 3  an online pod is bound within the grace plus Slack
 //	law 5  a gang runs whole or not at all (Settle); a take-back by the scheduler
 //	       takes nothing that it could have spared
-//	law 9  a training pod is bound only where an open loan of its job says
+//	law 9  a training pod is bound only where an open loan of its job says, and a
+//	       job's pods hold no more of a node than that loan grants
 package audit
 
 import (
@@ -53,20 +54,25 @@ func (v Violation) String() string {
 // Report is what the auditor has seen so far.
 type Report struct {
 	Violations []Violation
-	// Waits of online pods from creation to binding, sorted.
+	// Waits of online pods from creation to binding, sorted. A pod that was deleted
+	// before it was bound has waited until then, and one that still waits until the
+	// last moment that was judged.
 	Waits []time.Duration
 	// Loans that were made; Reclaimed those of them that were asked back or taken
 	// back; TakeBacks those the scheduler took by itself.
 	Loans, Reclaimed, TakeBacks int
 	// EvictedPods are training pods that were made to stop.
 	EvictedPods int
+	// Asked are the loans that the broker asked back, in that order.
+	Asked []string
 	// Needless are take-backs by the scheduler that could have been spared.
 	Needless []string
-	// LoanUnits and BoundUnits are unit-time on loan, and of that in the hands of
-	// bound pods, since the auditor began.
+	// LoanUnits and BoundUnits are unit-time on loan from a lender, and of that in
+	// the hands of bound pods, since the auditor began.
 	LoanUnits, BoundUnits time.Duration
-	// Late counts events that came after a later one had been judged.
-	Late int
+	// Events were judged; Late counts those of them that came after a later one had
+	// been: what was judged meanwhile may never have been so.
+	Events, Late int
 }
 
 // WaitQuantile returns the wait that the share q of online pods did not exceed,
@@ -84,7 +90,7 @@ type Usage struct {
 	// Online units, and how many online pods wait.
 	Online  int64
 	Waiting int
-	// Lent units are on loan, Bound held by bound training pods.
+	// Lent units are on loan from a lender, Bound of them held by bound pods.
 	Lent, Bound int64
 	// OpenLoans and Reclaiming among them.
 	OpenLoans, Reclaiming int
@@ -129,6 +135,7 @@ func (a *auditor) violate(law int, at time.Time, format string, args ...any) {
 
 // judge applies one event and checks what must hold at its revision.
 func (a *auditor) judge(e event) {
+	a.report.Events++
 	if e.revision < a.revision {
 		a.report.Late++
 	}
@@ -151,7 +158,7 @@ func (a *auditor) integrate(now time.Time) {
 	}
 	if d := now.Sub(a.last); d > 0 {
 		a.report.LoanUnits += time.Duration(a.cluster.lent) * d
-		a.report.BoundUnits += time.Duration(a.cluster.bound) * d
+		a.report.BoundUnits += time.Duration(a.cluster.bound()) * d
 		a.last = now
 	}
 }
@@ -160,6 +167,13 @@ func (a *auditor) snapshot() Report {
 	r := a.report
 	r.Violations = slices.Clone(r.Violations)
 	r.Needless = slices.Clone(r.Needless)
-	r.Waits = slices.Sorted(slices.Values(r.Waits))
+	r.Asked = slices.Clone(r.Asked)
+	r.Waits = slices.Clone(r.Waits)
+	for _, p := range a.cluster.pods {
+		if p.waits() && !p.initial {
+			r.Waits = append(r.Waits, max(0, a.last.Sub(p.created)))
+		}
+	}
+	slices.Sort(r.Waits)
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -135,6 +136,9 @@ func TestALawfulLoanHasNoViolation(t *testing.T) {
 	if r.Loans != 1 || r.Reclaimed != 1 || r.TakeBacks != 0 || r.EvictedPods != 2 {
 		t.Errorf("%+v: want one loan, reclaimed, two pods evicted", r)
 	}
+	if diff := cmp.Diff([]string{"x/l1"}, r.Asked); diff != "" {
+		t.Errorf("loans asked back (-want +got):\n%s", diff)
+	}
 	if len(r.Waits) != 1 || r.Waits[0] < time.Second || r.Waits[0] > 1100*time.Millisecond {
 		t.Errorf("waits %v, want one of a second", r.Waits)
 	}
@@ -200,6 +204,67 @@ func TestPodOutsideItsLoanIsFound(t *testing.T) {
 	s.play(trainingPod("a", "j1", "n0", 8))
 	s.play(testLoan("l2", "j2", 1, grant("n0", 8)), trainingPod("b", "j2", "n1", 8))
 	s.violations(t, "law 9: training pod x/a is bound to n0 without", "law 9: training pod x/b is bound to n1, which its loan x/l2")
+}
+
+func TestMoreThanTheLoanGrantsIsFound(t *testing.T) {
+	s := newStage(1)
+	s.play(testLoan("l1", "j1", 2, grant("n0", 4)), trainingPod("a", "j1", "n0", 4), trainingPod("b", "j1", "n0", 4))
+	s.violations(t, "law 9: training pod x/b is bound to n0, where the job now holds 8 units and its loan x/l1 grants 4")
+}
+
+// A pod that is first seen with its node has waited since it was made.
+func TestPodFirstSeenBoundHasWaited(t *testing.T) {
+	s := newStage(1)
+	p := onlinePod("o", "n0")
+	p.CreationTimestamp = metav1.NewTime(s.now.Add(-4 * time.Second))
+	s.play(p)
+	if r := s.a.snapshot(); len(r.Waits) != 1 || r.Waits[0] != 4*time.Second {
+		t.Errorf("waits %v, want one of 4s", r.Waits)
+	}
+}
+
+// Pods that never get a node count as long as they waited.
+func TestPodsThatAreNeverBoundHaveWaited(t *testing.T) {
+	s := newStage(1)
+	s.play(onlinePod("deleted", ""), onlinePod("ending", ""), onlinePod("waiting", ""))
+	s.pass(time.Second)
+	s.remove(ending(onlinePod("deleted", "")))
+	s.pass(time.Second)
+	s.play(ending(onlinePod("ending", "")))
+	s.pass(time.Second)
+	s.remove(ending(onlinePod("ending", "")))
+	want := []time.Duration{time.Second, 2 * time.Second, 3 * time.Second}
+	for range 2 { // reading changes nothing
+		if diff := cmp.Diff(want, s.a.snapshot().Waits); diff != "" {
+			t.Errorf("waits (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// Only what pods of an open loan hold of a lender's units counts as bound.
+func TestOnlyLentUnitsCountAsBound(t *testing.T) {
+	s := newStage(3)
+	own := grant("n1", 4)
+	own.Lender = ""
+	l := testLoan("l1", "j1", 2, grant("n0", 4), own)
+	s.play(l, trainingPod("a", "j1", "n0", 4), trainingPod("b", "j1", "n1", 4))
+	s.play(gpuPod("other", "n2", 8, 0))
+	if got := s.a.cluster.bound(); got != 4 {
+		t.Errorf("%d units are bound, want the 4 that are lent", got)
+	}
+	s.play(with(l, ebbtidev1.LoanReturned))
+	if got := s.a.cluster.bound(); got != 0 {
+		t.Errorf("%d units are bound without a loan, want none", got)
+	}
+}
+
+func TestLateEventsAreCounted(t *testing.T) {
+	s := newStage(1)
+	s.play(onlinePod("o", ""))
+	s.a.judge(event{revision: 1, received: s.now, object: onlinePod("p", "")})
+	if r := s.a.snapshot(); r.Events != 3 || r.Late != 1 {
+		t.Errorf("%d of %d events were late, want 1 of 3", r.Late, r.Events)
+	}
 }
 
 // Two gangs of one node each stand where one online pod waits: taking both back

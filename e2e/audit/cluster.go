@@ -18,8 +18,10 @@ type cluster struct {
 	onNode   map[string]map[types.UID]*pod // bound and not ended
 	loans    map[string]*loan              // open ones, by namespace/name
 	byJob    map[types.UID]*loan
-	// lent is the sum of open loans' lent units, bound that of their bound pods.
-	lent, bound int64
+	// lent is the sum of open loans' lent units.
+	lent int64
+	// held is what the bound training pods of a job hold.
+	held map[types.UID]int64
 }
 
 // pod is a pod that asks for units.
@@ -44,9 +46,11 @@ type loan struct {
 	job       types.UID
 	grants    []ebbtidev1.Grant
 	pods      int
-	lent      int64
-	reclaimed bool // asked back, or its pods are being taken back
-	counted   bool // in Report.Reclaimed
+	units     int64 // of all grants
+	lent      int64 // of those that have a lender
+	reclaimed bool  // asked back, or its pods are being taken back
+	counted   bool  // in Report.Reclaimed
+	asked     bool  // in Report.Asked
 }
 
 // What an event changed.
@@ -55,6 +59,8 @@ type (
 	loanChange struct {
 		loan   *loan
 		opened bool
+		// asked: the broker has just asked it back.
+		asked bool
 		// other is a second open loan of the same job.
 		other string
 	}
@@ -69,6 +75,7 @@ func newCluster(resource string) cluster {
 		onNode:   map[string]map[types.UID]*pod{},
 		loans:    map[string]*loan{},
 		byJob:    map[types.UID]*loan{},
+		held:     map[types.UID]int64{},
 	}
 }
 
@@ -99,7 +106,7 @@ func (c *cluster) applyPod(obj *corev1.Pod, e event) any {
 	before := c.pods[obj.UID]
 	if before != nil && before.holds() {
 		delete(c.onNode[before.node], obj.UID)
-		c.bound -= before.lentUnits()
+		c.hold(before, -before.units)
 	}
 	if e.deleted {
 		delete(c.pods, obj.UID)
@@ -108,7 +115,7 @@ func (c *cluster) applyPod(obj *corev1.Pod, e event) any {
 	after := &pod{
 		uid: obj.UID, name: obj.Namespace + "/" + obj.Name, node: obj.Spec.NodeName, units: units,
 		online:      obj.Spec.Priority != nil && *obj.Spec.Priority >= ebbtidev1.PriorityOnline,
-		created:     e.received,
+		created:     firstSeen(obj, e),
 		initial:     e.initial,
 		ended:       obj.Status.Phase == corev1.PodSucceeded || obj.Status.Phase == corev1.PodFailed,
 		succeeded:   obj.Status.Phase == corev1.PodSucceeded,
@@ -129,7 +136,7 @@ func (c *cluster) applyPod(obj *corev1.Pod, e event) any {
 			c.onNode[after.node] = map[types.UID]*pod{}
 		}
 		c.onNode[after.node][obj.UID] = after
-		c.bound += after.lentUnits()
+		c.hold(after, after.units)
 	}
 	return podChange{before, after}
 }
@@ -155,11 +162,38 @@ func disrupted(obj *corev1.Pod) bool {
 // holds reports whether the pod has units of a node.
 func (p *pod) holds() bool { return p.node != "" && !p.ended }
 
-func (p *pod) lentUnits() int64 {
-	if p.online {
-		return 0
+// waits reports whether the pod wants units and has none.
+func (p *pod) waits() bool { return p.online && p.node == "" && !p.ended && !p.terminating }
+
+// firstSeen is since when a pod waits. One that is first seen with a node has
+// waited before that, by the API server's clock, which counts whole seconds.
+func firstSeen(obj *corev1.Pod, e event) time.Time {
+	if created := obj.CreationTimestamp.Time; obj.Spec.NodeName != "" && !created.IsZero() && created.Before(e.received) {
+		return created
 	}
-	return p.units
+	return e.received
+}
+
+// hold counts what the training pods of a job hold.
+func (c *cluster) hold(p *pod, units int64) {
+	if p.online || p.job == "" {
+		return
+	}
+	if c.held[p.job] += units; c.held[p.job] == 0 {
+		delete(c.held, p.job)
+	}
+}
+
+// bound is how many lent units are held by pods of the open loans that lent them.
+// Of a loan that is partly of the borrower's own quota it is that part.
+func (c *cluster) bound() int64 {
+	n := int64(0)
+	for job, l := range c.byJob {
+		if l.lent > 0 {
+			n += min(c.held[job], l.units) * l.lent / l.units
+		}
+	}
+	return n
 }
 
 func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
@@ -180,6 +214,7 @@ func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 	if l == nil {
 		l = &loan{name: name, job: obj.Spec.Job.UID, grants: obj.Spec.Grants, pods: int(obj.Spec.Pods)}
 		for _, g := range l.grants {
+			l.units += g.Count
 			if g.Lender != "" {
 				l.lent += g.Count
 			}
@@ -190,18 +225,21 @@ func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 		c.loans[name], c.byJob[l.job] = l, l
 		c.lent += l.lent
 	}
-	l.reclaimed = l.reclaimed || meta.IsStatusConditionTrue(obj.Status.Conditions, ebbtidev1.LoanReclaiming)
+	if meta.IsStatusConditionTrue(obj.Status.Conditions, ebbtidev1.LoanReclaiming) {
+		change.asked = !l.asked
+		l.reclaimed, l.asked = true, true
+	}
 	change.loan = l
 	return change
 }
 
 func (c *cluster) usage() Usage {
-	u := Usage{Lent: c.lent, Bound: c.bound, OpenLoans: len(c.loans)}
+	u := Usage{Lent: c.lent, Bound: c.bound(), OpenLoans: len(c.loans)}
 	for _, p := range c.pods {
 		switch {
 		case p.online && p.holds():
 			u.Online += p.units
-		case p.online && p.node == "" && !p.ended:
+		case p.waits():
 			u.Waiting++
 		}
 	}

@@ -26,6 +26,9 @@ func (a *auditor) judgeNode(node string, now time.Time) {
 }
 
 func (a *auditor) judgePod(c podChange, e event) {
+	if b := c.before; b != nil && b.waits() && !b.initial && (c.after == nil || c.after.node == "" && !c.after.waits()) {
+		a.wait(b, e.received)
+	}
 	p := c.after
 	if p == nil {
 		return
@@ -46,7 +49,7 @@ func (a *auditor) judgePod(c podChange, e event) {
 
 func (a *auditor) judgeOnline(p *pod, bound, created bool, now time.Time) {
 	if bound && !p.initial {
-		a.bind(p, now)
+		a.wait(p, now)
 	}
 	if created && a.burst != nil {
 		a.burst.owe(p)
@@ -63,8 +66,8 @@ func (a *auditor) judgeStop(before, p *pod, now time.Time) {
 	}
 }
 
-// bind notes how long an online pod waited.
-func (a *auditor) bind(p *pod, now time.Time) {
+// wait notes how long an online pod waited, until it was bound or given up.
+func (a *auditor) wait(p *pod, now time.Time) {
 	wait := now.Sub(p.created)
 	a.report.Waits = append(a.report.Waits, wait)
 	a.judgeWait(p, wait, now)
@@ -85,12 +88,23 @@ func (a *auditor) judgeLoanOf(p *pod, now time.Time) {
 		a.violate(9, now, "training pod %s is bound to %s without an open loan", p.name, p.node)
 		return
 	}
+	granted, held := int64(0), int64(0)
 	for _, g := range l.grants {
 		if g.Node == p.node {
-			return
+			granted += g.Count
 		}
 	}
-	a.violate(9, now, "training pod %s is bound to %s, which its loan %s does not name", p.name, p.node, l.name)
+	for _, other := range a.cluster.onNode[p.node] {
+		if other.job == p.job && !other.terminating {
+			held += other.units
+		}
+	}
+	switch {
+	case granted == 0:
+		a.violate(9, now, "training pod %s is bound to %s, which its loan %s does not name", p.name, p.node, l.name)
+	case held > granted:
+		a.violate(9, now, "training pod %s is bound to %s, where the job now holds %d units and its loan %s grants %d", p.name, p.node, held, l.name, granted)
+	}
 }
 
 func (a *auditor) judgeLoan(c loanChange, e event) {
@@ -99,6 +113,9 @@ func (a *auditor) judgeLoan(c loanChange, e event) {
 	}
 	if c.other != "" {
 		a.violate(1, e.received, "the job of loan %s has another open loan, %s", c.loan.name, c.other)
+	}
+	if c.asked {
+		a.report.Asked = append(a.report.Asked, c.loan.name)
 	}
 	if l := c.loan; l != nil && l.reclaimed && !l.counted {
 		l.counted = true
@@ -114,7 +131,7 @@ func (a *auditor) lasting(now time.Time) {
 	a.integrate(now)
 	a.closeBurst(now)
 	for _, p := range a.cluster.pods {
-		if p.online && p.node == "" && !p.ended && !p.terminating && !p.initial {
+		if p.waits() && !p.initial {
 			a.judgeWait(p, now.Sub(p.created), now)
 		}
 	}

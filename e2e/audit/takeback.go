@@ -28,7 +28,7 @@ type burst struct {
 }
 
 func (b *burst) owe(p *pod) {
-	if p.online && p.node == "" && !p.ended && !p.terminating {
+	if p.waits() {
 		b.owed[p.uid] = p
 	}
 }
