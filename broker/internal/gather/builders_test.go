@@ -94,7 +94,9 @@ func (p pod) leaving() pod {
 
 // online is a pod of the Deployment chat with two GPUs.
 func online(name string) pod {
-	return newPod("serving", name, 2, controlledBy("ReplicaSet", "rs-chat"))
+	p := newPod("serving", name, 2, controlledBy("ReplicaSet", "rs-chat"))
+	p.Spec.Priority = ptr.To(v1alpha1.PriorityOnline)
+	return p
 }
 
 // trainer is a pod of a job with four GPUs.

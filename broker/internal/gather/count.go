@@ -137,10 +137,11 @@ func (c *count) lenderOf(pod *corev1.Pod) *lender {
 	return nil
 }
 
-// loanOf is the loan whose job a pod belongs to.
+// loanOf is the loan whose job a pod belongs to. A job has pods in its own
+// namespace only.
 func (c *count) loanOf(pod *corev1.Pod) *loan {
 	for _, uid := range JobUIDs(pod) {
-		if l := c.loans[uid]; l != nil {
+		if l := c.loans[uid]; l != nil && l.object.Namespace == pod.Namespace {
 			return l
 		}
 	}

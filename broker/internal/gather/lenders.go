@@ -26,8 +26,10 @@ type lender struct {
 	policy *v1alpha1.LendingPolicy
 	target types.UID // empty if unknown
 	specs  []signal.Spec
-	// ready has since when each ready pod serves, by name.
-	ready map[string]time.Time
+	// ready has since when each ready pod serves, by name; failing are the names of
+	// those that served and do not now.
+	ready   map[string]time.Time
+	failing []string
 	// blind says why the autoscaler cannot tell how many replicas are needed.
 	blind string
 	// stuck are the pods without a node that could not run if all units were free.
@@ -169,9 +171,12 @@ func (l *lender) count(pod *corev1.Pod, nodes map[string][]*corev1.Node) {
 	case pod.DeletionTimestamp != nil:
 	case pod.Spec.NodeName != "":
 		l.Running++
-		if since, ready := readySince(pod); ready {
+		switch since, ready := readySince(pod); {
+		case ready:
 			l.Ready++
 			l.ready[pod.Name] = since
+		case failing(pod):
+			l.failing = append(l.failing, pod.Name)
 		}
 	default:
 		l.pending(pod, nodes[l.Flavor])
@@ -182,7 +187,7 @@ func (l *lender) count(pod *corev1.Pod, nodes map[string][]*corev1.Node) {
 func (g *Gatherer) finish(l *lender, now time.Time) lend.Lender {
 	slices.SortFunc(l.Pending, func(a, b lend.PendingPod) int { return cmp.Compare(a.Name, b.Name) })
 	if l.target != "" {
-		replicas := signal.Replicas{Wanted: l.Desired}
+		replicas := signal.Replicas{Wanted: l.Desired, Failing: slices.Sorted(slices.Values(l.failing))}
 		for _, name := range slices.Sorted(maps.Keys(l.ready)) {
 			replicas.Ready = append(replicas.Ready, name)
 			if now.Sub(l.ready[name]) < g.YoungReplica {

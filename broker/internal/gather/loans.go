@@ -65,7 +65,7 @@ func Returned(object *v1alpha1.Loan) bool {
 // count adds a pod of the loan's job and returns what it holds beyond the grant.
 func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 	// A pod that was made before the loan is of an earlier admission.
-	if v1alpha1.Preempted(pod) && !pod.CreationTimestamp.Before(&l.object.CreationTimestamp) {
+	if v1alpha1.Preempted(pod) && !pod.CreationTimestamp.Before(&l.object.CreationTimestamp) && controller(pod) == l.object.Spec.Job.UID {
 		l.marked = true
 	}
 	if ended(pod) {
@@ -115,24 +115,37 @@ func dying(pod *corev1.Pod) bool {
 type Disrupted struct {
 	mu sync.Mutex
 	// jobs has when the youngest such pod was made.
-	jobs map[types.UID]metav1.Time
+	jobs map[jobKey]metav1.Time
+}
+
+// jobKey is a job by UID, and where it is: a pod elsewhere is not its own.
+type jobKey struct {
+	namespace string
+	uid       types.UID
+}
+
+// controller is who made a pod, empty if nobody says so. Labels are not asked, and
+// neither are other owners: a mark must be on a pod of the very job.
+func controller(pod *corev1.Pod) types.UID {
+	if ref := metav1.GetControllerOf(pod); ref != nil {
+		return ref.UID
+	}
+	return ""
 }
 
 // Note looks at a pod as a watch saw it, and reports whether it is marked.
 func (d *Disrupted) Note(pod *corev1.Pod) bool {
-	uids := JobUIDs(pod)
-	if len(uids) == 0 || !v1alpha1.Preempted(pod) {
+	job := jobKey{pod.Namespace, controller(pod)}
+	if job.uid == "" || !v1alpha1.Preempted(pod) {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.jobs == nil {
-		d.jobs = map[types.UID]metav1.Time{}
+		d.jobs = map[jobKey]metav1.Time{}
 	}
-	for _, uid := range uids {
-		if made := d.jobs[uid]; made.Before(&pod.CreationTimestamp) {
-			d.jobs[uid] = pod.CreationTimestamp
-		}
+	if made := d.jobs[job]; made.Before(&pod.CreationTimestamp) {
+		d.jobs[job] = pod.CreationTimestamp
 	}
 	return true
 }
@@ -142,16 +155,16 @@ func (d *Disrupted) Note(pod *corev1.Pod) bool {
 func (d *Disrupted) has(loan *v1alpha1.Loan) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	made, noted := d.jobs[loan.Spec.Job.UID]
+	made, noted := d.jobs[jobKey{loan.Namespace, loan.Spec.Job.UID}]
 	return noted && !made.Before(&loan.CreationTimestamp)
 }
 
 func (d *Disrupted) keep(open map[types.UID]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for uid := range d.jobs {
-		if !open[uid] {
-			delete(d.jobs, uid)
+	for job := range d.jobs {
+		if !open[job.uid] {
+			delete(d.jobs, job)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -15,10 +16,11 @@ import (
 
 // pending adds a pod without a node. One that no node of the lender's flavor
 // could take, were it empty, does not wait for units: no loan is taken back for
-// it, and it keeps nothing from being lent. A gated pod waits for its owner, and
-// one of another scheduler is never placed.
+// it, and it keeps nothing from being lent. A gated pod waits for its owner, one of
+// another scheduler is never placed, and one below the online priority takes back
+// nothing: its workload has forgotten its class.
 func (l *lender) pending(pod *corev1.Pod, nodes []*corev1.Node) {
-	if pod.Spec.SchedulerName != v1alpha1.SchedulerName || len(pod.Spec.SchedulingGates) > 0 {
+	if pod.Spec.SchedulerName != v1alpha1.SchedulerName || len(pod.Spec.SchedulingGates) > 0 || !online(pod) {
 		return
 	}
 	name := pod.Namespace + "/" + pod.Name
@@ -27,6 +29,11 @@ func (l *lender) pending(pod *corev1.Pod, nodes []*corev1.Node) {
 		return
 	}
 	l.Pending = append(l.Pending, lend.PendingPod{Name: name, Since: pod.CreationTimestamp.UTC()})
+}
+
+// online pods may take units back.
+func online(pod *corev1.Pod) bool {
+	return ptr.Deref(pod.Spec.Priority, 0) >= v1alpha1.PriorityOnline
 }
 
 // placeable tells whether the pod's selector, required affinity and tolerations

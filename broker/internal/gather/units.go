@@ -121,3 +121,24 @@ func readySince(pod *corev1.Pod) (since time.Time, ready bool) {
 	}
 	return time.Time{}, false
 }
+
+// startSlack: conditions have whole seconds.
+const startSlack = 2 * time.Second
+
+// failing tells a pod that was ready and is not any more from one that starts. A
+// kubelet writes the condition Ready for the first time when it takes the pod, at
+// its startTime, and again only when it changes: one that has changed since was
+// True in between. How long a start takes does not matter; a replica that never
+// gets ready serves nothing and misses nothing.
+func failing(pod *corev1.Pod) bool {
+	if ended(pod) {
+		return false
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue {
+			start := pod.Status.StartTime
+			return start == nil || c.LastTransitionTime.After(start.Add(startSlack))
+		}
+	}
+	return false
+}
