@@ -36,6 +36,8 @@ func TestRoles(t *testing.T) {
 		{broker, "update", "ebbtide.dev", "lendingpolicies", own, false},
 		{broker, "update", "ebbtide.dev", "tenantquotas", "", false},
 		{broker, "patch", "batch", "jobs", own, true},
+		{broker, "patch", "batch", "jobs/status", own, true},
+		{tenant, "patch", "batch", "jobs/status", own, false},
 		{broker, "create", "batch", "jobs", own, false},
 		{broker, "delete", "", "pods", own, true},
 		{broker, "patch", "", "pods/status", own, true},

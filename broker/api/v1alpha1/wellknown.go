@@ -22,6 +22,10 @@ const (
 	// AnnotationAttempt on a job counts how often it has been admitted. Only the
 	// broker writes it; the name of the job's Loan is derived from it.
 	AnnotationAttempt = "ebbtide.dev/attempt"
+	// ConditionAdmitted on a job says whether it may hold units, and if not, why it
+	// waits. Only the broker writes it.
+	ConditionAdmitted = "ebbtide.dev/Admitted"
+
 	// AnnotationReclaimBy on a pod is the early notice: the time (RFC 3339) by
 	// which its units will be taken back. Only the broker and the scheduler write
 	// it; a pod sees it through the downward API.

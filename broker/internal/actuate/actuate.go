@@ -45,6 +45,8 @@ type Actuator struct {
 	Jobs   jobs.Kind
 	Ledger Ledger
 	Events *Events
+	// Teller tells waiting jobs' owners in the job itself; nil if nobody does.
+	Teller Teller
 	Clock  clock.PassiveClock
 	// Setbacks hears of admissions that came to nothing; nil if nobody listens.
 	Setbacks *gather.Setbacks
@@ -54,6 +56,7 @@ type Actuator struct {
 	Reclaimed func(time.Duration)
 
 	numbers throttle
+	told    told
 }
 
 // ErrStop wraps errors after which this process must not act any more: another
@@ -89,6 +92,7 @@ func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan
 	r.tenants(ctx)
 	r.queues(ctx)
 	r.verdicts(plan)
+	r.tell(ctx, plan)
 	return errors.Join(r.errs...)
 }
 

@@ -130,6 +130,13 @@ record: {path: %s/decisions.jsonl, all: true}
 	labtest.Eventually(t, 60*time.Second, func(ctx context.Context) (bool, string) { return running(ctx, c, "tune", 2) })
 	checkLent(t, c, 8)
 
+	admission(t, c, "tune", corev1.ConditionTrue, "Lent")
+	lost := train("lost", 1, 4)
+	lost.Labels[v1alpha1.LabelQueue], lost.Spec.Template.Labels[v1alpha1.LabelQueue] = "gone", "gone"
+	create(t, c, lost, train("late", 4, 4))
+	admission(t, c, "lost", corev1.ConditionFalse, "UnknownQueue")
+	admission(t, c, "late", corev1.ConditionFalse, "NoLendableUnits")
+
 	t.Log("2. A killed broker finds everything as it was.")
 	if err := l.Part(lab.Broker).Kill(); err != nil {
 		t.Fatal(err)
@@ -165,6 +172,27 @@ record: {path: %s/decisions.jsonl, all: true}
 	}
 	checkLedger(t, env.Dir+"/ledger.db")
 	checkReplay(t, env.Dir+"/decisions.jsonl")
+}
+
+// admission waits until a job says so of itself, beside what the Job controller
+// has to say.
+func admission(t *testing.T, c client.Client, name string, status corev1.ConditionStatus, reason string) {
+	t.Helper()
+	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+		var job batchv1.Job
+		if err := c.Get(ctx, client.ObjectKey{Namespace: research, Name: name}, &job); err != nil {
+			return false, err.Error()
+		}
+		said, others := false, 0
+		for _, c := range job.Status.Conditions {
+			if c.Type != v1alpha1.ConditionAdmitted {
+				others++
+				continue
+			}
+			said = c.Status == status && c.Reason == reason && c.Message != "" && !c.LastTransitionTime.IsZero()
+		}
+		return said && others > 0, fmt.Sprintf("conditions of %s: %+v", name, job.Status.Conditions)
+	})
 }
 
 // leads tells whether the broker has made a decision.

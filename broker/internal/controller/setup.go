@@ -225,9 +225,11 @@ func (b *broker) source() (signal.Source, error) {
 
 func (b *broker) newActuator(book *ledger.Ledger, epoch int64) *actuate.Actuator {
 	c := b.mgr.GetClient()
+	kind := &jobs.Batch{Live: b.mgr.GetAPIReader(), Client: c, Status: c.Status()}
 	return &actuate.Actuator{
 		Client: c, Live: b.mgr.GetAPIReader(),
-		Jobs:      &jobs.Batch{Live: b.mgr.GetAPIReader(), Client: c},
+		Jobs:      kind,
+		Teller:    kind,
 		Ledger:    book,
 		Events:    &actuate.Events{Recorder: b.mgr.GetEventRecorder("ebbtide-broker")},
 		Clock:     b.clock,

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 )
 
@@ -67,7 +68,7 @@ func matters(before, after any) bool {
 		return nodeMatters(old, after.(*corev1.Node))
 	case *batchv1.Job:
 		new := after.(*batchv1.Job)
-		return old.Generation != new.Generation || len(old.Status.Conditions) != len(new.Status.Conditions) ||
+		return old.Generation != new.Generation || jobConditions(old) != jobConditions(new) ||
 			(old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) ||
 			!apiequality.Semantic.DeepEqual(old.Labels, new.Labels)
 	case *corev1.Namespace:
@@ -77,6 +78,17 @@ func matters(before, after any) bool {
 		new, ok2 := after.(client.Object)
 		return !ok1 || !ok2 || old2.GetGeneration() != new.GetGeneration()
 	}
+}
+
+// jobConditions counts the conditions that are not the broker's own.
+func jobConditions(job *batchv1.Job) int {
+	n := 0
+	for _, c := range job.Status.Conditions {
+		if c.Type != v1alpha1.ConditionAdmitted {
+			n++
+		}
+	}
+	return n
 }
 
 func podMatters(old, new *corev1.Pod) bool {

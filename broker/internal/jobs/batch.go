@@ -20,8 +20,10 @@ import (
 type Batch struct {
 	// Live reads around the caches: a write is never based on a stale view.
 	Live client.Reader
-	// Client writes.
+	// Client writes, and Status writes what Tell says; without Status there is no
+	// telling.
 	Client client.Writer
+	Status client.SubResourceWriter
 }
 
 var _ Kind = (*Batch)(nil)
@@ -158,6 +160,7 @@ func fromBatch(job *batchv1.Job) Job {
 		Created:   job.CreationTimestamp.UTC(),
 		Suspended: ptr.Deref(job.Spec.Suspend, false),
 		Attempt:   attemptOf(job.Annotations),
+		Told:      told(job.Status.Conditions),
 		Pods:      gang(&job.Spec),
 		Template:  job.Spec.Template,
 	}

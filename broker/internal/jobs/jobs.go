@@ -53,6 +53,8 @@ type Job struct {
 	Finished bool
 	// Attempt is how often it has been admitted.
 	Attempt int32
+	// Told is what the job's owner reads about that in the object.
+	Told Admission
 	// Pods run at once, all made from Template.
 	Pods     int64
 	Template corev1.PodTemplateSpec

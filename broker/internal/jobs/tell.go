@@ -1,0 +1,74 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// Admission is what a job's condition ebbtide.dev/Admitted says; zero if the job
+// has none.
+type Admission struct {
+	Admitted        bool
+	Reason, Message string
+}
+
+// Tell writes the job's condition ebbtide.dev/Admitted, and leaves all others as
+// they are. now is when it became so, if last, what it says so far, said the
+// opposite. A job that is gone or was replaced needs no telling.
+func (b *Batch) Tell(ctx context.Context, ref Ref, last, a Admission, now time.Time) error {
+	type condition struct {
+		Type               string                 `json:"type"`
+		Status             corev1.ConditionStatus `json:"status"`
+		Reason             string                 `json:"reason"`
+		Message            string                 `json:"message"`
+		LastProbeTime      metav1.Time            `json:"lastProbeTime"`
+		LastTransitionTime *metav1.Time           `json:"lastTransitionTime,omitempty"`
+	}
+	at := metav1.Time{Time: now}
+	c := condition{
+		Type: v1alpha1.ConditionAdmitted, Status: corev1.ConditionFalse,
+		Reason: a.Reason, Message: a.Message, LastProbeTime: at,
+	}
+	if a.Admitted {
+		c.Status = corev1.ConditionTrue
+	}
+	if last.Reason == "" || last.Admitted != a.Admitted {
+		c.LastTransitionTime = &at
+	}
+	// A strategic merge finds the condition by its type, whoever else writes.
+	data, err := json.Marshal(map[string]any{
+		"metadata": metadataPatch{UID: ref.UID},
+		"status":   map[string]any{"conditions": []condition{c}},
+	})
+	if err != nil {
+		return fmt.Errorf("write patch of the status of job %s: %w", ref.Key, err)
+	}
+	job := &batchv1.Job{}
+	job.Namespace, job.Name = ref.Key.Namespace, ref.Key.Name
+	err = b.Status.Patch(ctx, job, client.RawPatch(types.StrategicMergePatchType, data))
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("patch the status of job %s: %w", ref.Key, err)
+	}
+	return nil
+}
+
+// told reads the condition back.
+func told(conditions []batchv1.JobCondition) Admission {
+	for _, c := range conditions {
+		if c.Type == v1alpha1.ConditionAdmitted {
+			return Admission{Admitted: c.Status == corev1.ConditionTrue, Reason: c.Reason, Message: c.Message}
+		}
+	}
+	return Admission{}
+}
