@@ -16,18 +16,10 @@ import (
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
-type loansOptions struct {
-	*session
-	out           *output
-	allNamespaces bool
-
-	name string
-	ns   string
-	api  client.Reader
-}
+type loansOptions struct{ listing }
 
 func newLoansCommand(s *session) *cobra.Command {
-	o := &loansOptions{session: s, out: newOutput("wide")}
+	o := &loansOptions{newListing(s)}
 	cmd := &cobra.Command{
 		Use:     "loans [LOAN]",
 		Aliases: []string{"loan"},
@@ -45,36 +37,14 @@ the units are asked back; while they are (STATE Reclaiming), what is left of it.
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeFirst(s, completeLoans),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.complete(args); err != nil {
-				return err
-			}
-			if err := o.validate(); err != nil {
+			if err := o.complete(args, "loan"); err != nil {
 				return err
 			}
 			return o.run(cmd.Context())
 		},
 	}
-	o.out.addFlags(cmd)
-	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Loans of all namespaces")
+	o.addFlags(cmd, "Loans")
 	return cmd
-}
-
-func (o *loansOptions) complete(args []string) (err error) {
-	if len(args) > 0 {
-		o.name = args[0]
-	}
-	if o.ns, _, err = o.namespace(); err != nil {
-		return err
-	}
-	o.api, err = o.cluster()
-	return err
-}
-
-func (o *loansOptions) validate() error {
-	if o.name != "" && o.allNamespaces {
-		return fmt.Errorf("a loan's name and --all-namespaces exclude each other")
-	}
-	return o.out.validate()
 }
 
 func (o *loansOptions) run(ctx context.Context) error {
@@ -178,19 +148,4 @@ func viewConditions(conditions []metav1.Condition) []view.Condition {
 		out[i] = view.Condition{Type: c.Type, True: c.Status == metav1.ConditionTrue, Reason: c.Reason}
 	}
 	return out
-}
-
-// scope restricts a list to a namespace, or not.
-func scope(ns string, everywhere bool) []client.ListOption {
-	if everywhere {
-		return nil
-	}
-	return []client.ListOption{client.InNamespace(ns)}
-}
-
-func inNamespace(ns string, everywhere bool) string {
-	if everywhere {
-		return ""
-	}
-	return fmt.Sprintf(" in namespace %q", ns)
 }

@@ -1,19 +1,14 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
@@ -21,14 +16,8 @@ import (
 )
 
 type queueOptions struct {
-	*session
-	out           *output
-	allNamespaces bool
-
-	queue string
-	ns    string
-	api   client.Reader
-	ask   *access.Broker
+	listing
+	ask *access.Broker
 }
 
 // queued is one job of a queue, with all that is known of it.
@@ -39,7 +28,7 @@ type queued struct {
 }
 
 func newQueueCommand(s *session) *cobra.Command {
-	o := &queueOptions{session: s, out: newOutput("wide")}
+	o := &queueOptions{listing: newListing(s)}
 	cmd := &cobra.Command{
 		Use:     "queue [QUEUE]",
 		Aliases: []string{"queues"},
@@ -60,36 +49,19 @@ Finished jobs are not shown.`,
 			if err := o.complete(args); err != nil {
 				return err
 			}
-			if err := o.validate(); err != nil {
-				return err
-			}
 			return o.run(cmd.Context())
 		},
 	}
-	o.out.addFlags(cmd)
-	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "Queues of all namespaces")
+	o.addFlags(cmd, "Queues")
 	return cmd
 }
 
 func (o *queueOptions) complete(args []string) (err error) {
-	if len(args) > 0 {
-		o.queue = args[0]
-	}
-	if o.ns, _, err = o.namespace(); err != nil {
-		return err
-	}
-	if o.api, err = o.cluster(); err != nil {
+	if err := o.listing.complete(args, "queue"); err != nil {
 		return err
 	}
 	o.ask, err = o.broker()
 	return err
-}
-
-func (o *queueOptions) validate() error {
-	if o.queue != "" && o.allNamespaces {
-		return errors.New("a queue's name and --all-namespaces exclude each other")
-	}
-	return o.out.validate()
 }
 
 func (o *queueOptions) run(ctx context.Context) error {
@@ -97,8 +69,8 @@ func (o *queueOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if names := queueNames(queues); o.queue != "" && !slices.Contains(names, o.queue) {
-		return unknownQueue(o.queue, o.ns, names)
+	if names := queueNames(queues); o.name != "" && !slices.Contains(names, o.name) {
+		return unknownQueue(o.name, o.ns, names)
 	}
 	entries, err := o.gather(ctx, queues)
 	if err != nil {
@@ -149,7 +121,7 @@ func (o *queueOptions) gather(ctx context.Context, queues []v1alpha1.TrainingQue
 	var entries []queued
 	for i := range jobs {
 		job := &jobs[i]
-		if isFinished(job) || (o.queue != "" && job.Labels[v1alpha1.LabelQueue] != o.queue) {
+		if isFinished(job) || (o.name != "" && job.Labels[v1alpha1.LabelQueue] != o.name) {
 			continue
 		}
 		e := newQueued(job, openLoan(loans.Items, job), said)
@@ -258,89 +230,4 @@ func (o *queueOptions) printObject(entries []queued) error {
 		return err
 	}
 	return o.out.object(list, o.Streams.Out)
-}
-
-func listQueues(ctx context.Context, api client.Reader, ns string, everywhere bool) ([]v1alpha1.TrainingQueue, error) {
-	list := &v1alpha1.TrainingQueueList{}
-	if err := api.List(ctx, list, scope(ns, everywhere)...); err != nil {
-		return nil, fmt.Errorf("list queues: %w", err)
-	}
-	slices.SortFunc(list.Items, func(a, b v1alpha1.TrainingQueue) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return list.Items, nil
-}
-
-// listJobs are the jobs that name a queue.
-func listJobs(ctx context.Context, api client.Reader, ns string, everywhere bool) ([]batchv1.Job, error) {
-	list := &batchv1.JobList{}
-	options := append(scope(ns, everywhere), client.HasLabels{v1alpha1.LabelQueue})
-	if err := api.List(ctx, list, options...); err != nil {
-		return nil, fmt.Errorf("list jobs: %w", err)
-	}
-	for i := range list.Items {
-		list.Items[i].SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	}
-	return list.Items, nil
-}
-
-func isFinished(job *batchv1.Job) bool { return finish(job) != nil }
-
-// finish is the condition that ended a job, if one did.
-func finish(job *batchv1.Job) *batchv1.JobCondition {
-	for i, c := range job.Status.Conditions {
-		if c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) {
-			return &job.Status.Conditions[i]
-		}
-	}
-	return nil
-}
-
-// openLoan is the newest loan of a job that is not returned yet.
-func openLoan(loans []v1alpha1.Loan, job *batchv1.Job) *v1alpha1.Loan {
-	for i := len(loans) - 1; i >= 0; i-- {
-		l := &loans[i]
-		if l.Namespace != job.Namespace || l.Spec.Job.UID != job.UID {
-			continue
-		}
-		if state, _ := view.LoanState(viewConditions(l.Status.Conditions)); state != view.StateReturned {
-			return l
-		}
-	}
-	return nil
-}
-
-func isFIFO(queues []v1alpha1.TrainingQueue, job *batchv1.Job) bool {
-	for _, q := range queues {
-		if q.Namespace == job.Namespace && q.Name == job.Labels[v1alpha1.LabelQueue] {
-			return q.Spec.Order == v1alpha1.OrderFIFO
-		}
-	}
-	return false
-}
-
-// priorities of the cluster's PriorityClasses; nil if they may not be read.
-type priorities map[string]int32
-
-// readPriorities leaves them unknown where the user may not list them.
-func readPriorities(ctx context.Context, api client.Reader) priorities {
-	list := &schedulingv1.PriorityClassList{}
-	if err := api.List(ctx, list); err != nil {
-		return nil
-	}
-	p := priorities{"": 0}
-	for _, c := range list.Items {
-		p[c.Name] = c.Value
-		if c.GlobalDefault {
-			p[""] = c.Value
-		}
-	}
-	return p
-}
-
-func (p priorities) of(job *batchv1.Job) *int32 {
-	if value, ok := p[job.Spec.Template.Spec.PriorityClassName]; ok {
-		return &value
-	}
-	return nil
 }

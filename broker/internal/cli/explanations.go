@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/view"
+)
+
+// job: the object says whether it waits at all, the verdict why.
+func (o *explainOptions) job(ctx context.Context) (explanation, error) {
+	job := &batchv1.Job{}
+	if err := o.get(ctx, "job", job); err != nil {
+		return explanation{}, err
+	}
+	e := explanation{Answer: view.Answer{Subject: "Job " + o.key.String()}, source: fromAPIServer}
+	queue := job.Labels[v1alpha1.LabelQueue]
+	if queue == "" {
+		e.State = fmt.Sprintf("is in no queue: it has no label %s", v1alpha1.LabelQueue)
+		return e, nil
+	}
+	if end := finish(job); end != nil {
+		e.State, e.Message, e.Reason, e.Since = "has ended as "+string(end.Type), end.Message, end.Reason, end.LastTransitionTime.Time
+		return e, nil
+	}
+	loans, err := listLoans(ctx, o.api, o.key.Namespace, false)
+	if err != nil {
+		return explanation{}, err
+	}
+	if loan := openLoan(loans.Items, job); loan != nil {
+		return o.admitted(ctx, e, loan)
+	}
+	e.State = "waits in queue " + queue
+	said, err := o.verdict(ctx, lend.SubjectJob, o.key.Name)
+	switch {
+	case err != nil:
+		return explanation{}, err
+	case said != nil:
+		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
+		e.State += o.position(ctx)
+	default:
+		err = o.fromEvents(ctx, &e, "Job")
+	}
+	return e, err
+}
+
+// position is where the job stands in its queue. Without it the answer is as
+// true, so that it cannot be had is no error.
+func (o *explainOptions) position(ctx context.Context) string {
+	waiting, err := o.ask.Queue(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, j := range waiting {
+		if j.Job == o.key.String() && j.Position > 0 {
+			return fmt.Sprintf(" at position %d", j.Position)
+		}
+	}
+	return ""
+}
+
+// admitted explains a job that has a loan.
+func (o *explainOptions) admitted(ctx context.Context, e explanation, loan *v1alpha1.Loan) (explanation, error) {
+	of, err := o.explainLoan(ctx, loan)
+	if err != nil {
+		return explanation{}, err
+	}
+	subject := e.Subject
+	e = of
+	e.Subject = subject
+	e.State = fmt.Sprintf("holds %s on loan %s, which %s", units(loan), loan.Name, of.State)
+	return e, nil
+}
+
+func (o *explainOptions) loan(ctx context.Context) (explanation, error) {
+	loan, err := getLoan(ctx, o.api, o.key.Namespace, o.key.Name)
+	if err != nil {
+		return explanation{}, err
+	}
+	e, err := o.explainLoan(ctx, loan)
+	if err != nil {
+		return explanation{}, err
+	}
+	e.State = fmt.Sprintf("of %s %s", units(loan), e.State)
+	return e, nil
+}
+
+func (o *explainOptions) explainLoan(ctx context.Context, loan *v1alpha1.Loan) (explanation, error) {
+	state, by := view.LoanState(viewConditions(loan.Status.Conditions))
+	e := explanation{Answer: view.Answer{
+		Subject: "Loan " + loan.Namespace + "/" + loan.Name, State: stateInWords(state), Reason: by.Reason,
+	}, source: fromAPIServer}
+	if state == view.StateReclaiming && loan.Status.ReclaimBy != nil {
+		e.State += fmt.Sprintf(" with %s of its grace left", view.Span(loan.Status.ReclaimBy.Sub(o.Clock.Now())))
+	}
+	if c := meta.FindStatusCondition(loan.Status.Conditions, by.Type); c != nil {
+		e.Message, e.Since = c.Message, c.LastTransitionTime.Time
+	}
+	if state == view.StateReturned {
+		return e, nil
+	}
+	said, err := o.verdict(ctx, lend.SubjectLoan, loan.Name)
+	// A verdict that only repeats the state says less than the condition, which
+	// has the reason why the loan came into it.
+	if err == nil && said != nil && said.Reason != state {
+		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
+	}
+	return e, err
+}
+
+func stateInWords(state string) string {
+	switch state {
+	case view.StateReclaiming:
+		return "is being reclaimed"
+	case view.StateReturned:
+		return "has been returned"
+	}
+	return "is " + strings.ToLower(state)
+}
+
+func units(loan *v1alpha1.Loan) string {
+	n := int64(0)
+	for _, g := range loan.Spec.Grants {
+		n += g.Count
+	}
+	if n == 1 {
+		return "1 unit"
+	}
+	return fmt.Sprintf("%d units", n)
+}
+
+func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
+	policy := &v1alpha1.LendingPolicy{}
+	if err := o.get(ctx, "lendingpolicy", policy); err != nil {
+		return explanation{}, err
+	}
+	s := policy.Status
+	e := explanation{source: fromAPIServer, Answer: view.Answer{
+		Subject: "LendingPolicy " + o.key.String(),
+		State:   fmt.Sprintf("owns %d units, holds %d, needs %d and keeps %d warm", s.Owned, s.Held, s.Need, s.Headroom),
+	}}
+	if len(s.Conditions) == 0 {
+		e.State = "has not been looked at by the broker yet"
+	}
+	said, err := o.verdict(ctx, lend.SubjectLender, o.key.Name)
+	if err != nil {
+		return explanation{}, err
+	}
+	if said != nil {
+		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
+		return e, nil
+	}
+	for _, kind := range []string{v1alpha1.ConditionAccepted, v1alpha1.ConditionLending} {
+		c := meta.FindStatusCondition(s.Conditions, kind)
+		if c == nil || (kind == v1alpha1.ConditionAccepted && c.Status == "True") {
+			continue
+		}
+		e.Message, e.Reason, e.Since = c.Message, c.Reason, c.LastTransitionTime.Time
+		break
+	}
+	return e, nil
+}

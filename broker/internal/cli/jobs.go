@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/view"
+)
+
+func listQueues(ctx context.Context, api client.Reader, ns string, everywhere bool) ([]v1alpha1.TrainingQueue, error) {
+	list := &v1alpha1.TrainingQueueList{}
+	if err := api.List(ctx, list, scope(ns, everywhere)...); err != nil {
+		return nil, fmt.Errorf("list queues: %w", err)
+	}
+	slices.SortFunc(list.Items, func(a, b v1alpha1.TrainingQueue) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return list.Items, nil
+}
+
+// listJobs are the jobs that name a queue.
+func listJobs(ctx context.Context, api client.Reader, ns string, everywhere bool) ([]batchv1.Job, error) {
+	list := &batchv1.JobList{}
+	options := append(scope(ns, everywhere), client.HasLabels{v1alpha1.LabelQueue})
+	if err := api.List(ctx, list, options...); err != nil {
+		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	for i := range list.Items {
+		list.Items[i].SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
+	}
+	return list.Items, nil
+}
+
+func isFinished(job *batchv1.Job) bool { return finish(job) != nil }
+
+// finish is the condition that ended a job, if one did.
+func finish(job *batchv1.Job) *batchv1.JobCondition {
+	for i, c := range job.Status.Conditions {
+		if c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) {
+			return &job.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// openLoan is the newest loan of a job that is not returned yet.
+func openLoan(loans []v1alpha1.Loan, job *batchv1.Job) *v1alpha1.Loan {
+	for i := len(loans) - 1; i >= 0; i-- {
+		l := &loans[i]
+		if l.Namespace != job.Namespace || l.Spec.Job.UID != job.UID {
+			continue
+		}
+		if state, _ := view.LoanState(viewConditions(l.Status.Conditions)); state != view.StateReturned {
+			return l
+		}
+	}
+	return nil
+}
+
+func isFIFO(queues []v1alpha1.TrainingQueue, job *batchv1.Job) bool {
+	for _, q := range queues {
+		if q.Namespace == job.Namespace && q.Name == job.Labels[v1alpha1.LabelQueue] {
+			return q.Spec.Order == v1alpha1.OrderFIFO
+		}
+	}
+	return false
+}
+
+// priorities of the cluster's PriorityClasses; nil if they may not be read.
+type priorities map[string]int32
+
+// readPriorities leaves them unknown where the user may not list them.
+func readPriorities(ctx context.Context, api client.Reader) priorities {
+	list := &schedulingv1.PriorityClassList{}
+	if err := api.List(ctx, list); err != nil {
+		return nil
+	}
+	p := priorities{"": 0}
+	for _, c := range list.Items {
+		p[c.Name] = c.Value
+		if c.GlobalDefault {
+			p[""] = c.Value
+		}
+	}
+	return p
+}
+
+func (p priorities) of(job *batchv1.Job) *int32 {
+	if value, ok := p[job.Spec.Template.Spec.PriorityClassName]; ok {
+		return &value
+	}
+	return nil
+}
