@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/ebbtide/ebbtide/e2e/lab/kubelet"
 )
@@ -122,23 +124,27 @@ func (l *Lab) patchLost(ctx context.Context, name, value string) error {
 // waitNodes polls until every named node satisfies the condition.
 func (l *Lab) waitNodes(ctx context.Context, waiting map[string]bool, satisfied func(*corev1.Node) bool) error {
 	const interval = 50 * time.Millisecond
-	for {
+	err := wait.PollUntilContextCancel(ctx, interval, true, func(ctx context.Context) (bool, error) {
 		list, err := l.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
-			return fmt.Errorf("list nodes: %w", err)
+			return false, fmt.Errorf("list nodes: %w", err)
 		}
 		for i := range list.Items {
 			if satisfied(&list.Items[i]) {
 				delete(waiting, list.Items[i].Name)
 			}
 		}
-		if len(waiting) == 0 {
-			return nil
-		}
-		if err := pause(ctx, interval); err != nil {
-			return fmt.Errorf("wait for %d nodes: %w", len(waiting), err)
-		}
+		return len(waiting) == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %d nodes: %w", len(waiting), ended(ctx, err))
 	}
+	return nil
+}
+
+// ended is why ctx ended, or else err.
+func ended(ctx context.Context, err error) error {
+	return cmp.Or(context.Cause(ctx), err)
 }
 
 func usable(n *corev1.Node) bool {
@@ -167,28 +173,15 @@ func (l *Lab) CreateNamespace(ctx context.Context, name string, labels map[strin
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create namespace %s: %w", name, err)
 	}
-	for {
+	err = wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
 		_, err := l.client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
-		if err == nil {
-			return nil
+		if apierrors.IsNotFound(err) {
+			return false, nil
 		}
-		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("read the default service account of namespace %s: %w", name, err)
-		}
-		if err := pause(ctx, pollInterval); err != nil {
-			return fmt.Errorf("wait for the default service account of namespace %s: %w", name, err)
-		}
+		return err == nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the default service account of namespace %s: %w", name, ended(ctx, err))
 	}
-}
-
-// pause waits for d, or returns why ctx ended.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return nil
 }
