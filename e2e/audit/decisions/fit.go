@@ -1,9 +1,13 @@
 // Package decisions audits what the broker decided, from the records it keeps of
-// its decisions: that no victim of a reclaim could have been spared, and that
-// every decision replays to the identical plan.
+// its decisions: that none is missing, that every one replays to the identical plan
+// from the state that the one before left, that no victim of a reclaim could have
+// been spared, that what it says is owed is borne out by the facts, and that
+// nothing is lent against laws 1, 2, 4 and 6.
 //
-// The first check shares no code with the decision core: it counts rooms and
-// fits pods by itself, from the recorded snapshot.
+// Only the replay runs the decision core. All else shares no code with it but the
+// types of the record: it reads load, counts rooms and fits pods by itself, from
+// the recorded snapshot. It trusts the snapshot; whether that is what the cluster
+// was like is for package audit to see.
 package decisions
 
 import (

@@ -15,81 +15,124 @@ type victim struct {
 	grants []lend.Grant
 }
 
+// reclaim is what a plan takes back, and for whom.
+type reclaim struct {
+	victims []victim
+	// broken are loans that come free for another reason: a node of theirs is gone,
+	// or they never started.
+	broken []string
+	// owed is what the plan makes room for, per flavor, as far as the snapshot's own
+	// facts bear it out; byLender the same per lender.
+	owed     map[string][]Shape
+	byLender map[string]Shape
+	// unfounded are sentences about what no fact justifies.
+	unfounded []string
+}
+
+func (r *reclaim) blame(format string, args ...any) {
+	r.unfounded = append(r.unfounded, fmt.Sprintf(format, args...))
+}
+
+// reclaimOf reads what the plan takes back and holds it against the snapshot.
+func reclaimOf(rec *record, plan *lend.Plan) *reclaim {
+	r := &reclaim{owed: map[string][]Shape{}, byLender: map[string]Shape{}}
+	claims := map[string]lend.Owed{}
+	seen := map[string]bool{}
+	for _, a := range plan.Actions {
+		if a.Kind != lend.ActionReclaim {
+			continue
+		}
+		r.take(rec, &a)
+		if seen[a.ReclaimID] {
+			continue
+		}
+		seen[a.ReclaimID] = true
+		for _, o := range a.Owed {
+			o.Pods += claims[o.Lender].Pods
+			claims[o.Lender] = o
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		r.claim(rec, claims[name])
+	}
+	return r
+}
+
+// take sorts one loan that is asked back into victims and broken ones.
+func (r *reclaim) take(rec *record, a *lend.Action) {
+	i := slices.IndexFunc(rec.Snapshot.Loans, func(l lend.Loan) bool { return l.Name == a.Loan })
+	if i < 0 {
+		r.blame("%s is asked back and is no open loan", a.Loan)
+		return
+	}
+	l := &rec.Snapshot.Loans[i]
+	lent := slices.ContainsFunc(l.Grants, func(g lend.Grant) bool { return g.Lender != "" })
+	switch {
+	case len(a.Owed) > 0:
+		r.victims = append(r.victims, victim{l.Name, l.Grants})
+		if !lent {
+			r.blame("%s is asked back and is use of its tenant's own quota", l.Name)
+		}
+	case nodeGone(&rec.Snapshot, l):
+		r.broken = append(r.broken, l.Name)
+	default:
+		r.blame("%s is asked back for nobody (%s): all of its nodes are there", l.Name, a.Reason)
+	}
+}
+
+// nodeGone reports whether a node of the loan is in the snapshot no more. One
+// without any node tells nothing.
+func nodeGone(in *lend.Snapshot, l *lend.Loan) bool {
+	there := map[string]bool{}
+	for _, n := range in.Nodes {
+		there[n.Name] = true
+	}
+	return len(there) > 0 && slices.ContainsFunc(l.Grants, func(g lend.Grant) bool { return !there[g.Node] })
+}
+
+// claim takes what a lender is said to be owed, and cuts it to what the facts bear
+// out: an inflated claim would make every victim look needed.
+func (r *reclaim) claim(rec *record, o lend.Owed) {
+	i := slices.IndexFunc(rec.Snapshot.Lenders, func(l lend.Lender) bool { return l.Name == o.Lender })
+	if i < 0 {
+		r.blame("%d pods are owed to %s, which is no lender", o.Pods, o.Lender)
+		return
+	}
+	l := &rec.Snapshot.Lenders[i]
+	if o.Flavor != l.Flavor || o.UnitsPerPod != l.UnitsPerPod {
+		r.blame("%s is owed pods of %d %s, and its pods are of %d %s", l.Name, o.UnitsPerPod, o.Flavor, l.UnitsPerPod, l.Flavor)
+	}
+	upTo := ceiling(l, rec)
+	if o.Pods > upTo {
+		r.blame("%s is owed %d pods, and all that it runs, waits for and needs makes at most %d", l.Name, o.Pods, upTo)
+	}
+	s := Shape{l.UnitsPerPod, min(o.Pods, upTo)}
+	r.owed[l.Flavor] = append(r.owed[l.Flavor], s)
+	r.byLender[l.Name] = s
+}
+
 // needless returns a sentence for every victim that could have been spared: with
 // all other victims of the plan gone, and all that was free or coming free at the
 // time, the owed pods still had room in their shapes. A gang is one victim.
-//
-// Loans taken back because a node of theirs is gone are owed to nobody and are
-// not victims in this sense.
-func needless(in *lend.Snapshot, plan *lend.Plan) []string {
-	victims := victimsOf(in, plan)
-	if len(victims) == 0 {
-		return nil
-	}
-	owed := owedOf(in, plan)
+func (r *reclaim) needless(in *lend.Snapshot) []string {
 	var findings []string
-	for _, spared := range victims {
-		if fitsSparing(in, plan, victims, spared, owed) {
-			findings = append(findings, fmt.Sprintf("%s could have been spared: %s still had room", spared.loan, describe(owed)))
+	for _, spared := range r.victims {
+		if r.fitsSparing(in, spared) {
+			findings = append(findings, fmt.Sprintf("%s could have been spared: %s still had room", spared.loan, describe(r.owed)))
 		}
 	}
 	return findings
 }
 
-func victimsOf(in *lend.Snapshot, plan *lend.Plan) []victim {
-	var victims []victim
-	for _, a := range plan.Actions {
-		if a.Kind != lend.ActionReclaim || len(a.Owed) == 0 {
-			continue
-		}
-		for _, l := range in.Loans {
-			if l.Name == a.Loan {
-				victims = append(victims, victim{l.Name, l.Grants})
-			}
-		}
-	}
-	return victims
-}
-
-// owedOf sums up what the plan's reclaims make room for, per flavor.
-func owedOf(in *lend.Snapshot, plan *lend.Plan) map[string][]Shape {
-	owed := map[string][]Shape{}
-	seen := map[string]bool{}
-	for _, a := range plan.Actions {
-		if a.Kind != lend.ActionReclaim || seen[a.ReclaimID] {
-			continue
-		}
-		seen[a.ReclaimID] = true
-		for _, o := range a.Owed {
-			seen["lender "+o.Lender] = true
-			owed[o.Flavor] = append(owed[o.Flavor], Shape{o.UnitsPerPod, o.Pods})
-		}
-	}
-	// A lender that is owed pods but needs no victims for them has its claim too.
-	for _, v := range plan.Lenders {
-		if seen["lender "+v.Name] {
-			continue
-		}
-		for _, l := range in.Lenders {
-			if short := v.Need + v.Headroom - v.Held; l.Name == v.Name && short > 0 && l.UnitsPerPod > 0 {
-				owed[l.Flavor] = append(owed[l.Flavor], Shape{l.UnitsPerPod, (short + l.UnitsPerPod - 1) / l.UnitsPerPod})
-			}
-		}
-	}
-	return owed
-}
-
-func fitsSparing(in *lend.Snapshot, plan *lend.Plan, victims []victim, spared victim, owed map[string][]Shape) bool {
+func (r *reclaim) fitsSparing(in *lend.Snapshot, spared victim) bool {
 	going := map[string]bool{}
-	for _, v := range victims {
+	for _, v := range r.victims {
 		going[v.loan] = v.loan != spared.loan
 	}
-	for _, a := range plan.Actions { // a broken gang comes free as well
-		if a.Kind == lend.ActionReclaim && len(a.Owed) == 0 {
-			going[a.Loan] = true
-		}
+	for _, name := range r.broken {
+		going[name] = true
 	}
-	for flavor, want := range owed {
+	for flavor, want := range r.owed {
 		helps := slices.ContainsFunc(spared.grants, func(g lend.Grant) bool { return g.Flavor == flavor })
 		if helps && !Fits(rooms(in, flavor, going), want) {
 			return false
