@@ -129,6 +129,9 @@ func (a *admission) refusal(j *Job) (reason, message string) {
 		return ReasonReclaiming, fmt.Sprintf("its loan %s is not returned yet", loan)
 	case a.names[loanName(j)]:
 		return ReasonReclaiming, fmt.Sprintf("a loan %s is not returned yet", loanName(j))
+	case !a.stalls[j.UID].IsZero():
+		return ReasonNotStarted, fmt.Sprintf("its pods found no nodes when it was last admitted; admitted again %s after %s",
+			a.pol.StartWithin, stamp(a.stalls[j.UID]))
 	case queue.Paused:
 		return ReasonQueuePaused, fmt.Sprintf("queue %s is paused", j.Queue)
 	}
@@ -197,7 +200,8 @@ func are(n int64) string {
 }
 
 // collect says which lenders give how many units. The tenant's own services come
-// first, since that counts against no limit, then who can lend most.
+// first, since that counts against no limit but its nominal quota, then who can
+// lend most.
 func (a *admission) collect(j *Job, p *pool) (takes []take, reason, message string) {
 	lenders, inside, all := a.eligible(j, p)
 	borrow := a.book.BorrowingRoom(j.Tenant, j.Flavor)
@@ -215,7 +219,10 @@ func (a *admission) collect(j *Job, p *pool) (takes []take, reason, message stri
 	missing := need
 	for _, l := range lenders {
 		n := min(missing, l.lendable)
-		if l.Tenant != j.Tenant {
+		if l.Tenant == j.Tenant {
+			n = min(n, inside)
+			inside -= n
+		} else {
 			room := a.book.LendingRoom(l.Tenant, j.Flavor).Sub(lent[l.Tenant])
 			n = int64(min(quota.Amount(n), room, borrow))
 			lent[l.Tenant] = lent[l.Tenant].Add(quota.Amount(n))
@@ -233,18 +240,21 @@ func (a *admission) collect(j *Job, p *pool) (takes []take, reason, message stri
 }
 
 // eligible lists the lenders that may lend to the job now, and how much its own
-// tenant's and all of them could.
+// tenant's, within its nominal quota, and all of them could.
 func (a *admission) eligible(j *Job, p *pool) (lenders []*lender, inside, all int64) {
 	for _, l := range p.lenders {
 		if !l.open || l.lendable == 0 || !a.book.MayLend(l.Tenant, j.Tenant) {
 			continue
 		}
 		lenders = append(lenders, l)
-		all += l.lendable
 		if l.Tenant == j.Tenant {
 			inside += l.lendable
+		} else {
+			all += l.lendable
 		}
 	}
+	inside = min(inside, int64(a.book.InsideRoom(j.Tenant, j.Flavor)))
+	all += inside
 	slices.SortStableFunc(lenders, func(x, y *lender) int {
 		if own := x.Tenant == j.Tenant; own != (y.Tenant == j.Tenant) {
 			if own {

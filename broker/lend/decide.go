@@ -37,6 +37,8 @@ type decision struct {
 	flavors []string // sorted keys of pools
 	book    *quota.Book
 	history history
+	// stalls is when each job's loan was last asked back because it had not started.
+	stalls map[string]time.Time
 
 	returns, evicts, reclaims, lends []Action
 	verdicts                         []Verdict
@@ -46,33 +48,70 @@ func begin(in Snapshot, prev State, pol Policy) *decision {
 	// Without its monotonic reading, which a record cannot hold, time passes for the
 	// live decision exactly as for its replay.
 	in.Now = in.Now.Round(0)
+	prev = prev.upTo(in.Now, pol)
 	d := &decision{
 		in: in, pol: pol, now: in.Now, number: prev.Decisions + 1,
 		byName: map[string]*lender{}, pools: map[string]*pool{},
 		book: quota.NewBook(tenants(in.Tenants)),
 	}
 	d.history = remember(prev.Jobs, in.Now.Add(-pol.EvictionWindow), in.Now)
+	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
+	d.readLenders(prev.Lenders)
+	d.readLoans(prev.Loans)
+	return d
+}
+
+// readLenders copies the lenders, and books what they and other pods of their
+// tenants keep of the nominal quotas.
+func (d *decision) readLenders(prev []LenderState) {
 	memory := map[string]LenderState{}
-	for _, m := range prev.Lenders {
+	for _, m := range prev {
 		memory[m.Name] = m
 	}
-	for _, l := range in.Lenders {
+	for _, t := range d.in.Tenants {
+		for _, q := range t.Quotas {
+			d.book.Hold(t.Name, q.Flavor, quota.Amount(q.Held))
+		}
+	}
+	for _, l := range d.in.Lenders {
 		if d.byName[l.Name] != nil {
 			continue
 		}
 		c := newLender(l, memory[l.Name])
 		d.byName[l.Name] = c
 		d.lenders = append(d.lenders, c)
-		d.book.Reserve(l.Tenant, l.Flavor, quota.Amount(c.Owned))
-		p := d.pool(l.Flavor)
-		p.lenders = append(p.lenders, c)
 	}
 	slices.SortFunc(d.lenders, func(a, b *lender) int { return cmp.Compare(a.Name, b.Name) })
-	for _, flavor := range d.flavors {
-		slices.SortFunc(d.pools[flavor].lenders, func(a, b *lender) int { return cmp.Compare(a.Name, b.Name) })
+	left := d.nominal()
+	for _, l := range d.lenders {
+		of := [2]string{l.Tenant, l.Flavor}
+		l.own(left[of])
+		left[of] -= l.Owned
+		// Replicas beyond what is owned hold nominal quota as well.
+		d.book.Reserve(l.Tenant, l.Flavor, quota.Amount(max(l.Owned, min(l.Running, mostUnits)*min(l.UnitsPerPod, mostUnits))))
+		p := d.pool(l.Flavor)
+		p.lenders = append(p.lenders, l)
 	}
-	d.readLoans()
-	return d
+}
+
+// nominal is what each tenant was promised of each flavor. Of two entries for one
+// the first counts, as it does in the book.
+func (d *decision) nominal() map[[2]string]int64 {
+	out := map[[2]string]int64{}
+	known := map[string]bool{}
+	for _, t := range d.in.Tenants {
+		if known[t.Name] {
+			continue
+		}
+		known[t.Name] = true
+		for _, q := range t.Quotas {
+			of := [2]string{t.Name, q.Flavor}
+			if _, twice := out[of]; !twice {
+				out[of] = clamp(q.Nominal)
+			}
+		}
+	}
+	return out
 }
 
 func tenants(in []Tenant) []quota.Tenant {
@@ -122,7 +161,12 @@ func (d *decision) finish() (Plan, State) {
 		plan.Verdicts = []Verdict{}
 	}
 	next := State{
-		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(), Decisions: d.number,
+		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls), Decisions: d.number, At: d.now,
+	}
+	for _, l := range d.loans {
+		if l.memory != (LoanState{Name: l.Name}) && (l.action == nil || l.action.Kind != ActionReturn) {
+			next.Loans = append(next.Loans, l.memory)
+		}
 	}
 	for _, l := range d.lenders {
 		plan.Lenders = append(plan.Lenders, l.view())

@@ -14,6 +14,11 @@
 // for all owed pods of every lender in their shape; no victim of a reclaim could
 // have been spared; gangs are lent and taken back whole.
 //
+// It does not share fairly between tenants: all waiting jobs stand in one order, by
+// priority and then by age, so that whoever may use higher priority classes comes
+// first. Which classes a tenant may use is settled before the snapshot is made.
+// What one tenant can take is bounded by its nominal quota and its borrowing limit.
+//
 // It refuses to guess: input it cannot use (an unknown queue, a job without a
 // tenant) yields a Verdict with a reason, never an error and never an action.
 package lend

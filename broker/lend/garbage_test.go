@@ -91,7 +91,7 @@ func garbage(r dice) (Snapshot, State, Policy) {
 		t := Tenant{Name: r.name(), Cohort: pick(r, "", "c")}
 		for range r.IntN(3) {
 			n := r.number()
-			t.Quotas = append(t.Quotas, Quota{Flavor: r.name(), Nominal: r.number(), BorrowingLimit: pick(r, nil, &n), LendingLimit: pick(r, nil, &n)})
+			t.Quotas = append(t.Quotas, Quota{Flavor: r.name(), Nominal: r.number(), Held: r.number(), BorrowingLimit: pick(r, nil, &n), LendingLimit: pick(r, nil, &n)})
 		}
 		in.Tenants = append(in.Tenants, t)
 	}
@@ -109,11 +109,13 @@ func garbage(r dice) (Snapshot, State, Policy) {
 		prev.Lenders = append(prev.Lenders, LenderState{
 			Name: r.name(), LowSince: r.moment(now), UnknownSince: r.moment(now), LastReclaim: r.moment(now), UnknownLent: r.number(),
 		})
-		prev.Jobs = append(prev.Jobs, JobState{UID: r.name(), Evictions: []time.Time{r.moment(now), r.moment(now)}})
+		prev.Jobs = append(prev.Jobs, JobState{UID: r.name(), Evictions: []time.Time{r.moment(now), r.moment(now)}, NotStarted: r.moment(now)})
+		prev.Loans = append(prev.Loans, LoanState{Name: r.name(), EndingSince: r.moment(now), WaitingSince: r.moment(now)})
 	}
+	prev.At = r.moment(now)
 	return in, prev, Policy{
 		StaleAfter: r.length(), Quorum: r.float(), UnknownGrace: r.length(), UnknownStep: r.length(), TargetUtilization: r.float(),
-		MinimumLoan: r.length(), EvictionBudget: int(r.number()), EvictionWindow: r.length(), RestartCost: r.length(),
+		MinimumLoan: r.length(), StartWithin: r.length(), EvictionBudget: int(r.number()), EvictionWindow: r.length(), RestartCost: r.length(),
 	}
 }
 
@@ -140,7 +142,7 @@ func (r dice) loan(now time.Time) Loan {
 	l := Loan{
 		Name: r.name(), Job: r.name(), JobUID: r.name(), Borrower: r.name(), Queue: r.name(), Pods: r.number(),
 		Since: r.moment(now), Checkpoint: r.moment(now), Grace: r.length(), Reclaiming: r.IntN(3) == 0, ReclaimBy: r.moment(now),
-		Preempted: r.IntN(5) == 0, Killed: r.yes(), Live: r.number(), Finished: r.IntN(5) == 0,
+		Preempted: r.IntN(5) == 0, Killed: r.yes(), Live: r.number(), Bound: r.number(), Finished: r.IntN(5) == 0,
 	}
 	for range r.IntN(4) {
 		l.Grants = append(l.Grants, Grant{Lender: pick(r, "", r.name()), Node: r.name(), Flavor: r.name(), Count: r.number()})

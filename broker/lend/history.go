@@ -42,11 +42,31 @@ func (h history) spent(uid string, pol Policy) (until time.Time, spent bool) {
 	return times[len(times)-pol.EvictionBudget].Add(pol.EvictionWindow), true
 }
 
-func (h history) states() []JobState {
-	out := make([]JobState, 0, len(h))
-	for _, uid := range slices.Sorted(maps.Keys(h)) {
-		if len(h[uid]) > 0 {
-			out = append(out, JobState{UID: uid, Evictions: h[uid]})
+// rememberStalls keeps the times that still keep a job waiting. Times after now are
+// not believed.
+func rememberStalls(jobs []JobState, within time.Duration, now time.Time) map[string]time.Time {
+	stalls := map[string]time.Time{}
+	for _, j := range jobs {
+		if at := j.NotStarted; !at.IsZero() && !at.After(now) && now.Sub(at) < within {
+			stalls[j.UID] = at
+		}
+	}
+	return stalls
+}
+
+// states is what the next decision has to know.
+func (h history) states(stalls map[string]time.Time) []JobState {
+	uids := map[string]bool{}
+	for uid := range h {
+		uids[uid] = len(h[uid]) > 0
+	}
+	for uid := range stalls {
+		uids[uid] = true
+	}
+	out := make([]JobState, 0, len(uids))
+	for _, uid := range slices.Sorted(maps.Keys(uids)) {
+		if uids[uid] {
+			out = append(out, JobState{UID: uid, Evictions: h[uid], NotStarted: stalls[uid]})
 		}
 	}
 	return out

@@ -4,8 +4,24 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
+
+// upTo is the memory as it may be believed now. What was low at both ends of a gap
+// without decisions, or across a step of the clock, may have been anything between.
+func (s State) upTo(now time.Time, pol Policy) State {
+	gap := now.Sub(s.At)
+	stale := max(pol.StaleAfter, 0)
+	if s.At.IsZero() || (gap >= 0 && gap-stale <= stale/2) {
+		return s
+	}
+	s.Lenders = slices.Clone(s.Lenders)
+	for i := range s.Lenders {
+		s.Lenders[i].LowSince = time.Time{}
+	}
+	return s
+}
 
 // observe updates what is remembered about the lender's load.
 func (m *LenderState) observe(l *lender, now time.Time) {
@@ -97,6 +113,13 @@ func (l *lender) unfit(d *decision) (reason, message string) {
 		return ReasonUnknownTenant, "its namespace belongs to no tenant"
 	case !d.book.Lists(l.Tenant, l.Flavor):
 		return ReasonUnknownFlavor, fmt.Sprintf("its tenant's quota has no flavor %q", l.Flavor)
+	case l.claimed > 0 && l.Owned == 0:
+		return ReasonOwnedOverNominal, l.excess()
 	}
 	return "", ""
+}
+
+// excess says what the policy claims beyond the nominal quota.
+func (l *lender) excess() string {
+	return fmt.Sprintf("the policy says %s, of which the tenant's nominal quota leaves %d", plural(l.claimed, "owned unit"), l.Owned)
 }

@@ -22,6 +22,9 @@ type lender struct {
 	Lender
 	memory LenderState
 	load   reading
+	// claimed is what the policy says is owned, where its tenant's nominal quota
+	// leaves less; 0 otherwise.
+	claimed int64
 	// ownedPods is how many whole replicas the owned units hold.
 	ownedPods int64
 
@@ -46,10 +49,17 @@ func newLender(l Lender, memory LenderState) *lender {
 		*n = clamp(*n)
 	}
 	c.MaxGrace = max(c.MaxGrace, 0)
-	if c.UnitsPerPod > 0 {
-		c.ownedPods = c.Owned / c.UnitsPerPod
-	}
+	c.own(c.Owned)
 	return c
+}
+
+// own makes the lender own no more than the given units: those who write policies
+// could otherwise give themselves what nobody promised them.
+func (l *lender) own(most int64) {
+	if l.Owned > most {
+		l.claimed, l.Owned = l.Owned, most
+	}
+	l.ownedPods = l.fewPods(l.Owned)
 }
 
 // assess works out every lender's side of the decision.

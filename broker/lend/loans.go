@@ -12,7 +12,8 @@ import (
 // loan is an open loan and what this decision makes of it.
 type loan struct {
 	Loan
-	units int64
+	memory LoanState
+	units  int64
 	// lent: at least some of its units have a lender. Only such a loan can be a
 	// victim; use of a tenant's own nominal quota is never reclaimed by load.
 	lent bool
@@ -27,14 +28,19 @@ type loan struct {
 }
 
 // readLoans copies the loans, and books what they use.
-func (d *decision) readLoans() {
+func (d *decision) readLoans(prev []LoanState) {
+	memory := map[string]LoanState{}
+	for _, m := range prev {
+		memory[m.Name] = m
+	}
 	seen := map[string]bool{}
 	for _, l := range d.in.Loans {
 		if seen[l.Name] {
 			continue
 		}
 		seen[l.Name] = true
-		c := &loan{Loan: l, ending: l.Finished || l.Reclaiming || l.Preempted}
+		c := &loan{Loan: l, memory: memory[l.Name], ending: l.Finished || l.Reclaiming || l.Preempted}
+		c.memory.observe(&l, d.now)
 		c.Grants = slices.Clone(l.Grants)
 		for i := range c.Grants {
 			g := &c.Grants[i]
@@ -93,6 +99,11 @@ func (d *decision) followLoans() {
 				fmt.Sprintf("%s left when the grace ended at %s", plural(l.Live, "pod"), stamp(l.ReclaimBy))))
 			continue
 		}
+		if d.lingers(l) {
+			d.evicts = append(d.evicts, l.act(ActionEvict, ReasonGraceExpired,
+				fmt.Sprintf("%s left %s after the loan began to end, at %s", plural(l.Live, "pod"), d.endingGrace(l), stamp(l.memory.EndingSince))))
+			continue
+		}
 		// A snapshot without nodes is a blind one: nothing in it proves a node lost.
 		if node := l.lostNode(present); node != "" && !l.ending && len(present) > 0 {
 			d.takeBack(l, &Action{
@@ -101,8 +112,27 @@ func (d *decision) followLoans() {
 				Reason:    ReasonNodeUnhealthy,
 				Message:   fmt.Sprintf("node %s is gone, and a gang without one of its nodes is broken", node),
 			})
+			continue
 		}
+		d.stopStalled(l)
 	}
+}
+
+// stopStalled asks a loan back of which some pods have found no node for too long:
+// it holds units that nobody uses.
+func (d *decision) stopStalled(l *loan) {
+	since := l.memory.WaitingSince
+	if since.IsZero() || d.pol.StartWithin <= 0 || d.now.Sub(since) <= d.pol.StartWithin {
+		return
+	}
+	d.history.add(l.JobUID, l.Since, d.now)
+	d.stalls[l.JobUID] = d.now
+	d.takeBack(l, &Action{
+		ReclaimBy: d.now.Add(d.graceOf(l, nil)),
+		ReclaimID: fmt.Sprintf("r-%d-%d-start", d.in.Epoch, d.number),
+		Reason:    ReasonNotStarted,
+		Message:   fmt.Sprintf("%d of %s found no node since %s, and a gang runs whole or not at all", l.Pods-max(l.Bound, 0), plural(l.Pods, "pod"), stamp(since)),
+	})
 }
 
 // returned says why a loan can be closed; an empty reason means that it cannot.
@@ -122,6 +152,59 @@ func returned(l *Loan) (reason, message string) {
 
 func (l *loan) overstays(now time.Time) bool {
 	return l.Reclaiming && l.Live > 0 && !l.Killed && !now.Before(l.ReclaimBy)
+}
+
+// lingers: the loan was not asked back, but ends, and its pods have had their time.
+// An owner could otherwise keep lent units by deleting the job and not its pods.
+func (d *decision) lingers(l *loan) bool {
+	since := l.memory.EndingSince
+	return !since.IsZero() && !l.Killed && d.now.Sub(since) >= d.endingGrace(l)
+}
+
+// ownGraceLimit bounds the grace of pods on their tenant's own quota.
+const ownGraceLimit = time.Hour
+
+// endingGrace is how long pods may stay after their loan began to end: what its
+// lenders allow; without any, their own grace and a minute. Since its units count as
+// coming free, no owed online pod waits for them longer than its lender allows.
+func (d *decision) endingGrace(l *loan) time.Duration {
+	grace := min(max(l.Grace, 0), ownGraceLimit) + time.Minute
+	lent := false
+	for _, g := range l.Grants {
+		if lender := d.byName[g.Lender]; lender != nil {
+			if !lent {
+				grace, lent = lender.MaxGrace, true
+			}
+			grace = min(grace, lender.MaxGrace)
+		}
+		if p := d.pools[g.Flavor]; p != nil {
+			for _, lender := range p.lenders {
+				if !lender.Advise && len(lender.Pending) > 0 && lender.Running < lender.ownedPods {
+					grace = min(grace, lender.MaxGrace)
+				}
+			}
+		}
+	}
+	return grace
+}
+
+// observe updates what is remembered about the loan. Times after now are not
+// believed.
+func (m *LoanState) observe(l *Loan, now time.Time) {
+	m.Name = l.Name
+	ends := (l.Finished || l.Preempted) && !l.Reclaiming
+	track(&m.EndingSince, ends && l.Live > 0, now)
+	track(&m.WaitingSince, !ends && !l.Reclaiming && l.Bound < l.Pods, now)
+}
+
+// track keeps since when something is so.
+func track(since *time.Time, is bool, now time.Time) {
+	switch {
+	case !is:
+		*since = time.Time{}
+	case since.IsZero() || since.After(now):
+		*since = now
+	}
 }
 
 func (l *loan) lostNode(present map[string]bool) string {

@@ -111,6 +111,7 @@ const (
 	ReasonLenderUnknownTooLong = "LenderUnknownTooLong" // reclaim: blind for too long
 	ReasonNothingLendable      = "NothingLendable"      // lender: all is needed, lent or kept as headroom
 	ReasonAdviseOnly           = "AdviseOnly"           // lender: mode Advise
+	ReasonOwnedOverNominal     = "OwnedOverNominal"     // lender: owns less than its policy says
 
 	ReasonLent                = "Lent"                // job: admitted on a loan
 	ReasonWithinNominal       = "WithinNominal"       // job: admitted on its tenant's own quota
@@ -132,4 +133,5 @@ const (
 	ReasonReleased      = "Released"      // loan: job ended by itself
 	ReasonPreempted     = "Preempted"     // loan: the scheduler took it back
 	ReasonNodeUnhealthy = "NodeUnhealthy" // loan: on a node that is gone
+	ReasonNotStarted    = "NotStarted"    // reclaim, job: the gang's pods found no node for too long
 )

@@ -32,6 +32,9 @@ type pool struct {
 	rights []shape
 }
 
+// mostUnits bounds a product of two counts.
+const mostUnits = 1 << 20
+
 // clamp keeps counts in a range in which no sum of them can overflow.
 func clamp(n int64) int64 { return min(max(n, 0), 1<<40) }
 

@@ -32,7 +32,7 @@ func pick[T any](r dice, from ...T) T { return from[r.IntN(len(from))] }
 func drawWorld(r dice) *world {
 	w := newWorld()
 	w.policy.UnknownGrace, w.policy.UnknownStep = 40*time.Second, 20*time.Second
-	w.policy.MinimumLoan = 40 * time.Second
+	w.policy.MinimumLoan, w.policy.StartWithin = 40*time.Second, 40*time.Second
 	w.policy.EvictionBudget, w.policy.EvictionWindow = 3, 5*time.Minute
 	nodes := 1 + r.IntN(5)
 	for i := range nodes {
@@ -117,14 +117,19 @@ func (w *world) upset(r dice) {
 		l = pick(r, w.loans...)
 	}
 	n := &w.nodes[r.IntN(len(w.nodes))]
-	switch what := pick(r, "finish", "finish", "preempt", "preempt", "cordon", "lose", "restart", "nothing"); {
+	switch what := pick(r, "finish", "finish", "preempt", "preempt", "stall", "cordon", "stop", "lose", "restart", "nothing"); {
 	case what == "finish" && l != nil:
 		l.Finished = true
 		w.training(l.Job).finished = true
 	case what == "preempt" && l != nil && !l.Reclaiming:
 		l.Preempted = true
+	case what == "stall" && l != nil:
+		l.Bound = r.upTo(l.Pods)
 	case what == "cordon":
 		n.Schedulable = !n.Schedulable
+	case what == "stop":
+		u := &n.Units[0]
+		u.Capacity, u.Broken = u.Broken, u.Capacity
 	case what == "lose" && len(w.nodes) > 1 && r.IntN(3) == 0:
 		w.nodes = w.nodes[:len(w.nodes)-1]
 	case what == "restart" && r.IntN(2) == 0:
@@ -139,7 +144,7 @@ func (w *world) submit(r dice) {
 	}
 	tenant := pick(r, w.tenants...).Name
 	w.jobs = append(w.jobs, &training{
-		stops: time.Duration(r.IntN(60)) * time.Second,
+		stops: time.Duration(r.IntN(60)) * time.Second, lingers: r.IntN(4) == 0,
 		Job: Job{
 			Name: fmt.Sprintf("%s/j%02d", tenant, len(w.jobs)), UID: fmt.Sprintf("u%02d", len(w.jobs)), Tenant: tenant,
 			Queue: tenant + "/q", Priority: int32(r.IntN(3)), Created: w.now, Flavor: "h100",

@@ -15,14 +15,16 @@ import (
 //
 //	cluster                                runs the commands on the lines below
 //	node NAME FLAVOR=UNITS... [count=N]    adds nodes
-//	tenant NAME [cohort=] FLAVOR=NOMINAL [borrow=] [lend=]
+//	tenant NAME [cohort=] FLAVOR=NOMINAL [borrow=] [lend=] [held=]
 //	queue NAME tenant= [fifo] [nobackfill] [paused]
 //	lender NAME tenant= flavor= owned= pod= replicas= [low= high= dwell= cooldown= grace= warm= advise]
 //	policy [minloan=] [unknowngrace=] [unknownstep=] [budget=]
 //	load NAME PERCENT|unknown [for=] [age=] [coverage=] [signal=VALUE/LOW/HIGH]
 //	scale NAME REPLICAS [for=]             what the autoscaler wants
-//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=]
-//	finish JOB | preempt JOB | cordon NODE | uncordon NODE | lose NODE | pause QUEUE
+//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [lingers]
+//	finish JOB | preempt JOB | stall JOB | pause QUEUE
+//	cordon NODE | uncordon NODE | lose NODE | stop NODE | mend NODE
+//	sleep DURATION                         time without a decision
 //	restart                                the broker forgets its state
 //	run DURATION                           a decision every 5 seconds
 //	explain [SUBJECT...]                   the verdicts of the last decision
@@ -105,6 +107,10 @@ func (s *script) run(d *datadriven.TestData) error {
 		}
 		s.runFor(length)
 		return nil
+	case "sleep":
+		length, err := time.ParseDuration(name)
+		s.step(length)
+		return err
 	case "restart":
 		s.state, s.epoch = State{}, s.epoch+1
 		return nil
@@ -141,6 +147,13 @@ func (s *script) disturb(cmd, name string) error {
 		s.loanOf(j.UID).Finished = true
 	case "preempt":
 		s.loanOf(s.training(name).UID).Preempted = true
+	case "stall":
+		s.loanOf(s.training(name).UID).Bound = 0
+	case "stop", "mend": // its device plugin
+		for i := range s.node(name).Units {
+			u := &s.node(name).Units[i]
+			u.Capacity, u.Broken = u.Broken, u.Capacity
+		}
 	case "cordon", "uncordon":
 		s.node(name).Schedulable = cmd == "uncordon"
 	case "lose":
@@ -250,8 +263,8 @@ func (s *script) addNode(a args, name string) error {
 
 func (s *script) addTenant(a args, name string) error {
 	t := Tenant{Name: name, Cohort: a.text("cohort", "")}
-	for _, f := range a.flavors("cohort", "borrow", "lend") {
-		q := Quota{Flavor: f, Nominal: a.number(f, 0)}
+	for _, f := range a.flavors("cohort", "borrow", "lend", "held") {
+		q := Quota{Flavor: f, Nominal: a.number(f, 0), Held: a.number("held", 0)}
 		if a.flag("borrow") {
 			n := a.number("borrow", 0)
 			q.BorrowingLimit = &n
@@ -280,7 +293,7 @@ func (s *script) addLender(a args, name string) error {
 }
 
 func (s *script) addJob(a args, name string) {
-	s.jobs = append(s.jobs, &training{stops: a.duration("stops", 10*time.Second), Job: Job{
+	s.jobs = append(s.jobs, &training{stops: a.duration("stops", 10*time.Second), lingers: a.flag("lingers"), Job: Job{
 		Name: name, UID: "uid-" + name, Queue: a.text("queue", "research/default"),
 		Tenant: a.text("tenant", "research"), Priority: int32(a.number("priority", 0)), Created: s.now,
 		Flavor: a.text("flavor", "h100"), Pods: a.number("pods", 1), UnitsPerPod: a.number("units", 1),

@@ -19,7 +19,9 @@ type Snapshot struct {
 	Loans   []Loan   `json:"loans"`   // open loans, by Name
 }
 
-// Node is a machine and its units.
+// Node is a machine and its units. A node that exists is listed as long as it has
+// units of a flavor, can have them again or is named in a grant: one that is not
+// listed is gone for good, and so are the pods on it.
 type Node struct {
 	Name string `json:"name"`
 	// Schedulable is false for a node that is cordoned, not ready or gone: its
@@ -33,7 +35,8 @@ type Node struct {
 // are in Loans.
 type Units struct {
 	Flavor string `json:"flavor"`
-	// Capacity is what the node can hand out (its allocatable).
+	// Capacity is what the node can hand out (its allocatable): 0 for a while when its
+	// kubelet or device plugin starts anew.
 	Capacity int64 `json:"capacity"`
 	// Broken is what the node has besides and cannot hand out (its capacity less
 	// its allocatable). Pods may still hold such units.
@@ -58,8 +61,10 @@ type Tenant struct {
 // Quota is what a tenant was promised of one flavor, in units. A nil limit is
 // no limit.
 type Quota struct {
-	Flavor         string `json:"flavor"`
-	Nominal        int64  `json:"nominal"`
+	Flavor  string `json:"flavor"`
+	Nominal int64  `json:"nominal"`
+	// Held by the tenant's pods that are neither a lender's nor within a loan.
+	Held           int64  `json:"held,omitempty"`
 	BorrowingLimit *int64 `json:"borrowingLimit,omitempty"`
 	LendingLimit   *int64 `json:"lendingLimit,omitempty"`
 }
@@ -209,6 +214,9 @@ type Loan struct {
 	Killed bool `json:"killed,omitempty"`
 	// Live counts pods of the job that still exist and have not finished.
 	Live int64 `json:"live"`
+	// Bound is how many of Pods do not wait for a node: all of them, except those
+	// that exist without one, and all while none exists.
+	Bound int64 `json:"bound,omitempty"`
 	// Finished: the job succeeded, failed or is gone.
 	Finished bool `json:"finished,omitempty"`
 }

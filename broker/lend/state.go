@@ -6,8 +6,11 @@ import "time"
 // memory. The zero State is a broker that has just started: every dwell begins
 // anew, so a restart never lends at once.
 type State struct {
-	Lenders []LenderState `json:"lenders"` // by Name
-	Jobs    []JobState    `json:"jobs"`    // by UID
+	Lenders []LenderState `json:"lenders"`         // by Name
+	Jobs    []JobState    `json:"jobs"`            // by UID
+	Loans   []LoanState   `json:"loans,omitempty"` // by Name
+	// At is when the last decision was made; zero before the first.
+	At time.Time `json:"at,omitzero"`
 	// Decisions counts calls of Decide since the start; it names reclaims.
 	Decisions int64 `json:"decisions"`
 }
@@ -33,6 +36,20 @@ type JobState struct {
 	// Evictions are the times at which the job's loans were reclaimed, oldest
 	// first, no older than the budget's window.
 	Evictions []time.Time `json:"evictions"`
+	// NotStarted is when a loan of the job was last asked back because its pods had
+	// found no nodes; zero if that is too long ago to matter.
+	NotStarted time.Time `json:"notStarted,omitzero"`
+}
+
+// LoanState is the memory about one open loan.
+type LoanState struct {
+	Name string `json:"name"`
+	// EndingSince is when the loan was first seen to end without having been asked
+	// back, its pods still there; zero while it does not.
+	EndingSince time.Time `json:"endingSince,omitzero"`
+	// WaitingSince is since when, without a break, some of its pods had no node; zero
+	// while all have one.
+	WaitingSince time.Time `json:"waitingSince,omitzero"`
 }
 
 // Policy holds the rules that are not a lender's own. DefaultPolicy gives the
@@ -51,6 +68,9 @@ type Policy struct {
 	// MinimumLoan: a younger loan is only taken back for an online pod that waits
 	// or a lender above its high water.
 	MinimumLoan time.Duration `json:"minimumLoan"`
+	// StartWithin: a loan is asked back whole if some of its pods have had no node for
+	// longer, and its job is not admitted again for as long; 0 is no limit.
+	StartWithin time.Duration `json:"startWithin,omitempty"`
 	// EvictionBudget is how often one job may be reclaimed within EvictionWindow
 	// before it is no longer lent to; 0 is no limit.
 	EvictionBudget int           `json:"evictionBudget"`
@@ -68,6 +88,7 @@ func DefaultPolicy() Policy {
 		UnknownStep:       time.Minute,
 		TargetUtilization: 0.7,
 		MinimumLoan:       5 * time.Minute,
+		StartWithin:       5 * time.Minute,
 		EvictionBudget:    4,
 		EvictionWindow:    time.Hour,
 		RestartCost:       time.Minute,

@@ -13,6 +13,8 @@ func (l *lender) reason() string {
 	switch {
 	case l.Advise && l.Problem == nil:
 		return ReasonAdviseOnly
+	case l.open && l.claimed > 0:
+		return ReasonOwnedOverNominal
 	case l.open && l.lendable == 0:
 		return ReasonNothingLendable
 	}
@@ -23,6 +25,14 @@ func (l *lender) message() string {
 	if l.Problem != nil {
 		return l.why
 	}
+	if l.claimed > 0 && l.Owned > 0 {
+		return l.standing() + "; " + l.excess()
+	}
+	return l.standing()
+}
+
+// standing is what the lender does and why.
+func (l *lender) standing() string {
 	if l.Advise {
 		return fmt.Sprintf("%s; would lend %s", l.why, plural(l.lendable, "unit"))
 	}

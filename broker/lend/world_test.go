@@ -49,6 +49,8 @@ type training struct {
 	// stops is how long its pods take to exit when told to.
 	stops    time.Duration
 	finished bool
+	// lingers: its pods outlive it, until they are killed.
+	lingers bool
 }
 
 func newWorld() *world {
@@ -241,7 +243,7 @@ func (w *world) step(d time.Duration) {
 	for _, l := range w.loans {
 		j := w.training(l.Job)
 		switch {
-		case l.Killed, l.Preempted, l.Finished:
+		case l.Killed, (l.Preempted || l.Finished) && !j.lingers:
 			l.Live = 0
 		case l.Reclaiming && !w.now.Before(w.askedAt(l).Add(j.stops)):
 			l.Live = 0
@@ -272,7 +274,7 @@ func (w *world) apply(a Action) {
 		w.loans = append(w.loans, &Loan{
 			Name: a.Loan, Job: a.Job, JobUID: a.JobUID, Borrower: j.Tenant, Queue: j.Queue,
 			Priority: j.Priority, Attempt: a.Attempt, Pods: j.Pods, Grants: a.Grants,
-			Since: w.now, Checkpoint: w.now, Grace: 30 * time.Second, Live: j.Pods,
+			Since: w.now, Checkpoint: w.now, Grace: 30 * time.Second, Live: j.Pods, Bound: j.Pods,
 		})
 		return
 	}

@@ -93,9 +93,11 @@ type PolicyConfig struct {
 	UnknownStep       metav1.Duration `json:"unknownStep"`
 	TargetUtilization float64         `json:"targetUtilization"`
 	MinimumLoan       metav1.Duration `json:"minimumLoan"`
-	EvictionBudget    int             `json:"evictionBudget"`
-	EvictionWindow    metav1.Duration `json:"evictionWindow"`
-	RestartCost       metav1.Duration `json:"restartCost"`
+	// StartWithin is how long a gang may wait for its nodes; 0s: for ever.
+	StartWithin    metav1.Duration `json:"startWithin"`
+	EvictionBudget int             `json:"evictionBudget"`
+	EvictionWindow metav1.Duration `json:"evictionWindow"`
+	RestartCost    metav1.Duration `json:"restartCost"`
 }
 
 // RecordConfig writes decisions to a file, for audits and replays.
@@ -128,7 +130,7 @@ func DefaultConfig() Config {
 		Policy: PolicyConfig{
 			StaleAfter: duration(p.StaleAfter), Quorum: p.Quorum,
 			UnknownGrace: duration(p.UnknownGrace), UnknownStep: duration(p.UnknownStep),
-			TargetUtilization: p.TargetUtilization, MinimumLoan: duration(p.MinimumLoan),
+			TargetUtilization: p.TargetUtilization, MinimumLoan: duration(p.MinimumLoan), StartWithin: duration(p.StartWithin),
 			EvictionBudget: p.EvictionBudget, EvictionWindow: duration(p.EvictionWindow),
 			RestartCost: duration(p.RestartCost),
 		},
@@ -140,7 +142,7 @@ func (p *PolicyConfig) Lend() lend.Policy {
 	return lend.Policy{
 		StaleAfter: p.StaleAfter.Duration, Quorum: p.Quorum,
 		UnknownGrace: p.UnknownGrace.Duration, UnknownStep: p.UnknownStep.Duration,
-		TargetUtilization: p.TargetUtilization, MinimumLoan: p.MinimumLoan.Duration,
+		TargetUtilization: p.TargetUtilization, MinimumLoan: p.MinimumLoan.Duration, StartWithin: p.StartWithin.Duration,
 		EvictionBudget: p.EvictionBudget, EvictionWindow: p.EvictionWindow.Duration,
 		RestartCost: p.RestartCost.Duration,
 	}
@@ -220,6 +222,7 @@ func (c *Config) Validate() field.ErrorList {
 	positive("policy.unknownStep", p.UnknownStep)
 	want(p.TargetUtilization > 0 && p.TargetUtilization <= 1, "policy.targetUtilization", p.TargetUtilization, "must be above 0 and at most 1")
 	notNegative("policy.minimumLoan", p.MinimumLoan)
+	notNegative("policy.startWithin", p.StartWithin)
 	want(p.EvictionBudget >= 1, "policy.evictionBudget", p.EvictionBudget, "must be at least 1")
 	positive("policy.evictionWindow", p.EvictionWindow)
 	notNegative("policy.restartCost", p.RestartCost)

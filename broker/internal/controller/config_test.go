@@ -38,7 +38,7 @@ prometheus: {url: "http://prometheus.monitoring:9090"}
 ledger: {maxBytes: 1000000}
 signals: {youngReplica: 0s}
 leaderElection: {enabled: false}
-policy: {quorum: 0.5, minimumLoan: 0s}
+policy: {quorum: 0.5, minimumLoan: 0s, startWithin: 90s}
 record: {path: /tmp/x, all: true}
 `))
 	if err != nil {
@@ -50,7 +50,7 @@ record: {path: /tmp/x, all: true}
 	want.Ledger.MaxBytes = 1000000
 	want.LeaderElection.Enabled = false
 	want.Signals.YoungReplica = duration(0)
-	want.Policy.Quorum, want.Policy.MinimumLoan = 0.5, duration(0)
+	want.Policy.Quorum, want.Policy.MinimumLoan, want.Policy.StartWithin = 0.5, duration(0), duration(90*time.Second)
 	want.Record = RecordConfig{Path: "/tmp/x", All: true}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -76,6 +76,7 @@ func TestInvalidConfig(t *testing.T) {
 		"quorum":            {head + "policy: {quorum: 1.5}\n", "policy.quorum: Invalid value: 1.5: must be above 0 and at most 1"},
 		"stale at once":     {head + "policy: {staleAfter: 10s}\n", "policy.staleAfter: Invalid value"},
 		"no eviction ever":  {head + "policy: {evictionBudget: 0}\n", "policy.evictionBudget: Invalid value"},
+		"negative start":    {head + "policy: {startWithin: -1s}\n", `policy.startWithin: Invalid value: "-1s": must not be negative`},
 		"negative loan":     {head + "policy: {minimumLoan: -1s}\n", "policy.minimumLoan: Invalid value"},
 		"two at once, both": {head + "client: {qps: 0, burst: 0}\n", "client.burst: Invalid value"},
 	} {

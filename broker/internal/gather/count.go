@@ -26,7 +26,12 @@ type count struct {
 	targets map[string][]*corev1.Node
 
 	units map[place]*lend.Units
-	used  map[string]map[string]int64
+	// granted units of open loans, and the nodes that have any.
+	granted map[place]int64
+	named   map[string]bool
+	used    map[string]map[string]int64
+	// outside is the part of used that is neither a lender's nor within a loan.
+	outside map[string]map[string]int64
 }
 
 func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable, tenants *tenancy) *count {
@@ -34,7 +39,8 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 		flavors: flavors, tenants: tenants, loans: map[types.UID]*loan{},
 		owners: map[types.UID]types.UID{}, lenders: map[types.UID]*lender{},
 		targets: nodesByFlavor(flavors, in.nodes.Items),
-		units:   map[place]*lend.Units{}, used: map[string]map[string]int64{},
+		units:   map[place]*lend.Units{}, granted: map[place]int64{}, named: map[string]bool{},
+		used: map[string]map[string]int64{}, outside: map[string]map[string]int64{},
 	}
 	for _, l := range lenders {
 		if l.target != "" {
@@ -43,6 +49,10 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 	}
 	for _, l := range loans {
 		c.loans[l.object.Spec.Job.UID] = l
+		for _, g := range l.Grants {
+			c.granted[place{g.Node, g.Flavor}] += g.Count
+			c.named[g.Node] = true
+		}
 	}
 	for i := range in.replicaSets.Items {
 		c.owner(&in.replicaSets.Items[i])
@@ -80,9 +90,11 @@ func (c *count) pod(pod *corev1.Pod) {
 		}
 		return
 	}
-	c.use(pod.Namespace, held)
+	c.use(c.used, pod.Namespace, held)
 	if loan != nil {
-		for flavor, n := range loan.count(pod, held) {
+		beyond := loan.count(pod, held)
+		c.use(c.outside, pod.Namespace, beyond)
+		for flavor, n := range beyond {
 			c.units[place{pod.Spec.NodeName, flavor}].Other += n
 		}
 		return
@@ -92,6 +104,9 @@ func (c *count) pod(pod *corev1.Pod) {
 		lender.count(pod, c.targets)
 	}
 	for flavor, n := range held {
+		if lender == nil || lender.Flavor != flavor {
+			c.use(c.outside, pod.Namespace, map[string]int64{flavor: n})
+		}
 		u := c.units[place{pod.Spec.NodeName, flavor}]
 		if lender == nil {
 			u.Other += n
@@ -104,17 +119,28 @@ func (c *count) pod(pod *corev1.Pod) {
 	}
 }
 
-func (c *count) use(namespace string, held map[string]int64) {
+// use adds to the sums of the namespace's tenant.
+func (c *count) use(sums map[string]map[string]int64, namespace string, held map[string]int64) {
 	tenant := c.tenants.ofNamespace[namespace]
 	if tenant == "" || len(held) == 0 {
 		return
 	}
-	if c.used[tenant] == nil {
-		c.used[tenant] = map[string]int64{}
+	if sums[tenant] == nil {
+		sums[tenant] = map[string]int64{}
 	}
 	for flavor, n := range held {
-		c.used[tenant][flavor] += n
+		sums[tenant][flavor] += n
 	}
+}
+
+// holdings are the tenants, with what their pods hold outside lenders and loans.
+func (c *count) holdings() []lend.Tenant {
+	for _, t := range c.tenants.tenants {
+		for i := range t.Quotas {
+			t.Quotas[i].Held = c.outside[t.Name][t.Quotas[i].Flavor]
+		}
+	}
+	return c.tenants.tenants
 }
 
 // ownerDepth bounds the walk: a LeaderWorkerSet's pod has three owners above it.
@@ -162,20 +188,35 @@ func JobUIDs(pod *corev1.Pod) []types.UID {
 	return uids
 }
 
-// nodes returns the snapshot's part.
+// nodes returns the snapshot's part: the nodes of any flavor, and those that a loan
+// names. Only a node that does not exist is missing, since a loan on one that is
+// missing is broken.
 func (c *count) nodes(list []corev1.Node) []lend.Node {
 	nodes := make([]lend.Node, 0, len(list))
 	for i := range list {
 		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i])}
 		for _, flavor := range slices.Sorted(maps.Values(c.flavors.nodes[node.Name])) {
-			node.Units = append(node.Units, *c.units[place{node.Name, flavor}])
+			node.Units = append(node.Units, c.unitsAt(place{node.Name, flavor}))
 		}
-		if len(node.Units) > 0 {
+		if !slices.ContainsFunc(node.Units, func(u lend.Units) bool { return u.Capacity > 0 }) {
+			node.Schedulable = false
+		}
+		if len(node.Units) > 0 || c.named[node.Name] {
 			nodes = append(nodes, node)
 		}
 	}
 	slices.SortFunc(nodes, func(a, b lend.Node) int { return cmp.Compare(a.Name, b.Name) })
 	return nodes
+}
+
+// unitsAt is what a node has of a flavor. A node that hands out nothing may not
+// even say what it had; what is held there shows it.
+func (c *count) unitsAt(at place) lend.Units {
+	u := *c.units[at]
+	if u.Capacity == 0 {
+		u.Broken = max(u.Broken, u.Online+u.Other+c.granted[at])
+	}
+	return u
 }
 
 func schedulable(node *corev1.Node) bool {

@@ -110,8 +110,8 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	if err != nil {
 		return nil, err
 	}
-	flavors := newFlavorTable(tenants.flavors, in.nodes.Items)
 	loans := openLoans(in.loans.Items)
+	flavors := newFlavorTable(tenants.flavors, in.nodes.Items, loans)
 	c := newCount(in, lenders, loans, flavors, tenants)
 	for i := range in.pods.Items {
 		c.pod(&in.pods.Items[i])
@@ -122,7 +122,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	view.Used = c.used
 	s := &view.Snapshot
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
-	s.Nodes, s.Tenants, s.Queues = c.nodes(in.nodes.Items), tenants.tenants, queues(in.queues.Items, tenants)
+	s.Nodes, s.Tenants, s.Queues = c.nodes(in.nodes.Items), c.holdings(), queues(in.queues.Items, tenants)
 	for _, l := range lenders {
 		s.Lenders = append(s.Lenders, g.finish(l, s.Now))
 		view.Policies[l.Name] = l.policy

@@ -427,7 +427,7 @@ func TestLoans(t *testing.T) {
 	want := []lend.Loan{{
 		Name: "research/tune-1", Job: "research/tune", JobUID: "tune", Borrower: "research", Queue: "research/default",
 		Priority: -100, Attempt: 4, Pods: 1, Grants: []lend.Grant{{Lender: "serving/chat", Node: "gpu-1", Flavor: "h100", Count: 4}},
-		Since: now.Add(-40 * time.Minute), Checkpoint: now.Add(-10 * time.Minute), Grace: 30 * time.Second, Live: 2,
+		Since: now.Add(-40 * time.Minute), Checkpoint: now.Add(-10 * time.Minute), Grace: 30 * time.Second, Live: 2, Bound: 1,
 	}}
 	if diff := cmp.Diff(want, view.Snapshot.Loans); diff != "" {
 		t.Errorf("loans (-want +got):\n%s", diff)
@@ -436,6 +436,94 @@ func TestLoans(t *testing.T) {
 		if got := view.Snapshot.Nodes[i].Units[0]; got != want {
 			t.Errorf("%s: got %+v, want %+v", view.Snapshot.Nodes[i].Name, got, want)
 		}
+	}
+}
+
+// TestRestartingNode: a node whose kubelet or device plugin starts anew reports no
+// units. It exists, and so nothing is taken back and nothing is lent there.
+func TestRestartingNode(t *testing.T) {
+	job := training("tune", 1, 4)
+	job.Spec.Suspend = ptr.To(false)
+	zero := node("gpu-1", "h100", 0)
+	zero.Status.Allocatable = corev1.ResourceList{gpu: resource.MustParse("0")}
+	for name, restarting := range map[string]*corev1.Node{
+		"no units": zero, "no resource": node("gpu-1", "h100", 0), "no label": node("gpu-1", "", 0),
+	} {
+		view := gatherAll(t, append(without(cluster(), "gpu-1", ""), restarting, job, loan("tune", "gpu-1", 4),
+			trainer("tune-0", "tune").on("gpu-1"), training("next", 1, 4))...)
+		want := lend.Node{Name: "gpu-1", Units: []lend.Units{{Flavor: "h100", Broken: 4}}}
+		if diff := cmp.Diff(want, view.Snapshot.Nodes[1]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if broken := lend.CheckLaws(view.Snapshot); len(broken) > 0 {
+			t.Errorf("%s: %v", name, broken)
+		}
+		plan, _ := lend.Decide(view.Snapshot, lend.State{}, lend.DefaultPolicy())
+		for _, a := range plan.Actions {
+			if a.Kind != lend.ActionLend || a.Grants[0].Node == "gpu-1" {
+				t.Errorf("%s: %+v", name, a)
+			}
+		}
+	}
+	view := gatherAll(t, append(without(cluster(), "gpu-1", ""), job, loan("tune", "gpu-1", 4))...)
+	plan, _ := lend.Decide(view.Snapshot, lend.State{}, lend.DefaultPolicy())
+	if len(plan.Actions) != 1 || plan.Actions[0].Reason != lend.ReasonNodeUnhealthy {
+		t.Errorf("without the node: %+v", plan.Actions)
+	}
+}
+
+// TestHeld: what a tenant's pods hold beside its services and its loans is used.
+func TestHeld(t *testing.T) {
+	job := training("tune", 2, 4)
+	job.Spec.Suspend = ptr.To(false)
+	ended := trainer("old", "else").on("gpu-1")
+	ended.Status.Phase = corev1.PodSucceeded
+	view := gatherAll(t, append(cluster(), job, loan("tune", "gpu-1", 4),
+		trainer("tune-0", "tune").on("gpu-1"), trainer("tune-1", "tune").on("gpu-0"),
+		newPod("research", "notebook", 3, nil).on("gpu-0"), newPod("research", "later", 3, nil), ended,
+		newPod("serving", "debug", 1, nil).on("gpu-1"))...)
+	got := map[string]int64{}
+	for _, tenant := range view.Snapshot.Tenants {
+		for _, q := range tenant.Quotas {
+			got[tenant.Name+"/"+q.Flavor] = q.Held
+		}
+	}
+	if diff := cmp.Diff(map[string]int64{"research/a100": 0, "research/h100": 4 + 3, "serving/h100": 1}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestBound: pods that wait for a node are not bound, and neither is a gang without
+// pods; one that has ended needs no node.
+func TestBound(t *testing.T) {
+	job := training("tune", 3, 4)
+	job.Spec.Suspend = ptr.To(false)
+	three := loan("tune", "gpu-1", 12)
+	three.Spec.Pods = 3
+	on := func(name string) pod { return trainer(name, "tune").on("gpu-1") }
+	over := on("tune-0")
+	over.Status.Phase = corev1.PodSucceeded
+	old := on("tune-0")
+	old.Status.Phase, old.CreationTimestamp = corev1.PodFailed, metav1.Time{Time: now.Add(-time.Hour)}
+	for name, test := range map[string]struct {
+		pods []client.Object
+		want int64
+	}{
+		"none":            {nil, 0},
+		"all":             {[]client.Object{on("tune-0"), on("tune-1"), on("tune-2")}, 3},
+		"two wait":        {[]client.Object{on("tune-0"), trainer("tune-1", "tune"), trainer("tune-2", "tune")}, 1},
+		"one has ended":   {[]client.Object{over, on("tune-1"), on("tune-2")}, 3},
+		"one is replaced": {[]client.Object{over, trainer("tune-1", "tune"), on("tune-2")}, 2},
+		"one is leaving":  {[]client.Object{trainer("tune-0", "tune").leaving(), on("tune-1"), on("tune-2")}, 3},
+		"all ended":       {[]client.Object{over}, 3},
+		"ended before":    {[]client.Object{old}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			view := gatherAll(t, append(append(cluster(), job, three), test.pods...)...)
+			if got := view.Snapshot.Loans[0].Bound; got != test.want {
+				t.Errorf("%d, want %d", got, test.want)
+			}
+		})
 	}
 }
 

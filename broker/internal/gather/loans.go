@@ -22,6 +22,7 @@ type loan struct {
 	object *v1alpha1.Loan
 	pods   []*corev1.Pod // that exist and have not ended
 	marked bool          // the scheduler took a pod
+	ran    bool          // a pod of this admission has ended
 	left   map[place]int64
 }
 
@@ -65,10 +66,10 @@ func Returned(object *v1alpha1.Loan) bool {
 // count adds a pod of the loan's job and returns what it holds beyond the grant.
 func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 	// A pod that was made before the loan is of an earlier admission.
-	if v1alpha1.Preempted(pod) && !pod.CreationTimestamp.Before(&l.object.CreationTimestamp) && controller(pod) == l.object.Spec.Job.UID {
-		l.marked = true
-	}
+	current := !pod.CreationTimestamp.Before(&l.object.CreationTimestamp)
+	l.marked = l.marked || (current && v1alpha1.Preempted(pod) && controller(pod) == l.object.Spec.Job.UID)
 	if ended(pod) {
+		l.ran = l.ran || current
 		return nil
 	}
 	l.pods = append(l.pods, pod)
@@ -86,7 +87,7 @@ func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 
 // finish joins the job, nil if it is gone, and returns the snapshot's part.
 func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
-	l.Live = int64(len(l.pods))
+	l.Live, l.Bound = int64(len(l.pods)), l.bound()
 	l.Preempted = !l.Reclaiming &&
 		(l.marked || meta.IsStatusConditionTrue(l.object.Status.Conditions, ConditionPreempted))
 	l.Killed = l.Live > 0 && !slices.ContainsFunc(l.pods, func(p *corev1.Pod) bool { return !dying(p) })
@@ -101,6 +102,21 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 		l.Grace = job.Grace()
 	}
 	return l.Loan
+}
+
+// bound is how many of the gang's pods do not wait for a node. Pods that have ended
+// or failed for good are not missed, but while there was none yet all are.
+func (l *loan) bound() int64 {
+	if len(l.pods) == 0 && !l.ran {
+		return 0
+	}
+	bound := l.Pods
+	for _, p := range l.pods {
+		if p.Spec.NodeName == "" && p.DeletionTimestamp == nil {
+			bound--
+		}
+	}
+	return max(bound, 0)
 }
 
 // dying: told to stop within a second.

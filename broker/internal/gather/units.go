@@ -25,10 +25,12 @@ func (f *Flavor) sameAs(q *v1alpha1.FlavorQuota) bool {
 }
 
 // fits tells whether the node's units of the resource are of this flavor. So they
-// are while all of them are broken: pods may still hold them.
+// are while all of them are broken, or a kubelet that starts anew reports none yet:
+// pods may still hold them.
 func (f *Flavor) fits(node *corev1.Node) bool {
-	units := max(node.Status.Allocatable.Name(f.Resource, "").Value(), node.Status.Capacity.Name(f.Resource, "").Value())
-	return units > 0 &&
+	_, usable := node.Status.Allocatable[f.Resource]
+	_, had := node.Status.Capacity[f.Resource]
+	return (usable || had) &&
 		labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(node.Labels))
 }
 
@@ -73,7 +75,7 @@ type flavorTable struct {
 	nodes  map[string]map[corev1.ResourceName]string
 }
 
-func newFlavorTable(byName map[string]*Flavor, nodes []corev1.Node) *flavorTable {
+func newFlavorTable(byName map[string]*Flavor, nodes []corev1.Node, loans []*loan) *flavorTable {
 	t := &flavorTable{byName: byName, nodes: make(map[string]map[corev1.ResourceName]string, len(nodes))}
 	for _, f := range byName {
 		t.sorted = append(t.sorted, f)
@@ -91,7 +93,24 @@ func newFlavorTable(byName map[string]*Flavor, nodes []corev1.Node) *flavorTable
 		}
 		t.nodes[node.Name] = of
 	}
+	t.granted(loans)
 	return t
+}
+
+// granted adds what loans have on nodes that no longer say that they have it.
+func (t *flavorTable) granted(loans []*loan) {
+	for _, l := range loans {
+		for _, g := range l.Grants {
+			of, exists := t.nodes[g.Node]
+			f := t.byName[g.Flavor]
+			if !exists || f == nil {
+				continue
+			}
+			if _, taken := of[f.Resource]; !taken {
+				of[f.Resource] = f.Name
+			}
+		}
+	}
 }
 
 // held returns what a pod bound to a node holds there, by flavor.
