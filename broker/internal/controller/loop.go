@@ -14,12 +14,8 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-const (
-	// retryAfter is the pause after a decision that could not be carried out whole.
-	retryAfter = time.Second
-	// actTimeout bounds how long one plan may take; what is left is done next time.
-	actTimeout = 30 * time.Second
-)
+// actTimeout bounds how long one plan may take; what is left is done next time.
+const actTimeout = 30 * time.Second
 
 // loop makes one decision after the other. Its fields are set before run.
 type loop struct {
@@ -27,62 +23,31 @@ type loop struct {
 	actuator *actuate.Actuator
 	ledger   *ledger.Ledger
 	policy   lend.Policy
-	interval time.Duration
-	debounce time.Duration
 	clock    clock.WithTicker
-	// events has a token if something happened since the last decision.
-	events  chan struct{}
-	board   *Board
-	record  *recorder
-	metrics *Metrics
+	pace     *pace
+	// resources hears what the flavors are made of.
+	resources *resources
+	board     *Board
+	record    *recorder
+	metrics   *Metrics
 
 	state lend.State
 }
 
-// run decides on every tick and event until ctx ends, or until the process must
-// stop.
+// run decides whenever it is due until ctx ends, or until the process must stop.
 func (l *loop) run(ctx context.Context) error {
-	// A decision on fresh signals makes the one on the tick needless.
-	tick := l.clock.NewTimer(l.interval)
-	defer tick.Stop()
-	var retry <-chan time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C():
-		case <-retry:
-		case <-l.events:
-			if !l.settle(ctx) {
-				return nil
-			}
+	for l.pace.wait(ctx) {
+		l.pace.begin()
+		err := l.decide(ctx)
+		if errors.Is(err, actuate.ErrStop) {
+			return err
 		}
-		retry = nil
-		if err := l.decide(ctx); err != nil {
-			if errors.Is(err, actuate.ErrStop) {
-				return err
-			}
-			if ctx.Err() == nil {
-				logr.FromContextOrDiscard(ctx).Error(err, "The decision was not carried out whole; it is repeated")
-				retry = l.clock.After(retryAfter)
-			}
+		if err != nil && ctx.Err() == nil {
+			logr.FromContextOrDiscard(ctx).Error(err, "The decision was not carried out whole; it is repeated")
 		}
-		tick.Reset(l.interval)
+		l.pace.end(err)
 	}
-}
-
-// settle lets further events of the same cause arrive.
-func (l *loop) settle(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-l.clock.After(l.debounce):
-	}
-	select {
-	case <-l.events:
-	default:
-	}
-	return true
+	return nil
 }
 
 // decide is one decision.
@@ -98,6 +63,7 @@ func (l *loop) decide(ctx context.Context) error {
 		l.metrics.decisions.WithLabelValues(outcomeBlind).Inc()
 		return err
 	}
+	l.resources.set(view.Resources)
 	l.checkLaws(log, &view.Snapshot)
 
 	// 2. What is to be done?

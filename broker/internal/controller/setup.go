@@ -56,13 +56,13 @@ func Run(ctx context.Context, restConfig *rest.Config, namespace string, c Confi
 		return err
 	}
 	log := mgr.GetLogger()
-	b := &broker{mgr: mgr, config: c, namespace: namespace, clock: clock.RealClock{}, events: make(chan struct{}, 1)}
+	b := &broker{mgr: mgr, config: c, namespace: namespace, clock: clock.RealClock{}, wakes: newWakes()}
 	b.board = &Board{leader: b.leader}
 	b.metrics = NewMetrics(metrics.Registry)
 	if err := b.metricsAndProbes(); err != nil {
 		return err
 	}
-	if err := watch(ctx, mgr.GetCache(), &b.disrupted, b.poke); err != nil {
+	if err := watch(ctx, mgr.GetCache(), &watcher{disrupted: &b.disrupted, resources: &b.resources, poke: b.wakes.poke}); err != nil {
 		return err
 	}
 	handler := web.Handler(b.board, promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
@@ -109,19 +109,12 @@ type broker struct {
 	config    Config
 	namespace string
 	clock     clock.WithTicker
-	events    chan struct{}
+	wakes     wakes
 	board     *Board
 	metrics   *Metrics
 	disrupted gather.Disrupted
 	setbacks  gather.Setbacks
-}
-
-// poke asks for a decision soon.
-func (b *broker) poke() {
-	select {
-	case b.events <- struct{}{}:
-	default:
-	}
+	resources resources
 }
 
 func (b *broker) metricsAndProbes() error {
@@ -189,7 +182,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 		return err
 	}
 	defer func() { err = errors.Join(err, record.close()) }()
-	poller := signal.NewPoller(source, b.config.Interval.Duration, b.clock, b.poke)
+	poller := signal.NewPoller(source, b.config.Interval.Duration, b.clock, func() { b.wakes.poke(soon) })
 	pollCtx, stop := context.WithCancel(ctx)
 	polled := make(chan struct{})
 	go func() {
@@ -207,10 +200,12 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 			Disrupted: &b.disrupted, Setbacks: &b.setbacks,
 		},
 		actuator: actuator, ledger: book, policy: b.config.Policy.Lend(),
-		interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
-		events: b.events, board: b.board, record: record, metrics: b.metrics,
+		clock: b.clock, board: b.board, record: record, metrics: b.metrics, resources: &b.resources,
+		pace: &pace{
+			wakes: b.wakes, interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
+		},
 	}
-	b.poke()
+	b.wakes.poke(atOnce)
 	return l.run(ctx)
 }
 

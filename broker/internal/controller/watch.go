@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,11 +16,12 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 )
 
-// watch asks for all caches before they start, and pokes on changes that can
-// change a decision.
-func watch(ctx context.Context, informers cache.Informers, disrupted *gather.Disrupted, poke func()) error {
+// watch asks for all caches before they start, and has the watcher look at every
+// change.
+func watch(ctx context.Context, informers cache.Informers, w *watcher) error {
 	for _, kind := range gather.Kinds() {
 		informer, err := informers.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if meta.IsNoMatchError(err) {
@@ -29,22 +31,9 @@ func watch(ctx context.Context, informers cache.Informers, disrupted *gather.Dis
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
 		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc: func(object any) {
-				note(disrupted, object)
-				poke()
-			},
-			UpdateFunc: func(before, after any) {
-				if note(disrupted, after) || matters(before, after) {
-					poke()
-				}
-			},
-			DeleteFunc: func(object any) {
-				if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-					object = gone.Obj
-				}
-				note(disrupted, object)
-				poke()
-			},
+			AddFunc:    func(object any) { w.poke(w.added(object)) },
+			UpdateFunc: func(before, after any) { w.poke(w.changed(before, after)) },
+			DeleteFunc: func(object any) { w.poke(w.deleted(object)) },
 		})
 		if err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
@@ -53,24 +42,126 @@ func watch(ctx context.Context, informers cache.Informers, disrupted *gather.Dis
 	return nil
 }
 
-func note(disrupted *gather.Disrupted, object any) bool {
-	pod, ok := object.(*corev1.Pod)
-	return ok && disrupted.Note(pod)
+// watcher judges how urgent a change is.
+type watcher struct {
+	disrupted *gather.Disrupted
+	resources *resources
+	poke      func(urgency)
+}
+
+func (w *watcher) added(object any) urgency {
+	switch o := object.(type) {
+	case *corev1.Pod:
+		switch {
+		case w.disrupted.Note(o):
+			return atOnce
+		case !w.resources.concern(o):
+			return never
+		case waits(o):
+			return atOnce
+		}
+	case *corev1.Node:
+		return atOnce
+	}
+	return soon
+}
+
+func (w *watcher) changed(before, after any) urgency {
+	switch old := before.(type) {
+	case *corev1.Pod:
+		new := after.(*corev1.Pod)
+		switch {
+		case w.disrupted.Note(new):
+			return atOnce
+		case !w.resources.concern(new) || !podMatters(old, new):
+			return never
+		case waits(new) || over(new):
+			return atOnce
+		}
+		return soon
+	case *corev1.Node:
+		if matters(before, after) {
+			return atOnce
+		}
+		return never
+	case *batchv1.Job:
+		if new := after.(*batchv1.Job); jobConditions(old) != jobConditions(new) || leaves(old) != leaves(new) {
+			return atOnce // it has ended, or as good as
+		}
+	}
+	if matters(before, after) {
+		return soon
+	}
+	return never
+}
+
+func (w *watcher) deleted(object any) urgency {
+	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
+		object = gone.Obj
+	}
+	switch o := object.(type) {
+	case *corev1.Pod:
+		if !w.disrupted.Note(o) && !w.resources.concern(o) {
+			return never
+		}
+		return atOnce
+	case *corev1.Node, *batchv1.Job:
+		return atOnce
+	}
+	return soon
+}
+
+// waits: an online pod that has no units yet.
+func waits(pod *corev1.Pod) bool {
+	return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil && len(pod.Spec.SchedulingGates) == 0 &&
+		ptr.Deref(pod.Spec.Priority, 0) >= v1alpha1.PriorityOnline
+}
+
+// over: a pod that holds nothing any more.
+func over(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// resources are those that some flavor is of, as the last decision saw them. The
+// zero value is ready to use.
+type resources struct {
+	names atomic.Pointer[map[corev1.ResourceName]bool]
+}
+
+func (r *resources) set(byFlavor map[string]corev1.ResourceName) {
+	names := make(map[corev1.ResourceName]bool, len(byFlavor))
+	for _, name := range byFlavor {
+		names[name] = true
+	}
+	r.names.Store(&names)
+}
+
+// concern tells whether a pod can be part of a decision: it is of a queued job, or
+// asks for units of some flavor. Most pods of a cluster are neither. Before the
+// first decision any may be, and a new flavor is a change in itself.
+func (r *resources) concern(pod *corev1.Pod) bool {
+	names := r.names.Load()
+	if _, queued := pod.Labels[v1alpha1.LabelQueue]; queued || names == nil {
+		return true
+	}
+	for name := range *names {
+		if jobs.UnitsOf(&pod.Spec, name) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // matters tells whether an update can change a decision. Most updates are
 // heartbeats and statuses, many of them the broker's own.
 func matters(before, after any) bool {
 	switch old := before.(type) {
-	case *corev1.Pod:
-		return podMatters(old, after.(*corev1.Pod))
 	case *corev1.Node:
 		return nodeMatters(old, after.(*corev1.Node))
 	case *batchv1.Job:
 		new := after.(*batchv1.Job)
 		return old.Generation != new.Generation || jobConditions(old) != jobConditions(new) ||
-			(old.DeletionTimestamp == nil) != (new.DeletionTimestamp == nil) ||
-			!apiequality.Semantic.DeepEqual(old.Labels, new.Labels)
+			leaves(old) != leaves(new) || !apiequality.Semantic.DeepEqual(old.Labels, new.Labels)
 	case *corev1.Namespace:
 		return !apiequality.Semantic.DeepEqual(old.Labels, after.(*corev1.Namespace).Labels)
 	default:
@@ -79,6 +170,8 @@ func matters(before, after any) bool {
 		return !ok1 || !ok2 || old2.GetGeneration() != new.GetGeneration()
 	}
 }
+
+func leaves(object client.Object) bool { return object.GetDeletionTimestamp() != nil }
 
 // jobConditions counts the conditions that are not the broker's own.
 func jobConditions(job *batchv1.Job) int {

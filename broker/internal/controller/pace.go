@@ -1,0 +1,124 @@
+package controller
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const (
+	// retryAfter is the pause after the first decision that could not be carried out
+	// whole. It doubles with each further one, up to the interval.
+	retryAfter = time.Second
+	// unhurried is the least time between two decisions that nobody waits for.
+	unhurried = time.Second
+)
+
+// urgency is how soon a change asks for a decision.
+type urgency int
+
+const (
+	// never: it can change no decision.
+	never urgency = iota
+	// soon: it can, at the pace of a busy cluster.
+	soon
+	// atOnce: somebody waits for units, or units have come free or are lost.
+	atOnce
+)
+
+// wakes are the changes since the last decision; poke may be called from anywhere.
+type wakes struct{ soon, atOnce chan struct{} }
+
+func newWakes() wakes {
+	return wakes{make(chan struct{}, 1), make(chan struct{}, 1)}
+}
+
+func (w wakes) poke(u urgency) {
+	into := w.soon
+	switch u {
+	case never:
+		return
+	case soon:
+	case atOnce:
+		into = w.atOnce
+	}
+	select {
+	case into <- struct{}{}:
+	default:
+	}
+}
+
+// pace says when the next decision is due: on every tick, a moment after a change
+// that is urgent, within the pace after any other, and again after a failure.
+type pace struct {
+	wakes              wakes
+	interval, debounce time.Duration
+	clock              clock.WithTicker
+
+	last    time.Time
+	backoff time.Duration // 0 unless the last decision failed
+}
+
+// wait returns true when a decision is due, false when ctx has ended.
+func (p *pace) wait(ctx context.Context) bool {
+	// A decision on fresh signals makes the one on the tick needless.
+	next := p.interval
+	if p.backoff > 0 {
+		next = min(next, p.backoff)
+	}
+	tick := p.clock.NewTimer(next)
+	defer tick.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-tick.C():
+		return true
+	case <-p.wakes.atOnce:
+		return p.settle(ctx, p.debounce)
+	case <-p.wakes.soon:
+		gap := min(max(unhurried, p.backoff), p.interval)
+		return p.settle(ctx, max(p.debounce, gap-p.clock.Since(p.last)))
+	}
+}
+
+// settle lets further changes of the same cause arrive. An urgent one cuts a
+// longer pause short.
+func (p *pace) settle(ctx context.Context, pause time.Duration) bool {
+	over := p.clock.After(pause)
+	if pause > p.debounce {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-over:
+		case <-p.wakes.atOnce:
+			over = p.clock.After(p.debounce)
+			pause = p.debounce
+		}
+	}
+	if pause <= p.debounce {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-over:
+		}
+	}
+	for _, seen := range []chan struct{}{p.wakes.soon, p.wakes.atOnce} {
+		select {
+		case <-seen:
+		default:
+		}
+	}
+	return true
+}
+
+// begin and end enclose a decision.
+func (p *pace) begin() { p.last = p.clock.Now() }
+
+func (p *pace) end(err error) {
+	if err == nil {
+		p.backoff = 0
+		return
+	}
+	p.backoff = min(max(2*p.backoff, retryAfter), max(p.interval, retryAfter))
+}
