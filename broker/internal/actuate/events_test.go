@@ -22,7 +22,7 @@ func TestEventTypes(t *testing.T) {
 		"Warning": {
 			"UnknownQueue", "UnknownTenant", "UnknownFlavor", "UnknownTarget", "DuplicateTarget", "OwnedUnknown", "NoUnits",
 			"InvalidPolicy", "LoadUnknown", "LoadSampleStale", "LoadCoverageLow", "LenderUnknownTooLong", "EvictionBudgetSpent",
-			"GraceExpired", "NodeUnhealthy", "LendAborted", "PriorityClassTooHigh",
+			"GraceExpired", "NodeUnhealthy", "LendAborted", "PriorityClassTooHigh", "NotStarted", "OwnedOverNominal",
 		},
 		"Normal": {
 			lend.ReasonBelowLowWater, lend.ReasonDwellNotMet, lend.ReasonNoLendableUnits, lend.ReasonNoRoomForGang, lend.ReasonLent,

@@ -127,7 +127,9 @@ func lenderStatus(s *v1alpha1.LendingPolicyStatus, generation int64, l *lend.Len
 		set(v1alpha1.ConditionSignalsKnown, false, lend.ReasonLoadUnknown, l.Load.Unknown)
 	}
 	if v != nil {
-		set(v1alpha1.ConditionLending, v.Reason == lend.ReasonBelowLowWater, v.Reason, v.Message)
+		lends := v.Reason == lend.ReasonBelowLowWater ||
+			(v.Reason == lend.ReasonOwnedOverNominal && view != nil && view.Lendable > 0)
+		set(v1alpha1.ConditionLending, lends, v.Reason, v.Message)
 	}
 	if view != nil {
 		s.Owned, s.Held, s.Need = view.Owned, view.Held, view.Need
