@@ -26,13 +26,21 @@ type intent struct {
 	job    jobs.Ref
 }
 
+// mostLends bounds the lends of one round. Each is several writes, and a service
+// that needs its units back in the meantime waits until the round is over. The
+// rest is decided anew as soon as these have shown in the cluster.
+const mostLends = 32
+
 // intend writes down the plan's lends. One that the ledger refuses is dropped.
 func (r *round) intend(ctx context.Context, plan *lend.Plan) []*intent {
 	var intents []*intent
 	for i := range plan.Actions {
 		action := &plan.Actions[i]
-		if action.Kind != lend.ActionLend || r.stopped() {
+		if action.Kind != lend.ActionLend {
 			continue
+		}
+		if r.stopped() || len(intents) == mostLends {
+			break
 		}
 		in, err := r.newIntent(action)
 		if err == nil {
