@@ -96,6 +96,20 @@ func TestLostNodeExcusesAReclaim(t *testing.T) {
 	}
 }
 
+// A gang that found no nodes is taken back for nobody, and rightly; one that runs
+// is not.
+func TestOnlyAGangThatNeverStartedExcusesAReclaim(t *testing.T) {
+	for bound, want := range map[int64]int{0: 0, 1: 1} {
+		r := recorded(1)
+		victimIn(&r).Bound = bound
+		a := reclaimIn(&r)
+		a.Owed, a.Reason = nil, lend.ReasonNotStarted
+		if got := audit(t, r); len(got.Violations) != want {
+			t.Errorf("%d of 1 pods bound: violations %v, want %d", bound, got.Violations, want)
+		}
+	}
+}
+
 // Units that were asked back are not lent again before the cooldown is over.
 func TestLendingInTheCooldownIsFound(t *testing.T) {
 	for after, want := range map[time.Duration]int{29 * time.Second: 1, 30 * time.Second: 0} {
@@ -212,7 +226,7 @@ func anyCluster(t *rapid.T) lend.Snapshot {
 		}
 		in.Loans = append(in.Loans, lend.Loan{
 			Name: fmt.Sprintf("research/l%d", i), Job: fmt.Sprintf("research/j%d", i), JobUID: fmt.Sprintf("j%d", i),
-			Borrower: "research", Queue: "research/default", Attempt: 1, Pods: 1, Live: 1,
+			Borrower: "research", Queue: "research/default", Attempt: 1, Pods: 1, Live: 1, Bound: int64(rapid.IntRange(0, 1).Draw(t, "bound")),
 			Grants: []lend.Grant{{Lender: fmt.Sprintf("serving/s%d", i%2), Node: in.Nodes[node].Name, Flavor: "h100", Count: count}},
 			Since:  now.Add(-time.Hour), Checkpoint: now.Add(-time.Duration(i+1) * time.Minute),
 			Preempted: rapid.IntRange(0, 9).Draw(t, "preempted") == 0,
@@ -260,7 +274,7 @@ func carriedOut(r lend.Record) lend.Snapshot {
 			in.Jobs = slices.DeleteFunc(in.Jobs, func(j lend.Job) bool { return j.UID == a.JobUID })
 			in.Loans = append(in.Loans, lend.Loan{
 				Name: a.Loan, Job: a.Job, JobUID: a.JobUID, Borrower: "research", Queue: "research/default",
-				Attempt: a.Attempt, Pods: 1, Live: 1, Grants: a.Grants, Since: in.Now, Checkpoint: in.Now,
+				Attempt: a.Attempt, Pods: 1, Bound: 1, Live: 1, Grants: a.Grants, Since: in.Now, Checkpoint: in.Now,
 			})
 		}
 	}

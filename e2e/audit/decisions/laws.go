@@ -17,7 +17,8 @@ type broken struct {
 }
 
 // judge holds what a plan lends against the laws. asked is when units were last
-// asked back for each lender, this plan's reclaims included.
+// asked back for each lender. What the same plan asks back begins a cooldown for the
+// next one: units that no owed pod can use may be lent beside it.
 //
 // Only what the plan brings about is its fault: a node that broke, or an online
 // pod that splits one, is not.
@@ -111,9 +112,8 @@ func mayLend(rec *record, name string, asked map[string]time.Time, blame blamer)
 	}
 }
 
-// askedFor notes for whom a plan asks units back: lenders whose owed pods have no
-// room otherwise. A take-back by the scheduler is for the loan's own lenders.
-func askedFor(in *lend.Snapshot, r *reclaim, asked map[string]time.Time) {
+// takenBack notes whose loans the scheduler has taken back by itself.
+func takenBack(in *lend.Snapshot, asked map[string]time.Time) {
 	for _, l := range in.Loans {
 		if l.Preempted {
 			for _, name := range lendersOf(l.Grants) {
@@ -121,6 +121,11 @@ func askedFor(in *lend.Snapshot, r *reclaim, asked map[string]time.Time) {
 			}
 		}
 	}
+}
+
+// askedFor notes for whom a plan asks units back: lenders whose owed pods have no
+// room otherwise.
+func askedFor(in *lend.Snapshot, r *reclaim, asked map[string]time.Time) {
 	for _, l := range in.Lenders {
 		owed, ok := r.byLender[l.Name]
 		if ok && len(r.victims) > 0 && !Fits(rooms(in, l.Flavor, nil), []Shape{owed}) {

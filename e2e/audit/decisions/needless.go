@@ -19,7 +19,7 @@ type victim struct {
 type reclaim struct {
 	victims []victim
 	// broken are loans that come free for another reason: a node of theirs is gone,
-	// or they never started.
+	// or some of their pods found none.
 	broken []string
 	// owed is what the plan makes room for, per flavor, as far as the snapshot's own
 	// facts bear it out; byLender the same per lender.
@@ -73,10 +73,10 @@ func (r *reclaim) take(rec *record, a *lend.Action) {
 		if !lent {
 			r.blame("%s is asked back and is use of its tenant's own quota", l.Name)
 		}
-	case nodeGone(&rec.Snapshot, l):
+	case nodeGone(&rec.Snapshot, l), a.Reason == lend.ReasonNotStarted && l.Bound < l.Pods:
 		r.broken = append(r.broken, l.Name)
 	default:
-		r.blame("%s is asked back for nobody (%s): all of its nodes are there", l.Name, a.Reason)
+		r.blame("%s is asked back for nobody (%s): its nodes are there, and %d of its %d pods have one", l.Name, a.Reason, l.Bound, l.Pods)
 	}
 }
 

@@ -100,10 +100,11 @@ func (r *Result) add(n int, rec *record) error {
 	for _, text := range back.needless(&rec.Snapshot) {
 		r.Needless = append(r.Needless, Finding{n, 5, text})
 	}
-	askedFor(&rec.Snapshot, back, r.asked)
+	takenBack(&rec.Snapshot, r.asked)
 	for _, b := range judge(rec, &plan, r.asked) {
 		r.Violations = append(r.Violations, Finding{n, b.law, b.text})
 	}
+	askedFor(&rec.Snapshot, back, r.asked)
 	return nil
 }
 
