@@ -99,11 +99,12 @@ kind: BrokerConfiguration
 interval: 1s
 prometheus: {url: %q, timeout: 2s}
 ledger: {path: %q}
+signals: {youngReplica: 1s}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}
 healthProbe: {bindAddress: %q}
 client: {qps: 1000, burst: 2000}
-policy: {staleAfter: 5s, unknownGrace: 20s, unknownStep: 5s, minimumLoan: %s, evictionBudget: 4, evictionWindow: %s, restartCost: %s}
+policy: {staleAfter: 5s, unknownGrace: 20s, unknownStep: 5s, minimumLoan: %s, evictionBudget: 4, evictionWindow: %s, restartCost: %s, startWithin: 30s}
 record: {path: %q, all: true}
 `, e.PrometheusURL, e.Dir+"/"+ledgerFile, web, e.Addr,
 		c.compressed(5*time.Minute), c.compressed(time.Hour), c.compressed(time.Minute), e.Dir+"/"+recordFile), nil
