@@ -24,11 +24,13 @@ import (
 )
 
 const (
-	// demand is how much must wait at any time, as a multiple of all units.
-	demand = 1.5
-	// largest gang that is submitted, in GPUs; larger ones do not occur in the
-	// trace.
-	largest = 64
+	// waitShare is how much must wait at any time, as a multiple of all units.
+	waitShare = 1.5
+	// largestShare is the largest gang that is submitted, as a share of all units.
+	// In a small cluster a few large gangs would be all of the demand, and what they
+	// leave over would stay idle for want of smaller ones. From 64 nodes on it keeps
+	// every job of the trace, whose largest asks for 64 GPUs.
+	largestShare = 0.125
 	// feedEvery and feedBatch bound the rate of submissions.
 	feedEvery = 250 * time.Millisecond
 	feedBatch = 20
@@ -65,9 +67,7 @@ func newFeed(w *town) (*feed, error) {
 	}
 	f := &feed{config: w.config, waiting: map[types.UID]int64{}, seen: map[types.UID]bool{}}
 	for _, j := range jobs {
-		// In a small cluster a few large gangs would be all of the demand, and what
-		// they leave over would stay idle for want of smaller ones.
-		if j.GPUs <= min(largest, max(1, w.config.units()/8)) {
+		if float64(j.GPUs) <= largestShare*float64(w.config.units()) {
 			f.jobs = append(f.jobs, j)
 		}
 	}
@@ -188,7 +188,7 @@ func (f *feed) counts() JobCounts {
 // fill submits jobs until enough wait, at most a batch of them, and reports
 // whether enough do.
 func (f *feed) fill(ctx context.Context) (bool, error) {
-	short := int64(demand*float64(f.config.units())) - f.counts().WaitingUnits
+	short := int64(waitShare*float64(f.config.units())) - f.counts().WaitingUnits
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
 	for n := 0; short > 0 && n < feedBatch; n++ {
