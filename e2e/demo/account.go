@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -67,6 +68,12 @@ type account struct {
 	queued                  time.Duration
 	queuedKnown             bool
 	decisions               decisions.Result
+	demand                  demand
+	// events were judged by the auditor, late ones out of order.
+	events, late int
+	// unrecorded are loans that the auditor saw asked back and no recorded decision
+	// asks for.
+	unrecorded int
 	// problems are sentences about everything that went wrong.
 	problems []string
 }
@@ -84,7 +91,7 @@ func (s *show) account() (*account, error) {
 	a := &account{
 		config: c, samples: s.samples, takeBacks: r.TakeBacks, waits: len(r.Waits), worstWait: r.WaitQuantile(1),
 		jobs: s.feed.counts(), training: s.trainer.Stats(), requests: s.fleet.Totals(),
-		boundHours: r.BoundUnits.Hours() * c.Speed,
+		boundHours: r.BoundUnits.Hours() * c.Speed, demand: s.demand, events: r.Events, late: r.Late,
 	}
 	a.Result = Result{
 		Nodes: c.Nodes, GPUs: c.units(), SimulatedHours: round((c.To - c.From).Hours(), 2),
@@ -103,7 +110,7 @@ func (s *show) account() (*account, error) {
 	if err := a.checkLedger(filepath.Join(env.Dir, ledgerFile)); err != nil {
 		return nil, err
 	}
-	if err := a.auditDecisions(filepath.Join(env.Dir, recordFile)); err != nil {
+	if err := a.auditDecisions(filepath.Join(env.Dir, recordFile), r.Asked); err != nil {
 		return nil, err
 	}
 	a.LentGPUHours = round(min(a.ledgerHours, a.boundHours), 1)
@@ -147,8 +154,9 @@ func (a *account) checkLedger(path string) error {
 	return nil
 }
 
-// auditDecisions checks every decision that the broker took.
-func (a *account) auditDecisions(path string) error {
+// auditDecisions checks every decision that the broker took, and that the loans
+// which the auditor saw asked back are among them.
+func (a *account) auditDecisions(path string, asked []string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open the broker's decisions: %w", err)
@@ -158,12 +166,18 @@ func (a *account) auditDecisions(path string) error {
 		return err
 	}
 	a.NeedlessEvictions += len(a.decisions.Needless)
-	a.LawViolations += len(a.decisions.Differing)
+	a.LawViolations += len(a.decisions.Differing) + len(a.decisions.Violations)
 	for _, n := range a.decisions.Needless {
 		a.problems = append(a.problems, fmt.Sprintf("decision %d: %s", n.Decision, n.Text))
 	}
-	for _, d := range a.decisions.Differing {
-		a.problems = append(a.problems, fmt.Sprintf("law 7: decision %d %s", d.Decision, d.Text))
+	for _, v := range slices.Concat(a.decisions.Differing, a.decisions.Violations) {
+		a.problems = append(a.problems, fmt.Sprintf("law %d: decision %d: %s", v.Law, v.Decision, v.Text))
+	}
+	for _, name := range asked {
+		if !a.decisions.Asked[name] {
+			a.unrecorded++
+			a.problems = append(a.problems, fmt.Sprintf("loan %s was asked back without a recorded decision", name))
+		}
 	}
 	return nil
 }
@@ -181,6 +195,12 @@ func (a *account) missed() []error {
 	check(a.OnlineWaitSecondsP99 <= a.MaxGraceSeconds+slack.Seconds(), "onlineWaitSecondsP99 is %v, must be at most %v", a.OnlineWaitSecondsP99, a.MaxGraceSeconds+slack.Seconds())
 	check(a.NeedlessEvictions == 0, "needlessEvictions is %d, must be 0", a.NeedlessEvictions)
 	check(a.LedgerCheck == ledgerOK, "ledgerCheck is %s, must be %s", a.LedgerCheck, ledgerOK)
+	check(a.decisions.Decisions > 0, "no decision is on record")
+	check(!a.decisions.Torn, "the record of decisions is torn: its last one has no end")
+	check(a.decisions.Missing == 0, "%d decisions are not on record, must be 0", a.decisions.Missing)
+	check(a.unrecorded == 0, "%d loans were asked back without a recorded decision, must be 0", a.unrecorded)
+	check(a.late*100 <= a.events, "%d of the auditor's %d events came too late to be put in order, must be at most 1%%", a.late, a.events)
+	check(a.demand.longest <= settle, "fewer units waited than were lendable for %s, must be at most %s: demand was the limit", a.demand.longest.Round(time.Millisecond), settle)
 	check(a.waits > 0 || a.Reclaims == 0, "no online pod was seen to wait although %d loans were asked back", a.Reclaims)
 	return errs
 }
@@ -202,6 +222,9 @@ func (a *account) write(out io.Writer) {
 	row("", "%.1f%% of the %.0f of an oracle that gives each unit back %s of the day before its need", a.LentShareOfOracle*100, a.OracleLendableGPUHours, c.notice().Round(time.Minute))
 	row("training", "%d jobs submitted, %d finished, %d failed, %d wait", a.jobs.Submitted, a.jobs.Finished, a.jobs.Failed, a.jobs.Waiting)
 	row("", "%.1f job-hours of work lost to stops that came before a checkpoint", a.training.LostSeconds/3600*c.Speed)
+	if a.demand.seen {
+		row("", "%d GPUs' worth of jobs waited at the least while some were lendable; for %s at the longest it was fewer than those", a.demand.least, a.demand.longest.Round(100*time.Millisecond))
+	}
 	row("loans", "%d, of which %d asked back (%d by the scheduler alone), %d pods evicted, %d needlessly; %d open at the end",
 		a.Loans, a.Reclaims, a.takeBacks, a.EvictedPods, a.NeedlessEvictions, a.openLoans)
 	row("online", "%d pods waited %.2f s at most, 99%% of them %.2f s at most; the grace is %.0f s", a.waits, a.worstWait.Seconds(), a.OnlineWaitSecondsP99, a.MaxGraceSeconds)
@@ -209,9 +232,10 @@ func (a *account) write(out io.Writer) {
 	if a.queuedKnown {
 		row("", "99%% of them began within %s of arriving", a.queued)
 	}
-	row("broker", "%d decisions, all replayed: %d differ; %d reclaims of %d loans checked", a.decisions.Decisions, len(a.decisions.Differing), a.decisions.Reclaims, a.decisions.Victims)
+	row("broker", "%d decisions, all replayed: %d differ, %d are missing, %d break a law; %d reclaims of %d loans checked",
+		a.decisions.Decisions, len(a.decisions.Differing), a.decisions.Missing, len(a.decisions.Violations), a.decisions.Reclaims, a.decisions.Victims)
 	row("ledger", "%d entries, %s", a.LedgerEntries, a.LedgerCheck)
-	row("laws", "%d violations", a.LawViolations)
+	row("laws", "%d violations; %d events judged, %d too late to be put in order", a.LawViolations, a.events, a.late)
 	_ = w.Flush()
 	for i, p := range a.problems {
 		if i == shownProblems {

@@ -11,8 +11,12 @@
 // minutes of the replayed day at the default speed. What is policy (dwell,
 // cooldown, the least loan, checkpoint intervals) is divided by the speed.
 //
-// Nothing that the summary says is taken from the broker's own word alone:
-// package audit watches the API server, judges the laws and counts.
+// Loans, reclaims, evictions, waits and laws are counted by package audit, which
+// watches the API server. What only the broker knows is read from its ledger and
+// from its record of decisions, and held against something else: the ledger's hours
+// count no higher than what bound pods were seen to hold, the record must have no
+// gap, replay, and tell of every loan that was seen asked back, and what it says is
+// owed must follow from the cluster that it saw.
 package demo
 
 import (

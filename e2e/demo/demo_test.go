@@ -3,6 +3,9 @@ package demo
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +64,8 @@ func TestTheLastLineIsTheResult(t *testing.T) {
 
 func TestEveryMissedTargetIsAnError(t *testing.T) {
 	good := func() *account {
-		a := &account{waits: 10}
+		a := &account{waits: 10, events: 1000, late: 10, demand: demand{longest: settle}}
+		a.decisions.Decisions = 7
 		a.Result = Result{LentShareOfOracle: 0.7, OnlineWaitSecondsP99: 5, MaxGraceSeconds: 3, LedgerCheck: ledgerOK, Reclaims: 4}
 		return a
 	}
@@ -75,12 +79,50 @@ func TestEveryMissedTargetIsAnError(t *testing.T) {
 		"needlessEvictions":    func(a *account) { a.NeedlessEvictions = 1 },
 		"ledgerCheck":          func(a *account) { a.LedgerCheck = "failed" },
 		"no online pod":        func(a *account) { a.waits = 0 },
+		"no decision":          func(a *account) { a.decisions.Decisions = 0 },
+		"torn":                 func(a *account) { a.decisions.Torn = true },
+		"not on record":        func(a *account) { a.decisions.Missing = 1 },
+		"without a recorded":   func(a *account) { a.unrecorded = 1 },
+		"too late":             func(a *account) { a.late = 11 },
+		"demand was the limit": func(a *account) { a.demand.longest = settle + 1 },
 	} {
 		a := good()
 		change(a)
 		if missed := a.missed(); len(missed) != 1 || !strings.Contains(missed[0].Error(), want) {
 			t.Errorf("missed %v, want %s alone", missed, want)
 		}
+	}
+}
+
+// A record that lacks what the auditor has seen does not pass.
+func TestAnEmptyRecordIsAMissedTarget(t *testing.T) {
+	path := filepath.Join(t.TempDir(), recordFile)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := &account{waits: 1, Result: Result{LentShareOfOracle: 1, LedgerCheck: ledgerOK}}
+	if err := a.auditDecisions(path, []string{"vision/l1"}); err != nil {
+		t.Fatal(err)
+	}
+	missed := errors.Join(a.missed()...)
+	for _, want := range []string{"no decision is on record", "1 loans were asked back without"} {
+		if missed == nil || !strings.Contains(missed.Error(), want) {
+			t.Errorf("missed %v, want it to contain %q", missed, want)
+		}
+	}
+}
+
+func TestDemandIsTheLimitWhenTooLittleWaits(t *testing.T) {
+	var d demand
+	at := time.Unix(1000, 0)
+	for _, look := range []struct{ waiting, lendable int64 }{
+		{3, 0}, {90, 8}, {7, 8}, {5, 8}, {8, 8}, {6, 8},
+	} {
+		at = at.Add(time.Second)
+		d.look(at, look.waiting, look.lendable)
+	}
+	if !d.seen || d.least != 5 || d.longest != time.Second {
+		t.Errorf("%+v: want 5 units at the least, too few for 1s", d)
 	}
 }
 

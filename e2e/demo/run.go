@@ -44,6 +44,7 @@ type show struct {
 	clock   virtual.Clock
 
 	samples []picture.Sample
+	demand  demand
 	report  audit.Report
 }
 
@@ -229,6 +230,7 @@ func (s *show) play(ctx context.Context) error {
 				}
 				replicas = want
 			}
+			s.watchDemand(real, now)
 			sample := s.sample(now, &reclaimed)
 			s.samples = append(s.samples, sample)
 			screen.show(s, sample, replicas)
@@ -246,6 +248,12 @@ func (s *show) sample(now time.Duration, reclaimed *int) picture.Sample {
 	}
 	*reclaimed = report.Reclaimed
 	return sample
+}
+
+// watchDemand compares what waits with what is lendable and not lent.
+func (s *show) watchDemand(real time.Time, now time.Duration) {
+	lendable := s.day.Lendable(now, s.config.notice())*gpusPerNode - s.auditor.Usage().Lent
+	s.demand.look(real, s.feed.counts().WaitingUnits, lendable)
 }
 
 // finish lets the auditor catch up with the last events of the day.

@@ -42,7 +42,7 @@ func command(use, short string, run func(context.Context, demo.Config) error) *c
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), c) },
 	}
 	f := cmd.Flags()
-	f.IntVar(&c.Nodes, "nodes", c.Nodes, "nodes with 8 GPUs each")
+	f.IntVar(&c.Nodes, "nodes", c.Nodes, "nodes with 8 GPUs each; 70 keep 2 CPU cores busy, all 278 of the published service need 8 or a lower --speed")
 	f.Float64Var(&c.Speed, "speed", c.Speed, "how many times faster than the day the replay runs")
 	f.IntVar(&c.LowWater, "low-water", c.LowWater, "percent of the owned slots below which units are lent")
 	f.IntVar(&c.HighWater, "high-water", c.HighWater, "percent of the owned slots above which units are taken back")

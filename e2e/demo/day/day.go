@@ -119,13 +119,18 @@ func (d *Day) LendableHours(from, to, notice time.Duration) float64 {
 	const step = time.Minute / 2
 	hours := 0.0
 	for at := from; at < to; at += step {
-		need := int64(0)
-		for _, s := range d.steps {
-			if s.Start <= at+notice && s.Start+s.Length > at {
-				need = max(need, s.Nodes)
-			}
-		}
-		hours += float64(d.nodes-need) * min(step, to-at).Hours()
+		hours += float64(d.Lendable(at, notice)) * min(step, to-at).Hours()
 	}
 	return hours
+}
+
+// Lendable is how many nodes a perfect lender lends at a moment.
+func (d *Day) Lendable(at, notice time.Duration) int64 {
+	need := int64(0)
+	for _, s := range d.steps {
+		if s.Start <= at+notice && s.Start+s.Length > at {
+			need = max(need, s.Nodes)
+		}
+	}
+	return d.nodes - need
 }
