@@ -114,6 +114,7 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 		{"loans", watches.Loans, p.onLoan(logger)},
 		{"tenant quotas", watches.Quotas, p.onQuota(logger)},
 		{"pods", factory.Core().V1().Pods().Informer(), p.onPod()},
+		{"jobs", factory.Batch().V1().Jobs().Informer(), p.onJob(logger)},
 		{"namespaces", factory.Core().V1().Namespaces().Informer(), p.onNamespace(logger)},
 		{"priority classes", factory.Scheduling().V1().PriorityClasses().Informer(), p.onPriorityClass(logger)},
 	} {
@@ -128,9 +129,7 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 // that wait in Permit on a loan that ended.
 func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 	ended := func(loan *v1alpha1.Loan) {
-		p.breakUp(loan, "the loan of the job that controls this pod ended")
-		// Units on its nodes are no longer held for it, and are coming free.
-		p.activate(logger, p.pending())
+		p.ended(logger, loan, "the loan of the job that controls this pod ended")
 	}
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
@@ -156,6 +155,13 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			}
 		},
 	}
+}
+
+// ended turns the loan's waiting pods away, and wakes others: units on its nodes
+// are no longer held for it, and are coming free.
+func (p *Ebbtide) ended(logger klog.Logger, loan *v1alpha1.Loan, reason string) {
+	p.breakUp(loan, reason)
+	p.activate(logger, p.pending())
 }
 
 func (p *Ebbtide) onQuota(logger klog.Logger) cache.ResourceEventHandlerFuncs {

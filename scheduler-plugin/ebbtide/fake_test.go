@@ -119,6 +119,7 @@ func (w *world) loan(name string, pods int32, per int64, grants ...v1alpha1.Gran
 	}
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "research", UID: types.UID("job-" + name)}}
 	must(w.t, w.jobStore.Add(job))
+	_ = w.client.Tracker().Add(job.DeepCopy()) // a job may get a second loan
 	l := &v1alpha1.Loan{
 		ObjectMeta: metav1.ObjectMeta{Name: name + "-1", Namespace: "research", UID: types.UID("loan-" + name), CreationTimestamp: metav1.NewTime(w.time.Now())},
 		Spec: v1alpha1.LoanSpec{

@@ -83,7 +83,7 @@ func (p *Ebbtide) openBefore(loan *v1alpha1.Loan, node string) []*v1alpha1.Loan 
 	var out []*v1alpha1.Loan
 	for _, other := range p.book.LoansOn(node) {
 		if book.Before(other, loan) && other.UID != loan.UID && other.Spec.Resource == loan.Spec.Resource &&
-			book.Open(other) && !p.takenBack(other) {
+			p.whyNoLoan(other) == "" {
 			out = append(out, other)
 		}
 	}

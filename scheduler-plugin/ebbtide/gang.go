@@ -170,7 +170,7 @@ func (p *Ebbtide) Permit(ctx context.Context, state fwk.CycleState, pod *corev1.
 		return nil, 0
 	}
 	loan := p.book.LoanOf(pod)
-	if reason := whyNoLoan(loan, p.takenBack(loan)); reason != "" {
+	if reason := p.whyNoLoan(loan); reason != "" {
 		return fwk.NewStatus(fwk.Unschedulable, reason), 0
 	}
 	if have, want := p.present(loan, pod.UID)+1, int64(loan.Spec.Pods); have < want {

@@ -222,6 +222,35 @@ func TestLoanEventsWakeAndTurnAway(t *testing.T) {
 	}
 }
 
+func TestJobEventsCloseAndOpenTheLoan(t *testing.T) {
+	w := newWorld(t)
+	handler := w.onJob(klog.Background())
+	p, _, _ := w.admit(w.loan("a", 2, 1, lent("n", 2)), "p")
+	w.online("chat", 1, nil)
+	runs, err := w.jobs.Jobs("research").Get("a")
+	must(t, err)
+	w.halt("a", true)
+	halted, err := w.jobs.Jobs("research").Get("a")
+	must(t, err)
+	w.activated = nil
+	handler.OnUpdate(runs, runs.DeepCopy())
+	if w.activated != nil {
+		t.Errorf("a change of no consequence activated %v", w.activated)
+	}
+	handler.OnUpdate(runs, halted)
+	if diff := cmp.Diff([]string{"research/p", "serving/chat"}, w.activated); diff != "" {
+		t.Errorf("the suspension activated (-want +got):\n%s", diff)
+	}
+	if got := w.permits[p.UID].verdict; !strings.Contains(got, "suspended") {
+		t.Errorf("the waiting pod was told %q", got)
+	}
+	w.activated = nil
+	handler.OnUpdate(halted, runs)
+	if diff := cmp.Diff([]string{"research/p"}, w.activated); diff != "" {
+		t.Errorf("the resumed job activated (-want +got):\n%s", diff)
+	}
+}
+
 func TestQuotaEventsWakeOnChangedSpecs(t *testing.T) {
 	w := newWorld(t)
 	w.online("chat", 1, nil)

@@ -52,6 +52,14 @@ func TestPreEnqueue(t *testing.T) {
 			},
 			want: "need a loan",
 		},
+		"a job that is suspended": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
+				w.halt("a", true)
+				return p
+			},
+			want: "is suspended",
+		},
 		"controlled by something else of the job's UID": {
 			pod: func(w *world) *corev1.Pod {
 				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)

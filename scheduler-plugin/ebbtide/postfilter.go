@@ -127,6 +127,16 @@ func roomLeft(c *cycle) int64 {
 // those alike that have waited for at least half of the patience. Pods that
 // arrive together are thus served by one choice.
 func (p *Ebbtide) owed(pod *corev1.Pod, c *cycle, now time.Time) int64 {
-	others := p.waiting.alike(pod, c.requests, now.Add(-p.args.TakeBackAfter/2))
+	others := p.waiting.alike(pod, c.requests, now.Add(-p.args.TakeBackAfter/2), p.stillWaits)
 	return min(1+others, roomLeft(c))
+}
+
+// stillWaits reports whether the pod exists and has yet to get a node.
+func (p *Ebbtide) stillWaits(pod *corev1.Pod) bool {
+	obj, exists, err := p.pods.GetByKey(pod.Namespace + "/" + pod.Name)
+	if err != nil || !exists {
+		return false
+	}
+	current, ok := obj.(*corev1.Pod)
+	return ok && current.UID == pod.UID && current.Spec.NodeName == "" && current.DeletionTimestamp == nil
 }

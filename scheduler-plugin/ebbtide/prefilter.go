@@ -52,7 +52,7 @@ func (p *Ebbtide) PreFilter(_ context.Context, state fwk.CycleState, pod *corev1
 		return nil, p.preFilterOnline(state, pod, requests, nodes)
 	}
 	loan := p.book.LoanOf(pod)
-	if reason := whyNoLoan(loan, p.takenBack(loan)); reason != "" {
+	if reason := p.whyNoLoan(loan); reason != "" {
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
 	if reason := whyNotOfLoan(requests, loan); reason != "" {

@@ -171,30 +171,67 @@ func (p *Ebbtide) sweep(ctx context.Context) error {
 			p.taken.forget(t.loan.UID)
 			continue
 		}
-		for _, pod := range p.podsOf(current) {
-			switch {
-			case pod.DeletionTimestamp != nil || t.told[pod.UID]:
-			case pod.Spec.NodeName == "":
-				p.turnAway(pod)
-			default:
-				if err := p.evict(ctx, pod, current); err != nil {
-					errs = append(errs, fmt.Errorf("evict pod %s: %w", klog.KObj(pod), err))
-					continue
-				}
-				t.told[pod.UID] = true
-			}
-		}
+		errs = append(errs, p.stop(ctx, t, current))
 	}
 	return errors.Join(append(errs, p.sweepStrays(ctx))...)
 }
 
-// strayGrace bounds the grace of a pod whose lender is no longer known.
-var strayGrace = &v1alpha1.Loan{Spec: v1alpha1.LoanSpec{MaxGrace: metav1.Duration{Duration: time.Minute}}}
+// stop tells the loan's live pods to stop: first all of them get the notice and
+// the mark, and then they are deleted, each with its grace. A job that ends over
+// the first deletion finds the others marked.
+func (p *Ebbtide) stop(ctx context.Context, t *takenLoan, loan *v1alpha1.Loan) error {
+	var errs []error
+	graces := map[*corev1.Pod]int64{}
+	told := p.toTell(t, loan)
+	for _, pod := range told {
+		seconds, err := p.announce(ctx, pod, loan)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("evict pod %s: %w", klog.KObj(pod), err))
+			continue
+		}
+		graces[pod] = seconds
+	}
+	for _, pod := range told {
+		seconds, announced := graces[pod]
+		if !announced {
+			continue
+		}
+		if err := p.delete(ctx, pod, seconds); err != nil {
+			errs = append(errs, fmt.Errorf("evict pod %s: %w", klog.KObj(pod), err))
+			continue
+		}
+		t.told[pod.UID] = true
+	}
+	return errors.Join(errs...)
+}
+
+// toTell returns the loan's pods that hold units for longer than they may, and
+// turns those away that have no node yet.
+func (p *Ebbtide) toTell(t *takenLoan, loan *v1alpha1.Loan) []*corev1.Pod {
+	now := p.clock.Now()
+	var tell []*corev1.Pod
+	for _, pod := range p.podsOf(loan) {
+		due, leaving := p.due(pod, loan, now)
+		switch {
+		case t.told[pod.UID] || ended(pod):
+		case leaving && !due.After(now.Add(p.longestGrace(loan)+slack)):
+		case pod.Spec.NodeName == "":
+			p.turnAway(pod)
+		default:
+			tell = append(tell, pod)
+		}
+	}
+	return tell
+}
+
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
 
 func (p *Ebbtide) sweepStrays(ctx context.Context) error {
 	var errs []error
 	for _, pod := range p.taken.allStrays() {
-		if err := p.evict(ctx, pod, strayGrace); err != nil {
+		if err := p.evict(ctx, pod, nil); err != nil {
 			errs = append(errs, fmt.Errorf("evict pod %s: %w", klog.KObj(pod), err))
 			continue
 		}
@@ -216,31 +253,48 @@ func (p *Ebbtide) turnAway(pod *corev1.Pod) {
 	}
 }
 
-// evict tells one pod to stop: early notice, mark, then deletion with its grace.
-// A pod that is gone is no error.
+// evict tells one pod to stop. loan is nil if it has none.
 func (p *Ebbtide) evict(ctx context.Context, pod *corev1.Pod, loan *v1alpha1.Loan) error {
+	seconds, err := p.announce(ctx, pod, loan)
+	if err != nil {
+		return err
+	}
+	return p.delete(ctx, pod, seconds)
+}
+
+// announce gives the pod the early notice and the mark, and returns how long it
+// may take to stop. A pod that is gone is no error.
+func (p *Ebbtide) announce(ctx context.Context, pod *corev1.Pod, loan *v1alpha1.Loan) (seconds int64, err error) {
 	now := p.clock.Now()
-	seconds := graceSeconds(pod, loan, now)
-	for _, step := range []func() error{
-		func() error { return p.notice(ctx, pod, now.Add(time.Duration(seconds)*time.Second)) },
-		func() error { return p.mark(ctx, pod, now) },
-		func() error {
-			return p.handle.ClientSet().CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
-				GracePeriodSeconds: &seconds,
-				Preconditions:      &metav1.Preconditions{UID: &pod.UID},
-			})
-		},
-	} {
-		if err := step(); err != nil {
-			if apierrors.IsNotFound(err) || apierrors.IsConflict(err) && p.replaced(pod) {
-				return nil
-			}
-			return err
-		}
+	seconds = graceSeconds(pod, loan, p.longestGrace(loan), now)
+	if err := p.unlessGone(pod, p.notice(ctx, pod, now.Add(time.Duration(seconds)*time.Second))); err != nil {
+		return 0, err
+	}
+	return seconds, p.unlessGone(pod, p.mark(ctx, pod, now))
+}
+
+// delete deletes the pod with a grace; one that is being deleted already with a
+// longer grace gets the shorter one. A pod that is gone is no error.
+func (p *Ebbtide) delete(ctx context.Context, pod *corev1.Pod, seconds int64) error {
+	err := p.handle.ClientSet().CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: &seconds,
+		Preconditions:      &metav1.Preconditions{UID: &pod.UID},
+	})
+	if err != nil {
+		return p.unlessGone(pod, err)
 	}
 	evictedPodsTotal.Inc()
 	p.handle.EventRecorder().Eventf(pod, nil, corev1.EventTypeNormal, lend.ReasonPreempted, "TakingBack", reclaimMessage)
 	return nil
+}
+
+// unlessGone returns the error of a call for the pod, or nil if the call failed
+// only because the pod is gone.
+func (p *Ebbtide) unlessGone(pod *corev1.Pod, err error) error {
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) && p.replaced(pod) {
+		return nil
+	}
+	return err
 }
 
 // replaced reports whether another pod has the pod's name by now.
@@ -253,19 +307,26 @@ func (p *Ebbtide) replaced(pod *corev1.Pod) bool {
 	return ok && current.UID != pod.UID
 }
 
+// longestGrace returns what the loan's lenders and the plugin's maxGrace leave of
+// any pod's grace; loan may be nil.
+func (p *Ebbtide) longestGrace(loan *v1alpha1.Loan) time.Duration {
+	if loan != nil && loan.Spec.MaxGrace.Duration > 0 {
+		return min(loan.Spec.MaxGrace.Duration, p.args.MaxGrace)
+	}
+	return p.args.MaxGrace
+}
+
 // graceSeconds returns how long the pod may take to stop: its own grace, but no
-// more than the lenders allow nor than the broker granted; at least a second, so
-// that the node sees the pod end.
-func graceSeconds(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) int64 {
+// more than longest nor than the broker granted; at least a second, so that the
+// node sees the pod end. loan may be nil.
+func graceSeconds(pod *corev1.Pod, loan *v1alpha1.Loan, longest time.Duration, now time.Time) int64 {
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	if own := pod.Spec.TerminationGracePeriodSeconds; own != nil {
 		grace = *own
 	}
-	if longest := loan.Spec.MaxGrace.Duration; longest > 0 {
-		grace = min(grace, int64(longest/time.Second))
-	}
-	if by := loan.Status.ReclaimBy; by != nil {
-		grace = min(grace, int64(by.Sub(now)/time.Second))
+	grace = min(grace, int64(longest/time.Second))
+	if loan != nil && loan.Status.ReclaimBy != nil {
+		grace = min(grace, int64(loan.Status.ReclaimBy.Sub(now)/time.Second))
 	}
 	return max(grace, 1)
 }

@@ -26,7 +26,7 @@ func TestSweepTellsEveryPodOfTheLoan(t *testing.T) {
 	n := w.node("n", 8, 64)
 	l := w.loan("a", 3, 1, lent("n", 3))
 	bound := w.borrowed(l, "bound", n)
-	w.leave(w.borrowed(l, "leaving", n), epoch.Add(time.Minute))
+	w.leave(w.borrowed(l, "leaving", n), epoch.Add(20*time.Second))
 	waits := w.borrowed(l, "waits", nil)
 	w.permits[waits.UID] = &permit{pod: waits}
 	stranger := w.borrowed(w.loan("b", 1, 1, lent("n", 1)), "stranger", n)
@@ -210,6 +210,8 @@ func TestGraceSeconds(t *testing.T) {
 	}{
 		"the pod's own":             {own: seconds(10), maxGrace: time.Minute, want: 10},
 		"the lender's bound":        {own: seconds(86400), maxGrace: time.Minute, want: 60},
+		"the plugin's bound":        {own: seconds(86400), maxGrace: time.Hour, want: 120},
+		"no lender's bound":         {own: seconds(86400), want: 120},
 		"the default":               {maxGrace: time.Minute, want: 30},
 		"what the broker granted":   {own: seconds(60), maxGrace: time.Minute, reclaimBy: 12 * time.Second, want: 12},
 		"its time is over":          {own: seconds(60), maxGrace: time.Minute, reclaimBy: -time.Second, want: 1},
@@ -221,9 +223,30 @@ func TestGraceSeconds(t *testing.T) {
 				l.Status.ReclaimBy = &metav1.Time{Time: epoch.Add(tc.reclaimBy)}
 			}
 			p := &corev1.Pod{Spec: corev1.PodSpec{TerminationGracePeriodSeconds: tc.own}}
-			if got := graceSeconds(p, l, epoch); got != tc.want {
+			w := newWorld(t)
+			w.args.MaxGrace = 2 * time.Minute
+			if got := graceSeconds(p, l, w.longestGrace(l), epoch); got != tc.want {
 				t.Errorf("grace = %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+// A pod that its owner stopped with an hour's grace is told to be quicker.
+func TestSweepShortensALongGrace(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 1, 1, lent("n", 1))
+	slow := w.borrowed(l, "slow", w.node("n", 8, 64))
+	w.leave(slow, epoch.Add(time.Hour))
+	w.reclaim(t.Context(), l)
+	must(t, w.sweep(t.Context()))
+	var graces []int64
+	for _, a := range w.client.Actions() {
+		if a, ok := a.(clienttesting.DeleteActionImpl); ok {
+			graces = append(graces, *a.DeleteOptions.GracePeriodSeconds)
+		}
+	}
+	if diff := cmp.Diff([]int64{20}, graces); diff != "" {
+		t.Errorf("graces of the deletions (-want +got):\n%s", diff)
 	}
 }

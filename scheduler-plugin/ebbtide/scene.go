@@ -19,6 +19,14 @@ import (
 // Later it counts as stuck: its units are not coming free.
 const overdue = 30 * time.Second
 
+// slack is how much longer than its grace a terminating pod may take and still
+// count as coming free in time.
+const slack = 5 * time.Second
+
+// handover is how much longer than for units that nobody asked back the plugin
+// waits for a broker that asked for them: time to read, decide and write.
+const handover = 5 * time.Second
+
 // scene is a node as it will be when everything that is leaving has left.
 type scene struct {
 	info  fwk.NodeInfo
@@ -54,19 +62,23 @@ const (
 	takeBack             // it can be taken back
 )
 
-// fateOf says what becomes of a pod, given its loan (nil if none), whether that
-// loan was taken back by the scheduler, and how long a broker has to stop the
-// pods of a loan that it asked back.
+// fateOf says what becomes of a pod, given its loan (nil if none).
+//
+// A pod on its way out counts as coming free only if it is gone within the grace
+// that a pod of its loan would get now. Nobody waits for one whose owner stopped
+// it with an hour's grace: it is judged as if it still ran.
 //
 // A pod that this scheduler placed was on a loan. One that has none any more was
 // cut off from its job (a tenant may edit its labels or owners): that keeps no
 // units. Pods that others placed are not the plugin's to judge.
-func fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, takenBack bool, now time.Time, patience time.Duration) fate {
-	if pod.DeletionTimestamp != nil {
-		if now.After(pod.DeletionTimestamp.Add(overdue)) {
+func (p *Ebbtide) fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) fate {
+	if due, leaving := p.due(pod, loan, now); leaving {
+		switch {
+		case now.After(due.Add(overdue)):
 			return stays
+		case !due.After(now.Add(p.longestGrace(loan) + slack)):
+			return leaves
 		}
-		return leaves
 	}
 	switch {
 	case book.Online(pod):
@@ -76,18 +88,48 @@ func fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, takenBack bool, now time.Time,
 	case loan == nil:
 		return stays
 	}
-	since, reclaiming := book.ReclaimingSince(loan)
+	reclaiming, late := p.askedBack(loan, now)
 	switch {
-	case takenBack:
+	case p.takenBack(loan) || late:
 		return stalled
-	case reclaiming && now.Sub(since) < patience:
-		return leaves
 	case reclaiming:
+		return leaves
+	case !book.Lent(loan):
+		return stays
+	case p.suspended(loan):
 		return stalled
-	case book.Lent(loan):
-		return takeBack
 	}
-	return stays
+	return takeBack
+}
+
+// due returns when a pod that was told to stop will be gone, and whether it was.
+// A grace that was shortened counts from the first deletion, which may be long
+// past: then the notice written to the pod says until when it may take.
+func (p *Ebbtide) due(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) (time.Time, bool) {
+	if pod.DeletionTimestamp == nil {
+		return time.Time{}, false
+	}
+	due := pod.DeletionTimestamp.Time
+	notice, err := time.Parse(time.RFC3339, pod.Annotations[v1alpha1.AnnotationReclaimBy])
+	if err == nil && due.Before(now) && notice.After(due) && !notice.After(now.Add(p.longestGrace(loan)+slack)) {
+		return notice, true
+	}
+	return due, true
+}
+
+// askedBack reports whether the broker asked the loan back, and whether the pods
+// should have been told to stop by now: the broker gets takeBackAfter and a
+// handover for that, but no longer than it granted the pods.
+func (p *Ebbtide) askedBack(loan *v1alpha1.Loan, now time.Time) (reclaiming, late bool) {
+	since, reclaiming := book.ReclaimingSince(loan)
+	if !reclaiming {
+		return false, false
+	}
+	patience := since.Add(p.args.TakeBackAfter + handover)
+	if by := loan.Status.ReclaimBy; by != nil && by.Time.Before(patience) {
+		patience = by.Time
+	}
+	return true, !now.Before(patience)
 }
 
 // scenes looks at every node that the pod was refused on for a reason that may
@@ -119,7 +161,7 @@ func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.P
 	at, late := map[types.UID]int{}, map[types.UID]bool{}
 	for _, info := range node.GetPods() {
 		loan := p.book.LoanOf(info.GetPod())
-		switch fateOf(info.GetPod(), loan, p.takenBack(loan), now, p.args.TakeBackAfter) {
+		switch p.fateOf(info.GetPod(), loan, now) {
 		case stays:
 		case stalled:
 			leaving = append(leaving, info)

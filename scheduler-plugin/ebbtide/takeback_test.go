@@ -12,6 +12,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
 // fill puts all pods of the loan on the node.
@@ -170,6 +171,58 @@ func TestTakeBack(t *testing.T) {
 			},
 			nominated: "n",
 		},
+		"an hour's grace is not coming free": {
+			// Its owner suspended the job; the units are lent.
+			set: func(w *world) *corev1.Pod {
+				l := w.loan("a", 4, 1, lent("n", 4))
+				n := w.node("n", 4, 64)
+				for i := range 4 {
+					w.leave(w.borrowed(l, fmt.Sprint("slow-", i), n), w.time.Now().Add(time.Hour))
+				}
+				w.halt("a", true)
+				w.fill(w.loan("b", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				return w.online("p", 1, nil)
+			},
+			want: []string{"a-1"}, nominated: "n",
+		},
+		"nor is that of a pod whose job is gone": {
+			set: func(w *world) *corev1.Pod {
+				l := w.loan("a", 4, 1, lent("n", 4))
+				w.leave(w.borrowed(l, "slow", w.node("n", 1, 64)), w.time.Now().Add(time.Hour))
+				must(w.t, w.loans.Delete(l))
+				return w.online("p", 1, nil)
+			},
+			nominated: "n", strays: []string{"slow"},
+		},
+		"an hour's grace within the tenant's own quota is its own": {
+			set: func(w *world) *corev1.Pod {
+				l := w.loan("a", 1, 1, own("n", 1))
+				w.leave(w.borrowed(l, "slow", w.node("n", 1, 64)), w.time.Now().Add(time.Hour))
+				w.halt("a", true)
+				return w.online("p", 1, nil)
+			},
+			reason: "",
+		},
+		"an online pod with an hour's grace makes no room either": {
+			set: func(w *world) *corev1.Pod {
+				n := w.node("n", 4, 64)
+				w.fill(w.loan("a", 3, 1, lent("n", 3)), n)
+				w.leave(w.online("x", 1, n), w.time.Now().Add(time.Hour))
+				return w.online("p", 1, nil)
+			},
+			want: []string{"a-1"}, nominated: "n",
+		},
+		"a grace that was shortened counts from the notice": {
+			set: func(w *world) *corev1.Pod {
+				l := w.loan("a", 1, 1, lent("n", 1))
+				slow := w.borrowed(l, "slow", w.node("n", 1, 64))
+				slow.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: w.time.Now().Add(10 * time.Second).Format(time.RFC3339)}
+				w.leave(slow, w.time.Now().Add(-time.Hour))
+				w.fill(w.loan("b", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				return w.online("p", 1, nil)
+			},
+			nominated: "n",
+		},
 		"a stuck pod makes no room": {
 			set: func(w *world) *corev1.Pod {
 				n := w.node("n", 4, 64)
@@ -304,6 +357,46 @@ func (w *world) annotate(job, key, value string) {
 	must(w.t, w.jobStore.Update(j))
 }
 
+// halt suspends the job or lets it run.
+func (w *world) halt(job string, suspended bool) {
+	j, err := w.jobs.Jobs("research").Get(job)
+	must(w.t, err)
+	j = j.DeepCopy()
+	j.Spec.Suspend = &suspended
+	must(w.t, w.jobStore.Update(j))
+}
+
+// A broker that lives has marked the loan just now; the scheduler steps in when
+// it has let its time go by.
+func TestPatienceWithABrokerThatAskedBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		by   time.Duration // granted to the pods; 0: no such time
+		want time.Duration // when the scheduler steps in
+	}{
+		"the broker has time to act": {want: time.Second + handover},
+		"no longer than it granted":  {by: 2 * time.Second, want: 2 * time.Second},
+		"a long grace":               {by: time.Minute, want: time.Second + handover},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			l := w.fill(w.loan("a", 4, 1, lent("n", 4)), w.node("n", 4, 64))
+			w.reclaiming(l, w.time.Now())
+			if tc.by != 0 {
+				l.Status.ReclaimBy = &metav1.Time{Time: w.time.Now().Add(tc.by)}
+			}
+			p := w.online("p", 1, nil)
+			w.time.Step(tc.want - time.Millisecond)
+			_, result, status := w.schedule(p)
+			w.checkNominated(result, status, "n")
+			w.checkTaken()
+			w.time.Step(time.Millisecond)
+			_, result, status = w.schedule(p)
+			w.checkNominated(result, status, "n")
+			w.checkTaken("a-1")
+		})
+	}
+}
+
 func (w *world) reclaiming(l *v1alpha1.Loan, since time.Time) {
 	l.Status.Conditions = []metav1.Condition{condition(v1alpha1.LoanReclaiming, metav1.ConditionTrue, since)}
 }
@@ -383,4 +476,30 @@ func TestPromisedPodsAreNotServedTwice(t *testing.T) {
 	w.time.Step(w.args.TakeBackAfter)
 	w.schedule(waits)
 	w.checkTaken("a-1")
+}
+
+// Pods that are gone, going or bound are owed nothing, even where a cycle that
+// was under way noted them after the event.
+func TestGhostsAreOwedNothing(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("n", 8, 64)
+	w.fill(w.loan("a", 8, 1, lent("n", 8)), n)
+	served, requests := w.online("served", 1, nil), []book.Request{{Resource: gpu, Units: 1}}
+	for name, change := range map[string]func(p *corev1.Pod){
+		"gone":     func(p *corev1.Pod) { must(t, w.pods.Delete(p)) },
+		"replaced": func(p *corev1.Pod) { p.UID = "next"; w.put(p) },
+		"going":    func(p *corev1.Pod) { w.leave(p, epoch.Add(time.Minute)) },
+		"bound":    func(p *corev1.Pod) { p.Spec.NodeName = "n"; w.put(p) },
+		"waits":    func(*corev1.Pod) {},
+	} {
+		p := w.online(name, 1, nil)
+		w.waiting.see(p.DeepCopy(), requests, w.time.Now())
+		change(p)
+	}
+	if got := w.waiting.alike(served, requests, w.time.Now(), w.stillWaits); got != 1 {
+		t.Errorf("%d pods wait beside this one, want 1", got)
+	}
+	if got := len(w.waiting.pods); got != 1 {
+		t.Errorf("%d pods are remembered, want 1", got)
+	}
 }

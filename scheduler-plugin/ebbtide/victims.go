@@ -122,7 +122,7 @@ func loansIn(scenes []*scene) []*v1alpha1.Loan {
 // units did since the last checkpoint, plus the restart.
 func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
 	saved := loan.CreationTimestamp.Time
-	if job, err := p.jobs.Jobs(loan.Namespace).Get(loan.Spec.Job.Name); err == nil && job.UID == loan.Spec.Job.UID {
+	if job := p.jobOf(loan); job != nil {
 		every, at := lend.ReadCheckpoints(job.Annotations[v1alpha1.AnnotationCheckpointInterval], job.Annotations[v1alpha1.AnnotationLastCheckpoint])
 		saved = lend.LastCheckpoint(saved, now, every, at)
 	}

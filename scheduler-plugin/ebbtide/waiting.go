@@ -73,19 +73,31 @@ func (w *waiting) arm(uid types.UID, alarm clock.Timer) {
 func (w *waiting) forget(uid types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if known := w.pods[uid]; known != nil && known.alarm != nil {
-		known.alarm.Stop()
-	}
+	w.pods[uid].drop()
 	delete(w.pods, uid)
 }
 
+// drop stops the alarm.
+func (known *waiter) drop() {
+	if known != nil && known.alarm != nil {
+		known.alarm.Stop()
+	}
+}
+
 // alike counts the pods, the given one excepted, that are of its shape, wait
-// since ripe or longer and were promised nothing.
-func (w *waiting) alike(pod *corev1.Pod, requests []book.Request, ripe time.Time) int64 {
+// since ripe or longer and were promised nothing. It drops those that do not wait
+// any more: a pod may be deleted in the midst of its cycle, and is then noted by
+// see after it was forgotten.
+func (w *waiting) alike(pod *corev1.Pod, requests []book.Request, ripe time.Time, waits func(*corev1.Pod) bool) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var n int64
 	for uid, other := range w.pods {
+		if !waits(other.pod) {
+			other.drop()
+			delete(w.pods, uid)
+			continue
+		}
 		if uid != pod.UID && !other.promised && !other.since.After(ripe) &&
 			slices.Equal(other.requests, requests) && sameShape(other.pod, pod) {
 			n++

@@ -15,6 +15,7 @@ type document struct {
 	Kind          string  `json:"kind"`
 	TakeBackAfter *string `json:"takeBackAfter"`
 	GangTimeout   *string `json:"gangTimeout"`
+	MaxGrace      *string `json:"maxGrace"`
 }
 
 // Decode reads the plugin's arguments as the scheduler hands them over: nil when
@@ -38,6 +39,7 @@ func Decode(obj runtime.Object) (*EbbtideArgs, error) {
 	errs := doc.checkType()
 	errs = append(errs, duration(field.NewPath("takeBackAfter"), doc.TakeBackAfter, &args.TakeBackAfter)...)
 	errs = append(errs, duration(field.NewPath("gangTimeout"), doc.GangTimeout, &args.GangTimeout)...)
+	errs = append(errs, duration(field.NewPath("maxGrace"), doc.MaxGrace, &args.MaxGrace)...)
 	if len(errs) == 0 {
 		errs = Validate(&args)
 	}

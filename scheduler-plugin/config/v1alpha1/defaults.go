@@ -5,5 +5,6 @@ func Default() EbbtideArgs {
 	return EbbtideArgs{
 		TakeBackAfter: DefaultTakeBackAfter,
 		GangTimeout:   DefaultGangTimeout,
+		MaxGrace:      DefaultMaxGrace,
 	}
 }

@@ -17,16 +17,25 @@ const (
 	// DefaultGangTimeout is long enough for a Job controller to create a large
 	// gang's pods, and short enough not to hold units for a gang that cannot form.
 	DefaultGangTimeout = 30 * time.Second
+	// DefaultMaxGrace is the default of a LendingPolicy's spec.reclaim.maxGrace.
+	DefaultMaxGrace = time.Minute
 )
 
 // EbbtideArgs are the plugin's settings.
 type EbbtideArgs struct {
 	// TakeBackAfter is how long an online pod that lacks units waits for the
 	// broker before the plugin takes loans back by itself. The time until the pod
-	// has its units is bounded by TakeBackAfter plus the grace its lender allows.
+	// has its units is bounded by TakeBackAfter plus the grace of the loans taken
+	// back: the shortest of the pods' own, the lenders' and MaxGrace.
 	// From 0s to 1m; 1s by default.
 	TakeBackAfter time.Duration
 	// GangTimeout is how long the first placed pod of a gang waits for the rest
 	// before all of them give their places up. From 1s to 10m; 30s by default.
 	GangTimeout time.Duration
+	// MaxGrace is the longest that the plugin lets a pod take to stop, whatever the
+	// lenders of its loan allow. A loan is taken back for whichever online pod
+	// waits, so the lenders' bound alone need not be one that its service accepts.
+	// A pod that takes longer to terminate does not count as coming free.
+	// From 1s to 1h; 60s by default.
+	MaxGrace time.Duration
 }

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -13,13 +14,16 @@ const (
 	minGangTimeout   = time.Second
 	// The framework lets no pod wait in Permit for more than 15 minutes.
 	maxGangTimeout = 10 * time.Minute
+	minMaxGrace    = time.Second
+	maxMaxGrace    = time.Hour
 )
 
 // Validate reports every argument that is outside its bounds, by field path.
 func Validate(args *EbbtideArgs) field.ErrorList {
-	return append(
+	return slices.Concat(
 		between(field.NewPath("takeBackAfter"), args.TakeBackAfter, 0, maxTakeBackAfter),
-		between(field.NewPath("gangTimeout"), args.GangTimeout, minGangTimeout, maxGangTimeout)...,
+		between(field.NewPath("gangTimeout"), args.GangTimeout, minGangTimeout, maxGangTimeout),
+		between(field.NewPath("maxGrace"), args.MaxGrace, minMaxGrace, maxMaxGrace),
 	)
 }
 
