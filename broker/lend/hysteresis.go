@@ -78,6 +78,15 @@ func (l *lender) mayLend(d *decision) {
 	l.open = !l.Advise
 }
 
+// shut ends lending for this decision. A lender that was shut before keeps its
+// first reason.
+func (l *lender) shut(reason, message string) {
+	if l.gate == ReasonBelowLowWater {
+		l.gate, l.why = reason, message
+	}
+	l.open, l.lendable = false, 0
+}
+
 // closed says why nothing new may be lent. The first reason that applies is the
 // one that has to go first.
 func (l *lender) closed(d *decision) (reason, message string) {

@@ -184,6 +184,7 @@ func (r *round) choose(c class, asking []*lender, candidates []*loan) {
 	}
 	for _, l := range asking {
 		l.memory.LastReclaim = r.d.now
+		l.shut(ReasonCooldownActive, "units were asked back for it just now")
 	}
 }
 
