@@ -136,7 +136,8 @@ type Load struct {
 	Unknown string `json:"unknown,omitempty"`
 	// ObservedAt is the oldest sample's time.
 	ObservedAt time.Time `json:"observedAt,omitzero"`
-	// Coverage is the share of ready replicas that were heard from, 0 to 1.
+	// Coverage is the share of replicas that were heard from, 0 to 1: of those that
+	// are ready, and of those that were and no longer are.
 	Coverage float64 `json:"coverage"`
 	// Requests in flight (running + waiting) over all replicas, and how many one
 	// replica serves at once. Slots 0: no signal gives requests.
