@@ -1,9 +1,11 @@
 package actuate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -201,10 +203,10 @@ type loanRef struct {
 
 func (r *round) loan(name string, object *v1alpha1.Loan) *loanRef {
 	l := &loanRef{name: name, object: object.DeepCopy(), job: jobRef(object)}
-	for i := range r.view.Snapshot.Loans {
-		if r.view.Snapshot.Loans[i].Name == name {
-			l.snapshot = &r.view.Snapshot.Loans[i]
-		}
+	loans := r.view.Snapshot.Loans // by name
+	at, found := slices.BinarySearchFunc(loans, name, func(s lend.Loan, name string) int { return cmp.Compare(s.Name, name) })
+	if found {
+		l.snapshot = &loans[at]
 	}
 	return l
 }

@@ -1,9 +1,11 @@
 package actuate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,15 +60,12 @@ func (r *round) intend(ctx context.Context, plan *lend.Plan) []*intent {
 
 func (r *round) newIntent(action *lend.Action) (*intent, error) {
 	job := r.view.Jobs[types.UID(action.JobUID)]
-	var waiting *lend.Job
-	for i := range r.view.Snapshot.Jobs {
-		if r.view.Snapshot.Jobs[i].UID == action.JobUID {
-			waiting = &r.view.Snapshot.Jobs[i]
-		}
-	}
-	if job == nil || waiting == nil {
+	all := r.view.Snapshot.Jobs // by UID
+	at, found := slices.BinarySearchFunc(all, action.JobUID, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
+	if job == nil || !found {
 		return nil, fmt.Errorf("job %s is not in the snapshot", action.Job)
 	}
+	waiting := &all[at]
 	namespace, name, _ := strings.Cut(action.Loan, "/")
 	object := &v1alpha1.Loan{
 		ObjectMeta: metav1.ObjectMeta{
