@@ -24,6 +24,11 @@ type Plan struct {
 	Actions []Action `json:"actions"`
 	// Lenders is the arithmetic of each lender, by Name.
 	Lenders []LenderView `json:"lenders"`
+	// Tenants is what quotas say of each tenant and cohort and flavor, by Name (a
+	// cohort's is CohortLender), then Flavor.
+	Tenants []TenantView `json:"tenants,omitempty"`
+	// Waiting is every waiting job in the order in which it was considered.
+	Waiting []Place `json:"waiting,omitempty"`
 	// Verdicts has one entry for every lender, waiting job and open loan, by
 	// Subject, also where nothing is done.
 	Verdicts []Verdict `json:"verdicts"`
@@ -45,6 +50,9 @@ type Action struct {
 	ReclaimID string    `json:"reclaimID,omitempty"`
 	// LostWork is the estimated cost in unit-seconds.
 	LostWork float64 `json:"lostWork,omitempty"`
+	// ReclaimedFor is the UID of the waiting job that the units are for; empty if they
+	// are for online services, or for nobody.
+	ReclaimedFor string `json:"reclaimedFor,omitempty"`
 	// Owed is what the reclaim makes room for, the same for all actions with one
 	// ReclaimID.
 	Owed []Owed `json:"owed,omitempty"`
@@ -73,6 +81,29 @@ type LenderView struct {
 	// Utilization is requests in flight over the slots of all owned units; -1 when
 	// unknown.
 	Utilization float64 `json:"utilization"`
+}
+
+// TenantView is the arithmetic behind the verdicts on a tenant's jobs, in units of
+// the flavor.
+type TenantView struct {
+	Name   string `json:"name"`
+	Flavor string `json:"flavor"`
+	// Used by pods, loans and what services keep; Available is how much more could be
+	// had without taking anything back; both after the plan.
+	Used      int64 `json:"used"`
+	Available int64 `json:"available"`
+	// Share is the weighted dominant share, in thousandths, the same for all flavors.
+	Share int64 `json:"share"`
+}
+
+// Place is a waiting job's place.
+type Place struct {
+	UID string `json:"uid"`
+	// Position in its queue, from 1.
+	Position int32 `json:"position"`
+	// Ahead is how many units of its flavor jobs before it in the cluster wait for, its
+	// own included.
+	Ahead int64 `json:"ahead"`
 }
 
 // SubjectKind says what a Verdict is about.
@@ -113,25 +144,33 @@ const (
 	ReasonAdviseOnly           = "AdviseOnly"           // lender: mode Advise
 	ReasonOwnedOverNominal     = "OwnedOverNominal"     // lender: owns less than its policy says
 
-	ReasonLent                = "Lent"                // job: admitted on a loan
-	ReasonWithinNominal       = "WithinNominal"       // job: admitted on its tenant's own quota
-	ReasonNoLendableUnits     = "NoLendableUnits"     // job: lenders lend too little now
-	ReasonNoRoomForGang       = "NoRoomForGang"       // job: enough units, not in its shape
-	ReasonOverBorrowingLimit  = "OverBorrowingLimit"  // job: its tenant may not borrow more
-	ReasonLendingLimitReached = "LendingLimitReached" // job: lenders' tenants may not lend more
-	ReasonBehindInQueue       = "BehindInQueue"       // job: the queue allows no backfill
-	ReasonQueuePaused         = "QueuePaused"         // job: its queue is paused
-	ReasonUnknownQueue        = "UnknownQueue"        // job: no such queue
-	ReasonUnknownTenant       = "UnknownTenant"       // job: its namespace belongs to no tenant
-	ReasonUnknownFlavor       = "UnknownFlavor"       // job, lender: no flavor of the tenant's quota matches
-	ReasonEvictionBudget      = "EvictionBudgetSpent" // job: reclaimed too often lately
+	ReasonLent                = "Lent"                  // job: admitted on a loan
+	ReasonWithinNominal       = "WithinNominal"         // job: admitted on its tenant's own quota
+	ReasonNoLendableUnits     = "NoLendableUnits"       // job: lenders lend too little now
+	ReasonNoRoomForGang       = "NoRoomForGang"         // job: enough units, not in its shape
+	ReasonOverBorrowingLimit  = "OverBorrowingLimit"    // job: its tenant may not borrow more
+	ReasonLendingLimitReached = "LendingLimitReached"   // job: lenders' tenants may not lend more
+	ReasonBehindInQueue       = "BehindInQueue"         // job: the queue allows no backfill
+	ReasonReservedForEarlier  = "ReservedForEarlier"    // job: what it could use is kept for one that has waited longer
+	ReasonWaitingForReturn    = "WaitingForReturn"      // job: units were asked back for it and are not free yet
+	ReasonLimitReached        = "LimitReached"          // job: a limit of its queue is used up
+	ReasonResourceQuota       = "ResourceQuotaExceeded" // job: its namespace's ResourceQuota would refuse its pods
+	ReasonQueueDraining       = "QueueDraining"         // job, reclaim: its queue is being emptied
+	ReasonQueuePaused         = "QueuePaused"           // job: its queue is paused
+	ReasonUnknownQueue        = "UnknownQueue"          // job: no such queue
+	ReasonUnknownTenant       = "UnknownTenant"         // job: its namespace belongs to no tenant
+	ReasonUnknownFlavor       = "UnknownFlavor"         // job, lender: no flavor of the tenant's quota matches
+	ReasonEvictionBudget      = "EvictionBudgetSpent"   // job: reclaimed too often lately
 
-	ReasonActive        = "Active"        // loan: running
-	ReasonReclaiming    = "Reclaiming"    // loan: grace is running
-	ReasonGraceExpired  = "GraceExpired"  // loan: killed
-	ReasonReturned      = "Returned"      // loan: units free after a reclaim
-	ReasonReleased      = "Released"      // loan: job ended by itself
-	ReasonPreempted     = "Preempted"     // loan: the scheduler took it back
-	ReasonNodeUnhealthy = "NodeUnhealthy" // loan: on a node that is gone
-	ReasonNotStarted    = "NotStarted"    // reclaim, job: the gang's pods found no node for too long
+	ReasonActive        = "Active"            // loan: running
+	ReasonReclaiming    = "Reclaiming"        // loan: grace is running
+	ReasonGraceExpired  = "GraceExpired"      // loan: killed
+	ReasonReturned      = "Returned"          // loan: units free after a reclaim
+	ReasonReleased      = "Released"          // loan: job ended by itself
+	ReasonPreempted     = "Preempted"         // loan: the scheduler took it back
+	ReasonNodeUnhealthy = "NodeUnhealthy"     // loan: on a node that is gone
+	ReasonOwnerWants    = "OwnerWantsQuota"   // reclaim: a tenant wants what is within its nominal quota
+	ReasonFairShare     = "FairShare"         // reclaim: a tenant with a smaller share wants it
+	ReasonOutranked     = "OutrankedInTenant" // reclaim: a job of the same tenant with a higher priority wants its quota
+	ReasonNotStarted    = "NotStarted"        // reclaim, job: the gang's pods found no node for too long
 )

@@ -11,12 +11,17 @@ type Snapshot struct {
 	// Epoch is the leader's epoch; it is stamped on everything that follows.
 	Epoch int64 `json:"epoch"`
 
-	Nodes   []Node   `json:"nodes"`   // by Name
-	Tenants []Tenant `json:"tenants"` // by Name
-	Queues  []Queue  `json:"queues"`  // by Name
-	Lenders []Lender `json:"lenders"` // by Name
-	Jobs    []Job    `json:"jobs"`    // waiting jobs, by UID
-	Loans   []Loan   `json:"loans"`   // open loans, by Name
+	Nodes []Node `json:"nodes"` // by Name
+	// Flavors are those that are slices of another, by Name. A flavor that is not
+	// listed is counted in units of its own.
+	Flavors []Flavor `json:"flavors,omitempty"`
+	Cohorts []Cohort `json:"cohorts,omitempty"` // by Name
+	Tenants []Tenant `json:"tenants"`           // by Name
+	Limits  []Limit  `json:"limits,omitempty"`  // by Name
+	Queues  []Queue  `json:"queues"`            // by Name
+	Lenders []Lender `json:"lenders"`           // by Name
+	Jobs    []Job    `json:"jobs"`              // waiting jobs, by UID
+	Loans   []Loan   `json:"loans"`             // open loans, by Name
 }
 
 // Node is a machine and its units. A node that exists is listed as long as it has
@@ -50,12 +55,58 @@ type Units struct {
 	Other int64 `json:"other,omitempty"`
 }
 
+// Flavor is a MIG profile of another flavor's GPUs: it draws on their quota.
+type Flavor struct {
+	Name    string `json:"name"`
+	SliceOf string `json:"sliceOf"`
+	// Compute slices of 7 and memory slices of 8 that one unit takes.
+	Compute int64 `json:"compute"`
+	Memory  int64 `json:"memory"`
+}
+
+// Cohort is a group of tenants and cohorts. One that a tenant or a cohort names and
+// that is not listed is a root without a quota of its own.
+type Cohort struct {
+	Name   string  `json:"name"`
+	Parent string  `json:"parent,omitempty"`
+	Weight *int64  `json:"weight,omitempty"` // nil is 1
+	Quotas []Quota `json:"quotas,omitempty"` // by Flavor
+}
+
+// Limit is something besides quota that jobs use up: what is left of a queue's
+// limit, or of a namespace's ResourceQuota.
+type Limit struct {
+	Name string `json:"name"`
+	// Left is how much more may be used; Most is the whole of it.
+	Left int64 `json:"left"`
+	Most int64 `json:"most"`
+	// Reason and Message are the verdict about a job that does not fit.
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// Draw is what a job uses of a Limit while it holds units.
+type Draw struct {
+	Limit  string `json:"limit"`
+	Amount int64  `json:"amount"`
+}
+
 // Tenant is a team and its quota.
 type Tenant struct {
 	Name   string `json:"name"`
 	Cohort string `json:"cohort,omitempty"`
+	Weight *int64 `json:"weight,omitempty"` // nil is 1
 	// Quotas per flavor, by Flavor.
 	Quotas []Quota `json:"quotas"`
+	// Borrowed is what the tenant held beyond its nominal quota lately, by Flavor.
+	Borrowed []History `json:"borrowed,omitempty"`
+}
+
+// History is an exponentially weighted average of units held over time, in
+// thousandths of a unit.
+type History struct {
+	Flavor string `json:"flavor"`
+	Milli  int64  `json:"milli"`
 }
 
 // Quota is what a tenant was promised of one flavor, in units. A nil limit is
@@ -72,11 +123,18 @@ type Quota struct {
 // Queue is where a tenant's jobs wait.
 type Queue struct {
 	// Name is namespace/name.
-	Name     string `json:"name"`
-	Tenant   string `json:"tenant"`
-	FIFO     bool   `json:"fifo,omitempty"`
-	Backfill bool   `json:"backfill"`
-	Paused   bool   `json:"paused,omitempty"`
+	Name   string `json:"name"`
+	Tenant string `json:"tenant"`
+	FIFO   bool   `json:"fifo,omitempty"`
+	// FairShare queues of a tenant take turns: who used less for its weight first.
+	FairShare bool  `json:"fairShare,omitempty"`
+	Weight    int64 `json:"weight,omitempty"` // of a FairShare queue; 0 is 1
+	// Used is what the queue's jobs held lately, own quota included, over all flavors.
+	Used     int64 `json:"used,omitempty"` // thousandths of a unit, as History.Milli
+	Backfill bool  `json:"backfill"`
+	Paused   bool  `json:"paused,omitempty"`
+	// Drain also asks back what the queue's jobs hold.
+	Drain bool `json:"drain,omitempty"`
 }
 
 // Lender is an online service and what it is doing now.
@@ -168,6 +226,11 @@ type Job struct {
 	Problem  *Problem  `json:"problem,omitempty"`
 	Priority int32     `json:"priority"`
 	Created  time.Time `json:"created"`
+	// Queued is since when the job waits without a break; zero is Created. A job that
+	// was admitted and taken back waits anew, but keeps its place, which is by Created.
+	Queued time.Time `json:"queued,omitzero"`
+	// Draws on the Limits, by Limit.
+	Draws []Draw `json:"draws,omitempty"`
 	// Flavor, number of pods and units of each: the gang.
 	Flavor      string `json:"flavor"`
 	Pods        int64  `json:"pods"`
@@ -177,13 +240,17 @@ type Job struct {
 }
 
 // Grant is a number of units of one flavor on one node. An empty Lender means
-// the borrower's own nominal quota.
+// the borrower's own nominal quota, CohortLender quota that its cohort leaves unused.
 type Grant struct {
 	Lender string `json:"lender,omitempty"`
 	Node   string `json:"node"`
 	Flavor string `json:"flavor"`
 	Count  int64  `json:"count"`
 }
+
+// CohortLender is the lender that a grant of a cohort's unused quota names. No
+// LendingPolicy's namespace/name looks like it.
+func CohortLender(cohort string) string { return "cohort:" + cohort }
 
 // Loan is an open loan: its units are held from the moment the Loan exists until
 // it is returned, whether or not its pods are bound yet.
@@ -209,6 +276,8 @@ type Loan struct {
 	Reclaiming bool      `json:"reclaiming,omitempty"`
 	ReclaimBy  time.Time `json:"reclaimBy,omitzero"`
 	ReclaimID  string    `json:"reclaimID,omitempty"`
+	// ReclaimedFor is the UID of the job that the units were asked back for.
+	ReclaimedFor string `json:"reclaimedFor,omitempty"`
 	// Preempted: the scheduler took it back by itself; its pods are going.
 	Preempted bool `json:"preempted,omitempty"`
 	// Killed: its pods were already told to die at once.

@@ -1,6 +1,10 @@
 package lend
 
-import "time"
+import (
+	"time"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
 
 // State is what one decision remembers for the next: hysteresis has no other
 // memory. The zero State is a broker that has just started: every dwell begins
@@ -39,6 +43,9 @@ type JobState struct {
 	// NotStarted is when a loan of the job was last asked back because its pods had
 	// found no nodes; zero if that is too long ago to matter.
 	NotStarted time.Time `json:"notStarted,omitzero"`
+	// Asked is when units were last asked back for the waiting job; zero if never, or
+	// if it was admitted since.
+	Asked time.Time `json:"asked,omitzero"`
 }
 
 // LoanState is the memory about one open loan.
@@ -75,6 +82,14 @@ type Policy struct {
 	// before it is no longer lent to; 0 is no limit.
 	EvictionBudget int           `json:"evictionBudget"`
 	EvictionWindow time.Duration `json:"evictionWindow"`
+	// ReserveAfter is how long a job waits before what it needs is kept for it: later
+	// jobs then get only what it could do without. 0 never keeps anything.
+	ReserveAfter time.Duration `json:"reserveAfter,omitempty"`
+	// QuotaGrace is the longest grace of a loan that no LendingPolicy lent.
+	QuotaGrace time.Duration `json:"quotaGrace,omitempty"`
+	// FairPreemption are the rules by which a tenant with a smaller share takes from
+	// one with a larger one, tried in order; none turns it off.
+	FairPreemption []quota.FairRule `json:"fairPreemption,omitempty"`
 	// RestartCost is added to the lost work of every job that is stopped.
 	RestartCost time.Duration `json:"restartCost"`
 }
@@ -91,6 +106,9 @@ func DefaultPolicy() Policy {
 		StartWithin:       5 * time.Minute,
 		EvictionBudget:    4,
 		EvictionWindow:    time.Hour,
+		ReserveAfter:      10 * time.Minute,
+		QuotaGrace:        time.Minute,
+		FairPreemption:    []quota.FairRule{quota.LessThanOrEqualToFinalShare, quota.LessThanInitialShare},
 		RestartCost:       time.Minute,
 	}
 }

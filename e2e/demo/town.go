@@ -155,7 +155,7 @@ func (w *town) tenant(ctx context.Context, team string, nominal int64, limit *in
 	return w.create(ctx, &v1alpha1.TenantQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: team},
 		Spec: v1alpha1.TenantQuotaSpec{
-			Namespaces: metav1.LabelSelector{MatchLabels: labels},
+			Namespaces: &metav1.LabelSelector{MatchLabels: labels},
 			Cohort:     cohort,
 			Flavors: []v1alpha1.FlavorQuota{{
 				Name: flavor, Resource: resourceGPU,

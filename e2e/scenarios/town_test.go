@@ -145,7 +145,7 @@ func (w *town) settle(units int64) {
 		w.create(&v1alpha1.TenantQuota{
 			ObjectMeta: metav1.ObjectMeta{Name: ns},
 			Spec: v1alpha1.TenantQuotaSpec{
-				Namespaces: metav1.LabelSelector{MatchLabels: map[string]string{"team": ns}},
+				Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": ns}},
 				Cohort:     "town",
 				Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu, Nominal: nominal}},
 			},

@@ -96,7 +96,7 @@ func must(t *testing.T, err error) {
 func (w *world) tenant(name string, nominal int64) *v1alpha1.TenantQuota {
 	must(w.t, w.spaces.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"team": name}}}))
 	q := &v1alpha1.TenantQuota{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.TenantQuotaSpec{
-		Namespaces: metav1.LabelSelector{MatchLabels: map[string]string{"team": name}},
+		Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}},
 		Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu, NodeSelector: map[string]string{"gpu": "h100"}, Nominal: nominal}},
 	}}
 	must(w.t, w.quotas.Add(q))

@@ -19,9 +19,9 @@ type JobRef struct {
 
 // Grant is a number of units of one flavor on one node.
 type Grant struct {
-	// Lender is the LendingPolicy (namespace/name) whose units these are. Empty:
-	// the units are the borrower's own nominal quota, and are never reclaimed by
-	// load.
+	// Lender is the LendingPolicy (namespace/name) whose units these are, or
+	// cohort:NAME for quota that nobody in the borrower's cohort uses. Empty: the
+	// units are the borrower's own nominal quota.
 	// +optional
 	Lender string `json:"lender,omitempty"`
 	// +required
@@ -70,7 +70,8 @@ type LoanSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=1024
 	Grants []Grant `json:"grants"`
-	// MaxGrace is the shortest maxGrace among the lenders; 0 if there is none.
+	// MaxGrace is the shortest maxGrace among the lenders, of which a cohort's is the
+	// broker's setting; 0 if there is none.
 	// +optional
 	MaxGrace metav1.Duration `json:"maxGrace,omitempty"`
 	// OpID identifies the operation in the ledger.
@@ -104,6 +105,10 @@ type LoanStatus struct {
 	// ReclaimID is shared by all loans that one decision took back.
 	// +optional
 	ReclaimID string `json:"reclaimID,omitempty"`
+	// ReclaimedFor is the UID of the job that the units are taken back for; empty if
+	// they are for an online service.
+	// +optional
+	ReclaimedFor types.UID `json:"reclaimedFor,omitempty"`
 	// LostWorkSeconds estimates the GPU-seconds of work that the reclaim cost.
 	// +optional
 	LostWorkSeconds int64 `json:"lostWorkSeconds,omitempty"`

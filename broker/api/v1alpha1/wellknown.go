@@ -26,6 +26,10 @@ const (
 	// waits. Only the broker writes it.
 	ConditionAdmitted = "ebbtide.dev/Admitted"
 
+	// AnnotationTakenBack on a job is the attempt whose loan the scheduler took back by
+	// itself. Only the scheduler writes it, as it suspends the job.
+	AnnotationTakenBack = "ebbtide.dev/taken-back"
+
 	// AnnotationReclaimBy on a pod is the early notice: the time (RFC 3339) by
 	// which its units will be taken back. Only the broker and the scheduler write
 	// it; a pod sees it through the downward API.

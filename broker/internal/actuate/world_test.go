@@ -285,7 +285,7 @@ func objects() []client.Object {
 	}
 	tenant := func(name string, nominal int64) *v1alpha1.TenantQuota {
 		return &v1alpha1.TenantQuota{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.TenantQuotaSpec{
-			Namespaces: metav1.LabelSelector{MatchLabels: map[string]string{"team": name}}, Cohort: "lab",
+			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}}, Cohort: "lab",
 			Flavors: []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu, Nominal: nominal}},
 		}}
 	}

@@ -35,7 +35,7 @@ func tenant(name string, flavors ...v1alpha1.FlavorQuota) *v1alpha1.TenantQuota 
 	return &v1alpha1.TenantQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.TenantQuotaSpec{
-			Namespaces: metav1.LabelSelector{MatchLabels: map[string]string{"team": name}}, Cohort: "lab", Flavors: flavors,
+			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}}, Cohort: "lab", Flavors: flavors,
 		},
 	}
 }

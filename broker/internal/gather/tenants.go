@@ -86,7 +86,7 @@ func (t *tenancy) add(q *v1alpha1.TenantQuota, owner map[string]string) {
 func (t *tenancy) assign(quotas []v1alpha1.TenantQuota, namespaces []corev1.Namespace) {
 	selectors := make([]labels.Selector, len(quotas))
 	for i := range quotas {
-		selector, err := metav1.LabelSelectorAsSelector(&quotas[i].Spec.Namespaces)
+		selector, err := metav1.LabelSelectorAsSelector(quotas[i].Spec.Namespaces)
 		if err != nil {
 			t.problem(quotas[i].Name, reasonBadSelector, "spec.namespaces: %v", err)
 			selector = labels.Nothing()

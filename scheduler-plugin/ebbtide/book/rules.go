@@ -64,7 +64,7 @@ type tenants []struct {
 func readTenants(quotas []*v1alpha1.TenantQuota) tenants {
 	out := make(tenants, 0, len(quotas))
 	for _, q := range quotas {
-		if selector, err := metav1.LabelSelectorAsSelector(&q.Spec.Namespaces); err == nil {
+		if selector, err := metav1.LabelSelectorAsSelector(q.Spec.Namespaces); err == nil {
 			out = append(out, struct {
 				quota    *v1alpha1.TenantQuota
 				selector labels.Selector
