@@ -11,9 +11,10 @@ import (
 // others it may import. The order is the direction of the arrows.
 var pure = map[string][]string{
 	"quota":           {},
+	"quota/queue":     {"quota"},
 	"mig":             {},
 	"broker/forecast": {},
-	"broker/lend":     {"quota", "mig", "broker/forecast"},
+	"broker/lend":     {"quota", "quota/queue", "mig", "broker/forecast"},
 	"broker/sim":      {"broker/lend", "quota", "mig", "broker/forecast"},
 	"broker/view":     {"broker/lend", "quota", "mig", "broker/forecast"},
 }
