@@ -14,8 +14,9 @@
 //	law 3  an online pod is bound within the grace plus Slack
 //	law 5  a gang runs whole or not at all (Settle); a take-back by the scheduler
 //	       takes nothing that it could have spared
-//	law 9  a training pod is bound only where an open loan of its job says, and a
-//	       job's pods hold no more of a node than that loan grants
+//	law 9  a pod of a queued job is bound only where an open loan of its job says,
+//	       and a job's pods hold no more of a node than that loan grants; beside what
+//	       it borrows, a tenant holds no more than its nominal quota (Settle)
 package audit
 
 import (
@@ -108,7 +109,9 @@ type auditor struct {
 	over    map[string]since
 	partial map[types.UID]since
 	waited  map[types.UID]bool
-	burst   *burst
+	// greedy is since when a tenant holds more than its quota.
+	greedy map[string]since
+	burst  *burst
 }
 
 // since is when something began, and whether it was reported.
@@ -121,6 +124,7 @@ func newAuditor(opts Options) *auditor {
 	return &auditor{
 		opts: opts, cluster: newCluster(opts.Resource),
 		over: map[string]since{}, partial: map[types.UID]since{}, waited: map[types.UID]bool{},
+		greedy: map[string]since{},
 	}
 }
 

@@ -85,6 +85,7 @@ func onlinePod(name, node string) *corev1.Pod { return gpuPod(name, node, 8, 100
 func trainingPod(name, job, node string, units int64) *corev1.Pod {
 	p := gpuPod(name, node, units, -100)
 	p.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", UID: types.UID(job)}}
+	p.Labels = map[string]string{ebbtidev1.LabelQueue: "default"}
 	return p
 }
 
@@ -329,4 +330,49 @@ func TestWaitQuantile(t *testing.T) {
 	if got := r.WaitQuantile(0.99); got != 198*time.Millisecond {
 		t.Errorf("p99 of 1..200 ms is %s, want 198ms", got)
 	}
+}
+
+func tenantQuota(name string, nominal int64) *ebbtidev1.TenantQuota {
+	return &ebbtidev1.TenantQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: ebbtidev1.TenantQuotaSpec{
+			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}},
+			Flavors:    []ebbtidev1.FlavorQuota{{Name: "h100", Resource: gpu, Nominal: nominal}},
+		},
+	}
+}
+
+func namespace(name, team string) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"team": team}}}
+}
+
+// What a tenant holds outside loans, and of its own quota in loans, is together no
+// more than it was promised; what it borrows does not count.
+func TestATenantOverItsQuotaIsFound(t *testing.T) {
+	for name, tc := range map[string]struct {
+		nominal int64
+		own     ebbtidev1.Grant
+		want    []string
+	}{
+		"within": {nominal: 12, own: ebbtidev1.Grant{Node: "n1", Flavor: "h100", Count: 4}},
+		"over": {nominal: 11, own: ebbtidev1.Grant{Node: "n1", Flavor: "h100", Count: 4},
+			want: []string{"law 9: tenant a holds 12 units outside what it borrows and was promised 11"}},
+		"borrowed": {nominal: 8, own: ebbtidev1.Grant{Lender: "cohort:lab", Node: "n1", Flavor: "h100", Count: 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(2)
+			l := testLoan("l1", "j1", 1, tc.own)
+			l.Spec.Borrower = "a"
+			s.play(tenantQuota("a", tc.nominal), namespace("x", "a"), l, gpuPod("bare", "n0", 8, 0), trainingPod("p", "j1", "n1", 4))
+			s.pass(10 * time.Second)
+			s.violations(t, tc.want...)
+		})
+	}
+}
+
+func TestPodsOfNoTenantAreFound(t *testing.T) {
+	s := newStage(1)
+	s.play(tenantQuota("a", 8), namespace("x", "b"), gpuPod("bare", "n0", 1, 0))
+	s.pass(10 * time.Second)
+	s.violations(t, "law 9: pods in namespaces of no tenant hold 1 units")
 }

@@ -21,17 +21,20 @@ type cluster struct {
 	// lent is the sum of open loans' lent units.
 	lent int64
 	// held is what the bound training pods of a job hold.
-	held map[types.UID]int64
+	held    map[types.UID]int64
+	tenants tenants
 }
 
 // pod is a pod that asks for units.
 type pod struct {
 	uid         types.UID
 	name        string
+	namespace   string
 	node        string
 	units       int64
 	online      bool
 	job         types.UID
+	queued      bool // of a job that waits in a queue for a loan
 	created     time.Time
 	initial     bool
 	ended       bool // its containers have: it holds nothing
@@ -44,6 +47,7 @@ type pod struct {
 type loan struct {
 	name      string
 	job       types.UID
+	borrower  string
 	grants    []ebbtidev1.Grant
 	pods      int
 	units     int64 // of all grants
@@ -76,6 +80,7 @@ func newCluster(resource string) cluster {
 		loans:    map[string]*loan{},
 		byJob:    map[types.UID]*loan{},
 		held:     map[types.UID]int64{},
+		tenants:  newTenants(),
 	}
 }
 
@@ -94,6 +99,10 @@ func (c *cluster) apply(e event) any {
 		return c.applyPod(obj, e)
 	case *ebbtidev1.Loan:
 		return c.applyLoan(obj, e.deleted)
+	case *ebbtidev1.TenantQuota:
+		c.tenants.applyQuota(obj, c.resource, e.deleted)
+	case *corev1.Namespace:
+		c.tenants.applyNamespace(obj, e.deleted)
 	}
 	return nil
 }
@@ -113,7 +122,7 @@ func (c *cluster) applyPod(obj *corev1.Pod, e event) any {
 		return podChange{before, nil}
 	}
 	after := &pod{
-		uid: obj.UID, name: obj.Namespace + "/" + obj.Name, node: obj.Spec.NodeName, units: units,
+		uid: obj.UID, name: obj.Namespace + "/" + obj.Name, namespace: obj.Namespace, node: obj.Spec.NodeName, units: units,
 		online:      obj.Spec.Priority != nil && *obj.Spec.Priority >= ebbtidev1.PriorityOnline,
 		created:     firstSeen(obj, e),
 		initial:     e.initial,
@@ -121,6 +130,7 @@ func (c *cluster) applyPod(obj *corev1.Pod, e event) any {
 		succeeded:   obj.Status.Phase == corev1.PodSucceeded,
 		terminating: obj.DeletionTimestamp != nil,
 		disrupted:   disrupted(obj),
+		queued:      obj.Labels[ebbtidev1.LabelQueue] != "",
 	}
 	for _, o := range obj.OwnerReferences {
 		if o.Kind == "Job" {
@@ -212,7 +222,7 @@ func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 	}
 	change := loanChange{opened: l == nil}
 	if l == nil {
-		l = &loan{name: name, job: obj.Spec.Job.UID, grants: obj.Spec.Grants, pods: int(obj.Spec.Pods)}
+		l = &loan{name: name, job: obj.Spec.Job.UID, borrower: obj.Spec.Borrower, grants: obj.Spec.Grants, pods: int(obj.Spec.Pods)}
 		for _, g := range l.grants {
 			l.units += g.Count
 			if g.Lender != "" {

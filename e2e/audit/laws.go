@@ -85,8 +85,10 @@ func (a *auditor) judgeWait(p *pod, wait time.Duration, now time.Time) {
 func (a *auditor) judgeLoanOf(p *pod, now time.Time) {
 	l := a.cluster.byJob[p.job]
 	if l == nil {
-		a.violate(9, now, "training pod %s is bound to %s without an open loan", p.name, p.node)
-		return
+		if p.queued {
+			a.violate(9, now, "training pod %s is bound to %s without an open loan", p.name, p.node)
+		}
+		return // within its tenant's nominal quota, which overQuota looks at
 	}
 	granted, held := int64(0), int64(0)
 	for _, g := range l.grants {
@@ -136,6 +138,7 @@ func (a *auditor) lasting(now time.Time) {
 		}
 	}
 	a.overGranted(now)
+	a.overQuota(now)
 	a.partialGangs(now)
 }
 

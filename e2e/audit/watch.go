@@ -40,7 +40,9 @@ func Start(ctx context.Context, client kubernetes.Interface, dyn dynamic.Interfa
 	watched := []cache.SharedIndexInformer{
 		typed.Core().V1().Nodes().Informer(),
 		typed.Core().V1().Pods().Informer(),
+		typed.Core().V1().Namespaces().Informer(),
 		untyped.ForResource(ebbtidev1.GroupVersion.WithResource("loans")).Informer(),
+		untyped.ForResource(ebbtidev1.GroupVersion.WithResource("tenantquotas")).Informer(),
 	}
 	var synced []cache.InformerSynced
 	for _, informer := range watched {
@@ -130,12 +132,20 @@ func (a *Auditor) receive(obj any, deleted, initial bool) {
 		e.object, meta = o, o
 	case *corev1.Pod:
 		e.object, meta = o, o
+	case *corev1.Namespace:
+		e.object, meta = o, o
 	case *unstructured.Unstructured:
-		loan := &ebbtidev1.Loan{}
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, loan); err != nil {
-			return // the API server checks Loans against their schema
+		var own interface {
+			metav1.Object
+			runtime.Object
+		} = &ebbtidev1.Loan{}
+		if o.GetKind() == "TenantQuota" {
+			own = &ebbtidev1.TenantQuota{}
 		}
-		e.object, meta = loan, loan
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, own); err != nil {
+			return // the API server checks them against their schema
+		}
+		e.object, meta = own, own
 	default:
 		return
 	}
