@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
@@ -97,7 +98,7 @@ func (w *town) agree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := w.Client().BatchV1().Jobs(trainingNamespace).List(ctx, metav1.ListOptions{})
+	jobs, err := w.Client().BatchV1().Jobs("").List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.LabelQueue})
 	if err != nil {
 		return err
 	}
@@ -179,11 +180,12 @@ func (w *town) openInLedger(ctx context.Context) (map[string]bool, error) {
 }
 
 type ledgerEntry struct {
-	Seq  uint64
-	Kind string
-	Loan string
-	Job  string
-	Time time.Time
+	Seq    uint64
+	Kind   string
+	Loan   string
+	Job    string
+	Reason string
+	Time   time.Time
 }
 
 // entries reads the whole ledger from the broker.
@@ -203,14 +205,21 @@ func (w *town) entries(ctx context.Context) ([]ledgerEntry, error) {
 	return all, nil
 }
 
-// awaitEntry waits until the ledger has an entry of the kind about the job.
+// awaitEntry waits until the ledger has an entry of the kind about a job of the
+// training namespace.
 func (w *town) awaitEntry(job, kind string) {
+	w.t.Helper()
+	w.awaitEntryOf(trainingNamespace+"/"+job, kind)
+}
+
+// awaitEntryOf waits for an entry about a job by namespace/name.
+func (w *town) awaitEntryOf(job, kind string) {
 	w.t.Helper()
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
 		entries, err := w.entries(ctx)
 		seen := ""
 		for _, e := range entries {
-			if e.Job != trainingNamespace+"/"+job {
+			if e.Job != job {
 				continue
 			}
 			seen += " " + e.Kind

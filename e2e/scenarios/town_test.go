@@ -56,8 +56,17 @@ type town struct {
 	queue string
 }
 
-// newTown starts a cluster of nodes with 8 GPUs each.
+// newTown starts a cluster of nodes with 8 GPUs each, all of them promised to the
+// online service's tenant.
 func newTown(t *testing.T, nodes int) *town {
+	t.Helper()
+	w := newCluster(t, nodes)
+	w.settle(int64(nodes) * 8)
+	return w
+}
+
+// newCluster starts a cluster of nodes with 8 GPUs each, which belong to nobody.
+func newCluster(t *testing.T, nodes int) *town {
 	t.Helper()
 	manifests, err := deploy.Manifests()
 	if err != nil {
@@ -89,7 +98,6 @@ func newTown(t *testing.T, nodes int) *town {
 	}
 	w := &town{Lab: l, t: t, api: api, dial: d, queue: "default"}
 	w.audit()
-	w.settle(int64(nodes) * 8)
 	return w
 }
 
@@ -133,25 +141,25 @@ policy: {staleAfter: 5s, unknownGrace: 10s, unknownStep: 2s, minimumLoan: 1s, ev
 // settle makes the tenants, their namespaces and the queue.
 func (w *town) settle(units int64) {
 	w.t.Helper()
-	ctx := w.t.Context()
-	for _, ns := range []string{onlineNamespace, trainingNamespace} {
-		if err := w.CreateNamespace(ctx, ns, map[string]string{"team": ns}); err != nil {
-			w.t.Fatal(err)
-		}
-		nominal := units
-		if ns == trainingNamespace {
-			nominal = 0
-		}
-		w.create(&v1alpha1.TenantQuota{
-			ObjectMeta: metav1.ObjectMeta{Name: ns},
-			Spec: v1alpha1.TenantQuotaSpec{
-				Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": ns}},
-				Cohort:     "town",
-				Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu, Nominal: nominal}},
-			},
-		})
-	}
+	w.team(onlineNamespace, "town", units)
+	w.team(trainingNamespace, "town", 0)
 	w.create(&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: "default"}})
+}
+
+// team makes a tenant with one namespace of the same name.
+func (w *town) team(name, cohort string, nominal int64) {
+	w.t.Helper()
+	if err := w.CreateNamespace(w.t.Context(), name, map[string]string{"team": name}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.create(&v1alpha1.TenantQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.TenantQuotaSpec{
+			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}},
+			Cohort:     cohort,
+			Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu, Nominal: nominal}},
+		},
+	})
 }
 
 func (w *town) create(o client.Object) {
@@ -220,12 +228,17 @@ func (w *town) scale(replicas int32) {
 // submit queues a training job of equal pods, which run until they are stopped.
 func (w *town) submit(name string, pods int32, gpusPerPod int64, annotations map[string]string) {
 	w.t.Helper()
+	w.submitIn(trainingNamespace, name, pods, gpusPerPod, annotations)
+}
+
+func (w *town) submitIn(namespace, name string, pods int32, gpusPerPod int64, annotations map[string]string) {
+	w.t.Helper()
 	spec := podSpec("", gpusPerPod, 2)
 	spec.SchedulerName = "" // the admission policy sets it
 	spec.RestartPolicy = corev1.RestartPolicyNever
 	w.create(&batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: trainingNamespace, Name: name,
+			Namespace: namespace, Name: name,
 			Labels: map[string]string{v1alpha1.LabelQueue: w.queue},
 		},
 		Spec: batchv1.JobSpec{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -35,12 +36,34 @@ func judge(rec *record, plan *lend.Plan, asked map[string]time.Time) []broken {
 	wayBack(&rec.Snapshot, lends, blame)
 	for _, a := range lends {
 		for _, name := range lendersOf(a.Grants) {
+			if strings.HasPrefix(name, cohorts) {
+				mayBorrow(rec, &a, name, blame)
+				continue
+			}
 			mayLend(rec, name, asked, func(law int, format string, args ...any) {
 				blame(law, "lends %s from %s: %s", a.Loan, name, fmt.Sprintf(format, args...))
 			})
 		}
 	}
 	return out
+}
+
+// cohorts begins the name of a lender that is no service: quota that nobody uses.
+const cohorts = "cohort:"
+
+// mayBorrow is law 9: unused quota is lent to members of the cohort only.
+func mayBorrow(rec *record, a *lend.Action, name string, blame blamer) {
+	i := slices.IndexFunc(rec.Snapshot.Jobs, func(j lend.Job) bool { return j.UID == a.JobUID })
+	if i < 0 {
+		blame(9, "lends %s to a job that does not wait", a.Loan)
+		return
+	}
+	tenant := rec.Snapshot.Jobs[i].Tenant
+	if !slices.ContainsFunc(rec.Snapshot.Tenants, func(t lend.Tenant) bool {
+		return t.Name == tenant && t.Cohort != "" && cohorts+t.Cohort == name
+	}) {
+		blame(9, "lends %s quota of %s, which tenant %s is not in", a.Loan, name, tenant)
+	}
 }
 
 type blamer func(law int, format string, args ...any)

@@ -19,7 +19,7 @@ type victim struct {
 type reclaim struct {
 	victims []victim
 	// broken are loans that come free for another reason: a node of theirs is gone,
-	// or some of their pods found none.
+	// some of their pods found none, or a job wants its quota.
 	broken []string
 	// owed is what the plan makes room for, per flavor, as far as the snapshot's own
 	// facts bear it out; byLender the same per lender.
@@ -55,6 +55,7 @@ func reclaimOf(rec *record, plan *lend.Plan) *reclaim {
 	for _, name := range slices.Sorted(maps.Keys(claims)) {
 		r.claim(rec, claims[name])
 	}
+	r.twice(&rec.Snapshot, plan)
 	return r
 }
 
@@ -68,6 +69,8 @@ func (r *reclaim) take(rec *record, a *lend.Action) {
 	l := &rec.Snapshot.Loans[i]
 	lent := slices.ContainsFunc(l.Grants, func(g lend.Grant) bool { return g.Lender != "" })
 	switch {
+	case a.ReclaimedFor != "" || a.Reason == lend.ReasonQueueDraining:
+		r.takeForQuota(rec, a, l)
 	case len(a.Owed) > 0:
 		r.victims = append(r.victims, victim{l.Name, l.Grants})
 		if !lent {
