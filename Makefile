@@ -104,6 +104,10 @@ bench: ## Measure the core and the ledger; the last line is JSON, nanoseconds pe
 	/^Benchmark/ && $$4 == "ns/op" { sub(/-[0-9]+$$/, "", $$1); sub(/^Benchmark/, "", $$1); json = json sep "\"" pkg "." $$1 "\":" $$3; sep = "," } \
 	END { print "{" json "}" }'
 
+.PHONY: bench-scheduler
+bench-scheduler: build ## Compare with the stock kube-scheduler on 1,000 nodes; the last line is JSON, pods per second (NODES= PODS= ROUNDS=)
+	@bin/ebbtide-lab bench-scheduler $(if $(NODES),--nodes=$(NODES)) $(if $(PODS),--pods=$(PODS)) $(if $(ROUNDS),--rounds=$(ROUNDS))
+
 IMAGES := ebbtide-broker ebbtide-scheduler kubectl-ebbtide
 PUSH ?=
 # Images of several platforms can only be pushed; what stays here is for here.

@@ -76,6 +76,9 @@ type programKind struct {
 var (
 	brokers    = programKind{binary: build.Broker, account: "ebbtide-broker", scheme: "http", command: (*Lab).brokerArgs}
 	schedulers = programKind{binary: build.Scheduler, account: "ebbtide-scheduler", scheme: "https", command: (*Lab).schedulerArgs}
+	// The stock scheduler as one of the caller's programs differs from Ebbtide's in
+	// nothing but the binary.
+	stockSchedulers = programKind{binary: build.ControlPlane, account: "ebbtide-scheduler", scheme: "https", command: (*Lab).stockSchedulerArgs}
 )
 
 // StartBroker starts a broker and waits until it is ready. Two brokers need two
@@ -94,6 +97,17 @@ func (l *Lab) StartScheduler(ctx context.Context, p Program) (*Part, error) {
 		p.Name = Scheduler
 	}
 	return l.startProgram(ctx, schedulers, p)
+}
+
+// StartKubeScheduler starts the scheduler that Kubernetes ships, as
+// Options.KubeScheduler does, but configured by the caller and with the credentials
+// of an Ebbtide scheduler, so that the two can be compared. Its default name is
+// KubeScheduler.
+func (l *Lab) StartKubeScheduler(ctx context.Context, p Program) (*Part, error) {
+	if p.Name == "" {
+		p.Name = KubeScheduler
+	}
+	return l.startProgram(ctx, stockSchedulers, p)
 }
 
 // Env returns what the program of that name was told, for instance to find the
@@ -195,6 +209,14 @@ func (l *Lab) schedulerArgs(p Program, e Env) ([]string, error) {
 		"--authentication-skip-lookup=true",
 		"--authorization-kubeconfig="+e.Kubeconfig,
 	), nil
+}
+
+func (l *Lab) stockSchedulerArgs(p Program, e Env) ([]string, error) {
+	args, err := l.schedulerArgs(p, e)
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{"kube-scheduler"}, args...), nil
 }
 
 // completeScheduler fills in what a KubeSchedulerConfiguration must say in a lab.

@@ -1,0 +1,102 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// errInterrupted is why a round is void whose watch did not last.
+var errInterrupted = errors.New("the watch of the pods was interrupted")
+
+// placements sees pods get their nodes.
+type placements struct {
+	bench     *bench
+	scheduler scheduler
+	want      int
+	watch     watch.Interface
+}
+
+// watch begins to look before the scheduler starts, so that no pod is missed.
+func (b *bench) watch(ctx context.Context, s scheduler, pods int) (*placements, error) {
+	api := b.pods.CoreV1().Pods(namespace)
+	list, err := api.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return nil, fmt.Errorf("list the pods: %w", err)
+	}
+	w, err := api.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	if err != nil {
+		return nil, fmt.Errorf("watch the pods: %w", err)
+	}
+	return &placements{bench: b, scheduler: s, want: pods, watch: w}, nil
+}
+
+func (p *placements) stop() { p.watch.Stop() }
+
+// wait returns once all pods have a node. It fails when a node gets more pods than
+// it has GPUs, when nothing is placed for a while, and when a pod goes.
+func (p *placements) wait(ctx context.Context) (round, error) {
+	defer p.stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, roundLimit, fmt.Errorf("not all pods were placed within %s", roundLimit))
+	defer cancel()
+	seen, onNode := make(map[string]bool, p.want), map[string]int{}
+	var first, last reading
+	stall := time.NewTimer(stallLimit)
+	defer stall.Stop()
+	for len(seen) < p.want {
+		var event watch.Event
+		var open bool
+		select {
+		case event, open = <-p.watch.ResultChan():
+		case <-stall.C:
+			return round{}, fmt.Errorf("%d of %d pods were placed, and then none for %s; %s", len(seen), p.want, stallLimit, p.bench.whyPending(ctx))
+		case <-p.bench.lab.Failed():
+			return round{}, p.bench.lab.Err()
+		case <-ctx.Done():
+			return round{}, fmt.Errorf("%d of %d pods were placed: %w", len(seen), p.want, context.Cause(ctx))
+		}
+		pod, ok := event.Object.(*corev1.Pod)
+		if !open || !ok || event.Type == watch.Deleted {
+			return round{}, fmt.Errorf("after %d of %d pods: %w", len(seen), p.want, errInterrupted)
+		}
+		if pod.Spec.NodeName == "" || seen[pod.Name] {
+			continue
+		}
+		seen[pod.Name] = true
+		if onNode[pod.Spec.NodeName]++; onNode[pod.Spec.NodeName] > gpusPerNode {
+			return round{}, fmt.Errorf("node %s got more than %d pods of one GPU", pod.Spec.NodeName, gpusPerNode)
+		}
+		stall.Reset(stallLimit)
+		if len(seen) == 1 || len(seen) == p.want {
+			now, err := p.read()
+			if err != nil {
+				return round{}, err
+			}
+			if len(seen) == 1 {
+				first = now
+			}
+			last = now
+		}
+	}
+	return round{scheduler: p.scheduler, pods: p.want, took: last.at.Sub(first.at), cpu: last.cpu - first.cpu}, nil
+}
+
+// reading is the clock and what the scheduler's process has used by then.
+type reading struct {
+	at  time.Time
+	cpu time.Duration
+}
+
+func (p *placements) read() (reading, error) {
+	now := time.Now()
+	cpu, err := cpuTime(p.bench.lab.Part(string(p.scheduler)).PID())
+	if err != nil {
+		return reading{}, err
+	}
+	return reading{at: now, cpu: cpu}, nil
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ebbtide/ebbtide/e2e/bench"
+)
+
+// benchCommand compares Ebbtide's scheduler with the stock one.
+func benchCommand() *cobra.Command {
+	c := bench.Default()
+	c.Out, c.Log = os.Stdout, os.Stderr
+	cmd := &cobra.Command{
+		Use:   "bench-scheduler",
+		Short: "Compare how fast ebbtide-scheduler and the stock kube-scheduler place pods",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return bench.Run(cmd.Context(), c) },
+	}
+	f := cmd.Flags()
+	f.IntVar(&c.Nodes, "nodes", c.Nodes, "nodes with 8 GPUs each")
+	f.IntVar(&c.Pods, "pods", c.Pods, "pods of one GPU that are placed in every round")
+	f.IntVar(&c.Rounds, "rounds", c.Rounds, "rounds of each scheduler")
+	f.StringVar(&c.Profiles, "profiles", "", "existing folder for a CPU profile of every round (default: none)")
+	f.StringVar(&c.Programs, "programs", "", "folder with all binaries, taken as they are (default: the repository's bin/, built where stale)")
+	return cmd
+}
