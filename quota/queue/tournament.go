@@ -1,0 +1,172 @@
+package queue
+
+import (
+	"github.com/ebbtide/ebbtide/quota"
+)
+
+// seat is a node's place in the tournament.
+type seat struct {
+	// plain and fair are a tenant's queues, those that take turns apart; queue is the
+	// one whose first job is the candidate.
+	plain, fair heap
+	queue       int32
+	// children are a cohort's that have a candidate.
+	children heap
+	// winner is the tenant whose candidate is the node's, and claim what it is worth.
+	winner int32
+	claim  claim
+}
+
+// claim is a job as one node of the tree puts it forward.
+type claim struct {
+	borrows, aged bool
+	share         quota.Share
+	rank          int32
+	slot          int32
+}
+
+// seat fills the tournament from the tenants up.
+func (p *Pass) seat() {
+	for i := range p.seats {
+		p.seats[i].queue, p.seats[i].winner, p.places[i] = none, none, none
+		for up := p.t.Parent(quota.NodeID(i)); up != quota.None; up = p.t.Parent(up) {
+			p.depths[i]++
+		}
+	}
+	for i := range p.queues {
+		if p.queues[i].head == none {
+			continue
+		}
+		s := &p.seats[p.x.queues[i].Tenant]
+		if p.x.queues[i].Order == FairShare {
+			s.fair.ids = append(s.fair.ids, int32(i))
+		} else {
+			s.plain.ids = append(s.plain.ids, int32(i))
+		}
+	}
+	for _, n := range p.deepestFirst() {
+		s := &p.seats[n]
+		s.plain.arrange(p.byRank, nil)
+		s.fair.arrange(p.byTurn, nil)
+		s.children.arrange(p.byClaim, p.places)
+		p.elect(n)
+		if p.measured = none; p.win(n) {
+			p.rivals(n).ids = append(p.rivals(n).ids, n)
+		}
+	}
+	p.roots.arrange(p.byRootClaim, p.places)
+}
+
+// deepestFirst lists the nodes so that children come before their parents.
+func (p *Pass) deepestFirst() []int32 {
+	var deepest int32
+	for _, d := range p.depths {
+		deepest = max(deepest, d)
+	}
+	starts := make([]int32, deepest+2)
+	for _, d := range p.depths {
+		starts[d]++
+	}
+	for d := len(starts) - 2; d >= 0; d-- {
+		starts[d] += starts[d+1]
+	}
+	order := make([]int32, len(p.depths))
+	for n, d := range p.depths {
+		order[starts[d+1]] = int32(n)
+		starts[d+1]++
+	}
+	return order
+}
+
+// rivals are what the node competes with, itself included.
+func (p *Pass) rivals(n int32) *heap {
+	if up := p.t.Parent(quota.NodeID(n)); up != quota.None {
+		return &p.seats[up].children
+	}
+	return &p.roots
+}
+
+// win finds the node's winner and what its candidate is worth here; false if it has
+// none.
+func (p *Pass) win(n int32) bool {
+	s := &p.seats[n]
+	switch {
+	case s.queue != none:
+		s.winner = n
+	case len(s.children.ids) > 0:
+		s.winner = p.seats[s.children.ids[0]].winner
+	default:
+		s.winner = none
+		return false
+	}
+	q := &p.queues[p.seats[s.winner].queue]
+	p.measure(s.winner, q.head)
+	up := int(p.depths[s.winner] - p.depths[n])
+	j := &p.x.jobs[q.head]
+	s.claim = claim{borrows: p.borrows[up], rank: q.rank, slot: q.head}
+	s.claim.aged = p.after > 0 && p.now.Sub(j.Queued) >= p.after && p.t.Weight(quota.NodeID(s.winner)) > 0
+	if up < len(p.shares) {
+		s.claim.share = p.shares[up]
+	}
+	return true
+}
+
+// measure finds what the tenant's candidate does to the nodes above it.
+func (p *Pass) measure(tenant, slot int32) {
+	if p.measured == tenant {
+		return
+	}
+	j := &p.x.jobs[slot]
+	p.measured = tenant
+	p.shares = p.t.SharesWith(quota.NodeID(tenant), j.Flavor, j.Units(), p.shares)
+	p.borrows = p.t.BorrowsWith(quota.NodeID(tenant), j.Flavor, j.Units(), p.borrows)
+}
+
+// climb plays the matches again that the tenant's candidate or use can have changed:
+// those of itself and of the cohorts above it.
+func (p *Pass) climb(tenant int32) {
+	p.measured = none
+	for n := tenant; n != none; n = int32(p.t.Parent(quota.NodeID(n))) {
+		before := p.byClaim
+		if p.t.Parent(quota.NodeID(n)) == quota.None {
+			before = p.byRootClaim
+		}
+		h, at := p.rivals(n), int(p.places[n])
+		switch stays := p.win(n); {
+		case stays && at == none:
+			h.push(n, before, p.places)
+		case stays:
+			h.fix(at, before, p.places)
+		case at != none:
+			h.remove(at, before, p.places)
+		}
+	}
+}
+
+func (p *Pass) claimLess(a, b int32) bool { return p.ahead(&p.seats[a].claim, &p.seats[b].claim, true) }
+
+func (p *Pass) rootClaimLess(a, b int32) bool {
+	return p.ahead(&p.seats[a].claim, &p.seats[b].claim, false)
+}
+
+func (p *Pass) ahead(a, b *claim, shares bool) bool {
+	if a.borrows != b.borrows {
+		return b.borrows
+	}
+	if a.aged != b.aged {
+		return a.aged
+	}
+	j, k := &p.x.jobs[a.slot], &p.x.jobs[b.slot]
+	if a.aged {
+		if c := j.Queued.Compare(k.Queued); c != 0 {
+			return c < 0
+		}
+	}
+	if shares && a.share != b.share {
+		return a.share < b.share
+	}
+	if a.rank != b.rank {
+		return a.rank > b.rank
+	}
+	return j.before(k)
+}
