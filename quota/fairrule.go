@@ -1,14 +1,136 @@
 package quota
 
+import (
+	"cmp"
+	"slices"
+)
+
 // FairRule is a condition under which a tenant that borrows, or wants to, may take
 // units from another that borrows. Both are those of Kueue's fair sharing.
 type FairRule string
 
 const (
 	// LessThanOrEqualToFinalShare: with the request, the share of who asks is not above
-	// what is left to who gives.
+	// what is left to who gives, and below what that had.
 	LessThanOrEqualToFinalShare FairRule = "LessThanOrEqualToFinalShare"
 	// LessThanInitialShare: with the request, the share of who asks is below that of
-	// who gives before it gives.
+	// who gives before it gives. No more than one victim of each tenant is taken by it.
 	LessThanInitialShare FairRule = "LessThanInitialShare"
 )
+
+// givers are those from whom fair sharing may take, each with what it could give, in
+// the order of taking.
+type giver struct {
+	tenant NodeID
+	held   []int
+}
+
+// share takes by the fair rules.
+func (k *taking) share(rules []FairRule) bool {
+	if k.claim.TakenBack {
+		return false
+	}
+	for _, rule := range rules {
+		givers := k.givers()
+		for len(givers) > 0 {
+			g := k.greediest(givers)
+			i := k.gives(&givers[g], rule)
+			switch {
+			case i < 0:
+				givers = slices.Delete(givers, g, g+1)
+				continue
+			case rule == LessThanInitialShare:
+				givers = slices.Delete(givers, g, g+1)
+			}
+			if k.take(i, FairShare) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// givers collects who holds what fair sharing may take.
+func (k *taking) givers() []giver {
+	var all []giver
+	of := map[NodeID]int{}
+	for _, i := range k.order {
+		h := &k.held[i]
+		if k.taken[i] || h.Own || h.Young || h.Tenant == k.claim.Tenant {
+			continue
+		}
+		g, known := of[h.Tenant]
+		if !known {
+			g = len(all)
+			of[h.Tenant] = g
+			all = append(all, giver{tenant: h.Tenant})
+		}
+		all[g].held = append(all[g].held, i)
+	}
+	slices.SortFunc(all, func(a, b giver) int { return cmp.Compare(a.tenant, b.tenant) })
+	return all
+}
+
+// greediest is the giver with the largest share, compared from the root down.
+func (k *taking) greediest(givers []giver) int {
+	best := 0
+	for g := range givers {
+		a, b := givers[g].tenant, givers[best].tenant
+		up, down := k.below(a, b)
+		if x, y := k.up(a, up), k.up(b, down); cmp.Or(cmp.Compare(k.Share(x), k.Share(y)), cmp.Compare(y, x)) > 0 {
+			best = g
+		}
+	}
+	return best
+}
+
+// up is the node so many levels above.
+func (k *taking) up(n NodeID, levels int) NodeID {
+	for range levels {
+		n = k.nodes[n].parent
+	}
+	return n
+}
+
+// gives returns the first of what the giver holds that the rule allows to take, and
+// forgets it and all before it; or -1.
+func (k *taking) gives(g *giver, rule FairRule) int {
+	up, down := k.below(k.claim.Tenant, g.tenant)
+	side := k.up(g.tenant, down)
+	if !k.borrows[up] || k.shares[up] >= k.Share(side) || !k.lives(g.tenant, down) {
+		return -1
+	}
+	for at, i := range g.held {
+		if rule == LessThanOrEqualToFinalShare {
+			mark := len(k.log)
+			k.book(i, -1)
+			left := k.Share(side)
+			k.undo(mark)
+			if k.shares[up] > left {
+				continue
+			}
+		}
+		g.held = g.held[at+1:]
+		return i
+	}
+	return -1
+}
+
+// retaker is the first victim of fair sharing that, given back alone, had a smaller
+// share than the claim now has, and so the better right; -1 if there is none.
+func (k *taking) retaker() int {
+	for at, i := range k.victims {
+		if k.causes[at] != FairShare {
+			continue
+		}
+		up, down := k.below(k.claim.Tenant, k.held[i].Tenant)
+		side, mark := k.up(k.held[i].Tenant, down), len(k.log)
+		k.book(i, 1)
+		back := k.Share(side)
+		k.undo(mark)
+		if back < k.shares[up] {
+			return at
+		}
+	}
+	return -1
+}

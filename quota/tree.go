@@ -50,7 +50,8 @@ type Problem struct {
 }
 
 // Tree is the quotas of all tenants and cohorts, and what is in use of them. It is
-// not safe for concurrent use.
+// not safe for concurrent use, not even for reading: it remembers shares it was asked
+// for.
 type Tree struct {
 	flavors   []flavor // by name
 	flavorIDs map[string]FlavorID
@@ -58,6 +59,8 @@ type Tree struct {
 	nodes     []node // tenants first, both in the order given
 	ids       [2]map[string]NodeID
 	cells     []cell // node × dims
+	shares    []shares
+	lately    []Amount // node × dims: remembered, in thousandths; nil is nothing
 	problems  []Problem
 }
 
@@ -115,6 +118,7 @@ func NewTree(flavors []Flavor, nodes []Node) *Tree {
 	given := t.cohortsOf(nodes)
 	t.link(nodes, given)
 	t.cells = make([]cell, len(t.nodes)*t.dims)
+	t.shares = make([]shares, len(t.nodes))
 	for _, i := range given {
 		t.promise(&nodes[i])
 	}
@@ -365,10 +369,11 @@ func (t *Tree) Root(n NodeID) NodeID {
 // Lists reports whether the node's own quota names the flavor, be it with 0 units.
 func (t *Tree) Lists(n NodeID, f FlavorID) bool { return t.nodes[n].lists[f] }
 
-// Clone returns an independent copy of what is used; names and quotas are shared.
+// Clone returns an independent copy of what is used and remembered; names and quotas
+// are shared.
 func (t *Tree) Clone() *Tree {
 	c := *t
-	c.cells = slices.Clone(t.cells)
+	c.cells, c.shares, c.lately = slices.Clone(t.cells), slices.Clone(t.shares), slices.Clone(t.lately)
 	return &c
 }
 

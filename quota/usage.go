@@ -20,6 +20,7 @@ func (t *Tree) use(n NodeID, dim int, v Amount) {
 		c := t.cell(n, dim)
 		home := c.local.Sub(c.usage).AtLeastZero()
 		c.usage = c.usage.Add(v)
+		t.shares[n] = shares{}
 		v = v.Sub(home)
 		n = t.nodes[n].parent
 	}
@@ -31,6 +32,7 @@ func (t *Tree) giveBack(n NodeID, dim int, v Amount) {
 		v = min(v, c.usage)
 		above := c.usage.Sub(c.local).AtLeastZero()
 		c.usage = c.usage.Sub(v)
+		t.shares[n] = shares{}
 		v = min(v, above)
 		n = t.nodes[n].parent
 	}
