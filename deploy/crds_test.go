@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -76,12 +77,57 @@ reclaim: {maxGrace: 60s}
 		want: `
 namespaces: {matchLabels: {team: a}}
 flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 16}]
+weight: 1
+maxPriorityClass: ebbtide-online
+`,
+	}, {
+		name: "TenantQuota that only borrows", kind: "TenantQuota", plural: "tenantquotas",
+		short: `spec: {namespaces: {}, cohort: lab, weight: 0, flavors: [{name: h100, resource: nvidia.com/gpu}]}`,
+		want: `
+namespaces: {}
+cohort: lab
+flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 0}]
+weight: 0
+maxPriorityClass: ebbtide-online
+`,
+	}, {
+		name: "TenantQuota with slices", kind: "TenantQuota", plural: "tenantquotas",
+		short: `
+spec:
+  namespaces: {}
+  flavors:
+  - {name: h100, resource: nvidia.com/gpu, nominal: 16}
+  - {name: h100-1g, resource: nvidia.com/mig-1g.10gb, sliceOf: h100, slices: {compute: 1, memory: 1}}
+`,
+		want: `
+namespaces: {}
+flavors:
+- {name: h100, resource: nvidia.com/gpu, nominal: 16}
+- {name: h100-1g, resource: nvidia.com/mig-1g.10gb, nominal: 0, sliceOf: h100, slices: {compute: 1, memory: 1}}
+weight: 1
+maxPriorityClass: ebbtide-online
+`,
+	}, {
+		name: "cohort without a quota", kind: "TenantQuota", plural: "tenantquotas",
+		short: `spec: {}`,
+		want:  `{flavors: [], weight: 1, maxPriorityClass: ebbtide-online}`,
+	}, {
+		name: "cohort below another", kind: "TenantQuota", plural: "tenantquotas",
+		short: `spec: {parent: lab, flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4, lendingLimit: 8}]}`,
+		want: `
+parent: lab
+flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4, lendingLimit: 8}]
+weight: 1
 maxPriorityClass: ebbtide-online
 `,
 	}, {
 		name: "TrainingQueue", kind: "TrainingQueue", plural: "trainingqueues", namespaced: true,
 		short: ``,
-		want:  `{order: Priority, backfill: true}`,
+		want:  `{order: Priority, backfill: true, weight: 1}`,
+	}, {
+		name: "TrainingQueue with limits", kind: "TrainingQueue", plural: "trainingqueues", namespaced: true,
+		short: `spec: {order: FairShare, drain: true, limits: {jobs: 0, flavors: [{name: h100, units: 0}]}}`,
+		want:  `{order: FairShare, backfill: true, drain: true, weight: 1, limits: {jobs: 0, flavors: [{name: h100, units: 0}]}}`,
 	}}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -173,6 +219,18 @@ func TestBadObjectsAreRefused(t *testing.T) {
 		{"LendingPolicy", "owned of nothing",
 			`{` + target + `, owned: 0}`,
 			[]string{"spec.owned", "greater than or equal to 1"}},
+		{"LendingPolicy", "owned of more than all clusters have",
+			`{` + target + `, owned: 1000000000}`,
+			[]string{"spec.owned", "less than or equal to 1000000"}},
+		{"LendingPolicy", "owned beyond the largest number",
+			`{` + target + `, owned: 1.0e30}`,
+			[]string{"spec.owned", "must be of type integer"}},
+		{"LendingPolicy", "headroom near the largest number",
+			`{` + target + `, headroom: {warm: 4611686018427387904}}`,
+			[]string{"spec.headroom.warm", "less than or equal to 1000000"}},
+		{"LendingPolicy", "more slots than 32 bits count",
+			`{` + target + `, signals: [{profile: vllm, slots: 4294967296}]}`,
+			[]string{"spec.signals[0].slots", "less than or equal to 1000000"}},
 		{"LendingPolicy", "negative headroom",
 			`{` + target + `, headroom: {warm: -1}}`,
 			[]string{"spec.headroom.warm", "greater than or equal to 0"}},
@@ -200,41 +258,176 @@ func TestBadObjectsAreRefused(t *testing.T) {
 		{"LendingPolicy", "target without a name",
 			`{targetRef: {apiVersion: apps/v1, kind: Deployment, name: ""}}`,
 			[]string{"spec.targetRef.name", "at least 1 chars"}},
+		{"LendingPolicy", "a target in another namespace",
+			`{targetRef: {apiVersion: apps/v1, kind: Deployment, name: ../../rival/deployments/chat}}`,
+			[]string{"spec.targetRef.name", "should match"}},
 		{"LendingPolicy", "misspelt field",
 			`{` + target + `, lowwater: 10%}`,
 			[]string{"unknown field", "spec.lowwater"}},
 
 		{"TenantQuota", "lending limit above nominal",
-			`{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4, lendingLimit: 5}]}`,
-			[]string{"spec.flavors[0]", "lendingLimit must not exceed nominal"}},
+			tenantOf(`nominal: 4, lendingLimit: 5`),
+			[]string{"spec:", "flavors[].lendingLimit must not exceed nominal for a tenant"}},
 		{"TenantQuota", "negative nominal",
-			`{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu, nominal: -1}]}`,
+			tenantOf(`nominal: -1`),
 			[]string{"spec.flavors[0].nominal", "greater than or equal to 0"}},
-		{"TenantQuota", "no nominal",
-			`{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu}]}`,
-			[]string{"spec.flavors[0].nominal", "Required value"}},
+		{"TenantQuota", "nominal above all clusters",
+			tenantOf(`nominal: 1000001`),
+			[]string{"spec.flavors[0].nominal", "less than or equal to 1000000"}},
+		{"TenantQuota", "nominal near the largest number",
+			tenantOf(`nominal: 4611686018427387904`),
+			[]string{"spec.flavors[0].nominal", "less than or equal to 1000000"}},
+		{"TenantQuota", "nominal beyond the largest number",
+			tenantOf(`nominal: 9223372036854775808`),
+			[]string{"spec.flavors[0].nominal", "must be of type integer"}},
+		{"TenantQuota", "nominal in scientific notation",
+			tenantOf(`nominal: 1.0e30`),
+			[]string{"spec.flavors[0].nominal", "must be of type integer"}},
+		{"TenantQuota", "nominal of half a unit",
+			tenantOf(`nominal: 0.5`),
+			[]string{"spec.flavors[0].nominal", "must be of type integer"}},
+		{"TenantQuota", "nominal as a quantity",
+			tenantOf(`nominal: 4k`),
+			[]string{"spec.flavors[0].nominal", "must be of type integer"}},
 		{"TenantQuota", "negative borrowing limit",
-			`{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4, borrowingLimit: -1}]}`,
+			tenantOf(`nominal: 4, borrowingLimit: -1`),
 			[]string{"spec.flavors[0].borrowingLimit", "greater than or equal to 0"}},
+		{"TenantQuota", "borrowing limit beyond the largest number",
+			tenantOf(`nominal: 4, borrowingLimit: 1.0e30`),
+			[]string{"spec.flavors[0].borrowingLimit", "must be of type integer"}},
+		{"TenantQuota", "borrowing limit near the largest number",
+			tenantOf(`nominal: 4, borrowingLimit: 4611686018427387904`),
+			[]string{"spec.flavors[0].borrowingLimit", "less than or equal to 1000000000"}},
+		{"TenantQuota", "negative lending limit",
+			tenantOf(`nominal: 4, lendingLimit: -1`),
+			[]string{"spec.flavors[0].lendingLimit", "greater than or equal to 0"}},
+		{"TenantQuota", "a cohort's lending limit near the largest number",
+			`{flavors: [{name: h100, resource: nvidia.com/gpu, lendingLimit: 4611686018427387904}]}`,
+			[]string{"spec.flavors[0].lendingLimit", "less than or equal to 1000000000"}},
+		{"TenantQuota", "negative weight",
+			`{weight: -1}`,
+			[]string{"spec.weight", "greater than or equal to 0"}},
+		{"TenantQuota", "weight above all",
+			`{weight: 1001}`,
+			[]string{"spec.weight", "less than or equal to 1000"}},
 		{"TenantQuota", "no flavors",
 			`{namespaces: {}, flavors: []}`,
-			[]string{"spec.flavors", "at least 1 items"}},
+			[]string{"spec:", "flavors must not be empty for a tenant"}},
+		{"TenantQuota", "flavors left out",
+			`{namespaces: {}}`,
+			[]string{"spec:", "flavors must not be empty for a tenant"}},
 		{"TenantQuota", "same flavor twice",
 			`{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4}, {name: h100, resource: nvidia.com/gpu, nominal: 8}]}`,
 			[]string{"spec.flavors[1]", "Duplicate value", "h100"}},
+		{"TenantQuota", "too many flavors",
+			`{flavors: [` + strings.Repeat(`{name: h100, resource: nvidia.com/gpu},`, 17) + `]}`,
+			[]string{"spec.flavors", "must have at most 16 items"}},
 		{"TenantQuota", "flavor name in capitals",
 			`{namespaces: {}, flavors: [{name: H100, resource: nvidia.com/gpu, nominal: 4}]}`,
 			[]string{"spec.flavors[0].name", "should match"}},
 		{"TenantQuota", "flavor without a resource",
 			`{namespaces: {}, flavors: [{name: h100, resource: "", nominal: 4}]}`,
-			[]string{"spec.flavors[0].resource", "at least 1 chars"}},
-		{"TenantQuota", "no namespaces",
-			`{flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4}]}`,
-			[]string{"spec.namespaces", "Required value"}},
+			[]string{"spec.flavors[0].resource", "resource must be nvidia.com/gpu"}},
+		{"TenantQuota", "flavor of a resource that nobody guards",
+			`{namespaces: {}, flavors: [{name: nic, resource: nvidia.com/hostdev, nominal: 4}]}`,
+			[]string{"spec.flavors[0].resource", "the admission policies guard no other"}},
+		{"TenantQuota", "flavor of memory",
+			`{namespaces: {}, flavors: [{name: ram, resource: memory, nominal: 4}]}`,
+			[]string{"spec.flavors[0].resource", "the admission policies guard no other"}},
+		{"TenantQuota", "cohort of a cohort",
+			`{cohort: lab}`,
+			[]string{"spec:", "a cohort names its parent"}},
+		{"TenantQuota", "parent of a tenant",
+			`{namespaces: {}, parent: lab, flavors: [{name: h100, resource: nvidia.com/gpu}]}`,
+			[]string{"spec:", "a tenant names its cohort"}},
+		{"TenantQuota", "itself as parent",
+			`{parent: bad}`,
+			[]string{"spec.parent must name another cohort"}},
+		{"TenantQuota", "cohort that no object can be called",
+			`{namespaces: {}, cohort: Lab/1, flavors: [{name: h100, resource: nvidia.com/gpu}]}`,
+			[]string{"spec.cohort", "should match"}},
+		{"TenantQuota", "parent that no object can be called",
+			`{parent: "-"}`,
+			[]string{"spec.parent", "should match"}},
+		{"TenantQuota", "empty cohort",
+			`{namespaces: {}, cohort: "", flavors: [{name: h100, resource: nvidia.com/gpu}]}`,
+			[]string{"spec.cohort", "at least 1 chars"}},
+
+		{"TenantQuota", "slice of itself",
+			slicesOf(`sliceOf: h100-1g, slices: {compute: 1, memory: 1}`),
+			[]string{"spec.flavors[1]", "sliceOf must name another flavor"}},
+		{"TenantQuota", "slice of a flavor that is not there",
+			slicesOf(`sliceOf: a100, slices: {compute: 1, memory: 1}`),
+			[]string{"spec:", "flavors[].sliceOf must name a flavor of the same TenantQuota"}},
+		{"TenantQuota", "slice of a slice",
+			`{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu}, ` +
+				`{name: 2g, resource: nvidia.com/mig-2g.20gb, sliceOf: h100, slices: {compute: 2, memory: 2}}, ` +
+				`{name: 1g, resource: nvidia.com/mig-1g.10gb, sliceOf: 2g, slices: {compute: 1, memory: 1}}]}`,
+			[]string{"spec:", "that is not a slice itself"}},
+		{"TenantQuota", "slices of nothing",
+			slicesOf(`slices: {compute: 1, memory: 1}`),
+			[]string{"spec.flavors[1]", "sliceOf and slices are given together"}},
+		{"TenantQuota", "a slice of no size",
+			slicesOf(`sliceOf: h100`),
+			[]string{"spec.flavors[1]", "sliceOf and slices are given together"}},
+		{"TenantQuota", "a slice with a quota",
+			slicesOf(`nominal: 1, sliceOf: h100, slices: {compute: 1, memory: 1}`),
+			[]string{"spec.flavors[1]", "a flavor with sliceOf draws on the quota of that flavor"}},
+		{"TenantQuota", "a slice with a borrowing limit",
+			slicesOf(`borrowingLimit: 0, sliceOf: h100, slices: {compute: 1, memory: 1}`),
+			[]string{"spec.flavors[1]", "a flavor with sliceOf draws on the quota of that flavor"}},
+		{"TenantQuota", "a slice with a lending limit",
+			slicesOf(`lendingLimit: 0, sliceOf: h100, slices: {compute: 1, memory: 1}`),
+			[]string{"spec.flavors[1]", "a flavor with sliceOf draws on the quota of that flavor"}},
+		{"TenantQuota", "a slice without memory",
+			slicesOf(`sliceOf: h100, slices: {compute: 1}`),
+			[]string{"spec.flavors[1].slices.memory", "Required value"}},
+		{"TenantQuota", "a slice of no compute",
+			slicesOf(`sliceOf: h100, slices: {compute: 0, memory: 1}`),
+			[]string{"spec.flavors[1].slices.compute", "greater than or equal to 1"}},
+		{"TenantQuota", "a slice of more compute than a GPU",
+			slicesOf(`sliceOf: h100, slices: {compute: 8, memory: 1}`),
+			[]string{"spec.flavors[1].slices.compute", "less than or equal to 7"}},
+		{"TenantQuota", "a slice of more memory than a GPU",
+			slicesOf(`sliceOf: h100, slices: {compute: 7, memory: 9}`),
+			[]string{"spec.flavors[1].slices.memory", "less than or equal to 8"}},
 
 		{"TrainingQueue", "unknown order",
 			`{order: LIFO}`,
 			[]string{"spec.order", "supported values", "FIFO"}},
+		{"TrainingQueue", "no weight",
+			`{weight: 0}`,
+			[]string{"spec.weight", "greater than or equal to 1"}},
+		{"TrainingQueue", "negative weight",
+			`{weight: -1}`,
+			[]string{"spec.weight", "greater than or equal to 1"}},
+		{"TrainingQueue", "weight above all",
+			`{weight: 1001}`,
+			[]string{"spec.weight", "less than or equal to 1000"}},
+		{"TrainingQueue", "negative number of jobs",
+			`{limits: {jobs: -1}}`,
+			[]string{"spec.limits.jobs", "greater than or equal to 0"}},
+		{"TrainingQueue", "more jobs than 32 bits count",
+			`{limits: {jobs: 4294967296}}`,
+			[]string{"spec.limits.jobs", "less than or equal to 1000000"}},
+		{"TrainingQueue", "negative limit",
+			`{limits: {flavors: [{name: h100, units: -1}]}}`,
+			[]string{"spec.limits.flavors[0].units", "greater than or equal to 0"}},
+		{"TrainingQueue", "limit beyond the largest number",
+			`{limits: {flavors: [{name: h100, units: 1.0e30}]}}`,
+			[]string{"spec.limits.flavors[0].units", "must be of type integer"}},
+		{"TrainingQueue", "limit near the largest number",
+			`{limits: {flavors: [{name: h100, units: 4611686018427387904}]}}`,
+			[]string{"spec.limits.flavors[0].units", "less than or equal to 1000000000"}},
+		{"TrainingQueue", "limit of no flavor",
+			`{limits: {flavors: [{name: "", units: 1}]}}`,
+			[]string{"spec.limits.flavors[0].name", "at least 1 chars"}},
+		{"TrainingQueue", "limit without units",
+			`{limits: {flavors: [{name: h100}]}}`,
+			[]string{"spec.limits.flavors[0].units", "Required value"}},
+		{"TrainingQueue", "two limits of one flavor",
+			`{limits: {flavors: [{name: h100, units: 1}, {name: h100, units: 2}]}}`,
+			[]string{"spec.limits.flavors[1]", "Duplicate value"}},
 
 		{"Loan", "no grants",
 			strings.Replace(loanSpec, `grants: [{lender: serving/chat, node: gpu-7, flavor: h100, count: 8}]`, `grants: []`, 1),
@@ -266,6 +459,17 @@ func TestBadObjectsAreRefused(t *testing.T) {
 	}
 }
 
+// tenantOf is a tenant with these words about its only flavor.
+func tenantOf(quota string) string {
+	return `{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu, ` + quota + `}]}`
+}
+
+// slicesOf is a tenant with these words about a MIG profile of its GPUs.
+func slicesOf(words string) string {
+	return `{namespaces: {}, flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4}, ` +
+		`{name: h100-1g, resource: nvidia.com/mig-1g.10gb, ` + words + `}]}`
+}
+
 const loanSpec = `{job: {apiVersion: batch/v1, kind: Job, name: train, uid: u-1}, attempt: 1, borrower: research, ` +
 	`queue: default, resource: nvidia.com/gpu, pods: 1, unitsPerPod: 8, ` +
 	`grants: [{lender: serving/chat, node: gpu-7, flavor: h100, count: 8}], opID: op-1, epoch: 1}`
@@ -282,6 +486,37 @@ func TestLoanSpecIsImmutable(t *testing.T) {
 	}
 	_, err = loans.Update(t.Context(), loan, metav1.UpdateOptions{})
 	wantRefusal(t, err, "spec", "a Loan's spec is immutable")
+}
+
+// A tenant does not become a cohort, nor a cohort a tenant; what else an
+// administrator changes of either is accepted.
+func TestTenantQuotaStaysWhatItIs(t *testing.T) {
+	c := testCluster(t)
+	quotas := c.ebbtide(t, administrator, "tenantquotas", false, "")
+	const h100 = `flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4}]`
+	tests := []struct{ name, from, to, want string }{
+		{"a tenant becomes a cohort", `{namespaces: {matchLabels: {team: none}}, ` + h100 + `}`, `{` + h100 + `}`, "namespaces cannot be added or removed"},
+		{"a cohort becomes a tenant", `{` + h100 + `}`, `{namespaces: {matchLabels: {team: none}}, ` + h100 + `}`, "namespaces cannot be added or removed"},
+		{"a tenant gets other namespaces", `{namespaces: {matchLabels: {team: none}}, ` + h100 + `}`, `{namespaces: {matchLabels: {team: nobody}}, ` + h100 + `}`, ""},
+		{"a tenant moves to another cohort", `{namespaces: {matchLabels: {team: none}}, cohort: a, ` + h100 + `}`, `{namespaces: {matchLabels: {team: none}}, cohort: b, ` + h100 + `}`, ""},
+		{"a cohort loses its quota", `{parent: a, ` + h100 + `}`, `{parent: a}`, ""},
+	}
+	for i, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			name := fmt.Sprintf("transition-%d", i)
+			made, err := quotas.Create(t.Context(), ebbtideObject(t, "TenantQuota", name, "spec: "+test.from), metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := ebbtideObject(t, "TenantQuota", name, "spec: "+test.to)
+			changed.SetResourceVersion(made.GetResourceVersion())
+			_, err = quotas.Update(t.Context(), changed, metav1.UpdateOptions{})
+			wantOutcome(t, err, test.want)
+			if err := quotas.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }
 
 // wantRefusal checks that the API server refused, and said all of words.

@@ -30,6 +30,7 @@ type TargetRef struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Name string `json:"name"`
 }
 
@@ -49,6 +50,7 @@ type Signal struct {
 	// --max-num-seqs). Absent: the profile's default, 256 for vllm.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
 	Slots int32 `json:"slots,omitempty"`
 	// Query is PromQL whose result must be a scalar or a vector of one element.
 	// +optional
@@ -71,6 +73,7 @@ type Headroom struct {
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
 	Warm *int64 `json:"warm,omitempty"`
 }
 

@@ -11,6 +11,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:validation:XValidation:rule="!has(self.namespaces) || !has(self.parent)",message="parent is for cohorts, which have no namespaces; a tenant names its cohort"
 // +kubebuilder:validation:XValidation:rule="!has(self.namespaces) || size(self.flavors) > 0",message="flavors must not be empty for a tenant"
 // +kubebuilder:validation:XValidation:rule="!has(self.namespaces) || self.flavors.all(f, !has(f.lendingLimit) || f.lendingLimit <= f.nominal)",message="flavors[].lendingLimit must not exceed nominal for a tenant"
+// +kubebuilder:validation:XValidation:rule="self.flavors.all(f, !has(f.sliceOf) || self.flavors.exists(g, g.name == f.sliceOf && !has(g.sliceOf)))",message="flavors[].sliceOf must name a flavor of the same TenantQuota that is not a slice itself"
+// +kubebuilder:validation:XValidation:rule="has(self.namespaces) == has(oldSelf.namespaces)",message="namespaces cannot be added or removed: a tenant does not become a cohort, nor a cohort a tenant; create another TenantQuota"
 type TenantQuotaSpec struct {
 	// Namespaces selects the namespaces that belong to the tenant. A namespace
 	// selected by two TenantQuotas belongs to neither, and both say so. Absent: this
@@ -24,6 +26,7 @@ type TenantQuotaSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Cohort string `json:"cohort,omitempty"`
 
 	// Parent names the cohort that this cohort is part of. Absent: it is the root of
@@ -31,6 +34,7 @@ type TenantQuotaSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Parent string `json:"parent,omitempty"`
 
 	// Flavors are the kinds of units that were promised. A cohort's are beside those
@@ -54,6 +58,7 @@ type TenantQuotaSpec struct {
 	// use. Absent: ebbtide-online.
 	// +optional
 	// +kubebuilder:default="ebbtide-online"
+	// +kubebuilder:validation:MaxLength=253
 	MaxPriorityClass string `json:"maxPriorityClass,omitempty"`
 }
 
@@ -71,10 +76,12 @@ type FlavorQuota struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	Name string `json:"name"`
-	// Resource is the extended resource that is counted, e.g. nvidia.com/gpu.
+	// Resource is the extended resource that is counted: nvidia.com/gpu,
+	// nvidia.com/gpu.*, or nvidia.com/mig-*. The admission policies keep pods from
+	// these by any other way than Ebbtide, so that no other can be counted.
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^nvidia[.]com/(gpu([.][-a-z0-9.]*[a-z0-9])?|mig-[-a-z0-9.]*[a-z0-9])$')",message="resource must be nvidia.com/gpu, nvidia.com/gpu.* or nvidia.com/mig-*: the admission policies guard no other"
 	Resource string `json:"resource"`
 	// NodeSelector chooses the nodes whose resource is of this flavor. Absent:
 	// every node that has the resource.
@@ -98,11 +105,13 @@ type FlavorQuota struct {
 	// BorrowingLimit bounds what may be used beyond Nominal. Absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000
 	BorrowingLimit *int64 `json:"borrowingLimit,omitempty"`
 	// LendingLimit bounds how much of it the cohort above may use; the rest stays
 	// home. Absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000
 	LendingLimit *int64 `json:"lendingLimit,omitempty"`
 }
 
@@ -172,6 +181,7 @@ type TenantQuotaStatus struct {
 // +kubebuilder:printcolumn:name="Lent",type=string,priority=1,JSONPath=`.status.flavors[*].lent`
 // +kubebuilder:printcolumn:name="Accepted",type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.parent) || self.spec.parent != self.metadata.name",message="spec.parent must name another cohort"
 type TenantQuota struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -52,6 +52,7 @@ type QueueLimits struct {
 	// Jobs that are admitted at once. Absent: no limit.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
 	Jobs *int32 `json:"jobs,omitempty"`
 	// Flavors bound units. A flavor that is not listed has no limit.
 	// +optional
@@ -65,9 +66,11 @@ type QueueLimits struct {
 type FlavorLimit struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 	// +required
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000
 	Units int64 `json:"units"`
 }
 
