@@ -63,7 +63,7 @@ func TestQueuedJobDefaults(t *testing.T) {
 		Scheduler, Priority, Queue string
 		Replacement                batchv1.PodReplacementPolicy
 		Failure                    *batchv1.PodFailurePolicy
-		Attempt                    string
+		Attempt, TakenBack         string
 		Units                      string
 	}
 	tests := []struct {
@@ -83,7 +83,7 @@ func TestQueuedJobDefaults(t *testing.T) {
 			job.Spec.Suspend = ptr.To(false)
 			job.Spec.Template.Spec.SchedulerName = "default-scheduler"
 			job.Spec.Template.Labels = map[string]string{v1alpha1.LabelQueue: "other"}
-			job.Annotations = map[string]string{v1alpha1.AnnotationAttempt: "7"}
+			job.Annotations = map[string]string{v1alpha1.AnnotationAttempt: "7", v1alpha1.AnnotationTakenBack: "7"}
 		},
 		want: outcome{
 			Suspend: true, Scheduler: "ebbtide", Priority: "ebbtide-borrower", Queue: "default",
@@ -122,6 +122,7 @@ func TestQueuedJobDefaults(t *testing.T) {
 				Replacement: *made.Spec.PodReplacementPolicy,
 				Failure:     made.Spec.PodFailurePolicy,
 				Attempt:     made.Annotations[v1alpha1.AnnotationAttempt],
+				TakenBack:   made.Annotations[v1alpha1.AnnotationTakenBack],
 				Units:       units.String(),
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -161,7 +162,24 @@ func TestCreatingQueuedJobs(t *testing.T) {
 			"spec.template.metadata.finalizers: must be empty"},
 		{"a forged notice on its pods", template(func(pod *corev1.PodTemplateSpec) {
 			pod.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: "2030-01-01T00:00:00Z"}
-		}), "spec.template.metadata.annotations: ebbtide.dev/reclaim-by and ebbtide.dev/attempt are written by Ebbtide only"},
+		}), "spec.template.metadata.annotations: ebbtide.dev/reclaim-by, ebbtide.dev/attempt and ebbtide.dev/taken-back are written by Ebbtide only"},
+		{"a forged taking back on its pods", template(func(pod *corev1.PodTemplateSpec) {
+			pod.Annotations = map[string]string{v1alpha1.AnnotationTakenBack: "1"}
+		}), "ebbtide.dev/taken-back are written by Ebbtide only"},
+		{"the queue on its pods only", func(job *batchv1.Job) {
+			delete(job.Labels, v1alpha1.LabelQueue)
+			job.Spec.Template.Labels = map[string]string{v1alpha1.LabelQueue: "default"}
+		}, "spec.template.metadata.labels[ebbtide.dev/queue]: is copied from the Job's own metadata.labels, where it is missing"},
+		{"the queue on its pods, and no label of its own", func(job *batchv1.Job) {
+			job.Labels = nil // Kubernetes gives it those of its pods
+			job.Spec.Template.Labels = map[string]string{v1alpha1.LabelQueue: "default"}
+		}, ""},
+		{"more units than numbers can add up", template(func(pod *corev1.PodTemplateSpec) {
+			pod.Spec.Containers[0] = gpuContainer("9223372036854775807")
+		}), "must be at most 1000000 of a GPU resource"},
+		{"a negative number of units", template(func(pod *corev1.PodTemplateSpec) {
+			pod.Spec.Containers[0] = gpuContainer("-1")
+		}), "must be greater than or equal to 0"},
 		{"its own words on its pods", template(func(pod *corev1.PodTemplateSpec) {
 			pod.Annotations = map[string]string{"example.com/run": "12"}
 			pod.Labels = map[string]string{"team": "vision"}
@@ -186,8 +204,14 @@ func TestChangingQueuedJobs(t *testing.T) {
 		return func(job *batchv1.Job) { job.Labels[v1alpha1.LabelQueue] = value }
 	}
 	attempt := func(value string) func(*batchv1.Job) {
-		return func(job *batchv1.Job) { job.Annotations = map[string]string{v1alpha1.AnnotationAttempt: value} }
+		return func(job *batchv1.Job) {
+			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationAttempt, value)
+		}
 	}
+	takenBack := func(value string) func(*batchv1.Job) {
+		return func(job *batchv1.Job) { job.Annotations[v1alpha1.AnnotationTakenBack] = value }
+	}
+	const onlyScheduler = "metadata.annotations[ebbtide.dev/taken-back]: only the scheduler writes it"
 	size := func(pods int32) func(*batchv1.Job) {
 		return func(job *batchv1.Job) { job.Spec.Parallelism = ptr.To(pods) }
 	}
@@ -224,6 +248,34 @@ func TestChangingQueuedJobs(t *testing.T) {
 			job.Annotations[v1alpha1.AnnotationLastCheckpoint] = "2030-01-01T00:00:00Z"
 		}, ""},
 
+		{"running", tenant, "forges a taking back", takenBack("1"), onlyScheduler},
+		{"running", administrator, "forges a taking back", takenBack("1"), onlyScheduler},
+		{"running", broker, "forges a taking back", takenBack("1"), onlyScheduler},
+		{"running", scheduler, "takes it back", func(job *batchv1.Job) { suspend(true)(job); takenBack("1")(job) }, ""},
+		{"taken back", tenant, "hides the taking back", func(job *batchv1.Job) { delete(job.Annotations, v1alpha1.AnnotationTakenBack) }, onlyScheduler},
+		{"taken back", tenant, "labels it otherwise", func(job *batchv1.Job) { job.Labels["team"] = "vision" }, ""},
+		{"taken back", broker, "acknowledges the taking back", func(job *batchv1.Job) { delete(job.Annotations, v1alpha1.AnnotationTakenBack) }, ""},
+		{"taken back", broker, "starts it again", func(job *batchv1.Job) {
+			suspend(false)(job)
+			attempt("2")(job)
+		}, ""},
+		{"taken back", scheduler, "takes it back again", func(job *batchv1.Job) { job.Annotations[v1alpha1.AnnotationTakenBack] = "2" }, ""},
+		{"waiting", scheduler, "starts it", suspend(false), "only the broker starts"},
+		{"unqueued", scheduler, "suspends it", suspend(true), "the scheduler changes no other jobs than those in a queue"},
+		{"running", scheduler, "makes it smaller", func(job *batchv1.Job) { suspend(true)(job); size(1)(job) }, "spec: the scheduler changes nothing of a job but spec.suspend"},
+		{"running", scheduler, "gives it another deadline", func(job *batchv1.Job) { job.Spec.ActiveDeadlineSeconds = ptr.To[int64](1) },
+			"spec: the scheduler changes nothing of a job but spec.suspend"},
+		{"waiting", scheduler, "changes its pods", template(func(pod *corev1.PodTemplateSpec) { pod.Annotations = map[string]string{"a": "b"} }),
+			"spec: the scheduler changes nothing of a job but spec.suspend"},
+		{"running", scheduler, "counts an attempt", attempt("2"), "metadata.annotations"},
+		{"running", scheduler, "reports a checkpoint", func(job *batchv1.Job) {
+			job.Annotations[v1alpha1.AnnotationLastCheckpoint] = "2030-01-01T00:00:00Z"
+		}, "metadata.annotations: the scheduler writes ebbtide.dev/taken-back only"},
+		{"running", scheduler, "labels it", func(job *batchv1.Job) { job.Labels["team"] = "vision" },
+			"metadata: the scheduler writes the annotation ebbtide.dev/taken-back only"},
+		{"running", scheduler, "keeps it from going", func(job *batchv1.Job) { job.Finalizers = []string{"example.com/stay"} },
+			"metadata: the scheduler writes the annotation ebbtide.dev/taken-back only"},
+
 		{"waiting", tenant, "makes it bigger", size(3), ""},
 		{"running", tenant, "makes it bigger", size(3), "spec.parallelism: cannot change while the job holds units"},
 		{"running", tenant, "makes it smaller", size(1), "spec.parallelism: cannot change while the job holds units"},
@@ -248,7 +300,8 @@ func TestChangingQueuedJobs(t *testing.T) {
 }
 
 // job makes a job as the tenant, and brings it into a state: waiting for the
-// broker, running because the broker admitted it, or in no queue at all.
+// broker, running because the broker admitted it, taken back by the scheduler
+// afterwards, or in no queue at all.
 func (c *cluster) job(t *testing.T, namespace, state string) *batchv1.Job {
 	t.Helper()
 	unqueue := func(job *batchv1.Job) {
@@ -260,7 +313,7 @@ func (c *cluster) job(t *testing.T, namespace, state string) *batchv1.Job {
 	if err != nil {
 		t.Fatalf("create a job as %s: %v", tenant, err)
 	}
-	if state != "running" {
+	if state != "running" && state != "taken back" {
 		return waiting
 	}
 	admit := []byte(`{"metadata": {"annotations": {"ebbtide.dev/attempt": "1"}}, "spec": {"suspend": false}}`)
@@ -269,5 +322,14 @@ func (c *cluster) job(t *testing.T, namespace, state string) *batchv1.Job {
 	if err != nil {
 		t.Fatalf("admit a job as the broker: %v", err)
 	}
-	return running
+	if state == "running" {
+		return running
+	}
+	takeBack := []byte(`{"metadata": {"annotations": {"ebbtide.dev/taken-back": "1"}}, "spec": {"suspend": true}}`)
+	taken, err := c.client(t, scheduler).BatchV1().Jobs(namespace).Patch(t.Context(), waiting.Name,
+		types.MergePatchType, takeBack, metav1.PatchOptions{})
+	if err != nil {
+		t.Fatalf("take a job back as the scheduler: %v", err)
+	}
+	return taken
 }

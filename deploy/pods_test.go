@@ -116,6 +116,25 @@ func TestCreatingPods(t *testing.T) {
 		{"stock scheduler, in kube-system", administrator, "kube-system", stock, ""},
 		{"stock scheduler, in ebbtide-system", administrator, "ebbtide-system", both(stock, restricted), ""},
 
+		{"a GPU requested without a limit", tenant, "", func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: corev1.ResourceList{gpu: resource.MustParse("1")}}
+		}, "Limit must be set for non overcommitable resources"},
+		{"a GPU of the pod and not of a container", tenant, "", both(noGPU, func(pod *corev1.Pod) {
+			pod.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{gpu: resource.MustParse("1")}}
+		}), "spec.resources.limits[nvidia.com/gpu]: Unsupported value"},
+		{"a GPU as overhead", tenant, "", both(noGPU, func(pod *corev1.Pod) {
+			pod.Spec.Overhead = corev1.ResourceList{gpu: resource.MustParse("1")}
+		}), "Pod Overhead set without corresponding RuntimeClass defined Overhead"},
+		{"more GPUs than numbers can add up", tenant, "", ask(gpuContainer("9223372036854775807")), "must be at most 1000000 of a GPU resource"},
+		{"more GPUs, in an init container", tenant, "", func(pod *corev1.Pod) {
+			first := gpuContainer("1000001")
+			first.Name = "first"
+			pod.Spec.InitContainers = []corev1.Container{first}
+		}, "must be at most 1000000 of a GPU resource"},
+		{"more slices", tenant, "", ask(container("nvidia.com/mig-1g.10gb", "1e18")), "must be at most 1000000 of a GPU resource"},
+		{"negative GPUs", tenant, "", ask(gpuContainer("-1")), "must be greater than or equal to 0"},
+		{"half a GPU", tenant, "", ask(gpuContainer("500m")), "must be an integer"},
+
 		{"node of its own choice", tenant, "", onNode, "spec.nodeName: must not be set on a pod that asks for a GPU"},
 		{"node of its own choice, no GPU", tenant, "", both(onNode, noGPU), ""},
 		{"system class", tenant, "", class("system-node-critical"), "spec.priorityClassName: the system classes are not for pods that ask for a GPU"},

@@ -11,12 +11,19 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
+// validatingPolicies are all that Ebbtide ships.
+var validatingPolicies = []string{
+	"ebbtide-jobs", "ebbtide-jobs-of-the-scheduler", "ebbtide-pods", "ebbtide-loans", "ebbtide-status",
+	"ebbtide-devices", "ebbtide-claims", "ebbtide-claims-by-class", "ebbtide-deviceclasses",
+	"ebbtide-namespaces", "ebbtide-namespace-security",
+}
+
 // Kubernetes checks the types in every policy's expressions, and has nothing to
 // say against ours: a misspelt field would deny, or allow, without a word.
 func TestPoliciesTypeCheck(t *testing.T) {
 	c := testCluster(t)
 	policies := c.client(t, administrator).AdmissionregistrationV1().ValidatingAdmissionPolicies()
-	for _, name := range []string{"ebbtide-jobs", "ebbtide-pods", "ebbtide-loans"} {
+	for _, name := range validatingPolicies {
 		t.Run(name, func(t *testing.T) {
 			labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 				policy, err := policies.Get(ctx, name, metav1.GetOptions{})
