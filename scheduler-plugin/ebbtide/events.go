@@ -7,10 +7,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
-	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
@@ -20,6 +19,8 @@ import (
 const (
 	byJob     = "ebbtide.dev/job"
 	byWaiting = "ebbtide.dev/waiting"
+	// byWaitingIn is by scheduler and namespace.
+	byWaitingIn = "ebbtide.dev/waiting-in"
 )
 
 func podIndexers() cache.Indexers {
@@ -36,70 +37,21 @@ func podIndexers() cache.Indexers {
 			return []string{pod.Namespace + "/" + string(job)}, nil
 		},
 		byWaiting: func(obj any) ([]string, error) {
-			pod, ok := obj.(*corev1.Pod)
-			if !ok || pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil {
-				return nil, nil
+			if pod, ok := obj.(*corev1.Pod); ok && waits(pod) {
+				return []string{pod.Spec.SchedulerName}, nil
 			}
-			return []string{pod.Spec.SchedulerName}, nil
+			return nil, nil
+		},
+		byWaitingIn: func(obj any) ([]string, error) {
+			if pod, ok := obj.(*corev1.Pod); ok && waits(pod) {
+				return []string{pod.Spec.SchedulerName + "/" + pod.Namespace}, nil
+			}
+			return nil, nil
 		},
 	}
 }
 
-// EventsToRegister names the events after which a refused pod is worth another
-// try. Loans, quotas, namespaces and priority classes are not among them: the
-// scheduler's own watch of these could run ahead of the plugin's, and the pod
-// would be refused again on old knowledge. The plugin activates the pods itself,
-// after it knows (see listen).
-func (p *Ebbtide) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
-	nodes := fwk.Add | fwk.UpdateNodeAllocatable | fwk.UpdateNodeLabel | fwk.UpdateNodeTaint
-	return []fwk.ClusterEventWithHint{
-		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete}, QueueingHintFn: p.afterPodDelete},
-		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: nodes}},
-	}, nil
-}
-
-// afterPodDelete queues a pod when another one gave up units that both ask for.
-func (p *Ebbtide) afterPodDelete(_ klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
-	gone, ok := oldObj.(*corev1.Pod)
-	if !ok {
-		return fwk.Queue, fmt.Errorf("want a deleted object of type %T, got %T", gone, oldObj)
-	}
-	if p.unplaced(gone) && sameController(pod, gone) {
-		return fwk.QueueSkip, nil // its gang was broken up: nothing came free for it
-	}
-	resources := p.book.Resources()
-	if share(book.Requests(pod, resources), book.Requests(gone, resources)) {
-		return fwk.Queue, nil
-	}
-	return fwk.QueueSkip, nil
-}
-
-// unplaced reports whether a pod that the scheduler says is deleted lives on: then
-// it only lost the place it was to have.
-func (p *Ebbtide) unplaced(gone *corev1.Pod) bool {
-	obj, exists, err := p.pods.GetByKey(gone.Namespace + "/" + gone.Name)
-	if err != nil || !exists {
-		return false
-	}
-	pod, ok := obj.(*corev1.Pod)
-	return ok && pod.UID == gone.UID && pod.DeletionTimestamp == nil && pod.Spec.NodeName == ""
-}
-
-func sameController(a, b *corev1.Pod) bool {
-	x, y := metav1.GetControllerOf(a), metav1.GetControllerOf(b)
-	return x != nil && y != nil && x.UID == y.UID
-}
-
-func share(a, b []book.Request) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x.Resource == y.Resource {
-				return true
-			}
-		}
-	}
-	return false
-}
+func waits(pod *corev1.Pod) bool { return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil }
 
 // listen adds the plugin's event handlers. An informer shows an object to its
 // store before its handlers, so whatever a handler wakes sees the new state.
@@ -113,15 +65,32 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 	}{
 		{"loans", watches.Loans, p.onLoan(logger)},
 		{"tenant quotas", watches.Quotas, p.onQuota(logger)},
-		{"pods", factory.Core().V1().Pods().Informer(), p.onPod()},
+		{"pods", factory.Core().V1().Pods().Informer(), p.onPod(logger)},
+		{"nodes", factory.Core().V1().Nodes().Informer(), p.onNode(logger)},
 		{"jobs", factory.Batch().V1().Jobs().Informer(), p.onJob(logger)},
 		{"namespaces", factory.Core().V1().Namespaces().Informer(), p.onNamespace(logger)},
 		{"priority classes", factory.Scheduling().V1().PriorityClasses().Informer(), p.onPriorityClass(logger)},
 	} {
-		if _, err := x.informer.AddEventHandler(x.handler); err != nil {
+		registration, err := x.informer.AddEventHandler(x.handler)
+		if err != nil {
 			return fmt.Errorf("listen to %s: %w", x.of, err)
 		}
+		p.heard = append(p.heard, registration.HasSynced)
 	}
+	return nil
+}
+
+// awaitStart waits, at the first pod after the start, until everything that was
+// there is counted: a scheduler that does not know what is used would hand it out
+// again.
+func (p *Ebbtide) awaitStart(ctx context.Context) error {
+	if p.ready.Load() {
+		return nil
+	}
+	if !cache.WaitForCacheSync(ctx.Done(), p.heard...) {
+		return fmt.Errorf("read what is in use: %w", context.Cause(ctx))
+	}
+	p.ready.Store(true)
 	return nil
 }
 
@@ -134,14 +103,22 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			if loan, ok := obj.(*v1alpha1.Loan); ok {
+				p.wake(logger, p.account.SetLoan(loan))
+				p.restore(loan)
 				p.activate(logger, p.pendingOf(loan))
 			}
 		},
 		UpdateFunc: func(before, after any) {
 			old, ok1 := before.(*v1alpha1.Loan)
 			loan, ok2 := after.(*v1alpha1.Loan)
+			if !ok1 || !ok2 {
+				return
+			}
+			if old.UID != loan.UID {
+				p.wake(logger, p.account.DropLoan(old.UID))
+			}
+			p.wake(logger, p.account.SetLoan(loan))
 			switch {
-			case !ok1 || !ok2:
 			case book.Open(old) && !book.Open(loan):
 				ended(loan)
 			case !book.Open(old) && book.Open(loan):
@@ -150,6 +127,7 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 		},
 		DeleteFunc: func(obj any) {
 			if loan, ok := deleted[*v1alpha1.Loan](obj); ok {
+				p.wake(logger, p.account.DropLoan(loan.UID))
 				ended(loan)
 				p.gangs.forgetLoan(loan.UID)
 			}
@@ -165,32 +143,85 @@ func (p *Ebbtide) ended(logger klog.Logger, loan *v1alpha1.Loan, reason string) 
 }
 
 func (p *Ebbtide) onQuota(logger klog.Logger) cache.ResourceEventHandlerFuncs {
-	wake := func() { p.activate(logger, p.pending()) }
+	wake := func(q *v1alpha1.TenantQuota) {
+		p.account.SetQuota(q)
+		p.activate(logger, p.pending())
+	}
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { wake() },
+		AddFunc: func(obj any) {
+			if quota, ok := obj.(*v1alpha1.TenantQuota); ok {
+				wake(quota)
+			}
+		},
 		UpdateFunc: func(before, after any) {
 			old, ok1 := before.(*v1alpha1.TenantQuota)
 			quota, ok2 := after.(*v1alpha1.TenantQuota)
-			if ok1 && ok2 && old.Generation != quota.Generation {
-				wake()
-			}
-		},
-		DeleteFunc: func(any) { wake() },
-	}
-}
-
-// onPod forgets what is remembered of pods that are bound or gone.
-func (p *Ebbtide) onPod() cache.ResourceEventHandlerFuncs {
-	return cache.ResourceEventHandlerFuncs{
-		UpdateFunc: func(_, after any) {
-			if pod, ok := after.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
-				p.waiting.forget(pod.UID)
+			if ok1 && ok2 && (old.Generation != quota.Generation || old.UID != quota.UID) {
+				wake(quota)
 			}
 		},
 		DeleteFunc: func(obj any) {
+			if quota, ok := deleted[*v1alpha1.TenantQuota](obj); ok {
+				p.account.DropQuota(quota.Name)
+				p.activate(logger, p.pending())
+			}
+		},
+	}
+}
+
+// onPod keeps the account, and forgets what is remembered of pods that are bound
+// or gone.
+func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			if pod, ok := obj.(*corev1.Pod); ok {
+				p.account.SetPod(nil, pod)
+			}
+		},
+		UpdateFunc: func(before, after any) {
+			old, _ := before.(*corev1.Pod)
+			pod, ok := after.(*corev1.Pod)
+			if !ok {
+				return
+			}
+			if old != nil && old.UID != pod.UID {
+				p.forget(old.UID)
+			}
+			freed := p.account.SetPod(old, pod)
+			if pod.Spec.NodeName != "" {
+				p.forget(pod.UID)
+			}
+			p.wake(logger, freed)
+		},
+		DeleteFunc: func(obj any) {
 			if pod, ok := deleted[*corev1.Pod](obj); ok {
-				p.waiting.forget(pod.UID)
-				p.gangs.forgetPod(pod.UID)
+				freed := p.account.DropPod(pod.UID)
+				p.forget(pod.UID)
+				p.wake(logger, freed)
+			}
+		},
+	}
+}
+
+// forget drops what is remembered of a pod only as long as it has no node.
+func (p *Ebbtide) forget(pod types.UID) {
+	p.waiting.forget(pod)
+	p.blocked.forget(pod)
+	p.gangs.forgetPod(pod)
+}
+
+func (p *Ebbtide) onNode(logger klog.Logger) cache.ResourceEventHandlerFuncs {
+	set := func(obj any) {
+		if node, ok := obj.(*corev1.Node); ok {
+			p.wake(logger, p.account.SetNode(node))
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    set,
+		UpdateFunc: func(_, after any) { set(after) },
+		DeleteFunc: func(obj any) {
+			if node, ok := deleted[*corev1.Node](obj); ok {
+				p.wake(logger, p.account.DropNode(node.Name))
 			}
 		},
 	}
@@ -198,11 +229,23 @@ func (p *Ebbtide) onPod() cache.ResourceEventHandlerFuncs {
 
 func (p *Ebbtide) onNamespace(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			if ns, ok := obj.(*corev1.Namespace); ok {
+				p.account.SetNamespace(ns)
+				p.activate(logger, p.podsBy(byWaitingIn, p.handle.ProfileName()+"/"+ns.Name))
+			}
+		},
 		UpdateFunc: func(before, after any) {
 			old, ok1 := before.(*corev1.Namespace)
 			ns, ok2 := after.(*corev1.Namespace)
 			if ok1 && ok2 && !maps.Equal(old.Labels, ns.Labels) {
+				p.account.SetNamespace(ns)
 				p.activate(logger, p.pending())
+			}
+		},
+		DeleteFunc: func(obj any) {
+			if ns, ok := deleted[*corev1.Namespace](obj); ok {
+				p.wake(logger, p.account.DropNamespace(ns.Name))
 			}
 		},
 	}
@@ -230,7 +273,7 @@ func deleted[T any](obj any) (T, bool) {
 
 // activate puts pods back into the queue, without backoff.
 func (p *Ebbtide) activate(logger klog.Logger, pods []*corev1.Pod) {
-	resources := p.book.Resources()
+	resources := p.account.Resources()
 	wake := map[string]*corev1.Pod{}
 	for _, pod := range pods {
 		if len(book.Requests(pod, resources)) > 0 {
@@ -253,15 +296,21 @@ func (p *Ebbtide) podsOf(loan *v1alpha1.Loan) []*corev1.Pod {
 func (p *Ebbtide) pendingOf(loan *v1alpha1.Loan) []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, pod := range p.podsOf(loan) {
-		if pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil {
+		if waits(pod) {
 			out = append(out, pod)
 		}
 	}
 	return out
 }
 
-// pending returns all pods of this scheduler that have no node yet.
-func (p *Ebbtide) pending() []*corev1.Pod { return p.podsBy(byWaiting, p.handle.ProfileName()) }
+// pending returns all pods of the plugin's profiles that have no node yet.
+func (p *Ebbtide) pending() []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, name := range p.profiles.list(p.handle.ProfileName()) {
+		out = append(out, p.podsBy(byWaiting, name)...)
+	}
+	return out
+}
 
 func (p *Ebbtide) podsBy(index, key string) []*corev1.Pod {
 	objs, err := p.pods.ByIndex(index, key)

@@ -2,33 +2,36 @@
 // placement. It never lends: it places what the broker admitted, and takes units
 // back for online pods by itself, with or without a broker running.
 //
-// A pod that asks for a flavor's resource is one of two kinds. Online pods (at or
-// above the priority of ebbtide-online) run within their tenant's nominal quota.
-// Every other pod needs an open Loan for the exact UID of the Job that controls
-// it, and runs as a gang on the loan's nodes. Pods that ask for no such resource
-// are none of the plugin's business.
+// A pod that asks for a flavor's resource is one of two kinds. A pod of a queued job
+// needs an open Loan for the exact UID of the Job that controls it, and runs as a
+// gang on the loan's nodes. Every other pod, a bare pod, runs within its tenant's
+// nominal quota or waits; one at or above the priority of ebbtide-online is online.
+// Pods that ask for no such resource are none of the plugin's business.
 //
 // What it guarantees, whatever a tenant writes on its objects:
 //
 //   - No pod is placed beyond its tenant's nominal quota or its loan's grants.
 //   - A gang is bound whole or not at all.
-//   - An online pod within quota waits no longer for lent units than
-//     takeBackAfter plus the grace its lender allows; only whole lent loans are
-//     evicted for it, no more of them than needed, and none where units are
-//     already coming free.
+//   - A bare pod within quota waits no longer for lent units than takeBackAfter plus
+//     the grace its lender allows; only whole loans with a grant that is not their
+//     tenant's own are evicted for it, no more of them than needed, and none where
+//     units are already coming free.
+//   - Where the nominal quota itself is full, only pods and jobs of the same tenant
+//     with a lower priority make way, and no more of them than needed.
 //   - A loan that was taken back gets no new pods.
 //   - A pod that was cut off from the job it was started for holds its units only
-//     until an online pod wants them.
+//     until a pod within quota wants them.
 //
 // What it refuses: to guess. A namespace with no tenant or with two, a priority
 // class that does not exist, a pod that does not match its loan wait with a
-// reason. Online comes first: an online pod may take a unit that is free although
+// reason. Nominal quota comes first: a bare pod may take a unit that is free although
 // an admitted loan counts on it; the loan's gang then waits in Permit until it
 // times out, and the broker, which sees both, sorts it out.
 //
-// Exactly one scheduler may place pods on nodes with such resources, and one of
-// its profiles may enable the plugin. DefaultPreemption must be disabled beside
-// it: it would break gangs.
+// Exactly one scheduler may place pods on nodes with such resources. Any of its
+// profiles may enable the plugin; they share one (see Factory). In such a profile
+// DefaultPreemption must be disabled, or stand behind the plugin, which keeps it
+// from pods that ask for such resources: it would break gangs.
 //
 // All scheduling-cycle methods run on one goroutine; informer handlers and the
 // evictions run beside them, and the state they share is locked.
@@ -37,15 +40,18 @@ package ebbtide
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/cache"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
 
 	config "github.com/ebbtide/ebbtide/scheduler-plugin/config/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/account"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
@@ -67,6 +73,8 @@ type Ebbtide struct {
 	gangs   *gangs
 	waiting *waiting
 	taken   *taken
+	// profiles that are served beside that of the handle.
+	profiles profiles
 }
 
 var (
@@ -79,12 +87,13 @@ var (
 	_ fwk.ScorePlugin       = &Ebbtide{}
 	_ fwk.ReservePlugin     = &Ebbtide{}
 	_ fwk.PermitPlugin      = &Ebbtide{}
+	_ fwk.PostBindPlugin    = &Ebbtide{}
 )
 
-// New makes the plugin and waits until it has read all loans and quotas; it is
-// what app.WithPlugin wants. It fails on arguments it cannot read, and when the
-// API server does not answer within a minute.
-func New(ctx context.Context, obj runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+// newPlugin makes the plugin and waits until it has read all loans and quotas. It
+// fails on arguments it cannot read, and when the API server does not answer within
+// a minute.
+func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebbtide, error) {
 	args, err := config.Decode(obj)
 	if err != nil {
 		return nil, err
@@ -96,18 +105,20 @@ func New(ctx context.Context, obj runtime.Object, handle fwk.Handle) (fwk.Plugin
 	factory := handle.SharedInformerFactory()
 	podInformer := factory.Core().V1().Pods().Informer()
 	if err := podInformer.AddIndexers(podIndexers()); err != nil {
-		return nil, fmt.Errorf("index pods (is %s enabled in more than one profile?): %w", Name, err)
+		return nil, fmt.Errorf("index pods: %w", err)
 	}
 	p := &Ebbtide{
-		handle: handle,
-		args:   *args,
-		clock:  clock.RealClock{},
-		book: book.New(watches.Loans.GetIndexer(), watches.Quotas.GetStore(),
-			factory.Core().V1().Namespaces().Lister(), factory.Scheduling().V1().PriorityClasses().Lister()),
+		handle:  handle,
+		args:    *args,
+		clock:   clock.RealClock{},
+		book:    book.New(watches.Loans.GetIndexer(), factory.Scheduling().V1().PriorityClasses().Lister()),
+		account: account.New(),
 		pods:    podInformer.GetIndexer(),
 		jobs:    factory.Batch().V1().Jobs().Lister(),
+		budgets: factory.Policy().V1().PodDisruptionBudgets().Lister(),
 		gangs:   newGangs(),
 		waiting: newWaiting(),
+		blocked: newBlocked(),
 		taken:   newTaken(),
 	}
 	if err := p.listen(ctx, watches); err != nil {

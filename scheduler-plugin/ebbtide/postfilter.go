@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
 // recheck is how often a pod that waits for units to come free looks again, in
@@ -28,7 +30,10 @@ const recheck = 5 * time.Second
 // Nothing is evicted for a pod that would not fit with all loans gone.
 func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	c, ok := readCycle(state)
-	if !ok || c.tenant == nil {
+	switch {
+	case !ok && len(book.Requests(pod, p.book.Resources())) == 0:
+		return nil, fwk.NewStatus(fwk.Unschedulable) // none of the plugin's business
+	case !ok || c.tenant == nil:
 		return denied("")
 	}
 	if pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever {
@@ -58,13 +63,14 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 }
 
 // denied leaves the pod waiting, and withdraws the node it may have been promised
-// before: a promise holds units and quota against other pods.
+// before: a promise holds units and quota against other pods. The status ends the
+// matter: a preemption that comes after the plugin's would break gangs.
 func denied(reason string) (*fwk.PostFilterResult, *fwk.Status) {
 	withdraw := &fwk.PostFilterResult{NominatingInfo: &fwk.NominatingInfo{NominatingMode: fwk.ModeOverride}}
 	if reason == "" {
-		return withdraw, fwk.NewStatus(fwk.Unschedulable)
+		return withdraw, fwk.NewStatus(fwk.UnschedulableAndUnresolvable)
 	}
-	return withdraw, fwk.NewStatus(fwk.Unschedulable, reason)
+	return withdraw, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 }
 
 // await promises the scene's node to the pod. It also sees to it that what was

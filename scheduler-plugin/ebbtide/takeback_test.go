@@ -49,7 +49,7 @@ func TestPatienceThenOneChoiceForAllThatWait(t *testing.T) {
 	}
 	for _, p := range pods {
 		_, result, status := w.schedule(p)
-		if status.Code() != fwk.Unschedulable || result.NominatedNodeName != "" {
+		if status.Code() != fwk.UnschedulableAndUnresolvable || result.NominatedNodeName != "" {
 			t.Fatalf("an impatient pod got %+v, %v", result, status.Code())
 		}
 		w.time.Step(10 * time.Millisecond)
@@ -330,7 +330,7 @@ func TestTakeBack(t *testing.T) {
 			}
 			if tc.nominated != "" {
 				w.checkNominated(result, status, tc.nominated)
-			} else if status.Code() != fwk.Unschedulable || result.NominatedNodeName != "" || !strings.Contains(status.Message(), tc.reason) {
+			} else if status.Code() != fwk.UnschedulableAndUnresolvable || result.NominatedNodeName != "" || !strings.Contains(status.Message(), tc.reason) {
 				t.Errorf("result = %+v, %v %q, want %q", result, status.Code(), status.Message(), tc.reason)
 			}
 		})

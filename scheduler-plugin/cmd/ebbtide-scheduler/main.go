@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	command := app.NewSchedulerCommand(app.WithPlugin(ebbtide.Name, ebbtide.New))
+	command := app.NewSchedulerCommand(app.WithPlugin(ebbtide.Name, ebbtide.Factory()))
 	command.Use = "ebbtide-scheduler"
 	os.Exit(cli.Run(command))
 }
