@@ -60,6 +60,8 @@ type Options struct {
 	// NoPrometheus leaves Prometheus out.
 	NoPrometheus bool
 
+	// APIServerArgs are flags of kube-apiserver beside those that the lab sets.
+	APIServerArgs []string
 	// KubeScheduler starts the stock scheduler too, for schedulerName
 	// "default-scheduler".
 	KubeScheduler bool

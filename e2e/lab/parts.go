@@ -119,7 +119,7 @@ func (l *Lab) apiServer() (*Part, error) {
 	return l.newPart(partSpec{
 		name: KubeAPIServer, path: l.bin(build.ControlPlane),
 		health: l.healthy("https://" + l.apiAddr + "/readyz"),
-		args: []string{
+		args: append([]string{
 			"kube-apiserver",
 			"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + port,
 			"--endpoint-reconciler-type=none",
@@ -137,7 +137,7 @@ func (l *Lab) apiServer() (*Part, error) {
 			"--enable-priority-and-fairness=false",
 			"--max-requests-inflight=4000", "--max-mutating-requests-inflight=2000",
 			"--event-ttl=15m", "--profiling=false",
-		},
+		}, l.opts.APIServerArgs...),
 	}), nil
 }
 
