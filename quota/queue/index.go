@@ -44,7 +44,8 @@ type Job struct {
 	Ref int
 	// Queue is an index into the queues that New was given.
 	Queue int
-	// Flavor and the gang's shape. A job of quota.None is not offered.
+	// Flavor and the gang's shape. A job of quota.None is not offered, and holds up
+	// nobody.
 	Flavor            quota.FlavorID
 	Pods, UnitsPerPod int64
 	Priority          int32

@@ -11,7 +11,7 @@ const (
 	Alike
 	// Behind: its queue allows no backfill, and the job ahead of it does not start.
 	Behind
-	// Closed: its queue is closed, or nobody's.
+	// Closed: its queue is closed or nobody's, or it has no flavor.
 	Closed
 )
 
@@ -41,7 +41,7 @@ func (p *Pass) because(queue, class, slot int32) Because {
 	q, in := &p.queues[queue], &p.x.queues[queue]
 	because := p.classes[class].because
 	switch {
-	case in.Closed || !p.isTenant(in.Tenant):
+	case in.Closed || p.x.classes[class].flavor < 0 || !p.isTenant(in.Tenant):
 		return Because{Closed, p.x.jobs[slot]}
 	case q.held != none && q.held != slot:
 		return Because{Behind, p.x.jobs[q.held]}

@@ -50,12 +50,13 @@ func (p *Pass) isTenant(n quota.NodeID) bool {
 // fitting are the queue's classes that fit by quota; of a queue without backfill all,
 // since what does not fit holds up what does.
 func (p *Pass) fitting(in *line) []int32 {
-	if !in.Backfill {
-		return append([]int32(nil), in.classes.ids...)
-	}
 	var ids []int32
 	for _, r := range in.runs {
 		if r.flavor < 0 {
+			continue
+		}
+		if !in.Backfill {
+			ids = append(ids, in.classes.ids[r.from:r.to]...)
 			continue
 		}
 		room := p.room(in.Tenant, r.flavor)
@@ -151,7 +152,7 @@ func (p *Pass) fits(tenant quota.NodeID, c *class) (because int32, ok bool) {
 			}
 		}
 	}
-	return none, c.flavor >= 0 && c.units <= p.room(tenant, c.flavor)
+	return none, c.units <= p.room(tenant, c.flavor)
 }
 
 // rankLess is the order of a tenant's queues that do not take turns.
