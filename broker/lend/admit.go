@@ -3,135 +3,94 @@ package lend
 import (
 	"cmp"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/ebbtide/ebbtide/quota"
 )
 
+// mostPods bounds a gang, and with it the time that one decision takes.
+const mostPods = 10000
+
 // admission goes through the waiting jobs.
 type admission struct {
 	*decision
-	queues map[string]Queue
+	line *line
 	// holding are the UIDs of jobs that have an open loan, or get one now, by the
 	// loan's name.
 	holding map[string]string
 	names   map[string]bool // of open loans
-	// waiting are queues without backfill in which a job waits.
-	waiting map[string]bool
+	limits  map[string]*Limit
+	// outcomes are the verdicts on jobs, by their place in the snapshot.
+	outcomes []outcome
+	guards   guards
+	fairness *fairness
 }
 
-// mostPods bounds a gang, and with it the time that one decision takes.
-const mostPods = 10000
-
-// mostGrants is how many grants one Loan can have.
-const mostGrants = 1024
-
-// take is what one lender gives to a job.
-type take struct {
-	lender *lender
-	units  int64
+// outcome is what the pass made of a job.
+type outcome struct {
+	reason, message string
 }
 
-// admit admits jobs in order, whole gangs only: on their tenant's own nominal
-// quota if they fit there, as a loan otherwise.
+// verdict is what becomes of the jobs that are like one that was refused.
+type verdict int8
+
+const (
+	admitted verdict = iota
+	// mine: the refusal says nothing about other jobs.
+	mine
+	// alike: nothing like it in its tenant, or in its queue, can be admitted either.
+	alike
+	alikeInQueue
+)
+
+// admit admits jobs in order, whole gangs only. Those for which units were asked
+// back go first: what comes free is theirs.
 func (d *decision) admit() {
 	a := &admission{
-		decision: d, queues: map[string]Queue{}, holding: map[string]string{},
-		names: map[string]bool{}, waiting: map[string]bool{},
-	}
-	for _, q := range d.in.Queues {
-		a.queues[q.Name] = q
+		decision: d, holding: map[string]string{}, names: map[string]bool{}, limits: map[string]*Limit{},
+		outcomes: make([]outcome, len(d.in.Jobs)),
 	}
 	for _, l := range d.loans {
 		a.holding[l.JobUID] = l.Name
 		a.names[l.Name] = true
 	}
-	seen := map[string]bool{}
-	for _, j := range InOrder(d.in.Jobs, d.in.Queues) {
-		if seen[j.UID] {
-			continue
-		}
-		seen[j.UID] = true
-		a.consider(&j)
+	for i := len(d.in.Limits) - 1; i >= 0; i-- {
+		l := d.in.Limits[i]
+		a.limits[l.Name] = &l
 	}
-}
-
-// InOrder returns the jobs in the order in which they are considered: by priority,
-// then age, then name, then UID. In a FIFO queue a job's priority counts for no
-// more than that of those ahead of it, so that it passes none of them. A queue that
-// is not listed goes by priority. The arguments are not changed.
-func InOrder(jobs []Job, queues []Queue) []Job {
-	fifo := map[string]bool{}
-	for _, q := range queues {
-		fifo[q.Name] = q.FIFO
-	}
-	out := slices.Clone(jobs)
-	slices.SortStableFunc(out, byAge)
-	lowest := map[string]int32{}
-	rank := make(map[string]int32, len(out))
-	for _, j := range out {
-		rank[j.UID] = j.Priority
-		if !fifo[j.Queue] {
-			continue
-		}
-		if low, ok := lowest[j.Queue]; ok {
-			rank[j.UID] = min(j.Priority, low)
-		}
-		lowest[j.Queue] = rank[j.UID]
-	}
-	slices.SortStableFunc(out, func(a, b Job) int { return cmp.Compare(rank[b.UID], rank[a.UID]) })
-	return out
-}
-
-func byAge(a, b Job) int {
-	return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
-}
-
-// consider admits one job or says why not.
-func (a *admission) consider(j *Job) {
-	if reason, message := a.refusal(j); reason != "" {
-		a.say(SubjectJob, j.Name, reason, "%s", message)
-		return
-	}
-	queue := a.queues[j.Queue]
-	if !queue.Backfill && a.waiting[j.Queue] {
-		a.say(SubjectJob, j.Name, ReasonBehindInQueue, "waits behind an earlier job of queue %s, which allows no backfill", j.Queue)
-		return
-	}
-	reason, message := a.try(j)
-	a.say(SubjectJob, j.Name, reason, "%s", message)
-	if reason != ReasonLent && reason != ReasonWithinNominal {
-		a.waiting[j.Queue] = true
-	}
+	a.fairness = newFairness(a)
+	a.line = newLine(a)
+	a.serveAsked()
+	a.line.pass(a)
+	a.explainJobs()
 }
 
 // refusal says why a job is not considered at all, whatever is free. Such a job
 // holds up nobody behind it.
-func (a *admission) refusal(j *Job) (reason, message string) {
-	queue, known := a.queues[j.Queue]
-	loan := a.holding[j.UID]
+func (a *admission) refusal(j *Job, queue *Queue) (reason, message string) {
 	switch {
 	case j.Problem != nil:
 		return cmp.Or(j.Problem.Reason, ReasonNoRoomForGang), j.Problem.Message
-	case !a.book.Known(j.Tenant):
+	case !a.books.known(j.Tenant):
 		return ReasonUnknownTenant, "its namespace belongs to no tenant"
-	case !known:
+	case queue == nil:
 		return ReasonUnknownQueue, fmt.Sprintf("there is no queue %s", j.Queue)
 	case queue.Tenant != j.Tenant:
 		return ReasonUnknownQueue, fmt.Sprintf("queue %s does not belong to its tenant", j.Queue)
-	case !a.book.Lists(j.Tenant, j.Flavor):
+	case !a.books.lists(j.Tenant, j.Flavor):
 		return ReasonUnknownFlavor, fmt.Sprintf("its tenant's quota has no flavor %q", j.Flavor)
 	case j.Pods <= 0 || j.UnitsPerPod <= 0 || j.Pods > mostPods:
 		return ReasonNoRoomForGang, fmt.Sprintf("asks for %d pods of %d units; admitted are 1 to %d pods of at least 1 unit",
 			j.Pods, j.UnitsPerPod, mostPods)
-	case loan != "":
+	}
+	if loan := a.holding[j.UID]; loan != "" {
 		return ReasonReclaiming, fmt.Sprintf("its loan %s is not returned yet", loan)
-	case a.names[loanName(j)]:
-		return ReasonReclaiming, fmt.Sprintf("a loan %s is not returned yet", loanName(j))
-	case !a.stalls[j.UID].IsZero():
+	}
+	switch at := a.stalls[j.UID]; {
+	case !at.IsZero():
 		return ReasonNotStarted, fmt.Sprintf("its pods found no nodes when it was last admitted; admitted again %s after %s",
-			a.pol.StartWithin, stamp(a.stalls[j.UID]))
+			a.pol.StartWithin, stamp(at))
+	case queue.Drain:
+		return ReasonQueueDraining, fmt.Sprintf("queue %s is being emptied", j.Queue)
 	case queue.Paused:
 		return ReasonQueuePaused, fmt.Sprintf("queue %s is paused", j.Queue)
 	}
@@ -141,189 +100,129 @@ func (a *admission) refusal(j *Job) (reason, message string) {
 // units is what the whole gang needs.
 func (j *Job) units() int64 { return int64(quota.Amount(j.Pods).Times(j.UnitsPerPod)) }
 
-// try admits the job on its tenant's own quota, or else as a loan.
-func (a *admission) try(j *Job) (reason, message string) {
-	p := a.pool(j.Flavor)
-	room := a.book.NominalRoom(j.Tenant, j.Flavor)
-	if quota.Amount(j.units()) <= room {
-		spots, spread := p.place(j.Pods, j.UnitsPerPod, true, mostGrants)
-		if spots != nil {
-			return a.grantOwn(j, p, spots)
-		}
-		if spread > mostGrants {
-			return tooSpread(j, spread)
-		}
-	}
-	if until, spent := a.history.spent(j.UID, a.pol); spent {
-		return ReasonEvictionBudget, fmt.Sprintf("was taken back %d times within %s; lent to again at %s",
-			a.pol.EvictionBudget, a.pol.EvictionWindow, stamp(until))
-	}
-	takes, reason, message := a.collect(j, p)
-	if takes == nil {
-		return reason, message
-	}
-	// Where one lender's units end and the next one's begin, a node has two grants.
-	most := mostGrants - (len(takes) - 1)
-	spots, spread := p.place(j.Pods, j.UnitsPerPod, false, most)
-	switch {
-	case spread > most:
-		return tooSpread(j, spread+len(takes)-1)
-	case spots == nil:
-		return a.noRoom(j, p)
-	}
-	return a.grantLoan(j, p, spots, takes)
-}
-
-// tooSpread: the API server would refuse the Loan.
-func tooSpread(j *Job, grants int) (reason, message string) {
-	return ReasonNoRoomForGang, fmt.Sprintf("%s; with what is free now that would take %d grants by node and lender, and a loan can have %d",
-		j.wish(), grants, mostGrants)
-}
-
-// noRoom tells apart what does not fit the nodes and what lenders are owed.
-func (a *admission) noRoom(j *Job, p *pool) (reason, message string) {
-	if slots := p.freeSlots(j.UnitsPerPod); slots < j.Pods {
-		return ReasonNoRoomForGang, fmt.Sprintf("%s; nodes have room for %s of that size", j.wish(), plural(slots, "pod"))
-	}
-	return ReasonNoRoomForGang, fmt.Sprintf("%s; the nodes where they fit are kept for online pods", j.wish())
-}
-
 func (j *Job) wish() string {
 	return fmt.Sprintf("needs %s of %s (%s of %d)", plural(j.units(), "unit"), j.Flavor, plural(j.Pods, "pod"), j.UnitsPerPod)
 }
 
-func are(n int64) string {
-	if n == 1 {
-		return "is"
+// consider admits the job, asks units back for it, or says why not.
+func (a *admission) consider(j *ask) (v verdict, reason, message string) {
+	if reason, message := a.overLimit(j.Job); reason != "" {
+		if a.line.mixed[shapeOf(j)] {
+			return mine, reason, message
+		}
+		return alikeInQueue, reason, message
 	}
-	return "are"
+	if loan := loanName(j.Job); a.names[loan] {
+		return mine, ReasonReclaiming, fmt.Sprintf("a loan %s is not returned yet", loan)
+	}
+	v, reason, message = a.try(j)
+	if v != alike {
+		return v, reason, message
+	}
+	if asked, why, text := a.takeBackFor(j); asked {
+		return mine, why, text
+	}
+	a.guards.add(a, j)
+	return v, reason, message
 }
 
-// collect says which lenders give how many units. The tenant's own services come
-// first, since that counts against no limit but its nominal quota, then who can
-// lend most.
-func (a *admission) collect(j *Job, p *pool) (takes []take, reason, message string) {
-	lenders, inside, all := a.eligible(j, p)
-	borrow := a.book.BorrowingRoom(j.Tenant, j.Flavor)
-	need := j.units()
-	if quota.Amount(need) > borrow.Add(quota.Amount(inside)) && a.book.FitsBorrowing(j.Tenant, j.Flavor, quota.Amount(need)) == quota.OverBorrowingLimit {
-		return nil, ReasonOverBorrowingLimit, fmt.Sprintf("%s; its tenant may borrow %d more", j.wish(), borrow)
-	}
-	if inside < need && a.book.FitsBorrowing(j.Tenant, j.Flavor, quota.Amount(need)) == quota.NoCohort {
-		return nil, ReasonNoLendableUnits, j.wish() + "; its tenant is in no cohort, so it cannot borrow"
-	}
-	if all < need {
-		return nil, ReasonNoLendableUnits, fmt.Sprintf("%s; %d %s lendable now", j.wish(), all, are(all))
-	}
-	lent := map[string]quota.Amount{} // by tenant
-	missing := need
-	for _, l := range lenders {
-		n := min(missing, l.lendable)
-		if l.Tenant == j.Tenant {
-			n = min(n, inside)
-			inside -= n
-		} else {
-			room := a.book.LendingRoom(l.Tenant, j.Flavor).Sub(lent[l.Tenant])
-			n = int64(min(quota.Amount(n), room, borrow))
-			lent[l.Tenant] = lent[l.Tenant].Add(quota.Amount(n))
-			borrow = borrow.Sub(quota.Amount(n))
-		}
-		if n > 0 {
-			takes = append(takes, take{l, n})
-			missing -= n
+// overLimit says which limit the job does not fit into.
+func (a *admission) overLimit(j *Job) (reason, message string) {
+	for _, d := range j.Draws {
+		if l := a.limits[d.Limit]; l != nil && d.Amount > l.Left {
+			return cmp.Or(l.Reason, ReasonLimitReached), l.Message
 		}
 	}
-	if missing > 0 {
-		return nil, ReasonLendingLimitReached, fmt.Sprintf("%s; the lending limits of its cohort allow %d more", j.wish(), need-missing)
-	}
-	return takes, "", ""
+	return "", ""
 }
 
-// eligible lists the lenders that may lend to the job now, and how much its own
-// tenant's, within its nominal quota, and all of them could.
-func (a *admission) eligible(j *Job, p *pool) (lenders []*lender, inside, all int64) {
-	for _, l := range p.lenders {
-		if !l.open || l.lendable == 0 || !a.book.MayLend(l.Tenant, j.Tenant) {
-			continue
-		}
-		lenders = append(lenders, l)
-		if l.Tenant == j.Tenant {
-			inside += l.lendable
-		} else {
-			all += l.lendable
-		}
+func (a *admission) draw(d Draw) {
+	if l := a.limits[d.Limit]; l != nil {
+		l.Left = int64(quota.Amount(l.Left).Sub(quota.Amount(max(d.Amount, 0))))
 	}
-	inside = min(inside, int64(a.book.InsideRoom(j.Tenant, j.Flavor)))
-	all += inside
-	slices.SortStableFunc(lenders, func(x, y *lender) int {
-		if own := x.Tenant == j.Tenant; own != (y.Tenant == j.Tenant) {
-			if own {
-				return -1
-			}
-			return 1
+}
+
+// try admits the job if it fits now.
+func (a *admission) try(j *ask) (v verdict, reason, message string) {
+	if a.available(j) < j.need {
+		reason, message = a.tooMuch(j)
+		return alike, reason, message
+	}
+	p := a.pool(j.Flavor)
+	t := &trial{admission: a, ask: j, pool: p}
+	own := a.ownRoom(j)
+	if j.need <= own {
+		if spots := t.place(true, mostGrants); spots != nil {
+			reason, message = a.grantOwn(j, p, spots)
+			return admitted, reason, message
 		}
-		return cmp.Compare(y.lendable, x.lendable)
+		if t.spread > mostGrants {
+			return t.tooSpread(t.spread)
+		}
+		// Where owners could not get back in their shape, it may still run on what
+		// can be taken from it.
+		own = 0
+	}
+	if until, spent := a.history.spent(j.UID, a.pol); spent {
+		return mine, ReasonEvictionBudget, fmt.Sprintf("was taken back %d times within %s; lent to again at %s",
+			a.pol.EvictionBudget, a.pol.EvictionWindow, stamp(until))
+	}
+	takes := a.sources(j, p, max(own, 0))
+	if takes == nil {
+		return alike, ReasonNoLendableUnits, fmt.Sprintf("%s; services lend too little of it now", j.wish())
+	}
+	// Where one source's units end and the next one's begin, a node has two grants.
+	most := mostGrants - (len(takes) - 1)
+	spots := t.place(false, most)
+	if spots != nil {
+		reason, message = a.grantLoan(j, p, spots, takes)
+		return admitted, reason, message
+	}
+	if t.spread > most {
+		return t.tooSpread(t.spread + len(takes) - 1)
+	}
+	return t.noRoom()
+}
+
+// trial is a search for nodes.
+type trial struct {
+	*admission
+	*ask
+	pool *pool
+	// spread is over how many nodes the gang would be.
+	spread int
+	// blocked: there was room, and it is kept for a job that has waited longer.
+	blocked bool
+}
+
+func (t *trial) place(own bool, most int) []spot {
+	var spots []spot
+	spots, t.spread = t.pool.place(t.Pods, t.UnitsPerPod, own, most, func(spots []spot) bool {
+		if t.guards.clear(t.admission, t.ask, spots) {
+			return true
+		}
+		t.blocked = true
+		return false
 	})
-	return lenders, inside, all
+	return spots
 }
 
-func (a *admission) grantOwn(j *Job, p *pool, spots []spot) (reason, message string) {
-	grants := make([]Grant, 0, len(spots))
-	for _, s := range spots {
-		grants = append(grants, Grant{Node: p.rooms[s.room].node, Flavor: p.flavor, Count: s.pods * j.UnitsPerPod})
+// tooSpread: the API server would refuse the Loan.
+func (t *trial) tooSpread(grants int) (v verdict, reason, message string) {
+	return alike, ReasonNoRoomForGang, fmt.Sprintf("%s; with what is free now that would take %d grants by node and lender, and a loan can have %d",
+		t.wish(), grants, mostGrants)
+}
+
+// noRoom tells apart what does not fit the nodes, what lenders are owed and what is
+// kept for other jobs.
+func (t *trial) noRoom() (v verdict, reason, message string) {
+	switch slots := t.pool.freeSlots(t.UnitsPerPod); {
+	case t.blocked:
+		return alike, ReasonReservedForEarlier, fmt.Sprintf("%s; what it could use is kept for a job that has waited longer", t.wish())
+	case slots < t.Pods:
+		return alike, ReasonNoRoomForGang, fmt.Sprintf("%s; nodes have room for %s of that size", t.wish(), plural(slots, "pod"))
+	case t.pool.promised:
+		return alike, ReasonNoRoomForGang, fmt.Sprintf("%s; the nodes where they fit are kept for online pods or for jobs that units were asked back for", t.wish())
 	}
-	a.book.UseOwn(j.Tenant, j.Flavor, quota.Amount(j.units()))
-	message = got(j, spots) + ", within its tenant's own quota"
-	a.lend(j, Action{Grants: grants, Reason: ReasonWithinNominal, Message: message})
-	return ReasonWithinNominal, message
-}
-
-// grantLoan splits the units among the lenders, node by node.
-func (a *admission) grantLoan(j *Job, p *pool, spots []spot, takes []take) (reason, message string) {
-	act := Action{Reason: ReasonLent, MaxGrace: math.MaxInt64}
-	for _, t := range takes {
-		t.lender.lendable -= t.units
-		t.lender.lent += t.units
-		a.book.Lend(t.lender.Tenant, j.Tenant, j.Flavor, quota.Amount(t.units))
-		act.MaxGrace = min(act.MaxGrace, t.lender.MaxGrace)
-	}
-	act.Message = got(j, spots) + ", lent by " + names(takes)
-	left := takes
-	for _, s := range spots {
-		for units := s.pods * j.UnitsPerPod; units > 0; {
-			n := min(units, left[0].units)
-			act.Grants = append(act.Grants, Grant{
-				Lender: left[0].lender.Name, Node: p.rooms[s.room].node, Flavor: p.flavor, Count: n,
-			})
-			units -= n
-			left[0].units -= n
-			if left[0].units == 0 {
-				left = left[1:]
-			}
-		}
-	}
-	slices.SortStableFunc(act.Grants, func(x, y Grant) int {
-		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Lender, y.Lender))
-	})
-	a.lend(j, act)
-	return ReasonLent, act.Message
-}
-
-func got(j *Job, spots []spot) string {
-	return fmt.Sprintf("%s of %s on %s", plural(j.units(), "unit"), j.Flavor, plural(int64(len(spots)), "node"))
-}
-
-func names(takes []take) string {
-	if len(takes) == 1 {
-		return takes[0].lender.Name
-	}
-	return fmt.Sprintf("%s and %d more", takes[0].lender.Name, len(takes)-1)
-}
-
-func (a *admission) lend(j *Job, act Action) {
-	act.Kind, act.Loan, act.Job, act.JobUID = ActionLend, loanName(j), j.Name, j.UID
-	act.Attempt = attempt(j)
-	a.names[act.Loan] = true
-	a.holding[j.UID] = act.Loan
-	a.lends = append(a.lends, act)
+	return alike, ReasonNoRoomForGang, fmt.Sprintf("%s; the nodes where they fit are kept for online pods", t.wish())
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/ebbtide/ebbtide/quota"
 )
 
 // Decide says what to do now. Equal arguments give equal results to the byte; the
@@ -14,11 +12,13 @@ import (
 func Decide(in Snapshot, prev State, pol Policy) (Plan, State) {
 	d := begin(in, prev, pol)
 	d.followLoans() // 1. What ended is returned, what overstays is evicted.
-	d.countRooms()  // 2. What is free, comes free, or could be had back.
-	d.assess()      // 3. Per lender: load, hysteresis, need, headroom, lendable.
-	d.reclaim()     // 4. What lenders are owed and cannot place is taken back.
-	d.reserve()     // 5. What they can place is kept for them.
-	d.admit()       // 6. Jobs, in queue order, on what is left.
+	d.drain()       // 2. What jobs of draining queues hold is asked back.
+	d.countRooms()  // 3. What is free, comes free, or could be had back.
+	d.assess()      // 4. Per lender: load, hysteresis, need, headroom, lendable.
+	d.reclaim()     // 5. What lenders are owed and cannot place is taken back.
+	d.reserve()     // 6. What they can place is kept for them.
+	d.book()        // 7. What everybody uses of the quotas.
+	d.admit()       // 8. Jobs in order, on what is left or what is theirs to take back.
 	return d.finish()
 }
 
@@ -35,8 +35,11 @@ type decision struct {
 	loans   []*loan // by name
 	pools   map[string]*pool
 	flavors []string // sorted keys of pools
-	book    *quota.Book
-	history history
+	books   *books
+	// requests is what waiting jobs asked back.
+	requests requests
+	waiting  []Place
+	history  history
 	// stalls is when each job's loan was last asked back because it had not started.
 	stalls map[string]time.Time
 
@@ -52,26 +55,21 @@ func begin(in Snapshot, prev State, pol Policy) *decision {
 	d := &decision{
 		in: in, pol: pol, now: in.Now, number: prev.Decisions + 1,
 		byName: map[string]*lender{}, pools: map[string]*pool{},
-		book: quota.NewBook(tenants(in.Tenants)),
+		books: openBooks(&in),
 	}
 	d.history = remember(prev.Jobs, in.Now.Add(-pol.EvictionWindow), in.Now)
 	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
 	d.readLenders(prev.Lenders)
 	d.readLoans(prev.Loans)
+	d.rememberAsked(prev.Jobs)
 	return d
 }
 
-// readLenders copies the lenders, and books what they and other pods of their
-// tenants keep of the nominal quotas.
+// readLenders copies the lenders. None owns more than its tenant's nominal quota.
 func (d *decision) readLenders(prev []LenderState) {
 	memory := map[string]LenderState{}
 	for _, m := range prev {
 		memory[m.Name] = m
-	}
-	for _, t := range d.in.Tenants {
-		for _, q := range t.Quotas {
-			d.book.Hold(t.Name, q.Flavor, quota.Amount(q.Held))
-		}
 	}
 	for _, l := range d.in.Lenders {
 		if d.byName[l.Name] != nil {
@@ -87,47 +85,9 @@ func (d *decision) readLenders(prev []LenderState) {
 		of := [2]string{l.Tenant, l.Flavor}
 		l.own(left[of])
 		left[of] -= l.Owned
-		// Replicas beyond what is owned hold nominal quota as well.
-		d.book.Reserve(l.Tenant, l.Flavor, quota.Amount(max(l.Owned, min(l.Running, mostUnits)*min(l.UnitsPerPod, mostUnits))))
 		p := d.pool(l.Flavor)
 		p.lenders = append(p.lenders, l)
 	}
-}
-
-// nominal is what each tenant was promised of each flavor. Of two entries for one
-// the first counts, as it does in the book.
-func (d *decision) nominal() map[[2]string]int64 {
-	out := map[[2]string]int64{}
-	known := map[string]bool{}
-	for _, t := range d.in.Tenants {
-		if known[t.Name] {
-			continue
-		}
-		known[t.Name] = true
-		for _, q := range t.Quotas {
-			of := [2]string{t.Name, q.Flavor}
-			if _, twice := out[of]; !twice {
-				out[of] = clamp(q.Nominal)
-			}
-		}
-	}
-	return out
-}
-
-func tenants(in []Tenant) []quota.Tenant {
-	out := make([]quota.Tenant, 0, len(in))
-	for _, t := range in {
-		c := quota.Tenant{Name: t.Name, Cohort: t.Cohort}
-		for _, q := range t.Quotas {
-			c.Quotas = append(c.Quotas, quota.Quota{
-				Flavor: q.Flavor, Nominal: quota.Amount(q.Nominal),
-				BorrowingLimit: (*quota.Amount)(q.BorrowingLimit),
-				LendingLimit:   (*quota.Amount)(q.LendingLimit),
-			})
-		}
-		out = append(out, c)
-	}
-	return out
 }
 
 // pool returns the flavor's pool, and makes it if there is none.
@@ -152,6 +112,8 @@ func (d *decision) finish() (Plan, State) {
 	plan := Plan{
 		Actions:  slices.Concat(d.returns, d.evicts, d.reclaims, d.lends),
 		Lenders:  make([]LenderView, 0, len(d.lenders)),
+		Tenants:  d.tenantViews(),
+		Waiting:  d.waiting,
 		Verdicts: d.verdicts,
 	}
 	if plan.Actions == nil {
@@ -161,7 +123,7 @@ func (d *decision) finish() (Plan, State) {
 		plan.Verdicts = []Verdict{}
 	}
 	next := State{
-		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls), Decisions: d.number, At: d.now,
+		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked()), Decisions: d.number, At: d.now,
 	}
 	for _, l := range d.loans {
 		if l.memory != (LoanState{Name: l.Name}) && (l.action == nil || l.action.Kind != ActionReturn) {

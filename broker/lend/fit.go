@@ -121,3 +121,17 @@ func with(list []shape, w shape) []shape {
 	out = append(out, w)
 	return append(out, list[i:]...)
 }
+
+// without takes a shape that is in a sorted list out of it, and leaves the list as it
+// is.
+func without(list []shape, w shape) []shape {
+	out := slices.Clone(list)
+	i := slices.IndexFunc(out, func(s shape) bool { return s.size == w.size })
+	if i < 0 {
+		return out
+	}
+	if out[i].pods -= w.pods; out[i].pods <= 0 {
+		out = slices.Delete(out, i, i+1)
+	}
+	return out
+}

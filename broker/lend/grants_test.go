@@ -46,6 +46,7 @@ func TestGrantsFitOneLoan(t *testing.T) {
 			if test.own {
 				in.Tenants[0].Quotas[0].Nominal, in.Tenants[1].Quotas[0].Nominal = 10000, 0
 			} else {
+				in.Tenants[1].Quotas[0].Nominal = 1204
 				for _, name := range []string{"serving/a", "serving/b"} {
 					in.Lenders = append(in.Lenders, Lender{Name: name, Tenant: "serving", Flavor: "h100", Owned: 602, UnitsPerPod: 1, LowWater: 0.3, HighWater: 0.7})
 				}

@@ -55,7 +55,7 @@ func rememberStalls(jobs []JobState, within time.Duration, now time.Time) map[st
 }
 
 // states is what the next decision has to know.
-func (h history) states(stalls map[string]time.Time) []JobState {
+func (h history) states(stalls, asked map[string]time.Time) []JobState {
 	uids := map[string]bool{}
 	for uid := range h {
 		uids[uid] = len(h[uid]) > 0
@@ -63,10 +63,13 @@ func (h history) states(stalls map[string]time.Time) []JobState {
 	for uid := range stalls {
 		uids[uid] = true
 	}
+	for uid := range asked {
+		uids[uid] = true
+	}
 	out := make([]JobState, 0, len(uids))
 	for _, uid := range slices.Sorted(maps.Keys(uids)) {
 		if uids[uid] {
-			out = append(out, JobState{UID: uid, Evictions: h[uid], NotStarted: stalls[uid]})
+			out = append(out, JobState{UID: uid, Evictions: h[uid], NotStarted: stalls[uid], Asked: asked[uid]})
 		}
 	}
 	return out

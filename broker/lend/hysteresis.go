@@ -118,9 +118,9 @@ func (l *lender) unfit(d *decision) (reason, message string) {
 	switch {
 	case l.Problem != nil:
 		return cmp.Or(l.Problem.Reason, ReasonNothingLendable), l.Problem.Message
-	case !d.book.Known(l.Tenant):
+	case !d.books.known(l.Tenant):
 		return ReasonUnknownTenant, "its namespace belongs to no tenant"
-	case !d.book.Lists(l.Tenant, l.Flavor):
+	case !d.books.lists(l.Tenant, l.Flavor):
 		return ReasonUnknownFlavor, fmt.Sprintf("its tenant's quota has no flavor %q", l.Flavor)
 	case l.claimed > 0 && l.Owned == 0:
 		return ReasonOwnedOverNominal, l.excess()

@@ -36,7 +36,9 @@ type lender struct {
 	claim int64
 
 	// open: new loans may be made. gate and why say why, or why not.
-	open      bool
+	open bool
+	// relends: what comes back to it could be lent again at once.
+	relends   bool
 	gate, why string
 	// short: something owed cannot be placed yet.
 	short bool
@@ -156,13 +158,16 @@ func (l *lender) fewPods(units int64) int64 {
 
 // lendableUnits is what may be lent in addition, and with which the remaining
 // replicas would still stay below the high water.
-func (l *lender) lendableUnits() int64 {
+func (l *lender) lendableUnits() int64 { return max(l.spare(), 0) }
+
+// spare is below 0 where more is lent than should be.
+func (l *lender) spare() int64 {
 	n := l.Owned - l.need - l.headroom - l.lent
 	if l.load.slots > 0 && l.HighWater > 0 {
 		keep := whole(l.load.requests * float64(l.UnitsPerPod) / (l.load.slots * l.HighWater))
 		n = min(n, l.Owned-l.lent-keep)
 	}
-	return max(n, 0)
+	return n
 }
 
 func (l *lender) view() LenderView {

@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/ebbtide/ebbtide/quota"
 )
 
 // loan is an open loan and what this decision makes of it.
@@ -27,7 +26,7 @@ type loan struct {
 	action *Action
 }
 
-// readLoans copies the loans, and books what they use.
+// readLoans copies the loans, and counts what lenders lend.
 func (d *decision) readLoans(prev []LoanState) {
 	memory := map[string]LoanState{}
 	for _, m := range prev {
@@ -46,27 +45,15 @@ func (d *decision) readLoans(prev []LoanState) {
 			g := &c.Grants[i]
 			g.Count = clamp(g.Count)
 			c.units += g.Count
-			d.bookGrant(l.Borrower, *g)
 			c.lent = c.lent || g.Lender != ""
+			if lender := d.byName[g.Lender]; lender != nil {
+				lender.lent += g.Count
+			}
 		}
 		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 		d.loans = append(d.loans, c)
 	}
 	slices.SortFunc(d.loans, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) })
-}
-
-func (d *decision) bookGrant(borrower string, g Grant) {
-	n := quota.Amount(g.Count)
-	if g.Lender == "" {
-		d.book.UseOwn(borrower, g.Flavor, n)
-		return
-	}
-	owner := "" // a lender that is gone: borrowed from nobody who could lend again
-	if l := d.byName[g.Lender]; l != nil {
-		l.lent += g.Count
-		owner = l.Tenant
-	}
-	d.book.Lend(owner, borrower, g.Flavor, n)
 }
 
 // lostWork estimates what stopping the loan costs, in unit-seconds: the work since
@@ -171,11 +158,11 @@ func (d *decision) endingGrace(l *loan) time.Duration {
 	grace := min(max(l.Grace, 0), ownGraceLimit) + time.Minute
 	lent := false
 	for _, g := range l.Grants {
-		if lender := d.byName[g.Lender]; lender != nil {
+		if allowed, ok := d.allowed(g.Lender); ok {
 			if !lent {
-				grace, lent = lender.MaxGrace, true
+				grace, lent = allowed, true
 			}
-			grace = min(grace, lender.MaxGrace)
+			grace = min(grace, allowed)
 		}
 		if p := d.pools[g.Flavor]; p != nil {
 			for _, lender := range p.lenders {
@@ -235,14 +222,26 @@ func (d *decision) countPreemption(l *loan) {
 func (d *decision) graceOf(l *loan, asking []*lender) time.Duration {
 	grace := max(l.Grace, 0)
 	for _, g := range l.Grants {
-		if lender := d.byName[g.Lender]; lender != nil {
-			grace = min(grace, lender.MaxGrace)
+		if allowed, ok := d.allowed(g.Lender); ok {
+			grace = min(grace, allowed)
 		}
 	}
 	for _, lender := range asking {
 		grace = min(grace, lender.MaxGrace)
 	}
 	return grace
+}
+
+// allowed is the longest grace that whoever lent the units allows; ok is false for
+// the own quota, and for a lender that is gone.
+func (d *decision) allowed(lender string) (grace time.Duration, ok bool) {
+	if l := d.byName[lender]; l != nil {
+		return l.MaxGrace, true
+	}
+	if strings.HasPrefix(lender, cohortPrefix) {
+		return max(d.pol.QuotaGrace, 0), true
+	}
+	return 0, false
 }
 
 // act notes what is done with the loan.

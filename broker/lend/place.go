@@ -44,10 +44,10 @@ type spot struct {
 }
 
 // place finds nodes for a gang, takes its units there and returns the spots in
-// order of node; nil if the gang does not fit, would take what lenders are owed or
-// would be spread over more than most nodes. spread is over how many it would be,
-// 0 if it does not fit. own is as in take.
-func (p *pool) place(pods, size int64, own bool, most int) (spots []spot, spread int) {
+// order of node; nil if the gang does not fit, would take what lenders are owed,
+// would be spread over more than most nodes, or if clear, asked last, says no. spread
+// is over how many it would be, 0 if it does not fit. own is as in take.
+func (p *pool) place(pods, size int64, own bool, most int, clear func([]spot) bool) (spots []spot, spread int) {
 	if p.freeSlots(size) < pods {
 		return nil, 0
 	}
@@ -61,7 +61,7 @@ func (p *pool) place(pods, size int64, own bool, most int) (spots []spot, spread
 		}
 	}
 	spread = len(spots)
-	if spread > most || !p.soon.fits(p.claims) || (own && !p.back.fits(p.rights)) {
+	if spread > most || !p.soon.fits(p.claims) || (own && !p.back.fits(p.rights)) || !clear(spots) {
 		for _, s := range spots {
 			p.take(s.room, -s.pods*size, own)
 		}

@@ -27,7 +27,7 @@ func TestPlaceKeepsWholeNodesWhole(t *testing.T) {
 	} {
 		p := &pool{rooms: tc.rooms, sizes: []int64{8, 1}}
 		p.sort()
-		spots, _ := p.place(1, 4, false, mostGrants)
+		spots, _ := p.place(1, 4, false, mostGrants, anywhere)
 		if len(spots) != 1 || p.rooms[spots[0].room].node != tc.want {
 			t.Errorf("%s: placed at %+v, want %s", name, spots, tc.want)
 		}
@@ -41,13 +41,13 @@ func TestPlaceUndoes(t *testing.T) {
 		claims: []shape{{8, 1}},
 	}
 	p.sort()
-	if spots, _ := p.place(3, 4, false, mostGrants); spots != nil {
+	if spots, _ := p.place(3, 4, false, mostGrants, anywhere); spots != nil {
 		t.Errorf("placed at %+v", spots)
 	}
 	if p.rooms[0].free != 8 || p.rooms[1].soon != 8 || p.soon.slots(8) != 2 {
 		t.Errorf("left %+v, %+v", p.rooms, p.soon)
 	}
-	if spots, _ := p.place(2, 4, false, mostGrants); len(spots) != 1 || spots[0].pods != 2 {
+	if spots, _ := p.place(2, 4, false, mostGrants, anywhere); len(spots) != 1 || spots[0].pods != 2 {
 		t.Errorf("placed at %+v", spots)
 	}
 }
@@ -61,8 +61,10 @@ func TestPlaceLeavesOwnersTheirWayBack(t *testing.T) {
 			rights: []shape{{8, 2}},
 		}
 		p.sort()
-		if spots, _ := p.place(1, 4, own, mostGrants); len(spots) != want {
+		if spots, _ := p.place(1, 4, own, mostGrants, anywhere); len(spots) != want {
 			t.Errorf("own = %v: placed at %+v", own, spots)
 		}
 	}
 }
+
+func anywhere([]spot) bool { return true }

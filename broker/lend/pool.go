@@ -28,6 +28,8 @@ type pool struct {
 	sizes []int64
 	// claims must stay placeable on soon: owed pods and headroom, by size.
 	claims []shape
+	// promised: claims has gangs for which units were asked back.
+	promised bool
 	// rights must stay placeable on back: all pods that the lenders own, by size.
 	rights []shape
 }

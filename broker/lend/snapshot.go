@@ -250,7 +250,9 @@ type Grant struct {
 
 // CohortLender is the lender that a grant of a cohort's unused quota names. No
 // LendingPolicy's namespace/name looks like it.
-func CohortLender(cohort string) string { return "cohort:" + cohort }
+func CohortLender(cohort string) string { return cohortPrefix + cohort }
+
+const cohortPrefix = "cohort:"
 
 // Loan is an open loan: its units are held from the moment the Loan exists until
 // it is returned, whether or not its pods are bound yet.

@@ -1,0 +1,128 @@
+package lend
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
+
+// requests is for which waiting jobs units were asked back.
+type requests struct {
+	// at is when, by the job's UID.
+	at map[string]time.Time
+	// pending are the jobs of which something asked back is not returned yet.
+	pending map[string]bool
+	// made counts the requests of this decision, to name them.
+	made int
+}
+
+// rememberAsked reads when units were asked back for which job. After a restart the
+// loans still tell. Times after now are not believed.
+func (d *decision) rememberAsked(jobs []JobState) {
+	d.requests = requests{at: map[string]time.Time{}, pending: map[string]bool{}}
+	for _, j := range jobs {
+		if !j.Asked.IsZero() && !j.Asked.After(d.now) {
+			d.requests.at[j.UID] = j.Asked
+		}
+	}
+	for _, l := range d.loans {
+		if uid := l.ReclaimedFor; uid != "" && l.Reclaiming {
+			d.requests.pending[uid] = true
+			if d.requests.at[uid].IsZero() {
+				d.requests.at[uid] = d.now
+			}
+		}
+	}
+}
+
+// mayAsk: a job asks once, and once more only if all came back long ago and it still
+// does not fit, as when a node broke meanwhile.
+func (d *decision) mayAsk(uid string) bool {
+	at := d.requests.at[uid]
+	return !d.requests.pending[uid] && (at.IsZero() || d.now.Sub(at) >= max(d.pol.MinimumLoan, 0))
+}
+
+// stillAsked is what of it is to be remembered: waiting jobs that were not admitted.
+func (d *decision) stillAsked() map[string]time.Time {
+	out := map[string]time.Time{}
+	if len(d.requests.at) == 0 {
+		return out
+	}
+	for i := range d.in.Jobs {
+		uid := d.in.Jobs[i].UID
+		if at := d.requests.at[uid]; !at.IsZero() {
+			out[uid] = at
+		}
+	}
+	for _, a := range d.lends {
+		delete(out, a.JobUID)
+	}
+	return out
+}
+
+// serveAsked tries the jobs for which units were asked back, those that asked first
+// before others, and keeps for each what it still waits for.
+func (a *admission) serveAsked() {
+	var waiting []int
+	seen := map[string]bool{}
+	for i := range a.line.asks {
+		if k := &a.line.asks[i]; k.Job != nil && a.requests.pending[k.UID] && !seen[k.UID] {
+			seen[k.UID] = true
+			waiting = append(waiting, i)
+		}
+	}
+	slices.SortStableFunc(waiting, func(x, y int) int {
+		j, k := a.line.asks[x].Job, a.line.asks[y].Job
+		return cmp.Or(a.requests.at[j.UID].Compare(a.requests.at[k.UID]), cmp.Compare(j.UID, k.UID))
+	})
+	kept := make([]bool, len(waiting))
+	for n, i := range waiting {
+		kept[n] = a.keepFor(&a.line.asks[i])
+	}
+	for n, i := range waiting {
+		k := &a.line.asks[i]
+		a.letGo(k, kept[n])
+		v, reason, message := a.consider(k)
+		if v != admitted {
+			a.keepFor(k)
+			if v == alike {
+				reason, message = waitsForReturn(k)
+			}
+			a.line.behind[k.queue] = a.line.behind[k.queue] || !a.line.queues[k.queue].Backfill
+		} else {
+			a.line.asks[i].queue = -1
+		}
+		a.outcomes[i] = outcome{reason, message}
+	}
+}
+
+func waitsForReturn(j *ask) (reason, message string) {
+	return ReasonWaitingForReturn, fmt.Sprintf("%s; units were asked back for it and are not all free yet", j.wish())
+}
+
+// keepFor keeps from others what the job needs, in its quota and, where what comes
+// free has it, in its shape.
+func (a *admission) keepFor(j *ask) (shaped bool) {
+	a.books.soon.Use(j.tenant, j.flavor, quota.Amount(j.need))
+	a.books.version++
+	p := a.pool(j.Flavor)
+	claims := with(p.claims, shape{j.UnitsPerPod, j.Pods})
+	if !p.soon.fits(claims) {
+		return false
+	}
+	p.claims, p.promised = claims, true
+	return true
+}
+
+// letGo is the opposite of keepFor.
+func (a *admission) letGo(j *ask, shaped bool) {
+	a.books.soon.Use(j.tenant, j.flavor, -quota.Amount(j.need))
+	a.books.version++
+	if shaped {
+		p := a.pool(j.Flavor)
+		p.claims = without(p.claims, shape{j.UnitsPerPod, j.Pods})
+	}
+}

@@ -1,0 +1,385 @@
+package lend
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
+
+// books are the quotas and what is in use of them, seen in four ways.
+type books struct {
+	// used is what the pods, services and open loans of tenants hold or keep now.
+	used *quota.Tree
+	// soon is that once what ends has gone, with what is kept for jobs for which
+	// units were asked back: what others may still count on.
+	soon *quota.Tree
+	// own is what nobody else may have of the nominal quotas: what services own, what
+	// pods hold, and own-quota grants.
+	own *quota.Tree
+	// spoken is what nominal quotas are already spoken for: what pods hold, own-quota
+	// grants and what services lend, to their own tenant or to others.
+	spoken *quota.Tree
+
+	// borrowing and lending are the limits, in units of the flavor, by node × flavor;
+	// nil is none.
+	borrowing, lending []*int64
+	// lentOut is what each tenant's services lend to others, by node × flavor.
+	lentOut []int64
+	flavors int
+	// names of the flavors, of which the first named exist.
+	names []string
+	named int
+	// base is the flavor whose quota each flavor draws on.
+	base []quota.FlavorID
+	// version changes with every booking.
+	version int
+	totals  map[family]total
+}
+
+// openBooks reads the quotas. Nothing is used yet.
+func openBooks(in *Snapshot) *books {
+	flavors := make([]quota.Flavor, 0, len(in.Flavors))
+	for _, f := range in.Flavors {
+		flavors = append(flavors, quota.Flavor{
+			Name: f.Name, SliceOf: f.SliceOf,
+			Compute: quota.Amount(clamp(f.Compute)), Memory: quota.Amount(clamp(f.Memory)),
+		})
+	}
+	nodes := make([]quota.Node, 0, len(in.Tenants)+len(in.Cohorts))
+	for _, t := range in.Tenants {
+		nodes = append(nodes, quota.Node{Name: t.Name, Parent: t.Cohort, Weight: t.Weight, Quotas: promises(t.Quotas)})
+	}
+	for _, c := range in.Cohorts {
+		nodes = append(nodes, quota.Node{Name: c.Name, Cohort: true, Parent: c.Parent, Weight: c.Weight, Quotas: promises(c.Quotas)})
+	}
+	t := quota.NewTree(flavors, nodes)
+	b := &books{used: t, own: t.Clone(), spoken: t.Clone(), totals: map[family]total{}}
+	names := map[string]bool{}
+	for i := range nodes {
+		for _, q := range nodes[i].Quotas {
+			names[q.Flavor] = true
+		}
+	}
+	for _, f := range flavors {
+		names[f.Name], names[f.SliceOf] = true, true
+	}
+	b.flavors = len(names)
+	size := t.Nodes() * b.flavors
+	b.borrowing, b.lending, b.lentOut = make([]*int64, size), make([]*int64, size), make([]int64, size)
+	b.names = make([]string, b.flavors)
+	for name := range names {
+		if f, ok := t.Flavor(name); ok {
+			b.names[f] = name
+			b.named = max(b.named, int(f)+1)
+		}
+	}
+	b.base = make([]quota.FlavorID, b.flavors)
+	for i := range b.base {
+		b.base[i] = quota.FlavorID(i)
+	}
+	b.readLimits(nodes)
+	for i := len(flavors) - 1; i >= 0; i-- {
+		b.sliceLimits(&flavors[i])
+	}
+	return b
+}
+
+// readLimits keeps the limits. Of two entries for one the first counts, as it does
+// in the tree.
+func (b *books) readLimits(nodes []quota.Node) {
+	read := make([]bool, b.used.Nodes())
+	for i := range nodes {
+		n := &nodes[i]
+		id := b.id(n.Name, n.Cohort)
+		if read[id] {
+			continue
+		}
+		read[id] = true
+		for k := len(n.Quotas) - 1; k >= 0; k-- {
+			q := &n.Quotas[k]
+			if f, ok := b.used.Flavor(q.Flavor); ok {
+				b.borrowing[b.at(id, f)] = (*int64)(q.BorrowingLimit)
+				b.lending[b.at(id, f)] = (*int64)(q.LendingLimit)
+			}
+		}
+	}
+}
+
+// sliceLimits gives a slice the limits of what it is a slice of, in its own units.
+func (b *books) sliceLimits(slice *quota.Flavor) {
+	f, ok := b.used.Flavor(slice.Name)
+	whole, also := b.used.Flavor(slice.SliceOf)
+	if !ok || !also || f == whole {
+		return
+	}
+	b.base[f] = whole
+	each := func(limit *int64) *int64 {
+		if limit == nil {
+			return nil
+		}
+		n := min(quota.Amount(clamp(*limit))*quota.ComputeSlices/max(slice.Compute, 1), quota.Amount(clamp(*limit))*quota.MemorySlices/max(slice.Memory, 1))
+		return (*int64)(&n)
+	}
+	for i := range b.used.Nodes() {
+		n := quota.NodeID(i)
+		b.borrowing[b.at(n, f)] = each(b.borrowing[b.at(n, whole)])
+		b.lending[b.at(n, f)] = each(b.lending[b.at(n, whole)])
+	}
+}
+
+func (b *books) id(name string, cohort bool) quota.NodeID {
+	find := b.used.Tenant
+	if cohort {
+		find = b.used.Cohort
+	}
+	id, _ := find(name)
+	return id
+}
+
+func promises(in []Quota) []quota.Quota {
+	out := make([]quota.Quota, 0, len(in))
+	for _, q := range in {
+		out = append(out, quota.Quota{
+			Flavor: q.Flavor, Nominal: quota.Amount(clamp(q.Nominal)),
+			BorrowingLimit: (*quota.Amount)(q.BorrowingLimit), LendingLimit: (*quota.Amount)(q.LendingLimit),
+		})
+	}
+	return out
+}
+
+func (b *books) at(node quota.NodeID, f quota.FlavorID) int { return int(node)*b.flavors + int(f) }
+
+// find looks up a tenant and a flavor; ok is false if there is no such tenant, or no
+// quota names the flavor.
+func (b *books) find(tenant, flavor string) (id quota.NodeID, f quota.FlavorID, ok bool) {
+	id, known := b.used.Tenant(tenant)
+	f, named := b.used.Flavor(flavor)
+	return id, f, known && named
+}
+
+// known reports whether the tenant exists, lists whether its quota names the flavor.
+func (b *books) known(tenant string) bool {
+	_, ok := b.used.Tenant(tenant)
+	return ok
+}
+
+func (b *books) lists(tenant, flavor string) bool {
+	id, f, ok := b.find(tenant, flavor)
+	return ok && b.used.Lists(id, f)
+}
+
+// family is a flavor at a node: at a root, it stands for the whole tree.
+type family struct {
+	node   quota.NodeID
+	flavor quota.FlavorID
+}
+
+type total struct {
+	version int
+	idle    int64
+}
+
+// idle is what the whole tree above the tenant leaves unused, limits aside.
+func (b *books) idle(tenant quota.NodeID, f quota.FlavorID) int64 {
+	of := family{b.used.Root(tenant), f}
+	if t, ok := b.totals[of]; ok && t.version == b.version {
+		return t.idle
+	}
+	var n quota.Amount
+	for i := range b.used.Nodes() {
+		id := quota.NodeID(i)
+		if b.used.Root(id) != of.node {
+			continue
+		}
+		n = n.Add(b.used.Nominal(id, f))
+		if _, cohort := b.used.Name(id); !cohort {
+			n = n.Sub(b.used.Used(id, f))
+		}
+	}
+	b.totals[of] = total{b.version, int64(n)}
+	return int64(n)
+}
+
+// book enters what everybody uses, once it is known what lenders could lend.
+func (d *decision) book() {
+	b := d.books
+	for _, t := range d.in.Tenants {
+		for _, q := range t.Quotas {
+			if id, f, ok := b.find(t.Name, q.Flavor); ok {
+				held := quota.Amount(clamp(q.Held))
+				b.used.Use(id, f, held)
+				b.own.Use(id, f, held)
+				b.spoken.Use(id, f, held)
+			}
+		}
+	}
+	for _, l := range d.loans {
+		for _, g := range l.Grants {
+			d.bookGrant(l.Borrower, g, 1)
+		}
+	}
+	d.bookServices()
+	b.soon = b.used.Clone()
+	for _, l := range d.loans {
+		if l.ending {
+			d.comesBack(b.soon, l, 1)
+		}
+	}
+	for _, t := range d.in.Tenants {
+		for _, h := range t.Borrowed {
+			if id, f, ok := b.find(t.Name, h.Flavor); ok {
+				b.used.Remember(id, f, clamp(h.Milli))
+			}
+		}
+	}
+	b.version++
+}
+
+// bookServices enters what services keep: what they hold or are owed, and what they
+// own and neither lend nor could lend now. The latter is no more than the nominal
+// quota has left: what a policy says is owned and nobody uses borrows from nobody.
+func (d *decision) bookServices() {
+	b := d.books
+	left := map[family]int64{}
+	for _, l := range d.lenders {
+		l.relends = l.open && !l.short && l.spare() >= 0
+		if id, f, ok := b.find(l.Tenant, l.Flavor); ok {
+			of := family{id, f}
+			if _, known := left[of]; !known {
+				left[of] = int64(min(b.spoken.NominalRoom(id, f), quota.Amount(1<<50)))
+			}
+			left[of] -= l.needs()
+			b.used.Use(id, f, quota.Amount(l.needs()))
+			b.own.Use(id, f, quota.Amount(max(l.Owned, min(l.Running, mostUnits)*min(l.UnitsPerPod, mostUnits))))
+		}
+	}
+	for _, l := range d.lenders {
+		if id, f, ok := b.find(l.Tenant, l.Flavor); ok {
+			of := family{id, f}
+			idle := min(max(l.keeps()-l.needs(), 0), max(left[of], 0))
+			left[of] -= idle
+			b.used.Use(id, f, quota.Amount(idle))
+		}
+	}
+}
+
+// needs is what the service holds or is owed.
+func (l *lender) needs() int64 {
+	return max(min(l.Running+l.claim, mostUnits)*min(l.UnitsPerPod, mostUnits), 0)
+}
+
+// keeps is what the service owns and neither lends nor could lend now.
+func (l *lender) keeps() int64 {
+	if l.open {
+		return l.Owned - l.lent - l.lendable
+	}
+	return l.Owned - l.lent
+}
+
+// bookGrant enters a grant, or with a sign of -1 takes it out again.
+func (d *decision) bookGrant(borrower string, g Grant, sign int64) {
+	b := d.books
+	n := quota.Amount(sign * g.Count)
+	id, f, ok := b.find(borrower, g.Flavor)
+	if ok {
+		b.used.Use(id, f, n)
+	}
+	if g.Lender == "" {
+		if ok {
+			b.own.Use(id, f, n)
+			b.spoken.Use(id, f, n)
+		}
+		return
+	}
+	l := d.byName[g.Lender]
+	if l == nil {
+		return
+	}
+	owner, f, ok := b.find(l.Tenant, g.Flavor)
+	if !ok {
+		return
+	}
+	b.spoken.Use(owner, f, n)
+	if l.Tenant != borrower {
+		b.lentOut[b.at(owner, f)] += sign * g.Count
+	}
+}
+
+// comesBack takes out of the tree what the loan leaves when it goes; with a sign of
+// -1 it is put back. What a service that lends nothing new gets back, it keeps.
+func (d *decision) comesBack(t *quota.Tree, l *loan, sign int64) {
+	borrower, known := t.Tenant(l.Borrower)
+	for _, g := range l.Grants {
+		f, ok := t.Flavor(g.Flavor)
+		if !ok {
+			continue
+		}
+		n := quota.Amount(sign * g.Count)
+		if known {
+			t.Use(borrower, f, -n)
+		}
+		if from := d.byName[g.Lender]; from != nil && !from.relends {
+			if owner, ok := t.Tenant(from.Tenant); ok {
+				t.Use(owner, f, n)
+			}
+		}
+	}
+}
+
+// nominal is what each tenant was promised of each flavor. Of two entries for one
+// the first counts, as it does in the tree.
+func (d *decision) nominal() map[[2]string]int64 {
+	out := map[[2]string]int64{}
+	known := map[string]bool{}
+	for _, t := range d.in.Tenants {
+		if known[t.Name] {
+			continue
+		}
+		known[t.Name] = true
+		for _, q := range t.Quotas {
+			of := [2]string{t.Name, q.Flavor}
+			if _, twice := out[of]; !twice {
+				out[of] = clamp(q.Nominal)
+			}
+		}
+	}
+	return out
+}
+
+// tenantViews is what quotas say of each tenant and cohort after the plan.
+func (d *decision) tenantViews() []TenantView {
+	var out []TenantView
+	b := d.books
+	for _, t := range d.in.Tenants {
+		id, ok := b.used.Tenant(t.Name)
+		if ok {
+			out = d.viewNode(out, id, t.Name)
+		}
+	}
+	for _, c := range d.in.Cohorts {
+		if id, ok := b.used.Cohort(c.Name); ok {
+			out = d.viewNode(out, id, CohortLender(c.Name))
+		}
+	}
+	slices.SortStableFunc(out, func(x, y TenantView) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Flavor, y.Flavor))
+	})
+	return slices.CompactFunc(out, func(x, y TenantView) bool { return x.Name == y.Name && x.Flavor == y.Flavor })
+}
+
+func (d *decision) viewNode(out []TenantView, id quota.NodeID, name string) []TenantView {
+	t := d.books.used
+	share := min(t.Share(id)/1000, 1<<40)
+	for i := range d.books.flavors {
+		f := quota.FlavorID(i)
+		if i >= d.books.named || !t.Lists(id, f) && t.Used(id, f) == 0 {
+			continue
+		}
+		out = append(out, TenantView{
+			Name: name, Flavor: d.books.names[i], Used: int64(t.Used(id, f)),
+			Available: int64(min(t.Available(id, f), 1<<50)), Share: int64(share),
+		})
+	}
+	return out
+}

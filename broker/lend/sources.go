@@ -1,0 +1,182 @@
+package lend
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
+
+// ask is a waiting job with what the books know about it.
+type ask struct {
+	*Job
+	tenant quota.NodeID
+	flavor quota.FlavorID
+	cohort string // of the tenant
+	// need is the units of the whole gang.
+	need int64
+	// queue is an index into the queues.
+	queue int
+}
+
+// take is what one source gives to a job.
+type take struct {
+	// name is as in Grant.Lender, lender nil for anything but a service.
+	name   string
+	lender *lender
+	units  int64
+	grace  time.Duration
+}
+
+// available is how much the job's tenant could have now without anything being taken
+// back, and without what is kept for others.
+func (d *decision) available(j *ask) int64 {
+	b := d.books
+	return int64(min(b.used.Available(j.tenant, j.flavor), b.soon.Available(j.tenant, j.flavor), quota.Amount(1<<50)))
+}
+
+// ownRoom is how much of its tenant's nominal quota a job could have that no service
+// owns, no pod holds and no other job has as its own. What the tenant borrows besides
+// does not count: of all that it uses, as much as it was promised is its own.
+func (d *decision) ownRoom(j *ask) int64 {
+	return int64(min(d.books.own.NominalRoom(j.tenant, j.flavor), quota.Amount(1<<50)))
+}
+
+// within reports whether the job leaves its tenant within its nominal quota.
+func (d *decision) within(j *ask) bool {
+	return quota.Amount(j.need) <= d.books.used.NominalRoom(j.tenant, j.flavor)
+}
+
+// sources says whose units the job gets, of which the first own are its tenant's
+// nominal quota. It is nil if not all can be named.
+func (d *decision) sources(j *ask, p *pool, own int64) []take {
+	inside, outside := d.eligible(j, p, own)
+	rest := j.need - own
+	var takes []take
+	give := func(from []take, most int64) {
+		for _, t := range from {
+			if t.units = min(t.units, rest, most); t.units > 0 {
+				rest -= t.units
+				most -= t.units
+				takes = append(takes, t)
+			}
+		}
+	}
+	if own > 0 {
+		takes = append(takes, take{units: own})
+	}
+	give(inside, rest)
+	if j.cohort != "" {
+		unused := d.available(j) - own
+		for _, t := range slices.Concat(inside, outside) {
+			unused -= t.units
+		}
+		give([]take{{name: CohortLender(j.cohort), units: unused, grace: max(d.pol.QuotaGrace, 0)}}, rest)
+	}
+	give(outside, rest)
+	if rest > 0 {
+		return nil
+	}
+	return takes
+}
+
+// eligible lists what services could lend to the job now: those of its own tenant,
+// and then those of others, largest first. No tenant's together lend more than its
+// nominal quota leaves beside what it is spoken for, and to others no more than its
+// lending limit. own units of the job's tenant are spoken for besides.
+func (d *decision) eligible(j *ask, p *pool, own int64) (inside, outside []take) {
+	b := d.books
+	left := map[quota.NodeID]int64{}
+	root := b.used.Root(j.tenant)
+	for _, l := range bySize(p.lenders) {
+		id, f, ok := b.find(l.Tenant, l.Flavor)
+		if !ok || b.used.Root(id) != root {
+			continue
+		}
+		room, known := left[id]
+		if !known {
+			room = d.lendingRoom(id, f, id == j.tenant)
+			if id == j.tenant {
+				room = max(room-own, 0)
+			}
+		}
+		t := take{l.Name, l, min(l.lendable, room), l.MaxGrace}
+		left[id] = room - t.units
+		switch {
+		case t.units <= 0:
+		case id == j.tenant:
+			inside = append(inside, t)
+		default:
+			outside = append(outside, t)
+		}
+	}
+	return inside, outside
+}
+
+// bySize lists the lenders that may lend, those with most to lend first.
+func bySize(lenders []*lender) []*lender {
+	var out []*lender
+	for _, l := range lenders {
+		if l.open && l.lendable > 0 {
+			out = append(out, l)
+		}
+	}
+	slices.SortStableFunc(out, func(x, y *lender) int { return cmp.Compare(y.lendable, x.lendable) })
+	return out
+}
+
+// lendingRoom is how much more a tenant's services may lend.
+func (d *decision) lendingRoom(tenant quota.NodeID, f quota.FlavorID, inside bool) int64 {
+	b := d.books
+	room := int64(min(b.spoken.NominalRoom(tenant, f), quota.Amount(1<<50)))
+	if limit := b.lending[b.at(tenant, f)]; limit != nil && !inside {
+		room = min(room, max(clamp(*limit)-b.lentOut[b.at(tenant, f)], 0))
+	}
+	return room
+}
+
+// tooMuch says which rule a job meets that needs more than its tenant could have.
+func (d *decision) tooMuch(j *ask) (reason, message string) {
+	b := d.books
+	room := max(d.available(j), 0)
+	if j.cohort == "" {
+		return ReasonNoLendableUnits, fmt.Sprintf("%s; %d %s available, and its tenant is in no cohort, so it cannot borrow", j.wish(), room, are(room))
+	}
+	if int64(b.used.Available(j.tenant, j.flavor)) >= j.need {
+		return ReasonReservedForEarlier, fmt.Sprintf("%s; what is available is kept for jobs that units were asked back for", j.wish())
+	}
+	beyond := j.need
+	for n := j.tenant; n != quota.None; n = b.used.Parent(n) {
+		if limit := b.borrowing[b.at(n, j.flavor)]; limit != nil {
+			more := max(clamp(*limit)-int64(b.used.Borrowed(n, j.flavor)), 0)
+			if beyond > int64(b.used.NominalRoom(n, j.flavor))+more {
+				return ReasonOverBorrowingLimit, fmt.Sprintf("%s; %s may borrow %d more", j.wish(), d.whoBorrows(n), more)
+			}
+		}
+		if limit := b.lending[b.at(n, j.flavor)]; limit != nil {
+			// What is kept home below never reaches the cohorts above.
+			home := int64(b.used.Subtree(n, j.flavor).Sub(b.used.Used(n, j.flavor))) - clamp(*limit)
+			beyond -= min(max(home, 0), beyond)
+		}
+	}
+	if b.idle(j.tenant, j.flavor) >= j.need {
+		return ReasonLendingLimitReached, fmt.Sprintf("%s; the lending limits of its cohort allow %d", j.wish(), room)
+	}
+	return ReasonNoLendableUnits, fmt.Sprintf("%s; %d %s available now", j.wish(), room, are(room))
+}
+
+func (d *decision) whoBorrows(n quota.NodeID) string {
+	if name, cohort := d.books.used.Name(n); cohort {
+		return "cohort " + name
+	}
+	return "its tenant"
+}
+
+func are(n int64) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
