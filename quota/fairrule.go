@@ -11,10 +11,11 @@ type FairRule string
 
 const (
 	// LessThanOrEqualToFinalShare: with the request, the share of who asks is not above
-	// what is left to who gives, and below what that had.
+	// what is left to who gives, and below what that had. Who gives with weight 0 need
+	// not be left anything.
 	LessThanOrEqualToFinalShare FairRule = "LessThanOrEqualToFinalShare"
 	// LessThanInitialShare: with the request, the share of who asks is below that of
-	// who gives before it gives. No more than one victim of each tenant is taken by it.
+	// who gives before it gives.
 	LessThanInitialShare FairRule = "LessThanInitialShare"
 )
 
@@ -35,12 +36,9 @@ func (k *taking) share(rules []FairRule) bool {
 		for len(givers) > 0 {
 			g := k.greediest(givers)
 			i := k.gives(&givers[g], rule)
-			switch {
-			case i < 0:
+			if i < 0 {
 				givers = slices.Delete(givers, g, g+1)
 				continue
-			case rule == LessThanInitialShare:
-				givers = slices.Delete(givers, g, g+1)
 			}
 			if k.take(i, FairShare) {
 				return true
@@ -101,7 +99,8 @@ func (k *taking) gives(g *giver, rule FairRule) int {
 		return -1
 	}
 	for at, i := range g.held {
-		if rule == LessThanOrEqualToFinalShare {
+		// With weight 0 there is no share that a node could want to keep.
+		if rule == LessThanOrEqualToFinalShare && k.nodes[side].weight > 0 {
 			mark := len(k.log)
 			k.book(i, -1)
 			left := k.Share(side)
@@ -116,21 +115,50 @@ func (k *taking) gives(g *giver, rule FairRule) int {
 	return -1
 }
 
-// retaker is the first victim of fair sharing that, given back alone, had a smaller
-// share than the claim now has, and so the better right; -1 if there is none.
+// retaker is the first victim of fair sharing that could take back in the next
+// decision, -1 if there is none: because with it given back alone its side had a
+// smaller share than the claim now has, or because what it wants is then within
+// what its side was promised.
 func (k *taking) retaker() int {
+	var next []Held // what is held then
 	for at, i := range k.victims {
 		if k.causes[at] != FairShare {
 			continue
 		}
-		up, down := k.below(k.claim.Tenant, k.held[i].Tenant)
-		side, mark := k.up(k.held[i].Tenant, down), len(k.log)
+		h := &k.held[i]
+		up, down := k.below(k.claim.Tenant, h.Tenant)
+		mark := len(k.log)
 		k.book(i, 1)
-		back := k.Share(side)
+		back := k.Share(k.up(h.Tenant, down))
 		k.undo(mark)
-		if back < k.shares[up] {
+		if next == nil {
+			next = k.afterwards()
+		}
+		if back < k.shares[up] || k.reclaims(h, next) {
 			return at
 		}
 	}
 	return -1
+}
+
+// afterwards is what is held with the claim and without the victims.
+func (k *taking) afterwards() []Held {
+	next := []Held{{Tenant: k.claim.Tenant, Flavor: k.claim.Flavor, Units: k.claim.Units, Priority: k.claim.Priority}}
+	for i := range k.held {
+		if !k.taken[i] || !slices.Contains(k.victims, i) {
+			next = append(next, k.held[i])
+		}
+	}
+	return next
+}
+
+// reclaims reports whether what was held, asked for again beside the claim, could take
+// from others what its side was promised.
+func (k *taking) reclaims(h *Held, next []Held) bool {
+	mark := len(k.log)
+	k.bookUse(k.claim.Tenant, k.claim.Flavor, k.claim.Units)
+	again := Claim{Tenant: h.Tenant, Flavor: h.Flavor, Units: h.Units, Priority: h.Priority, TakenBack: true}
+	_, causes, ok := k.TakeBack(again, next, nil, func([]int) bool { return true })
+	k.undo(mark)
+	return ok && slices.Contains(causes, OwnerWants)
 }

@@ -2,8 +2,11 @@ package quota
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"math/bits"
+	"strconv"
+	"strings"
 )
 
 // Share is how much a node borrows of what could be lent to it, by its weight, in
@@ -15,6 +18,18 @@ type Share int64
 const Infinite Share = math.MaxInt64
 
 const wholeShare = 1_000_000
+
+// String is the share as a decimal fraction.
+func (s Share) String() string {
+	if s == Infinite {
+		return "infinite"
+	}
+	whole, part := s/wholeShare, s%wholeShare
+	if part == 0 {
+		return strconv.FormatInt(int64(whole), 10)
+	}
+	return fmt.Sprintf("%d.%s", whole, strings.TrimRight(fmt.Sprintf("%06d", part), "0"))
+}
 
 // shares caches a node's dominant shares; use of the node makes them unknown.
 type shares struct {

@@ -136,13 +136,7 @@ type was struct {
 }
 
 func newTaking(t *Tree, c Claim, held []Held, fits func([]int) bool) *taking {
-	k := &taking{Tree: t, claim: c, held: held, fits: fits, taken: make([]bool, len(held))}
-	for n := c.Tenant; n == c.Tenant || t.nodes[n].parent != None; n = t.nodes[n].parent {
-		k.path = append(k.path, n)
-		if t.nodes[n].parent == None {
-			break
-		}
-	}
+	k := &taking{Tree: t, claim: c, held: held, fits: fits, path: t.pathOf(c.Tenant), taken: make([]bool, len(held))}
 	root := t.Root(c.Tenant)
 	for i := range held {
 		h := &held[i]
@@ -153,6 +147,16 @@ func newTaking(t *Tree, c Claim, held []Held, fits func([]int) bool) *taking {
 	slices.SortStableFunc(k.order, func(a, b int) int { return held[a].compare(&held[b]) })
 	k.measure()
 	return k
+}
+
+// pathOf lists the tenant and the cohorts above it below the root; a root alone is
+// its own path.
+func (t *Tree) pathOf(tenant NodeID) []NodeID {
+	path := []NodeID{tenant}
+	for n := t.nodes[tenant].parent; n != None && t.nodes[n].parent != None; n = t.nodes[n].parent {
+		path = append(path, n)
+	}
+	return path
 }
 
 // compare orders by what is taken first.
@@ -275,18 +279,18 @@ func (k *taking) take(i int, why Cause) bool {
 }
 
 // book gives back what is held, or books it again, and remembers how it was.
-func (k *taking) book(i int, sign int64) {
+func (k *taking) book(i int, sign Amount) {
 	h := &k.held[i]
-	for _, d := range k.flavors[h.Flavor].draws {
-		for n := h.Tenant; n != None; n = k.nodes[n].parent {
+	k.bookUse(h.Tenant, h.Flavor, sign*h.Units)
+}
+
+func (k *taking) bookUse(tenant NodeID, f FlavorID, units Amount) {
+	for _, d := range k.flavors[f].draws {
+		for n := tenant; n != None; n = k.nodes[n].parent {
 			k.log = append(k.log, was{n, d.dim, k.cell(n, d.dim).usage})
 		}
 	}
-	if sign < 0 {
-		k.Use(h.Tenant, h.Flavor, -h.Units)
-	} else {
-		k.Use(h.Tenant, h.Flavor, h.Units)
-	}
+	k.Use(tenant, f, units)
 }
 
 // undo takes back all bookings after the first so many log entries.

@@ -65,8 +65,12 @@ func (t *Tree) Potential(n NodeID, f FlavorID) Amount {
 	return t.least(n, f, func(c *cell) Amount { return c.potential })
 }
 
-// NominalRoom is how much more the node can use without borrowing.
+// NominalRoom is how much more the node can use without borrowing; 0 in a circle of
+// cohorts.
 func (t *Tree) NominalRoom(n NodeID, f FlavorID) Amount {
+	if t.nodes[n].stray {
+		return 0
+	}
 	return t.least(n, f, func(c *cell) Amount { return c.subtree.Sub(c.usage).AtLeastZero() })
 }
 
@@ -81,9 +85,10 @@ func (t *Tree) Borrowed(n NodeID, f FlavorID) Amount {
 }
 
 // Available is how many more units the node could use now without anything being
-// taken back; never negative. n units fit exactly if n is not above it.
+// taken back; never negative. n units fit exactly if n is not above it. It is 0 in a
+// circle of cohorts, and for a tenant whose quota does not name the flavor.
 func (t *Tree) Available(n NodeID, f FlavorID) Amount {
-	if t.nodes[n].stray {
+	if at := &t.nodes[n]; at.stray || !at.cohort && !at.lists[f] {
 		return 0
 	}
 	least := Unlimited
