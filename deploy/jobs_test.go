@@ -177,6 +177,9 @@ func TestCreatingQueuedJobs(t *testing.T) {
 		{"more units than numbers can add up", template(func(pod *corev1.PodTemplateSpec) {
 			pod.Spec.Containers[0] = gpuContainer("9223372036854775807")
 		}), "must be at most 1000000 of a GPU resource"},
+		{"all devices of its nodes", template(func(pod *corev1.PodTemplateSpec) {
+			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"}}
+		}), "spec.template.spec.containers[].env[NVIDIA_VISIBLE_DEVICES]: only none, void and the empty value"},
 		{"a negative number of units", template(func(pod *corev1.PodTemplateSpec) {
 			pod.Spec.Containers[0] = gpuContainer("-1")
 		}), "must be greater than or equal to 0"},
