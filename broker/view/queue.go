@@ -33,6 +33,8 @@ type QueuedJob struct {
 	// Position among the waiting jobs of its queue, from 1; 0 for a job that does
 	// not wait, or whose position is not known until PlaceInQueues fills it in.
 	Position int
+	// Start is when it is likely to start; zero if that is not known.
+	Start time.Time
 }
 
 // PlaceInQueues sorts the jobs by queue, the waiting ones first in the order in
@@ -101,19 +103,22 @@ func priorityOf(j QueuedJob) int32 {
 
 // Queue is the table of the jobs of one or more queues, in the order given.
 func Queue(jobs []QueuedJob, now time.Time) Table {
-	t := Table{Columns: columns("NAME", "QUEUE", "POSITION", "PRIORITY", "PODS", "UNITS", "STATE", "REASON", "AGE")}
+	t := Table{Columns: columns("NAME", "QUEUE", "POSITION", "PRIORITY", "PODS", "UNITS", "STATE", "REASON", "START", "AGE")}
 	for _, j := range jobs {
-		position, priority := None, Unknown
+		position, priority, start := None, Unknown, None
 		if j.Position > 0 {
 			position = strconv.Itoa(j.Position)
 		}
 		if j.Priority != nil {
 			priority = strconv.FormatInt(int64(*j.Priority), 10)
 		}
+		if j.State == StateWaiting && !j.Start.IsZero() {
+			start = "~" + Span(j.Start.Sub(now))
+		}
 		t.Rows = append(t.Rows, []string{
 			cell(j.Name), cell(j.Queue), position, priority,
 			strconv.FormatInt(j.Pods, 10), strconv.FormatInt(j.Units, 10),
-			cell(j.State), cell(j.Reason), Age(now, j.Created),
+			cell(j.State), cell(j.Reason), start, Age(now, j.Created),
 		})
 	}
 	return t

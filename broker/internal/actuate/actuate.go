@@ -59,6 +59,8 @@ type Actuator struct {
 
 	numbers throttle
 	told    told
+	// spoken are the verdicts of the last round.
+	spoken []lend.Verdict
 }
 
 // ErrStop wraps errors after which this process must not act any more: another
@@ -91,10 +93,11 @@ func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan
 	// 3. Lend what was withdrawn, and delete Loans that no lender counts any more.
 	r.each(ctx, append(r.lendings(lends, withdrawn), r.deletions(withdrawn)...))
 	// 4. Say what happened.
-	r.tenants(ctx)
-	r.queues(ctx)
-	r.verdicts(plan)
-	r.tell(ctx, plan)
+	r.tenants(ctx, plan)
+	r.queues(ctx, plan)
+	news := r.news(plan)
+	r.verdicts(plan, news)
+	r.tell(ctx, plan, news)
 	return errors.Join(r.errs...)
 }
 

@@ -29,12 +29,33 @@ var warnings = map[string]bool{
 	lend.ReasonUnknownQueue: true, lend.ReasonUnknownTenant: true, lend.ReasonUnknownFlavor: true,
 	gather.ReasonUnknownTarget: true, gather.ReasonDuplicateTarget: true, gather.ReasonOwnedUnknown: true,
 	gather.ReasonNoUnits: true, gather.ReasonInvalidPolicy: true,
-	gather.ReasonPriorityClassTooHigh: true,
-	lend.ReasonLoadUnknown:            true, lend.ReasonLoadSampleStale: true, lend.ReasonLoadCoverageLow: true,
+	gather.ReasonPriorityClassTooHigh: true, gather.ReasonCohortCycle: true,
+	lend.ReasonLoadUnknown: true, lend.ReasonLoadSampleStale: true, lend.ReasonLoadCoverageLow: true,
 	lend.ReasonLenderUnknownTooLong: true, lend.ReasonEvictionBudget: true,
 	lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
 	lend.ReasonNotStarted: true, lend.ReasonOwnedOverNominal: true,
 	reasonAborted: true, reasonStuck: true, reasonNoLoan: true,
+}
+
+// rules say in words why units are taken back, without saying for whose job.
+var rules = map[string]string{
+	lend.ReasonLenderPodPending:     "a pod of the service that lent them waits",
+	lend.ReasonNeedRose:             "the service that lent them needs them",
+	lend.ReasonLenderUnknownTooLong: "it is not known what the service that lent them needs",
+	lend.ReasonNodeUnhealthy:        "a node of theirs is gone",
+	lend.ReasonNotStarted:           "pods of the job found no node for too long",
+	lend.ReasonOwnerWants:           "a tenant wants what is within its nominal quota",
+	lend.ReasonFairShare:            "a tenant that borrows less for its weight wants them",
+	lend.ReasonOutranked:            "a job of the same tenant with a higher priority wants them",
+	lend.ReasonQueueDraining:        "the job's queue is being drained",
+}
+
+// rule is why units are taken back, in words and in one.
+func rule(reason string) string {
+	if words := rules[reason]; words != "" {
+		return words + " (" + reason + ")"
+	}
+	return reason
 }
 
 // eventType is how loud a reason is said.
@@ -90,17 +111,23 @@ func (e *Events) news(v *lend.Verdict) bool {
 	return changed
 }
 
-// Keep forgets the subjects that the verdicts do not name.
-func (e *Events) Keep(verdicts []lend.Verdict) {
+// Keep forgets the subjects that none of the verdicts names.
+func (e *Events) Keep(verdicts ...[]lend.Verdict) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.last) <= 2*len(verdicts) {
+	n := 0
+	for _, list := range verdicts {
+		n += len(list)
+	}
+	if len(e.last) <= 2*n {
 		return
 	}
-	kept := make(map[string]string, len(verdicts))
-	for i := range verdicts {
-		key := string(verdicts[i].Kind) + " " + verdicts[i].Subject
-		kept[key] = e.last[key]
+	kept := make(map[string]string, n)
+	for _, list := range verdicts {
+		for i := range list {
+			key := string(list[i].Kind) + " " + list[i].Subject
+			kept[key] = e.last[key]
+		}
 	}
 	e.last = kept
 }

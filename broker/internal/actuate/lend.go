@@ -59,13 +59,10 @@ func (r *round) intend(ctx context.Context, plan *lend.Plan) []*intent {
 }
 
 func (r *round) newIntent(action *lend.Action) (*intent, error) {
-	job := r.view.Jobs[types.UID(action.JobUID)]
-	all := r.view.Snapshot.Jobs // by UID
-	at, found := slices.BinarySearchFunc(all, action.JobUID, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
-	if job == nil || !found {
+	job, waiting := r.view.Job(types.UID(action.JobUID)), r.waiting(action.JobUID)
+	if job == nil || waiting == nil {
 		return nil, fmt.Errorf("job %s is not in the snapshot", action.Job)
 	}
-	waiting := &all[at]
 	namespace, name, _ := strings.Cut(action.Loan, "/")
 	object := &v1alpha1.Loan{
 		ObjectMeta: metav1.ObjectMeta{
@@ -90,6 +87,16 @@ func (r *round) newIntent(action *lend.Action) (*intent, error) {
 	return &intent{action: action, object: object, job: job.Ref}, nil
 }
 
+// waiting is a job of the snapshot, nil if it does not wait.
+func (r *round) waiting(uid string) *lend.Job {
+	all := r.view.Snapshot.Jobs // by UID
+	at, found := slices.BinarySearchFunc(all, uid, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
+	if !found {
+		return nil
+	}
+	return &all[at]
+}
+
 // recordIntent writes LEND_INTENT. If the name belongs to a loan that was closed
 // (an earlier admission that was aborted), the attempt is counted, so that the
 // next decision uses another name.
@@ -110,13 +117,19 @@ func (r *round) recordIntent(ctx context.Context, in *intent) error {
 	return fmt.Errorf("attempt %d of job %s was closed before; the next decision uses another", in.action.Attempt, in.action.Job)
 }
 
+// counts tells whether a grant's lender is a LendingPolicy, which counts what it
+// lends: the own quota and a cohort's do not.
+func counts(lender string) bool {
+	return lender != "" && !strings.HasPrefix(lender, lend.CohortLender(""))
+}
+
 // lendings are the steps that admit jobs.
 func (r *round) lendings(intents []*intent, withdrawn map[string]bool) []step {
 	var steps []step
 	for _, in := range intents {
 		missing := ""
 		for _, g := range in.action.Grants {
-			if g.Lender != "" && !withdrawn[g.Lender] {
+			if counts(g.Lender) && !withdrawn[g.Lender] {
 				missing = g.Lender
 			}
 		}

@@ -48,17 +48,17 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 		Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
 	})
 	status.ReclaimBy = &metav1.Time{Time: action.ReclaimBy}
-	status.ReclaimID = action.ReclaimID
+	status.ReclaimID, status.ReclaimedFor = action.ReclaimID, types.UID(action.ReclaimedFor)
 	status.LostWorkSeconds = int64(action.LostWork)
 	status.LedgerSeq = int64(seq)
 	if err := r.Client.Status().Update(ctx, l.object); err != nil {
 		return fmt.Errorf("set the Loan reclaiming: %w", err)
 	}
 	r.log.Info("Reclaiming", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason,
-		"reclaimID", action.ReclaimID, "lostWorkSeconds", int64(action.LostWork))
+		"reclaimID", action.ReclaimID, "reclaimedFor", action.ReclaimedFor, "lostWorkSeconds", int64(action.LostWork))
 	r.Events.Loan(l.object, lend.ReasonReclaiming, "Reclaim", "%s: %s", action.Reason, action.Message)
 	r.Events.Job(l.object, lend.ReasonReclaiming, "Reclaim",
-		"the units of Loan %s are asked back until %s", l.object.Name, action.ReclaimBy.UTC().Format(time.RFC3339))
+		"the units of Loan %s are asked back until %s: %s", l.object.Name, action.ReclaimBy.UTC().Format(time.RFC3339), rule(action.Reason))
 	return r.stop(ctx, l, action.ReclaimBy)
 }
 
@@ -178,7 +178,7 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 func (r *round) requeue(ctx context.Context, l *loanRef) error {
 	why := metav1.Condition{
 		Type: gather.ConditionPreempted, Status: metav1.ConditionTrue,
-		Reason: lend.ReasonPreempted, Message: "the scheduler took the units back for an online pod",
+		Reason: lend.ReasonPreempted, Message: "the scheduler took the units back for a pod within its tenant's quota",
 	}
 	for _, g := range l.object.Spec.Grants {
 		if !r.view.Nodes[g.Node] {

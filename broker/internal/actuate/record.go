@@ -10,6 +10,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -38,6 +39,7 @@ func opening(object *v1alpha1.Loan) ledger.Entry {
 	for _, g := range object.Spec.Grants {
 		e.Grants = append(e.Grants, ledger.Grant(g))
 	}
+	e.Payload, _ = json.Marshal(history.Opening{Queue: object.Namespace + "/" + object.Spec.Queue}) // a string always has JSON
 	return e
 }
 
@@ -96,10 +98,12 @@ type reclaimPayload struct {
 	ReclaimBy       time.Time   `json:"reclaimBy"`
 	LostWorkSeconds float64     `json:"lostWorkSeconds"`
 	Owed            []lend.Owed `json:"owed,omitempty"`
+	// ReclaimedFor is the UID of the job that the units are for.
+	ReclaimedFor string `json:"reclaimedFor,omitempty"`
 }
 
 func payload(action *lend.Action) json.RawMessage {
-	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed})
+	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed, action.ReclaimedFor})
 	if err != nil {
 		return nil // a lost work that is not a number has no JSON; the entry stands without
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,15 +12,19 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// numbersEvery bounds how often numbers that change nothing are written.
-const numbersEvery = time.Second
+const (
+	// numbersEvery bounds how often numbers that change nothing are written.
+	numbersEvery = time.Second
+	// placesEvery bounds how often places and estimates are, which always change.
+	placesEvery = 15 * time.Second
+)
 
 // throttle remembers when an object's status was last written.
 type throttle struct {
@@ -29,13 +32,13 @@ type throttle struct {
 	last map[string]time.Time
 }
 
-func (t *throttle) allow(name string, now time.Time) bool {
+func (t *throttle) allow(name string, now time.Time, every time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.last == nil {
 		t.last = map[string]time.Time{}
 	}
-	if last, written := t.last[name]; written && now.Sub(last) < numbersEvery {
+	if last, written := t.last[name]; written && now.Sub(last) < every {
 		return false
 	}
 	t.last[name] = now
@@ -80,7 +83,7 @@ func (r *round) writeLender(ctx context.Context, old, next *v1alpha1.LendingPoli
 	}
 	numbersOnly := old.Status.Lent == next.Status.Lent &&
 		apiequality.Semantic.DeepEqual(old.Status.Conditions, next.Status.Conditions)
-	if !r.numbers.allow("lender "+next.Namespace+"/"+next.Name, r.Clock.Now()) && numbersOnly {
+	if !r.numbers.allow("lender "+next.Namespace+"/"+next.Name, r.Clock.Now(), numbersEvery) && numbersOnly {
 		return nil
 	}
 	return r.Client.Status().Update(ctx, next)
@@ -156,27 +159,26 @@ func verdictsOf(plan *lend.Plan, kind lend.SubjectKind) map[string]*lend.Verdict
 }
 
 // verdicts tells the subjects what was decided about them, if it is new.
-func (r *round) verdicts(plan *lend.Plan) {
-	for i := range plan.Verdicts {
-		v := &plan.Verdicts[i]
+func (r *round) verdicts(plan *lend.Plan, news []*lend.Verdict) {
+	for _, v := range news {
 		switch v.Kind {
 		case lend.SubjectLender:
 			if policy := r.view.Policies[v.Subject]; policy != nil {
 				r.Events.Verdict(policyReference(policy), v)
 			}
 		case lend.SubjectJob:
-			for _, job := range r.view.Snapshot.Jobs {
-				if job.Name == v.Subject {
-					kind := r.view.Jobs[types.UID(job.UID)].Kind
-					namespace, name, _ := strings.Cut(job.Name, "/")
-					r.Events.Verdict(reference(kind.Kind, kind.GroupVersion().String(), namespace, name, job.UID), v)
-				}
+			if job := r.view.JobNamed(v.Subject); job != nil {
+				r.Events.Verdict(jobReference(job), v)
 			}
 		case lend.SubjectLoan:
 			// What happens to a loan has its events where it happens.
 		}
 	}
-	r.Events.Keep(append(r.unplaceable(), plan.Verdicts...))
+	r.Events.Keep(r.unplaceable(), plan.Verdicts)
+}
+
+func jobReference(job *jobs.Job) *corev1.ObjectReference {
+	return reference(job.Kind.Kind, job.Kind.GroupVersion().String(), job.Key.Namespace, job.Key.Name, string(job.UID))
 }
 
 // subjectPending is a lender's pods that wait; the core does not know of those
@@ -201,91 +203,10 @@ func policyReference(policy *v1alpha1.LendingPolicy) *corev1.ObjectReference {
 	return reference("LendingPolicy", v1alpha1.GroupVersion.String(), policy.Namespace, policy.Name, string(policy.UID))
 }
 
-// queues writes how many jobs wait and run, by queue.
-func (r *round) queues(ctx context.Context) {
-	pending, admitted := map[string]int32{}, map[string]int32{}
-	for _, j := range r.view.Snapshot.Jobs {
-		pending[j.Queue]++
-	}
-	for _, l := range r.view.Snapshot.Loans {
-		admitted[l.Queue]++
-	}
-	tenant := map[string]string{}
-	for _, q := range r.view.Snapshot.Queues {
-		tenant[q.Name] = q.Tenant
-	}
-	for i := range r.view.Queues {
-		old := &r.view.Queues[i]
-		name := old.Namespace + "/" + old.Name
-		next := old.DeepCopy()
-		next.Status.ObservedGeneration = old.Generation
-		next.Status.Pending, next.Status.Admitted = pending[name], admitted[name]
-		accepted := metav1.Condition{
-			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, ObservedGeneration: old.Generation,
-			Reason: "Accepted", Message: "the namespace belongs to tenant " + tenant[name],
-		}
-		if tenant[name] == "" {
-			accepted.Status, accepted.Reason = metav1.ConditionFalse, lend.ReasonUnknownTenant
-			accepted.Message = fmt.Sprintf("namespace %s belongs to no single TenantQuota", old.Namespace)
-		}
-		meta.SetStatusCondition(&next.Status.Conditions, accepted)
-		if !apiequality.Semantic.DeepEqual(old.Status, next.Status) {
-			r.show(ctx, "queue "+name, next)
-		}
-	}
-}
-
-// tenants writes what every tenant uses, borrows and has lent.
-func (r *round) tenants(ctx context.Context) {
-	borrowed, lent := map[string]map[string]int64{}, map[string]map[string]int64{}
-	owner := map[string]string{}
-	for _, l := range r.view.Snapshot.Lenders {
-		owner[l.Name] = l.Tenant
-	}
-	for _, l := range r.view.Snapshot.Loans {
-		for _, g := range l.Grants {
-			if g.Lender != "" {
-				add(borrowed, l.Borrower, g.Flavor, g.Count)
-				add(lent, owner[g.Lender], g.Flavor, g.Count)
-			}
-		}
-	}
-	for i := range r.view.Quotas {
-		old := &r.view.Quotas[i]
-		next := old.DeepCopy()
-		next.Status.ObservedGeneration = old.Generation
-		next.Status.Flavors = nil
-		for _, f := range old.Spec.Flavors {
-			next.Status.Flavors = append(next.Status.Flavors, v1alpha1.FlavorUsage{
-				Name: f.Name, Used: r.view.Used[old.Name][f.Name],
-				Borrowed: borrowed[old.Name][f.Name], Lent: lent[old.Name][f.Name],
-			})
-		}
-		accepted := metav1.Condition{
-			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, ObservedGeneration: old.Generation,
-			Reason: "Accepted", Message: "namespaces and flavors agree with all other TenantQuotas",
-		}
-		if p := r.view.QuotaProblems[old.Name]; p != nil {
-			accepted.Status, accepted.Reason, accepted.Message = metav1.ConditionFalse, p.Reason, p.Message
-		}
-		meta.SetStatusCondition(&next.Status.Conditions, accepted)
-		if !apiequality.Semantic.DeepEqual(old.Status, next.Status) {
-			r.show(ctx, "tenant "+old.Name, next)
-		}
-	}
-}
-
-func add(to map[string]map[string]int64, tenant, flavor string, n int64) {
-	if to[tenant] == nil {
-		to[tenant] = map[string]int64{}
-	}
-	to[tenant][flavor] += n
-}
-
 // show writes a status that only informs. A conflict means that the cache has
 // not seen the last write yet; the next round writes it.
-func (r *round) show(ctx context.Context, name string, object client.Object) {
-	if r.stopped() || !r.numbers.allow(name, r.Clock.Now()) {
+func (r *round) show(ctx context.Context, name string, object client.Object, every time.Duration) {
+	if r.stopped() || !r.numbers.allow(name, r.Clock.Now(), every) {
 		return
 	}
 	err := r.Client.Status().Update(ctx, object)

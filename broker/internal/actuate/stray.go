@@ -23,8 +23,7 @@ func (r *round) strays() []step {
 				return err
 			}
 			r.log.Info("Suspended a job without a Loan", "job", name)
-			r.Events.write(reference(job.Kind.Kind, job.Kind.GroupVersion().String(), job.Key.Namespace, job.Key.Name, string(job.UID)),
-				reasonNoLoan, "Suspend", "the job is in a queue and ran without a Loan; it waits in its queue again")
+			r.Events.write(jobReference(job), reasonNoLoan, "Suspend", "the job is in a queue and ran without a Loan; it waits in its queue again")
 			return nil
 		}})
 	}

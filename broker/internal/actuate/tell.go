@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -37,6 +38,8 @@ type Teller interface {
 type told struct {
 	mu   sync.Mutex
 	jobs map[types.UID]tale
+	// open are the jobs that may be told something else than the last time.
+	open map[types.UID]bool
 }
 
 type tale struct {
@@ -50,6 +53,8 @@ type news struct {
 	job  jobs.Ref
 	last jobs.Admission
 	tale tale
+	// since is when last was said.
+	since time.Time
 	// rank is 0 for an admission or a problem, 1 for another reason to wait, 2 for
 	// another message.
 	rank int
@@ -57,12 +62,12 @@ type news struct {
 
 // tell writes into the waiting jobs why they wait, and into those that run that
 // they are admitted.
-func (r *round) tell(ctx context.Context, plan *lend.Plan) {
+func (r *round) tell(ctx context.Context, plan *lend.Plan, news []*lend.Verdict) {
 	if r.Teller == nil || r.stopped() {
 		return
 	}
 	var steps []step
-	for _, n := range r.news(plan) {
+	for _, n := range r.conditions(plan, news) {
 		steps = append(steps, step{"tell job", n.job.Key.String(), func(ctx context.Context) error {
 			err := r.Teller.Tell(ctx, n.job, n.last, n.tale.said, n.tale.at)
 			if err != nil {
@@ -75,55 +80,86 @@ func (r *round) tell(ctx context.Context, plan *lend.Plan) {
 		}})
 	}
 	r.each(ctx, steps)
-	r.told.forget(r.view.Jobs)
+	r.told.forget(r.view)
 }
 
-// news are the conditions to write in this round.
-func (r *round) news(plan *lend.Plan) []news {
+// conditions are those to write in this round. Waiting jobs are looked at if the
+// verdict on them or they themselves have changed, and until they have been told.
+func (r *round) conditions(plan *lend.Plan, said []*lend.Verdict) []news {
 	var found []news
-	add := func(job *jobs.Job, said jobs.Admission) {
-		if n, is := r.newsOf(job, said); is {
+	r.admitted(func(job *jobs.Job, said jobs.Admission) {
+		if n, is, _ := r.newsOf(job, said); is {
 			found = append(found, n)
 		}
+	})
+	if r.told.open == nil {
+		r.told.open = map[types.UID]bool{}
 	}
+	for _, v := range said {
+		if job := r.view.JobNamed(v.Subject); v.Kind == lend.SubjectJob && job != nil {
+			r.told.open[job.UID] = true
+		}
+	}
+	for _, uid := range r.view.Changed {
+		r.told.open[uid] = true
+	}
+	for uid := range r.told.open {
+		job, waiting := r.view.Job(uid), r.waiting(string(uid))
+		if job == nil || waiting == nil {
+			delete(r.told.open, uid)
+			continue
+		}
+		v := verdictOn(plan, lend.SubjectJob, waiting.Name)
+		// One that is admitted now has a Loan in the next snapshot, or waits again.
+		if v == nil || v.Reason == lend.ReasonLent || v.Reason == lend.ReasonWithinNominal {
+			continue
+		}
+		n, is, later := r.newsOf(job, jobs.Admission{Reason: v.Reason, Message: v.Message})
+		if is {
+			found = append(found, n)
+		} else if !later {
+			delete(r.told.open, uid)
+		}
+	}
+	// Whoever was told longest ago comes first.
+	slices.SortFunc(found, func(a, b news) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), a.since.Compare(b.since), cmp.Compare(a.job.UID, b.job.UID))
+	})
+	return found[:min(mostTold, len(found))]
+}
+
+// admitted are the jobs that hold units.
+func (r *round) admitted(add func(*jobs.Job, jobs.Admission)) {
 	for i := range r.view.Snapshot.Loans {
 		object := r.view.Loans[r.view.Snapshot.Loans[i].Name]
-		job := r.view.Jobs[object.Spec.Job.UID]
+		job := r.view.Job(object.Spec.Job.UID)
 		active := meta.FindStatusCondition(object.Status.Conditions, v1alpha1.LoanActive)
 		if job != nil && !job.Suspended && active != nil && active.Status == metav1.ConditionTrue {
 			add(job, jobs.Admission{Admitted: true, Reason: active.Reason, Message: active.Message})
 		}
 	}
-	verdicts := verdictsOf(plan, lend.SubjectJob)
-	for i := range r.view.Snapshot.Jobs {
-		waiting := &r.view.Snapshot.Jobs[i]
-		v, job := verdicts[waiting.Name], r.view.Jobs[types.UID(waiting.UID)]
-		// One that is admitted now has a Loan in the next snapshot, or waits again.
-		if v != nil && job != nil && v.Reason != lend.ReasonLent && v.Reason != lend.ReasonWithinNominal {
-			add(job, jobs.Admission{Reason: v.Reason, Message: v.Message})
-		}
-	}
-	slices.SortStableFunc(found, func(a, b news) int { return cmp.Compare(a.rank, b.rank) })
-	return found[:min(mostTold, len(found))]
 }
 
-// newsOf tells whether a job is to be told something now.
-func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is bool) {
+// newsOf tells whether a job is to be told something now, or else later.
+func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is, later bool) {
 	now := r.Clock.Now()
 	last := r.told.of(job)
 	same := last.said.Admitted == said.Admitted && last.said.Reason == said.Reason
 	early := now.Sub(last.at) < retellAfter
-	if last.said == said || (early && (same || last.failed)) {
-		return news{}, false
+	switch {
+	case last.said == said:
+		return news{}, false, false
+	case early && (same || last.failed):
+		return news{}, false, true
 	}
-	n = news{job: job.Ref, last: last.said, tale: tale{said: said, at: now}, rank: 1}
+	n = news{job: job.Ref, last: last.said, since: last.at, tale: tale{said: said, at: now}, rank: 1}
 	switch {
 	case same:
 		n.rank = 2
 	case said.Admitted || warnings[said.Reason]:
 		n.rank = 0
 	}
-	return n, true
+	return n, true, false
 }
 
 // of is what a job was told last, and when; at the zero time if that was before
@@ -146,12 +182,15 @@ func (t *told) keep(job types.UID, said tale) {
 	t.jobs[job] = said
 }
 
-// forget drops all jobs that do not exist any more.
-func (t *told) forget(existing map[types.UID]*jobs.Job) {
+// forget drops jobs that do not exist any more, once in a while.
+func (t *told) forget(v *gather.View) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.jobs) <= 2*v.CountJobs() {
+		return
+	}
 	for uid := range t.jobs {
-		if existing[uid] == nil {
+		if v.Job(uid) == nil {
 			delete(t.jobs, uid)
 		}
 	}

@@ -50,19 +50,17 @@ func (o *explainOptions) job(ctx context.Context) (explanation, error) {
 	return e, err
 }
 
-// position is where the job stands in its queue. Without it the answer is as
-// true, so that it cannot be had is no error.
+// position is where the job stands in its queue, and when it is likely to start.
+// Without it the answer is as true, so that it cannot be had is no error.
 func (o *explainOptions) position(ctx context.Context) string {
-	waiting, err := o.ask.Queue(ctx)
-	if err != nil {
+	j, err := o.ask.Place(ctx, o.key.String())
+	switch {
+	case err != nil || j.Position <= 0:
 		return ""
+	case j.EstimatedStart.IsZero():
+		return fmt.Sprintf(" at position %d", j.Position)
 	}
-	for _, j := range waiting {
-		if j.Job == o.key.String() && j.Position > 0 {
-			return fmt.Sprintf(" at position %d", j.Position)
-		}
-	}
-	return ""
+	return fmt.Sprintf(" at position %d and starts in about %s", j.Position, view.Span(j.EstimatedStart.Sub(o.Clock.Now())))
 }
 
 // admitted explains a job that has a loan.

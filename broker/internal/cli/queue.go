@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
@@ -37,7 +38,8 @@ func newQueueCommand(s *session) *cobra.Command {
 
 Waiting jobs come first, in the order in which they are considered. REASON is
 the broker's last verdict; "kubectl ebbtide explain JOB" says it in a sentence.
-Finished jobs are not shown.`,
+START is in how long the job would start if units kept coming free as they did in
+the last hour. Finished jobs are not shown.`,
 		Example: `  # All queues of the namespace
   kubectl ebbtide queue -n research
 
@@ -180,6 +182,7 @@ func newQueued(job *batchv1.Job, loan *v1alpha1.Loan, said map[string]access.Que
 	}
 	if words, ok := said[job.Namespace+"/"+job.Name]; ok {
 		e.row.Reason, e.message, e.row.Position = words.Reason, words.Message, words.Position
+		e.row.Start = words.EstimatedStart
 		if words.Position > 0 {
 			e.row.Priority = ptr.To(words.Priority)
 			e.row.Pods, e.row.Units = words.Pods, words.Pods*words.UnitsPerPod
@@ -222,6 +225,9 @@ func (o *queueOptions) printObject(entries []queued) error {
 		}
 		if e.row.Priority != nil {
 			item["priority"] = *e.row.Priority
+		}
+		if !e.row.Start.IsZero() {
+			item["estimatedStart"] = e.row.Start.UTC().Format(time.RFC3339)
 		}
 		items[i] = item
 	}

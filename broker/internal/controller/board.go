@@ -3,7 +3,6 @@ package controller
 import (
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/ledger"
@@ -65,22 +64,10 @@ func (b *Board) setLedger(l *ledger.Ledger) {
 	b.ledger = l
 }
 
-// show takes a decision over and works out since when each verdict stands.
-func (b *Board) show(r lend.Record) {
+// show takes a decision over and works out since when each verdict stands. freed
+// units came free lately.
+func (b *Board) show(r lend.Record, freed map[string]int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	reasons, since := map[string]string{}, map[string]time.Time{}
-	if b.decision != nil {
-		for _, v := range b.decision.Record.Plan.Verdicts {
-			reasons[web.Key(v.Kind, v.Subject)] = v.Reason
-		}
-	}
-	for _, v := range r.Plan.Verdicts {
-		key := web.Key(v.Kind, v.Subject)
-		since[key] = r.Snapshot.Now
-		if reasons[key] == v.Reason {
-			since[key] = b.decision.Since[key]
-		}
-	}
-	b.decision = &web.Decision{Record: r, Since: since}
+	b.decision = web.NewDecision(r, freed, b.decision)
 }

@@ -5,13 +5,16 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/quota"
 )
 
 // The kind of the configuration file.
@@ -38,6 +41,7 @@ type Config struct {
 	LeaderElection LeaderElection   `json:"leaderElection"`
 	Client         ClientConfig     `json:"client"`
 	Policy         PolicyConfig     `json:"policy"`
+	FairSharing    FairSharing      `json:"fairSharing"`
 	Record         RecordConfig     `json:"record"`
 }
 
@@ -97,7 +101,21 @@ type PolicyConfig struct {
 	StartWithin    metav1.Duration `json:"startWithin"`
 	EvictionBudget int             `json:"evictionBudget"`
 	EvictionWindow metav1.Duration `json:"evictionWindow"`
-	RestartCost    metav1.Duration `json:"restartCost"`
+	// ReserveAfter is how long a job waits before room is kept for it; 0s: it never is.
+	ReserveAfter metav1.Duration `json:"reserveAfter"`
+	// QuotaGrace bounds the grace of a loan of quota that no service owns.
+	QuotaGrace  metav1.Duration `json:"quotaGrace"`
+	RestartCost metav1.Duration `json:"restartCost"`
+}
+
+// FairSharing says how what can be borrowed is shared.
+type FairSharing struct {
+	// HalfLife of what tenants borrowed, and queues used, before now: after it, it
+	// counts for half. 0s: only what they have now counts.
+	HalfLife metav1.Duration `json:"halfLife"`
+	// Preemption are the rules by which a tenant with a smaller share takes from one
+	// with a larger, tried in order. Empty: it waits instead.
+	Preemption []quota.FairRule `json:"preemption"`
 }
 
 // RecordConfig writes decisions to a file, for audits and replays.
@@ -132,19 +150,24 @@ func DefaultConfig() Config {
 			UnknownGrace: duration(p.UnknownGrace), UnknownStep: duration(p.UnknownStep),
 			TargetUtilization: p.TargetUtilization, MinimumLoan: duration(p.MinimumLoan), StartWithin: duration(p.StartWithin),
 			EvictionBudget: p.EvictionBudget, EvictionWindow: duration(p.EvictionWindow),
+			ReserveAfter: duration(p.ReserveAfter), QuotaGrace: duration(p.QuotaGrace),
 			RestartCost: duration(p.RestartCost),
 		},
+		FairSharing: FairSharing{HalfLife: duration(24 * time.Hour), Preemption: p.FairPreemption},
 	}
 }
 
 // Lend is the policy as the core wants it.
-func (p *PolicyConfig) Lend() lend.Policy {
+func (c *Config) Lend() lend.Policy {
+	p := &c.Policy
 	return lend.Policy{
 		StaleAfter: p.StaleAfter.Duration, Quorum: p.Quorum,
 		UnknownGrace: p.UnknownGrace.Duration, UnknownStep: p.UnknownStep.Duration,
 		TargetUtilization: p.TargetUtilization, MinimumLoan: p.MinimumLoan.Duration, StartWithin: p.StartWithin.Duration,
 		EvictionBudget: p.EvictionBudget, EvictionWindow: p.EvictionWindow.Duration,
-		RestartCost: p.RestartCost.Duration,
+		ReserveAfter: p.ReserveAfter.Duration, QuotaGrace: p.QuotaGrace.Duration,
+		FairPreemption: c.FairSharing.Preemption,
+		RestartCost:    p.RestartCost.Duration,
 	}
 }
 
@@ -225,7 +248,28 @@ func (c *Config) Validate() field.ErrorList {
 	notNegative("policy.startWithin", p.StartWithin)
 	want(p.EvictionBudget >= 1, "policy.evictionBudget", p.EvictionBudget, "must be at least 1")
 	positive("policy.evictionWindow", p.EvictionWindow)
+	notNegative("policy.reserveAfter", p.ReserveAfter)
+	positive("policy.quotaGrace", p.QuotaGrace)
 	notNegative("policy.restartCost", p.RestartCost)
+	return append(errs, c.FairSharing.validate()...)
+}
+
+func (f *FairSharing) validate() field.ErrorList {
+	var errs field.ErrorList
+	at := field.NewPath("fairSharing")
+	if d := f.HalfLife.Duration; d != 0 && d < history.LeastHalfLife {
+		errs = append(errs, field.Invalid(at.Child("halfLife"), d.String(),
+			"must be at least "+history.LeastHalfLife.String()+", or 0s to count only what is held now"))
+	}
+	known := []quota.FairRule{quota.LessThanOrEqualToFinalShare, quota.LessThanInitialShare}
+	for i, rule := range f.Preemption {
+		switch {
+		case !slices.Contains(known, rule):
+			errs = append(errs, field.NotSupported(at.Child("preemption").Index(i), rule, known))
+		case slices.Contains(f.Preemption[:i], rule):
+			errs = append(errs, field.Duplicate(at.Child("preemption").Index(i), rule))
+		}
+	}
 	return errs
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/quota"
 )
 
 const head = "apiVersion: ebbtide.dev/v1alpha1\nkind: BrokerConfiguration\n"
@@ -22,7 +23,7 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(DefaultConfig(), c); diff != "" {
 		t.Errorf("an empty file (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(lend.DefaultPolicy(), c.Policy.Lend()); diff != "" {
+	if diff := cmp.Diff(lend.DefaultPolicy(), c.Lend()); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}
 	d := DefaultConfig()
@@ -38,7 +39,8 @@ prometheus: {url: "http://prometheus.monitoring:9090"}
 ledger: {maxBytes: 1000000}
 signals: {youngReplica: 0s}
 leaderElection: {enabled: false}
-policy: {quorum: 0.5, minimumLoan: 0s, startWithin: 90s}
+policy: {quorum: 0.5, minimumLoan: 0s, startWithin: 90s, reserveAfter: 0s, quotaGrace: 30s}
+fairSharing: {halfLife: 0s, preemption: []}
 record: {path: /tmp/x, all: true}
 `))
 	if err != nil {
@@ -51,6 +53,8 @@ record: {path: /tmp/x, all: true}
 	want.LeaderElection.Enabled = false
 	want.Signals.YoungReplica = duration(0)
 	want.Policy.Quorum, want.Policy.MinimumLoan, want.Policy.StartWithin = 0.5, duration(0), duration(90*time.Second)
+	want.Policy.ReserveAfter, want.Policy.QuotaGrace = duration(0), duration(30*time.Second)
+	want.FairSharing = FairSharing{Preemption: []quota.FairRule{}}
 	want.Record = RecordConfig{Path: "/tmp/x", All: true}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -78,6 +82,11 @@ func TestInvalidConfig(t *testing.T) {
 		"no eviction ever":  {head + "policy: {evictionBudget: 0}\n", "policy.evictionBudget: Invalid value"},
 		"negative start":    {head + "policy: {startWithin: -1s}\n", `policy.startWithin: Invalid value: "-1s": must not be negative`},
 		"negative loan":     {head + "policy: {minimumLoan: -1s}\n", "policy.minimumLoan: Invalid value"},
+		"no reservation":    {head + "policy: {reserveAfter: -1s}\n", `policy.reserveAfter: Invalid value: "-1s": must not be negative`},
+		"no quota grace":    {head + "policy: {quotaGrace: 0s}\n", `policy.quotaGrace: Invalid value: "0s": must be greater than 0s`},
+		"half-life":         {head + "fairSharing: {halfLife: 5s}\n", `fairSharing.halfLife: Invalid value: "5s": must be at least 1m0s, or 0s`},
+		"unknown fair rule": {head + "fairSharing: {preemption: [LessThanFinalShare]}\n", `fairSharing.preemption[0]: Unsupported value: "LessThanFinalShare": supported values: "LessThanOrEqualToFinalShare", "LessThanInitialShare"`},
+		"fair rule twice":   {head + "fairSharing: {preemption: [LessThanInitialShare, LessThanInitialShare]}\n", `fairSharing.preemption[1]: Duplicate value: "LessThanInitialShare"`},
 		"two at once, both": {head + "client: {qps: 0, burst: 0}\n", "client.burst: Invalid value"},
 	} {
 		t.Run(name, func(t *testing.T) {

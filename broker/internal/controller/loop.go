@@ -10,6 +10,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -22,6 +23,7 @@ type loop struct {
 	gatherer *gather.Gatherer
 	actuator *actuate.Actuator
 	ledger   *ledger.Ledger
+	history  *history.History
 	policy   lend.Policy
 	clock    clock.WithTicker
 	pace     *pace
@@ -57,7 +59,11 @@ func (l *loop) decide(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
 
-	// 1. What is the cluster like?
+	// 1. What is the cluster like, and who had what before?
+	if err := l.history.Follow(l.ledger); err != nil {
+		l.metrics.decisions.WithLabelValues(outcomeBlind).Inc()
+		return err
+	}
 	view, err := l.gatherer.Gather(ctx, began, l.actuator.Epoch)
 	if err != nil {
 		l.metrics.decisions.WithLabelValues(outcomeBlind).Inc()
@@ -72,7 +78,7 @@ func (l *loop) decide(ctx context.Context) error {
 	l.state = next
 
 	// 3. Show it before it happens, so that a plan that stops the process is on record.
-	l.board.show(record)
+	l.board.show(record, view.Freed)
 	if err := l.record.write(record); err != nil {
 		log.Error(err, "The decision is not on record")
 	}

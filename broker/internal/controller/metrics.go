@@ -29,6 +29,7 @@ type Metrics struct {
 	reclaims   prometheus.Histogram
 	violations *prometheus.CounterVec
 	actions    *prometheus.CounterVec
+	reasons    *prometheus.CounterVec
 	lender     map[string]*prometheus.GaugeVec
 	known      *prometheus.GaugeVec
 	age        *prometheus.GaugeVec
@@ -70,6 +71,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}),
 		violations: counters("law_violations_total", "Decisions whose snapshot broke an invariant, by law. It must stay 0.", "law"),
 		actions:    counters("actions_total", "Actions that decisions asked for, by kind: Lend, Reclaim, Evict, Return.", "kind"),
+		reasons:    counters("reclaims_total", "Loans that decisions asked back, by reason.", "reason"),
 		lender:     map[string]*prometheus.GaugeVec{},
 		known:      gauges("signal_state", "1 if the lender's load is known, 0 if not.", "lender"),
 		age:        gauges("signal_age_seconds", "Age of the oldest sample of the lender's load; absent while there is none.", "lender"),
@@ -78,7 +80,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		entries:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
 		head:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
 	}
-	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.known, m.age, m.waiting, m.loans, m.entries, m.head)
+	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.reasons, m.known, m.age, m.waiting, m.loans, m.entries, m.head)
 	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
 		m.violations.WithLabelValues(law)
 	}
@@ -92,7 +94,16 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	for _, kind := range []lend.ActionKind{lend.ActionLend, lend.ActionReclaim, lend.ActionEvict, lend.ActionReturn} {
 		m.actions.WithLabelValues(string(kind))
 	}
+	for _, reason := range reclaimReasons {
+		m.reasons.WithLabelValues(reason)
+	}
 	return m
+}
+
+// reclaimReasons are those of reclaims.
+var reclaimReasons = []string{
+	lend.ReasonLenderPodPending, lend.ReasonNeedRose, lend.ReasonLenderUnknownTooLong, lend.ReasonNodeUnhealthy,
+	lend.ReasonNotStarted, lend.ReasonOwnerWants, lend.ReasonFairShare, lend.ReasonOutranked, lend.ReasonQueueDraining,
 }
 
 // reclaimed observes one finished reclaim.
@@ -102,6 +113,9 @@ func (m *Metrics) reclaimed(d time.Duration) { m.reclaims.Observe(d.Seconds()) }
 func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 	for _, action := range plan.Actions {
 		m.actions.WithLabelValues(string(action.Kind)).Inc()
+		if action.Kind == lend.ActionReclaim {
+			m.reasons.WithLabelValues(action.Reason).Inc()
+		}
 	}
 	for _, g := range m.lender {
 		g.Reset()
@@ -130,13 +144,14 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 
 func (m *Metrics) queued(s *lend.Snapshot) {
 	m.waiting.Reset()
-	for _, q := range s.Queues {
-		m.waiting.WithLabelValues(q.Name).Set(0)
-	}
-	for _, j := range s.Jobs {
-		if j.Problem == nil {
-			m.waiting.WithLabelValues(j.Queue).Inc()
+	waiting := map[string]int{}
+	for i := range s.Jobs {
+		if s.Jobs[i].Problem == nil {
+			waiting[s.Jobs[i].Queue]++
 		}
+	}
+	for _, q := range s.Queues {
+		m.waiting.WithLabelValues(q.Name).Set(float64(waiting[q.Name]))
 	}
 	active, reclaiming := 0, 0
 	for _, l := range s.Loans {

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
-	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -35,14 +34,17 @@ func TestMetrics(t *testing.T) {
 	m.decided(&gather.View{}, &lend.Plan{Lenders: []lend.LenderView{{Name: "serving/gone", Lent: 9}}})
 	m.decided(view, &lend.Plan{
 		Lenders: []lend.LenderView{{Name: "serving/chat", Owned: 12, Held: 4, Need: 4, Headroom: 2, Lent: 5, Lendable: 1}},
-		Actions: []lend.Action{{Kind: lend.ActionLend}},
+		Actions: []lend.Action{
+			{Kind: lend.ActionLend, Reason: lend.ReasonLent}, {Kind: lend.ActionReclaim, Reason: lend.ReasonFairShare},
+			{Kind: lend.ActionReclaim, Reason: lend.ReasonFairShare}, {Kind: lend.ActionReclaim, Reason: lend.ReasonQueueDraining},
+		},
 	})
 	want := `
 # HELP ebbtide_broker_actions_total Actions that decisions asked for, by kind: Lend, Reclaim, Evict, Return.
 # TYPE ebbtide_broker_actions_total counter
 ebbtide_broker_actions_total{kind="Evict"} 0
 ebbtide_broker_actions_total{kind="Lend"} 1
-ebbtide_broker_actions_total{kind="Reclaim"} 0
+ebbtide_broker_actions_total{kind="Reclaim"} 3
 ebbtide_broker_actions_total{kind="Return"} 0
 # HELP ebbtide_broker_lent_units Units on loan, reclaiming ones included.
 # TYPE ebbtide_broker_lent_units gauge
@@ -51,6 +53,17 @@ ebbtide_broker_lent_units{lender="serving/chat"} 5
 # TYPE ebbtide_broker_loans gauge
 ebbtide_broker_loans{state="active"} 1
 ebbtide_broker_loans{state="reclaiming"} 1
+# HELP ebbtide_broker_reclaims_total Loans that decisions asked back, by reason.
+# TYPE ebbtide_broker_reclaims_total counter
+ebbtide_broker_reclaims_total{reason="FairShare"} 2
+ebbtide_broker_reclaims_total{reason="LenderPodPending"} 0
+ebbtide_broker_reclaims_total{reason="LenderUnknownTooLong"} 0
+ebbtide_broker_reclaims_total{reason="NeedRose"} 0
+ebbtide_broker_reclaims_total{reason="NodeUnhealthy"} 0
+ebbtide_broker_reclaims_total{reason="NotStarted"} 0
+ebbtide_broker_reclaims_total{reason="OutrankedInTenant"} 0
+ebbtide_broker_reclaims_total{reason="OwnerWantsQuota"} 0
+ebbtide_broker_reclaims_total{reason="QueueDraining"} 1
 # HELP ebbtide_broker_signal_age_seconds Age of the oldest sample of the lender's load; absent while there is none.
 # TYPE ebbtide_broker_signal_age_seconds gauge
 ebbtide_broker_signal_age_seconds{lender="serving/chat"} 4
@@ -65,7 +78,7 @@ ebbtide_broker_waiting_jobs{queue="research/empty"} 0
 `
 	names := []string{
 		"ebbtide_broker_actions_total", "ebbtide_broker_lent_units", "ebbtide_broker_loans",
-		"ebbtide_broker_signal_age_seconds", "ebbtide_broker_signal_state", "ebbtide_broker_waiting_jobs",
+		"ebbtide_broker_reclaims_total", "ebbtide_broker_signal_age_seconds", "ebbtide_broker_signal_state", "ebbtide_broker_waiting_jobs",
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
@@ -91,7 +104,10 @@ func TestBoardSince(t *testing.T) {
 	if b.Decision() != nil || b.Ledger() != nil || b.Ready() == nil {
 		t.Error("a new board shows something")
 	}
-	since := func() time.Time { return b.Decision().Since[web.Key(lend.SubjectJob, "research/tune")] }
+	since := func() time.Time {
+		_, since := b.Decision().About(lend.SubjectJob, "research/tune")
+		return since
+	}
 	for i, step := range []struct {
 		reason string
 		want   time.Time
@@ -101,7 +117,7 @@ func TestBoardSince(t *testing.T) {
 		{lend.ReasonQueuePaused, now.Add(2 * time.Second)},
 		{lend.ReasonNoLendableUnits, now.Add(3 * time.Second)},
 	} {
-		b.show(record(now.Add(time.Duration(i)*time.Second), step.reason))
+		b.show(record(now.Add(time.Duration(i)*time.Second), step.reason), nil)
 		if got := since(); !got.Equal(step.want) {
 			t.Errorf("step %d: since %s, want %s", i, got, step.want)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,6 +18,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -30,6 +32,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/internal/web"
@@ -161,7 +164,11 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	actuator := b.newActuator(book, epoch)
+	store, err := b.jobStore(ctx)
+	if err != nil {
+		return err
+	}
+	actuator := b.newActuator(book, epoch, store)
 	// 4. What was intended, and what is?
 	if err := actuator.Start(ctx); err != nil {
 		return fmt.Errorf("reconcile the ledger: %w", err)
@@ -193,13 +200,14 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 		stop()
 		<-polled
 	}()
+	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{
 		gatherer: &gather.Gatherer{
 			Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
 			Jobs: actuator.Jobs, Signals: poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
-			Disrupted: &b.disrupted, Setbacks: &b.setbacks,
+			Disrupted: &b.disrupted, Setbacks: &b.setbacks, History: past,
 		},
-		actuator: actuator, ledger: book, policy: b.config.Policy.Lend(),
+		actuator: actuator, ledger: book, policy: b.config.Lend(), history: past,
 		clock: b.clock, board: b.board, record: record, metrics: b.metrics, resources: &b.resources,
 		pace: &pace{
 			wakes: b.wakes, interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
@@ -218,9 +226,21 @@ func (b *broker) source() (signal.Source, error) {
 	return signal.NewPrometheus(p.URL, p.Timeout.Duration)
 }
 
-func (b *broker) newActuator(book *ledger.Ledger, epoch int64) *actuate.Actuator {
+// jobStore is the store of the Jobs' informer.
+func (b *broker) jobStore(ctx context.Context) (jobs.Store, error) {
+	informer, err := b.mgr.GetCache().GetInformer(ctx, &batchv1.Job{})
+	if err != nil {
+		return nil, fmt.Errorf("find the informer of Jobs: %w", err)
+	}
+	if shared, ok := informer.(toolscache.SharedInformer); ok {
+		return shared.GetStore(), nil
+	}
+	return nil, nil // then they are listed through the cache
+}
+
+func (b *broker) newActuator(book *ledger.Ledger, epoch int64, store jobs.Store) *actuate.Actuator {
 	c := b.mgr.GetClient()
-	kind := &jobs.Batch{Live: b.mgr.GetAPIReader(), Client: c, Status: c.Status()}
+	kind := &jobs.Batch{Live: b.mgr.GetAPIReader(), Client: c, Status: c.Status(), Store: store}
 	return &actuate.Actuator{
 		Client: c, Live: b.mgr.GetAPIReader(),
 		Jobs:      kind,

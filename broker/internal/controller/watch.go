@@ -162,6 +162,11 @@ func matters(before, after any) bool {
 		new := after.(*batchv1.Job)
 		return old.Generation != new.Generation || jobConditions(old) != jobConditions(new) ||
 			leaves(old) != leaves(new) || !apiequality.Semantic.DeepEqual(old.Labels, new.Labels)
+	case *corev1.ResourceQuota:
+		new := after.(*corev1.ResourceQuota)
+		return !apiequality.Semantic.DeepEqual(old.Spec, new.Spec) || !apiequality.Semantic.DeepEqual(old.Status, new.Status)
+	case *corev1.LimitRange: // without a generation
+		return !apiequality.Semantic.DeepEqual(old.Spec, after.(*corev1.LimitRange).Spec)
 	case *corev1.Namespace:
 		return !apiequality.Semantic.DeepEqual(old.Labels, after.(*corev1.Namespace).Labels)
 	default:
@@ -225,8 +230,12 @@ func slim(object any) (any, error) {
 	if o, ok := object.(client.Object); ok {
 		o.SetManagedFields(nil)
 	}
-	if pod, ok := object.(*corev1.Pod); ok {
-		slimPod(pod)
+	switch o := object.(type) {
+	case *corev1.Pod:
+		slimPod(o)
+	case *batchv1.Job:
+		o.Spec.Template.Spec.Volumes = nil
+		slimContainers(&o.Spec.Template.Spec)
 	}
 	return object, nil
 }
@@ -234,11 +243,15 @@ func slim(object any) (any, error) {
 func slimPod(pod *corev1.Pod) {
 	pod.Spec.Volumes = nil
 	pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses = nil, nil
-	for _, containers := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
+	slimContainers(&pod.Spec)
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds))
+}
+
+func slimContainers(spec *corev1.PodSpec) {
+	for _, containers := range [][]corev1.Container{spec.Containers, spec.InitContainers} {
 		for i := range containers {
 			c := &containers[i]
 			containers[i] = corev1.Container{Name: c.Name, Resources: c.Resources, RestartPolicy: c.RestartPolicy}
 		}
 	}
-	pod.Spec.TerminationGracePeriodSeconds = ptr.To(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds))
 }

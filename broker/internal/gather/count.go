@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -133,14 +134,20 @@ func (c *count) use(sums map[string]map[string]int64, namespace string, held map
 	}
 }
 
-// holdings are the tenants, with what their pods hold outside lenders and loans.
-func (c *count) holdings() []lend.Tenant {
-	for _, t := range c.tenants.tenants {
-		for i := range t.Quotas {
-			t.Quotas[i].Held = c.outside[t.Name][t.Quotas[i].Flavor]
+// holdings are the tenants, with what their pods hold outside lenders and loans, and
+// what they borrowed lately.
+func (c *count) holdings(lately []history.Borrowed) []lend.Tenant {
+	borrowed := c.tenants.borrowed(lately)
+	tenants := slices.Clone(c.tenants.tenants)
+	for i := range tenants {
+		t := &tenants[i]
+		t.Quotas = slices.Clone(t.Quotas)
+		for j := range t.Quotas {
+			t.Quotas[j].Held = c.outside[t.Name][t.Quotas[j].Flavor]
 		}
+		t.Borrowed = borrowed[t.Name]
 	}
-	return c.tenants.tenants
+	return tenants
 }
 
 // ownerDepth bounds the walk: a LeaderWorkerSet's pod has three owners above it.

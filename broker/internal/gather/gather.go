@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -42,6 +43,10 @@ type Gatherer struct {
 	Setbacks *Setbacks
 	// Disrupted remembers what the pods' watch saw.
 	Disrupted *Disrupted
+	// History has what tenants borrowed and queues used lately; nil: nothing.
+	History *history.History
+
+	memory memory
 }
 
 // View is a snapshot together with the objects that it was made from, which the
@@ -53,8 +58,6 @@ type View struct {
 	Policies map[string]*v1alpha1.LendingPolicy
 	Loans    map[string]*v1alpha1.Loan
 	Pods     map[string][]*corev1.Pod
-	// Jobs are all jobs with a queue, or a loan, by UID.
-	Jobs map[types.UID]*jobs.Job
 	// Strays are jobs with a queue that run without an open loan, as far as the
 	// cache knows.
 	Strays []*jobs.Job
@@ -66,11 +69,20 @@ type View struct {
 	// Quotas, by name, and what is wrong with them.
 	Quotas        []v1alpha1.TenantQuota
 	QuotaProblems map[string]*lend.Problem
+	// QuotaNotes says, by TenantQuota, what its writer may not expect, though it holds.
+	QuotaNotes map[string]string
 	// Unplaceable says, by lender, which of its pods wait for no units because no
 	// node could take them.
 	Unplaceable map[string]string
 	// Used units by tenant and flavor, borrowed ones included.
 	Used map[string]map[string]int64
+	// Freed units of each flavor in the time history.Lately before now.
+	Freed map[string]int64
+
+	// Changed are the jobs that are not as the last Gather saw them.
+	Changed []types.UID
+
+	memory *memory
 }
 
 // inputs is everything that was read.
@@ -85,8 +97,10 @@ type inputs struct {
 	queues      v1alpha1.TrainingQueueList
 	policies    v1alpha1.LendingPolicyList
 	loans       v1alpha1.LoanList
-	jobs        []jobs.Job
 	autoscalers autoscalers
+
+	resourceQuotas corev1.ResourceQuotaList
+	limitRanges    corev1.LimitRangeList
 }
 
 // Kinds are the kinds that must be in the caches before the first Gather.
@@ -94,6 +108,7 @@ func Kinds() []client.Object {
 	return []client.Object{
 		&corev1.Node{}, &corev1.Namespace{}, &corev1.Pod{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &autoscalingv2.HorizontalPodAutoscaler{}, &schedulingv1.PriorityClass{}, &batchv1.Job{},
+		&corev1.ResourceQuota{}, &corev1.LimitRange{},
 		&v1alpha1.TenantQuota{}, &v1alpha1.TrainingQueue{}, &v1alpha1.LendingPolicy{}, &v1alpha1.Loan{},
 	}
 }
@@ -105,7 +120,11 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	if err != nil {
 		return nil, err
 	}
-	tenants := newTenancy(in.quotas.Items, in.namespaces.Items)
+	r := newRules(g.memory.rules, in)
+	tenants := r.tenants
+	if err := g.readJobs(ctx, in, r); err != nil {
+		return nil, err
+	}
 	lenders, err := g.lenders(ctx, in, tenants)
 	if err != nil {
 		return nil, err
@@ -118,11 +137,14 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	}
 	g.poll(lenders)
 
-	view := newView(in, tenants)
-	view.Used = c.used
+	view := newView(in, tenants, &g.memory)
+	view.Changed = g.memory.fresh
+	view.Used, view.Freed, view.QuotaNotes = c.used, g.History.Freed(now), tenants.notes(flavors)
 	s := &view.Snapshot
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
-	s.Nodes, s.Tenants, s.Queues = c.nodes(in.nodes.Items), c.holdings(), queues(in.queues.Items, tenants)
+	s.Nodes, s.Flavors, s.Cohorts = c.nodes(in.nodes.Items), tenants.slices(), tenants.cohorts
+	s.Tenants = c.holdings(g.History.Borrowed(now))
+	s.Queues = queues(in.queues.Items, tenants, g.History.Used(now))
 	for _, l := range lenders {
 		s.Lenders = append(s.Lenders, g.finish(l, s.Now))
 		view.Policies[l.Name] = l.policy
@@ -130,16 +152,21 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 			view.Unplaceable[l.Name] = why
 		}
 	}
-	if err := g.loansAndJobs(ctx, view, in, loans, tenants); err != nil {
+	covered, err := g.loans(ctx, view, r, loans)
+	if err != nil {
 		return nil, err
 	}
+	g.Setbacks.keep(func(uid types.UID) bool { return view.Job(uid) != nil })
+	sorted := g.memory.sort(covered, g.Setbacks, s.Now)
+	s.Jobs, view.Strays = sorted.waiting, sorted.strays
+	s.Limits = r.limits(view, loans)
 	return view, nil
 }
 
-func newView(in *inputs, t *tenancy) *View {
+func newView(in *inputs, t *tenancy, m *memory) *View {
 	v := &View{
 		Policies: map[string]*v1alpha1.LendingPolicy{}, Loans: map[string]*v1alpha1.Loan{},
-		Pods: map[string][]*corev1.Pod{}, Jobs: map[types.UID]*jobs.Job{},
+		Pods: map[string][]*corev1.Pod{}, memory: m,
 		Resources: map[string]corev1.ResourceName{}, Nodes: map[string]bool{},
 		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
 	}
@@ -180,51 +207,27 @@ func (g *Gatherer) poll(lenders []*lender) {
 	g.Signals.Set(targets)
 }
 
-// loansAndJobs fills in the open loans, and the jobs that wait.
-func (g *Gatherer) loansAndJobs(ctx context.Context, v *View, in *inputs, open []*loan, t *tenancy) error {
+// loans fills in the open loans, and tells whose they are.
+func (g *Gatherer) loans(ctx context.Context, v *View, r *rules, open []*loan) (covered map[types.UID]bool, err error) {
 	s := &v.Snapshot
-	classes := newPriorities(in.classes.Items)
-	known := map[string]bool{}
-	for _, q := range s.Queues {
-		known[q.Name] = true
-	}
-	for i := range in.jobs {
-		v.Jobs[in.jobs[i].UID] = &in.jobs[i]
-	}
-	covered := map[types.UID]bool{}
+	covered = make(map[types.UID]bool, len(open))
 	for _, l := range open {
 		uid := l.object.Spec.Job.UID
 		covered[uid] = true
 		l.marked = l.marked || g.Disrupted.has(l.object)
-		job, err := g.jobOf(ctx, l, v.Jobs[uid])
+		job, err := g.jobOf(ctx, l, v.Job(uid))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var priority int32
 		if job != nil {
-			priority = classes.of(job.Template.Spec.PriorityClassName)
+			priority = r.classes.of(job.Template.Spec.PriorityClassName)
 		}
 		s.Loans = append(s.Loans, l.finish(job, priority, s.Now))
 		v.Pods[l.Name] = l.pods
 	}
 	g.Disrupted.keep(covered)
-	g.Setbacks.keep(func(uid types.UID) bool { return v.Jobs[uid] != nil })
-	for i := range in.jobs {
-		job := &in.jobs[i]
-		switch {
-		case covered[job.UID] || job.Finished || job.Queue == "":
-		case job.Suspended:
-			w := waiting(job, known, t, classes)
-			if w.Problem == nil {
-				w.Problem = g.Setbacks.problem(job.UID, s.Now)
-			}
-			s.Jobs = append(s.Jobs, w)
-		default:
-			v.Strays = append(v.Strays, job)
-		}
-	}
-	slices.SortFunc(s.Jobs, func(a, b lend.Job) int { return cmp.Compare(a.UID, b.UID) })
-	return nil
+	return covered, nil
 }
 
 // jobOf returns the job of an open loan, nil if it is gone. Where the cache says
@@ -257,40 +260,41 @@ func (g *Gatherer) read(ctx context.Context) (*inputs, error) {
 		{g.Live, &in.loans}, {g.Live, &in.policies},
 		{g.Cache, &in.nodes}, {g.Cache, &in.namespaces}, {g.Cache, &in.pods},
 		{g.Cache, &in.replicaSets}, {g.Cache, &in.sets}, {g.Cache, &hpas}, {g.Cache, &in.classes},
-		{g.Cache, &in.quotas}, {g.Cache, &in.queues},
+		{g.Cache, &in.quotas}, {g.Cache, &in.queues}, {g.Cache, &in.resourceQuotas}, {g.Cache, &in.limitRanges},
 	} {
 		if err := q.from.List(ctx, q.into); err != nil {
 			return nil, fmt.Errorf("list %T: %w", q.into, err)
 		}
 	}
 	in.autoscalers = newAutoscalers(hpas.Items)
-	list, err := g.Jobs.List(ctx, g.Cache)
-	if err != nil {
-		return nil, err
-	}
-	in.jobs = list
-	return in, g.readUnqueued(ctx, in)
+	return in, nil
 }
 
-// readUnqueued adds jobs that have a loan but no queue label any more: taking
-// the label off must not make the job look gone.
-func (g *Gatherer) readUnqueued(ctx context.Context, in *inputs) error {
-	known := map[types.UID]bool{}
-	for i := range in.jobs {
-		known[in.jobs[i].UID] = true
+// readJobs reads the queued jobs, and those that have a loan but no queue label any
+// more: taking the label off must not make the job look gone.
+func (g *Gatherer) readJobs(ctx context.Context, in *inputs, r *rules) error {
+	m := &g.memory
+	m.begin(r)
+	list, err := g.Jobs.List(ctx, g.Cache, m.known)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		m.see(&list[i])
 	}
 	for i := range in.loans.Items {
 		l := &in.loans.Items[i]
-		if known[l.Spec.Job.UID] {
+		if e := m.jobs[l.Spec.Job.UID]; e != nil && e.round == m.round {
 			continue
 		}
 		job, err := g.Jobs.Get(ctx, g.Cache, types.NamespacedName{Namespace: l.Namespace, Name: l.Spec.Job.Name})
 		if client.IgnoreNotFound(err) != nil {
 			return err
 		}
-		if err == nil && job.UID == l.Spec.Job.UID {
-			in.jobs = append(in.jobs, job)
+		if err == nil && job.UID == l.Spec.Job.UID && !m.known(job.UID, job.Version) {
+			m.see(&job)
 		}
 	}
+	m.end()
 	return nil
 }

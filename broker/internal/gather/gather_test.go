@@ -670,6 +670,8 @@ func kindOf(o client.Object) string {
 		return "LendingPolicy"
 	case *v1alpha1.TenantQuota:
 		return "TenantQuota"
+	case *v1alpha1.TrainingQueue:
+		return "TrainingQueue"
 	case *appsv1.Deployment:
 		return "Deployment"
 	default:

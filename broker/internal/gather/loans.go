@@ -22,7 +22,7 @@ type loan struct {
 	object *v1alpha1.Loan
 	pods   []*corev1.Pod // that exist and have not ended
 	marked bool          // the scheduler took a pod
-	ran    bool          // a pod of this admission has ended
+	over   int64         // pods of this admission that have ended
 	left   map[place]int64
 }
 
@@ -50,7 +50,7 @@ func newLoan(object *v1alpha1.Loan) *loan {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Lender, b.Lender), cmp.Compare(a.Flavor, b.Flavor))
 	})
 	l.Reclaiming = meta.IsStatusConditionTrue(object.Status.Conditions, v1alpha1.LoanReclaiming)
-	l.ReclaimID = object.Status.ReclaimID
+	l.ReclaimID, l.ReclaimedFor = object.Status.ReclaimID, string(object.Status.ReclaimedFor)
 	if by := object.Status.ReclaimBy; by != nil {
 		l.ReclaimBy = by.UTC()
 	}
@@ -69,7 +69,9 @@ func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 	current := !pod.CreationTimestamp.Before(&l.object.CreationTimestamp)
 	l.marked = l.marked || (current && v1alpha1.Preempted(pod) && controller(pod) == l.object.Spec.Job.UID)
 	if ended(pod) {
-		l.ran = l.ran || current
+		if current {
+			l.over++
+		}
 		return nil
 	}
 	l.pods = append(l.pods, pod)
@@ -88,8 +90,10 @@ func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 // finish joins the job, nil if it is gone, and returns the snapshot's part.
 func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	l.Live, l.Bound = int64(len(l.pods)), l.bound()
+	// The scheduler marks the pods that it takes, and the job that it stops.
+	taken := l.marked || (job != nil && job.TakenBack != 0 && job.TakenBack == l.Attempt)
 	l.Preempted = !l.Reclaiming &&
-		(l.marked || meta.IsStatusConditionTrue(l.object.Status.Conditions, ConditionPreempted))
+		(taken || meta.IsStatusConditionTrue(l.object.Status.Conditions, ConditionPreempted))
 	l.Killed = l.Live > 0 && !slices.ContainsFunc(l.pods, func(p *corev1.Pod) bool { return !dying(p) })
 	// A suspended job has no use for its units. Either its admission did not get
 	// that far, or its owner stopped it; it waits in its queue again after the return.
@@ -104,10 +108,18 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	return l.Loan
 }
 
+// coming is how many of the gang's pods are still to be made.
+func (l *loan) coming() int64 {
+	if l.Reclaiming || l.Preempted || l.Finished {
+		return 0
+	}
+	return max(0, l.Pods-l.Live-l.over)
+}
+
 // bound is how many of the gang's pods do not wait for a node. Pods that have ended
 // or failed for good are not missed, but while there was none yet all are.
 func (l *loan) bound() int64 {
-	if len(l.pods) == 0 && !l.ran {
+	if len(l.pods) == 0 && l.over == 0 {
 		return 0
 	}
 	bound := l.Pods

@@ -79,6 +79,16 @@ func (s *Setbacks) problem(job types.UID, now time.Time) *lend.Problem {
 	}
 }
 
+// none tells whether nothing is remembered.
+func (s *Setbacks) none() bool {
+	if s == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.jobs) == 0
+}
+
 // keep forgets all jobs that do not exist any more.
 func (s *Setbacks) keep(exists func(types.UID) bool) {
 	if s == nil {

@@ -2,12 +2,13 @@ package gather
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
@@ -18,10 +19,32 @@ type Flavor struct {
 	Name         string
 	Resource     corev1.ResourceName
 	NodeSelector map[string]string
+	// SliceOf is the flavor whose GPUs it is a part of, and Slices how much of one.
+	SliceOf string
+	Slices  v1alpha1.GPUSlices
 }
 
-func (f *Flavor) sameAs(q *v1alpha1.FlavorQuota) bool {
-	return string(f.Resource) == q.Resource && maps.Equal(f.NodeSelector, q.NodeSelector)
+func newFlavor(q *v1alpha1.FlavorQuota) *Flavor {
+	return &Flavor{
+		Name: q.Name, Resource: corev1.ResourceName(q.Resource), NodeSelector: q.NodeSelector,
+		SliceOf: q.SliceOf, Slices: ptr.Deref(q.Slices, v1alpha1.GPUSlices{}),
+	}
+}
+
+// differs is the field in which two definitions of a flavor differ; empty if they
+// agree.
+func (f *Flavor) differs(g *Flavor) string {
+	switch {
+	case f.Resource != g.Resource:
+		return "resource"
+	case !maps.Equal(f.NodeSelector, g.NodeSelector):
+		return "nodeSelector"
+	case f.SliceOf != g.SliceOf:
+		return "sliceOf"
+	case f.Slices != g.Slices:
+		return "slices"
+	}
+	return ""
 }
 
 // fits tells whether the node's units of the resource are of this flavor. So they
@@ -30,8 +53,16 @@ func (f *Flavor) sameAs(q *v1alpha1.FlavorQuota) bool {
 func (f *Flavor) fits(node *corev1.Node) bool {
 	_, usable := node.Status.Allocatable[f.Resource]
 	_, had := node.Status.Capacity[f.Resource]
-	return (usable || had) &&
-		labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(node.Labels))
+	return (usable || had) && selects(f.NodeSelector, node.Labels)
+}
+
+func selects(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if has, known := labels[k]; !known || has != v {
+			return false
+		}
+	}
+	return true
 }
 
 // unitsOf is what a pod asks of a resource.
@@ -49,7 +80,7 @@ func asked(template *corev1.PodTemplateSpec, flavors []*Flavor) []*Flavor {
 			continue
 		}
 		possible = append(possible, f)
-		if len(f.NodeSelector) > 0 && labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(template.Spec.NodeSelector)) {
+		if len(f.NodeSelector) > 0 && selects(f.NodeSelector, template.Spec.NodeSelector) {
 			named = append(named, f)
 		}
 	}
@@ -73,10 +104,29 @@ type flavorTable struct {
 	byName map[string]*Flavor
 	sorted []*Flavor
 	nodes  map[string]map[corev1.ResourceName]string
+	// overlaps says of a flavor on which nodes another one has its units.
+	overlaps map[string]*overlap
+}
+
+// overlap is one flavor's loss to another that is first by name.
+type overlap struct {
+	to    string
+	node  string // the first by name
+	nodes int
+}
+
+func (o *overlap) String() string {
+	where := "node " + o.node
+	if o.nodes > 1 {
+		where = fmt.Sprintf("%s and %d more", where, o.nodes-1)
+	}
+	return fmt.Sprintf("flavor %s, whose name comes first, has the same resource on %s: its units count as %s", o.to, where, o.to)
 }
 
 func newFlavorTable(byName map[string]*Flavor, nodes []corev1.Node, loans []*loan) *flavorTable {
-	t := &flavorTable{byName: byName, nodes: make(map[string]map[corev1.ResourceName]string, len(nodes))}
+	t := &flavorTable{
+		byName: byName, nodes: make(map[string]map[corev1.ResourceName]string, len(nodes)), overlaps: map[string]*overlap{},
+	}
 	for _, f := range byName {
 		t.sorted = append(t.sorted, f)
 	}
@@ -87,7 +137,11 @@ func newFlavorTable(byName map[string]*Flavor, nodes []corev1.Node, loans []*loa
 		for _, f := range t.sorted {
 			// Where selectors overlap, the first flavor by name has the units: counting
 			// them in both would promise them twice.
-			if _, taken := of[f.Resource]; !taken && f.fits(node) {
+			switch first, taken := of[f.Resource]; {
+			case !f.fits(node):
+			case taken:
+				t.overlap(f.Name, first, node.Name)
+			default:
 				of[f.Resource] = f.Name
 			}
 		}
@@ -95,6 +149,18 @@ func newFlavorTable(byName map[string]*Flavor, nodes []corev1.Node, loans []*loa
 	}
 	t.granted(loans)
 	return t
+}
+
+func (t *flavorTable) overlap(flavor, to, node string) {
+	o := t.overlaps[flavor]
+	switch {
+	case o == nil:
+		t.overlaps[flavor] = &overlap{to, node, 1}
+	case o.node > node:
+		o.to, o.node, o.nodes = to, node, o.nodes+1
+	default:
+		o.nodes++
+	}
 }
 
 // granted adds what loans have on nodes that no longer say that they have it.

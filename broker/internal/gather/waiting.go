@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
@@ -16,46 +17,61 @@ import (
 const ReasonPriorityClassTooHigh = "PriorityClassTooHigh"
 
 // queues returns the TrainingQueues, by name.
-func queues(list []v1alpha1.TrainingQueue, t *tenancy) []lend.Queue {
+func queues(list []v1alpha1.TrainingQueue, t *tenancy, used map[string]int64) []lend.Queue {
 	queues := make([]lend.Queue, 0, len(list))
 	for i := range list {
 		q := &list[i]
-		queues = append(queues, lend.Queue{
-			Name:     q.Namespace + "/" + q.Name,
-			Tenant:   t.ofNamespace[q.Namespace],
-			FIFO:     q.Spec.Order == v1alpha1.OrderFIFO,
-			Backfill: q.Spec.Backfill == nil || *q.Spec.Backfill,
-			Paused:   q.Spec.Paused,
-		})
+		name := q.Namespace + "/" + q.Name
+		queue := lend.Queue{
+			Name:      name,
+			Tenant:    t.ofNamespace[q.Namespace],
+			FIFO:      q.Spec.Order == v1alpha1.OrderFIFO,
+			FairShare: q.Spec.Order == v1alpha1.OrderFairShare,
+			Backfill:  q.Spec.Backfill == nil || *q.Spec.Backfill,
+			Paused:    q.Spec.Paused,
+			Drain:     q.Spec.Drain,
+		}
+		if queue.FairShare {
+			queue.Weight, queue.Used = ptr.Deref(q.Spec.Weight, 1), used[name]
+		}
+		queues = append(queues, queue)
 	}
 	slices.SortFunc(queues, func(a, b lend.Queue) int { return cmp.Compare(a.Name, b.Name) })
 	return queues
 }
 
 // waiting describes a suspended job that no loan covers.
-func waiting(job *jobs.Job, known map[string]bool, t *tenancy, p priorities) lend.Job {
+func (r *rules) waiting(job *jobs.Job) lend.Job {
+	t := r.tenants
 	w := lend.Job{
 		Name:     job.Key.String(),
 		UID:      string(job.UID),
 		Tenant:   t.ofNamespace[job.Key.Namespace],
 		Queue:    job.Key.Namespace + "/" + job.Queue,
-		Priority: p.of(job.Template.Spec.PriorityClassName),
+		Priority: r.classes.of(job.Template.Spec.PriorityClassName),
 		Created:  job.Created,
 		Pods:     job.Pods,
 		Attempt:  job.Attempt,
+	}
+	if job.Attempt > 0 {
+		w.Queued = job.Waits // one that was never admitted waits since it exists
 	}
 	problem := func(reason, format string, args ...any) {
 		if w.Problem == nil {
 			w.Problem = &lend.Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
 		}
 	}
-	if !known[w.Queue] {
+	queue := r.queues[w.Queue]
+	if queue == nil {
 		problem(lend.ReasonUnknownQueue, "label %s: namespace %s has no TrainingQueue %s", v1alpha1.LabelQueue, job.Key.Namespace, job.Queue)
 	}
 	if w.Tenant == "" {
 		problem(lend.ReasonUnknownTenant, "namespace %s belongs to no single TenantQuota", job.Key.Namespace)
 	}
-	if why := p.tooHigh(job.Template.Spec.PriorityClassName, w.Tenant, t.highest[w.Tenant]); why != "" {
+	if t.circular[w.Tenant] {
+		problem(ReasonCohortCycle, "the cohorts above tenant %s form a circle of parents", w.Tenant)
+	}
+	if why := r.classes.tooHigh(job.Template.Spec.PriorityClassName, w.Tenant, t.highest[w.Tenant]); why != "" {
 		problem(ReasonPriorityClassTooHigh, "%s", why)
 	}
 	if job.Pods < 1 {
@@ -70,6 +86,19 @@ func waiting(job *jobs.Job, known map[string]bool, t *tenancy, p priorities) len
 	default:
 		problem(lend.ReasonUnknownFlavor, "the job's pods %s", why)
 	}
+	drawn, refused := r.namespaces[job.Key.Namespace].draws(&job.Template, job.Pods)
+	if refused != "" {
+		problem(lend.ReasonResourceQuota, "%s", refused)
+	}
+	if queue != nil {
+		limited, never := queueDraws(queue, &w)
+		if never != "" {
+			problem(lend.ReasonLimitReached, "%s", never)
+		}
+		drawn = append(drawn, limited...)
+	}
+	slices.SortFunc(drawn, func(a, b lend.Draw) int { return cmp.Compare(a.Limit, b.Limit) })
+	w.Draws = drawn
 	return w
 }
 

@@ -24,19 +24,40 @@ type Batch struct {
 	// telling.
 	Client client.Writer
 	Status client.SubResourceWriter
+	// Store, if set, has all Jobs, and is listed instead of the reader: a reader's list
+	// is a copy of every job, also of those that are known.
+	Store Store
+}
+
+// Store is an informer's.
+type Store interface {
+	List() []any
 }
 
 var _ Kind = (*Batch)(nil)
 
 // List implements Kind.
-func (b *Batch) List(ctx context.Context, r client.Reader) ([]Job, error) {
+func (b *Batch) List(ctx context.Context, r client.Reader, known func(types.UID, string) bool) ([]Job, error) {
+	var jobs []Job
+	see := func(job *batchv1.Job) {
+		if _, queued := job.Labels[v1alpha1.LabelQueue]; queued && !known(job.UID, job.ResourceVersion) {
+			jobs = append(jobs, fromBatch(job))
+		}
+	}
+	if b.Store != nil {
+		for _, object := range b.Store.List() {
+			if job, ok := object.(*batchv1.Job); ok {
+				see(job)
+			}
+		}
+		return jobs, nil
+	}
 	var list batchv1.JobList
-	if err := r.List(ctx, &list, client.HasLabels{v1alpha1.LabelQueue}); err != nil {
+	if err := r.List(ctx, &list, client.HasLabels{v1alpha1.LabelQueue}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
-	jobs := make([]Job, len(list.Items))
 	for i := range list.Items {
-		jobs[i] = fromBatch(&list.Items[i])
+		see(&list.Items[i])
 	}
 	return jobs, nil
 }
@@ -77,7 +98,7 @@ func (b *Batch) Resume(ctx context.Context, ref Ref, attempt int32, gang Gang) e
 		return fmt.Errorf("%w: it asks for %d pods of %d %s, not %d of %d", ErrChanged,
 			live.Pods, live.UnitsPerPod, live.Resource, gang.Pods, gang.UnitsPerPod)
 	}
-	return b.patch(ctx, ref, job.ResourceVersion, ptr.To(false), &attempt)
+	return b.patch(ctx, ref, job.ResourceVersion, ptr.To(false), counted(attempt))
 }
 
 // Suspend implements Kind.
@@ -90,10 +111,14 @@ func (b *Batch) Suspend(ctx context.Context, ref Ref) error {
 		return fmt.Errorf("read job %s: %w", ref.Key, err)
 	}
 	now := fromBatch(&job)
-	if job.UID != ref.UID || now.Finished || now.Suspended {
+	if job.UID != ref.UID || now.Finished || (now.Suspended && now.TakenBack == 0) {
 		return nil
 	}
-	return b.patch(ctx, ref, "", ptr.To(true), nil)
+	annotations := map[string]*string{}
+	if now.TakenBack != 0 {
+		annotations[v1alpha1.AnnotationTakenBack] = nil
+	}
+	return b.patch(ctx, ref, "", ptr.To(true), annotations)
 }
 
 // SkipAttempt implements Kind.
@@ -105,36 +130,36 @@ func (b *Batch) SkipAttempt(ctx context.Context, ref Ref, attempt int32) error {
 		}
 		return fmt.Errorf("read job %s: %w", ref.Key, err)
 	}
-	if job.UID != ref.UID || attemptOf(job.Annotations) >= attempt {
+	if job.UID != ref.UID || attemptIn(job.Annotations, v1alpha1.AnnotationAttempt) >= attempt {
 		return nil
 	}
-	return b.patch(ctx, ref, job.ResourceVersion, nil, &attempt)
+	return b.patch(ctx, ref, job.ResourceVersion, nil, counted(attempt))
+}
+
+func counted(attempt int32) map[string]*string {
+	return map[string]*string{v1alpha1.AnnotationAttempt: ptr.To(strconv.FormatInt(int64(attempt), 10))}
 }
 
 type metadataPatch struct {
-	UID             types.UID         `json:"uid"`
-	ResourceVersion string            `json:"resourceVersion,omitempty"`
-	Annotations     map[string]string `json:"annotations,omitempty"`
+	UID             types.UID `json:"uid"`
+	ResourceVersion string    `json:"resourceVersion,omitempty"`
+	// Annotations that are null are removed.
+	Annotations map[string]*string `json:"annotations,omitempty"`
 }
 
 type specPatch struct {
 	Suspend *bool `json:"suspend"`
 }
 
-// patch writes what is not nil. The UID, and the resourceVersion if there is
+// patch writes suspend unless it is nil, and the annotations. The UID, and the resourceVersion if there is
 // one, are preconditions: the API server answers a mismatch with a conflict.
-func (b *Batch) patch(ctx context.Context, ref Ref, resourceVersion string, suspend *bool, attempt *int32) error {
+func (b *Batch) patch(ctx context.Context, ref Ref, resourceVersion string, suspend *bool, annotations map[string]*string) error {
 	body := struct {
 		Metadata metadataPatch `json:"metadata"`
 		Spec     *specPatch    `json:"spec,omitempty"`
-	}{Metadata: metadataPatch{UID: ref.UID, ResourceVersion: resourceVersion}}
+	}{Metadata: metadataPatch{UID: ref.UID, ResourceVersion: resourceVersion, Annotations: annotations}}
 	if suspend != nil {
 		body.Spec = &specPatch{Suspend: suspend}
-	}
-	if attempt != nil {
-		body.Metadata.Annotations = map[string]string{
-			v1alpha1.AnnotationAttempt: strconv.FormatInt(int64(*attempt), 10),
-		}
 	}
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -159,11 +184,13 @@ func fromBatch(job *batchv1.Job) Job {
 		Queue:     job.Labels[v1alpha1.LabelQueue],
 		Created:   job.CreationTimestamp.UTC(),
 		Suspended: ptr.Deref(job.Spec.Suspend, false),
-		Attempt:   attemptOf(job.Annotations),
-		Told:      told(job.Status.Conditions),
+		Version:   job.ResourceVersion,
+		Attempt:   attemptIn(job.Annotations, v1alpha1.AnnotationAttempt),
+		TakenBack: attemptIn(job.Annotations, v1alpha1.AnnotationTakenBack),
 		Pods:      gang(&job.Spec),
 		Template:  job.Spec.Template,
 	}
+	j.Told, j.Waits = told(job.Status.Conditions)
 	j.CheckpointEvery, j.LastCheckpoint = checkpoints(job.Annotations)
 	j.Finished = !job.DeletionTimestamp.IsZero()
 	for _, c := range job.Status.Conditions {

@@ -51,10 +51,15 @@ type Job struct {
 	// Finished: succeeded, failed for good or being deleted. It starts no pod any
 	// more.
 	Finished bool
-	// Attempt is how often it has been admitted.
-	Attempt int32
-	// Told is what the job's owner reads about that in the object.
-	Told Admission
+	// Version changes whenever the object does.
+	Version string
+	// Attempt is how often it has been admitted; TakenBack is the attempt whose units
+	// the scheduler took back by itself, 0 if none is.
+	Attempt, TakenBack int32
+	// Told is what the job's owner reads about that in the object, and Waits since when
+	// that says without a break that it is not admitted; zero if it does not.
+	Told  Admission
+	Waits time.Time
 	// Pods run at once, all made from Template.
 	Pods     int64
 	Template corev1.PodTemplateSpec
@@ -66,8 +71,10 @@ type Job struct {
 
 // Kind is what the broker needs of a kind of job.
 type Kind interface {
-	// List returns all jobs of the kind that have a queue.
-	List(ctx context.Context, r client.Reader) ([]Job, error)
+	// List returns the jobs of the kind that have a queue, but for those of which known
+	// says that this version of them is known: there may be very many. known is called
+	// once for each job.
+	List(ctx context.Context, r client.Reader, known func(job types.UID, version string) bool) ([]Job, error)
 	// Get returns one job, or an error that apierrors.IsNotFound knows.
 	Get(ctx context.Context, r client.Reader, key types.NamespacedName) (Job, error)
 	// Resume admits a suspended job as its attempt-th admission. It fails with
@@ -75,17 +82,17 @@ type Kind interface {
 	// decided about and was admitted exactly attempt-1 times; a repeated Resume of
 	// the same attempt succeeds.
 	Resume(ctx context.Context, job Ref, attempt int32, gang Gang) error
-	// Suspend stops the job's pods. A job that is gone, replaced or finished needs
-	// no stopping.
+	// Suspend stops the job's pods, and forgets that the scheduler took units back. A
+	// job that is gone, replaced or finished needs no stopping.
 	Suspend(ctx context.Context, job Ref) error
 	// SkipAttempt counts an admission that came to nothing, so that the next one
 	// has another name. It changes nothing if the job is further already or gone.
 	SkipAttempt(ctx context.Context, job Ref, attempt int32) error
 }
 
-// attemptOf reads the admission count; what cannot be read counts as none.
-func attemptOf(annotations map[string]string) int32 {
-	n, err := strconv.ParseInt(annotations[v1alpha1.AnnotationAttempt], 10, 32)
+// attemptIn reads an admission count; what cannot be read counts as none.
+func attemptIn(annotations map[string]string, key string) int32 {
+	n, err := strconv.ParseInt(annotations[key], 10, 32)
 	if err != nil || n < 0 {
 		return 0
 	}

@@ -132,11 +132,61 @@ func TestSkipAttempt(t *testing.T) {
 	}
 }
 
+// TestTakenBack: the scheduler's mark goes once the broker has stopped the job too.
+func TestTakenBack(t *testing.T) {
+	for _, suspended := range []bool{true, false} {
+		b, _ := adapter(job(func(j *batchv1.Job) {
+			j.Spec.Suspend = &suspended
+			j.Annotations[v1alpha1.AnnotationTakenBack] = "2"
+		}))
+		if got, err := b.Get(t.Context(), b.Live, ref.Key); err != nil || got.TakenBack != 2 {
+			t.Errorf("before: %+v, %v", got, err)
+		}
+		for range 2 {
+			if err := b.Suspend(t.Context(), ref); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := b.Get(t.Context(), b.Live, ref.Key)
+		if err != nil || got.TakenBack != 0 || !got.Suspended || got.Attempt != 2 {
+			t.Errorf("after: %+v, %v", got, err)
+		}
+	}
+}
+
+type store []any
+
+func (s store) List() []any { return s }
+
+// TestList: only queued jobs, and only those of which this version is not known.
 func TestList(t *testing.T) {
-	b, c := adapter(job(nil), job(func(j *batchv1.Job) { j.Name, j.UID, j.Labels = "free", "free", nil }))
-	list, err := b.List(t.Context(), c)
+	free := job(func(j *batchv1.Job) { j.Name, j.UID, j.Labels = "free", "free", nil })
+	b, c := adapter(job(nil), free)
+	nothing := func(types.UID, string) bool { return false }
+	list, err := b.List(t.Context(), c, nothing)
 	if err != nil || len(list) != 1 || list[0].Queue != "default" || list[0].Attempt != 2 {
-		t.Errorf("got %+v, %v", list, err)
+		t.Fatalf("got %+v, %v", list, err)
+	}
+	known := func(uid types.UID, version string) bool { return uid == list[0].UID && version == list[0].Version }
+	if again, err := b.List(t.Context(), c, known); err != nil || len(again) != 0 {
+		t.Errorf("listed again: %+v, %v", again, err)
+	}
+	b.Store = store{job(nil), free, "something else"}
+	if stored, err := b.List(t.Context(), nil, nothing); err != nil || len(stored) != 1 || stored[0].Ref != list[0].Ref {
+		t.Errorf("from the store: %+v, %v", stored, err)
+	}
+}
+
+// TestWaits: a job waits since its condition has said so.
+func TestWaits(t *testing.T) {
+	at := metav1.Time{Time: now.Add(-time.Hour)}
+	for status, want := range map[corev1.ConditionStatus]time.Time{corev1.ConditionFalse: at.UTC(), corev1.ConditionTrue: {}} {
+		b, _ := adapter(job(func(j *batchv1.Job) {
+			j.Status.Conditions = []batchv1.JobCondition{{Type: v1alpha1.ConditionAdmitted, Status: status, Reason: "R", LastTransitionTime: at}}
+		}))
+		if got, err := b.Get(t.Context(), b.Live, ref.Key); err != nil || !got.Waits.Equal(want) || got.Told.Reason != "R" {
+			t.Errorf("%s: waits since %s, %v", status, got.Waits, err)
+		}
 	}
 }
 

@@ -63,12 +63,17 @@ func (b *Batch) Tell(ctx context.Context, ref Ref, last, a Admission, now time.T
 	return nil
 }
 
-// told reads the condition back.
-func told(conditions []batchv1.JobCondition) Admission {
+// told reads the condition back, and since when it is false.
+func told(conditions []batchv1.JobCondition) (said Admission, waits time.Time) {
 	for _, c := range conditions {
-		if c.Type == v1alpha1.ConditionAdmitted {
-			return Admission{Admitted: c.Status == corev1.ConditionTrue, Reason: c.Reason, Message: c.Message}
+		if c.Type != v1alpha1.ConditionAdmitted {
+			continue
 		}
+		said = Admission{Admitted: c.Status == corev1.ConditionTrue, Reason: c.Reason, Message: c.Message}
+		if !said.Admitted {
+			waits = c.LastTransitionTime.UTC()
+		}
+		return said, waits
 	}
-	return Admission{}
+	return Admission{}, time.Time{}
 }

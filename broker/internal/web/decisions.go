@@ -3,12 +3,16 @@ package web
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/view"
 )
 
 func (s *server) snapshot(w http.ResponseWriter, _ *http.Request, d *Decision) {
@@ -26,18 +30,10 @@ type verdict struct {
 	Since time.Time `json:"since"`
 }
 
-func (d *Decision) verdict(v lend.Verdict) verdict {
-	return verdict{v, d.Since[Key(v.Kind, v.Subject)]}
-}
-
 // about is the verdict on a subject; zero if there is none.
 func (d *Decision) about(kind lend.SubjectKind, subject string) verdict {
-	for _, v := range d.Record.Plan.Verdicts {
-		if v.Kind == kind && v.Subject == subject {
-			return d.verdict(v)
-		}
-	}
-	return verdict{}
+	v, since := d.About(kind, subject)
+	return verdict{v, since}
 }
 
 func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
@@ -55,10 +51,10 @@ func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
 		Epoch     int64     `json:"epoch"`
 		Verdicts  []verdict `json:"verdicts"`
 	}{d.Record.Snapshot.Now, d.Record.Snapshot.Epoch, []verdict{}}
-	for _, v := range d.Record.Plan.Verdicts {
+	for i, v := range d.Record.Plan.Verdicts {
 		if (kind == "" || strings.EqualFold(kind, string(v.Kind))) && (subject == "" || subject == v.Subject) &&
 			(query.Get("namespace") == "" || strings.HasPrefix(v.Subject, query.Get("namespace")+"/")) {
-			body.Verdicts = append(body.Verdicts, d.verdict(v))
+			body.Verdicts = append(body.Verdicts, verdict{v, d.Since[i]})
 		}
 	}
 	if subject != "" && len(body.Verdicts) == 0 {
@@ -83,34 +79,62 @@ type waiting struct {
 	Reason      string    `json:"reason"`
 	Message     string    `json:"message"`
 	Since       time.Time `json:"since"`
+	// EstimatedStart is absent where nothing came free lately to judge by.
+	EstimatedStart time.Time `json:"estimatedStart,omitzero"`
 }
 
 func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
+	query := r.URL.Query()
+	limit := math.MaxInt
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			writeError(w, http.StatusBadRequest, fmt.Sprintf("limit: %q is not a number above 0", text))
+			return
+		}
+		limit = n
+	}
 	body := struct {
 		DecidedAt time.Time `json:"decidedAt"`
 		Jobs      []waiting `json:"jobs"`
 	}{d.Record.Snapshot.Now, []waiting{}}
-	position := map[string]int{}
-	for _, j := range byQueue(&d.Record.Snapshot) {
-		position[j.Queue]++
-		if want := r.URL.Query().Get("queue"); want != "" && want != j.Queue {
-			continue
+	outlook := view.NewOutlook(d.Record.Snapshot.Now, &d.Record.Plan, d.Freed, history.Lately)
+	for _, p := range d.byQueue(query.Get("queue"), query.Get("job")) {
+		if len(body.Jobs) == limit {
+			break
 		}
-		v := d.about(lend.SubjectJob, j.Name)
+		j, v := p.job, d.about(lend.SubjectJob, p.job.Name)
 		body.Jobs = append(body.Jobs, waiting{
-			Position: position[j.Queue], Job: j.Name, UID: j.UID, Queue: j.Queue, Tenant: j.Tenant,
+			Position: int(p.Position), Job: j.Name, UID: j.UID, Queue: j.Queue, Tenant: j.Tenant,
 			Priority: j.Priority, Created: j.Created, Flavor: j.Flavor, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
 			Attempt: j.Attempt, Reason: v.Reason, Message: v.Message, Since: v.Since,
+			EstimatedStart: outlook.Start(j, p.Place, v.Reason),
 		})
 	}
 	write(w, http.StatusOK, body)
 }
 
-// byQueue sorts waiting jobs by queue, and within one as they are considered.
-func byQueue(s *lend.Snapshot) []lend.Job {
-	jobs := lend.InOrder(s.Jobs, s.Queues)
-	slices.SortStableFunc(jobs, func(a, b lend.Job) int { return cmp.Compare(a.Queue, b.Queue) })
-	return jobs
+// placed is a waiting job and its place.
+type placed struct {
+	lend.Place
+	job *lend.Job
+}
+
+// byQueue are the waiting jobs by queue, and within one as they are considered: all,
+// or those of one queue or name.
+func (d *Decision) byQueue(queue, name string) []placed {
+	jobs := d.Record.Snapshot.Jobs // by UID
+	var list []placed
+	for _, p := range d.Record.Plan.Waiting {
+		at, found := slices.BinarySearchFunc(jobs, p.UID, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
+		if found && (queue == "" || jobs[at].Queue == queue) && (name == "" || jobs[at].Name == name) {
+			list = append(list, placed{p, &jobs[at]})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.job.Queue, b.job.Queue), cmp.Compare(a.Position, b.Position))
+	})
+	return list
 }
 
 type lender struct {

@@ -13,7 +13,8 @@
 //	GET /verdicts           {decidedAt, epoch, verdicts: [{kind, subject, reason, message, since}]}
 //	                        ?subject=Kind/namespace/name, ?kind=, ?namespace=
 //	GET /queue              {decidedAt, jobs: [{position, job, uid, queue, tenant, priority, created, flavor, pods,
-//	                        unitsPerPod, attempt, reason, message, since}]}; ?queue=namespace/name
+//	                        unitsPerPod, attempt, reason, message, since, estimatedStart}]}; ?queue=namespace/name,
+//	                        ?job=namespace/name, ?limit=
 //	GET /lenders            {decidedAt, lenders: [{name, tenant, flavor, advise, owned, held, need, headroom, lent, lendable,
 //	                        utilization, desired, running, ready, pending, load, reason, message, since}]}
 //	GET /ledger             {head: {seq, hash}, entries: [ledger.Entry], next}; ?from=, ?limit=, ?loan=, ?tenant=
@@ -23,23 +24,60 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// Decision is a finished decision and since when each verdict stands.
+// Decision is a finished decision, and since when each verdict stands.
 type Decision struct {
 	Record lend.Record
-	// Since by kind and subject, as Key makes it.
-	Since map[string]time.Time
+	// Since is when each of the plan's verdicts came up with its reason.
+	Since []time.Time
+	// Freed units of each flavor came free in the time history.Lately before it.
+	Freed map[string]int64
 }
 
-// Key is a verdict's key in Decision.Since.
-func Key(kind lend.SubjectKind, subject string) string { return string(kind) + "/" + subject }
+// NewDecision follows on before, which is nil for the first. The verdicts of both are
+// by subject, as a plan has them.
+func NewDecision(r lend.Record, freed map[string]int64, before *Decision) *Decision {
+	d := &Decision{Record: r, Since: make([]time.Time, len(r.Plan.Verdicts)), Freed: freed}
+	var last []lend.Verdict
+	var since []time.Time
+	if before != nil {
+		last, since = before.Record.Plan.Verdicts, before.Since
+	}
+	for i := range r.Plan.Verdicts {
+		v := &r.Plan.Verdicts[i]
+		for len(last) > 0 && compare(&last[0], v.Kind, v.Subject) < 0 {
+			last, since = last[1:], since[1:]
+		}
+		d.Since[i] = r.Snapshot.Now
+		if len(last) > 0 && compare(&last[0], v.Kind, v.Subject) == 0 && last[0].Reason == v.Reason {
+			d.Since[i] = since[0]
+		}
+	}
+	return d
+}
+
+func compare(v *lend.Verdict, kind lend.SubjectKind, subject string) int {
+	return cmp.Or(cmp.Compare(v.Subject, subject), cmp.Compare(v.Kind, kind))
+}
+
+// About is the verdict on a subject, and since when it stands; zero if there is none.
+func (d *Decision) About(kind lend.SubjectKind, subject string) (lend.Verdict, time.Time) {
+	verdicts := d.Record.Plan.Verdicts
+	at, found := slices.BinarySearchFunc(verdicts, subject, func(v lend.Verdict, subject string) int { return compare(&v, kind, subject) })
+	if !found {
+		return lend.Verdict{}, time.Time{}
+	}
+	return verdicts[at], d.Since[at]
+}
 
 // Ledger is what the API shows of the ledger.
 type Ledger interface {

@@ -38,9 +38,7 @@ func leading(t *testing.T) *fixture {
 	}
 	waiting := []lend.Job{
 		job("a", "fifo", 0, time.Hour), job("b", "fifo", 9, time.Minute), job("c", "prio", 0, time.Hour), job("d", "prio", 9, time.Minute),
-		job("f", "prio", 0, time.Minute), job("e", "prio", 0, time.Minute), // made in one second: the name decides, not the UID
 	}
-	waiting[4].UID, waiting[5].UID = "1", "2"
 	verdict := func(kind lend.SubjectKind, subject, reason string) lend.Verdict {
 		return lend.Verdict{Kind: kind, Subject: subject, Reason: reason, Message: reason + "."}
 	}
@@ -54,6 +52,7 @@ func leading(t *testing.T) *fixture {
 		Policy: lend.DefaultPolicy(),
 		Plan: lend.Plan{
 			Lenders: []lend.LenderView{{Name: "serving/chat", Owned: 12, Utilization: -1}},
+			Waiting: []lend.Place{{UID: "d", Position: 1, Ahead: 8}, {UID: "a", Position: 1, Ahead: 16}, {UID: "c", Position: 2, Ahead: 24}, {UID: "b", Position: 2, Ahead: 32}},
 			Verdicts: []lend.Verdict{
 				verdict(lend.SubjectJob, "research/a", lend.ReasonNoLendableUnits),
 				verdict(lend.SubjectLender, "serving/chat", lend.ReasonLoadUnknown),
@@ -61,7 +60,7 @@ func leading(t *testing.T) *fixture {
 		},
 	}
 	return &fixture{
-		decision: &Decision{Record: record, Since: map[string]time.Time{"Job/research/a": now.Add(-time.Minute)}},
+		decision: &Decision{Record: record, Since: []time.Time{now.Add(-time.Minute), now}, Freed: map[string]int64{"h100": 8}},
 		ledger:   newLedger(t),
 	}
 }
@@ -128,8 +127,11 @@ func TestAnswers(t *testing.T) {
 		"/verdicts?subject=Job/research/a":       {"verdicts", "since", "2026-03-01T11:59:00Z"},
 		"/verdicts?kind=Lender":                  {"verdicts", "reason", "LoadUnknown"},
 		"/verdicts?namespace=research":           {"verdicts", "subject", "research/a"},
-		"/queue":                                 {"jobs", "job", "research/a research/b research/d research/c research/e research/f"},
-		"/queue?queue=research/prio":             {"jobs", "position", "1 2 3 4"},
+		"/queue":                                 {"jobs", "job", "research/a research/b research/d research/c"},
+		"/queue?queue=research/prio":             {"jobs", "position", "1 2"},
+		"/queue?job=research/b":                  {"jobs", "position", "2"},
+		"/queue?job=research/zz":                 {"jobs", "position", ""},
+		"/queue?limit=1":                         {"jobs", "estimatedStart", "2026-03-01T14:00:00Z"},
 		"/lenders":                               {"lenders", "utilization", "-1"},
 		"/ledger":                                {"entries", "kind", "EPOCH_START LEND_INTENT LEND_GRANTED LEND_INTENT LEND_GRANTED"},
 		"/ledger?from=4&limit=1":                 {"entries", "seq", "4"},
@@ -179,6 +181,7 @@ func TestErrors(t *testing.T) {
 		"unknown subject": {leading(t), "/verdicts?subject=Job/research/zz", 404, "says nothing about Job/research/zz"},
 		"bad subject":     {leading(t), "/verdicts?subject=research", 400, "is not Kind/namespace/name"},
 		"bad limit":       {leading(t), "/ledger?limit=1001", 400, `limit: \"1001\" is not a number from 1 to 1000`},
+		"bad place":       {leading(t), "/queue?limit=0", 400, `limit: \"0\" is not a number above 0`},
 		"bad from":        {leading(t), "/ledger?from=-1", 400, "from: "},
 		"unknown path":    {leading(t), "/nothing", 404, ""},
 	} {
@@ -196,6 +199,37 @@ func TestErrors(t *testing.T) {
 	f.decision.Record.Snapshot.Lenders[0].Load.Requests = math.NaN()
 	if status, _, _ := get(t, f, "/debug/snapshot"); status != 500 {
 		t.Errorf("NaN: got %d", status)
+	}
+}
+
+// TestSince: a verdict stands since its reason came up, whatever its words, and
+// whatever comes and goes beside it.
+func TestSince(t *testing.T) {
+	var d *Decision
+	for i, step := range []struct{ verdicts, want string }{
+		{"b=X", "b0"},
+		{"a=X b=X c=X", "a1 b0 c1"},
+		{"a=X b=Y c=X", "a1 b2 c1"},
+		{"c=X", "c1"},
+		{"a=X c=X d=X", "a4 c1 d4"},
+	} {
+		r := lend.Record{Snapshot: lend.Snapshot{Now: now.Add(time.Duration(i) * time.Minute)}}
+		for _, text := range strings.Fields(step.verdicts) {
+			subject, reason, _ := strings.Cut(text, "=")
+			r.Plan.Verdicts = append(r.Plan.Verdicts, lend.Verdict{Kind: lend.SubjectJob, Subject: subject, Reason: reason, Message: fmt.Sprint(i)})
+		}
+		d = NewDecision(r, nil, d)
+		var got []string
+		for _, v := range r.Plan.Verdicts {
+			_, since := d.About(lend.SubjectJob, v.Subject)
+			got = append(got, fmt.Sprint(v.Subject, int(since.Sub(now).Minutes())))
+		}
+		if diff := cmp.Diff(step.want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("step %d (-want +got):\n%s", i, diff)
+		}
+		if v, since := d.About(lend.SubjectLender, "c"); v.Subject != "" || !since.IsZero() {
+			t.Errorf("step %d: a verdict on another kind: %+v", i, v)
+		}
 	}
 }
 

@@ -29,6 +29,8 @@ type QueuedJob struct {
 	Reason      string    `json:"reason"`
 	Message     string    `json:"message"`
 	Since       time.Time `json:"since,omitzero"`
+	// EstimatedStart is zero where there is nothing to judge by.
+	EstimatedStart time.Time `json:"estimatedStart,omitzero"`
 }
 
 // Head is the newest entry of the ledger.

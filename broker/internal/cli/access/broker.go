@@ -130,6 +130,22 @@ func (b *Broker) Queue(ctx context.Context) ([]QueuedJob, error) {
 	return answer.Jobs, err
 }
 
+// Place is one waiting job (namespace/name). ErrUnknownSubject if it does not wait.
+func (b *Broker) Place(ctx context.Context, job string) (QueuedJob, error) {
+	var answer struct {
+		Jobs []QueuedJob `json:"jobs"`
+	}
+	if err := b.get(ctx, "/queue", url.Values{"job": {job}}, &answer); err != nil {
+		return QueuedJob{}, err
+	}
+	for _, j := range answer.Jobs {
+		if j.Job == job {
+			return j, nil
+		}
+	}
+	return QueuedJob{}, fmt.Errorf("job %s: %w", job, ErrUnknownSubject)
+}
+
 // Ledger is one page of entries.
 func (b *Broker) Ledger(ctx context.Context, q LedgerQuery) (LedgerPage, error) {
 	query := url.Values{}
