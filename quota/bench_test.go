@@ -45,8 +45,8 @@ func company(b testing.TB) (*Tree, []Held) {
 		}
 		t.Remember(h.Tenant, h.Flavor, r.Int64N(4000))
 	}
-	if n, _ := t.Tenant("t0"); len(t.pathOf(n)) != 4 {
-		b.Fatalf("a tenant has %d nodes to below its root", len(t.pathOf(n)))
+	if n, _ := t.Tenant("t0"); t.nodes[n].depth != 4 {
+		b.Fatalf("a tenant is %d below its root", t.nodes[n].depth)
 	}
 	return t, held
 }
@@ -89,6 +89,7 @@ func BenchmarkTakeBack(b *testing.B) {
 	t, held := company(b)
 	for name, c := range map[string]Claim{
 		"owner": {Tenant: 7, Flavor: 2, Units: 8, Priority: 1},
+		"fair":  {Tenant: 7, Flavor: 2, Units: 40},
 		"none":  {Tenant: 7, Flavor: 2, Units: 2000, Priority: -1},
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -22,6 +22,7 @@ func TestShareByDefinition(t *testing.T) {
 		}
 		for range r.IntN(6) {
 			n, f, milli := w.tenant(r), w.flavor(r), r.Int64N(9000)
+			w.tree.OrderShare(n)
 			w.tree.Remember(n, f, milli)
 			for up := n; up != None; up = w.tree.Parent(up) {
 				for dim, per := range takes[w.tree.flavors[f].name] {
@@ -80,6 +81,7 @@ func TestSharesWith(t *testing.T) {
 		w := drawWorld(r)
 		w.fill(r, rapid.IntRange(0, 30).Draw(t, "steps"))
 		for range r.IntN(6) {
+			w.tree.OrderShare(NodeID(r.IntN(w.tree.Nodes())))
 			w.tree.Remember(w.tenant(r), w.flavor(r), r.Int64N(9000))
 		}
 		n, f, units := w.tenant(r), w.flavor(r), Amount(r.IntN(20))

@@ -70,10 +70,10 @@ func (c Cause) String() string {
 // this order, and of each way's candidates the lowest priority first, then the
 // newest, then by name:
 //
-//  1. OwnerWants: a does not borrow with the claim, and the victim's tenant and all
+//  1. OwnerWants: a does not borrow for the claim, and the victim's tenant and all
 //     above it up to b borrow. Victims that would leave their side below its quota,
 //     as a gang can that holds more than was borrowed, come after all others.
-//  2. FairShare: a borrows with the claim, the victim's side borrows as above, and
+//  2. FairShare: a borrows for the claim, the victim's side borrows as above, and
 //     one of the rules allows it; the tenant with the largest shares from the root
 //     down gives first. All is tried with the first rule before the next is tried.
 //  3. Outranked: the victim's tenant is the claim's, and its priority is lower.
@@ -115,7 +115,6 @@ type taking struct {
 	claim Claim
 	held  []Held
 	fits  func([]int) bool
-	path  []NodeID // from the claim's tenant to below the root
 	order []int    // candidates, in the order of taking
 	taken []bool   // by index into held
 
@@ -123,7 +122,8 @@ type taking struct {
 	causes  []Cause
 	log     []was
 
-	// As they are with the claim and without the victims so far, per node of path.
+	// As they are with the claim and without the victims so far: of the claim's
+	// tenant and of each cohort above it.
 	borrows []bool
 	shares  []Share
 }
@@ -136,7 +136,7 @@ type was struct {
 }
 
 func newTaking(t *Tree, c Claim, held []Held, fits func([]int) bool) *taking {
-	k := &taking{Tree: t, claim: c, held: held, fits: fits, path: t.pathOf(c.Tenant), taken: make([]bool, len(held))}
+	k := &taking{Tree: t, claim: c, held: held, fits: fits, taken: make([]bool, len(held))}
 	root := t.Root(c.Tenant)
 	for i := range held {
 		h := &held[i]
@@ -149,16 +149,6 @@ func newTaking(t *Tree, c Claim, held []Held, fits func([]int) bool) *taking {
 	return k
 }
 
-// pathOf lists the tenant and the cohorts above it below the root; a root alone is
-// its own path.
-func (t *Tree) pathOf(tenant NodeID) []NodeID {
-	path := []NodeID{tenant}
-	for n := t.nodes[tenant].parent; n != None && t.nodes[n].parent != None; n = t.nodes[n].parent {
-		path = append(path, n)
-	}
-	return path
-}
-
 // compare orders by what is taken first.
 func (h *Held) compare(o *Held) int {
 	return cmp.Or(cmp.Compare(h.Priority, o.Priority), o.Since.Compare(h.Since), cmp.Compare(h.Name, o.Name))
@@ -166,18 +156,9 @@ func (h *Held) compare(o *Held) int {
 
 // measure brings what is known of the claim's side up to date.
 func (k *taking) measure() {
-	k.shares = k.sharesWith(k.claim.Tenant, k.claim.Flavor, k.claim.Units, false, k.shares)
-	k.borrows = append(k.borrows[:0], make([]bool, len(k.path))...)
-	for _, d := range k.flavors[k.claim.Flavor].draws {
-		v := k.claim.Units.Times(int64(d.per))
-		for i, n := range k.path {
-			c := k.cell(n, d.dim)
-			if c.usage.Add(v) > c.subtree {
-				k.borrows[i] = true
-			}
-			v = v.Sub(c.local.Sub(c.usage).AtLeastZero()).AtLeastZero()
-		}
-	}
+	c := &k.claim
+	k.shares = k.sharesWith(c.Tenant, c.Flavor, c.Units, false, k.shares)
+	k.borrows = k.BorrowsWith(c.Tenant, c.Flavor, c.Units, k.borrows)
 }
 
 func (k *taking) enough() bool {

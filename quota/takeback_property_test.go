@@ -125,7 +125,7 @@ func (w *want) sides(tenant NodeID) (claims, victims NodeID) {
 	return a[i], b[i]
 }
 
-// borrows: in any or in all dimensions of the claim's flavor.
+// borrows lists the dimensions of the claim's flavor in which the node borrows.
 func (w *want) borrows(t *Tree, n NodeID) (dims []int) {
 	for _, d := range t.flavors[w.claim.Flavor].draws {
 		if c := t.cell(n, d.dim); c.usage > c.subtree {
@@ -133,6 +133,13 @@ func (w *want) borrows(t *Tree, n NodeID) (dims []int) {
 		}
 	}
 	return dims
+}
+
+// claims reports whether the node borrows for the claim.
+func (w *want) claims(without, with *Tree, n NodeID) bool {
+	return slices.ContainsFunc(w.borrows(with, n), func(d int) bool {
+		return with.cell(n, d).usage > without.cell(n, d).usage
+	})
 }
 
 func (w *want) allowed(t *rapid.T, at int) {
@@ -148,6 +155,7 @@ func (w *want) allowed(t *rapid.T, at int) {
 	}
 	a, b := w.sides(h.Tenant)
 	left, end := w.after(w.victims[:at], false), w.after(w.victims, true)
+	with := w.after(w.victims[:at], true)
 	dims := w.borrows(left, h.Tenant)
 	for n := h.Tenant; n != left.Parent(b); n = left.Parent(n) {
 		dims = slices.DeleteFunc(dims, func(d int) bool { return !slices.Contains(w.borrows(left, n), d) })
@@ -155,8 +163,7 @@ func (w *want) allowed(t *rapid.T, at int) {
 	if len(dims) == 0 {
 		t.Fatalf("%s takes %+v, whose side does not borrow\n%s", cause, h, left)
 	}
-	borrows := len(w.borrows(end, a)) > 0
-	if cause == OwnerWants && borrows {
+	if cause == OwnerWants && w.claims(w.after(w.victims, false), end, a) {
 		t.Fatalf("the owner who wants %+v borrows itself\n%s", h, end)
 	}
 	if cause != FairShare {
@@ -165,8 +172,7 @@ func (w *want) allowed(t *rapid.T, at int) {
 	if h.Young {
 		t.Fatalf("fair sharing takes %+v", h)
 	}
-	with := w.after(w.victims[:at], true)
-	if len(w.borrows(with, a)) == 0 {
+	if !w.claims(left, with, a) {
 		t.Fatalf("fair sharing takes %+v for who does not borrow\n%s", h, with)
 	}
 	if x, y := with.Share(a), left.Share(b); x >= y {
@@ -184,12 +190,12 @@ func (w *want) without(at int) bool {
 	if w.claim.Units > w.after(rest, false).Available(w.claim.Tenant, w.claim.Flavor) || !w.fits(rest) {
 		return false
 	}
-	end := w.after(rest, true)
+	left, end := w.after(rest, false), w.after(rest, true)
 	for i, v := range w.victims {
 		if i == at || w.causes[i] != OwnerWants {
 			continue
 		}
-		if a, _ := w.sides(w.held[v].Tenant); len(w.borrows(end, a)) > 0 {
+		if a, _ := w.sides(w.held[v].Tenant); w.claims(left, end, a) {
 			return false
 		}
 	}
