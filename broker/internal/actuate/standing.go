@@ -153,6 +153,9 @@ func (r *round) tenants(ctx context.Context, plan *lend.Plan) {
 				usage.Used, usage.Available = v.Used, v.Available
 				next.Status.WeightedShare = v.Share
 			}
+			if old.Spec.Namespaces == nil {
+				usage.Borrowed = max(0, usage.Used-r.view.Subtrees[old.Name][f.Name])
+			}
 			next.Status.Flavors = append(next.Status.Flavors, usage)
 		}
 		meta.SetStatusCondition(&next.Status.Conditions, r.acceptance(old))
@@ -175,8 +178,7 @@ func sameButShare(a, b *v1alpha1.TenantQuotaStatus) bool {
 }
 
 // borrowings are the units that each tenant holds on loan from others, and that each
-// has lent to others, by flavor. Cohorts, named as lenders, have lent what nobody in
-// them uses, and have borrowed what all below them have from outside.
+// has lent to others, by flavor. A cohort has lent what nobody in it uses.
 func (r *round) borrowings() (borrowed, lent map[string]map[string]int64) {
 	borrowed, lent = map[string]map[string]int64{}, map[string]map[string]int64{}
 	owner := map[string]string{}

@@ -71,6 +71,8 @@ type View struct {
 	QuotaProblems map[string]*lend.Problem
 	// QuotaNotes says, by TenantQuota, what its writer may not expect, though it holds.
 	QuotaNotes map[string]string
+	// Subtrees are what cohorts have with all below them, by cohort and flavor.
+	Subtrees map[string]map[string]int64
 	// Unplaceable says, by lender, which of its pods wait for no units because no
 	// node could take them.
 	Unplaceable map[string]string
@@ -169,6 +171,7 @@ func newView(in *inputs, t *tenancy, m *memory) *View {
 		Pods: map[string][]*corev1.Pod{}, memory: m,
 		Resources: map[string]corev1.ResourceName{}, Nodes: map[string]bool{},
 		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
+		Subtrees: t.subtrees,
 	}
 	for name, f := range t.flavors {
 		v.Resources[name] = f.Resource

@@ -23,6 +23,7 @@ type memory struct {
 	round int
 
 	changed bool // a job came, went or changed since the last sorting
+	added   bool // order is not by UID
 	fresh   []types.UID
 	last    sorting
 }
@@ -74,7 +75,7 @@ func (m *memory) see(job *jobs.Job) {
 	if e == nil {
 		e = &remembered{}
 		m.jobs[job.UID] = e
-		m.order = append(m.order, e)
+		m.order, m.added = append(m.order, e), true
 	}
 	e.job, e.rules, e.round = *job, nil, m.round
 	m.named[job.Key.String()] = e
@@ -94,8 +95,9 @@ func (m *memory) end() {
 		}
 		return true
 	})
-	if m.changed {
+	if m.added {
 		slices.SortFunc(m.order, func(a, b *remembered) int { return cmp.Compare(a.job.UID, b.job.UID) })
+		m.added = false
 	}
 }
 

@@ -41,6 +41,9 @@ type tenancy struct {
 	highest map[string]string
 	// circular are the tenants below a circle of cohorts.
 	circular map[string]bool
+	// subtrees are the cohorts' quotas, with what is not kept home below them, by
+	// cohort and flavor.
+	subtrees map[string]map[string]int64
 }
 
 // newTenancy resolves the quotas, which it sorts by name.
@@ -62,6 +65,7 @@ func newTenancy(quotas []v1alpha1.TenantQuota, namespaces []corev1.Namespace) *t
 		t.add(&quotas[i], owner, isTenant)
 	}
 	t.findCircles()
+	t.sumUp()
 	t.assign(quotas, namespaces)
 	return t
 }
@@ -156,48 +160,6 @@ func (t *tenancy) quotas(q *v1alpha1.TenantQuota, owner map[string]string) []len
 	slices.SortFunc(quotas, func(a, b lend.Quota) int { return cmp.Compare(a.Flavor, b.Flavor) })
 	slices.SortFunc(t.own[q.Name], func(a, b *Flavor) int { return cmp.Compare(a.Name, b.Name) })
 	return quotas
-}
-
-// findCircles marks cohorts that are above themselves, and all below them.
-func (t *tenancy) findCircles() {
-	parents := map[string]string{}
-	for _, c := range t.cohorts {
-		parents[c.Name] = c.Parent
-	}
-	// Whoever climbs more often than there are cohorts and is not above a root goes round.
-	circular := func(cohort string) bool {
-		for range len(t.cohorts) + 1 {
-			if cohort == "" {
-				return false
-			}
-			cohort = parents[cohort]
-		}
-		return cohort != ""
-	}
-	const why = "%s: the cohorts above %s form a circle of parents: nothing is admitted below it"
-	for _, c := range t.cohorts {
-		if circular(c.Name) {
-			t.problem(c.Name, ReasonCohortCycle, why, "spec.parent", c.Name)
-		}
-	}
-	for _, tenant := range t.tenants {
-		if circular(tenant.Cohort) {
-			t.circular[tenant.Name] = true
-			t.problem(tenant.Name, ReasonCohortCycle, why, "spec.cohort", tenant.Name)
-		}
-	}
-}
-
-// slices are the flavors that are parts of others, by name.
-func (t *tenancy) slices() []lend.Flavor {
-	var list []lend.Flavor
-	for _, f := range t.flavors {
-		if f.SliceOf != "" {
-			list = append(list, lend.Flavor{Name: f.Name, SliceOf: f.SliceOf, Compute: f.Slices.Compute, Memory: f.Slices.Memory})
-		}
-	}
-	slices.SortFunc(list, func(a, b lend.Flavor) int { return cmp.Compare(a.Name, b.Name) })
-	return list
 }
 
 // assign gives each namespace to the one tenant that selects it.
