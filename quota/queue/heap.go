@@ -1,88 +1,88 @@
 package queue
 
-// heap is a binary heap of ids, the first of all at the top, in the order that each
-// call is given. One whose members move keeps their places in at, by id.
-type heap struct {
-	ids []int32
+// heap is a binary heap, the first of all at the top, in the order that each call is
+// given. Whoever must know where the members are is told by moved, which may be nil.
+type heap[T any] struct {
+	items []T
 }
 
-type less func(a, b int32) bool
+type (
+	order[T any] func(a, b *T) bool
+	moved[T any] func(item T, at int)
+)
 
-// places says where in their heap the members are; nil for who need not know.
-type places []int32
-
-func (p places) set(id int32, at int) {
-	if p != nil {
-		p[id] = int32(at)
+func (m moved[T]) tell(item T, at int) {
+	if m != nil {
+		m(item, at)
 	}
 }
 
-func (h *heap) push(id int32, before less, at places) {
-	h.ids = append(h.ids, id)
-	at.set(id, len(h.ids)-1)
-	h.up(len(h.ids)-1, before, at)
+func (h *heap[T]) push(item T, before order[T], to moved[T]) {
+	h.items = append(h.items, item)
+	to.tell(item, len(h.items)-1)
+	h.up(len(h.items)-1, before, to)
 }
 
-// arrange makes a heap of ids in any order.
-func (h *heap) arrange(before less, at places) {
-	for i, id := range h.ids {
-		at.set(id, i)
+// arrange makes a heap of items in any order.
+func (h *heap[T]) arrange(before order[T], to moved[T]) {
+	for i := range h.items {
+		to.tell(h.items[i], i)
 	}
-	for i := len(h.ids)/2 - 1; i >= 0; i-- {
-		h.down(i, before, at)
+	for i := len(h.items)/2 - 1; i >= 0; i-- {
+		h.down(i, before, to)
 	}
 }
 
 // fix moves a member whose order changed.
-func (h *heap) fix(i int, before less, at places) {
-	if !h.down(i, before, at) {
-		h.up(i, before, at)
+func (h *heap[T]) fix(i int, before order[T], to moved[T]) {
+	if !h.down(i, before, to) {
+		h.up(i, before, to)
 	}
 }
 
-func (h *heap) remove(i int, before less, at places) {
-	last := len(h.ids) - 1
-	at.set(h.ids[i], -1)
+func (h *heap[T]) remove(i int, before order[T], to moved[T]) {
+	last := len(h.items) - 1
+	to.tell(h.items[i], none)
 	if i != last {
-		h.ids[i] = h.ids[last]
-		at.set(h.ids[i], i)
+		h.items[i] = h.items[last]
+		to.tell(h.items[i], i)
 	}
-	h.ids = h.ids[:last]
+	h.items = h.items[:last]
 	if i < last {
-		h.fix(i, before, at)
+		h.fix(i, before, to)
 	}
 }
 
-func (h *heap) up(i int, before less, at places) {
+func (h *heap[T]) up(i int, before order[T], to moved[T]) {
 	for i > 0 {
 		parent := (i - 1) / 2
-		if !before(h.ids[i], h.ids[parent]) {
+		if !before(&h.items[i], &h.items[parent]) {
 			return
 		}
-		h.swap(i, parent, at)
+		h.swap(i, parent, to)
 		i = parent
 	}
 }
 
-func (h *heap) down(i int, before less, at places) (moved bool) {
+func (h *heap[T]) down(i int, before order[T], to moved[T]) (went bool) {
 	for {
 		child := 2*i + 1
-		if child >= len(h.ids) {
-			return moved
+		if child >= len(h.items) {
+			return went
 		}
-		if right := child + 1; right < len(h.ids) && before(h.ids[right], h.ids[child]) {
+		if right := child + 1; right < len(h.items) && before(&h.items[right], &h.items[child]) {
 			child = right
 		}
-		if !before(h.ids[child], h.ids[i]) {
-			return moved
+		if !before(&h.items[child], &h.items[i]) {
+			return went
 		}
-		h.swap(i, child, at)
-		i, moved = child, true
+		h.swap(i, child, to)
+		i, went = child, true
 	}
 }
 
-func (h *heap) swap(i, j int, at places) {
-	h.ids[i], h.ids[j] = h.ids[j], h.ids[i]
-	at.set(h.ids[i], i)
-	at.set(h.ids[j], j)
+func (h *heap[T]) swap(i, j int, to moved[T]) {
+	h.items[i], h.items[j] = h.items[j], h.items[i]
+	to.tell(h.items[i], i)
+	to.tell(h.items[j], j)
 }

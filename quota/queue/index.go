@@ -77,53 +77,15 @@ type Index struct {
 	classes []class
 	unused  []int32
 	classOf map[key]int32
+	shapes  map[shape]int32
 	// Classes and queues that are to be put in order before they are read.
 	untidy []int32
 	dirty  []int32
 }
 
-// line is a queue and its classes.
-type line struct {
-	Queue
-	classes pile // by flavor, then units
-	runs    []run
-	// lows are the jobs that have a lower priority than all before them, by age; of a
-	// FIFO queue only.
-	lows  []low
-	dirty bool
-}
-
-// run is the part of a queue's classes that is of one flavor.
-type run struct {
-	flavor   quota.FlavorID
-	from, to int32
-	least    quota.Amount
-}
-
-type low struct {
-	priority int32
-	slot     int32
-}
-
-// key is what the jobs of a class have in common.
-type key struct {
-	queue        int32
-	priority     int32
-	flavor       quota.FlavorID
-	pods, perPod int64
-}
-
-// class is jobs of which one stands for all.
-type class struct {
-	key
-	units  quota.Amount
-	jobs   pile // by age
-	untidy bool
-}
-
 // New returns an Index of no jobs. Jobs name the queues by their place in the slice.
 func New(queues []Queue) *Index {
-	x := &Index{slots: map[string]int32{}, classOf: map[key]int32{}, queues: make([]line, len(queues))}
+	x := &Index{slots: map[string]int32{}, classOf: map[key]int32{}, shapes: map[shape]int32{}, queues: make([]line, len(queues))}
 	for i, q := range queues {
 		q.Weight = max(q.Weight, 1)
 		x.queues[i].Queue = q
@@ -134,6 +96,14 @@ func New(queues []Queue) *Index {
 // Len is the number of jobs.
 func (x *Index) Len() int { return len(x.slots) }
 
+// Grow makes room for that many more jobs, so that adding them is quicker.
+func (x *Index) Grow(jobs int) {
+	x.jobs, x.classes = slices.Grow(x.jobs, jobs), slices.Grow(x.classes, jobs)
+	if len(x.slots) == 0 {
+		x.slots, x.classOf = make(map[string]int32, jobs), make(map[key]int32, jobs)
+	}
+}
+
 // Add adds a job. If there is one of its UID already, that one stays and nothing is
 // added. The job's queue must be one of the Index's.
 func (x *Index) Add(j Job) {
@@ -143,6 +113,7 @@ func (x *Index) Add(j Job) {
 	if j.Queued.IsZero() {
 		j.Queued = j.Created
 	}
+	j.Created, j.Queued = j.Created.Round(0), j.Queued.Round(0) // no monotonic clock
 	var slot int32
 	if n := len(x.free); n > 0 {
 		slot, x.free = x.free[n-1], x.free[:n-1]
@@ -185,116 +156,11 @@ func (x *Index) Remove(uid string) bool {
 	return true
 }
 
-func keyOf(j *Job) key {
-	return key{int32(j.Queue), j.Priority, j.Flavor, j.Pods, j.UnitsPerPod}
-}
-
-// class finds the job's class, or makes it.
-func (x *Index) class(j *Job) int32 {
-	k := keyOf(j)
-	if id, ok := x.classOf[k]; ok {
-		return id
-	}
-	c := class{key: k, units: j.Units()}
-	var id int32
-	if n := len(x.unused); n > 0 {
-		id, x.unused = x.unused[n-1], x.unused[:n-1]
-		c.jobs.ids = x.classes[id].jobs.ids[:0]
-		x.classes[id] = c
-	} else {
-		id = int32(len(x.classes))
-		x.classes = append(x.classes, c)
-	}
-	x.classOf[k] = id
-	x.queues[j.Queue].classes.add(id)
-	return id
-}
-
 func (x *Index) touch(queue int32) {
 	if q := &x.queues[queue]; !q.dirty {
 		q.dirty = true
 		x.dirty = append(x.dirty, queue)
 	}
-}
-
-func (x *Index) older(a, b int32) int {
-	if a == b {
-		return 0
-	}
-	if x.jobs[a].before(&x.jobs[b]) {
-		return -1
-	}
-	return 1
-}
-
-func (x *Index) classBefore(a, b int32) int {
-	k, l := &x.classes[a], &x.classes[b]
-	return cmp.Or(cmp.Compare(k.flavor, l.flavor), cmp.Compare(k.units, l.units),
-		cmp.Compare(k.pods, l.pods), cmp.Compare(k.perPod, l.perPod), cmp.Compare(l.priority, k.priority))
-}
-
-// tidy puts in order what changed.
-func (x *Index) tidy() {
-	for _, id := range x.untidy {
-		c := &x.classes[id]
-		c.jobs.tidy(x.older)
-		c.untidy = false
-	}
-	x.untidy = x.untidy[:0]
-	for _, i := range x.dirty {
-		q := &x.queues[i]
-		q.classes.tidy(x.classBefore)
-		x.findRuns(q)
-		q.lows = q.lows[:0]
-		if q.Order == FIFO {
-			x.findLows(q)
-		}
-		q.dirty = false
-	}
-	x.dirty = x.dirty[:0]
-}
-
-func (x *Index) findRuns(q *line) {
-	q.runs = q.runs[:0]
-	for i, id := range q.classes.ids {
-		c := &x.classes[id]
-		if n := len(q.runs); n == 0 || q.runs[n-1].flavor != c.flavor {
-			q.runs = append(q.runs, run{flavor: c.flavor, from: int32(i), least: c.units})
-		}
-		q.runs[len(q.runs)-1].to = int32(i + 1)
-	}
-}
-
-// findLows looks at the oldest job of every class only: a class has one priority.
-func (x *Index) findLows(q *line) {
-	for _, id := range q.classes.ids {
-		c := &x.classes[id]
-		q.lows = append(q.lows, low{c.priority, c.jobs.ids[0]})
-	}
-	slices.SortFunc(q.lows, func(a, b low) int { return x.older(a.slot, b.slot) })
-	kept := q.lows[:0]
-	for _, l := range q.lows {
-		if n := len(kept); n == 0 || l.priority < kept[n-1].priority {
-			kept = append(kept, l)
-		}
-	}
-	q.lows = kept
-}
-
-// rank is the priority that counts for a job of the queue.
-func (x *Index) rank(q *line, slot int32) int32 {
-	p := x.jobs[slot].Priority
-	if q.Order != FIFO {
-		return p
-	}
-	n, same := slices.BinarySearchFunc(q.lows, slot, func(l low, slot int32) int { return x.older(l.slot, slot) })
-	if same {
-		n++
-	}
-	if n > 0 {
-		p = min(p, q.lows[n-1].priority)
-	}
-	return p
 }
 
 // Positions tells every job's place in its queue, from 1, queue by queue. In a FIFO
@@ -310,22 +176,13 @@ func (x *Index) Positions(tell func(j Job, position int)) {
 			slots = append(slots, x.classes[id].jobs.ids...)
 		}
 		slices.SortFunc(slots, func(a, b int32) int {
-			if x.ahead(q, a, b) {
-				return -1
+			if c := cmp.Compare(x.jobs[b].Priority, x.jobs[a].Priority); c != 0 && q.Order != FIFO {
+				return c
 			}
-			return 1
+			return x.older(a, b)
 		})
 		for n, slot := range slots {
 			tell(x.jobs[slot], n+1)
 		}
 	}
-}
-
-// ahead is the order within a queue.
-func (x *Index) ahead(q *line, a, b int32) bool {
-	j, k := &x.jobs[a], &x.jobs[b]
-	if q.Order != FIFO && j.Priority != k.Priority {
-		return j.Priority > k.Priority
-	}
-	return j.before(k)
 }

@@ -22,10 +22,12 @@ type Pass struct {
 	classes []standing // by class
 	queues  []turn     // by queue
 	seats   []seat     // by node of the tree
-	places  places     // of nodes among the children of their parent
+	places  []int32    // of nodes among the children of their parent; none without a candidate
 	depths  []int32
-	roots   heap
-	refused map[alike]refusal
+	roots   heap[int32]
+	// refused is by shape, refusedHere for single queues.
+	refused     []refusal
+	refusedHere map[here]refusal
 
 	// out is the queue whose first job the caller has, or none.
 	out int32
@@ -34,27 +36,34 @@ type Pass struct {
 	shares   []quota.Share
 	borrows  []bool
 
-	byPlace, byRank, byTurn, byClaim, byRootClaim less
+	byPlace                              order[head]
+	byRank, byTurn, byClaim, byRootClaim order[int32]
+	placed                               moved[int32]
 }
 
 // standing is how far the pass is with a class.
 type standing struct {
 	at int32 // the first job that was not offered
-	// because is the job whose refusal stands for the rest; none if it is quota.
-	because int32
+	// refused is 1 more than the job whose refusal stands for the rest; 0 if it is quota.
+	refused int32
 }
 
-// alike is a shape that was refused, in a tenant or, where tenant is None, a queue.
-type alike struct {
-	tenant       quota.NodeID
-	queue        int32
-	flavor       quota.FlavorID
-	pods, perPod int64
-}
+// here is a shape in one queue.
+type here struct{ queue, shape int32 }
 
+// refusal is for all of a shape with no higher priority than the job had.
 type refusal struct {
 	priority int32
-	slot     int32
+	job      int32 // 1 more than the slot; 0 is no refusal
+}
+
+func (r *refusal) covers(h *head) bool { return r.job > 0 && h.priority <= r.priority }
+
+// add keeps the refusal that covers more.
+func (r *refusal) add(h *head) {
+	if !r.covers(h) {
+		*r = refusal{h.priority, h.slot + 1}
+	}
 }
 
 // Option changes what a pass offers.
@@ -75,13 +84,15 @@ func (x *Index) Begin(t *quota.Tree, now time.Time, reserveAfter time.Duration, 
 		x: x, t: t, now: now, after: reserveAfter,
 		could:   func(quota.NodeID, quota.FlavorID) bool { return false },
 		classes: make([]standing, len(x.classes)), queues: make([]turn, len(x.queues)),
-		seats: make([]seat, t.Nodes()), places: make(places, t.Nodes()), depths: make([]int32, t.Nodes()),
-		refused: map[alike]refusal{}, out: none, measured: none,
+		seats: make([]seat, t.Nodes()), places: make([]int32, t.Nodes()), depths: make([]int32, t.Nodes()),
+		refused: make([]refusal, len(x.shapes)), refusedHere: map[here]refusal{}, out: none, measured: none,
 	}
 	for _, o := range options {
 		o(p)
 	}
-	p.byPlace, p.byRank, p.byTurn, p.byClaim, p.byRootClaim = p.placeLess, p.rankLess, p.turnLess, p.claimLess, p.rootClaimLess
+	p.byPlace, p.byRank, p.byTurn = x.ahead, p.rankLess, p.turnLess
+	p.byClaim, p.byRootClaim = p.claimLess, p.rootClaimLess
+	p.placed = func(node int32, at int) { p.places[node] = int32(at) }
 	p.line()
 	p.seat()
 	return p
@@ -94,8 +105,8 @@ func (p *Pass) Next() (Job, bool) {
 	if p.out != none {
 		p.Refused(false)
 	}
-	for len(p.roots.ids) > 0 {
-		tenant := p.seats[p.roots.ids[0]].winner
+	for len(p.roots.items) > 0 {
+		tenant := p.seats[p.roots.items[0]].winner
 		queue := p.seats[tenant].queue
 		if p.stands(queue) {
 			p.out = queue
@@ -112,10 +123,9 @@ func (p *Pass) Admitted() {
 	if p.out == none {
 		return
 	}
-	j := &p.x.jobs[p.queues[p.out].head]
 	q := &p.queues[p.out]
-	q.used = q.used.Add(j.Units().Times(1000))
-	p.finish()
+	q.used = q.used.Add(p.top(p.out).units.Times(1000))
+	p.finish(false)
 }
 
 // Refused says that the job cannot start now. Alike: nor can any other job of its
@@ -126,9 +136,10 @@ func (p *Pass) Refused(alike bool) {
 		return
 	}
 	if alike {
-		p.mark(p.x.queues[p.out].Tenant, none)
+		h := p.top(p.out)
+		p.refused[h.shape].add(h)
 	}
-	p.refuse()
+	p.refuse(alike)
 }
 
 // RefusedInQueue is Refused(true) for the job's queue only: others of the tenant's
@@ -137,14 +148,17 @@ func (p *Pass) RefusedInQueue() {
 	if p.out == none {
 		return
 	}
-	p.mark(quota.None, p.out)
-	p.refuse()
+	h := p.top(p.out)
+	r := p.refusedHere[here{p.out, h.shape}]
+	r.add(h)
+	p.refusedHere[here{p.out, h.shape}] = r
+	p.refuse(true)
 }
 
 // Ignored says that the job cannot start whatever is free, and holds up nobody.
 func (p *Pass) Ignored() {
 	if p.out != none {
-		p.finish()
+		p.finish(false)
 	}
 }
 
@@ -156,27 +170,19 @@ func (p *Pass) Booked(tenant quota.NodeID) {
 	}
 }
 
-func (p *Pass) mark(tenant quota.NodeID, queue int32) {
-	slot := p.queues[p.out].head
-	j := &p.x.jobs[slot]
-	k := alike{tenant, queue, j.Flavor, j.Pods, j.UnitsPerPod}
-	if old, ok := p.refused[k]; !ok || old.priority < j.Priority {
-		p.refused[k] = refusal{j.Priority, slot}
-	}
-}
-
-func (p *Pass) refuse() {
+func (p *Pass) refuse(class bool) {
 	if !p.x.queues[p.out].Backfill {
 		p.queues[p.out].hold(none)
 	}
-	p.finish()
+	p.finish(class)
 }
 
-// finish ends the turn of the job that is out.
-func (p *Pass) finish() {
+// finish ends the turn of the job that is out, and that of its class if that is
+// refused with it.
+func (p *Pass) finish(class bool) {
 	queue := p.out
 	p.out = none
-	p.advance(queue)
+	p.advance(queue, class)
 	tenant := int32(p.x.queues[queue].Tenant)
 	p.elect(tenant)
 	p.climb(tenant)

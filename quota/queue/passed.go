@@ -39,7 +39,7 @@ func (p *Pass) Passed(tell func(job Job, because Because)) {
 
 func (p *Pass) because(queue, class, slot int32) Because {
 	q, in := &p.queues[queue], &p.x.queues[queue]
-	because := p.classes[class].because
+	because := p.classes[class].refused - 1
 	switch {
 	case in.Closed || p.x.classes[class].flavor < 0 || !p.isTenant(in.Tenant):
 		return Because{Closed, p.x.jobs[slot]}

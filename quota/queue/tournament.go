@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"time"
+
 	"github.com/ebbtide/ebbtide/quota"
 )
 
@@ -8,10 +10,10 @@ import (
 type seat struct {
 	// plain and fair are a tenant's queues, those that take turns apart; queue is the
 	// one whose first job is the candidate.
-	plain, fair heap
+	plain, fair heap[int32]
 	queue       int32
 	// children are a cohort's that have a candidate.
-	children heap
+	children heap[int32]
 	// winner is the tenant whose candidate is the node's, and claim what it is worth.
 	winner int32
 	claim  claim
@@ -21,6 +23,7 @@ type seat struct {
 type claim struct {
 	borrows, aged bool
 	share         quota.Share
+	queued        time.Time
 	rank          int32
 	slot          int32
 }
@@ -39,22 +42,22 @@ func (p *Pass) seat() {
 		}
 		s := &p.seats[p.x.queues[i].Tenant]
 		if p.x.queues[i].Order == FairShare {
-			s.fair.ids = append(s.fair.ids, int32(i))
+			s.fair.items = append(s.fair.items, int32(i))
 		} else {
-			s.plain.ids = append(s.plain.ids, int32(i))
+			s.plain.items = append(s.plain.items, int32(i))
 		}
 	}
 	for _, n := range p.deepestFirst() {
 		s := &p.seats[n]
 		s.plain.arrange(p.byRank, nil)
 		s.fair.arrange(p.byTurn, nil)
-		s.children.arrange(p.byClaim, p.places)
+		s.children.arrange(p.byClaim, p.placed)
 		p.elect(n)
 		if p.measured = none; p.win(n) {
-			p.rivals(n).ids = append(p.rivals(n).ids, n)
+			p.rivals(n).items = append(p.rivals(n).items, n)
 		}
 	}
-	p.roots.arrange(p.byRootClaim, p.places)
+	p.roots.arrange(p.byRootClaim, p.placed)
 }
 
 // deepestFirst lists the nodes so that children come before their parents.
@@ -79,7 +82,7 @@ func (p *Pass) deepestFirst() []int32 {
 }
 
 // rivals are what the node competes with, itself included.
-func (p *Pass) rivals(n int32) *heap {
+func (p *Pass) rivals(n int32) *heap[int32] {
 	if up := p.t.Parent(quota.NodeID(n)); up != quota.None {
 		return &p.seats[up].children
 	}
@@ -93,17 +96,17 @@ func (p *Pass) win(n int32) bool {
 	switch {
 	case s.queue != none:
 		s.winner = n
-	case len(s.children.ids) > 0:
-		s.winner = p.seats[s.children.ids[0]].winner
+	case len(s.children.items) > 0:
+		s.winner = p.seats[s.children.items[0]].winner
 	default:
 		s.winner = none
 		return false
 	}
 	q := &p.queues[p.seats[s.winner].queue]
-	p.measure(s.winner, q.head)
+	p.measure(s.winner, &q.classes.items[0])
 	up := int(p.depths[s.winner] - p.depths[n])
 	j := &p.x.jobs[q.head]
-	s.claim = claim{borrows: p.borrows[up], rank: q.rank, slot: q.head}
+	s.claim = claim{borrows: p.borrows[up], queued: j.Queued, rank: q.rank, slot: q.head}
 	s.claim.aged = p.after > 0 && p.now.Sub(j.Queued) >= p.after && p.t.Weight(quota.NodeID(s.winner)) > 0
 	if up < len(p.shares) {
 		s.claim.share = p.shares[up]
@@ -112,14 +115,13 @@ func (p *Pass) win(n int32) bool {
 }
 
 // measure finds what the tenant's candidate does to the nodes above it.
-func (p *Pass) measure(tenant, slot int32) {
+func (p *Pass) measure(tenant int32, h *head) {
 	if p.measured == tenant {
 		return
 	}
-	j := &p.x.jobs[slot]
 	p.measured = tenant
-	p.shares = p.t.SharesWith(quota.NodeID(tenant), j.Flavor, j.Units(), p.shares)
-	p.borrows = p.t.BorrowsWith(quota.NodeID(tenant), j.Flavor, j.Units(), p.borrows)
+	p.shares = p.t.SharesWith(quota.NodeID(tenant), h.flavor, h.units, p.shares)
+	p.borrows = p.t.BorrowsWith(quota.NodeID(tenant), h.flavor, h.units, p.borrows)
 }
 
 // climb plays the matches again that the tenant's candidate or use can have changed:
@@ -134,19 +136,21 @@ func (p *Pass) climb(tenant int32) {
 		h, at := p.rivals(n), int(p.places[n])
 		switch stays := p.win(n); {
 		case stays && at == none:
-			h.push(n, before, p.places)
+			h.push(n, before, p.placed)
 		case stays:
-			h.fix(at, before, p.places)
+			h.fix(at, before, p.placed)
 		case at != none:
-			h.remove(at, before, p.places)
+			h.remove(at, before, p.placed)
 		}
 	}
 }
 
-func (p *Pass) claimLess(a, b int32) bool { return p.ahead(&p.seats[a].claim, &p.seats[b].claim, true) }
+func (p *Pass) claimLess(a, b *int32) bool {
+	return p.ahead(&p.seats[*a].claim, &p.seats[*b].claim, true)
+}
 
-func (p *Pass) rootClaimLess(a, b int32) bool {
-	return p.ahead(&p.seats[a].claim, &p.seats[b].claim, false)
+func (p *Pass) rootClaimLess(a, b *int32) bool {
+	return p.ahead(&p.seats[*a].claim, &p.seats[*b].claim, false)
 }
 
 func (p *Pass) ahead(a, b *claim, shares bool) bool {
@@ -156,9 +160,8 @@ func (p *Pass) ahead(a, b *claim, shares bool) bool {
 	if a.aged != b.aged {
 		return a.aged
 	}
-	j, k := &p.x.jobs[a.slot], &p.x.jobs[b.slot]
 	if a.aged {
-		if c := j.Queued.Compare(k.Queued); c != 0 {
+		if c := a.queued.Compare(b.queued); c != 0 {
 			return c < 0
 		}
 	}
@@ -168,5 +171,5 @@ func (p *Pass) ahead(a, b *claim, shares bool) bool {
 	if a.rank != b.rank {
 		return a.rank > b.rank
 	}
-	return j.before(k)
+	return p.x.jobs[a.slot].before(&p.x.jobs[b.slot])
 }

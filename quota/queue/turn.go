@@ -10,7 +10,7 @@ import (
 type turn struct {
 	// classes of which jobs may still be offered. Which of them still can be is found
 	// out when one comes to the top.
-	classes heap
+	classes heap[head]
 	// head is the first job and rank its priority there; none if there is none.
 	head, rank int32
 	used       quota.Amount
@@ -19,13 +19,11 @@ type turn struct {
 	held, because int32
 }
 
-func (q *turn) hold(because int32) { q.held, q.because, q.classes.ids = q.head, because, nil }
+func (q *turn) hold(because int32) { q.held, q.because, q.classes.items = q.head, because, nil }
 
 // line puts the classes of each queue in line that fit now.
 func (p *Pass) line() {
-	for i := range p.classes {
-		p.classes[i].because = none
-	}
+	var all []head
 	for i := range p.queues {
 		q, in := &p.queues[i], &p.x.queues[i]
 		q.head, q.held = none, none
@@ -33,7 +31,12 @@ func (p *Pass) line() {
 		if in.Closed || !p.isTenant(in.Tenant) {
 			continue
 		}
-		q.classes.ids = p.fitting(in)
+		if cap(all)-len(all) < len(in.heads) {
+			all = make([]head, 0, max(len(in.heads), 4096))
+		}
+		from := len(all)
+		all = p.fitting(all, in)
+		q.classes.items = all[from:len(all):len(all)]
 		q.classes.arrange(p.byPlace, nil)
 		p.look(int32(i))
 	}
@@ -47,30 +50,25 @@ func (p *Pass) isTenant(n quota.NodeID) bool {
 	return !cohort
 }
 
-// fitting are the queue's classes that fit by quota; of a queue without backfill all,
-// since what does not fit holds up what does.
-func (p *Pass) fitting(in *line) []int32 {
-	var ids []int32
+// fitting appends the queue's classes that fit by quota; of a queue without backfill
+// all, since what does not fit holds up what does.
+func (p *Pass) fitting(to []head, in *line) []head {
 	for _, r := range in.runs {
-		if r.flavor < 0 {
+		heads := in.heads[r.from:r.to]
+		switch {
+		case r.flavor < 0:
 			continue
-		}
-		if !in.Backfill {
-			ids = append(ids, in.classes.ids[r.from:r.to]...)
-			continue
-		}
-		room := p.room(in.Tenant, r.flavor)
-		if r.least > room {
-			continue
-		}
-		for _, id := range in.classes.ids[r.from:r.to] {
-			if p.x.classes[id].units > room {
-				break
+		case in.Backfill:
+			room := p.room(in.Tenant, r.flavor)
+			fit := 0
+			for fit < len(heads) && heads[fit].units <= room {
+				fit++
 			}
-			ids = append(ids, id)
+			heads = heads[:fit]
 		}
+		to = append(to, heads...)
 	}
-	return ids
+	return to
 }
 
 // room is how large a job may be to be offered.
@@ -81,40 +79,42 @@ func (p *Pass) room(tenant quota.NodeID, flavor quota.FlavorID) quota.Amount {
 	return p.t.Available(tenant, flavor)
 }
 
-// first is the first job of the class that was not offered.
-func (p *Pass) first(class int32) int32 { return p.x.classes[class].jobs.ids[p.classes[class].at] }
-
-// placeLess is the order of classes of one queue.
-func (p *Pass) placeLess(a, b int32) bool {
-	return p.x.ahead(&p.x.queues[p.x.classes[a].queue], p.first(a), p.first(b))
-}
+// top is the queue's first job; there must be one.
+func (p *Pass) top(queue int32) *head { return &p.queues[queue].classes.items[0] }
 
 // look finds the queue's first job.
 func (p *Pass) look(queue int32) {
 	q := &p.queues[queue]
-	if len(q.classes.ids) == 0 {
+	if len(q.classes.items) == 0 {
 		q.head = none
 		return
 	}
-	q.head = p.first(q.classes.ids[0])
-	q.rank = p.x.rank(&p.x.queues[queue], q.head)
+	top := &q.classes.items[0]
+	q.head, q.rank = top.slot, top.rank
+	if in := &p.x.queues[queue]; in.Order == FIFO {
+		q.rank = p.x.rank(in, top.slot)
+	}
 }
 
-// advance takes the queue's first job out.
-func (p *Pass) advance(queue int32) {
+// advance takes the queue's first job out, or with it what is left of its class.
+func (p *Pass) advance(queue int32, class bool) {
 	q := &p.queues[queue]
 	if q.held != none {
 		p.classes[p.x.classOf[keyOf(&p.x.jobs[q.held])]].at++
 		q.head = none
 		return
 	}
-	class := q.classes.ids[0]
-	s := &p.classes[class]
+	top := &q.classes.items[0]
+	s := &p.classes[top.class]
 	s.at++
-	if int(s.at) == len(p.x.classes[class].jobs.ids) {
+	if class {
+		s.refused = top.slot + 1
 		q.classes.remove(0, p.byPlace, nil)
-	} else {
+	} else if jobs := p.x.classes[top.class].jobs.ids; int(s.at) < len(jobs) {
+		*top = p.x.head(&p.x.queues[queue], top.class, jobs[s.at])
 		q.classes.fix(0, p.byPlace, nil)
+	} else {
+		q.classes.remove(0, p.byPlace, nil)
 	}
 	p.look(queue)
 }
@@ -126,13 +126,12 @@ func (p *Pass) stands(queue int32) bool {
 	if q.head == none {
 		return false
 	}
-	class := q.classes.ids[0]
-	because, fits := p.fits(in.Tenant, &p.x.classes[class])
+	because, fits := p.fits(in.Tenant, p.top(queue))
 	if fits {
 		return true
 	}
 	if in.Backfill {
-		p.classes[class].because = because
+		p.classes[p.top(queue).class].refused = because + 1
 		q.classes.remove(0, p.byPlace, nil)
 	} else {
 		q.hold(because)
@@ -141,44 +140,43 @@ func (p *Pass) stands(queue int32) bool {
 	return false
 }
 
-func (p *Pass) fits(tenant quota.NodeID, c *class) (because int32, ok bool) {
-	if len(p.refused) > 0 {
-		for _, k := range [2]alike{
-			{tenant, none, c.flavor, c.pods, c.perPod},
-			{quota.None, c.queue, c.flavor, c.pods, c.perPod},
-		} {
-			if r, marked := p.refused[k]; marked && c.priority <= r.priority {
-				return r.slot, false
-			}
+// fits looks for quota, and for a refusal that covers the job.
+func (p *Pass) fits(tenant quota.NodeID, h *head) (because int32, ok bool) {
+	if r := &p.refused[h.shape]; r.covers(h) {
+		return r.job - 1, false
+	}
+	if len(p.refusedHere) > 0 {
+		if r := p.refusedHere[here{p.x.classes[h.class].queue, h.shape}]; r.covers(h) {
+			return r.job - 1, false
 		}
 	}
-	return none, c.units <= p.room(tenant, c.flavor)
+	return none, h.units <= p.room(tenant, h.flavor)
 }
 
 // rankLess is the order of a tenant's queues that do not take turns.
-func (p *Pass) rankLess(a, b int32) bool {
-	x, y := &p.queues[a], &p.queues[b]
+func (p *Pass) rankLess(a, b *int32) bool {
+	x, y := &p.queues[*a], &p.queues[*b]
 	if x.rank != y.rank {
 		return x.rank > y.rank
 	}
-	return p.x.jobs[x.head].before(&p.x.jobs[y.head])
+	return p.x.senior(&x.classes.items[0], &y.classes.items[0])
 }
 
 // turnLess is the order of a tenant's queues that do.
-func (p *Pass) turnLess(a, b int32) bool {
-	x, y := &p.queues[a], &p.queues[b]
+func (p *Pass) turnLess(a, b *int32) bool {
+	x, y := &p.queues[*a], &p.queues[*b]
 	if x.rank != y.rank {
 		return x.rank > y.rank
 	}
-	xhi, xlo := bits.Mul64(uint64(x.used), uint64(p.x.queues[b].Weight))
-	yhi, ylo := bits.Mul64(uint64(y.used), uint64(p.x.queues[a].Weight))
+	xhi, xlo := bits.Mul64(uint64(x.used), uint64(p.x.queues[*b].Weight))
+	yhi, ylo := bits.Mul64(uint64(y.used), uint64(p.x.queues[*a].Weight))
 	if xhi != yhi {
 		return xhi < yhi
 	}
 	if xlo != ylo {
 		return xlo < ylo
 	}
-	return p.x.jobs[x.head].before(&p.x.jobs[y.head])
+	return p.x.senior(&x.classes.items[0], &y.classes.items[0])
 }
 
 // elect finds the tenant's candidate.
@@ -187,7 +185,7 @@ func (p *Pass) elect(tenant int32) {
 	plain := p.clear(&s.plain, p.byRank)
 	fair := p.clear(&s.fair, p.byTurn)
 	s.queue = plain
-	if plain == none || fair != none && p.rankLess(fair, plain) {
+	if plain == none || fair != none && p.rankLess(&fair, &plain) {
 		s.queue = fair
 	}
 }
@@ -195,15 +193,15 @@ func (p *Pass) elect(tenant int32) {
 // clear brings a queue to the top whose first job can be offered, and returns it. The
 // top of the heap may have another first job than when it came there, none may come
 // to be further ahead: heads only get later, and use only grows.
-func (p *Pass) clear(h *heap, before less) int32 {
-	for len(h.ids) > 0 {
-		top := h.ids[0]
+func (p *Pass) clear(h *heap[int32], before order[int32]) int32 {
+	for len(h.items) > 0 {
+		top := h.items[0]
 		switch {
 		case p.queues[top].head == none:
 			h.remove(0, before, nil)
 		default:
 			h.fix(0, before, nil)
-			if h.ids[0] == top && p.stands(top) {
+			if h.items[0] == top && p.stands(top) {
 				return top
 			}
 		}

@@ -193,6 +193,7 @@ func say(p *Pass, a answer) {
 
 func index(queues []Queue, jobs []Job) *Index {
 	x := New(queues)
+	x.Grow(len(jobs))
 	for _, j := range jobs {
 		x.Add(j)
 	}

@@ -1,0 +1,219 @@
+package queue
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
+
+// line is a queue and its classes.
+type line struct {
+	Queue
+	classes pile // by flavor, then units
+	// heads are the first jobs of classes, in their order, runs those of one flavor.
+	heads []head
+	runs  []run
+	// lows are the jobs that have a lower priority than all before them, by age; of a
+	// FIFO queue only.
+	lows  []low
+	dirty bool
+}
+
+// run is the part of a queue's classes that is of one flavor.
+type run struct {
+	flavor   quota.FlavorID
+	from, to int32
+}
+
+// head is a class's first job that is still to come, with all that its place in the
+// queue depends on.
+type head struct {
+	units quota.Amount
+	// sec and nsec are when it was created.
+	sec         int64
+	nsec        int32
+	slot, class int32
+	shape       int32
+	flavor      quota.FlavorID
+	priority    int32
+	rank        int32 // the priority where that decides about the place, else 0
+}
+
+type low struct {
+	priority int32
+	slot     int32
+}
+
+// key is what the jobs of a class have in common.
+type key struct {
+	queue        int32
+	priority     int32
+	flavor       quota.FlavorID
+	pods, perPod int64
+}
+
+// class is jobs of which one stands for all.
+type class struct {
+	key
+	units  quota.Amount
+	shape  int32
+	jobs   pile // by age
+	untidy bool
+}
+
+// shape is what a refusal for all that are alike names, in a tenant.
+type shape struct {
+	tenant       quota.NodeID
+	flavor       quota.FlavorID
+	pods, perPod int64
+}
+
+func keyOf(j *Job) key {
+	return key{int32(j.Queue), j.Priority, j.Flavor, j.Pods, j.UnitsPerPod}
+}
+
+// shape numbers the job's shape. Those that no job has any more keep their numbers:
+// they are as few as the sizes of jobs that there ever were.
+func (x *Index) shape(j *Job) int32 {
+	k := shape{x.queues[j.Queue].Tenant, j.Flavor, j.Pods, j.UnitsPerPod}
+	n, ok := x.shapes[k]
+	if !ok {
+		n = int32(len(x.shapes))
+		x.shapes[k] = n
+	}
+	return n
+}
+
+// class finds the job's class, or makes it.
+func (x *Index) class(j *Job) int32 {
+	k := keyOf(j)
+	if id, ok := x.classOf[k]; ok {
+		return id
+	}
+	c := class{key: k, units: j.Units(), shape: x.shape(j)}
+	var id int32
+	if n := len(x.unused); n > 0 {
+		id, x.unused = x.unused[n-1], x.unused[:n-1]
+		c.jobs.ids = x.classes[id].jobs.ids[:0]
+		x.classes[id] = c
+	} else {
+		id = int32(len(x.classes))
+		x.classes = append(x.classes, c)
+	}
+	x.classOf[k] = id
+	x.queues[j.Queue].classes.add(id)
+	return id
+}
+
+func (x *Index) older(a, b int32) int {
+	if a == b {
+		return 0
+	}
+	if x.jobs[a].before(&x.jobs[b]) {
+		return -1
+	}
+	return 1
+}
+
+func (x *Index) classBefore(a, b int32) int {
+	k, l := &x.classes[a], &x.classes[b]
+	return cmp.Or(cmp.Compare(k.flavor, l.flavor), cmp.Compare(k.units, l.units),
+		cmp.Compare(k.pods, l.pods), cmp.Compare(k.perPod, l.perPod), cmp.Compare(l.priority, k.priority))
+}
+
+// tidy puts in order what changed.
+func (x *Index) tidy() {
+	for _, id := range x.untidy {
+		c := &x.classes[id]
+		c.jobs.tidy(x.older)
+		c.untidy = false
+	}
+	x.untidy = x.untidy[:0]
+	for _, i := range x.dirty {
+		q := &x.queues[i]
+		q.classes.tidy(x.classBefore)
+		x.findRuns(q)
+		q.lows = q.lows[:0]
+		if q.Order == FIFO {
+			x.findLows(q)
+		}
+		q.dirty = false
+	}
+	x.dirty = x.dirty[:0]
+}
+
+func (x *Index) findRuns(q *line) {
+	q.runs, q.heads = q.runs[:0], q.heads[:0]
+	for i, id := range q.classes.ids {
+		c := &x.classes[id]
+		if n := len(q.runs); n == 0 || q.runs[n-1].flavor != c.flavor {
+			q.runs = append(q.runs, run{flavor: c.flavor, from: int32(i)})
+		}
+		q.runs[len(q.runs)-1].to = int32(i + 1)
+		q.heads = append(q.heads, x.head(q, id, c.jobs.ids[0]))
+	}
+}
+
+func (x *Index) head(q *line, class, slot int32) head {
+	j := &x.jobs[slot]
+	h := head{
+		units: x.classes[class].units, sec: j.Created.Unix(), nsec: int32(j.Created.Nanosecond()), slot: slot, class: class,
+		shape: x.classes[class].shape, flavor: j.Flavor, priority: j.Priority,
+	}
+	if q.Order != FIFO {
+		h.rank = j.Priority
+	}
+	return h
+}
+
+// ahead is the order of the heads of a queue.
+func (x *Index) ahead(a, b *head) bool {
+	if a.rank != b.rank {
+		return a.rank > b.rank
+	}
+	return x.senior(a, b)
+}
+
+// senior is the order of age.
+func (x *Index) senior(a, b *head) bool {
+	switch {
+	case a.sec != b.sec:
+		return a.sec < b.sec
+	case a.nsec != b.nsec:
+		return a.nsec < b.nsec
+	}
+	return x.jobs[a.slot].before(&x.jobs[b.slot])
+}
+
+// findLows looks at the oldest job of every class only: a class has one priority.
+func (x *Index) findLows(q *line) {
+	for _, id := range q.classes.ids {
+		c := &x.classes[id]
+		q.lows = append(q.lows, low{c.priority, c.jobs.ids[0]})
+	}
+	slices.SortFunc(q.lows, func(a, b low) int { return x.older(a.slot, b.slot) })
+	kept := q.lows[:0]
+	for _, l := range q.lows {
+		if n := len(kept); n == 0 || l.priority < kept[n-1].priority {
+			kept = append(kept, l)
+		}
+	}
+	q.lows = kept
+}
+
+// rank is the priority that counts for a job of the queue.
+func (x *Index) rank(q *line, slot int32) int32 {
+	p := x.jobs[slot].Priority
+	if q.Order != FIFO {
+		return p
+	}
+	n, same := slices.BinarySearchFunc(q.lows, slot, func(l low, slot int32) int { return x.older(l.slot, slot) })
+	if same {
+		n++
+	}
+	if n > 0 {
+		p = min(p, q.lows[n-1].priority)
+	}
+	return p
+}
