@@ -1,20 +1,21 @@
-// Package quota answers whether a tenant may use, borrow or lend units, and how
-// many more. It is pure arithmetic: amounts in, verdicts out.
+// Package quota answers what a tenant may use, what it may borrow from whom, who
+// comes first, and what is taken back from whom. It is pure arithmetic on whole
+// numbers: the same input gives the same answer on every machine.
 //
 // The words mean what they mean in Kueue. A tenant's nominal quota is what it can
-// always have. Tenants of one cohort may use each other's idle nominal quota: no
-// more than the borrower's borrowing limit beyond its own, and of a lender no more
-// than its lending limit; what a lending limit keeps home is never available to
-// others. An absent limit is no limit. A tenant without a cohort neither borrows
-// nor lends. Cohorts are flat.
+// always have. Cohorts of tenants and cohorts form a tree. What a node does not keep
+// home by its lending limit, others of its cohort may use, and through the cohort
+// those above and beside it: each no more than its borrowing limit beyond its own. An
+// absent limit is no limit. docs/reference/quota.md has the rules with examples,
+// which this package's tests run.
 //
-// What is idle is not known here: loans are booked explicitly, each against the
-// tenant that lends. A loan between a tenant's own service and its own job is use
-// within the tenant and counts against neither limit, but against its nominal quota:
-// what its jobs use, what its other pods hold and what it lends, to itself or to
-// others, is together never more than that.
+// A Tree guarantees that room and use agree: n fits exactly when n is not above what
+// is available, in each dimension of the flavor. It refuses nothing that is booked,
+// since what exists exists; over-use gives a room of 0, never a negative one. Taking
+// back guarantees that whoever stays within its quota gets it, as long as others
+// hold beyond theirs only what can be taken, that nothing is taken which could be
+// spared, and that it comes to rest.
 //
-// A Book guarantees that room and verdict always agree: n fits exactly when n is
-// not above the room. It refuses nothing that is booked, since what exists exists;
-// over-use gives a room of 0, never a negative one.
+// What nodes have room for, whose units a loan's are, and when anything happens, is
+// not known here.
 package quota

@@ -115,8 +115,8 @@ type taking struct {
 	claim Claim
 	held  []Held
 	fits  func([]int) bool
-	order []int    // candidates, in the order of taking
-	taken []bool   // by index into held
+	order []int  // candidates, in the order of taking
+	taken []bool // by index into held
 
 	victims []int
 	causes  []Cause

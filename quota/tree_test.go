@@ -15,6 +15,7 @@ func TestTreeOfMistakes(t *testing.T) {
 		{Name: "1g", SliceOf: "h100", Compute: 1, Memory: 1},
 		{Name: "1g", SliceOf: "a100", Compute: 7, Memory: 8}, // the first counts
 		{Name: "self", SliceOf: "self"},                      // not a slice
+		{Name: "half", SliceOf: "1g", Compute: 1, Memory: 1}, // of what is no card: not a slice either
 	}, []Node{
 		{Name: "x", Cohort: true, Parent: "y", Quotas: []Quota{{Flavor: "h100", Nominal: 8}}},
 		{Name: "y", Cohort: true, Parent: "x"},
@@ -22,6 +23,7 @@ func TestTreeOfMistakes(t *testing.T) {
 		{Name: "lost", Parent: "below", Quotas: []Quota{{Flavor: "h100", Nominal: 4}}},
 		{Name: "team", Parent: "named", Quotas: []Quota{
 			{Flavor: "h100", Nominal: 2}, {Flavor: "h100", Nominal: 99},
+			{Flavor: "half", Nominal: 3},
 			{Flavor: "1g", Nominal: 5}, // a slice has no quota of its own
 			{Flavor: "a100", Nominal: -3, BorrowingLimit: amount(-1), LendingLimit: amount(-1)},
 		}},
@@ -36,6 +38,7 @@ func TestTreeOfMistakes(t *testing.T) {
 	h100, _ := tree.Flavor("h100")
 	a100, _ := tree.Flavor("a100")
 	slice, _ := tree.Flavor("1g")
+	half, _ := tree.Flavor("half")
 	team, _ := tree.Tenant("team")
 	lost, _ := tree.Tenant("lost")
 	same, _ := tree.Cohort("team")
@@ -44,6 +47,7 @@ func TestTreeOfMistakes(t *testing.T) {
 		"in a circle":           {tree.Available(lost, h100), 0},
 		"own quota in a circle": {tree.NominalRoom(lost, h100), 0},
 		"the first quota":       {tree.Available(team, h100), 2},
+		"a slice of a slice":    {tree.Available(team, half), 3},
 		"slices of it":          {tree.Available(team, slice), 14},
 		"a negative promise":    {tree.Available(team, a100), 0},
 		"a cohort's own":        {tree.Nominal(same, h100), 1},
