@@ -3,6 +3,7 @@ package gather
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -35,7 +36,7 @@ func queueDraws(q *v1alpha1.TrainingQueue, w *lend.Job) (draws []lend.Draw, neve
 		}
 	}
 	for _, f := range limits.Flavors {
-		units := saturated(w.UnitsPerPod, w.Pods)
+		units := product(w.UnitsPerPod, w.Pods)
 		if f.Name != w.Flavor || units == 0 {
 			continue
 		}
@@ -45,6 +46,17 @@ func queueDraws(q *v1alpha1.TrainingQueue, w *lend.Job) (draws []lend.Draw, neve
 		}
 	}
 	return draws, never
+}
+
+// product of numbers that are not negative, held within the range.
+func product(a, b int64) int64 {
+	if a <= 0 || b <= 0 {
+		return 0
+	}
+	if a > math.MaxInt64/b {
+		return math.MaxInt64
+	}
+	return a * b
 }
 
 // queueUse is what the open loans of a queue hold.
@@ -70,7 +82,7 @@ func (r *rules) limits(v *View, loans []*loan) []lend.Limit {
 		}
 		namespace, job := l.object.Namespace, v.Job(l.object.Spec.Job.UID)
 		if n := l.coming(); n > 0 && job != nil {
-			draws, _ := r.namespaces[namespace].draws(&job.Template, n)
+			draws, _ := r.namespaces[namespace].Draws(&job.Template, n)
 			for _, d := range draws {
 				if coming[namespace] == nil {
 					coming[namespace] = map[string]int64{}
@@ -84,8 +96,8 @@ func (r *rules) limits(v *View, loans []*loan) []lend.Limit {
 	for i := range r.made.queues.Items {
 		q := &r.made.queues.Items[i]
 		limits = append(limits, limitsOf(q, uses[q.Namespace+"/"+q.Name])...)
-		if rules := r.namespaces[q.Namespace]; rules != nil && !queued[q.Namespace] {
-			limits = append(limits, rules.limits(coming[q.Namespace])...)
+		if !queued[q.Namespace] {
+			limits = append(limits, r.namespaces[q.Namespace].Limits(coming[q.Namespace])...)
 		}
 		queued[q.Namespace] = true
 	}

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/podquota"
 )
 
 // rules are all that says what a waiting job is, but the job itself. They are not
@@ -21,7 +22,7 @@ type rules struct {
 	classes priorities
 	// defaultClass is the PriorityClass of a pod that names none.
 	defaultClass string
-	namespaces   map[string]*namespaceRules
+	namespaces   map[string]*podquota.Rules
 	made         *inputs // what they were made of
 }
 
@@ -60,20 +61,20 @@ func (r *rules) refresh() {
 		q := &in.queues.Items[i]
 		r.queues[q.Namespace+"/"+q.Name] = q
 	}
-	r.namespaces = map[string]*namespaceRules{}
-	of := func(namespace string) *namespaceRules {
+	r.namespaces = map[string]*podquota.Rules{}
+	of := func(namespace string) *podquota.Rules {
 		if r.namespaces[namespace] == nil {
-			r.namespaces[namespace] = &namespaceRules{defaultClass: r.defaultClass}
+			r.namespaces[namespace] = &podquota.Rules{DefaultClass: r.defaultClass}
 		}
 		return r.namespaces[namespace]
 	}
 	for i := range in.resourceQuotas.Items {
 		q := &in.resourceQuotas.Items[i]
-		of(q.Namespace).quotas = append(of(q.Namespace).quotas, q)
+		of(q.Namespace).Quotas = append(of(q.Namespace).Quotas, q)
 	}
 	for i := range in.limitRanges.Items {
 		l := &in.limitRanges.Items[i]
-		of(l.Namespace).ranges = append(of(l.Namespace).ranges, l)
+		of(l.Namespace).Ranges = append(of(l.Namespace).Ranges, l)
 	}
 }
 

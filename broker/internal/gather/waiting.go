@@ -86,7 +86,7 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 	default:
 		problem(lend.ReasonUnknownFlavor, "the job's pods %s", why)
 	}
-	drawn, refused := r.namespaces[job.Key.Namespace].draws(&job.Template, job.Pods)
+	drawn, refused := r.namespaces[job.Key.Namespace].Draws(&job.Template, job.Pods)
 	if refused != "" {
 		problem(lend.ReasonResourceQuota, "%s", refused)
 	}

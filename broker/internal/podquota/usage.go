@@ -1,4 +1,4 @@
-package gather
+package podquota
 
 import (
 	"fmt"
@@ -14,23 +14,21 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// What the API server will make of a pod under a ResourceQuota, as its documentation
-// says: see "Resource Quotas" and "Limit Ranges" there.
-
-// namespaceRules are what the API server holds a namespace's pods to.
-type namespaceRules struct {
-	quotas []*corev1.ResourceQuota // by name
-	ranges []*corev1.LimitRange    // by name
-	// defaultClass is the PriorityClass of a pod that names none.
-	defaultClass string
+// Rules are what the API server holds a namespace's pods to. They are not changed by
+// any method; nil are no rules.
+type Rules struct {
+	Quotas []*corev1.ResourceQuota // by name
+	Ranges []*corev1.LimitRange    // by name
+	// DefaultClass is the PriorityClass of a pod that names none.
+	DefaultClass string
 }
 
 // pod is the pod that the API server would make from a template: a limit is a
 // request where none is given, and LimitRanges fill in what is missing after that.
-func (n *namespaceRules) pod(template *corev1.PodTemplateSpec) *corev1.Pod {
+func (n *Rules) pod(template *corev1.PodTemplateSpec) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 	if pod.Spec.PriorityClassName == "" {
-		pod.Spec.PriorityClassName = n.defaultClass
+		pod.Spec.PriorityClassName = n.DefaultClass
 	}
 	podLevel := resourcehelper.IsPodLevelResourcesSet(pod)
 	fill := func(containers []corev1.Container) []corev1.Container {
@@ -53,9 +51,9 @@ func (n *namespaceRules) pod(template *corev1.PodTemplateSpec) *corev1.Pod {
 }
 
 // defaults are the LimitRanges' rules for containers.
-func (n *namespaceRules) defaults() []*corev1.LimitRangeItem {
+func (n *Rules) defaults() []*corev1.LimitRangeItem {
 	var items []*corev1.LimitRangeItem
-	for _, r := range n.ranges {
+	for _, r := range n.Ranges {
 		for i := range r.Spec.Limits {
 			if r.Spec.Limits[i].Type == corev1.LimitTypeContainer {
 				items = append(items, &r.Spec.Limits[i])
@@ -78,15 +76,15 @@ func fillIn(list, missing corev1.ResourceList) corev1.ResourceList {
 	return list
 }
 
-// draws is what a number of a job's pods use of the namespace's ResourceQuotas, and
-// why they would be refused whatever else there is.
-func (n *namespaceRules) draws(template *corev1.PodTemplateSpec, pods int64) (draws []lend.Draw, refused string) {
-	if n == nil || len(n.quotas) == 0 {
+// Draws is what a number of pods from a template use of the namespace's ResourceQuotas,
+// by quota and resource, and why they would be refused whatever else there is.
+func (n *Rules) Draws(template *corev1.PodTemplateSpec, pods int64) (draws []lend.Draw, refused string) {
+	if n == nil || len(n.Quotas) == 0 {
 		return nil, ""
 	}
 	pod := n.pod(template)
 	usage := podUsage(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}), resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{}))
-	for _, q := range n.quotas {
+	for _, q := range n.Quotas {
 		if !inScope(q, pod) {
 			continue
 		}
@@ -102,21 +100,24 @@ func (n *namespaceRules) draws(template *corev1.PodTemplateSpec, pods int64) (dr
 			if most := hard[name]; amount > milli(most) && refused == "" {
 				refused = fmt.Sprintf("ResourceQuota %s allows %s of %s, and the job's pods need %s", q.Name, most.String(), name, format(amount, most))
 			}
-			draws = append(draws, lend.Draw{Limit: quotaLimit(q, name), Amount: amount})
+			draws = append(draws, lend.Draw{Limit: limitName(q, name), Amount: amount})
 		}
 	}
 	return draws, refused
 }
 
-// limits are what is left of the namespace's ResourceQuotas once pods that have been
-// admitted, and do not exist yet, have what they need.
-func (n *namespaceRules) limits(coming map[string]int64) []lend.Limit {
+// Limits are what is left of the namespace's ResourceQuotas once what is coming has
+// been drawn: what pods that are admitted, and do not exist yet, need, by limit.
+func (n *Rules) Limits(coming map[string]int64) []lend.Limit {
+	if n == nil {
+		return nil
+	}
 	var limits []lend.Limit
-	for _, q := range n.quotas {
+	for _, q := range n.Quotas {
 		hard := hardOf(q)
 		for _, name := range slices.Sorted(maps.Keys(hard)) {
 			most := hard[name]
-			limit := lend.Limit{Name: quotaLimit(q, name), Most: milli(most), Reason: lend.ReasonResourceQuota}
+			limit := lend.Limit{Name: limitName(q, name), Most: milli(most), Reason: lend.ReasonResourceQuota}
 			used, known := q.Status.Used[name]
 			if known {
 				limit.Left = max(0, limit.Most-milli(used)-coming[limit.Name])
@@ -131,7 +132,7 @@ func (n *namespaceRules) limits(coming map[string]int64) []lend.Limit {
 	return limits
 }
 
-func quotaLimit(q *corev1.ResourceQuota, resource corev1.ResourceName) string {
+func limitName(q *corev1.ResourceQuota, resource corev1.ResourceName) string {
 	return fmt.Sprintf("resourcequota %s/%s %s", q.Namespace, q.Name, resource)
 }
 
