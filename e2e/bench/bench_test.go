@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -72,13 +73,12 @@ func TestSummarize(t *testing.T) {
 	at := func(s scheduler, seconds int) round {
 		return round{scheduler: s, pods: 101, took: time.Duration(seconds) * time.Second}
 	}
-	got := summarize([]round{at(stock, 1), at(ebbtide, 2), at(ebbtide, 4), at(stock, 4), at(stock, 2)})
-	want := summary{stock: 50, ebbtide: 37.5} // 100, 50, 25; 50 and 25
-	if got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	rounds := []round{at(stock, 1), at(ebbtide, 2), at(ebbtide, 4), at(stock, 4), at(stock, 2)} // 100, 50, 25; 50 and 25
+	if got, want := summarize(rounds, median), (summary{stock: 50, ebbtide: 37.5}); got != want || got.ratio() != 0.75 {
+		t.Errorf("medians %+v, ratio %v; want %+v, 0.75", got, got.ratio(), want)
 	}
-	if got.ratio() != 0.75 {
-		t.Errorf("ratio %v, want 0.75", got.ratio())
+	if got, want := summarize(rounds, slices.Max[[]float64]), (summary{stock: 100, ebbtide: 50}); got != want {
+		t.Errorf("best %+v, want %+v", got, want)
 	}
 }
 
