@@ -77,7 +77,7 @@ func (f *fuse) write(what string, do func() error) error {
 
 // world is a cluster and a ledger that outlive the broker.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	api   client.WithWatch
 	path  string
 	book  *ledger.Ledger
@@ -87,7 +87,7 @@ type world struct {
 	state lend.State
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, path: filepath.Join(t.TempDir(), "ledger.db"), clock: clocktesting.NewFakePassiveClock(now)}
 	w.api = fake.NewClientBuilder().WithScheme(scheme).
@@ -181,7 +181,7 @@ func (b *broker) gather() *gather.View {
 }
 
 func (b *broker) context() context.Context {
-	return logr.NewContext(b.t.Context(), testr.New(b.t))
+	return logr.NewContext(b.t.Context(), testr.NewWithInterface(b.t, testr.Options{}))
 }
 
 // apply carries out actions that the test has thought of.
