@@ -17,10 +17,9 @@ import (
 
 // Names of the plugin's indexes on the scheduler's pods.
 const (
-	byJob     = "ebbtide.dev/job"
+	byJob = "ebbtide.dev/job"
+	// byWaiting is by scheduler, and by scheduler and namespace.
 	byWaiting = "ebbtide.dev/waiting"
-	// byWaitingIn is by scheduler and namespace.
-	byWaitingIn = "ebbtide.dev/waiting-in"
 )
 
 func podIndexers() cache.Indexers {
@@ -38,13 +37,7 @@ func podIndexers() cache.Indexers {
 		},
 		byWaiting: func(obj any) ([]string, error) {
 			if pod, ok := obj.(*corev1.Pod); ok && waits(pod) {
-				return []string{pod.Spec.SchedulerName}, nil
-			}
-			return nil, nil
-		},
-		byWaitingIn: func(obj any) ([]string, error) {
-			if pod, ok := obj.(*corev1.Pod); ok && waits(pod) {
-				return []string{pod.Spec.SchedulerName + "/" + pod.Namespace}, nil
+				return []string{pod.Spec.SchedulerName, pod.Spec.SchedulerName + "/" + pod.Namespace}, nil
 			}
 			return nil, nil
 		},
@@ -232,7 +225,7 @@ func (p *Ebbtide) onNamespace(logger klog.Logger) cache.ResourceEventHandlerFunc
 		AddFunc: func(obj any) {
 			if ns, ok := obj.(*corev1.Namespace); ok {
 				p.account.SetNamespace(ns)
-				p.activate(logger, p.podsBy(byWaitingIn, p.handle.ProfileName()+"/"+ns.Name))
+				p.activate(logger, p.pendingIn("/"+ns.Name))
 			}
 		},
 		UpdateFunc: func(before, after any) {
@@ -304,10 +297,13 @@ func (p *Ebbtide) pendingOf(loan *v1alpha1.Loan) []*corev1.Pod {
 }
 
 // pending returns all pods of the plugin's profiles that have no node yet.
-func (p *Ebbtide) pending() []*corev1.Pod {
+func (p *Ebbtide) pending() []*corev1.Pod { return p.pendingIn("") }
+
+// pendingIn returns those of one namespace ("/name"), or of all (empty).
+func (p *Ebbtide) pendingIn(namespace string) []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, name := range p.profiles.list(p.handle.ProfileName()) {
-		out = append(out, p.podsBy(byWaiting, name)...)
+		out = append(out, p.podsBy(byWaiting, name+namespace)...)
 	}
 	return out
 }

@@ -17,7 +17,7 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
-	corelisters "k8s.io/client-go/listers/core/v1"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	schedulinglisters "k8s.io/client-go/listers/scheduling/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
@@ -27,6 +27,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	config "github.com/ebbtide/ebbtide/scheduler-plugin/config/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/account"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
@@ -50,6 +51,9 @@ type world struct {
 	nominated map[string][]fwk.PodInfo
 	permits   map[types.UID]*permit
 	activated []string
+
+	budgetStore             cache.Indexer
+	podsSynced, loansSynced map[types.UID]bool
 }
 
 func newWorld(t *testing.T) *world {
@@ -66,23 +70,87 @@ func newWorld(t *testing.T) *world {
 		client:    fake.NewClientset(),
 		nominated: map[string][]fwk.PodInfo{},
 		permits:   map[types.UID]*permit{},
+
+		budgetStore: cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
 	}
 	w.Ebbtide = &Ebbtide{
 		handle: &handle{w: w},
 		args:   config.Default(),
-		clock:  w.time,
-		book: book.New(w.loans, w.quotas, corelisters.NewNamespaceLister(w.spaces),
-			schedulinglisters.NewPriorityClassLister(w.classes)),
-		pods:    cache.NewIndexer(cache.MetaNamespaceKeyFunc, podIndexers()),
-		jobs:    batchlisters.NewJobLister(w.jobStore),
-		gangs:   newGangs(),
-		waiting: newWaiting(),
-		taken:   newTaken(),
+		pods:   cache.NewIndexer(cache.MetaNamespaceKeyFunc, podIndexers()),
 	}
+	w.restart()
 	must(t, w.classes.Add(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "ebbtide-online"}, Value: v1alpha1.PriorityOnline}))
 	w.tenant("serving", 64)
 	w.tenant("research", 0)
 	return w
+}
+
+// restart makes a new plugin over the same objects.
+func (w *world) restart() {
+	w.Ebbtide = &Ebbtide{
+		handle:  w.handle,
+		args:    w.args,
+		clock:   w.time,
+		book:    book.New(w.loans, schedulinglisters.NewPriorityClassLister(w.classes)),
+		account: account.New(),
+		pods:    w.pods,
+		jobs:    batchlisters.NewJobLister(w.jobStore),
+		budgets: policylisters.NewPodDisruptionBudgetLister(w.budgetStore),
+		gangs:   newGangs(),
+		waiting: newWaiting(),
+		blocked: newBlocked(),
+		taken:   newTaken(),
+	}
+}
+
+// sync tells the account what there is, as events would.
+func (w *world) sync() {
+	for _, obj := range w.quotas.List() {
+		w.account.SetQuota(obj.(*v1alpha1.TenantQuota))
+	}
+	for _, obj := range w.spaces.List() {
+		w.account.SetNamespace(obj.(*corev1.Namespace))
+	}
+	for _, n := range w.nodes {
+		w.account.SetNode(n.node)
+	}
+	for uid := range w.loansSynced {
+		w.account.DropLoan(uid)
+	}
+	w.loansSynced = map[types.UID]bool{}
+	for _, obj := range w.loans.List() {
+		l := obj.(*v1alpha1.Loan)
+		w.loansSynced[l.UID] = true
+		w.account.SetLoan(l)
+	}
+	nominated, podsNow := map[types.UID]string{}, map[types.UID]bool{}
+	for n, infos := range w.nominated {
+		for _, i := range infos {
+			nominated[i.GetPod().UID] = n
+		}
+	}
+	for _, obj := range w.pods.List() {
+		p := obj.(*corev1.Pod)
+		podsNow[p.UID] = true
+		w.account.SetPod(nil, p)
+		w.account.Nominate(p.UID, nominated[p.UID])
+	}
+	for uid := range w.podsSynced {
+		if !podsNow[uid] {
+			w.account.DropPod(uid)
+		}
+	}
+	w.podsSynced = podsNow
+}
+
+func (w *world) PreEnqueue(ctx context.Context, p *corev1.Pod) *fwk.Status {
+	w.sync()
+	return w.Ebbtide.PreEnqueue(ctx, p)
+}
+
+func (w *world) PreFilter(ctx context.Context, state fwk.CycleState, p *corev1.Pod, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	w.sync()
+	return w.Ebbtide.PreFilter(ctx, state, p, nodes)
 }
 
 func must(t *testing.T, err error) {
@@ -117,7 +185,7 @@ func (w *world) loan(name string, pods int32, per int64, grants ...v1alpha1.Gran
 	for i := range grants {
 		grants[i].Flavor = "h100"
 	}
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "research", UID: types.UID("job-" + name)}}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "research", UID: types.UID("job-" + name), Labels: map[string]string{v1alpha1.LabelQueue: "default"}}}
 	must(w.t, w.jobStore.Add(job))
 	_ = w.client.Tracker().Add(job.DeepCopy()) // a job may get a second loan
 	l := &v1alpha1.Loan{
@@ -174,14 +242,15 @@ func (w *world) online(name string, units int64, on *node) *corev1.Pod {
 // borrowed makes a pod of the loan's job.
 func (w *world) borrowed(l *v1alpha1.Loan, name string, on *node) *corev1.Pod {
 	p := w.pod(name, "research", -100, l.Spec.UnitsPerPod, on)
-	ownedBy(p, l.Spec.Job.UID)
+	p.Labels = map[string]string{v1alpha1.LabelQueue: "default"}
+	ownedBy(p, l.Spec.Job.Name, l.Spec.Job.UID)
 	w.put(p)
 	return p
 }
 
-func ownedBy(p *corev1.Pod, uid types.UID) {
+func ownedBy(p *corev1.Pod, name string, uid types.UID) {
 	controller := true
-	p.OwnerReferences = []metav1.OwnerReference{{UID: uid, APIVersion: "batch/v1", Kind: "Job", Controller: &controller}}
+	p.OwnerReferences = []metav1.OwnerReference{{Name: name, UID: uid, APIVersion: "batch/v1", Kind: "Job", Controller: &controller}}
 }
 
 func (w *world) infos() []fwk.NodeInfo {
@@ -211,7 +280,7 @@ func (w *world) schedule(p *corev1.Pod) (placed string, result *fwk.PostFilterRe
 			p.Spec.NodeName = n.node.Name
 			n.pods = append(n.pods, podInfo{pod: p})
 			w.put(p)
-			w.onPod().OnUpdate(nil, p)
+			w.onPod(klog.Background()).OnUpdate(nil, p)
 			return n.node.Name, nil, nil
 		}
 		refused[n.node.Name] = s
@@ -261,17 +330,20 @@ func (h *handle) GetWaitingPod(uid types.UID) fwk.WaitingPod {
 	return nil
 }
 
-func (h *handle) RunPreFilterExtensionRemovePod(context.Context, fwk.CycleState, *corev1.Pod, fwk.PodInfo, fwk.NodeInfo) *fwk.Status {
-	return nil
+func (h *handle) RunPreFilterExtensionRemovePod(ctx context.Context, state fwk.CycleState, p *corev1.Pod, gone fwk.PodInfo, info fwk.NodeInfo) *fwk.Status {
+	return h.w.RemovePod(ctx, state, p, gone, info)
 }
 
 // RunFilterPluginsWithNominatedPods runs NodeResourcesFit's rule and the plugin's
 // Filter.
 func (h *handle) RunFilterPluginsWithNominatedPods(ctx context.Context, state fwk.CycleState, p *corev1.Pod, info fwk.NodeInfo) *fwk.Status {
-	n := info.Snapshot().(*node)
+	n, own := info.Snapshot().(*node), state.Clone()
 	for _, other := range h.w.nominated[n.node.Name] {
 		if q := other.GetPod(); q.UID != p.UID && q.Spec.NodeName == "" && book.Priority(q) >= book.Priority(p) {
 			n.AddPodInfo(other)
+			if s := h.w.AddPod(ctx, own, p, other, n); !s.IsSuccess() {
+				return s
+			}
 		}
 	}
 	for name, quantity := range p.Spec.Containers[0].Resources.Requests {
@@ -279,7 +351,7 @@ func (h *handle) RunFilterPluginsWithNominatedPods(ctx context.Context, state fw
 			return fwk.NewStatus(fwk.Unschedulable, "Insufficient "+string(name))
 		}
 	}
-	return h.w.Filter(ctx, state, p, n)
+	return h.w.Filter(ctx, own, p, n)
 }
 
 type recorder struct{ events.EventRecorderLogger }
@@ -333,7 +405,14 @@ type state struct {
 func newState() *state { return &state{data: map[fwk.StateKey]fwk.StateData{}} }
 
 func (s *state) Write(k fwk.StateKey, d fwk.StateData) { s.data[k] = d }
-func (s *state) Clone() fwk.CycleState                 { return s }
+func (s *state) Clone() fwk.CycleState {
+	own := newState()
+	for k, d := range s.data {
+		own.data[k] = d.Clone()
+	}
+	return own
+}
+
 func (s *state) Read(k fwk.StateKey) (fwk.StateData, error) {
 	if d, ok := s.data[k]; ok {
 		return d, nil
@@ -360,7 +439,11 @@ func (n *node) GetPods() []fwk.PodInfo       { return n.pods }
 func (n *node) AddPodInfo(p fwk.PodInfo)     { n.pods = append(n.pods, p) }
 func (n *node) GetAllocatable() fwk.Resource { return units{m: n.allocatable} }
 func (n *node) GetRequested() fwk.Resource {
-	return units{m: map[corev1.ResourceName]int64{gpu: n.scalar(gpu)}}
+	m := map[corev1.ResourceName]int64{}
+	for name := range n.allocatable {
+		m[name] = n.scalar(name)
+	}
+	return units{m: m}
 }
 
 func (n *node) Snapshot() fwk.NodeInfo {
@@ -391,3 +474,7 @@ type units struct {
 }
 
 func (u units) GetScalarResources() map[corev1.ResourceName]int64 { return u.m }
+func (u units) GetMilliCPU() int64                                { return 1000 * u.m[corev1.ResourceCPU] }
+func (u units) GetMemory() int64                                  { return u.m[corev1.ResourceMemory] }
+func (u units) GetEphemeralStorage() int64                        { return 0 }
+func (u units) GetAllowedPodNumber() int                          { return 110 }

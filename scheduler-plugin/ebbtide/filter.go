@@ -3,6 +3,7 @@ package ebbtide
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,13 +37,20 @@ func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod,
 // whyNotTenantNode says why the tenant may not use the node for this pod; empty
 // if it may.
 func whyNotTenantNode(c *cycle, node *corev1.Node) string {
-	for _, r := range c.requests {
-		flavor := book.FlavorOf(c.tenant, r.Resource, node)
-		if flavor == nil {
-			return fmt.Sprintf("the node's %s is of no flavor of tenant %s", r.Resource, c.tenant.Name)
+	used, t := c.used, c.tenant
+	for i, r := range c.requests {
+		f := t.Flavor(r.Resource, node.Labels)
+		switch {
+		case f < 0:
+			return "the node's " + string(r.Resource) + " is of no flavor of tenant " + t.Name
+		case c.roomOnly:
+			continue
+		case t.Left(f, used) < r.Units:
+			return "tenant " + t.Name + " has used up its quota of flavor " + t.FlavorName(f)
 		}
-		if _, ok := c.room[r.Resource][flavor.Name]; !ok {
-			return fmt.Sprintf("tenant %s has used up its quota of flavor %s", c.tenant.Name, flavor.Name)
+		if i+1 < len(c.requests) { // the next may draw on the same pool
+			used = slices.Clone(used)
+			used[t.Pool(f)] = used[t.Pool(f)].Plus(1, t.Cost(f, r.Units))
 		}
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -17,9 +18,10 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-// gangs remembers which pods of which loan have a place that the API server may
+// gangs remembers which pods of which loan have a place that the API server does
 // not show yet. After a restart it is empty: the pods that were bound are then
-// known from the API, and those that were not start over.
+// known from the API, and those that were not start over. Its lock is held while
+// pods are let go or turned away, so that of one gang it is always all of them.
 type gangs struct {
 	mu    sync.Mutex
 	loans map[types.UID]*gang
@@ -27,96 +29,47 @@ type gangs struct {
 
 type gang struct {
 	placed map[types.UID]bool
-	// alarm breaks the gang up; nil while nobody waits.
+	// alarm breaks the gang up; nil while nobody waits. round tells an alarm that
+	// was too late to be stopped from the present one.
 	alarm clock.Timer
+	round int
 	// broken counts how often the gang was broken up.
 	broken int
+	// late are pods that were to be turned away and did not wait yet, by why.
+	late map[types.UID]string
 }
 
 func newGangs() *gangs { return &gangs{loans: map[types.UID]*gang{}} }
 
-func (g *gangs) place(loan, pod types.UID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// of returns the loan's gang; the caller holds the lock.
+func (g *gangs) of(loan types.UID) *gang {
 	if g.loans[loan] == nil {
-		g.loans[loan] = &gang{placed: map[types.UID]bool{}}
+		g.loans[loan] = &gang{placed: map[types.UID]bool{}, late: map[types.UID]string{}}
 	}
-	g.loans[loan].placed[pod] = true
+	return g.loans[loan]
 }
 
-// release takes the pod's place back, and says whether it had one.
-func (g *gangs) release(loan, pod types.UID) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	of := g.loans[loan]
-	if of == nil || !of.placed[pod] {
-		return false
-	}
+func (of *gang) release(pod types.UID) (had bool) {
+	had = of.placed[pod]
 	delete(of.placed, pod)
-	return true
-}
-
-// members returns the loan's placed pods, sorted.
-func (g *gangs) members(loan types.UID) []types.UID {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.loans[loan] == nil {
-		return nil
-	}
-	return slices.Sorted(maps.Keys(g.loans[loan].placed))
-}
-
-// arm sets the gang's alarm off after a while, unless it is set already.
-func (g *gangs) arm(loan types.UID, clk clock.WithDelayedExecution, after time.Duration, ring func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if of := g.loans[loan]; of != nil && of.alarm == nil {
-		of.alarm = clk.AfterFunc(after, ring)
-	}
-}
-
-// disarm stops the gang's alarm: all may go.
-func (g *gangs) disarm(loan types.UID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.loans[loan].disarm()
+	delete(of.late, pod)
+	return had
 }
 
 func (of *gang) disarm() {
-	if of != nil && of.alarm != nil {
+	if of.alarm != nil {
 		of.alarm.Stop()
 		of.alarm = nil
 	}
+	of.round++
 }
 
-// rang notes that the gang's alarm went off.
-func (g *gangs) rang(loan types.UID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if of := g.loans[loan]; of != nil {
-		of.alarm = nil
-	}
-}
-
-// breakUp stops the alarm and returns how often the gang was broken up by now.
-func (g *gangs) breakUp(loan types.UID) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	of := g.loans[loan]
-	if of == nil {
-		return 0
-	}
-	of.disarm()
-	of.broken++
-	return of.broken
-}
-
-// forgetPod drops a pod that no longer exists.
+// forgetPod drops a pod that is bound, as the API shows, or gone.
 func (g *gangs) forgetPod(pod types.UID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, of := range g.loans {
-		delete(of.placed, pod)
+		of.release(pod)
 	}
 }
 
@@ -124,41 +77,96 @@ func (g *gangs) forgetPod(pod types.UID) {
 func (g *gangs) forgetLoan(loan types.UID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.loans[loan].disarm()
-	delete(g.loans, loan)
+	if of := g.loans[loan]; of != nil {
+		of.disarm()
+		delete(g.loans, loan)
+	}
 }
 
 // Reserve notes that the pod has a place.
-func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) *fwk.Status {
-	if c, ok := readCycle(state); ok && c.loan != nil {
-		p.gangs.place(c.loan.UID, pod.UID)
+func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
+	c, ok := readCycle(state)
+	if !ok {
+		return nil
+	}
+	p.account.Assume(pod, node)
+	p.blocked.forget(pod.UID)
+	if c.loan != nil {
+		p.gangs.mu.Lock()
+		defer p.gangs.mu.Unlock()
+		p.gangs.of(c.loan.UID).placed[pod.UID] = true
 	}
 	return nil
 }
 
 // Unreserve takes the pod's place back, and with it those of its gang that still
 // wait: a gang that lost one member must not bind the rest.
-func (p *Ebbtide) Unreserve(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) {
+func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) {
 	c, ok := readCycle(state)
-	if !ok || c.loan == nil || !p.gangs.release(c.loan.UID, pod.UID) {
-		return // not of a gang, or a sibling already broke it up
+	if !ok {
+		return
 	}
-	p.breakUp(c.loan, "another pod of the gang lost its place")
+	p.wake(klog.FromContext(ctx), p.account.Forget(pod.UID))
+	if c.loan == nil {
+		return
+	}
+	p.gangs.mu.Lock()
+	defer p.gangs.mu.Unlock()
+	if of := p.gangs.of(c.loan.UID); of.release(pod.UID) { // else a sibling already broke it up
+		p.turnAll(of, "another pod of the gang lost its place")
+	}
+}
+
+// PostBind forgets what mattered until the pod was bound.
+func (p *Ebbtide) PostBind(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) {
+	p.waiting.forget(pod.UID)
+	if c, ok := readCycle(state); ok && c.loan != nil {
+		p.gangs.mu.Lock()
+		defer p.gangs.mu.Unlock()
+		delete(p.gangs.of(c.loan.UID).late, pod.UID)
+	}
 }
 
 // breakUp turns the loan's waiting pods away from Permit.
+func (p *Ebbtide) breakUp(loan *v1alpha1.Loan, reason string) {
+	p.gangs.mu.Lock()
+	defer p.gangs.mu.Unlock()
+	if of := p.gangs.loans[loan.UID]; of != nil {
+		p.turnAll(of, reason)
+	}
+}
+
+// turnAll turns the gang's waiting pods away; the caller holds the lock. One that is
+// between its turn in Permit and waiting is turned away by the next sweep.
 //
 // The message counts, so that it is never the same twice: a pod that is turned
 // away while the scheduler's queue looks the other way can drop out of the queue
 // (kubernetes/kubernetes#139186), and comes back only when its status changes.
-func (p *Ebbtide) breakUp(loan *v1alpha1.Loan, reason string) {
-	message := fmt.Sprintf("%s (attempt %d)", reason, p.gangs.breakUp(loan.UID))
-	for _, uid := range p.gangs.members(loan.UID) {
-		// Released first, so that its own Unreserve finds the gang broken up.
+func (p *Ebbtide) turnAll(of *gang, reason string) {
+	of.disarm()
+	of.broken++
+	message := fmt.Sprintf("%s (attempt %d)", reason, of.broken)
+	for _, uid := range slices.Sorted(maps.Keys(of.placed)) {
+		of.late[uid] = message
+	}
+	p.turnLate(of)
+}
+
+func (p *Ebbtide) turnLate(of *gang) {
+	for uid, message := range of.late {
 		if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
-			p.gangs.release(loan.UID, uid)
+			of.release(uid) // first, so that its own Unreserve finds the gang broken up
 			waiting.Reject(Name, message)
 		}
+	}
+}
+
+// sweepGangs turns those away that were too early for it when their gang broke up.
+func (p *Ebbtide) sweepGangs() {
+	p.gangs.mu.Lock()
+	defer p.gangs.mu.Unlock()
+	for _, of := range p.gangs.loans {
+		p.turnLate(of)
 	}
 }
 
@@ -173,65 +181,95 @@ func (p *Ebbtide) Permit(ctx context.Context, state fwk.CycleState, pod *corev1.
 	if reason := p.whyNoLoan(loan); reason != "" {
 		return fwk.NewStatus(fwk.Unschedulable, reason), 0
 	}
-	if have, want := p.present(loan, pod.UID)+1, int64(loan.Spec.Pods); have < want {
-		logger := klog.FromContext(ctx)
-		p.gangs.arm(loan.UID, p.clock, p.args.GangTimeout, func() { p.timeOut(logger, loan) })
-		// Siblings that failed earlier are worth another try now.
-		p.activate(logger, p.unplacedOf(loan))
-		return fwk.NewStatus(fwk.Wait, fmt.Sprintf("%d of the %d pods of the gang have a place", have, want)), p.args.GangTimeout + timeoutSlack
+	logger := klog.FromContext(ctx)
+	have, want := p.muster(logger, loan, pod.UID)
+	if have >= want {
+		return nil, 0
 	}
-	p.gangs.disarm(loan.UID)
-	for _, uid := range p.gangs.members(loan.UID) {
-		if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
-			waiting.Allow(Name)
-		}
-	}
-	return nil, 0
+	// Siblings that failed earlier are worth another try now.
+	p.activate(logger, p.unplacedOf(loan))
+	return fwk.NewStatus(fwk.Wait, fmt.Sprintf("%d of the %d pods of the gang have a place", have, want)), p.args.GangTimeout + timeoutSlack
 }
 
 // timeoutSlack is how much longer than the gang the framework would let one pod
 // wait. The gang's own alarm is what ends the wait, for all pods at once.
 const timeoutSlack = time.Minute
 
-func (p *Ebbtide) timeOut(logger klog.Logger, loan *v1alpha1.Loan) {
-	p.gangs.rang(loan.UID)
+// muster lets the gang's waiting pods go if it is complete, the given pod (which
+// does not wait yet) included; else it sees to it that the wait ends.
+func (p *Ebbtide) muster(logger klog.Logger, loan *v1alpha1.Loan, pod types.UID) (have, want int64) {
+	p.gangs.mu.Lock()
+	defer p.gangs.mu.Unlock()
+	of := p.gangs.of(loan.UID)
+	if pod != "" {
+		of.placed[pod] = true
+	}
+	have, want = countPresent(p.podsOf(loan), of.placed), wanted(loan, p.jobOf(loan))
+	switch {
+	case have >= want:
+		of.disarm()
+		clear(of.late)
+		for uid := range of.placed {
+			if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
+				waiting.Allow(Name)
+			}
+		}
+	case of.alarm == nil && len(of.placed) > 0:
+		round := of.round
+		of.alarm = p.clock.AfterFunc(p.args.GangTimeout, func() { p.timeOut(logger, loan, round) })
+	}
+	return have, want
+}
+
+func (p *Ebbtide) timeOut(logger klog.Logger, loan *v1alpha1.Loan, round int) {
+	p.gangs.mu.Lock()
+	defer p.gangs.mu.Unlock()
+	of := p.gangs.loans[loan.UID]
+	if of == nil || of.round != round {
+		return // the gang was complete, or broken up, just before
+	}
+	of.alarm = nil
 	gangTimeoutsTotal.Inc()
 	logger.Info("Gang timed out", "loan", klog.KObj(loan), "timeout", p.args.GangTimeout)
-	p.breakUp(loan, fmt.Sprintf("not all %d pods of the gang could be placed within %s", loan.Spec.Pods, p.args.GangTimeout))
+	p.turnAll(of, fmt.Sprintf("not all %d pods of the gang could be placed within %s", wanted(loan, p.jobOf(loan)), p.args.GangTimeout))
 }
 
 // unplacedOf returns those of the loan's pods that have neither a node nor a
 // place.
 func (p *Ebbtide) unplacedOf(loan *v1alpha1.Loan) []*corev1.Pod {
-	placed := p.gangs.members(loan.UID)
-	return slices.DeleteFunc(p.pendingOf(loan), func(pod *corev1.Pod) bool {
-		_, has := slices.BinarySearch(placed, pod.UID)
-		return has
-	})
+	p.gangs.mu.Lock()
+	placed := maps.Clone(p.gangs.of(loan.UID).placed)
+	p.gangs.mu.Unlock()
+	return slices.DeleteFunc(p.pendingOf(loan), func(pod *corev1.Pod) bool { return placed[pod.UID] })
 }
 
-// present counts the gang's pods, other than the given one, that have a place,
-// run or have succeeded.
-func (p *Ebbtide) present(loan *v1alpha1.Loan, except types.UID) int64 {
-	var done int64
-	if job, err := p.jobs.Jobs(loan.Namespace).Get(loan.Spec.Job.Name); err == nil && job.UID == loan.Spec.Job.UID {
-		done = int64(job.Status.Succeeded)
+// wanted returns how many pods the gang is: those of its loan, less those that the
+// job has no use for any more because enough of it has succeeded.
+func wanted(loan *v1alpha1.Loan, job *batchv1.Job) int64 {
+	pods := int64(loan.Spec.Pods)
+	if job == nil {
+		return pods
 	}
-	return countPresent(p.podsOf(loan), p.gangs.members(loan.UID), except) + done
+	succeeded := int64(job.Status.Succeeded)
+	if uncounted := job.Status.UncountedTerminatedPods; uncounted != nil {
+		succeeded += int64(len(uncounted.Succeeded))
+	}
+	if job.Spec.Completions == nil { // the first success ends it: no new pods are made
+		return pods - succeeded
+	}
+	return min(pods, int64(*job.Spec.Completions)-succeeded)
 }
 
 // countPresent counts each pod once that is bound and alive, or placed.
-func countPresent(pods []*corev1.Pod, placed []types.UID, except types.UID) int64 {
-	seen := map[types.UID]bool{}
+func countPresent(pods []*corev1.Pod, placed map[types.UID]bool) int64 {
+	seen := maps.Clone(placed)
 	for _, pod := range pods {
-		alive := pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
-		if alive && pod.Spec.NodeName != "" {
+		switch alive := pod.DeletionTimestamp == nil && !ended(pod); {
+		case alive && pod.Spec.NodeName != "":
 			seen[pod.UID] = true
+		case !alive:
+			delete(seen, pod.UID)
 		}
 	}
-	for _, uid := range placed {
-		seen[uid] = true
-	}
-	delete(seen, except)
 	return int64(len(seen))
 }

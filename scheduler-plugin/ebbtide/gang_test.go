@@ -254,6 +254,7 @@ func TestJobEventsCloseAndOpenTheLoan(t *testing.T) {
 func TestQuotaEventsWakeOnChangedSpecs(t *testing.T) {
 	w := newWorld(t)
 	w.online("chat", 1, nil)
+	w.sync()
 	handler := w.onQuota(klog.Background())
 	old := w.tenant("serving", 4)
 	handler.OnUpdate(old, old.DeepCopy())
@@ -271,6 +272,7 @@ func TestQuotaEventsWakeOnChangedSpecs(t *testing.T) {
 func TestNamespaceEventsWakeOnChangedLabels(t *testing.T) {
 	w := newWorld(t)
 	w.online("chat", 1, nil)
+	w.sync()
 	handler := w.onNamespace(klog.Background())
 	old := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "serving"}}
 	handler.OnUpdate(old, old.DeepCopy())

@@ -11,13 +11,19 @@ var (
 	takeBacksTotal = metrics.NewCounter(&metrics.CounterOpts{
 		Subsystem:      subsystem,
 		Name:           "takebacks_total",
-		Help:           "Loans that the scheduler took back by itself for an online pod.",
+		Help:           "Loans that the scheduler took back by itself.",
 		StabilityLevel: metrics.ALPHA,
 	})
 	evictedPodsTotal = metrics.NewCounter(&metrics.CounterOpts{
 		Subsystem:      subsystem,
 		Name:           "evicted_pods_total",
-		Help:           "Pods of loans that the scheduler told to stop.",
+		Help:           "Pods that the scheduler told to stop, of loans and others.",
+		StabilityLevel: metrics.ALPHA,
+	})
+	outrankedPodsTotal = metrics.NewCounter(&metrics.CounterOpts{
+		Subsystem:      subsystem,
+		Name:           "outranked_pods_total",
+		Help:           "Pods without a loan that had to make way for a pod of their own tenant with a higher priority.",
 		StabilityLevel: metrics.ALPHA,
 	})
 	gangTimeoutsTotal = metrics.NewCounter(&metrics.CounterOpts{
@@ -29,5 +35,5 @@ var (
 )
 
 func init() {
-	legacyregistry.MustRegister(takeBacksTotal, evictedPodsTotal, gangTimeoutsTotal)
+	legacyregistry.MustRegister(takeBacksTotal, evictedPodsTotal, outrankedPodsTotal, gangTimeoutsTotal)
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -26,12 +26,36 @@ func TestPreEnqueue(t *testing.T) {
 	}{
 		"online":            {pod: func(w *world) *corev1.Pod { return w.online("p", 1, nil) }},
 		"asks for no units": {pod: func(w *world) *corev1.Pod { return w.pod("p", "research", 0, 0, nil) }},
-		"no job": {
-			pod:  func(w *world) *corev1.Pod { return w.pod("p", "research", 0, 1, nil) },
+		"a bare pod":        {pod: func(w *world) *corev1.Pod { return w.pod("p", "research", 0, 1, nil) }},
+		"of a job without a queue": {pod: func(w *world) *corev1.Pod {
+			must(w.t, w.jobStore.Add(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "plain", Namespace: "research", UID: "job-plain"}}))
+			p := w.pod("p", "research", 0, 1, nil)
+			ownedBy(p, "plain", "job-plain")
+			return p
+		}},
+		"of a queued job, without the label itself": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
+				p.Labels = nil
+				must(w.t, w.loans.Delete(&v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: "a-1"}}))
+				return p
+			},
 			want: "need a loan",
 		},
-		"just below online": {
-			pod:  func(w *world) *corev1.Pod { return w.pod("p", "serving", v1alpha1.PriorityOnline-1, 1, nil) },
+		"of a job that is not known yet": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.pod("p", "research", 0, 1, nil)
+				ownedBy(p, "later", "job-later")
+				return p
+			},
+			want: "is not known yet",
+		},
+		"of a queue, at online priority": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.online("p", 1, nil)
+				p.Labels = map[string]string{v1alpha1.LabelQueue: "q"}
+				return p
+			},
 			want: "need a loan",
 		},
 		"open loan": {pod: func(w *world) *corev1.Pod { return w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil) }},
@@ -80,10 +104,10 @@ func TestPreEnqueue(t *testing.T) {
 			pod: func(w *world) *corev1.Pod {
 				w.loan("a", 1, 1, lent("n", 1))
 				p := w.pod("p", "serving", 0, 1, nil)
-				ownedBy(p, "job-a")
+				ownedBy(p, "a", "job-a")
 				return p
 			},
-			want: "need a loan",
+			want: "is not known yet",
 		},
 		"reclaiming": {
 			pod: func(w *world) *corev1.Pod {
@@ -112,11 +136,25 @@ func TestPreEnqueue(t *testing.T) {
 		"taken back by this scheduler": {
 			pod: func(w *world) *corev1.Pod {
 				l := w.loan("a", 1, 1, lent("n", 1))
-				w.reclaim(w.t.Context(), l)
+				w.reclaim(w.t.Context(), l, lentMessage)
 				return w.borrowed(l, "p", nil)
 			},
 			want: "taken back",
 		},
+		"its job says that it was taken back": {
+			pod: func(w *world) *corev1.Pod {
+				l := w.loan("a", 1, 1, lent("n", 1))
+				w.annotate("a", v1alpha1.AnnotationTakenBack, "1")
+				return w.borrowed(l, "p", nil)
+			},
+			want: "taken back",
+		},
+		"its job says so of an attempt before": {pod: func(w *world) *corev1.Pod {
+			l := w.loan("a", 1, 1, lent("n", 1))
+			l.Spec.Attempt = 2
+			w.annotate("a", v1alpha1.AnnotationTakenBack, "1")
+			return w.borrowed(l, "p", nil)
+		}},
 		"taken back in an earlier life": {
 			pod: func(w *world) *corev1.Pod {
 				l := w.loan("a", 2, 1, lent("n", 2))
@@ -343,35 +381,58 @@ func TestFilterLoanServesTheOlderFirst(t *testing.T) {
 	}
 }
 
-func TestScorePrefersFullNodesThenNodesWithoutLoans(t *testing.T) {
-	w := newWorld(t)
-	w.node("empty", 8, 8)
-	w.online("x", 6, w.node("two-left", 8, 8))
-	w.online("y", 4, w.node("four-left", 8, 8))
-	w.borrowed(w.loan("a", 1, 4, lent("lent", 4)), "z", w.node("lent", 8, 8))
-	p, state := w.online("p", 1, nil), newState()
-	if _, s := w.PreFilter(t.Context(), state, p, w.infos()); !s.IsSuccess() {
-		t.Fatal(s.Message())
+// rankOf returns the plugin's normalized scores for the pod, by node.
+func (w *world) rankOf(p *corev1.Pod) map[string]int64 {
+	w.t.Helper()
+	s := newState()
+	if _, status := w.PreFilter(w.t.Context(), s, p, w.infos()); !status.IsSuccess() {
+		w.t.Fatal(status.Message())
 	}
-	if s := w.PreScore(t.Context(), state, p, w.infos()); !s.IsSuccess() {
-		t.Fatal(s.Message())
+	if status := w.PreScore(w.t.Context(), s, p, w.infos()); !status.IsSuccess() {
+		w.t.Fatal(status.Message())
 	}
 	var scores fwk.NodeScoreList
 	for _, n := range w.nodes {
-		raw, s := w.Score(t.Context(), state, p, n)
-		if !s.IsSuccess() {
-			t.Fatal(s.Message())
+		raw, status := w.Score(w.t.Context(), s, p, n)
+		if !status.IsSuccess() {
+			w.t.Fatal(status.Message())
 		}
 		scores = append(scores, fwk.NodeScore{Name: n.node.Name, Score: raw})
 	}
-	w.NormalizeScore(t.Context(), state, p, scores)
-	want := fwk.NodeScoreList{{Name: "empty", Score: 0}, {Name: "two-left", Score: 100}, {Name: "four-left", Score: 66}, {Name: "lent", Score: 33}}
-	if diff := cmp.Diff(want, scores); diff != "" {
+	w.NormalizeScore(w.t.Context(), s, p, scores)
+	out := map[string]int64{}
+	for _, s := range scores {
+		out[s.Name] = s.Score
+	}
+	return out
+}
+
+func TestScorePacksAndSparesLoans(t *testing.T) {
+	w := newWorld(t)
+	w.node("empty", 8, 8)
+	w.online("x", 6, w.node("two-left", 8, 8))
+	w.online("y", 5, w.node("three-left", 8, 8))
+	w.borrowed(w.loan("here", 1, 6, lent("full-loan", 6)), "z", w.node("full-loan", 8, 8))
+	w.online("u", 6, w.node("dear", 8, 8))
+	w.loan("large", 1, 2, lent("dear", 2))
+	w.online("v", 6, w.node("cheap", 8, 8))
+	w.loan("small", 1, 1, lent("cheap", 2)) // of its two units one is beside it
+	w.online("eight", 8, nil)
+	want := map[string]int64{
+		"three-left": 100,
+		// Two units are of use to the pod of two. A loan whose pods are there loses
+		// nothing.
+		"two-left": 75, "full-loan": 75,
+		"empty": 50, // whole nodes are for the pod of eight
+		"cheap": 25, // the rest is promised to loans
+		"dear":  0,
+	}
+	if diff := cmp.Diff(want, w.rankOf(w.online("p", 1, nil))); diff != "" {
 		t.Errorf("scores (-want +got):\n%s", diff)
 	}
 
-	on := newState()
-	if _, s := w.PreFilter(t.Context(), on, w.borrowed(w.loan("b", 1, 1, lent("empty", 1)), "q", nil), w.infos()); !s.IsSuccess() {
+	on, p := newState(), w.borrowed(w.loan("b", 1, 1, lent("empty", 1)), "q", nil)
+	if _, s := w.PreFilter(t.Context(), on, p, w.infos()); !s.IsSuccess() {
 		t.Fatal(s.Message())
 	}
 	if s := w.PreScore(t.Context(), on, p, w.infos()); !s.IsSkip() {
@@ -400,44 +461,5 @@ func TestRank(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestAfterPodDelete(t *testing.T) {
-	w := newWorld(t)
-	l := w.loan("a", 2, 1, lent("n", 2))
-	member := w.borrowed(l, "member", nil)
-	replaced := w.borrowed(l, "replaced", w.node("n", 8, 8))
-	must(t, w.pods.Delete(replaced))
-	for name, tc := range map[string]struct {
-		waits *corev1.Pod
-		gone  any
-		want  fwk.QueueingHint
-	}{
-		"gave units up":                  {gone: w.online("x", 1, nil), want: fwk.Queue},
-		"had no units":                   {gone: w.pod("y", "serving", 0, 0, nil), want: fwk.QueueSkip},
-		"unexpected object":              {gone: &corev1.Node{}, want: fwk.Queue},
-		"a sibling only lost its place":  {waits: member, gone: w.borrowed(l, "sibling", nil), want: fwk.QueueSkip},
-		"a stranger only lost its place": {gone: w.borrowed(l, "stranger", nil), want: fwk.Queue},
-		"a sibling is gone":              {waits: member, gone: replaced, want: fwk.Queue},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if tc.waits == nil {
-				tc.waits = w.online("p", 1, nil)
-			}
-			if got, _ := w.afterPodDelete(klog.Background(), tc.waits, tc.gone, nil); got != tc.want {
-				t.Errorf("hint = %v, want %v", got, tc.want)
-			}
-		})
-	}
-}
-
-func TestSignPod(t *testing.T) {
-	w := newWorld(t)
-	if _, s := w.SignPod(t.Context(), w.online("p", 1, nil)); s.Code() != fwk.Unschedulable {
-		t.Error("results would be reused between pods that ask for units")
-	}
-	if fragments, s := w.SignPod(t.Context(), w.online("q", 0, nil)); !s.IsSuccess() || len(fragments) != 0 {
-		t.Error("a pod without units is not left alone")
 	}
 }

@@ -68,13 +68,20 @@ type Ebbtide struct {
 	args    config.EbbtideArgs
 	clock   clock.WithTickerAndDelayedExecution
 	book    *book.Book
+	account *account.Account
 	pods    cache.Indexer
 	jobs    batchlisters.JobLister
+	budgets policylisters.PodDisruptionBudgetLister
 	gangs   *gangs
 	waiting *waiting
+	blocked *blocked
 	taken   *taken
 	// profiles that are served beside that of the handle.
 	profiles profiles
+	// heard are the event handlers that must have seen the start before a pod is
+	// judged.
+	heard []cache.InformerSynced
+	ready atomic.Bool
 }
 
 var (

@@ -16,8 +16,9 @@ import (
 // case they do not.
 const recheck = 5 * time.Second
 
-// PostFilter takes loans back for an online pod that is within quota and fits
-// nowhere for lack of units:
+// PostFilter makes room for a bare pod that fits nowhere.
+//
+// Where its tenant's nominal quota has room, nodes lack it because somebody borrows:
 //
 //  1. Where units are coming free that suffice, it evicts nothing, and the pod
 //     waits for that node.
@@ -27,45 +28,71 @@ const recheck = 5 * time.Second
 //     pods of this shape that wait. The others find room coming free at their
 //     own turn.
 //
-// Nothing is evicted for a pod that would not fit with all loans gone.
+// Where the quota itself is full, pods and jobs of the same tenant with a lower
+// priority make way (see makeWay).
+//
+// Nothing is evicted for a pod that would not fit with all of them gone.
 func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	c, ok := readCycle(state)
 	switch {
-	case !ok && len(book.Requests(pod, p.book.Resources())) == 0:
+	case !ok && len(book.Requests(pod, p.account.Resources())) == 0:
 		return nil, fwk.NewStatus(fwk.Unschedulable) // none of the plugin's business
 	case !ok || c.tenant == nil:
-		return denied("")
+		return p.denied(ctx, pod, "")
+	case pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever:
+		p.next(ctx, pod, c)
+		return p.denied(ctx, pod, "nothing is taken back for a pod with preemptionPolicy Never")
+	case c.full:
+		return p.makeWay(ctx, state, pod, c)
 	}
-	if pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever {
-		return denied("no loan is taken back for a pod with preemptionPolicy Never")
+	nodes, err := statuses.NodesForStatusCode(p.handle.SnapshotSharedLister().NodeInfos(), fwk.Unschedulable)
+	if err != nil {
+		return nil, fwk.AsStatus(fmt.Errorf("list the nodes that refused pod %s: %w", klog.KObj(pod), err))
 	}
+	result, status := p.takeBackFor(ctx, state, pod, c, nodes)
+	if !status.IsSuccess() {
+		p.next(ctx, pod, c)
+	}
+	return result, status
+}
+
+// next lets other pods try that wait for quota which this one does not use.
+func (p *Ebbtide) next(ctx context.Context, pod *corev1.Pod, c *cycle) {
+	if !c.full {
+		p.passOn(klog.FromContext(ctx), pod, c.tenant.Name)
+	}
+}
+
+// takeBackFor takes loans back on the nodes, if that makes room for the pod.
+func (p *Ebbtide) takeBackFor(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, c *cycle, nodes []fwk.NodeInfo) (*fwk.PostFilterResult, *fwk.Status) {
 	now := p.clock.Now()
 	since := p.waiting.see(pod, c.requests, now)
-	scenes, err := p.scenes(ctx, state, pod, statuses, now)
+	scenes, err := p.scenes(ctx, state, pod, nodes, now)
 	if err != nil {
 		return nil, fwk.AsStatus(fmt.Errorf("look for units to take back for pod %s: %w", klog.KObj(pod), err))
 	}
 	if s := roomy(scenes, pod.Status.NominatedNodeName); s != nil {
-		return p.await(ctx, pod, s)
+		return p.awaitScene(ctx, pod, s)
 	}
 	if left := p.args.TakeBackAfter - now.Sub(since); left > 0 {
 		p.wakeIn(ctx, pod, left)
-		return denied(fmt.Sprintf("loans are taken back for the pod when it has waited for %s", p.args.TakeBackAfter))
+		return p.denied(ctx, pod, fmt.Sprintf("loans are taken back for the pod when it has waited for %s", p.args.TakeBackAfter))
 	}
 	victims, s := p.choose(ctx, pod, c, scenes, now)
 	if s == nil {
-		return denied("the pod would not fit if all loans were taken back")
+		return p.denied(ctx, pod, "the pod would not fit if all loans were taken back")
 	}
 	for _, loan := range victims {
-		p.reclaim(ctx, loan)
+		p.reclaim(ctx, loan, lentMessage)
 	}
-	return p.await(ctx, pod, s)
+	return p.awaitScene(ctx, pod, s)
 }
 
 // denied leaves the pod waiting, and withdraws the node it may have been promised
 // before: a promise holds units and quota against other pods. The status ends the
 // matter: a preemption that comes after the plugin's would break gangs.
-func denied(reason string) (*fwk.PostFilterResult, *fwk.Status) {
+func (p *Ebbtide) denied(ctx context.Context, pod *corev1.Pod, reason string) (*fwk.PostFilterResult, *fwk.Status) {
+	p.wake(klog.FromContext(ctx), p.account.Nominate(pod.UID, ""))
 	withdraw := &fwk.PostFilterResult{NominatingInfo: &fwk.NominatingInfo{NominatingMode: fwk.ModeOverride}}
 	if reason == "" {
 		return withdraw, fwk.NewStatus(fwk.UnschedulableAndUnresolvable)
@@ -73,19 +100,25 @@ func denied(reason string) (*fwk.PostFilterResult, *fwk.Status) {
 	return withdraw, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 }
 
-// await promises the scene's node to the pod. It also sees to it that what was
+// awaitScene promises the scene's node to the pod. It also sees to it that what was
 // asked back really leaves: a broker may have died between asking and stopping.
-func (p *Ebbtide) await(ctx context.Context, pod *corev1.Pod, s *scene) (*fwk.PostFilterResult, *fwk.Status) {
+func (p *Ebbtide) awaitScene(ctx context.Context, pod *corev1.Pod, s *scene) (*fwk.PostFilterResult, *fwk.Status) {
 	for _, loan := range s.stalled {
-		p.reclaim(ctx, loan)
+		p.reclaim(ctx, loan, lentMessage)
 	}
 	for _, stray := range s.strays {
-		p.taken.addStray(stray)
+		p.taken.addPod(stray, withoutLoanText)
 	}
+	return p.promise(ctx, pod, s.name())
+}
+
+// promise nominates the pod to the node: what comes free is kept for it.
+func (p *Ebbtide) promise(ctx context.Context, pod *corev1.Pod, node string) (*fwk.PostFilterResult, *fwk.Status) {
+	p.account.Nominate(pod.UID, node)
 	p.waiting.promise(pod.UID)
 	p.wakeIn(ctx, pod, recheck)
 	return &fwk.PostFilterResult{NominatingInfo: &fwk.NominatingInfo{
-		NominatedNodeName: s.name(),
+		NominatedNodeName: node,
 		NominatingMode:    fwk.ModeOverride,
 	}}, nil
 }
@@ -119,8 +152,8 @@ func roomLeft(c *cycle) int64 {
 	left := int64(-1)
 	for _, r := range c.requests {
 		var units int64
-		for _, u := range c.room[r.Resource] {
-			units += u
+		for _, f := range c.tenant.Flavors(r.Resource) {
+			units += c.tenant.Left(f, c.used)
 		}
 		if pods := units / r.Units; left < 0 || pods < left {
 			left = pods
@@ -139,10 +172,6 @@ func (p *Ebbtide) owed(pod *corev1.Pod, c *cycle, now time.Time) int64 {
 
 // stillWaits reports whether the pod exists and has yet to get a node.
 func (p *Ebbtide) stillWaits(pod *corev1.Pod) bool {
-	obj, exists, err := p.pods.GetByKey(pod.Namespace + "/" + pod.Name)
-	if err != nil || !exists {
-		return false
-	}
-	current, ok := obj.(*corev1.Pod)
-	return ok && current.UID == pod.UID && current.Spec.NodeName == "" && current.DeletionTimestamp == nil
+	current, exists := p.current(pod)
+	return exists && waits(current)
 }

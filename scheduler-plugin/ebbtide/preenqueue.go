@@ -2,34 +2,76 @@ package ebbtide
 
 import (
 	"context"
-	"fmt"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
-// PreEnqueue gates a pod that needs a loan until its job has an open one.
+// PreEnqueue gates a pod of a queued job until the job has an open loan.
 func (p *Ebbtide) PreEnqueue(_ context.Context, pod *corev1.Pod) *fwk.Status {
-	if book.Online(pod) || len(book.Requests(pod, p.book.Resources())) == 0 {
+	if len(book.Requests(pod, p.account.Resources())) == 0 {
 		return nil
 	}
-	loan := p.book.LoanOf(pod)
-	if reason := p.whyNoLoan(loan); reason != "" {
+	if _, reason := p.loanFor(pod); reason != "" {
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
 	return nil
+}
+
+// loanFor returns the open loan that the pod is to run on; nil if it is a bare pod.
+// reason says why it may not run yet.
+func (p *Ebbtide) loanFor(pod *corev1.Pod) (loan *v1alpha1.Loan, reason string) {
+	loan = p.book.LoanOf(pod)
+	if loan == nil {
+		switch needs, known := p.queued(pod); {
+		case !known:
+			return nil, "the job that controls this pod is not known yet"
+		case !needs:
+			return nil, ""
+		}
+	}
+	return loan, p.whyNoLoan(loan)
+}
+
+// queued reports whether the pod is of a queued job: it carries the label of a
+// queue, or the Job that controls it does. known is false as long as that Job has
+// yet to be seen.
+func (p *Ebbtide) queued(pod *corev1.Pod) (needs, known bool) {
+	if book.Queued(pod) {
+		return true, true
+	}
+	if _, ofJob := book.JobOf(pod); !ofJob {
+		return false, true
+	}
+	job := p.controllerOf(pod)
+	if job == nil {
+		return false, false
+	}
+	return job.Labels[v1alpha1.LabelQueue] != "", true
+}
+
+// controllerOf returns the Job that controls the pod, or nil if it is not known.
+func (p *Ebbtide) controllerOf(pod *corev1.Pod) *batchv1.Job {
+	owner := metav1.GetControllerOf(pod)
+	job, err := p.jobs.Jobs(pod.Namespace).Get(owner.Name)
+	if err != nil || job.UID != owner.UID {
+		return nil
+	}
+	return job
 }
 
 // whyNoLoan says why no pod may start on the loan now; empty if it may.
 func (p *Ebbtide) whyNoLoan(loan *v1alpha1.Loan) string {
 	switch {
 	case loan == nil:
-		return fmt.Sprintf("pods below priority %d need a loan to use these units, and the job that controls this pod has none; submit the job to a queue with the label %s", v1alpha1.PriorityOnline, v1alpha1.LabelQueue)
+		return "pods of queued jobs need a loan to use these units, and the job that controls this pod has none; it waits to be admitted"
 	case p.takenBack(loan):
-		return "the units lent to this job were taken back; the job waits to be admitted again"
+		return "the units of this job were taken back; the job waits to be admitted again"
 	case !book.Open(loan):
 		return "the loan of the job that controls this pod is not open; the job waits to be admitted again"
 	case p.suspended(loan):

@@ -4,34 +4,50 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/account"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/pack"
 )
 
 const stateKey fwk.StateKey = Name
 
-// cycle is what PreFilter learned about one pod, for the later points of the
-// same cycle. It is never changed after PreFilter.
+// cycle is what PreFilter learned about one pod, for the later points of the same
+// cycle. Only a dry run changes its own copy.
 type cycle struct {
 	requests []book.Request
 
-	// A pod on a loan has these:
+	// A pod on a loan has this:
 	loan *v1alpha1.Loan
 
-	// An online pod has these:
-	tenant *v1alpha1.TenantQuota
-	// room is how many more units the tenant may use, by resource and flavor.
-	room map[corev1.ResourceName]map[string]int64
+	// A bare pod has these:
+	tenant   *account.Tenant
+	priority int32
+	used     account.Use
+	// full: no flavor has room for the pod in the nominal quota.
+	full bool
+	// roomOnly: the quota is no matter in this dry run.
+	roomOnly bool
+	// moved are the pods that this dry run took off (-1) or added (1).
+	moved map[types.UID]int64
+	mixes []pack.Mix // of each request, from PreScore on
 }
 
-// Clone returns c itself: it is read only.
-func (c *cycle) Clone() fwk.StateData { return c }
+// Clone returns a copy that a dry run may change.
+func (c *cycle) Clone() fwk.StateData {
+	own := *c
+	own.used, own.moved = slices.Clone(c.used), maps.Clone(c.moved)
+	return &own
+}
 
 func readCycle(state fwk.CycleState) (*cycle, bool) {
 	data, err := state.Read(stateKey)
@@ -43,17 +59,20 @@ func readCycle(state fwk.CycleState) (*cycle, bool) {
 }
 
 // PreFilter checks the pod against its loan, or against its tenant's quota.
-func (p *Ebbtide) PreFilter(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	requests := book.Requests(pod, p.book.Resources())
-	switch {
-	case len(requests) == 0:
-		return nil, fwk.NewStatus(fwk.Skip)
-	case book.Online(pod):
-		return nil, p.preFilterOnline(state, pod, requests, nodes)
+func (p *Ebbtide) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	if err := p.awaitStart(ctx); err != nil {
+		return nil, fwk.AsStatus(err)
 	}
-	loan := p.book.LoanOf(pod)
-	if reason := p.whyNoLoan(loan); reason != "" {
+	requests := book.Requests(pod, p.account.Resources())
+	if len(requests) == 0 {
+		return nil, fwk.NewStatus(fwk.Skip)
+	}
+	loan, reason := p.loanFor(pod)
+	switch {
+	case reason != "":
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
+	case loan == nil:
+		return nil, p.preFilterBare(state, pod, requests)
 	}
 	if reason := whyNotOfLoan(requests, loan); reason != "" {
 		return nil, fwk.NewStatus(fwk.Unschedulable, reason)
@@ -61,10 +80,6 @@ func (p *Ebbtide) PreFilter(_ context.Context, state fwk.CycleState, pod *corev1
 	state.Write(stateKey, &cycle{requests: requests, loan: loan})
 	return &fwk.PreFilterResult{NodeNames: sets.New(book.Nodes(loan)...)}, nil
 }
-
-// PreFilterExtensions returns nil: what PreFilter counts already includes the
-// pods nominated to a node, and does not depend on what else stands on it.
-func (p *Ebbtide) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
 
 // whyNotOfLoan says how the pod differs from what the loan was made for; empty
 // if it does not.
@@ -84,30 +99,27 @@ func describe(requests []book.Request) string {
 	return strings.Join(words, " and ")
 }
 
-func (p *Ebbtide) preFilterOnline(state fwk.CycleState, pod *corev1.Pod, requests []book.Request, nodes []fwk.NodeInfo) *fwk.Status {
-	tenant, err := p.book.TenantOf(pod.Namespace)
+func (p *Ebbtide) preFilterBare(state fwk.CycleState, pod *corev1.Pod, requests []book.Request) *fwk.Status {
+	tenant, err := p.account.Tenant(pod.Namespace)
 	if err == nil {
 		err = hasFlavors(tenant, requests)
 	}
 	if err != nil {
 		return refused(fwk.Unschedulable, err)
 	}
-	if err := p.book.CheckPriority(pod, tenant); err != nil {
+	if err := p.book.CheckPriority(pod, tenant.Name, tenant.MaxPriorityClass); err != nil {
 		return refused(fwk.UnschedulableAndUnresolvable, err)
 	}
-	room := map[corev1.ResourceName]map[string]int64{}
+	priority := book.Priority(pod)
+	c := &cycle{requests: requests, tenant: tenant, priority: priority, used: p.account.Used(tenant, pod.UID, priority)}
+	state.Write(stateKey, c)
 	for _, r := range requests {
-		used, err := p.usage(pod, tenant, r.Resource, nodes)
-		if err != nil {
-			return fwk.AsStatus(fmt.Errorf("count the use of tenant %s: %w", tenant.Name, err))
-		}
-		var reasons []string
-		room[r.Resource], reasons = roomWithin(tenant, r, used)
-		if len(room[r.Resource]) == 0 {
+		if reasons := whyNoQuota(tenant, r, c.used); len(reasons) > 0 {
+			c.full = true
+			p.blocked.note(tenant.Name, pod)
 			return fwk.NewStatus(fwk.Unschedulable, reasons...)
 		}
 	}
-	state.Write(stateKey, &cycle{requests: requests, tenant: tenant, room: room})
 	return nil
 }
 
@@ -121,78 +133,75 @@ func refused(code fwk.Code, err error) *fwk.Status {
 	return fwk.AsStatus(err)
 }
 
-func hasFlavors(tenant *v1alpha1.TenantQuota, requests []book.Request) error {
+func hasFlavors(tenant *account.Tenant, requests []book.Request) error {
 	for _, r := range requests {
-		if !book.HasResource(tenant, r.Resource) {
-			return &book.Refusal{Reason: fmt.Sprintf("tenant %s has no quota for %s", tenant.Name, r.Resource)}
+		if !tenant.Counts(r.Resource) {
+			return book.Refuse("tenant %s has no quota for %s", tenant.Name, r.Resource)
 		}
 	}
 	return nil
 }
 
-// roomWithin returns the flavors in which the tenant may use the request on top
-// of what it uses, with the units left before the request. Online pods never
-// borrow: the nominal quota is the bound. reasons has a sentence for every flavor
-// that is too full.
-func roomWithin(tenant *v1alpha1.TenantQuota, request book.Request, used map[string]int64) (room map[string]int64, reasons []string) {
-	room = map[string]int64{}
-	for i := range tenant.Spec.Flavors {
-		f := &tenant.Spec.Flavors[i]
-		if f.Resource != string(request.Resource) {
-			continue
+// whyNoQuota returns a sentence for every flavor that is too full for the request;
+// none if any has room. No pod borrows: the nominal quota is the bound.
+func whyNoQuota(tenant *account.Tenant, r book.Request, used account.Use) []string {
+	flavors := tenant.Flavors(r.Resource)
+	for _, f := range flavors {
+		if tenant.Left(f, used) >= r.Units {
+			return nil
 		}
-		if left := f.Nominal - used[f.Name]; left >= request.Units {
-			room[f.Name] = left
-			continue
-		}
-		reasons = append(reasons, fmt.Sprintf("tenant %s: %d of %d units of flavor %s are used, and the pod asks for %d", tenant.Name, used[f.Name], f.Nominal, f.Name, request.Units))
 	}
-	return room, reasons
+	reasons := make([]string, 0, len(flavors))
+	for _, f := range flavors {
+		reasons = append(reasons, fmt.Sprintf("tenant %s: %s, and the pod asks for %d", tenant.Name, tenant.Describe(f, used), r.Units))
+	}
+	return reasons
 }
 
-// usage counts the units that the tenant uses of its nominal quota, by flavor:
-// those of its own pods (bound, assumed or nominated before this pod; pods on a
-// loan excepted) and those its own jobs were admitted to on its own quota.
-func (p *Ebbtide) usage(pod *corev1.Pod, tenant *v1alpha1.TenantQuota, resource corev1.ResourceName, nodes []fwk.NodeInfo) (map[string]int64, error) {
-	own, err := p.book.Namespaces(tenant.Name)
-	if err != nil {
-		return nil, err
+// PreFilterExtensions keep what a dry run counts in step with the pods that it takes
+// off a node or adds.
+func (p *Ebbtide) PreFilterExtensions() fwk.PreFilterExtensions { return p }
+
+// RemovePod takes the pod's units off what its tenant uses, if they count. Units on
+// a loan are read from the node when they are needed.
+func (p *Ebbtide) RemovePod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, gone fwk.PodInfo, info fwk.NodeInfo) *fwk.Status {
+	c, ok := readCycle(state)
+	if !ok || c.tenant == nil {
+		return nil
 	}
-	used := map[string]int64{}
-	for _, info := range nodes {
-		flavor := book.FlavorOf(tenant, resource, info.Node())
-		if flavor == nil {
-			continue
-		}
-		present := append(p.nominatedBefore(pod, info.Node().Name), info.GetPods()...)
-		for _, other := range present {
-			q := other.GetPod()
-			if own[q.Namespace] && p.book.LoanOf(q) == nil {
-				used[flavor.Name] += book.Units(q, resource)
-			}
-		}
+	pod := gone.GetPod()
+	if c.moved[pod.UID] > 0 || c.moved[pod.UID] == 0 && p.account.Counts(pod.UID, c.priority) {
+		p.move(c, pod, info.Node(), -1)
 	}
-	for _, loan := range p.book.Loans() {
-		if loan.Spec.Borrower != tenant.Name || loan.Spec.Resource != string(resource) || book.Returned(loan) {
-			continue
-		}
-		for i := range tenant.Spec.Flavors {
-			name := tenant.Spec.Flavors[i].Name
-			used[name] += book.OwnQuota(loan, name)
-		}
-	}
-	return used, nil
+	return nil
 }
 
-// nominatedBefore returns the pods that are promised a place on the node and go
-// before this one.
-func (p *Ebbtide) nominatedBefore(pod *corev1.Pod, node string) []fwk.PodInfo {
-	var before []fwk.PodInfo
-	for _, info := range p.handle.NominatedPodsForNode(node) {
-		other := info.GetPod()
-		if other.UID != pod.UID && book.Priority(other) >= book.Priority(pod) {
-			before = append(before, info)
+// AddPod adds the pod's units to what its tenant uses, if they do not count yet: a
+// pod that is nominated to the node does already.
+func (p *Ebbtide) AddPod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, added fwk.PodInfo, info fwk.NodeInfo) *fwk.Status {
+	c, ok := readCycle(state)
+	if !ok || c.tenant == nil {
+		return nil
+	}
+	pod := added.GetPod()
+	if c.moved[pod.UID] < 0 || c.moved[pod.UID] == 0 && !p.account.Counts(pod.UID, c.priority) && !p.account.OnLoan(pod) {
+		p.move(c, pod, info.Node(), 1)
+	}
+	return nil
+}
+
+func (p *Ebbtide) move(c *cycle, pod *corev1.Pod, node *corev1.Node, sign int64) {
+	if tenant, err := p.account.Tenant(pod.Namespace); err != nil || tenant.Name != c.tenant.Name {
+		return
+	}
+	for _, r := range book.Requests(pod, nil) {
+		if f := c.tenant.Flavor(r.Resource, node.Labels); f >= 0 {
+			pool := c.tenant.Pool(f)
+			c.used[pool] = c.used[pool].Plus(sign, c.tenant.Cost(f, r.Units))
 		}
 	}
-	return before
+	if c.moved == nil {
+		c.moved = map[types.UID]int64{}
+	}
+	c.moved[pod.UID] += sign
 }

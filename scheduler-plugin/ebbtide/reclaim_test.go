@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,7 +31,7 @@ func TestSweepTellsEveryPodOfTheLoan(t *testing.T) {
 	waits := w.borrowed(l, "waits", nil)
 	w.permits[waits.UID] = &permit{pod: waits}
 	stranger := w.borrowed(w.loan("b", 1, 1, lent("n", 1)), "stranger", n)
-	w.reclaim(t.Context(), l)
+	w.reclaim(t.Context(), l, lentMessage)
 	w.client.ClearActions()
 	must(t, w.sweep(t.Context()))
 
@@ -43,7 +44,9 @@ func TestSweepTellsEveryPodOfTheLoan(t *testing.T) {
 		switch a := a.(type) {
 		case clienttesting.PatchAction:
 			step += " " + a.GetName()
-			checkUID(t, a.GetPatch(), bound.UID)
+			if a.GetResource().Resource == "pods" {
+				checkUID(t, a.GetPatch(), bound.UID)
+			}
 		case clienttesting.DeleteActionImpl:
 			step += " " + a.GetName()
 			if *a.DeleteOptions.GracePeriodSeconds != 20 || *a.DeleteOptions.Preconditions.UID != bound.UID {
@@ -52,7 +55,7 @@ func TestSweepTellsEveryPodOfTheLoan(t *testing.T) {
 		}
 		steps = append(steps, step)
 	}
-	if diff := cmp.Diff([]string{"patch bound", "patch status bound", "delete bound"}, steps); diff != "" {
+	if diff := cmp.Diff([]string{"patch bound", "patch status bound", "patch a", "delete bound"}, steps); diff != "" {
 		t.Errorf("API calls (-want +got):\n%s", diff)
 	}
 	if got := w.permits[waits.UID].verdict; got == "" {
@@ -88,7 +91,7 @@ func TestEvictMarksThePodAndNamesNobody(t *testing.T) {
 	l := w.loan("a", 1, 1, lent("n", 1))
 	p := w.borrowed(l, "p", w.node("n", 8, 64))
 	w.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, nil })
-	must(t, w.evict(t.Context(), p, l))
+	must(t, w.evict(t.Context(), p, l, lentMessage))
 	got, err := w.client.CoreV1().Pods("research").Get(t.Context(), "p", metav1.GetOptions{})
 	must(t, err)
 	if want := epoch.Add(20 * time.Second).Format(time.RFC3339); got.Annotations[v1alpha1.AnnotationReclaimBy] != want {
@@ -107,7 +110,7 @@ func TestEvictMarksThePodAndNamesNobody(t *testing.T) {
 func TestSweepTriesAgainAfterAnError(t *testing.T) {
 	w := newWorld(t)
 	l := w.fill(w.loan("a", 2, 1, lent("n", 2)), w.node("n", 8, 64))
-	w.reclaim(t.Context(), l)
+	w.reclaim(t.Context(), l, lentMessage)
 	broken := true
 	w.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return broken, nil, errors.New("the API server is away")
@@ -131,7 +134,7 @@ func TestSweepFindsPodsBoundMeanwhile(t *testing.T) {
 	n := w.node("n", 8, 64)
 	l := w.loan("a", 1, 1, lent("n", 1))
 	p := w.borrowed(l, "p", nil)
-	w.reclaim(t.Context(), l)
+	w.reclaim(t.Context(), l, lentMessage)
 	must(t, w.sweep(t.Context()))
 	p.Spec.NodeName = n.node.Name
 	w.put(p)
@@ -147,24 +150,29 @@ func TestEvictLeavesANamesakeAlone(t *testing.T) {
 	old := w.borrowed(l, "p", w.node("n", 8, 64)).DeepCopy()
 	conflict := apierrors.NewConflict(corev1.Resource("pods"), "p", errors.New("the UID differs"))
 	w.client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, conflict })
-	if err := w.evict(t.Context(), old, l); !apierrors.IsConflict(err) {
+	if err := w.evict(t.Context(), old, l, lentMessage); !apierrors.IsConflict(err) {
 		t.Errorf("error = %v, want the conflict while the pod is still known", err)
 	}
 	next := old.DeepCopy()
 	next.UID = "next"
 	w.put(next)
-	must(t, w.evict(t.Context(), old, l))
+	must(t, w.evict(t.Context(), old, l, lentMessage))
 }
 
 func TestSweepEvictsStrays(t *testing.T) {
 	w := newWorld(t)
 	p := w.pod("stray", "research", 0, 1, w.node("n", 8, 64))
-	w.taken.addStray(p)
+	w.taken.addPod(p, withoutLoanText)
 	must(t, w.sweep(t.Context()))
 	if _, err := w.client.CoreV1().Pods("research").Get(t.Context(), "stray", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the stray lives on: %v", err)
 	}
-	if left := w.taken.allStrays(); len(left) != 0 {
+	if !w.taken.hasPod(p.UID) {
+		t.Error("the pod is forgotten before it is seen to go")
+	}
+	w.leave(p, epoch.Add(time.Minute))
+	must(t, w.sweep(t.Context()))
+	if left := w.taken.allPods(); len(left) != 0 {
 		t.Errorf("%d strays are remembered", len(left))
 	}
 }
@@ -172,8 +180,8 @@ func TestSweepEvictsStrays(t *testing.T) {
 func TestSweepForgetsLoansThatAreGone(t *testing.T) {
 	w := newWorld(t)
 	l := w.loan("a", 1, 1, lent("n", 1))
-	w.reclaim(t.Context(), l)
-	w.reclaim(t.Context(), l)
+	w.reclaim(t.Context(), l, lentMessage)
+	w.reclaim(t.Context(), l, lentMessage)
 	w.checkTaken("a-1")
 	must(t, w.sweep(t.Context()))
 	w.checkTaken("a-1")
@@ -195,7 +203,7 @@ func TestReclaimerSweepsWhenKickedAndEndsWithItsContext(t *testing.T) {
 		defer close(done)
 		w.runReclaimer(t.Context())
 	}()
-	w.reclaim(t.Context(), l)
+	w.reclaim(t.Context(), l, lentMessage)
 	<-gone
 	t.Cleanup(func() { <-done })
 }
@@ -238,7 +246,7 @@ func TestSweepShortensALongGrace(t *testing.T) {
 	l := w.loan("a", 1, 1, lent("n", 1))
 	slow := w.borrowed(l, "slow", w.node("n", 8, 64))
 	w.leave(slow, epoch.Add(time.Hour))
-	w.reclaim(t.Context(), l)
+	w.reclaim(t.Context(), l, lentMessage)
 	must(t, w.sweep(t.Context()))
 	var graces []int64
 	for _, a := range w.client.Actions() {
@@ -248,5 +256,67 @@ func TestSweepShortensALongGrace(t *testing.T) {
 	}
 	if diff := cmp.Diff([]int64{20}, graces); diff != "" {
 		t.Errorf("graces of the deletions (-want +got):\n%s", diff)
+	}
+}
+
+func TestSweepSuspendsTheJobBetweenMarkAndDeletion(t *testing.T) {
+	w := newWorld(t)
+	l := w.fill(w.loan("a", 2, 1, lent("n", 2)), w.node("n", 8, 64))
+	w.annotate("a", v1alpha1.AnnotationAttempt, "1")
+	j, err := w.jobs.Jobs("research").Get("a")
+	must(t, err)
+	must(t, w.client.Tracker().Update(batchv1.SchemeGroupVersion.WithResource("jobs"), j.DeepCopy(), "research"))
+	w.client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+		// The client is locked while it calls this.
+		for _, name := range []string{"a-1-n-0", "a-1-n-1"} {
+			obj, err := w.client.Tracker().Get(corev1.SchemeGroupVersion.WithResource("pods"), "research", name)
+			if pod, ok := obj.(*corev1.Pod); err != nil || !ok || !marked(pod, l) {
+				t.Errorf("pod %s is not there with its mark when the job is suspended: %v", name, err)
+			}
+		}
+		return false, nil, nil
+	})
+	w.reclaim(t.Context(), l, lentMessage)
+	must(t, w.sweep(t.Context()))
+	got, err := w.client.BatchV1().Jobs("research").Get(t.Context(), "a", metav1.GetOptions{})
+	must(t, err)
+	if !isSuspended(got) || got.Annotations[v1alpha1.AnnotationTakenBack] != "1" {
+		t.Errorf("the job is not suspended with the word why: %v", got.Annotations)
+	}
+}
+
+// The units are owed, whether or not the job can be suspended.
+func TestSweepEvictsWithoutTheSuspension(t *testing.T) {
+	w := newWorld(t)
+	l := w.fill(w.loan("a", 2, 1, lent("n", 2)), w.node("n", 8, 64))
+	broken := true
+	w.client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return broken, nil, errors.New("a webhook says no")
+	})
+	w.reclaim(t.Context(), l, lentMessage)
+	if err := w.sweep(t.Context()); err == nil || !strings.Contains(err.Error(), "suspend job research/a: a webhook says no") {
+		t.Errorf("error = %v", err)
+	}
+	left, err := w.client.CoreV1().Pods("research").List(t.Context(), metav1.ListOptions{})
+	must(t, err)
+	if len(left.Items) != 0 {
+		t.Errorf("%d pods are left", len(left.Items))
+	}
+	broken = false
+	must(t, w.sweep(t.Context()))
+	got, err := w.client.BatchV1().Jobs("research").Get(t.Context(), "a", metav1.GetOptions{})
+	must(t, err)
+	if !isSuspended(got) {
+		t.Error("the suspension was not tried again")
+	}
+}
+
+func TestSuspendLeavesALaterAdmissionAlone(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 1, 1, lent("n", 1))
+	w.annotate("a", v1alpha1.AnnotationAttempt, "2")
+	must(t, w.suspend(t.Context(), l))
+	for _, a := range w.client.Actions() {
+		t.Errorf("API call %s %s", a.GetVerb(), a.GetResource().Resource)
 	}
 }

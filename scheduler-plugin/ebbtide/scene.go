@@ -3,6 +3,7 @@ package ebbtide
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -35,7 +36,7 @@ type scene struct {
 	fits bool
 	// fitsWithout: it would, if all takeable pods left too.
 	fitsWithout bool
-	// takeable are the pods of lent open loans, by loan.
+	// takeable are the pods of open loans that can be taken back, by loan.
 	takeable []takeable
 	// stalled are loans asked back whose pods nobody has told to stop.
 	stalled []*v1alpha1.Loan
@@ -68,8 +69,8 @@ const (
 // that a pod of its loan would get now. Nobody waits for one whose owner stopped
 // it with an hour's grace: it is judged as if it still ran.
 //
-// A pod that this scheduler placed was on a loan. One that has none any more was
-// cut off from its job (a tenant may edit its labels or owners): that keeps no
+// A pod of a queued job that this scheduler placed was on a loan. One that has none
+// any more was cut off from its job (a tenant may edit its owners): that keeps no
 // units. Pods that others placed are not the plugin's to judge.
 func (p *Ebbtide) fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) fate {
 	if due, leaving := p.due(pod, loan, now); leaving {
@@ -80,13 +81,8 @@ func (p *Ebbtide) fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) fa
 			return leaves
 		}
 	}
-	switch {
-	case book.Online(pod):
-		return stays
-	case loan == nil && pod.Spec.SchedulerName == v1alpha1.SchedulerName:
-		return strays
-	case loan == nil:
-		return stays
+	if loan == nil {
+		return p.fateOfBare(pod)
 	}
 	reclaiming, late := p.askedBack(loan, now)
 	switch {
@@ -100,6 +96,18 @@ func (p *Ebbtide) fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) fa
 		return stalled
 	}
 	return takeBack
+}
+
+// fateOfBare is fateOf for a pod without a loan.
+func (p *Ebbtide) fateOfBare(pod *corev1.Pod) fate {
+	needs, known := p.queued(pod)
+	switch {
+	case p.taken.hasPod(pod.UID):
+		return leaves
+	case needs && known && slices.Contains(p.profiles.list(p.handle.ProfileName()), pod.Spec.SchedulerName):
+		return strays
+	}
+	return stays
 }
 
 // due returns when a pod that was told to stop will be gone, and whether it was.
@@ -132,14 +140,9 @@ func (p *Ebbtide) askedBack(loan *v1alpha1.Loan, now time.Time) (reclaiming, lat
 	return true, !now.Before(patience)
 }
 
-// scenes looks at every node that the pod was refused on for a reason that may
-// pass, and returns those where something is leaving or can be taken back, by
-// name.
-func (p *Ebbtide) scenes(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader, now time.Time) ([]*scene, error) {
-	nodes, err := statuses.NodesForStatusCode(p.handle.SnapshotSharedLister().NodeInfos(), fwk.Unschedulable)
-	if err != nil {
-		return nil, fmt.Errorf("list the nodes that refused it: %w", err)
-	}
+// scenes looks at the nodes, and returns those where something is leaving or can be
+// taken back, by name.
+func (p *Ebbtide) scenes(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo, now time.Time) ([]*scene, error) {
 	var out []*scene
 	for _, node := range nodes {
 		s, err := p.scene(ctx, state, pod, node, now)
@@ -157,7 +160,7 @@ func (p *Ebbtide) scenes(ctx context.Context, state fwk.CycleState, pod *corev1.
 func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo, now time.Time) (*scene, error) {
 	s := &scene{}
 	var leaving []fwk.PodInfo
-	resources := p.book.Resources()
+	resources := p.account.Resources()
 	at, late := map[types.UID]int{}, map[types.UID]bool{}
 	for _, info := range node.GetPods() {
 		loan := p.book.LoanOf(info.GetPod())
@@ -197,22 +200,22 @@ func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.P
 		return s, nil
 	}
 	var err error
-	s.fitsWithout, err = p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
+	_, s.fitsWithout, err = p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
 	return s, err
 }
 
 // fitsWithout reports whether the pod passes all filters on the scene's node
-// once the loans that gone accepts have left it.
-func (p *Ebbtide) fitsWithout(ctx context.Context, pod *corev1.Pod, s *scene, gone func(*v1alpha1.Loan) bool) (bool, error) {
-	after := &scene{info: s.info.Snapshot(), state: s.state.Clone()}
+// once the loans that gone accepts have left it, and returns the node as it is then.
+func (p *Ebbtide) fitsWithout(ctx context.Context, pod *corev1.Pod, s *scene, gone func(*v1alpha1.Loan) bool) (after *scene, ok bool, err error) {
+	after = &scene{info: s.info.Snapshot(), state: s.state.Clone()}
 	for _, t := range s.takeable {
 		if gone(t.loan) {
 			if err := p.remove(ctx, pod, after, t.pods); err != nil {
-				return false, err
+				return nil, false, err
 			}
 		}
 	}
-	return p.handle.RunFilterPluginsWithNominatedPods(ctx, after.state, pod, after.info).IsSuccess(), nil
+	return after, p.handle.RunFilterPluginsWithNominatedPods(ctx, after.state, pod, after.info).IsSuccess(), nil
 }
 
 // remove takes pods off the scene's node, and tells the other plugins.

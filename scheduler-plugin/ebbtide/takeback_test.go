@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -322,8 +323,8 @@ func TestTakeBack(t *testing.T) {
 			}
 			w.checkTaken(tc.want...)
 			var strays []string
-			for _, s := range w.taken.allStrays() {
-				strays = append(strays, s.Name)
+			for _, s := range w.taken.allPods() {
+				strays = append(strays, s.pod.Name)
 			}
 			if diff := cmp.Diff(tc.strays, strays); diff != "" {
 				t.Errorf("strays evicted (-want +got):\n%s", diff)
@@ -429,8 +430,8 @@ func TestBoundAndDeletedPodsAreForgotten(t *testing.T) {
 	w.schedule(gone)
 	next := bound.DeepCopy()
 	next.Spec.NodeName = "n"
-	w.onPod().OnUpdate(bound, next)
-	w.onPod().OnDelete(gone)
+	w.onPod(klog.Background()).OnUpdate(bound, next)
+	w.onPod(klog.Background()).OnDelete(gone)
 	if len(w.waiting.pods) != 0 {
 		t.Errorf("%d pods are remembered", len(w.waiting.pods))
 	}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -36,7 +37,7 @@ func (p *Ebbtide) choose(ctx context.Context, pod *corev1.Pod, c *cycle, scenes 
 			if !ok {
 				continue
 			}
-			if s := p.firstFit(ctx, pod, scenes, victims); s != nil {
+			if s, room := p.roomWithout(ctx, pod, scenes, victims); room >= pods {
 				return victims, s
 			}
 		}
@@ -45,19 +46,73 @@ func (p *Ebbtide) choose(ctx context.Context, pod *corev1.Pod, c *cycle, scenes 
 	return p.leastOnOneNode(ctx, pod, scenes, costs)
 }
 
-// firstFit returns the first scene on which the pod fits without the victims.
-func (p *Ebbtide) firstFit(ctx context.Context, pod *corev1.Pod, scenes []*scene, victims []*v1alpha1.Loan) *scene {
+// roomWithout returns the first scene on which the pod fits without the victims, and
+// how many pods like it fit on all of them: their filters say whether one does, and
+// what is left of every resource how many.
+func (p *Ebbtide) roomWithout(ctx context.Context, pod *corev1.Pod, scenes []*scene, victims []*v1alpha1.Loan) (first *scene, room int64) {
+	ask := asks(pod)
 	for _, s := range scenes {
-		ok, err := p.fitsWithout(ctx, pod, s, func(loan *v1alpha1.Loan) bool { return slices.Contains(victims, loan) })
+		after, ok, err := p.fitsWithout(ctx, pod, s, func(loan *v1alpha1.Loan) bool { return slices.Contains(victims, loan) })
 		if err != nil {
 			klog.FromContext(ctx).Error(err, "Cannot look at a node without the victims", "node", s.name())
 			continue
 		}
-		if ok {
-			return s
+		if !ok {
+			continue
+		}
+		if first == nil {
+			first = s
+		}
+		room += max(1, p.holdsMore(pod, after.info, ask))
+	}
+	return first, room
+}
+
+// holdsMore returns how many pods that ask for so much the node's free resources
+// hold, beside those nominated to it before.
+func (p *Ebbtide) holdsMore(pod *corev1.Pod, info fwk.NodeInfo, ask map[corev1.ResourceName]int64) int64 {
+	free := freeOf(info)
+	for _, other := range p.nominatedBefore(pod, info.Node().Name) {
+		for name, quantity := range asks(other.GetPod()) {
+			free[name] -= quantity
+		}
+		free[corev1.ResourcePods]--
+	}
+	room := free[corev1.ResourcePods]
+	for name, quantity := range ask {
+		if quantity > 0 {
+			room = min(room, free[name]/quantity)
 		}
 	}
-	return nil
+	return room
+}
+
+// freeOf returns what no pod on the node holds; processors in thousandths.
+func freeOf(info fwk.NodeInfo) map[corev1.ResourceName]int64 {
+	all, used := info.GetAllocatable(), info.GetRequested()
+	free := map[corev1.ResourceName]int64{
+		corev1.ResourceCPU:              all.GetMilliCPU() - used.GetMilliCPU(),
+		corev1.ResourceMemory:           all.GetMemory() - used.GetMemory(),
+		corev1.ResourceEphemeralStorage: all.GetEphemeralStorage() - used.GetEphemeralStorage(),
+		corev1.ResourcePods:             int64(all.GetAllowedPodNumber() - len(info.GetPods())),
+	}
+	for name, units := range all.GetScalarResources() {
+		free[name] = units - used.GetScalarResources()[name]
+	}
+	return free
+}
+
+// nominatedBefore returns the pods that are promised a place on the node and go
+// before this one.
+func (p *Ebbtide) nominatedBefore(pod *corev1.Pod, node string) []fwk.PodInfo {
+	var before []fwk.PodInfo
+	for _, info := range p.handle.NominatedPodsForNode(node) {
+		other := info.GetPod()
+		if other.UID != pod.UID && book.Priority(other) >= book.Priority(pod) {
+			before = append(before, info)
+		}
+	}
+	return before
 }
 
 // leastOnOneNode returns the cheapest set of loans whose end lets the pod pass
@@ -81,7 +136,7 @@ func (p *Ebbtide) leastOnOneNode(ctx context.Context, pod *corev1.Pod, scenes []
 		gone := slices.Clone(loans)
 		for _, spared := range loans {
 			without := slices.DeleteFunc(slices.Clone(gone), func(l *v1alpha1.Loan) bool { return l == spared })
-			if p.firstFit(ctx, pod, []*scene{s}, without) != nil {
+			if first, _ := p.roomWithout(ctx, pod, []*scene{s}, without); first != nil {
 				gone = without
 			}
 		}

@@ -8,12 +8,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	resourcehelper "k8s.io/component-helpers/resource"
 	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
-// waiting remembers the online pods that lack units: since when, and whether
+// waiting remembers the bare pods that lack units: since when, and whether
 // they were promised a node. It is rebuilt after a restart, when every pod's
 // patience begins anew.
 type waiting struct {
@@ -106,10 +107,43 @@ func (w *waiting) alike(pod *corev1.Pod, requests []book.Request, ripe time.Time
 	return n
 }
 
-// sameShape reports whether two pods fit the same nodes, as far as the pods say.
+// sameShape reports whether two pods fit the same nodes, as far as the pods say, and
+// as many of them as there is room for: nothing but what they ask for keeps them
+// apart.
 func sameShape(a, b *corev1.Pod) bool {
-	return a.Namespace == b.Namespace && book.Priority(a) == book.Priority(b) &&
+	return a.Namespace == b.Namespace && book.Priority(a) == book.Priority(b) && sociable(a) && sociable(b) &&
 		reflect.DeepEqual(a.Spec.NodeSelector, b.Spec.NodeSelector) &&
 		reflect.DeepEqual(a.Spec.Affinity, b.Spec.Affinity) &&
-		reflect.DeepEqual(a.Spec.Tolerations, b.Spec.Tolerations)
+		reflect.DeepEqual(a.Spec.Tolerations, b.Spec.Tolerations) &&
+		reflect.DeepEqual(asks(a), asks(b))
+}
+
+// sociable reports whether the pod stands no other of its kind in the way: by its
+// affinity to pods, spread, host ports or volumes.
+func sociable(pod *corev1.Pod) bool {
+	if a := pod.Spec.Affinity; a != nil && (a.PodAffinity != nil || a.PodAntiAffinity != nil) {
+		return false
+	}
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
+			return false
+		}
+	}
+	for i := range pod.Spec.Containers {
+		if slices.ContainsFunc(pod.Spec.Containers[i].Ports, func(port corev1.ContainerPort) bool { return port.HostPort != 0 }) {
+			return false
+		}
+	}
+	return len(pod.Spec.TopologySpreadConstraints) == 0 && len(pod.Spec.ResourceClaims) == 0
+}
+
+// asks returns everything that the pod asks for, processors and memory included.
+func asks(pod *corev1.Pod) map[corev1.ResourceName]int64 {
+	out := map[corev1.ResourceName]int64{}
+	for name, quantity := range resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}) {
+		if out[name] = quantity.Value(); name == corev1.ResourceCPU {
+			out[name] = quantity.MilliValue()
+		}
+	}
+	return out
 }

@@ -1,12 +1,10 @@
-// Package book is what the scheduler plugin knows of loans and quotas: the API's
-// objects, held by informers, and the pure rules that read them.
+// Package book is what the scheduler plugin knows of loans: the API's objects, held
+// by informers, and the pure rules that read them.
 //
-// A Book decides nothing. It says which tenant a namespace belongs to, of which
-// flavor a node is for a tenant, which loan a pod runs on and whether that loan
-// is open. An answer that is not certain (two quotas select one namespace, a
-// PriorityClass does not exist) is a *Refusal with the reason, never a guess.
-// Everything is rebuilt from the API at the start; nothing here is lost with the
-// process.
+// A Book decides nothing. It says which loan a pod runs on and whether that loan is
+// open. An answer that is not certain (a PriorityClass does not exist) is a *Refusal
+// with the reason, never a guess. Everything is rebuilt from the API at the start;
+// nothing here is lost with the process.
 package book
 
 import (
@@ -17,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	schedulinglisters "k8s.io/client-go/listers/scheduling/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -59,19 +56,18 @@ type Refusal struct{ Reason string }
 // Error returns the reason.
 func (r *Refusal) Error() string { return r.Reason }
 
-func refuse(format string, args ...any) error { return &Refusal{Reason: fmt.Sprintf(format, args...)} }
+// Refuse returns a *Refusal.
+func Refuse(format string, args ...any) error { return &Refusal{Reason: fmt.Sprintf(format, args...)} }
 
 // Book answers from caches. It is safe for concurrent use.
 type Book struct {
-	loans      cache.Indexer
-	quotas     cache.Store
-	namespaces corelisters.NamespaceLister
-	classes    schedulinglisters.PriorityClassLister
+	loans   cache.Indexer
+	classes schedulinglisters.PriorityClassLister
 }
 
 // New returns a Book over caches. loans must have LoanIndexers.
-func New(loans cache.Indexer, quotas cache.Store, namespaces corelisters.NamespaceLister, classes schedulinglisters.PriorityClassLister) *Book {
-	return &Book{loans: loans, quotas: quotas, namespaces: namespaces, classes: classes}
+func New(loans cache.Indexer, classes schedulinglisters.PriorityClassLister) *Book {
+	return &Book{loans: loans, classes: classes}
 }
 
 // LoanOf returns the latest loan of the job that controls the pod, open or not,
@@ -134,73 +130,24 @@ func sortLoans(objs []any) []*v1alpha1.Loan {
 	return loans
 }
 
-// Quotas returns all TenantQuotas by name.
-func (b *Book) Quotas() []*v1alpha1.TenantQuota {
-	objs := b.quotas.List()
-	quotas := make([]*v1alpha1.TenantQuota, 0, len(objs))
-	for _, obj := range objs {
-		if q, ok := obj.(*v1alpha1.TenantQuota); ok {
-			quotas = append(quotas, q)
-		}
-	}
-	sort.Slice(quotas, func(i, j int) bool { return quotas[i].Name < quotas[j].Name })
-	return quotas
-}
-
-// TenantOf returns the one TenantQuota that selects the namespace. The error is
-// a *Refusal.
-func (b *Book) TenantOf(namespace string) (*v1alpha1.TenantQuota, error) {
-	ns, err := b.namespaces.Get(namespace)
-	if err != nil {
-		return nil, refuse("namespace %s is not known yet", namespace)
-	}
-	return readTenants(b.Quotas()).of(ns)
-}
-
-// Namespaces returns the set of namespaces that belong to the tenant.
-func (b *Book) Namespaces(tenant string) (map[string]bool, error) {
-	all, err := b.namespaces.List(everything)
-	if err != nil {
-		return nil, fmt.Errorf("list namespaces: %w", err)
-	}
-	quotas, own := readTenants(b.Quotas()), map[string]bool{}
-	for _, ns := range all {
-		if q, err := quotas.of(ns); err == nil && q.Name == tenant {
-			own[ns.Name] = true
-		}
-	}
-	return own, nil
-}
-
 // CheckPriority refuses a pod whose priority is above the highest class that the
 // tenant's pods may use. The error is a *Refusal.
-func (b *Book) CheckPriority(pod *corev1.Pod, tenant *v1alpha1.TenantQuota) error {
-	name := tenant.Spec.MaxPriorityClass
-	if name == "" {
-		name = v1alpha1.PriorityClassOnline
-	}
-	class, err := b.classes.Get(name)
+func (b *Book) CheckPriority(pod *corev1.Pod, tenant, highest string) error {
+	class, err := b.classes.Get(highest)
 	if err != nil {
-		return refuse("the highest priority class %s of tenant %s does not exist", name, tenant.Name)
+		return Refuse("the highest priority class %s of tenant %s does not exist", highest, tenant)
 	}
 	if Priority(pod) > class.Value {
-		return refuse("priority %d of the pod is above %s (%d), the highest class of tenant %s", Priority(pod), name, class.Value, tenant.Name)
+		return Refuse("priority %d of the pod is above %s (%d), the highest class of tenant %s", Priority(pod), highest, class.Value, tenant)
 	}
 	return nil
 }
 
-// Resources returns every resource that a flavor counts or a loan lends.
-func (b *Book) Resources() map[corev1.ResourceName]bool {
-	out := map[corev1.ResourceName]bool{}
-	for _, q := range b.Quotas() {
-		for i := range q.Spec.Flavors {
-			out[corev1.ResourceName(q.Spec.Flavors[i].Resource)] = true
-		}
+// ClassPriority returns the value of a priority class, and whether it exists.
+func (b *Book) ClassPriority(name string) (int32, bool) {
+	class, err := b.classes.Get(name)
+	if err != nil {
+		return 0, false
 	}
-	for _, obj := range b.loans.List() {
-		if loan, ok := obj.(*v1alpha1.Loan); ok {
-			out[corev1.ResourceName(loan.Spec.Resource)] = true
-		}
-	}
-	return out
+	return class.Value, true
 }

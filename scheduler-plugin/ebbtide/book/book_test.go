@@ -14,65 +14,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-func quota(name string, selector metav1.LabelSelector, flavors ...v1alpha1.FlavorQuota) *v1alpha1.TenantQuota {
-	return &v1alpha1.TenantQuota{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.TenantQuotaSpec{Namespaces: selector, Flavors: flavors}}
-}
-
-func team(names ...string) metav1.LabelSelector {
-	return metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: metav1.LabelSelectorOpIn, Values: names}}}
-}
-
-func TestTenantsOf(t *testing.T) {
-	unreadable := quota("broken", metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Like"}}})
-	all := readTenants([]*v1alpha1.TenantQuota{unreadable, quota("a", team("x", "y")), quota("b", team("y", "z"))})
-	for name, tc := range map[string]struct{ team, want, refusal string }{
-		"one":  {team: "x", want: "a"},
-		"two":  {team: "y", refusal: "namespace n belongs to no tenant: the TenantQuotas a, b all select it"},
-		"none": {team: "w", refusal: "namespace n belongs to no tenant: no TenantQuota selects it"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			q, err := all.of(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"team": tc.team}}})
-			switch {
-			case tc.refusal != "":
-				if err == nil || err.Error() != tc.refusal {
-					t.Errorf("error = %v, want %q", err, tc.refusal)
-				}
-			case err != nil || q.Name != tc.want:
-				t.Errorf("tenant = %v, %v, want %s", q, err, tc.want)
-			}
-		})
-	}
-}
-
-func TestFlavorOf(t *testing.T) {
-	q := quota("a", team("x"),
-		v1alpha1.FlavorQuota{Name: "mig", Resource: "nvidia.com/mig-1g.10gb"},
-		v1alpha1.FlavorQuota{Name: "h100", Resource: "nvidia.com/gpu", NodeSelector: map[string]string{"gpu": "h100"}},
-		v1alpha1.FlavorQuota{Name: "any", Resource: "nvidia.com/gpu", NodeSelector: map[string]string{"zone": "z"}},
-	)
-	for name, tc := range map[string]struct {
-		resource corev1.ResourceName
-		labels   map[string]string
-		want     string
-	}{
-		"by selector":        {resource: "nvidia.com/gpu", labels: map[string]string{"gpu": "h100"}, want: "h100"},
-		"first that matches": {resource: "nvidia.com/gpu", labels: map[string]string{"gpu": "h100", "zone": "z"}, want: "h100"},
-		"without selector":   {resource: "nvidia.com/mig-1g.10gb", want: "mig"},
-		"no node of it":      {resource: "nvidia.com/gpu", labels: map[string]string{"gpu": "a100"}},
-		"no such resource":   {resource: "amd.com/gpu"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got := ""
-			if f := FlavorOf(q, tc.resource, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels}}); f != nil {
-				got = f.Name
-			}
-			if got != tc.want {
-				t.Errorf("flavor = %q, want %q", got, tc.want)
-			}
-		})
-	}
-}
-
 func TestOpen(t *testing.T) {
 	with := func(kind string, status metav1.ConditionStatus) *v1alpha1.Loan {
 		return &v1alpha1.Loan{Status: v1alpha1.LoanStatus{Conditions: []metav1.Condition{{Type: kind, Status: status}}}}
@@ -112,7 +53,10 @@ func TestRequestsCountWhatTheSchedulerCounts(t *testing.T) {
 	if diff := cmp.Diff([]Request{{Resource: "nvidia.com/gpu", Units: 4}}, Requests(pod, counted)); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	if got := Requests(pod, nil); got != nil {
+	if diff := cmp.Diff([]Request{{Resource: "nvidia.com/gpu", Units: 4}}, Requests(pod, nil)); diff != "" {
+		t.Errorf("all requests but for processors (-want +got):\n%s", diff)
+	}
+	if got := Requests(pod, map[corev1.ResourceName]bool{}); got != nil {
 		t.Errorf("requests without flavors = %v", got)
 	}
 }
@@ -120,7 +64,7 @@ func TestRequestsCountWhatTheSchedulerCounts(t *testing.T) {
 func TestLoansAreIndexedAndOrderedByAge(t *testing.T) {
 	start := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	loans := cache.NewIndexer(cache.MetaNamespaceKeyFunc, LoanIndexers())
-	b := New(loans, nil, nil, nil)
+	b := New(loans, nil)
 	add := func(name string, attempt int32, age time.Duration, nodes ...string) {
 		l := &v1alpha1.Loan{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: name, CreationTimestamp: metav1.NewTime(start.Add(-age))},

@@ -1,6 +1,7 @@
 package book
 
 import (
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -8,13 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
-
-var everything = labels.Everything()
 
 // Priority returns the pod's priority, 0 where it has none.
 func Priority(pod *corev1.Pod) int32 {
@@ -24,8 +22,7 @@ func Priority(pod *corev1.Pod) int32 {
 	return *pod.Spec.Priority
 }
 
-// Online reports whether the pod is online inference. Every other pod needs a
-// loan to get units.
+// Online reports whether the pod is online inference.
 func Online(pod *corev1.Pod) bool { return Priority(pod) >= v1alpha1.PriorityOnline }
 
 // Request is a number of units of one resource.
@@ -34,85 +31,38 @@ type Request struct {
 	Units    int64
 }
 
-// Requests returns what the pod asks for of the given resources, by resource.
-// Init containers and overhead count as the scheduler counts them.
+// mostUnits is more than any cluster has, and little enough that no sum of what
+// pods ask for overflows.
+const mostUnits = 1 << 36
+
+// Requests returns what the pod asks for of the given resources (nil: of all but
+// the processors, memory and storage that every pod has), by resource. Init
+// containers and overhead count as the scheduler counts them.
 func Requests(pod *corev1.Pod, resources map[corev1.ResourceName]bool) []Request {
 	var out []Request
 	for name, quantity := range resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}) {
-		if units := quantity.Value(); units > 0 && resources[name] {
-			out = append(out, Request{Resource: name, Units: units})
+		if resources == nil && Ordinary(name) || resources != nil && !resources[name] {
+			continue
+		}
+		if units := quantity.Value(); units > 0 {
+			out = append(out, Request{Resource: name, Units: min(units, mostUnits)})
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Resource < out[j].Resource })
+	slices.SortFunc(out, func(a, b Request) int { return strings.Compare(string(a.Resource), string(b.Resource)) })
 	return out
 }
+
+// Ordinary reports whether the resource is none that a device plugin offers, but one
+// like cpu or memory.
+func Ordinary(name corev1.ResourceName) bool { return !strings.Contains(string(name), "/") }
+
+// Queued reports whether the pod says of itself that it is of a queued job.
+func Queued(pod *corev1.Pod) bool { return pod.Labels[v1alpha1.LabelQueue] != "" }
 
 // Units returns what the pod asks for of one resource.
 func Units(pod *corev1.Pod, resource corev1.ResourceName) int64 {
 	quantity := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[resource]
 	return quantity.Value()
-}
-
-// tenants are quotas with their selectors read once.
-type tenants []struct {
-	quota    *v1alpha1.TenantQuota
-	selector labels.Selector
-}
-
-// readTenants leaves out quotas whose selector cannot be read: they select
-// nothing.
-func readTenants(quotas []*v1alpha1.TenantQuota) tenants {
-	out := make(tenants, 0, len(quotas))
-	for _, q := range quotas {
-		if selector, err := metav1.LabelSelectorAsSelector(q.Spec.Namespaces); err == nil {
-			out = append(out, struct {
-				quota    *v1alpha1.TenantQuota
-				selector labels.Selector
-			}{q, selector})
-		}
-	}
-	return out
-}
-
-// of returns the one quota that selects the namespace. A namespace that two
-// quotas select belongs to neither. The error is a *Refusal.
-func (t tenants) of(ns *corev1.Namespace) (*v1alpha1.TenantQuota, error) {
-	var found *v1alpha1.TenantQuota
-	var names []string
-	for _, tenant := range t {
-		if tenant.selector.Matches(labels.Set(ns.Labels)) {
-			found, names = tenant.quota, append(names, tenant.quota.Name)
-		}
-	}
-	switch len(names) {
-	case 0:
-		return nil, refuse("namespace %s belongs to no tenant: no TenantQuota selects it", ns.Name)
-	case 1:
-		return found, nil
-	}
-	return nil, refuse("namespace %s belongs to no tenant: the TenantQuotas %s all select it", ns.Name, strings.Join(names, ", "))
-}
-
-// FlavorOf returns the tenant's flavor that the node's units of a resource are
-// of, or nil. Where two flavors match, the first in the quota's order holds.
-func FlavorOf(tenant *v1alpha1.TenantQuota, resource corev1.ResourceName, node *corev1.Node) *v1alpha1.FlavorQuota {
-	for i := range tenant.Spec.Flavors {
-		f := &tenant.Spec.Flavors[i]
-		if f.Resource == string(resource) && labels.SelectorFromSet(f.NodeSelector).Matches(labels.Set(node.Labels)) {
-			return f
-		}
-	}
-	return nil
-}
-
-// HasResource reports whether any of the tenant's flavors counts the resource.
-func HasResource(tenant *v1alpha1.TenantQuota, resource corev1.ResourceName) bool {
-	for i := range tenant.Spec.Flavors {
-		if tenant.Spec.Flavors[i].Resource == string(resource) {
-			return true
-		}
-	}
-	return false
 }
 
 // Open reports whether pods may be started on the loan: it was neither asked

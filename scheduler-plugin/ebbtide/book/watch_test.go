@@ -59,7 +59,7 @@ func TestWatchesReadEverythingAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := New(w.Loans.GetIndexer(), w.Quotas.GetStore(), nil, nil).LoanOfJob("research", "job-a"); got == nil || got.Name != "a-1" {
+	if got := New(w.Loans.GetIndexer(), nil).LoanOfJob("research", "job-a"); got == nil || got.Name != "a-1" {
 		t.Errorf("loan = %v", got)
 	}
 }

@@ -1,0 +1,342 @@
+// Package account keeps count of what each tenant uses of its nominal quota, by
+// event: what one pod costs to look up does not depend on how many there are.
+//
+// It counts the pods of the tenant's namespaces that are not on a loan, where they
+// are bound, else assumed, else nominated, and the units that its loans hold on its
+// own quota until they are returned. A pod on a node that is of none of the
+// tenant's flavors counts nowhere. What is counted is always what Recount finds in
+// the same facts, whatever the order they came in.
+//
+// The API is where the facts come from, so that nothing is lost with the process;
+// only assumed pods and fresh nominations are known here before they are there.
+// An Account is safe for concurrent use.
+package account
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// Account is the running count. Make it with New.
+type Account struct {
+	resources atomic.Pointer[map[corev1.ResourceName]bool]
+
+	mu      sync.RWMutex
+	quotas  map[string]*v1alpha1.TenantQuota
+	tenants map[string]*Tenant
+	spaces  map[string]space
+	nodes   map[string]map[string]string
+	loans   map[types.UID]*loan
+	jobs    map[ref]int // loans by job
+	pods    map[types.UID]*pod
+	refs    map[ref]map[types.UID]*pod
+	used    map[string]*sheet
+	shapes  map[corev1.ResourceName]map[int64]int64
+	onNode  map[string]int // loans by node
+	// stale: a quota changed, and nothing is charged until all is counted anew.
+	stale bool
+}
+
+type space struct {
+	labels labels.Set
+	tenancy
+}
+
+// ref names what decides about a pod's charges.
+type ref struct{ kind, key string }
+
+const (
+	ofSpace = "namespace"
+	ofNode  = "node"
+	ofJob   = "job"
+)
+
+func jobRef(namespace string, job types.UID) ref { return ref{ofJob, namespace + "/" + string(job)} }
+
+// sheet is what one tenant uses.
+type sheet struct {
+	firm      Use
+	nominated map[int32]Use // by priority
+}
+
+// New returns an empty account.
+func New() *Account {
+	a := &Account{
+		quotas:  map[string]*v1alpha1.TenantQuota{},
+		tenants: map[string]*Tenant{},
+		spaces:  map[string]space{},
+		nodes:   map[string]map[string]string{},
+		loans:   map[types.UID]*loan{},
+		jobs:    map[ref]int{},
+		pods:    map[types.UID]*pod{},
+		refs:    map[ref]map[types.UID]*pod{},
+		used:    map[string]*sheet{},
+		shapes:  map[corev1.ResourceName]map[int64]int64{},
+		onNode:  map[string]int{},
+	}
+	a.resources.Store(&map[corev1.ResourceName]bool{})
+	return a
+}
+
+// SetQuota notes a quota's present state.
+func (a *Account) SetQuota(q *v1alpha1.TenantQuota) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old := a.quotas[q.Name]; old != nil && old.UID == q.UID && old.Generation == q.Generation && q.Generation > 0 {
+		return // only its status changed
+	}
+	a.quotas[q.Name], a.tenants[q.Name], a.stale = q, Read(q), true
+	a.rereadResources()
+}
+
+// DropQuota forgets a quota.
+func (a *Account) DropQuota(name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.quotas, name)
+	delete(a.tenants, name)
+	a.stale = true
+	a.rereadResources()
+}
+
+// rlock locks for reading, when everything is counted.
+func (a *Account) rlock() {
+	for {
+		a.mu.RLock()
+		if !a.stale {
+			return
+		}
+		a.mu.RUnlock()
+		a.mu.Lock()
+		if a.stale {
+			a.rebuild()
+		}
+		a.mu.Unlock()
+	}
+}
+
+// rebuild counts everything anew: the tenants changed. At the start they all come
+// at once, and are counted once.
+func (a *Account) rebuild() {
+	a.used, a.stale = map[string]*sheet{}, false
+	sorted := a.sortedTenants()
+	for name, s := range a.spaces {
+		s.tenancy = tenancyOf(name, s.labels, sorted)
+		a.spaces[name] = s
+	}
+	for _, p := range a.pods {
+		a.unshape(p)
+		p.charges = nil
+		a.charge(p)
+	}
+	for _, l := range a.loans {
+		l.charges = nil
+		a.chargeLoan(l)
+	}
+}
+
+func (a *Account) sortedTenants() []*Tenant {
+	return slices.SortedFunc(maps.Values(a.tenants), func(x, y *Tenant) int { return strings.Compare(x.Name, y.Name) })
+}
+
+// SetNamespace notes a namespace's present labels. It returns the tenants of which
+// something came free.
+func (a *Account) SetNamespace(ns *corev1.Namespace) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old, known := a.spaces[ns.Name]; known && maps.Equal(old.labels, labels.Set(ns.Labels)) {
+		return nil
+	}
+	now := space{labels: maps.Clone(labels.Set(ns.Labels))}
+	if !a.stale {
+		now.tenancy = tenancyOf(ns.Name, now.labels, a.sortedTenants())
+	}
+	a.spaces[ns.Name] = now
+	return a.rechargeAll(ref{ofSpace, ns.Name})
+}
+
+// DropNamespace forgets a namespace.
+func (a *Account) DropNamespace(name string) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.spaces, name)
+	return a.rechargeAll(ref{ofSpace, name})
+}
+
+// SetNode notes a node's present labels.
+func (a *Account) SetNode(node *corev1.Node) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old, known := a.nodes[node.Name]; known && maps.Equal(old, node.Labels) {
+		return nil
+	}
+	a.nodes[node.Name] = maps.Clone(node.Labels)
+	return a.rechargeAll(ref{ofNode, node.Name})
+}
+
+// DropNode forgets a node.
+func (a *Account) DropNode(name string) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.nodes, name)
+	return a.rechargeAll(ref{ofNode, name})
+}
+
+func (a *Account) rechargeAll(r ref) (freed []string) {
+	for _, p := range a.refs[r] {
+		freed = append(freed, a.recharge(p)...)
+	}
+	slices.Sort(freed)
+	return slices.Compact(freed)
+}
+
+// Tenant returns the one tenant that the namespace belongs to. The error is a
+// *book.Refusal.
+func (a *Account) Tenant(namespace string) (*Tenant, error) {
+	a.rlock()
+	defer a.mu.RUnlock()
+	s, known := a.spaces[namespace]
+	if !known {
+		return nil, book.Refuse("namespace %s is not known yet", namespace)
+	}
+	return s.tenant, s.refusal
+}
+
+// Resources returns every resource that a flavor counts or a loan lends; never one
+// that every pod asks for, like cpu. It is not to be written to.
+func (a *Account) Resources() map[corev1.ResourceName]bool { return *a.resources.Load() }
+
+func (a *Account) rereadResources() {
+	out := map[corev1.ResourceName]bool{}
+	for _, q := range a.quotas {
+		for i := range q.Spec.Flavors {
+			out[corev1.ResourceName(q.Spec.Flavors[i].Resource)] = true
+		}
+	}
+	for _, l := range a.loans {
+		out[l.resource] = true
+	}
+	maps.DeleteFunc(out, func(name corev1.ResourceName, _ bool) bool { return book.Ordinary(name) })
+	a.resources.Store(&out)
+}
+
+// Used returns what counts against a pod that the tenant would place: all that is
+// bound or assumed, what is nominated with at least the pod's priority, and what is
+// on its own quota by loan. The pod itself does not count. The caller owns the
+// result.
+func (a *Account) Used(t *Tenant, uid types.UID, priority int32) Use {
+	a.rlock()
+	defer a.mu.RUnlock()
+	out := make(Use, len(t.pools))
+	s := a.used[t.Name]
+	if s == nil || len(s.firm) != len(out) {
+		return out
+	}
+	copy(out, s.firm)
+	for level, use := range s.nominated {
+		if level >= priority {
+			for i := range use {
+				out[i] = out[i].Plus(1, use[i])
+			}
+		}
+	}
+	if self := a.pods[uid]; self != nil {
+		for _, c := range self.charges {
+			if c.tenant == t && (!c.nominated || c.priority >= priority) {
+				out[c.pool] = out[c.pool].Plus(-1, c.amount)
+			}
+		}
+	}
+	return out
+}
+
+// Counts reports whether the pod is in what Used returns for pods of the priority.
+func (a *Account) Counts(uid types.UID, priority int32) bool {
+	a.rlock()
+	defer a.mu.RUnlock()
+	p := a.pods[uid]
+	return p != nil && slices.ContainsFunc(p.charges, func(c charge) bool { return !c.nominated || c.priority >= priority })
+}
+
+// OnLoan reports whether a loan was made for the job that controls the pod.
+func (a *Account) OnLoan(p *corev1.Pod) bool {
+	job, ok := book.JobOf(p)
+	if !ok {
+		return false
+	}
+	a.rlock()
+	defer a.mu.RUnlock()
+	return a.jobs[jobRef(p.Namespace, job)] > 0
+}
+
+// LoansOn returns how many loans that are not returned hold units on the node.
+func (a *Account) LoansOn(node string) int {
+	a.rlock()
+	defer a.mu.RUnlock()
+	return a.onNode[node]
+}
+
+// Held is a pod that uses its tenant's nominal quota on a node.
+type Held struct {
+	Namespace, Name string
+	UID             types.UID
+	Takes           Use
+}
+
+// Holders returns the tenant's pods that are bound and count, by UID.
+func (a *Account) Holders(t *Tenant) []Held {
+	a.rlock()
+	defer a.mu.RUnlock()
+	var out []Held
+	for uid, p := range a.pods {
+		if p.bound != "" && len(p.charges) > 0 && p.charges[0].tenant == t {
+			out = append(out, Held{p.namespace, p.name, uid, takes(t, p.charges)})
+		}
+	}
+	slices.SortFunc(out, func(x, y Held) int { return strings.Compare(string(x.UID), string(y.UID)) })
+	return out
+}
+
+// TakenBy returns what the loan holds of the tenant's own quota; nil if nothing.
+func (a *Account) TakenBy(t *Tenant, loan types.UID) Use {
+	a.rlock()
+	defer a.mu.RUnlock()
+	if l := a.loans[loan]; l != nil && len(l.charges) > 0 && l.charges[0].tenant == t {
+		return takes(t, l.charges)
+	}
+	return nil
+}
+
+func takes(t *Tenant, charges []charge) Use {
+	out := make(Use, len(t.pools))
+	for _, c := range charges {
+		out[c.pool] = out[c.pool].Plus(1, c.amount)
+	}
+	return out
+}
+
+// Shape is how many pods ask for so many units.
+type Shape struct{ Units, Count int64 }
+
+// Shapes returns the sizes that pods and loans ask for of the resource, smallest
+// first.
+func (a *Account) Shapes(resource corev1.ResourceName) []Shape {
+	a.rlock()
+	defer a.mu.RUnlock()
+	out := make([]Shape, 0, len(a.shapes[resource]))
+	for units, count := range a.shapes[resource] {
+		out = append(out, Shape{units, count})
+	}
+	slices.SortFunc(out, func(x, y Shape) int { return int(x.Units - y.Units) })
+	return out
+}

@@ -1,0 +1,132 @@
+package account
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+type loan struct {
+	borrower string
+	resource corev1.ResourceName
+	job      ref
+	own      []v1alpha1.Grant // of the borrower's own quota
+	nodes    []string
+	shaped   []book.Request
+	pods     int64
+	charges  []charge
+	// over: it holds nothing any more.
+	over bool
+}
+
+// SetLoan notes a loan's present state.
+func (a *Account) SetLoan(l *v1alpha1.Loan) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known := a.loans[l.UID]
+	if known != nil {
+		if book.Returned(l) {
+			return a.settle(known)
+		}
+		return nil // the rest of a loan never changes
+	}
+	known = readLoan(l)
+	a.loans[l.UID] = known
+	a.jobs[known.job]++
+	freed = a.rechargeAll(known.job)
+	if !a.Resources()[known.resource] {
+		a.rereadResources()
+	}
+	if book.Returned(l) {
+		known.over = true
+		return freed
+	}
+	a.shape(known.shaped, known.pods)
+	for _, node := range known.nodes {
+		a.onNode[node]++
+	}
+	a.chargeLoan(known)
+	return freed
+}
+
+// Release notes that the loan holds nothing any more, although the API does not say
+// yet that it is returned.
+func (a *Account) Release(uid types.UID) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l := a.loans[uid]; l != nil {
+		freed = a.settle(l)
+	}
+	return freed
+}
+
+func readLoan(l *v1alpha1.Loan) *loan {
+	out := &loan{
+		borrower: l.Spec.Borrower,
+		resource: corev1.ResourceName(l.Spec.Resource),
+		job:      jobRef(l.Namespace, l.Spec.Job.UID),
+		nodes:    book.Nodes(l),
+		shaped:   []book.Request{{Resource: corev1.ResourceName(l.Spec.Resource), Units: l.Spec.UnitsPerPod}},
+		pods:     int64(l.Spec.Pods),
+	}
+	for _, g := range l.Spec.Grants {
+		if g.Lender == "" {
+			out.own = append(out.own, g)
+		}
+	}
+	return out
+}
+
+// DropLoan forgets a loan that no longer exists. Pods that are left of it count
+// from now on.
+func (a *Account) DropLoan(uid types.UID) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.loans[uid]
+	if l == nil {
+		return nil
+	}
+	freed = a.settle(l)
+	delete(a.loans, uid)
+	if a.jobs[l.job]--; a.jobs[l.job] == 0 {
+		delete(a.jobs, l.job)
+	}
+	a.rechargeAll(l.job)
+	a.rereadResources()
+	return freed
+}
+
+// settle takes off what the loan counts for.
+func (a *Account) settle(l *loan) (freed []string) {
+	if l.over {
+		return nil
+	}
+	l.over = true
+	a.shape(l.shaped, -l.pods)
+	for _, node := range l.nodes {
+		if a.onNode[node]--; a.onNode[node] == 0 {
+			delete(a.onNode, node)
+		}
+	}
+	freed = a.uncharge(l.charges)
+	l.charges = nil
+	return freed
+}
+
+// chargeLoan counts what the loan holds on its borrower's own quota.
+func (a *Account) chargeLoan(l *loan) {
+	tenant := a.tenants[l.borrower]
+	if a.stale || tenant == nil || l.over {
+		return
+	}
+	for _, g := range l.own {
+		for _, f := range tenant.Flavors(l.resource) {
+			if tenant.FlavorName(f) == g.Flavor {
+				l.charges = append(l.charges, charge{tenant: tenant, pool: tenant.Pool(f), amount: tenant.Cost(f, g.Count)})
+			}
+		}
+	}
+	a.add(l.charges, 1)
+}

@@ -1,0 +1,104 @@
+package account
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// Facts are all objects that decide what is counted.
+type Facts struct {
+	Quotas     []*v1alpha1.TenantQuota
+	Namespaces []*corev1.Namespace
+	Nodes      []*corev1.Node
+	Loans      []*v1alpha1.Loan
+	Pods       []Placed
+}
+
+// Placed is a pod and where this scheduler means it to be, beyond what its spec
+// says; empty if nowhere.
+type Placed struct {
+	*corev1.Pod
+	Assumed, Nominated string
+}
+
+// Recount says from scratch what counts against a pod of the given priority that
+// the tenant would place, by pool. It is the definition that an Account is held to:
+// every pod and every loan is looked at.
+func Recount(f Facts, tenant string, priority int32) map[string]Slices {
+	tenants := make([]*Tenant, 0, len(f.Quotas))
+	for _, q := range f.Quotas {
+		tenants = append(tenants, Read(q))
+	}
+	slices.SortFunc(tenants, func(x, y *Tenant) int {
+		if x.Name < y.Name {
+			return -1
+		}
+		return 1
+	})
+	at := slices.IndexFunc(tenants, func(t *Tenant) bool { return t.Name == tenant })
+	if at < 0 {
+		return nil
+	}
+	t, out := tenants[at], map[string]Slices{}
+	for _, p := range t.pools {
+		out[p.name] = Slices{}
+	}
+	for _, p := range f.Pods {
+		f.recountPod(t, tenants, p, priority, out)
+	}
+	for _, l := range f.Loans {
+		recountLoan(t, l, out)
+	}
+	return out
+}
+
+func (f *Facts) recountPod(t *Tenant, tenants []*Tenant, p Placed, priority int32, out map[string]Slices) {
+	node, nominated := p.Spec.NodeName, false
+	if node == "" {
+		node = p.Assumed
+	}
+	if node == "" {
+		node, nominated = p.Nominated, true
+	}
+	if ended(p.Pod) || nominated && book.Priority(p.Pod) < priority || f.onLoan(p.Pod) {
+		return
+	}
+	for _, ns := range f.Namespaces {
+		if ns.Name != p.Namespace || tenancyOf(ns.Name, ns.Labels, tenants).tenant != t {
+			continue
+		}
+		for _, n := range f.Nodes {
+			if n.Name != node {
+				continue
+			}
+			for _, r := range book.Requests(p.Pod, nil) {
+				if i := t.Flavor(r.Resource, n.Labels); i >= 0 {
+					pool := t.pools[t.Pool(i)].name
+					out[pool] = out[pool].Plus(1, t.Cost(i, r.Units))
+				}
+			}
+		}
+	}
+}
+
+func (f *Facts) onLoan(p *corev1.Pod) bool {
+	job, ok := book.JobOf(p)
+	return ok && slices.ContainsFunc(f.Loans, func(l *v1alpha1.Loan) bool {
+		return l.Namespace == p.Namespace && l.Spec.Job.UID == job
+	})
+}
+
+func recountLoan(t *Tenant, l *v1alpha1.Loan, out map[string]Slices) {
+	if l.Spec.Borrower != t.Name || book.Returned(l) {
+		return
+	}
+	for i := range t.flavors {
+		if f := &t.flavors[i]; string(f.resource) == l.Spec.Resource {
+			out[t.pools[f.pool].name] = out[t.pools[f.pool].name].Plus(book.OwnQuota(l, f.name), f.unit)
+		}
+	}
+}

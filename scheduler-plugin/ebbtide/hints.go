@@ -1,0 +1,100 @@
+package ebbtide
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// EventsToRegister names the events after which a refused pod is worth another
+// try. Loans, quotas, namespaces and priority classes are not among them: the
+// scheduler's own watch of these could run ahead of the plugin's, and the pod
+// would be refused again on old knowledge. For the same reason nothing here wakes a
+// pod that waits for its tenant's quota. The plugin activates the pods itself,
+// after it knows (see listen).
+func (p *Ebbtide) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
+	nodes := fwk.Add | fwk.UpdateNodeAllocatable | fwk.UpdateNodeLabel
+	return []fwk.ClusterEventWithHint{
+		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete}, QueueingHintFn: p.afterPodDelete},
+		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: nodes}, QueueingHintFn: p.afterNode},
+	}, nil
+}
+
+// afterPodDelete queues a pod when another one gave up units that both ask for.
+func (p *Ebbtide) afterPodDelete(_ klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
+	gone, ok := oldObj.(*corev1.Pod)
+	if !ok {
+		return fwk.Queue, fmt.Errorf("want a deleted object of type %T, got %T", gone, oldObj)
+	}
+	if p.blocked.has(pod.UID) || p.unplaced(gone) && sameController(pod, gone) {
+		return fwk.QueueSkip, nil // what it waits for, or its gang, was not helped
+	}
+	resources := p.account.Resources()
+	if share(book.Requests(pod, resources), book.Requests(gone, resources)) {
+		return fwk.Queue, nil
+	}
+	return fwk.QueueSkip, nil
+}
+
+// afterNode queues a pod when a node came or changed that it may use: one of its
+// loan's, or one with units of its tenant's flavors.
+func (p *Ebbtide) afterNode(_ klog.Logger, pod *corev1.Pod, _, newObj any) (fwk.QueueingHint, error) {
+	node, ok := newObj.(*corev1.Node)
+	if !ok {
+		return fwk.Queue, fmt.Errorf("want a node, got %T", newObj)
+	}
+	if loan := p.book.LoanOf(pod); loan != nil {
+		return queueIf(book.GrantedOn(loan, node.Name) > 0), nil
+	}
+	tenant, err := p.account.Tenant(pod.Namespace)
+	if err != nil || p.blocked.has(pod.UID) {
+		return fwk.QueueSkip, nil
+	}
+	for _, r := range book.Requests(pod, p.account.Resources()) {
+		units := node.Status.Allocatable[r.Resource]
+		if tenant.Flavor(r.Resource, node.Labels) < 0 || units.Value() < r.Units {
+			return fwk.QueueSkip, nil
+		}
+	}
+	return fwk.Queue, nil
+}
+
+func queueIf(helps bool) fwk.QueueingHint {
+	if helps {
+		return fwk.Queue
+	}
+	return fwk.QueueSkip
+}
+
+// unplaced reports whether a pod that the scheduler says is deleted lives on: then
+// it only lost the place it was to have.
+func (p *Ebbtide) unplaced(gone *corev1.Pod) bool {
+	obj, exists, err := p.pods.GetByKey(gone.Namespace + "/" + gone.Name)
+	if err != nil || !exists {
+		return false
+	}
+	pod, ok := obj.(*corev1.Pod)
+	return ok && pod.UID == gone.UID && waits(pod)
+}
+
+func sameController(a, b *corev1.Pod) bool {
+	x, y := metav1.GetControllerOf(a), metav1.GetControllerOf(b)
+	return x != nil && y != nil && x.UID == y.UID
+}
+
+func share(a, b []book.Request) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x.Resource == y.Resource {
+				return true
+			}
+		}
+	}
+	return false
+}
