@@ -22,6 +22,8 @@ type admission struct {
 	// outcomes are the verdicts on jobs, by their place in the snapshot.
 	outcomes []outcome
 	guards   guards
+	// fresh are the loans that this decision makes.
+	fresh    []*loan
 	fairness *fairness
 }
 
@@ -149,7 +151,7 @@ func (a *admission) try(j *ask) (v verdict, reason, message string) {
 		return alike, reason, message
 	}
 	p := a.pool(j.Flavor)
-	t := &trial{admission: a, ask: j, pool: p}
+	t := &trial{admission: a, ask: j, pool: p, before: a.guards.concern(a, j)}
 	own := a.ownRoom(j)
 	if j.need <= own {
 		if spots := t.place(true, mostGrants); spots != nil {
@@ -189,6 +191,8 @@ type trial struct {
 	*admission
 	*ask
 	pool *pool
+	// before are the reservations that it must leave room for.
+	before []*guard
 	// spread is over how many nodes the gang would be.
 	spread int
 	// blocked: there was room, and it is kept for a job that has waited longer.
@@ -198,7 +202,7 @@ type trial struct {
 func (t *trial) place(own bool, most int) []spot {
 	var spots []spot
 	spots, t.spread = t.pool.place(t.Pods, t.UnitsPerPod, own, most, func(spots []spot) bool {
-		if t.guards.clear(t.admission, t.ask, spots) {
+		if stand(t.admission, t.before, t.ask, spots, nil) {
 			return true
 		}
 		t.blocked = true

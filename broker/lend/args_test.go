@@ -81,3 +81,36 @@ func (a args) flavors(others ...string) []string {
 	slices.Sort(out)
 	return out
 }
+
+// limit is a number, or nil where it is absent.
+func (a args) limit(key string) *int64 {
+	if !a.flag(key) {
+		return nil
+	}
+	n := a.number(key, 0)
+	return &n
+}
+
+// quotas are one of each flavor, with the same limits.
+func (a args) quotas() []Quota {
+	var out []Quota
+	for _, f := range a.flavors("cohort", "parent", "weight", "borrow", "lend", "held") {
+		out = append(out, Quota{
+			Flavor: f, Nominal: a.number(f, 0), Held: a.number("held", 0), BorrowingLimit: a.limit("borrow"), LendingLimit: a.limit("lend"),
+		})
+	}
+	return out
+}
+
+// draws reads LIMIT:AMOUNT.
+func (a args) draws() []Draw {
+	name, amount, found := strings.Cut(a.text("draws", ""), ":")
+	if !found {
+		return nil
+	}
+	n, err := strconv.ParseInt(amount, 10, 64)
+	if err != nil {
+		panic(a.Pos + ": " + err.Error())
+	}
+	return []Draw{{Limit: name, Amount: n}}
+}

@@ -27,7 +27,9 @@ type guards struct {
 // have gone, and must still fit then after every admission.
 type guard struct {
 	*ask
-	// borrows: beyond its tenant's nominal quota. It does not delay who is within.
+	// borrows: even without other jobs it is beyond its tenant's nominal quota. It does
+	// not delay other tenants' claims within theirs. One that does not borrow waits for
+	// room in the nominal quota, whatever else it might have.
 	borrows bool
 	built   bool
 	// dead: it would not fit with every loan gone, so there is nothing to keep.
@@ -69,43 +71,41 @@ func (g *guards) add(a *admission, j *ask) {
 	}
 	g.queues[j.queue] = true
 	g.counts[family{a.books.used.Root(j.tenant), j.flavor}]++
-	g.list = append(g.list, &guard{ask: j, borrows: !a.within(j)})
+	g.list = append(g.list, &guard{ask: j})
 }
 
-// clear reports whether all reservations stand with the job on the spots, and if so
-// counts it as there.
-func (g *guards) clear(a *admission, j *ask, spots []spot) bool {
-	return g.check(a, j, spots, nil)
-}
-
-// clearAsked is clear for a job for which units are to be asked back: it has a claim
-// and no spots yet.
-func (g *guards) clearAsked(a *admission, j *ask) bool {
-	return g.check(a, j, nil, []shape{{j.UnitsPerPod, j.Pods}})
-}
-
-func (g *guards) check(a *admission, j *ask, spots []spot, claim []shape) bool {
+// concern lists the reservations that the job must leave room for. It is asked before
+// the job takes any.
+func (g *guards) concern(a *admission, j *ask) []*guard {
 	if len(g.list) == 0 {
-		return true
+		return nil
 	}
 	within := a.within(j)
-	var pass []*guard
+	var out []*guard
 	for _, r := range g.list {
-		if r.borrows && within || !a.sharesQuota(r.ask, j) {
+		if !a.sharesQuota(r.ask, j) {
 			continue
 		}
 		if !r.built {
 			r.build(a, g)
 		}
-		if r.dead {
-			continue
+		if !r.dead && !(r.borrows && within && r.tenant != j.tenant) {
+			out = append(out, r)
 		}
+	}
+	return out
+}
+
+// stand reports whether the reservations stand with the job on the spots, and if so
+// counts it as there. A job for which units are to be asked back has a claim to room
+// instead, and no spots yet.
+func stand(a *admission, reservations []*guard, j *ask, spots []spot, claim []shape) bool {
+	for _, r := range reservations {
 		if !r.stands(a, j, spots, claim) {
 			return false
 		}
-		pass = append(pass, r)
 	}
-	for _, r := range pass {
+	for _, r := range reservations {
 		r.admit(j, spots)
 	}
 	return true
@@ -115,9 +115,11 @@ func (d *decision) sharesQuota(a, b *ask) bool {
 	return d.books.base[a.flavor] == d.books.base[b.flavor] && d.books.used.Root(a.tenant) == d.books.used.Root(b.tenant)
 }
 
-// build finds what the job waits for: the loans made before its reservation, and as
-// many later ones as it takes, the oldest first. Those can be there because they were
-// claims to nominal quota, or because nodes or services changed since.
+// build finds what the job waits for: the loans made before its reservation. Where
+// later ones are in its way, it waits for as few of them as it takes, the oldest first:
+// for those that were claims of other tenants to their own quota, which no reservation
+// of a borrower delays, and then for any, as when one with a reservation before this
+// one has started, or nodes or services changed.
 func (r *guard) build(a *admission, g *guards) {
 	r.built = true
 	if g.byAge == nil {
@@ -138,14 +140,24 @@ func (r *guard) build(a *admission, g *guards) {
 	}
 	soon, at := a.books.soon, a.reservedAt(r.ask)
 	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
-	enough := func() bool {
-		return int64(soon.Available(r.tenant, r.flavor)) >= r.need && r.bins.fits(want)
-	}
-	for _, l := range g.byAge {
-		if l.ending {
-			continue // asked back since
+	r.borrows = r.need > a.promisedTo(r.ask)
+	enough := func() bool { return r.spare(soon) >= 0 && r.bins.fits(want) }
+	var theirs, rest []*loan
+	for _, l := range slices.Concat(g.byAge, a.fresh) {
+		switch {
+		case l.ending: // asked back since
+		case l.Since.Before(at):
+			a.comesBack(soon, l, 1)
+			r.lift(p, l)
+			r.gone = append(r.gone, l)
+		case !l.lent && l.Borrower != r.Tenant:
+			theirs = append(theirs, l)
+		default:
+			rest = append(rest, l)
 		}
-		if !l.Since.Before(at) && enough() {
+	}
+	for _, l := range slices.Concat(theirs, rest) {
+		if enough() {
 			break
 		}
 		a.comesBack(soon, l, 1)
@@ -153,10 +165,38 @@ func (r *guard) build(a *admission, g *guards) {
 		r.gone = append(r.gone, l)
 	}
 	r.dead = !enough()
-	r.slack = int64(soon.Available(r.tenant, r.flavor)) - r.need
+	r.slack = r.spare(soon)
 	for i := len(r.gone) - 1; i >= 0; i-- {
 		a.comesBack(soon, r.gone[i], -1)
 	}
+}
+
+// promisedTo is what the job's tenant was promised, less what it uses besides its loans.
+func (a *admission) promisedTo(j *ask) int64 {
+	b := a.books
+	room := b.soon.NominalRoom(j.tenant, j.flavor)
+	over := b.soon.Borrowed(j.tenant, j.flavor)
+	var loans quota.Amount
+	for _, l := range slices.Concat(a.loans, a.fresh) {
+		if l.Borrower != j.Tenant || l.ending {
+			continue
+		}
+		for _, g := range l.Grants {
+			if f, ok := b.used.Flavor(g.Flavor); ok && f == j.flavor {
+				loans = loans.Add(quota.Amount(g.Count))
+			}
+		}
+	}
+	return int64(min(room.Sub(over).Add(loans), quota.Amount(1<<50)))
+}
+
+// spare is by how much the quota exceeds what the job needs.
+func (r *guard) spare(t *quota.Tree) int64 {
+	room := t.Available(r.tenant, r.flavor)
+	if !r.borrows {
+		room = min(room, t.NominalRoom(r.tenant, r.flavor))
+	}
+	return int64(min(room, quota.Amount(1<<50))) - r.need
 }
 
 func (r *guard) lift(p *pool, l *loan) {
@@ -204,7 +244,7 @@ func (r *guard) recount(a *admission, j *ask) int64 {
 		}
 	}
 	soon.Use(j.tenant, j.flavor, quota.Amount(j.need))
-	slack := int64(soon.Available(r.tenant, r.flavor)) - r.need
+	slack := r.spare(soon)
 	soon.Use(j.tenant, j.flavor, -quota.Amount(j.need))
 	for i := len(r.gone) - 1; i >= 0; i-- {
 		if l := r.gone[i]; !l.ending {

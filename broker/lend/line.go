@@ -1,7 +1,9 @@
 package lend
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/ebbtide/ebbtide/quota"
 	"github.com/ebbtide/ebbtide/quota/queue"
@@ -29,8 +31,9 @@ type line struct {
 	// not all jobs draw the same.
 	drawn map[shapeKey][]Draw
 	mixed map[shapeKey]bool
-	// considered are the jobs that were tried and still wait, in order.
+	// considered are the jobs that still wait; the first were tried, in this order.
 	considered []int32
+	tried      int
 	// behind are queues without backfill in which a job waits for what was asked back.
 	behind []bool
 }
@@ -150,6 +153,7 @@ func (l *line) pass(a *admission) {
 			pass.Refused(false)
 		}
 	}
+	l.tried = len(l.considered)
 	l.passed(a, pass)
 }
 
@@ -224,6 +228,10 @@ func (l *line) passed(a *admission, pass *queue.Pass) {
 func (l *line) places(a *admission) []Place {
 	position := make([]int32, len(l.asks))
 	l.index.Positions(func(j queue.Job, at int) { position[j.Ref] = int32(at) })
+	// What was not tried comes after what was, the first of each queue before the second.
+	slices.SortFunc(l.considered[l.tried:], func(x, y int32) int {
+		return cmp.Or(cmp.Compare(position[x], position[y]), cmp.Compare(l.asks[x].queue, l.asks[y].queue))
+	})
 	ahead := map[string]int64{}
 	out := make([]Place, 0, len(l.considered))
 	for _, i := range l.considered {

@@ -208,3 +208,6 @@ func encode(v any) string {
 	}
 	return string(data)
 }
+
+// roll1 makes the same choices every time.
+func roll1(seed uint64) dice { return dice{rand.New(rand.NewPCG(seed, 1))} }

@@ -2,6 +2,7 @@ package lend
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -15,20 +16,26 @@ import (
 //
 //	cluster                                runs the commands on the lines below
 //	node NAME FLAVOR=UNITS... [count=N]    adds nodes
-//	tenant NAME [cohort=] FLAVOR=NOMINAL [borrow=] [lend=] [held=]
-//	queue NAME tenant= [fifo] [nobackfill] [paused]
+//	flavor NAME of= compute= memory=       a slice of another flavor's GPUs
+//	cohort NAME [parent=] [weight=] [FLAVOR=NOMINAL] [borrow=] [lend=]
+//	tenant NAME [cohort=] [weight=] FLAVOR=NOMINAL [borrow=] [lend=] [held=]
+//	queue NAME tenant= [fifo|fair] [weight=] [used=] [nobackfill] [paused]
+//	limit NAME most= [reason=]             what jobs draw on
 //	lender NAME tenant= flavor= owned= pod= replicas= [low= high= dwell= cooldown= grace= warm= advise]
-//	policy [minloan=] [unknowngrace=] [unknownstep=] [budget=]
+//	policy [minloan=] [unknowngrace=] [unknownstep=] [budget=] [reserveafter=] [quotagrace=] [unfair]
 //	load NAME PERCENT|unknown [for=] [age=] [coverage=] [signal=VALUE/LOW/HIGH]
 //	scale NAME REPLICAS [for=]             what the autoscaler wants
-//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [lingers]
-//	finish JOB | preempt JOB | stall JOB | pause QUEUE
+//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [lingers] [draws=LIMIT:AMOUNT]
+//	finish JOB | preempt JOB | stall JOB | pause QUEUE | drain QUEUE
+//	borrowed TENANT FLAVOR=UNITS           what the tenant borrowed lately
 //	cordon NODE | uncordon NODE | lose NODE | stop NODE | mend NODE
 //	sleep DURATION                         time without a decision
 //	restart                                the broker forgets its state
 //	run DURATION                           a decision every 5 seconds
 //	explain [SUBJECT...]                   the verdicts of the last decision
 //	map                                    who holds what
+//	quotas [NAME...]                       what quotas say after the last decision
+//	waiting                                the order of the jobs that wait
 //
 // Commands that let time pass print every action that is taken.
 func TestScenarios(t *testing.T) {
@@ -71,11 +78,25 @@ func (s *script) run(d *datadriven.TestData) error {
 		return s.cluster(d)
 	case "node":
 		return s.addNode(a, name)
+	case "flavor":
+		s.flavors = append(s.flavors, Flavor{Name: name, SliceOf: a.text("of", ""), Compute: a.number("compute", 1), Memory: a.number("memory", 1)})
+		return nil
+	case "cohort":
+		s.cohorts = append(s.cohorts, Cohort{Name: name, Parent: a.text("parent", ""), Weight: a.limit("weight"), Quotas: a.quotas()})
+		return nil
 	case "tenant":
-		return s.addTenant(a, name)
+		s.tenants = append(s.tenants, Tenant{Name: name, Cohort: a.text("cohort", ""), Weight: a.limit("weight"), Quotas: a.quotas()})
+		return nil
+	case "borrowed":
+		return s.setBorrowed(a, name)
+	case "limit":
+		n := a.number("most", 0)
+		s.limits = append(s.limits, Limit{Name: name, Left: n, Most: n, Reason: a.text("reason", ""), Message: fmt.Sprintf("limit %s allows %d", name, n)})
+		return nil
 	case "queue":
 		s.queues = append(s.queues, Queue{
-			Name: name, Tenant: a.text("tenant", ""), FIFO: a.flag("fifo"), Backfill: !a.flag("nobackfill"), Paused: a.flag("paused"),
+			Name: name, Tenant: a.text("tenant", ""), FIFO: a.flag("fifo"), FairShare: a.flag("fair"), Weight: a.number("weight", 0),
+			Used: a.number("used", 0), Backfill: !a.flag("nobackfill"), Paused: a.flag("paused"),
 		})
 		return nil
 	case "lender":
@@ -85,6 +106,11 @@ func (s *script) run(d *datadriven.TestData) error {
 		s.policy.UnknownGrace = a.duration("unknowngrace", s.policy.UnknownGrace)
 		s.policy.UnknownStep = a.duration("unknownstep", s.policy.UnknownStep)
 		s.policy.EvictionBudget = int(a.number("budget", int64(s.policy.EvictionBudget)))
+		s.policy.ReserveAfter = a.duration("reserveafter", s.policy.ReserveAfter)
+		s.policy.QuotaGrace = a.duration("quotagrace", s.policy.QuotaGrace)
+		if a.flag("unfair") {
+			s.policy.FairPreemption = nil
+		}
 		return nil
 	case "load":
 		return s.setLoad(a, name)
@@ -119,6 +145,12 @@ func (s *script) run(d *datadriven.TestData) error {
 		return nil
 	case "map":
 		s.draw()
+		return nil
+	case "quotas":
+		s.showQuotas(d)
+		return nil
+	case "waiting":
+		s.showWaiting()
 		return nil
 	}
 	return s.disturb(d.Cmd, name)
@@ -163,10 +195,11 @@ func (s *script) disturb(cmd, name string) error {
 				break
 			}
 		}
-	case "pause":
+	case "pause", "drain":
 		for i := range s.queues {
 			if s.queues[i].Name == name {
-				s.queues[i].Paused = true
+				s.queues[i].Paused = s.queues[i].Paused || cmd == "pause"
+				s.queues[i].Drain = cmd == "drain"
 			}
 		}
 	default:
@@ -201,6 +234,9 @@ func describe(a Action) string {
 	}
 	if a.Kind == ActionReclaim {
 		fmt.Fprintf(&b, " %s lost=%.0f", a.ReclaimID, a.LostWork)
+		if a.ReclaimedFor != "" {
+			fmt.Fprintf(&b, " for=%s", strings.TrimPrefix(a.ReclaimedFor, "uid-"))
+		}
 		for _, o := range a.Owed {
 			fmt.Fprintf(&b, " owed=%s:%dx%d", o.Lender, o.Pods, o.UnitsPerPod)
 		}
@@ -261,22 +297,31 @@ func (s *script) addNode(a args, name string) error {
 	return nil
 }
 
-func (s *script) addTenant(a args, name string) error {
-	t := Tenant{Name: name, Cohort: a.text("cohort", "")}
-	for _, f := range a.flavors("cohort", "borrow", "lend", "held") {
-		q := Quota{Flavor: f, Nominal: a.number(f, 0), Held: a.number("held", 0)}
-		if a.flag("borrow") {
-			n := a.number("borrow", 0)
-			q.BorrowingLimit = &n
+func (s *script) setBorrowed(a args, name string) error {
+	for i := range s.tenants {
+		if t := &s.tenants[i]; t.Name == name {
+			t.Borrowed = nil
+			for _, f := range a.flavors() {
+				t.Borrowed = append(t.Borrowed, History{Flavor: f, Milli: 1000 * a.number(f, 0)})
+			}
 		}
-		if a.flag("lend") {
-			n := a.number("lend", 0)
-			q.LendingLimit = &n
-		}
-		t.Quotas = append(t.Quotas, q)
 	}
-	s.tenants = append(s.tenants, t)
 	return nil
+}
+
+// showQuotas shows what the last plan says of tenants and cohorts.
+func (s *script) showQuotas(d *datadriven.TestData) {
+	for _, v := range s.last.Tenants {
+		if len(d.CmdArgs) == 0 || slices.ContainsFunc(d.CmdArgs, func(arg datadriven.CmdArg) bool { return arg.Key == v.Name }) {
+			fmt.Fprintf(&s.out, "%s %s used=%d available=%d share=%d\n", v.Name, v.Flavor, v.Used, v.Available, v.Share)
+		}
+	}
+}
+
+func (s *script) showWaiting() {
+	for _, p := range s.last.Waiting {
+		fmt.Fprintf(&s.out, "%s position=%d ahead=%d\n", strings.TrimPrefix(p.UID, "uid-"), p.Position, p.Ahead)
+	}
 }
 
 func (s *script) addLender(a args, name string) error {
@@ -296,7 +341,7 @@ func (s *script) addJob(a args, name string) {
 	s.jobs = append(s.jobs, &training{stops: a.duration("stops", 10*time.Second), lingers: a.flag("lingers"), Job: Job{
 		Name: name, UID: "uid-" + name, Queue: a.text("queue", "research/default"),
 		Tenant: a.text("tenant", "research"), Priority: int32(a.number("priority", 0)), Created: s.now,
-		Flavor: a.text("flavor", "h100"), Pods: a.number("pods", 1), UnitsPerPod: a.number("units", 1),
+		Flavor: a.text("flavor", "h100"), Pods: a.number("pods", 1), UnitsPerPod: a.number("units", 1), Draws: a.draws(),
 	}})
 }
 

@@ -181,7 +181,7 @@ func (f *fairness) rank(h *holdings) {
 // takeBackFor asks back what the job needs, if it may.
 func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	f := a.fairness
-	if !a.mayAsk(j.UID) || !f.mightFor(j.tenant, j.flavor, j.need, j.Priority) && !a.comesFree(j) || !a.guards.clearAsked(a, j) {
+	if !a.mayAsk(j.UID) || !f.mightFor(j.tenant, j.flavor, j.need, j.Priority) && !a.comesFree(j) {
 		return false, "", ""
 	}
 	h := f.of(j.tenant, j.flavor)
@@ -190,6 +190,9 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 		Tenant: j.tenant, Flavor: j.flavor, Units: quota.Amount(j.need), Priority: j.Priority, TakenBack: j.Attempt > 0,
 	}, h.held, a.pol.FairPreemption, room.fits)
 	if !ok || len(victims) == 0 && !a.comesFree(j) {
+		return false, "", ""
+	}
+	if !stand(a, a.guards.concern(a, j), j, nil, []shape{{j.UnitsPerPod, j.Pods}}) {
 		return false, "", ""
 	}
 	if len(victims) > 0 {

@@ -17,7 +17,10 @@ type world struct {
 	policy Policy
 
 	nodes   []Node // capacity, schedulable and Other; the rest is worked out
+	flavors []Flavor
+	cohorts []Cohort
 	tenants []Tenant
+	limits  []Limit // Left is what is left beside what jobs hold
 	queues  []Queue
 	lenders []*service
 	jobs    []*training
@@ -49,6 +52,9 @@ type training struct {
 	// stops is how long its pods take to exit when told to.
 	stops    time.Duration
 	finished bool
+	// runs is how long it takes once admitted; 0: until told otherwise. Taken back, it
+	// starts anew.
+	runs time.Duration
 	// lingers: its pods outlive it, until they are killed.
 	lingers bool
 }
@@ -193,7 +199,17 @@ func (w *world) loanOf(uid string) *Loan {
 func (w *world) snapshot() Snapshot {
 	in := Snapshot{
 		Now: w.now, Epoch: w.epoch,
-		Tenants: slices.Clone(w.tenants), Queues: slices.Clone(w.queues),
+		Flavors: slices.Clone(w.flavors), Cohorts: slices.Clone(w.cohorts),
+		Tenants: slices.Clone(w.tenants), Queues: slices.Clone(w.queues), Limits: slices.Clone(w.limits),
+	}
+	for i := range in.Limits {
+		for _, l := range w.loans {
+			for _, d := range w.training(l.Job).Draws {
+				if d.Limit == in.Limits[i].Name {
+					in.Limits[i].Left -= d.Amount
+				}
+			}
+		}
 	}
 	for _, n := range w.nodes {
 		n.Units = slices.Clone(n.Units)
@@ -242,6 +258,9 @@ func (w *world) step(d time.Duration) {
 	w.now = w.now.Add(d)
 	for _, l := range w.loans {
 		j := w.training(l.Job)
+		if j.runs > 0 && !l.Reclaiming && !l.Preempted && !w.now.Before(l.Since.Add(j.runs)) {
+			l.Finished, j.finished = true, true
+		}
 		switch {
 		case l.Killed, (l.Preempted || l.Finished) && !j.lingers:
 			l.Live = 0
@@ -282,7 +301,8 @@ func (w *world) apply(a Action) {
 	l := w.loans[i]
 	switch a.Kind {
 	case ActionReclaim:
-		l.Reclaiming, l.ReclaimBy, l.ReclaimID, l.Checkpoint = true, a.ReclaimBy, a.ReclaimID, w.now
+		l.Reclaiming, l.ReclaimBy, l.ReclaimID, l.Checkpoint, l.ReclaimedFor = true, a.ReclaimBy, a.ReclaimID, w.now, a.ReclaimedFor
+		j.Queued = w.now
 		if j.stops == 0 {
 			l.Live = 0
 		}
