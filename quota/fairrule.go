@@ -115,30 +115,33 @@ func (k *taking) gives(g *giver, rule FairRule) int {
 	return -1
 }
 
-// retaker is the first victim of fair sharing that could take back in the next
-// decision, -1 if there is none: because with it given back alone its side had a
-// smaller share than the claim now has, or because what it wants is then within
-// what its side was promised.
+// retaker is the first victim of a fair decision that could take back in the next
+// one, -1 if there is none: because with it given back alone its side had a smaller
+// share than the claim now has, or because what it wants is then within what its
+// side was promised.
 func (k *taking) retaker() int {
-	var next []Held // what is held then
+	if !slices.Contains(k.causes, FairShare) {
+		return -1
+	}
+	next := k.afterwards()
 	for at, i := range k.victims {
-		if k.causes[at] != FairShare {
-			continue
-		}
-		h := &k.held[i]
-		up, down := k.below(k.claim.Tenant, h.Tenant)
-		mark := len(k.log)
-		k.book(i, 1)
-		back := k.Share(k.up(h.Tenant, down))
-		k.undo(mark)
-		if next == nil {
-			next = k.afterwards()
-		}
-		if back < k.shares[up] || k.reclaims(h, next) {
+		if k.causes[at] == FairShare && k.outdone(i) || k.reclaims(&k.held[i], next) {
 			return at
 		}
 	}
 	return -1
+}
+
+// outdone reports whether the claim's side has a larger share than the victim's would
+// have with the victim given back alone.
+func (k *taking) outdone(i int) bool {
+	h := &k.held[i]
+	up, down := k.below(k.claim.Tenant, h.Tenant)
+	mark := len(k.log)
+	k.book(i, 1)
+	back := k.Share(k.up(h.Tenant, down))
+	k.undo(mark)
+	return back < k.shares[up]
 }
 
 // afterwards is what is held with the claim and without the victims.
@@ -153,12 +156,17 @@ func (k *taking) afterwards() []Held {
 }
 
 // reclaims reports whether what was held, asked for again beside the claim, could take
-// from others what its side was promised.
+// from others what its side was promised; be it known or not that it was taken back.
 func (k *taking) reclaims(h *Held, next []Held) bool {
 	mark := len(k.log)
 	k.bookUse(k.claim.Tenant, k.claim.Flavor, k.claim.Units)
-	again := Claim{Tenant: h.Tenant, Flavor: h.Flavor, Units: h.Units, Priority: h.Priority, TakenBack: true}
-	_, causes, ok := k.TakeBack(again, next, nil, func([]int) bool { return true })
-	k.undo(mark)
-	return ok && slices.Contains(causes, OwnerWants)
+	defer k.undo(mark)
+	for _, known := range []bool{true, false} {
+		again := Claim{Tenant: h.Tenant, Flavor: h.Flavor, Units: h.Units, Priority: h.Priority, TakenBack: known}
+		_, causes, _ := k.TakeBack(again, next, nil, func([]int) bool { return true })
+		if slices.Contains(causes, OwnerWants) {
+			return true
+		}
+	}
+	return false
 }

@@ -13,7 +13,7 @@ type Claim struct {
 	Units    Amount
 	Priority int32
 	// TakenBack: the job held units before and they were taken back. It still gets
-	// what was promised, but takes nothing by fair sharing: see TakeBack.
+	// what was promised, but takes nothing in order to borrow: see TakeBack.
 	TakenBack bool
 }
 
@@ -76,16 +76,17 @@ func (c Cause) String() string {
 //  2. FairShare: a borrows for the claim, the victim's side borrows as above, and
 //     one of the rules allows it; the tenant with the largest shares from the root
 //     down gives first. All is tried with the first rule before the next is tried.
-//  3. Outranked: the victim's tenant is the claim's, and its priority is lower.
+//  3. Outranked: the victim's tenant is the claim's, and its priority is lower. A
+//     claim that was taken back itself must then be within its tenant's quota.
 //
 // A victim that is wholly its tenant's own quota is only taken in the last way.
 //
-// Fair sharing stops by itself. Under every rule the claim's share is, with the
-// claim, below the victim's side before, and at the end each victim's side, with that
-// victim given back alone, has at least the claim's share: so no victim could at once
-// take back what was taken from it. What was taken back once does not take by fair
-// sharing any more: a job takes that way at most once, so that without arrivals
-// there are at most as many such decisions as jobs.
+// It comes to rest. By fair sharing the claim's share is, with the claim, below the
+// victim's side before, and at the end each victim's side, with that victim given
+// back alone, has at least the claim's share, and no victim could have back from
+// others what it was promised: so the next decision takes nothing back. What was
+// taken back once takes nothing any more in order to borrow: a job does so at most
+// once, and what is left are claims within what was promised.
 func (t *Tree) TakeBack(c Claim, held []Held, rules []FairRule, fits func(victims []int) bool) (victims []int, causes []Cause, ok bool) {
 	if c.Units <= 0 || c.Units > t.Potential(c.Tenant, c.Flavor) || t.nodes[c.Tenant].stray {
 		return nil, nil, c.Units <= 0 && fits(nil)
@@ -162,7 +163,7 @@ func (k *taking) measure() {
 }
 
 func (k *taking) enough() bool {
-	return k.claim.Units <= k.Available(k.claim.Tenant, k.claim.Flavor) && k.fits(k.victims)
+	return k.claim.Units <= k.Available(k.claim.Tenant, k.claim.Flavor) && k.allowed() && k.fits(k.victims)
 }
 
 // choose takes victims until it is enough.
@@ -292,7 +293,7 @@ func (k *taking) spare() {
 		k.book(i, 1)
 		k.victims, k.causes = slices.Delete(k.victims, at, at+1), slices.Delete(k.causes, at, at+1)
 		k.measure()
-		if k.enough() && k.stillPromised() {
+		if k.enough() {
 			continue
 		}
 		k.undo(mark)
@@ -301,10 +302,12 @@ func (k *taking) spare() {
 	}
 }
 
-// stillPromised reports whether the claim borrows nothing where it takes from who does.
-func (k *taking) stillPromised() bool {
+// allowed reports whether the claim borrows nothing where it takes from who does, nor
+// where it takes from its own tenant after it was taken back itself.
+func (k *taking) allowed() bool {
 	for at, i := range k.victims {
-		if up, _ := k.below(k.claim.Tenant, k.held[i].Tenant); k.causes[at] == OwnerWants && k.borrows[up] {
+		up, _ := k.below(k.claim.Tenant, k.held[i].Tenant)
+		if k.borrows[up] && (k.causes[at] == OwnerWants || k.causes[at] == Outranked && k.claim.TakenBack) {
 			return false
 		}
 	}

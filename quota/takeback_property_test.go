@@ -21,7 +21,7 @@ func busy(t *rapid.T) (*rand.Rand, *cluster, *job) {
 			s.stop(j)
 		}
 	}
-	c := &job{Held: Held{Name: "claim", Tenant: s.tenant(r), Flavor: s.flavor(r), Units: Amount(1 + r.IntN(12)), Priority: int32(r.IntN(3))}}
+	c := &job{takenBack: r.IntN(4) == 0, Held: Held{Name: "claim", Tenant: s.tenant(r), Flavor: s.flavor(r), Units: Amount(1 + r.IntN(12)), Priority: int32(r.IntN(3))}}
 	if room := s.tree.NominalRoom(c.Tenant, c.Flavor); room > 0 && r.IntN(3) == 0 {
 		c.Units = 1 + Amount(r.Int64N(int64(room)))
 	}
@@ -148,6 +148,9 @@ func (w *want) allowed(t *rapid.T, at int) {
 		if h.Tenant != w.claim.Tenant || h.Priority >= w.claim.Priority {
 			t.Fatalf("%+v does not outrank %+v", w.claim, h)
 		}
+		if w.claim.TakenBack && w.claims(w.after(w.victims, false), w.after(w.victims, true), h.Tenant) {
+			t.Fatalf("%+v takes %+v in order to borrow", w.claim, h)
+		}
 		return
 	}
 	if h.Tenant == w.claim.Tenant || h.Own {
@@ -169,7 +172,7 @@ func (w *want) allowed(t *rapid.T, at int) {
 	if cause != FairShare {
 		return
 	}
-	if h.Young {
+	if h.Young || w.claim.TakenBack {
 		t.Fatalf("fair sharing takes %+v", h)
 	}
 	if !w.claims(left, with, a) {
@@ -192,10 +195,14 @@ func (w *want) without(at int) bool {
 	}
 	left, end := w.after(rest, false), w.after(rest, true)
 	for i, v := range w.victims {
-		if i == at || w.causes[i] != OwnerWants {
+		a := w.claim.Tenant
+		switch {
+		case i == at || w.causes[i] == FairShare || w.causes[i] == Outranked && !w.claim.TakenBack:
 			continue
+		case w.causes[i] == OwnerWants:
+			a, _ = w.sides(w.held[v].Tenant)
 		}
-		if a, _ := w.sides(w.held[v].Tenant); w.claims(left, end, a) {
+		if w.claims(left, end, a) {
 			return false
 		}
 	}
