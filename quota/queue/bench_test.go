@@ -199,12 +199,10 @@ func (c *cluster) freed(ended int) *quota.Tree {
 // outcome counts what a pass did.
 type outcome struct{ offered, admitted int }
 
-// pass admits until nothing more fits. A tenant with nominal quota left could take
-// back what others borrowed of it: such jobs are offered too, one of a class.
+// pass admits until nothing more fits. What a tenant has left of its nominal quota it
+// could take back from others: jobs that fit there are offered too, one of a class.
 func (c *cluster) pass(x *Index, t *quota.Tree) (o outcome) {
-	p := x.Begin(t, moment, benchAfter, CouldTake(func(tenant quota.NodeID, f quota.FlavorID) bool {
-		return t.NominalRoom(tenant, f) > 0
-	}))
+	p := x.Begin(t, moment, benchAfter, CouldTakeUpTo(t.NominalRoom))
 	for j, ok := p.Next(); ok; j, ok = p.Next() {
 		o.offered++
 		tenant := c.queues[j.Queue].Tenant

@@ -208,10 +208,7 @@ func (x *Index) rank(q *line, slot int32) int32 {
 	if q.Order != FIFO {
 		return p
 	}
-	n, same := slices.BinarySearchFunc(q.lows, slot, func(l low, slot int32) int { return x.older(l.slot, slot) })
-	if same {
-		n++
-	}
+	n, _ := slices.BinarySearchFunc(q.lows, slot, func(l low, slot int32) int { return x.older(l.slot, slot) })
 	if n > 0 {
 		p = min(p, q.lows[n-1].priority)
 	}

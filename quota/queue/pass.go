@@ -17,7 +17,7 @@ type Pass struct {
 	t     *quota.Tree
 	now   time.Time
 	after time.Duration
-	could func(quota.NodeID, quota.FlavorID) bool
+	upTo  func(quota.NodeID, quota.FlavorID) quota.Amount
 
 	classes []standing // by class
 	queues  []turn     // by queue
@@ -36,9 +36,9 @@ type Pass struct {
 	shares   []quota.Share
 	borrows  []bool
 
-	byPlace                              order[head]
-	byRank, byTurn, byClaim, byRootClaim order[int32]
-	placed                               moved[int32]
+	byPlace                 order[head]
+	byRank, byTurn, byClaim order[int32]
+	placed                  moved[int32]
 }
 
 // standing is how far the pass is with a class.
@@ -73,7 +73,19 @@ type Option func(*Pass)
 // exceed what is available, since the caller could take something back for them. The
 // answer may change from yes to no in the course of a pass, not back.
 func CouldTake(could func(tenant quota.NodeID, flavor quota.FlavorID) bool) Option {
-	return func(p *Pass) { p.could = could }
+	return CouldTakeUpTo(func(tenant quota.NodeID, flavor quota.FlavorID) quota.Amount {
+		if could(tenant, flavor) {
+			return quota.Unlimited
+		}
+		return 0
+	})
+}
+
+// CouldTakeUpTo is CouldTake for jobs of no more units than it says, which may
+// become fewer in the course of a pass: for what only claims to nominal quota are
+// taken back, say, the tenant's nominal room.
+func CouldTakeUpTo(units func(tenant quota.NodeID, flavor quota.FlavorID) quota.Amount) Option {
+	return func(p *Pass) { p.upTo = units }
 }
 
 // Begin begins a pass at a moment. A job is aged when it has waited for reserveAfter;
@@ -82,7 +94,6 @@ func (x *Index) Begin(t *quota.Tree, now time.Time, reserveAfter time.Duration, 
 	x.tidy()
 	p := &Pass{
 		x: x, t: t, now: now, after: reserveAfter,
-		could:   func(quota.NodeID, quota.FlavorID) bool { return false },
 		classes: make([]standing, len(x.classes)), queues: make([]turn, len(x.queues)),
 		seats: make([]seat, t.Nodes()), places: make([]int32, t.Nodes()), depths: make([]int32, t.Nodes()),
 		refused: make([]refusal, len(x.shapes)), refusedHere: map[here]refusal{}, out: none, measured: none,
@@ -90,8 +101,7 @@ func (x *Index) Begin(t *quota.Tree, now time.Time, reserveAfter time.Duration, 
 	for _, o := range options {
 		o(p)
 	}
-	p.byPlace, p.byRank, p.byTurn = x.ahead, p.rankLess, p.turnLess
-	p.byClaim, p.byRootClaim = p.claimLess, p.rootClaimLess
+	p.byPlace, p.byRank, p.byTurn, p.byClaim = x.ahead, p.rankLess, p.turnLess, p.claimLess
 	p.placed = func(node int32, at int) { p.places[node] = int32(at) }
 	p.line()
 	p.seat()

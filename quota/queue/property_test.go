@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func TestOrderIsThatOfTheRules(t *testing.T) {
 		w := drawWorld(r, rapid.IntRange(0, 40).Draw(t, "jobs"), false)
 		tree := w.tree()
 		s := newSpec(w, tree.Clone())
-		p := index(w.queues, w.jobs).Begin(tree, w.now, w.after, CouldTake(w.could))
+		p := index(w.queues, w.jobs).Begin(tree, w.now, w.after, CouldTakeUpTo(w.upTo))
 		seen := map[string]bool{}
 		said := map[string]answer{}
 		for {
@@ -75,7 +76,7 @@ func (s *spec) unfounded(j Job, b Because, said map[string]answer) string {
 	a, offered := said[b.Job.UID]
 	switch b.Kind {
 	case NoQuota:
-		if j.Flavor < 0 || j.Units() <= s.tree.Available(q.Tenant, j.Flavor) || s.could(q.Tenant, j.Flavor) {
+		if j.Flavor < 0 || j.Units() <= s.tree.Available(q.Tenant, j.Flavor) || j.Units() <= s.upTo(q.Tenant, j.Flavor) {
 			return "there is quota"
 		}
 	case Alike:
@@ -220,5 +221,47 @@ func TestSilence(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"0", "1", "2"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// For whom the caller could take something back, jobs are offered that exceed what is
+// available, and no others; once is enough for all that are alike.
+func TestCouldTake(t *testing.T) {
+	w := world{
+		nodes: []quota.Node{
+			{Name: "owner", Parent: "all", Quotas: []quota.Quota{{Flavor: "h100", Nominal: 8}}},
+			{Name: "taker", Parent: "all", Quotas: []quota.Quota{{Flavor: "h100"}}},
+		},
+		queues: []Queue{{Name: "o", Backfill: true}, {Name: "t", Tenant: 1, Backfill: true}},
+	}
+	for i := range 9 {
+		w.jobs = append(w.jobs, Job{
+			Queue: i % 2, Pods: 1 << (i % 3), UnitsPerPod: 1, Created: moment.Add(time.Duration(i)), UID: fmt.Sprint(i),
+		})
+	}
+	tree := quota.NewTree(nil, w.nodes)
+	tree.Use(1, 0, 8)
+	owners := func(tenant quota.NodeID, _ quota.FlavorID) bool { return tenant == 0 }
+	upToTwo := func(quota.NodeID, quota.FlavorID) quota.Amount { return 2 }
+	for name, c := range map[string]struct {
+		option Option
+		want   []string
+	}{
+		"nobody":   {func(*Pass) {}, nil},
+		"an owner": {CouldTake(owners), []string{"0", "2", "4"}},
+		"a little": {CouldTakeUpTo(upToTwo), []string{"0", "1", "3", "4"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := index(w.queues, w.jobs).Begin(tree, moment, 0, c.option)
+			var got []string
+			for j, ok := p.Next(); ok; j, ok = p.Next() {
+				got = append(got, j.UID)
+				p.Refused(true)
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

@@ -79,7 +79,7 @@ func (s *spec) fits(job int) bool {
 			return false
 		}
 	}
-	return j.Units() <= s.tree.Available(tenant, j.Flavor) || s.could(tenant, j.Flavor)
+	return j.Units() <= s.tree.Available(tenant, j.Flavor) || j.Units() <= s.upTo(tenant, j.Flavor)
 }
 
 // head is the first job of a queue that may be offered, or -1.

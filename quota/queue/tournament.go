@@ -57,7 +57,7 @@ func (p *Pass) seat() {
 			p.rivals(n).items = append(p.rivals(n).items, n)
 		}
 	}
-	p.roots.arrange(p.byRootClaim, p.placed)
+	p.roots.arrange(p.byClaim, p.placed)
 }
 
 // deepestFirst lists the nodes so that children come before their parents.
@@ -96,30 +96,38 @@ func (p *Pass) win(n int32) bool {
 	switch {
 	case s.queue != none:
 		s.winner = n
+		s.claim = p.enter(n, s.queue)
 	case len(s.children.items) > 0:
-		s.winner = p.seats[s.children.items[0]].winner
+		child := &p.seats[s.children.items[0]]
+		s.winner, s.claim = child.winner, child.claim
 	default:
 		s.winner = none
 		return false
 	}
-	q := &p.queues[p.seats[s.winner].queue]
-	p.measure(s.winner, &q.classes.items[0])
+	p.measure(s.winner)
 	up := int(p.depths[s.winner] - p.depths[n])
-	j := &p.x.jobs[q.head]
-	s.claim = claim{borrows: p.borrows[up], queued: j.Queued, rank: q.rank, slot: q.head}
-	s.claim.aged = p.after > 0 && p.now.Sub(j.Queued) >= p.after && p.t.Weight(quota.NodeID(s.winner)) > 0
+	s.claim.borrows, s.claim.share = p.borrows[up], 0
 	if up < len(p.shares) {
 		s.claim.share = p.shares[up]
 	}
 	return true
 }
 
+// enter is what of a claim is the same at all levels.
+func (p *Pass) enter(tenant, queue int32) claim {
+	q := &p.queues[queue]
+	c := claim{queued: p.x.jobs[q.head].Queued, rank: q.rank, slot: q.head}
+	c.aged = p.after > 0 && p.now.Sub(c.queued) >= p.after && p.t.Weight(quota.NodeID(tenant)) > 0
+	return c
+}
+
 // measure finds what the tenant's candidate does to the nodes above it.
-func (p *Pass) measure(tenant int32, h *head) {
+func (p *Pass) measure(tenant int32) {
 	if p.measured == tenant {
 		return
 	}
 	p.measured = tenant
+	h := p.top(p.seats[tenant].queue)
 	p.shares = p.t.SharesWith(quota.NodeID(tenant), h.flavor, h.units, p.shares)
 	p.borrows = p.t.BorrowsWith(quota.NodeID(tenant), h.flavor, h.units, p.borrows)
 }
@@ -129,31 +137,21 @@ func (p *Pass) measure(tenant int32, h *head) {
 func (p *Pass) climb(tenant int32) {
 	p.measured = none
 	for n := tenant; n != none; n = int32(p.t.Parent(quota.NodeID(n))) {
-		before := p.byClaim
-		if p.t.Parent(quota.NodeID(n)) == quota.None {
-			before = p.byRootClaim
-		}
 		h, at := p.rivals(n), int(p.places[n])
 		switch stays := p.win(n); {
 		case stays && at == none:
-			h.push(n, before, p.placed)
+			h.push(n, p.byClaim, p.placed)
 		case stays:
-			h.fix(at, before, p.placed)
+			h.fix(at, p.byClaim, p.placed)
 		case at != none:
-			h.remove(at, before, p.placed)
+			h.remove(at, p.byClaim, p.placed)
 		}
 	}
 }
 
-func (p *Pass) claimLess(a, b *int32) bool {
-	return p.ahead(&p.seats[*a].claim, &p.seats[*b].claim, true)
-}
-
-func (p *Pass) rootClaimLess(a, b *int32) bool {
-	return p.ahead(&p.seats[*a].claim, &p.seats[*b].claim, false)
-}
-
-func (p *Pass) ahead(a, b *claim, shares bool) bool {
+// claimLess is the order of the tournament, of roots as well: those have no share.
+func (p *Pass) claimLess(n, m *int32) bool {
+	a, b := &p.seats[*n].claim, &p.seats[*m].claim
 	if a.borrows != b.borrows {
 		return b.borrows
 	}
@@ -165,7 +163,7 @@ func (p *Pass) ahead(a, b *claim, shares bool) bool {
 			return c < 0
 		}
 	}
-	if shares && a.share != b.share {
+	if a.share != b.share {
 		return a.share < b.share
 	}
 	if a.rank != b.rank {

@@ -73,10 +73,11 @@ func (p *Pass) fitting(to []head, in *line) []head {
 
 // room is how large a job may be to be offered.
 func (p *Pass) room(tenant quota.NodeID, flavor quota.FlavorID) quota.Amount {
-	if p.could(tenant, flavor) {
-		return quota.Unlimited
+	room := p.t.Available(tenant, flavor)
+	if p.upTo != nil {
+		room = max(room, p.upTo(tenant, flavor))
 	}
-	return p.t.Available(tenant, flavor)
+	return room
 }
 
 // top is the queue's first job; there must be one.

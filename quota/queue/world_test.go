@@ -20,7 +20,7 @@ type world struct {
 	salt   uint64
 	lately map[string]int64
 	held   map[string]int64
-	taking bool
+	taking int
 }
 
 type answer int
@@ -66,7 +66,7 @@ func (r dice) node(name, parent string, cohort bool) quota.Node {
 
 // drawWorld makes a forest of cohorts; flat is one cohort of tenants.
 func drawWorld(r dice, jobs int, flat bool) world {
-	w := world{now: moment, salt: r.Uint64(), lately: map[string]int64{}, held: map[string]int64{}, taking: r.IntN(2) == 0}
+	w := world{now: moment, salt: r.Uint64(), lately: map[string]int64{}, held: map[string]int64{}, taking: r.IntN(4)}
 	w.after = time.Duration(r.IntN(40)-10) * time.Minute
 	cohorts := []string{"", "c0"}
 	w.nodes = append(w.nodes, r.node("c0", "", true))
@@ -134,9 +134,15 @@ func (w *world) tree() *quota.Tree {
 	return t
 }
 
-// could is a caller that takes back for some.
-func (w *world) could(tenant quota.NodeID, flavor quota.FlavorID) bool {
-	return w.taking && (int(tenant)+int(flavor))%3 == 0
+// upTo is a caller that takes back for some, however large they are, or little.
+func (w *world) upTo(tenant quota.NodeID, flavor quota.FlavorID) quota.Amount {
+	switch (int(tenant) + int(flavor)) % 3 {
+	case w.taking:
+		return quota.Unlimited
+	case w.taking + 1:
+		return 4
+	}
+	return 0
 }
 
 // chance is the caller's mind about a job: the same whenever it is asked.
@@ -163,7 +169,7 @@ type event struct {
 // run goes through a pass, and returns what was offered and what was passed over.
 func (w *world) run(x *Index) (offered []event, passed []string) {
 	t := w.tree()
-	p := x.Begin(t, w.now, w.after, CouldTake(w.could))
+	p := x.Begin(t, w.now, w.after, CouldTakeUpTo(w.upTo))
 	for j, ok := p.Next(); ok; j, ok = p.Next() {
 		a := w.judge(t, &j)
 		offered = append(offered, event{j.UID, a})
