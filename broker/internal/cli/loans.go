@@ -26,8 +26,9 @@ func newLoansCommand(s *session) *cobra.Command {
 		Short:   "Show who holds which units, from whom, and for how long yet",
 		Long: `Show who holds which units, from whom, and for how long yet.
 
-A Loan is one admitted job's use of units. LENDER is <none> where the units are
-the borrower's own quota. GRACE is how long the job's pods may take to stop once
+A Loan is one admitted job's use of units. LENDER is the LendingPolicy that lent
+them, cohort:NAME for quota that nobody in the cohort uses, and <none> where all
+are the borrower's own. GRACE is how long the job's pods may take to stop once
 the units are asked back; while they are (STATE Reclaiming), what is left of it.`,
 		Example: `  # The loans of the namespace
   kubectl ebbtide loans -n research

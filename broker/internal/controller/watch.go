@@ -85,8 +85,12 @@ func (w *watcher) changed(before, after any) urgency {
 		}
 		return never
 	case *batchv1.Job:
-		if new := after.(*batchv1.Job); jobConditions(old) != jobConditions(new) || leaves(old) != leaves(new) {
+		new := after.(*batchv1.Job)
+		if jobConditions(old) != jobConditions(new) || leaves(old) != leaves(new) {
 			return atOnce // it has ended, or as good as
+		}
+		if taken := new.Annotations[v1alpha1.AnnotationTakenBack]; taken != "" && taken != old.Annotations[v1alpha1.AnnotationTakenBack] {
+			return atOnce // its units are gone
 		}
 	}
 	if matters(before, after) {
@@ -164,7 +168,8 @@ func matters(before, after any) bool {
 			leaves(old) != leaves(new) || !apiequality.Semantic.DeepEqual(old.Labels, new.Labels)
 	case *corev1.ResourceQuota:
 		new := after.(*corev1.ResourceQuota)
-		return !apiequality.Semantic.DeepEqual(old.Spec, new.Spec) || !apiequality.Semantic.DeepEqual(old.Status, new.Status)
+		return !apiequality.Semantic.DeepEqual(old.Spec, new.Spec) ||
+			!apiequality.Semantic.DeepEqual(old.Status.Hard, new.Status.Hard) || lessUsed(old, new)
 	case *corev1.LimitRange: // without a generation
 		return !apiequality.Semantic.DeepEqual(old.Spec, after.(*corev1.LimitRange).Spec)
 	case *corev1.Namespace:
@@ -174,6 +179,17 @@ func matters(before, after any) bool {
 		new, ok2 := after.(client.Object)
 		return !ok1 || !ok2 || old2.GetGeneration() != new.GetGeneration()
 	}
+}
+
+// lessUsed: some of a ResourceQuota has come free, or is counted for the first time.
+// That more is used lets nobody in.
+func lessUsed(old, new *corev1.ResourceQuota) bool {
+	for name, used := range new.Status.Used {
+		if before, known := old.Status.Used[name]; !known || used.Cmp(before) < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func leaves(object client.Object) bool { return object.GetDeletionTimestamp() != nil }

@@ -43,6 +43,12 @@ func TestUrgency(t *testing.T) {
 	job := &batchv1.Job{}
 	failed := &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed}}}}
 	counted := &batchv1.Job{Status: batchv1.JobStatus{Active: 1}}
+	taken := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Generation: 2, Annotations: map[string]string{v1alpha1.AnnotationTakenBack: "1"}}}
+	rule := func(hard, used string) *corev1.ResourceQuota {
+		return &corev1.ResourceQuota{Status: corev1.ResourceQuotaStatus{
+			Hard: corev1.ResourceList{gpu: resource.MustParse(hard)}, Used: corev1.ResourceList{gpu: resource.MustParse(used)},
+		}}
+	}
 	node, cordoned := &corev1.Node{}, &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: true}}
 	policy, edited := &v1alpha1.LendingPolicy{}, &v1alpha1.LendingPolicy{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
 	for name, test := range map[string]struct {
@@ -68,6 +74,13 @@ func TestUrgency(t *testing.T) {
 		"job ends":                      {job, failed, atOnce},
 		"job counts its pods":           {job, counted, never},
 		"job goes":                      {job, nil, atOnce},
+		"scheduler stops a job":         {job, taken, atOnce},
+		"such a job goes on":            {taken, taken.DeepCopy(), never},
+		"resource quota is used":        {rule("4", "1"), rule("4", "2"), never},
+		"resource quota comes free":     {rule("4", "2"), rule("4", "1"), soon},
+		"resource quota grows":          {rule("4", "2"), rule("5", "2"), soon},
+		"resource quota is counted":     {&corev1.ResourceQuota{}, rule("4", "2"), soon},
+		"limit range is edited":         {&corev1.LimitRange{}, &corev1.LimitRange{Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{}}}}, soon},
 		"node is cordoned":              {node, cordoned, atOnce},
 		"node's heartbeat":              {node, node.DeepCopy(), never},
 		"policy is edited":              {policy, edited, soon},

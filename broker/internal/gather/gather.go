@@ -140,7 +140,6 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	g.poll(lenders)
 
 	view := newView(in, tenants, &g.memory)
-	view.Changed = g.memory.fresh
 	view.Used, view.Freed, view.QuotaNotes = c.used, g.History.Freed(now), tenants.notes(flavors)
 	s := &view.Snapshot
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
@@ -162,6 +161,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	sorted := g.memory.sort(covered, g.Setbacks, s.Now)
 	s.Jobs, view.Strays = sorted.waiting, sorted.strays
 	s.Limits = r.limits(view, loans)
+	view.Changed = g.memory.news()
 	return view, nil
 }
 

@@ -50,7 +50,6 @@ type sorting struct {
 // begin starts to look at the jobs.
 func (m *memory) begin(r *rules) {
 	m.round++
-	m.fresh = nil
 	m.changed = m.changed || m.rules != r
 	m.rules = r
 	if m.jobs == nil {
@@ -130,6 +129,13 @@ func (e *remembered) described(r *rules) lend.Job {
 		e.waiting, e.rules = r.waiting(&e.job), r
 	}
 	return e.waiting
+}
+
+// news are the jobs that were seen anew since it was asked last.
+func (m *memory) news() []types.UID {
+	fresh := m.fresh
+	m.fresh = nil
+	return fresh
 }
 
 // Job is a job with a queue or a loan, nil if there is none of that UID. It is
