@@ -63,7 +63,8 @@ func (c Cause) String() string {
 //
 // The quota's part, that the units are available, is checked here; fits is asked, with
 // the victims' units given back in the tree, whether everything else allows it. With
-// more victims fits must not turn false. The tree is afterwards as it was.
+// more victims fits must not turn false, and it must not keep the slice. The tree is
+// afterwards as it was.
 //
 // Let a and b be the children, on the claim's side and on a victim's, of the lowest
 // common ancestor of the two tenants. A victim is taken in one of these ways, in

@@ -9,11 +9,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// busy makes a cluster in which some hold units, some of them for a short time only,
-// and a claim.
-func busy(t *rapid.T) (*rand.Rand, *cluster, *job) {
+// busy makes a cluster in which some hold units, some of them for a short time only.
+func busy(t *rapid.T) (*rand.Rand, *cluster) {
 	r := seeded(t)
-	s := drawCluster(r, rapid.IntRange(2, 30).Draw(t, "jobs"))
+	s := drawCluster(r, rapid.IntRange(10, 50).Draw(t, "jobs"))
 	s.fitting(func(a, b *job) int { return 0 })
 	for _, j := range s.jobs {
 		j.Young = r.IntN(6) == 0
@@ -21,11 +20,16 @@ func busy(t *rapid.T) (*rand.Rand, *cluster, *job) {
 			s.stop(j)
 		}
 	}
+	return r, s
+}
+
+// claimer is a job that asks for something, every third within its tenant's quota.
+func (s *cluster) claimer(r *rand.Rand) *job {
 	c := &job{takenBack: r.IntN(4) == 0, Held: Held{Name: "claim", Tenant: s.tenant(r), Flavor: s.flavor(r), Units: Amount(1 + r.IntN(12)), Priority: int32(r.IntN(3))}}
 	if room := s.tree.NominalRoom(c.Tenant, c.Flavor); room > 0 && r.IntN(3) == 0 {
 		c.Units = 1 + Amount(r.Int64N(int64(room)))
 	}
-	return r, s, c
+	return c
 }
 
 // Whatever is taken is enough, allowed, and no victim could be spared; the tree is as
@@ -33,49 +37,55 @@ func busy(t *rapid.T) (*rand.Rand, *cluster, *job) {
 func TestTakeBackTakesWhatItMayAndNeeds(t *testing.T) {
 	seen := map[Cause]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		r, s, c := busy(t)
+		r, s := busy(t)
 		held, _ := s.held()
-		// Nodes: some units of what is held give room, and so much of it is needed.
-		room, need := make([]int, len(held)), r.IntN(3)
-		for i := range room {
-			room[i] = r.IntN(2)
-		}
-		fits := func(victims []int) bool {
-			sum := 0
-			for _, v := range victims {
-				sum += room[v]
-			}
-			return sum >= need
-		}
-		before := s.tree.Clone()
-		victims, causes, ok := s.tree.TakeBack(c.claim(), held, bothRules, fits)
-		if diff := cmp.Diff(answers(s.world, before), answers(s.world, s.tree)); diff != "" {
-			t.Fatalf("the tree is not as it was (-want +got):\n%s", diff)
-		}
-		if !ok {
-			if len(victims)+len(causes) > 0 {
-				t.Fatalf("not enough, and yet victims %v", victims)
-			}
-			return
-		}
-		if len(victims) != len(causes) {
-			t.Fatalf("%d victims, %d causes", len(victims), len(causes))
-		}
-		w := &want{s.tree.Clone(), c.claim(), held, victims, causes, fits}
-		w.enough(t)
-		for at, i := range victims {
-			seen[causes[at]]++
-			w.allowed(t, at)
-			if w.without(at) {
-				t.Fatalf("victim %d of %v (%v) could be spared", i, victims, causes)
+		for range 20 {
+			for _, cause := range takesRightly(t, r, s, held) {
+				seen[cause]++
 			}
 		}
 	})
+	t.Logf("victims by cause: %v", seen)
 	for _, cause := range []Cause{OwnerWants, FairShare, Outranked} {
 		if seen[cause] == 0 {
 			t.Errorf("no victim with cause %s was seen", cause)
 		}
 	}
+}
+
+func takesRightly(t *rapid.T, r *rand.Rand, s *cluster, held []Held) []Cause {
+	// Nodes: some units of what is held give room, and so much of it is needed.
+	room, need := make([]int, len(held)), max(0, r.IntN(5)-2)
+	for i := range room {
+		room[i] = r.IntN(2)
+	}
+	fits := func(victims []int) bool {
+		sum := 0
+		for _, v := range victims {
+			sum += room[v]
+		}
+		return sum >= need
+	}
+	before, claim := s.tree.Clone(), s.claimer(r).claim()
+	victims, causes, ok := s.tree.TakeBack(claim, held, bothRules, fits)
+	if diff := cmp.Diff(answers(s.world, before), answers(s.world, s.tree)); diff != "" {
+		t.Fatalf("the tree is not as it was (-want +got):\n%s", diff)
+	}
+	if len(victims) != len(causes) || !ok && len(victims) > 0 {
+		t.Fatalf("ok is %v, and there are %d victims and %d causes", ok, len(victims), len(causes))
+	}
+	if !ok {
+		return nil
+	}
+	w := &want{s.tree.Clone(), claim, held, victims, causes, fits}
+	w.enough(t)
+	for at, i := range victims {
+		w.allowed(t, at)
+		if w.without(at) {
+			t.Fatalf("victim %d of %v (%v) could be spared", i, victims, causes)
+		}
+	}
+	return causes
 }
 
 // want checks one answer by the rules.
@@ -214,7 +224,8 @@ func (w *want) without(at int) bool {
 func TestGuaranteeHolds(t *testing.T) {
 	claims, taken := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
-		_, s, c := busy(t)
+		r, s := busy(t)
+		c := s.claimer(r)
 		for range 2 {
 			held, whose := s.held()
 			for _, n := range s.tenants {
@@ -242,6 +253,7 @@ func TestGuaranteeHolds(t *testing.T) {
 			s.jobs = append(s.jobs, c)
 		}
 	})
+	t.Logf("%d claims took %d", claims, taken)
 	if claims == 0 || taken == 0 {
 		t.Errorf("%d claims took %d", claims, taken)
 	}
