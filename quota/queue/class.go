@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	"github.com/ebbtide/ebbtide/quota"
 )
@@ -16,7 +17,7 @@ type line struct {
 	runs  []run
 	// lows are the jobs that have a lower priority than all before them, by age; of a
 	// FIFO queue only.
-	lows  []low
+	lows  []head
 	dirty bool
 }
 
@@ -38,11 +39,6 @@ type head struct {
 	flavor      quota.FlavorID
 	priority    int32
 	rank        int32 // the priority where that decides about the place, else 0
-}
-
-type low struct {
-	priority int32
-	slot     int32
 }
 
 // key is what the jobs of a class have in common.
@@ -188,11 +184,16 @@ func (x *Index) senior(a, b *head) bool {
 
 // findLows looks at the oldest job of every class only: a class has one priority.
 func (x *Index) findLows(q *line) {
-	for _, id := range q.classes.ids {
-		c := &x.classes[id]
-		q.lows = append(q.lows, low{c.priority, c.jobs.ids[0]})
-	}
-	slices.SortFunc(q.lows, func(a, b low) int { return x.older(a.slot, b.slot) })
+	q.lows = append(q.lows, q.heads...)
+	slices.SortFunc(q.lows, func(a, b head) int {
+		switch {
+		case a.slot == b.slot:
+			return 0
+		case x.senior(&a, &b):
+			return -1
+		}
+		return 1
+	})
 	kept := q.lows[:0]
 	for _, l := range q.lows {
 		if n := len(kept); n == 0 || l.priority < kept[n-1].priority {
@@ -202,15 +203,14 @@ func (x *Index) findLows(q *line) {
 	q.lows = kept
 }
 
-// rank is the priority that counts for a job of the queue.
-func (x *Index) rank(q *line, slot int32) int32 {
-	p := x.jobs[slot].Priority
+// rank is the priority that counts for a first job of the queue.
+func (x *Index) rank(q *line, h *head) int32 {
 	if q.Order != FIFO {
-		return p
+		return h.priority
 	}
-	n, _ := slices.BinarySearchFunc(q.lows, slot, func(l low, slot int32) int { return x.older(l.slot, slot) })
-	if n > 0 {
-		p = min(p, q.lows[n-1].priority)
+	older := sort.Search(len(q.lows), func(i int) bool { return !x.senior(&q.lows[i], h) })
+	if older == 0 {
+		return h.priority
 	}
-	return p
+	return min(h.priority, q.lows[older-1].priority)
 }
