@@ -54,6 +54,7 @@ func TestRoles(t *testing.T) {
 		{broker, "create", "", "pods", own, false},
 		{broker, "create", "", "pods/binding", own, false},
 		{broker, "watch", "", "resourcequotas", own, true},
+		{broker, "watch", "", "limitranges", own, true},
 		{broker, "update", "", "resourcequotas", own, false},
 		{broker, "update", "", "namespaces", "", false},
 		{broker, "get", "", "secrets", own, false},
