@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -293,5 +296,60 @@ func TestNotes(t *testing.T) {
 		if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestUnusedQuota goes through the core: a job gets quota that no service owns and
+// nobody uses, at once, and the statuses agree with the plan.
+func TestUnusedQuota(t *testing.T) {
+	w := newWorld(t)
+	b := alive(w)
+	for i := range 3 {
+		j := w.job()
+		j.ResourceVersion, j.UID, j.Name = "", types.UID(fmt.Sprint("big-", i)), fmt.Sprint("big-", i)
+		j.Spec.Parallelism = ptr.To[int32](4)
+		if err := w.api.Create(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The job's pod runs on the other node.
+	if err := w.api.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0"}}); err != nil {
+		t.Fatal(err)
+	}
+	var p v1alpha1.LendingPolicy
+	if err := w.api.Get(t.Context(), client.ObjectKey{Namespace: "serving", Name: "chat"}, &p); err != nil {
+		t.Fatal(err)
+	}
+	p.Spec.Owned = ptr.To[int64](4)
+	if err := w.api.Update(t.Context(), &p); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		b.round()
+		w.clock.SetTime(w.clock.Now().Add(time.Minute))
+	}
+	loans := w.loans()
+	if len(loans) != 1 || loans[0].Spec.Job.Name != "tune" || loans[0].Spec.MaxGrace.Duration != lend.DefaultPolicy().QuotaGrace {
+		t.Fatalf("loans: %+v", loans)
+	}
+	for _, g := range loans[0].Spec.Grants {
+		if g.Lender != lend.CohortLender("lab") {
+			t.Errorf("grant %+v", g)
+		}
+	}
+	status := w.queue().Status
+	var places []string
+	for _, j := range status.Waiting {
+		places = append(places, fmt.Sprint(j.Position, " ", j.Name))
+		if j.Reason == "" {
+			t.Errorf("%s waits without a reason", j.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"1 big-0", "2 big-1", "3 big-2"}, places); diff != "" || status.Pending != 3 || status.Admitted != 1 {
+		t.Errorf("queue status %+v (-want +got):\n%s", status, diff)
+	}
+	research := w.tenant("research").Status
+	if f := research.Flavors[0]; f.Used != 4 || f.Borrowed != 4 || f.Available != 4 || research.WeightedShare == 0 {
+		t.Errorf("research: %+v", research)
 	}
 }
