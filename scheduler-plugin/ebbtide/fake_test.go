@@ -271,7 +271,7 @@ func (w *world) schedule(p *corev1.Pod) (placed string, result *fwk.PostFilterRe
 		for _, n := range w.nodes {
 			refused[n.node.Name] = s
 		}
-		result, status = w.PostFilter(ctx, state, p, refused)
+		result, status = w.makeRoom(state, p, refused)
 		return "", result, status
 	}
 	for _, n := range w.nodes {
@@ -285,12 +285,21 @@ func (w *world) schedule(p *corev1.Pod) (placed string, result *fwk.PostFilterRe
 		}
 		refused[n.node.Name] = s
 	}
-	result, status = w.PostFilter(ctx, state, p, refused)
-	if result != nil && result.NominatedNodeName != "" {
-		p.Status.NominatedNodeName = result.NominatedNodeName
-		w.nominated[result.NominatedNodeName] = append(w.nominated[result.NominatedNodeName], podInfo{pod: p})
-	}
+	result, status = w.makeRoom(state, p, refused)
 	return "", result, status
+}
+
+// makeRoom runs PostFilter, and keeps the promise that it makes.
+func (w *world) makeRoom(state fwk.CycleState, p *corev1.Pod, refused statuses) (*fwk.PostFilterResult, *fwk.Status) {
+	result, status := w.PostFilter(w.t.Context(), state, p, refused)
+	w.nominated = without(w.nominated, p)
+	if result != nil {
+		p.Status.NominatedNodeName = result.NominatedNodeName
+	}
+	if node := p.Status.NominatedNodeName; node != "" {
+		w.nominated[node] = append(w.nominated[node], podInfo{pod: p})
+	}
+	return result, status
 }
 
 func (w *world) takenNames() []string {
@@ -345,6 +354,9 @@ func (h *handle) RunFilterPluginsWithNominatedPods(ctx context.Context, state fw
 				return s
 			}
 		}
+	}
+	if only := p.Spec.NodeSelector["only"]; only != "" && only != n.node.Name {
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "another node")
 	}
 	for name, quantity := range p.Spec.Containers[0].Resources.Requests {
 		if n.scalar(name) > n.allocatable[name]-quantity.Value() {
