@@ -39,7 +39,7 @@ var epoch = time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 // the list of pods it was asked to activate.
 type world struct {
 	*Ebbtide
-	t         *testing.T
+	t         testing.TB
 	time      *clocktesting.FakeClock
 	nodes     []*node
 	loans     cache.Indexer
@@ -56,7 +56,7 @@ type world struct {
 	podsSynced, loansSynced map[types.UID]bool
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	byName := cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 	w := &world{
@@ -153,7 +153,7 @@ func (w *world) PreFilter(ctx context.Context, state fwk.CycleState, p *corev1.P
 	return w.Ebbtide.PreFilter(ctx, state, p, nodes)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -485,8 +485,10 @@ type units struct {
 	m map[corev1.ResourceName]int64
 }
 
-func (u units) GetScalarResources() map[corev1.ResourceName]int64 { return u.m }
-func (u units) GetMilliCPU() int64                                { return 1000 * u.m[corev1.ResourceCPU] }
-func (u units) GetMemory() int64                                  { return u.m[corev1.ResourceMemory] }
-func (u units) GetEphemeralStorage() int64                        { return 0 }
-func (u units) GetAllowedPodNumber() int                          { return 110 }
+func (u units) GetScalarResources() map[corev1.ResourceName]int64 {
+	return map[corev1.ResourceName]int64{gpu: u.m[gpu]}
+}
+func (u units) GetMilliCPU() int64         { return 1000 * u.m[corev1.ResourceCPU] }
+func (u units) GetMemory() int64           { return u.m[corev1.ResourceMemory] }
+func (u units) GetEphemeralStorage() int64 { return 0 }
+func (u units) GetAllowedPodNumber() int   { return 110 }

@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -282,5 +283,162 @@ func TestNamespaceEventsWakeOnChangedLabels(t *testing.T) {
 	handler.OnUpdate(old, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "serving", Labels: map[string]string{"team": "x"}}})
 	if diff := cmp.Diff([]string{"serving/chat"}, w.activated); diff != "" {
 		t.Errorf("activated (-want +got):\n%s", diff)
+	}
+}
+
+func TestWanted(t *testing.T) {
+	job := func(completions, succeeded int32, uncounted int) *batchv1.Job {
+		j := &batchv1.Job{Status: batchv1.JobStatus{Succeeded: succeeded}}
+		if completions > 0 {
+			j.Spec.Completions = &completions
+		}
+		if uncounted > 0 {
+			j.Status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{Succeeded: make([]types.UID, uncounted)}
+		}
+		return j
+	}
+	for name, tc := range map[string]struct {
+		job  *batchv1.Job
+		want int64
+	}{
+		"unknown job":                          {want: 4},
+		"nothing done":                         {job: job(4, 0, 0), want: 4},
+		"one done":                             {job: job(4, 1, 0), want: 3},
+		"one done that is not counted yet":     {job: job(4, 1, 1), want: 2},
+		"a work queue with much left":          {job: job(100, 50, 0), want: 4},
+		"a work queue with little left":        {job: job(100, 97, 0), want: 3},
+		"whichever is first":                   {job: job(0, 0, 0), want: 4},
+		"whichever is first, and one has been": {job: job(0, 1, 0), want: 3},
+	} {
+		l := &v1alpha1.Loan{Spec: v1alpha1.LoanSpec{Pods: 4}}
+		if got := wanted(l, tc.job); got != tc.want {
+			t.Errorf("%s: %d pods are wanted, want %d", name, got, tc.want)
+		}
+	}
+}
+
+// A place counts no more once its pod has ended.
+func TestTerminalPodsHaveNoPlace(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 2, 1, lent("n", 2))
+	first, _, _ := w.admit(l, "p0")
+	first.Status.Phase = corev1.PodFailed
+	w.put(first)
+	if _, _, s := w.admit(l, "p1"); !s.IsWait() {
+		t.Errorf("the second pod goes beside one that has failed: %v", s.Code())
+	}
+}
+
+// Enough of the gang has succeeded: those that wait are all that is wanted.
+func TestSuccessCompletesAGang(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 3, 1, lent("n", 3))
+	w.admit(l, "p0")
+	w.admit(l, "p1")
+	before, err := w.jobs.Jobs("research").Get("a")
+	must(t, err)
+	after := before.DeepCopy()
+	after.Status.Succeeded = 1
+	must(t, w.jobStore.Update(after))
+	w.onJob(klog.Background()).OnUpdate(before, after)
+	if diff := cmp.Diff(map[string]string{"p0": "allowed", "p1": "allowed"}, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+	if w.time.HasWaiters() {
+		t.Error("the alarm is still set")
+	}
+}
+
+// A pod whose Permit has answered, and which does not wait yet, is not forgotten when
+// its gang breaks up meanwhile.
+func TestBrokenGangTurnsLatecomersAway(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 3, 1, lent("n", 3))
+	late, _, _ := w.admit(l, "late")
+	w.admit(l, "early")
+	delete(w.permits, late.UID)
+	w.breakUp(l, "the loan ended")
+	w.permits[late.UID] = &permit{pod: late}
+	must(t, w.sweep(t.Context()))
+	want := map[string]string{"late": "the loan ended (attempt 1)", "early": "the loan ended (attempt 1)"}
+	if diff := cmp.Diff(want, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+}
+
+// An alarm that goes off while the last pod lets all go does nothing.
+func TestLateAlarmBreaksNothing(t *testing.T) {
+	w := newWorld(t)
+	l := w.loan("a", 2, 1, lent("n", 2))
+	w.admit(l, "p0")
+	round := w.gangs.of(l.UID).round
+	w.admit(l, "p1")
+	w.timeOut(klog.Background(), l, round)
+	if diff := cmp.Diff(map[string]string{"p0": "allowed"}, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+}
+
+// The scheduler dies when some of a gang are bound. The next one finds the same
+// objects, and completes it.
+func TestRestartInMidGangLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.tenant("research", 8)
+	n := w.node("n", 8, 64)
+	l := w.loan("a", 4, 1, own("n", 4))
+	w.borrowed(l, "bound-0", n)
+	w.borrowed(l, "bound-1", n)
+	waited, _, s := w.admit(l, "waited")
+	if !s.IsWait() {
+		t.Fatalf("three of four do not wait: %v", s.Code())
+	}
+	w.restart()
+	w.permits = map[types.UID]*permit{}
+
+	again := newState()
+	if _, status := w.PreFilter(t.Context(), again, waited, w.infos()); !status.IsSuccess() {
+		t.Fatal(status.Message())
+	}
+	if status := w.Filter(t.Context(), again, waited, n); !status.IsSuccess() {
+		t.Fatal(status.Message())
+	}
+	w.Reserve(t.Context(), again, waited, "n")
+	if status, _ := w.Permit(t.Context(), again, waited, "n"); !status.IsWait() {
+		t.Fatalf("three of four do not wait after the restart: %v", status.Code())
+	}
+	w.permits[waited.UID] = &permit{pod: waited}
+	if _, _, status := w.admit(l, "last"); !status.IsSuccess() {
+		t.Errorf("the gang is not complete: %s", status.Message())
+	}
+	if got := w.permits[waited.UID].verdict; got != "allowed" {
+		t.Errorf("the third pod: %q", got)
+	}
+	tenant, err := w.account.Tenant("research")
+	must(t, err)
+	if got := tenant.Left(0, w.account.Used(tenant, "", 0)); got != 4 {
+		t.Errorf("%d units of the quota are left, want 4", got)
+	}
+}
+
+// A loan taken back stays closed and is seen through after a restart, when only its
+// job tells of it.
+func TestRestartFinishesATakeBack(t *testing.T) {
+	w := newWorld(t)
+	w.tenant("research", 4)
+	l := w.loan("a", 2, 1, own("n", 2))
+	w.halt("a", true)
+	w.annotate("a", v1alpha1.AnnotationTakenBack, "1")
+	w.restart()
+	w.sync()
+	w.onLoan(klog.Background()).OnAdd(l, true)
+	w.checkTaken("a-1")
+	must(t, w.sweep(t.Context()))
+	tenant, err := w.account.Tenant("research")
+	must(t, err)
+	if got := tenant.Left(0, w.account.Used(tenant, "", 0)); got != 4 {
+		t.Errorf("%d units are left, want 4: its pods are gone", got)
+	}
+	if _, reason := w.loanFor(w.borrowed(l, "p", nil)); !strings.Contains(reason, "taken back") {
+		t.Errorf("reason = %q", reason)
 	}
 }

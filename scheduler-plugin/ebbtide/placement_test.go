@@ -463,3 +463,27 @@ func TestRank(t *testing.T) {
 		})
 	}
 }
+
+// Bare pods below online priority run within the nominal quota, and make room by
+// taking loans back, as online pods do.
+func TestBarePodsRunWithinTheNominalQuota(t *testing.T) {
+	w := newWorld(t)
+	w.tenant("serving", 2)
+	n := w.node("n", 2, 64)
+	w.fill(w.loan("a", 1, 1, v1alpha1.Grant{Lender: "cohort:lab", Node: "n", Count: 1}), n)
+	if placed, _, s := w.schedule(w.bare("first", 0, 1, nil)); placed != "n" {
+		t.Fatalf("not placed: %s", s.Message())
+	}
+	second := w.bare("second", -5, 1, nil)
+	w.schedule(second)
+	w.checkTaken()
+	w.time.Step(w.args.TakeBackAfter)
+	_, result, status := w.schedule(second)
+	w.checkNominated(result, status, "n")
+	w.checkTaken("a-1")
+	state := newState()
+	_, got := w.PreFilter(t.Context(), state, w.bare("third", -5, 1, nil), w.infos())
+	if want := "tenant serving: 2 of 2 units of flavor h100 are used, and the pod asks for 1"; got.Message() != want {
+		t.Errorf("reason = %q, want %q", got.Message(), want)
+	}
+}

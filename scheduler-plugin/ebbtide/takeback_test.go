@@ -504,3 +504,61 @@ func TestGhostsAreOwedNothing(t *testing.T) {
 		t.Errorf("%d pods are remembered, want 1", got)
 	}
 }
+
+// Two that wait together would fit by units on the node of the cheap loan; only one
+// does by processors. So room is made for both elsewhere.
+func TestAlikePodsAreCountedByAllThatTheyAsk(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cpus int64 // of the node with the cheap loan
+		want []string
+	}{
+		"processors for both": {cpus: 8, want: []string{"cheap-1"}},
+		"processors for one":  {cpus: 4, want: []string{"dear-1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.fill(w.loan("dear", 4, 1, lent("roomy", 4)), w.node("roomy", 4, 64))
+			w.time.Step(time.Hour)
+			w.fill(w.loan("cheap", 2, 1, lent("narrow", 2)), w.node("narrow", 2, tc.cpus))
+			var pods []*corev1.Pod
+			for i := range 2 {
+				p := w.online(fmt.Sprint("chat-", i), 1, nil)
+				request(p, corev1.ResourceCPU, 4)
+				w.put(p)
+				pods = append(pods, p)
+				w.schedule(p)
+			}
+			w.time.Step(w.args.TakeBackAfter)
+			w.schedule(pods[0])
+			w.checkTaken(tc.want...)
+		})
+	}
+}
+
+func TestSameShape(t *testing.T) {
+	w := newWorld(t)
+	for name, tc := range map[string]struct {
+		change func(p *corev1.Pod)
+		want   bool
+	}{
+		"twins":             {change: func(*corev1.Pod) {}, want: true},
+		"another processor": {change: func(p *corev1.Pod) { request(p, corev1.ResourceCPU, 1) }},
+		"another priority":  {change: func(p *corev1.Pod) { p.Spec.Priority = new(int32) }},
+		"another selector":  {change: func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"a": "b"} }},
+		"it keeps its kind away": {change: func(p *corev1.Pod) {
+			p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{}}
+		}},
+		"it wants a port of the host": {change: func(p *corev1.Pod) {
+			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 80}}
+		}},
+		"it is spread": {change: func(p *corev1.Pod) {
+			p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{}}
+		}},
+	} {
+		a, b := w.online("a", 1, nil), w.online("b", 1, nil)
+		tc.change(b)
+		if got := sameShape(a, b); got != tc.want {
+			t.Errorf("%s: same = %v", name, got)
+		}
+	}
+}

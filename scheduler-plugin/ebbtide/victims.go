@@ -31,14 +31,17 @@ func (p *Ebbtide) choose(ctx context.Context, pod *corev1.Pod, c *cycle, scenes 
 	// Loans from the pod's own side go first, as with the broker: a service gets
 	// its own units back, if that makes the room.
 	own := slices.DeleteFunc(slices.Clone(loans), func(loan *v1alpha1.Loan) bool { return !lentBy(loan, pod.Namespace) })
+	wide := p.wideOnes(ctx, pod, c.requests[0], scenes)
 	for pods := p.owed(pod, c, now); pods > 0; pods-- {
-		for _, from := range [][]*v1alpha1.Loan{own, loans} {
-			victims, ok := p.solve(pod, c.requests[0], pods, scenes, candidatesOf(from, scenes, c.requests[0].Resource, costs), from)
-			if !ok {
-				continue
-			}
-			if s, room := p.roomWithout(ctx, pod, scenes, victims); room >= pods {
-				return victims, s
+		for _, where := range [][]*scene{scenes, wide} {
+			for _, from := range [][]*v1alpha1.Loan{own, loans} {
+				victims, ok := p.solve(pod, c.requests[0], pods, where, candidatesOf(from, where, c.requests[0].Resource, costs), from)
+				if !ok {
+					continue
+				}
+				if s, room := p.roomWithout(ctx, pod, where, victims); room >= pods {
+					return victims, s
+				}
 			}
 		}
 	}
@@ -66,6 +69,16 @@ func (p *Ebbtide) roomWithout(ctx context.Context, pod *corev1.Pod, scenes []*sc
 		room += max(1, p.holdsMore(pod, after.info, ask))
 	}
 	return first, room
+}
+
+// wideOnes returns the scenes on which nothing but units is short for pods like this
+// one, once all loans are gone.
+func (p *Ebbtide) wideOnes(ctx context.Context, pod *corev1.Pod, r book.Request, scenes []*scene) []*scene {
+	ask := asks(pod)
+	return slices.DeleteFunc(slices.Clone(scenes), func(s *scene) bool {
+		after, ok, err := p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
+		return err != nil || !ok || p.holdsMore(pod, after.info, ask) < freeUnits(after.info, r.Resource)/r.Units
+	})
 }
 
 // holdsMore returns how many pods that ask for so much the node's free resources
