@@ -25,6 +25,7 @@ import (
 type gangs struct {
 	mu    sync.Mutex
 	loans map[types.UID]*gang
+	pods  map[types.UID]types.UID // the loans of placed pods
 }
 
 type gang struct {
@@ -39,7 +40,9 @@ type gang struct {
 	late map[types.UID]string
 }
 
-func newGangs() *gangs { return &gangs{loans: map[types.UID]*gang{}} }
+func newGangs() *gangs {
+	return &gangs{loans: map[types.UID]*gang{}, pods: map[types.UID]types.UID{}}
+}
 
 // of returns the loan's gang; the caller holds the lock.
 func (g *gangs) of(loan types.UID) *gang {
@@ -49,10 +52,19 @@ func (g *gangs) of(loan types.UID) *gang {
 	return g.loans[loan]
 }
 
-func (of *gang) release(pod types.UID) (had bool) {
-	had = of.placed[pod]
-	delete(of.placed, pod)
-	delete(of.late, pod)
+func (g *gangs) place(loan, pod types.UID) {
+	g.of(loan).placed[pod], g.pods[pod] = true, loan
+}
+
+// release takes the pod's place back, and says whether it had one.
+func (g *gangs) release(pod types.UID) (had bool) {
+	loan, had := g.pods[pod]
+	if had {
+		delete(g.pods, pod)
+		of := g.of(loan)
+		delete(of.placed, pod)
+		delete(of.late, pod)
+	}
 	return had
 }
 
@@ -68,9 +80,7 @@ func (of *gang) disarm() {
 func (g *gangs) forgetPod(pod types.UID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, of := range g.loans {
-		of.release(pod)
-	}
+	g.release(pod)
 }
 
 // forgetLoan drops a loan that no longer exists.
@@ -79,6 +89,9 @@ func (g *gangs) forgetLoan(loan types.UID) {
 	defer g.mu.Unlock()
 	if of := g.loans[loan]; of != nil {
 		of.disarm()
+		for pod := range of.placed {
+			delete(g.pods, pod)
+		}
 		delete(g.loans, loan)
 	}
 }
@@ -94,7 +107,7 @@ func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.P
 	if c.loan != nil {
 		p.gangs.mu.Lock()
 		defer p.gangs.mu.Unlock()
-		p.gangs.of(c.loan.UID).placed[pod.UID] = true
+		p.gangs.place(c.loan.UID, pod.UID)
 	}
 	return nil
 }
@@ -112,8 +125,8 @@ func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *core
 	}
 	p.gangs.mu.Lock()
 	defer p.gangs.mu.Unlock()
-	if of := p.gangs.of(c.loan.UID); of.release(pod.UID) { // else a sibling already broke it up
-		p.turnAll(of, "another pod of the gang lost its place")
+	if p.gangs.release(pod.UID) { // else a sibling already broke it up
+		p.turnAll(p.gangs.of(c.loan.UID), "another pod of the gang lost its place")
 	}
 }
 
@@ -155,7 +168,7 @@ func (p *Ebbtide) turnAll(of *gang, reason string) {
 func (p *Ebbtide) turnLate(of *gang) {
 	for uid, message := range of.late {
 		if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
-			of.release(uid) // first, so that its own Unreserve finds the gang broken up
+			p.gangs.release(uid) // first, so that its own Unreserve finds the gang broken up
 			waiting.Reject(Name, message)
 		}
 	}
@@ -202,7 +215,7 @@ func (p *Ebbtide) muster(logger klog.Logger, loan *v1alpha1.Loan, pod types.UID)
 	defer p.gangs.mu.Unlock()
 	of := p.gangs.of(loan.UID)
 	if pod != "" {
-		of.placed[pod] = true
+		p.gangs.place(loan.UID, pod)
 	}
 	have, want = countPresent(p.podsOf(loan), of.placed), wanted(loan, p.jobOf(loan))
 	switch {
