@@ -172,8 +172,13 @@ func disrupted(obj *corev1.Pod) bool {
 // holds reports whether the pod has units of a node.
 func (p *pod) holds() bool { return p.node != "" && !p.ended }
 
-// waits reports whether the pod wants units and has none.
-func (p *pod) waits() bool { return p.online && p.node == "" && !p.ended && !p.terminating }
+// wants reports whether the pod waits for units that it needs no loan for.
+func (p *pod) wants() bool {
+	return (p.online || !p.queued) && p.node == "" && !p.ended && !p.terminating
+}
+
+// waits reports whether an online pod wants units and has none.
+func (p *pod) waits() bool { return p.online && p.wants() }
 
 // firstSeen is since when a pod waits. One that is first seen with a node has
 // waited before that, by the API server's clock, which counts whole seconds.

@@ -37,23 +37,19 @@ func (a *auditor) judgePod(c podChange, e event) {
 	if bound {
 		a.judgeNode(p.node, e.received)
 	}
+	if c.before == nil && a.burst != nil {
+		a.owe(a.burst, p)
+	}
 	if p.online {
-		a.judgeOnline(p, bound, c.before == nil, e.received)
+		if bound && !p.initial {
+			a.wait(p, e.received)
+		}
 		return
 	}
 	if bound && !e.initial {
 		a.judgeLoanOf(p, e.received)
 	}
 	a.judgeStop(c.before, p, e.received)
-}
-
-func (a *auditor) judgeOnline(p *pod, bound, created bool, now time.Time) {
-	if bound && !p.initial {
-		a.wait(p, now)
-	}
-	if created && a.burst != nil {
-		a.burst.owe(p)
-	}
 }
 
 // judgeStop notes that a training pod is made to stop.

@@ -19,7 +19,7 @@ type burst struct {
 	victims map[string]*loan
 	// others were asked back by the broker meanwhile: they make room too.
 	others map[string]*loan
-	// owed are the online pods that waited at any time during the burst.
+	// owed are the pods with a right to units that waited at any time during the burst.
 	owed map[types.UID]*pod
 	// free per node at the burst's begin, of what no victim holds.
 	free []int64
@@ -27,8 +27,9 @@ type burst struct {
 	nodes []string
 }
 
-func (b *burst) owe(p *pod) {
-	if p.waits() {
+// owe counts a pod that waits for what its tenant was promised.
+func (a *auditor) owe(b *burst, p *pod) {
+	if p.wants() && a.cluster.promised(p) {
 		b.owed[p.uid] = p
 	}
 }
@@ -57,7 +58,7 @@ func (a *auditor) beginBurst() *burst {
 	b := &burst{victims: map[string]*loan{}, others: map[string]*loan{}, owed: map[types.UID]*pod{}}
 	b.nodes, b.free = a.cluster.freeByNode()
 	for _, p := range a.cluster.pods {
-		b.owe(p)
+		a.owe(b, p)
 	}
 	return b
 }
@@ -126,7 +127,7 @@ func (c *cluster) freeByNode() ([]string, []int64) {
 	for node, capacity := range c.nodes {
 		left := capacity - granted[node]
 		for _, p := range c.onNode[node] {
-			if p.online && !p.terminating {
+			if (p.online || !p.queued) && !p.terminating {
 				left -= p.units
 			}
 		}

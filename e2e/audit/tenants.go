@@ -66,13 +66,8 @@ func (t *tenants) of(namespace string) string {
 	return found
 }
 
-// overQuota finds tenants that hold more of their own than they were promised: what
-// their pods hold outside loans, and what loans grant of their own quota.
-func (a *auditor) overQuota(now time.Time) {
-	c := &a.cluster
-	if len(c.tenants.quotas) == 0 {
-		return
-	}
+// heldByTenant is what each tenant holds of its own; empty is no tenant.
+func (c *cluster) heldByTenant() map[string]int64 {
 	held := map[string]int64{}
 	for _, p := range c.pods {
 		if p.holds() && c.byJob[p.job] == nil && !p.terminating {
@@ -82,6 +77,28 @@ func (a *auditor) overQuota(now time.Time) {
 	for _, l := range c.loans {
 		held[l.borrower] += l.units - l.lent
 	}
+	return held
+}
+
+// promised reports whether the pod's tenant has quota left for it, as far as quotas
+// are known.
+func (c *cluster) promised(p *pod) bool {
+	if len(c.tenants.quotas) == 0 {
+		return true
+	}
+	tenant := c.tenants.of(p.namespace)
+	q, known := c.tenants.quotas[tenant]
+	return known && c.heldByTenant()[tenant]+p.units <= q.nominal
+}
+
+// overQuota finds tenants that hold more of their own than they were promised: what
+// their pods hold outside loans, and what loans grant of their own quota.
+func (a *auditor) overQuota(now time.Time) {
+	c := &a.cluster
+	if len(c.tenants.quotas) == 0 {
+		return
+	}
+	held := c.heldByTenant()
 	for _, tenant := range slices.Sorted(maps.Keys(held)) {
 		p, known := c.tenants.quotas[tenant]
 		over := held[tenant] > p.nominal
