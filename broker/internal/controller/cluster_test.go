@@ -120,7 +120,7 @@ record: {path: %s/decisions.jsonl, all: true}
 			t.Fatal(err)
 		}
 	}
-	create(t, c, tenant(serving, 16), tenant(research, 0), chat(2), policy(),
+	create(t, c, tenant(serving, 14), tenant(research, 0), chat(2), policy(),
 		&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: research}})
 
 	t.Log("1. With two idle replicas on four GPUs the job gets eight others.")
