@@ -90,6 +90,5 @@ func (p *Ebbtide) wake(logger klog.Logger, tenants []string) {
 // passOn tries the next pods in line: this one is not held up by quota, and does not
 // use what came free.
 func (p *Ebbtide) passOn(logger klog.Logger, pod *corev1.Pod, tenant string) {
-	p.blocked.forget(pod.UID)
 	p.activate(logger, p.blocked.next(tenant, pod.UID))
 }

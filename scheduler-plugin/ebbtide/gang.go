@@ -103,7 +103,6 @@ func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.P
 		return nil
 	}
 	p.account.Assume(pod, node)
-	p.blocked.forget(pod.UID)
 	if c.loan != nil {
 		p.gangs.mu.Lock()
 		defer p.gangs.mu.Unlock()

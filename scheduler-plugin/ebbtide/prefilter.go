@@ -111,15 +111,17 @@ func (p *Ebbtide) preFilterBare(state fwk.CycleState, pod *corev1.Pod, requests 
 		return refused(fwk.UnschedulableAndUnresolvable, err)
 	}
 	priority := book.Priority(pod)
+	// In line before looking: what comes free meanwhile is not missed.
+	p.blocked.note(tenant.Name, pod)
 	c := &cycle{requests: requests, tenant: tenant, priority: priority, used: p.account.Used(tenant, pod.UID, priority)}
 	state.Write(stateKey, c)
 	for _, r := range requests {
 		if reasons := whyNoQuota(tenant, r, c.used); len(reasons) > 0 {
 			c.full = true
-			p.blocked.note(tenant.Name, pod)
 			return fwk.NewStatus(fwk.Unschedulable, reasons...)
 		}
 	}
+	p.blocked.forget(pod.UID)
 	return nil
 }
 
