@@ -19,7 +19,7 @@ import (
 // mostCleared bounds how many nodes are looked at for victims that stand there.
 const mostCleared = 100
 
-// makeWay finds room for a pod whose tenant's nominal quota is full:
+// makeWay finds room for a pod in flavors of which its tenant's nominal quota is full:
 //
 //  1. What is on its way out may be enough; then nobody else goes.
 //  2. Else pods and jobs of the tenant on its own quota make way, those of the lowest
@@ -32,7 +32,7 @@ func (p *Ebbtide) makeWay(ctx context.Context, state fwk.CycleState, pod *corev1
 	}
 	h := p.survey(c, p.clock.Now())
 	used := c.used.Plus(-1, h.frees)
-	grounds := groundsOf(c, nodes)
+	grounds := groundsOf(c, nodes).full(c)
 	dry := dryRun(state)
 	if coming := grounds.within(c, used); len(coming) > 0 {
 		return p.awaitQuota(ctx, dry, pod, c, h, coming)
@@ -45,7 +45,7 @@ func (p *Ebbtide) makeWay(ctx context.Context, state fwk.CycleState, pod *corev1
 		}
 	}
 	if at == "" {
-		return p.denied(ctx, pod, fmt.Sprintf("tenant %s has nobody of a lower priority whose end would make room for the pod", c.tenant.Name))
+		return p.denied(ctx, pod, fmt.Sprintf("the pod would not fit if all loans were taken back, nor if all pods and jobs of tenant %s with a lower priority made way", c.tenant.Name))
 	}
 	for _, j := range best {
 		p.end(ctx, j)
@@ -134,6 +134,11 @@ func groundsOf(c *cycle, nodes []fwk.NodeInfo) grounds {
 		out = append(out, g)
 	}
 	return out
+}
+
+// full returns the grounds that the quota has no room for now.
+func (gs grounds) full(c *cycle) grounds {
+	return slices.DeleteFunc(gs, func(g *ground) bool { return c.tenant.Fits(g.need, c.used) })
 }
 
 // within returns the grounds that the quota has room for on top of the use.

@@ -11,8 +11,10 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+	"pgregory.net/rapid"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
 // bare makes a pod of serving without a loan.
@@ -219,6 +221,25 @@ func TestMakeWay(t *testing.T) {
 				return p
 			},
 		},
+		"a flavor that is full is looked at when the other has no nodes left": {
+			nominal: 1, want: []string{"low"}, nominated: "n",
+			set: func(w *world, n *node) *corev1.Pod {
+				q := w.tenant("serving", 1)
+				q.Spec.Flavors = append(q.Spec.Flavors, v1alpha1.FlavorQuota{Name: "a100", Resource: gpu, NodeSelector: map[string]string{"gpu": "a100"}, Nominal: 8})
+				other := w.node("a", 1, 64)
+				other.node.Labels["gpu"] = "a100"
+				w.tenant("research", 0)
+				w.pod("other", "research", 9, 1, other)
+				w.bare("low", 1, 1, n)
+				p := w.online("p", 1, nil)
+				w.schedule(p)
+				if diff := cmp.Diff([]string(nil), w.gone()); diff != "" {
+					w.t.Errorf("taken while the broker has its time (-want +got):\n%s", diff)
+				}
+				w.time.Step(w.args.TakeBackAfter)
+				return p
+			},
+		},
 		"nothing if it would not fit even so": {
 			nominal: 8,
 			set: func(w *world, n *node) *corev1.Pod {
@@ -368,4 +389,83 @@ func TestDryRunsCountTheirOwn(t *testing.T) {
 			t.Fatalf("%s: the cycle itself has %d left", step.what, got)
 		}
 	}
+}
+
+// Whatever comes and goes: nobody is placed beyond the nominal quota, only juniors of
+// the same tenant make way, and a retry takes nothing more.
+func TestQuotaHoldsInRandomTowns(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		nominal := map[string]int64{"serving": rapid.Int64Range(0, 10).Draw(rt, "serving"), "research": rapid.Int64Range(0, 10).Draw(rt, "research")}
+		for name, units := range nominal {
+			w.tenant(name, units)
+		}
+		for i := range rapid.IntRange(1, 3).Draw(rt, "nodes") {
+			w.node(fmt.Sprint("n", i), 8, 64)
+		}
+		var pending []*corev1.Pod
+		for i := range rapid.IntRange(1, 30).Draw(rt, "steps") {
+			if rapid.IntRange(0, 2).Draw(rt, "what") > 0 {
+				pending = append(pending, w.pod(fmt.Sprint("p", i), rapid.SampledFrom([]string{"serving", "research"}).Draw(rt, "tenant"),
+					rapid.Int32Range(0, 3).Draw(rt, "priority"), rapid.SampledFrom([]int64{1, 1, 2, 8}).Draw(rt, "units"), nil))
+			} else {
+				w.letGo()
+			}
+			pending = slices.DeleteFunc(pending, func(p *corev1.Pod) bool { return w.try(rt, p) })
+			for name, units := range nominal {
+				if got := w.uses(name); got > units {
+					rt.Fatalf("tenant %s uses %d of %d units", name, got, units)
+				}
+			}
+		}
+	})
+}
+
+// try schedules the pod, and checks what it takes. It reports whether it was placed.
+func (w *world) try(rt *rapid.T, p *corev1.Pod) bool {
+	before := w.gone()
+	placed, result, _ := w.schedule(p)
+	after := w.gone()
+	for _, t := range w.taken.allPods() {
+		if slices.Contains(before, t.pod.Name) {
+			continue
+		}
+		if t.pod.Namespace != p.Namespace || *t.pod.Spec.Priority >= *p.Spec.Priority {
+			rt.Fatalf("%s/%s (%d) makes way for %s/%s (%d)", t.pod.Namespace, t.pod.Name, *t.pod.Spec.Priority, p.Namespace, p.Name, *p.Spec.Priority)
+		}
+	}
+	if len(after) > len(before) && result.NominatedNodeName == "" {
+		rt.Fatalf("%v make way, and %s is promised nothing", after, p.Name)
+	}
+	if placed != "" {
+		return true
+	}
+	if placed, _, _ = w.schedule(p); placed == "" && !slices.Equal(after, w.gone()) {
+		rt.Fatalf("a retry of %s takes %v beyond %v", p.Name, w.gone(), after)
+	}
+	return placed != ""
+}
+
+// letGo makes all who have to go be gone.
+func (w *world) letGo() {
+	for _, t := range w.taken.allPods() {
+		for _, n := range w.nodes {
+			n.pods = slices.DeleteFunc(n.pods, func(i fwk.PodInfo) bool { return i.GetPod().UID == t.pod.UID })
+		}
+		must(w.t, w.pods.Delete(t.pod))
+		w.taken.forgetPod(t.pod.UID)
+	}
+}
+
+// uses counts the units that the namespace's pods hold on nodes.
+func (w *world) uses(namespace string) int64 {
+	var sum int64
+	for _, n := range w.nodes {
+		for _, i := range n.pods {
+			if i.GetPod().Namespace == namespace {
+				sum += book.Units(i.GetPod(), gpu)
+			}
+		}
+	}
+	return sum
 }

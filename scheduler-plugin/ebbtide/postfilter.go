@@ -50,10 +50,22 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 		return nil, fwk.AsStatus(fmt.Errorf("list the nodes that refused pod %s: %w", klog.KObj(pod), err))
 	}
 	result, status := p.takeBackFor(ctx, state, pod, c, nodes)
+	switch {
+	case status.IsSuccess():
+		return result, status
+	case p.patience(pod) <= 0: // there may be room in a flavor whose quota is full
+		result, status = p.makeWay(ctx, state, pod, c)
+	}
 	if !status.IsSuccess() {
 		p.next(ctx, pod, c)
 	}
 	return result, status
+}
+
+// patience returns for how much longer the pod is to wait for the broker.
+func (p *Ebbtide) patience(pod *corev1.Pod) time.Duration {
+	now := p.clock.Now()
+	return p.args.TakeBackAfter - now.Sub(p.waiting.since(pod.UID, now))
 }
 
 // next lets other pods try that wait for quota which this one does not use.
@@ -66,7 +78,7 @@ func (p *Ebbtide) next(ctx context.Context, pod *corev1.Pod, c *cycle) {
 // takeBackFor takes loans back on the nodes, if that makes room for the pod.
 func (p *Ebbtide) takeBackFor(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, c *cycle, nodes []fwk.NodeInfo) (*fwk.PostFilterResult, *fwk.Status) {
 	now := p.clock.Now()
-	since := p.waiting.see(pod, c.requests, now)
+	p.waiting.see(pod, c.requests, now)
 	scenes, err := p.scenes(ctx, state, pod, nodes, now)
 	if err != nil {
 		return nil, fwk.AsStatus(fmt.Errorf("look for units to take back for pod %s: %w", klog.KObj(pod), err))
@@ -74,7 +86,7 @@ func (p *Ebbtide) takeBackFor(ctx context.Context, state fwk.CycleState, pod *co
 	if s := roomy(scenes, pod.Status.NominatedNodeName); s != nil {
 		return p.awaitScene(ctx, pod, s)
 	}
-	if left := p.args.TakeBackAfter - now.Sub(since); left > 0 {
+	if left := p.patience(pod); left > 0 {
 		p.wakeIn(ctx, pod, left)
 		return p.denied(ctx, pod, fmt.Sprintf("loans are taken back for the pod when it has waited for %s", p.args.TakeBackAfter))
 	}

@@ -32,9 +32,8 @@ type waiter struct {
 
 func newWaiting() *waiting { return &waiting{pods: map[types.UID]*waiter{}} }
 
-// see notes that the pod lacks units now, voids what it was promised before, and
-// returns since when it has been waiting.
-func (w *waiting) see(pod *corev1.Pod, requests []book.Request, now time.Time) time.Time {
+// see notes that the pod lacks units now, and voids what it was promised before.
+func (w *waiting) see(pod *corev1.Pod, requests []book.Request, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := w.pods[pod.UID]
@@ -43,7 +42,16 @@ func (w *waiting) see(pod *corev1.Pod, requests []book.Request, now time.Time) t
 		w.pods[pod.UID] = known
 	}
 	known.pod, known.requests, known.promised = pod, requests, false
-	return known.since
+}
+
+// since returns since when the pod has been waiting; now if it is not known.
+func (w *waiting) since(uid types.UID, now time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known := w.pods[uid]; known != nil {
+		return known.since
+	}
+	return now
 }
 
 // promise notes that units are coming free for the pod.
