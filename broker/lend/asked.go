@@ -13,8 +13,9 @@ import (
 type requests struct {
 	// at is when, by the job's UID.
 	at map[string]time.Time
-	// pending are the jobs of which something asked back is not returned yet.
-	pending map[string]bool
+	// pending are the jobs of which something asked back is not returned yet, first those
+	// that are served before others: pending now, or when the last decision was made.
+	pending, first map[string]bool
 	// made counts the requests of this decision, to name them.
 	made int
 }
@@ -22,15 +23,16 @@ type requests struct {
 // rememberAsked reads when units were asked back for which job. After a restart the
 // loans still tell. Times after now are not believed.
 func (d *decision) rememberAsked(jobs []JobState) {
-	d.requests = requests{at: map[string]time.Time{}, pending: map[string]bool{}}
+	d.requests = requests{at: map[string]time.Time{}, pending: map[string]bool{}, first: map[string]bool{}}
 	for _, j := range jobs {
 		if !j.Asked.IsZero() && !j.Asked.After(d.now) {
 			d.requests.at[j.UID] = j.Asked
+			d.requests.first[j.UID] = j.Expecting
 		}
 	}
 	for _, l := range d.loans {
 		if uid := l.ReclaimedFor; uid != "" && l.Reclaiming {
-			d.requests.pending[uid] = true
+			d.requests.pending[uid], d.requests.first[uid] = true, true
 			if d.requests.at[uid].IsZero() {
 				d.requests.at[uid] = d.now
 			}
@@ -47,7 +49,7 @@ func (d *decision) mayAsk(uid string) bool {
 
 // stillAsked is what of it is to be remembered: waiting jobs that were not admitted.
 func (d *decision) stillAsked() map[string]time.Time {
-	out := map[string]time.Time{}
+	out := make(map[string]time.Time)
 	if len(d.requests.at) == 0 {
 		return out
 	}
@@ -69,7 +71,7 @@ func (a *admission) serveAsked() {
 	var waiting []int
 	seen := map[string]bool{}
 	for i := range a.line.asks {
-		if k := &a.line.asks[i]; k.Job != nil && a.requests.pending[k.UID] && !seen[k.UID] {
+		if k := &a.line.asks[i]; k.Job != nil && a.requests.first[k.UID] && !seen[k.UID] {
 			seen[k.UID] = true
 			waiting = append(waiting, i)
 		}
@@ -86,14 +88,29 @@ func (a *admission) serveAsked() {
 		k := &a.line.asks[i]
 		a.letGo(k, kept[n])
 		v, reason, message := a.consider(k)
-		if v != admitted {
+		if v == alike && !a.requests.pending[k.UID] && !a.comesFree(k) {
+			// All is back. Who asked later must not be in its way.
+			for later := n + 1; later < len(waiting); later++ {
+				a.letGo(&a.line.asks[waiting[later]], kept[later])
+			}
+			v, reason, message = a.consider(k)
+			for later := n + 1; later < len(waiting); later++ {
+				kept[later] = a.keepFor(&a.line.asks[waiting[later]])
+			}
+		}
+		switch {
+		case v == admitted:
+			a.line.asks[i].queue = -1
+		case !a.requests.pending[k.UID] && !a.comesFree(k):
+			continue // all came back and it does not fit: it waits like others
+		default:
+			// What came back may have gone where room that is still to come is as good.
+			a.requests.pending[k.UID] = true
 			a.keepFor(k)
 			if v == alike {
 				reason, message = waitsForReturn(k)
 			}
 			a.line.behind[k.queue] = a.line.behind[k.queue] || !a.line.queues[k.queue].Backfill
-		} else {
-			a.line.asks[i].queue = -1
 		}
 		a.outcomes[i] = outcome{reason, message}
 	}
@@ -114,6 +131,9 @@ func (a *admission) keepFor(j *ask) (shaped bool) {
 		return false
 	}
 	p.claims, p.promised = claims, true
+	if i, known := slices.BinarySearchFunc(p.sizes, j.UnitsPerPod, func(a, b int64) int { return cmp.Compare(b, a) }); !known {
+		p.sizes = slices.Insert(p.sizes, i, j.UnitsPerPod)
+	}
 	return true
 }
 

@@ -123,7 +123,7 @@ func (d *decision) finish() (Plan, State) {
 		plan.Verdicts = []Verdict{}
 	}
 	next := State{
-		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked()), Decisions: d.number, At: d.now,
+		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked(), d.requests.pending), Decisions: d.number, At: d.now,
 	}
 	for _, l := range d.loans {
 		if l.memory != (LoanState{Name: l.Name}) && (l.action == nil || l.action.Kind != ActionReturn) {

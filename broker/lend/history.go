@@ -55,7 +55,7 @@ func rememberStalls(jobs []JobState, within time.Duration, now time.Time) map[st
 }
 
 // states is what the next decision has to know.
-func (h history) states(stalls, asked map[string]time.Time) []JobState {
+func (h history) states(stalls, asked map[string]time.Time, expecting map[string]bool) []JobState {
 	uids := map[string]bool{}
 	for uid := range h {
 		uids[uid] = len(h[uid]) > 0
@@ -69,7 +69,7 @@ func (h history) states(stalls, asked map[string]time.Time) []JobState {
 	out := make([]JobState, 0, len(uids))
 	for _, uid := range slices.Sorted(maps.Keys(uids)) {
 		if uids[uid] {
-			out = append(out, JobState{UID: uid, Evictions: h[uid], NotStarted: stalls[uid], Asked: asked[uid]})
+			out = append(out, JobState{UID: uid, Evictions: h[uid], NotStarted: stalls[uid], Asked: asked[uid], Expecting: expecting[uid] && !asked[uid].IsZero()})
 		}
 	}
 	return out

@@ -46,6 +46,9 @@ type JobState struct {
 	// Asked is when units were last asked back for the waiting job; zero if never, or
 	// if it was admitted since.
 	Asked time.Time `json:"asked,omitzero"`
+	// Expecting: something of that was still to come back. The next decision serves the
+	// job first.
+	Expecting bool `json:"expecting,omitempty"`
 }
 
 // LoanState is the memory about one open loan.

@@ -181,7 +181,8 @@ func (f *fairness) rank(h *holdings) {
 // takeBackFor asks back what the job needs, if it may.
 func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	f := a.fairness
-	if !a.mayAsk(j.UID) || !f.mightFor(j.tenant, j.flavor, j.need, j.Priority) && !a.comesFree(j) {
+	within := quota.Amount(j.need) <= a.books.soon.NominalRoom(j.tenant, j.flavor)
+	if !a.mayAsk(j.UID) || !f.mightFor(j.tenant, j.flavor, j.need, j.Priority) && !(within && a.comesFree(j)) {
 		return false, "", ""
 	}
 	h := f.of(j.tenant, j.flavor)
@@ -189,7 +190,7 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	victims, causes, ok := a.books.soon.TakeBack(quota.Claim{
 		Tenant: j.tenant, Flavor: j.flavor, Units: quota.Amount(j.need), Priority: j.Priority, TakenBack: j.Attempt > 0,
 	}, h.held, a.pol.FairPreemption, room.fits)
-	if !ok || len(victims) == 0 && !a.comesFree(j) {
+	if !ok || len(victims) == 0 && !(within && a.comesFree(j)) {
 		return false, "", ""
 	}
 	if !stand(a, a.guards.concern(a, j), j, nil, []shape{{j.UnitsPerPod, j.Pods}}) {
@@ -206,13 +207,13 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	return true, reason, message
 }
 
-// comesFree: what is missing now, be it units or nodes, is about to come free.
+// comesFree: the job fits once what ends has gone, and something that it could use
+// still has to.
 func (a *admission) comesFree(j *ask) bool {
-	b := a.books
-	soon := int64(min(b.soon.Available(j.tenant, j.flavor), quota.Amount(1<<50)))
-	now := int64(min(b.used.Available(j.tenant, j.flavor), quota.Amount(1<<50)))
-	p := a.pool(j.Flavor)
-	return quota.Amount(j.need) <= b.soon.NominalRoom(j.tenant, j.flavor) && soon >= j.need && (now < j.need || p.freeSlots(j.UnitsPerPod) < j.Pods)
+	b, p := a.books, a.pool(j.Flavor)
+	need := quota.Amount(j.need)
+	ends := b.used.Available(j.tenant, j.flavor) < need || slices.ContainsFunc(p.rooms, func(r room) bool { return r.soon > r.free })
+	return ends && b.soon.Available(j.tenant, j.flavor) >= need && p.soon.fits(with(p.claims, shape{j.UnitsPerPod, j.Pods}))
 }
 
 var quotaReasons = map[quota.Cause][2]string{
