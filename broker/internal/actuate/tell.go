@@ -25,6 +25,9 @@ const (
 	// do not hold up the next decision. Changed reasons go first, admissions and
 	// problems before all; the rest is left to the next rounds.
 	mostTold = 32
+	// mostLooked bounds for how many jobs a round finds out whether they are to be told
+	// something.
+	mostLooked = 1024
 )
 
 // Teller tells jobs whether they are admitted, and why not.
@@ -38,8 +41,35 @@ type Teller interface {
 type told struct {
 	mu   sync.Mutex
 	jobs map[types.UID]tale
-	// open are the jobs that may be told something else than the last time.
-	open map[types.UID]bool
+	// urgent and open are the jobs that may be told something else than the last time:
+	// those with a problem, and the others.
+	urgent, open line
+}
+
+// line is jobs that are looked at in turn. The zero line is empty.
+type line struct {
+	jobs []types.UID
+	in   map[types.UID]bool
+}
+
+func (l *line) add(job types.UID) {
+	if l.in == nil {
+		l.in = map[types.UID]bool{}
+	}
+	if !l.in[job] {
+		l.in[job] = true
+		l.jobs = append(l.jobs, job)
+	}
+}
+
+// take removes the first n.
+func (l *line) take(n int) []types.UID {
+	first := l.jobs[:min(n, len(l.jobs))]
+	l.jobs = l.jobs[len(first):]
+	for _, job := range first {
+		delete(l.in, job)
+	}
+	return first
 }
 
 type tale struct {
@@ -92,33 +122,26 @@ func (r *round) conditions(plan *lend.Plan, said []*lend.Verdict) []news {
 			found = append(found, n)
 		}
 	})
-	if r.told.open == nil {
-		r.told.open = map[types.UID]bool{}
-	}
 	for _, v := range said {
 		if job := r.view.JobNamed(v.Subject); v.Kind == lend.SubjectJob && job != nil {
-			r.told.open[job.UID] = true
+			r.told.lineFor(v.Reason).add(job.UID)
 		}
 	}
 	for _, uid := range r.view.Changed {
-		r.told.open[uid] = true
+		r.told.open.add(uid)
 	}
-	for uid := range r.told.open {
-		job, waiting := r.view.Job(uid), r.waiting(string(uid))
-		if job == nil || waiting == nil {
-			delete(r.told.open, uid)
+	looked := map[types.UID]bool{} // it may stand in both lines
+	for _, uid := range slices.Concat(r.told.urgent.take(mostLooked), r.told.open.take(mostLooked)) {
+		if looked[uid] {
 			continue
 		}
-		v := verdictOn(plan, lend.SubjectJob, waiting.Name)
-		// One that is admitted now has a Loan in the next snapshot, or waits again.
-		if v == nil || v.Reason == lend.ReasonLent || v.Reason == lend.ReasonWithinNominal {
-			continue
-		}
-		n, is, later := r.newsOf(job, jobs.Admission{Reason: v.Reason, Message: v.Message})
+		looked[uid] = true
+		n, is, later := r.newsOfWaiting(plan, uid)
 		if is {
 			found = append(found, n)
-		} else if !later {
-			delete(r.told.open, uid)
+		}
+		if is || later {
+			r.told.lineFor(n.tale.said.Reason).add(uid)
 		}
 	}
 	// Whoever was told longest ago comes first.
@@ -126,6 +149,28 @@ func (r *round) conditions(plan *lend.Plan, said []*lend.Verdict) []news {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), a.since.Compare(b.since), cmp.Compare(a.job.UID, b.job.UID))
 	})
 	return found[:min(mostTold, len(found))]
+}
+
+// newsOfWaiting is newsOf for a job that waits; one that does not needs no telling.
+func (r *round) newsOfWaiting(plan *lend.Plan, uid types.UID) (n news, is, later bool) {
+	job, waiting := r.view.Job(uid), r.waiting(string(uid))
+	if job == nil || waiting == nil {
+		return news{}, false, false
+	}
+	v := verdictOn(plan, lend.SubjectJob, waiting.Name)
+	// One that is admitted now has a Loan in the next snapshot, or waits again.
+	if v == nil || v.Reason == lend.ReasonLent || v.Reason == lend.ReasonWithinNominal {
+		return news{}, false, true
+	}
+	return r.newsOf(job, jobs.Admission{Reason: v.Reason, Message: v.Message})
+}
+
+// lineFor is where a job belongs that waits for a reason.
+func (t *told) lineFor(reason string) *line {
+	if warnings[reason] {
+		return &t.urgent
+	}
+	return &t.open
 }
 
 // admitted are the jobs that hold units.
@@ -150,7 +195,7 @@ func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is, later bo
 	case last.said == said:
 		return news{}, false, false
 	case early && (same || last.failed):
-		return news{}, false, true
+		return news{tale: tale{said: said}}, false, true
 	}
 	n = news{job: job.Ref, last: last.said, since: last.at, tale: tale{said: said, at: now}, rank: 1}
 	switch {
