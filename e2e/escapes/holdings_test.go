@@ -31,22 +31,28 @@ type holdings struct {
 // that lasts: the lists are not of one moment, so one look proves nothing.
 func (w *town) overheld(ctx context.Context) []string {
 	var wrong []string
-	looks := 0
-	_ = wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, 3*time.Second, true, func(ctx context.Context) (bool, error) {
-		var h holdings
-		for _, list := range []client.ObjectList{&h.pods, &h.loans, &h.quotas, &h.nodes} {
-			if err := w.admin.List(ctx, list); err != nil {
-				return false, nil
-			}
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, 3*time.Second, true, func(ctx context.Context) (bool, error) {
+		h, err := w.holdings(ctx)
+		if err != nil {
+			return false, err
 		}
-		looks++
 		wrong = h.wrongs()
 		return len(wrong) == 0, nil
 	})
-	if looks == 0 {
-		return []string{"the cluster could not be looked at"}
+	if err != nil && len(wrong) == 0 {
+		return []string{fmt.Sprintf("the cluster could not be looked at: %v", err)}
 	}
 	return wrong
+}
+
+func (w *town) holdings(ctx context.Context) (*holdings, error) {
+	h := &holdings{}
+	for _, list := range []client.ObjectList{&h.pods, &h.loans, &h.quotas, &h.nodes} {
+		if err := w.admin.List(ctx, list); err != nil {
+			return nil, fmt.Errorf("list what is held: %w", err)
+		}
+	}
+	return h, nil
 }
 
 // wrongs says who holds what it may not.

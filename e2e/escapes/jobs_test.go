@@ -93,6 +93,7 @@ func jobWays() []way {
 		{"a job that somebody else manages", submit(job(func(job *batchv1.Job) { job.Spec.ManagedBy = ptr.To("example.com/mine") })), buysNothing(hasLoanAndNoPods)},
 		{"deleting and re-creating to jump the queue", recreate, buysNothing(isLast)},
 		{"a finalizer on a job and a long grace", stay, buysNothing(ownerGetsBack)},
+		{"deleting borrowing pods with a day of grace", linger, buysNothing(ownerGetsBack)},
 		{"deleting a job and keeping its pods", orphan, buysNothing(ownerGetsBack)},
 	}
 }
@@ -111,17 +112,32 @@ func orphan(ctx context.Context, w *town) (client.Object, error) {
 	return w.borrowAndDelete(ctx, metav1.DeletePropagationOrphan, func(*batchv1.Job) {})
 }
 
-// borrowAndDelete runs a job of two own and four borrowed units, and deletes it in
-// some way while it runs.
+// linger deletes the pods of a job that borrows, and gives them a day to go.
+func linger(ctx context.Context, w *town) (client.Object, error) {
+	made, err := w.borrow(ctx, func(*batchv1.Job) {})
+	if err != nil {
+		return nil, err
+	}
+	return made, w.mallory.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(red),
+		client.MatchingLabels{batchv1.JobNameLabel: made.Name}, client.GracePeriodSeconds(86400))
+}
+
+// borrowAndDelete deletes a job that borrows in some way while it runs.
 func (w *town) borrowAndDelete(ctx context.Context, how metav1.DeletionPropagation, change func(*batchv1.Job)) (client.Object, error) {
+	made, err := w.borrow(ctx, change)
+	if err != nil {
+		return nil, err
+	}
+	return made, w.mallory.Delete(ctx, made, client.PropagationPolicy(how))
+}
+
+// borrow runs a job of two own and four borrowed units.
+func (w *town) borrow(ctx context.Context, change func(*batchv1.Job)) (*batchv1.Job, error) {
 	made := queued(red, "try", "default", 6, 1, change)
 	if err := w.mallory.Create(ctx, made); err != nil {
 		return nil, err
 	}
-	if err := w.awaitRunning(ctx, made.Name, 6); err != nil {
-		return nil, err
-	}
-	return made, w.mallory.Delete(ctx, made, client.PropagationPolicy(how))
+	return made, w.awaitRunning(ctx, made.Name, 6)
 }
 
 // ownerGetsBack: blue's service grows to all that blue was promised, and gets it.
