@@ -366,15 +366,16 @@ func TestBrokenGangTurnsLatecomersAway(t *testing.T) {
 	}
 }
 
-// An alarm that goes off while the last pod lets all go does nothing.
+// An alarm that could not be stopped any more does nothing to those that came since.
 func TestLateAlarmBreaksNothing(t *testing.T) {
 	w := newWorld(t)
-	l := w.loan("a", 2, 1, lent("n", 2))
-	w.admit(l, "p0")
+	l := w.loan("a", 3, 1, lent("n", 3))
+	w.admit(l, "before")
 	round := w.gangs.of(l.UID).round
-	w.admit(l, "p1")
+	w.breakUp(l, "the loan ended")
+	w.admit(l, "since")
 	w.timeOut(klog.Background(), l, round)
-	if diff := cmp.Diff(map[string]string{"p0": "allowed"}, w.verdicts()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"before": "the loan ended (attempt 1)", "since": ""}, w.verdicts()); diff != "" {
 		t.Errorf("waiting pods (-want +got):\n%s", diff)
 	}
 }

@@ -172,6 +172,14 @@ func TestTakeBack(t *testing.T) {
 			},
 			nominated: "n",
 		},
+		"nothing is taken where a pod that was told to make way does": {
+			set: func(w *world) *corev1.Pod {
+				w.taken.addPod(w.bare("told", 0, 1, w.node("n", 1, 64)), outrankedPod)
+				w.fill(w.loan("b", 4, 1, lent("m", 4)), w.node("m", 4, 64))
+				return w.online("p", 1, nil)
+			},
+			nominated: "n", strays: []string{"told"},
+		},
 		"an hour's grace is not coming free": {
 			// Its owner suspended the job; the units are lent.
 			set: func(w *world) *corev1.Pod {
