@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -37,7 +38,7 @@ func TestShippedSchedulerConfigurations(t *testing.T) {
 		{"beside-default.yaml", false, "kube-system", "kube-scheduler", ""},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
-			l := newSchedulerLab(t, tc.file, tc.stock)
+			l := newSchedulerLab(t, tc.file, lab.Options{KubeScheduler: tc.stock})
 			create(t, l, bare("online", onlineNamespace, v1alpha1.SchedulerName, 1))
 			create(t, l, bare("plain", onlineNamespace, corev1.DefaultSchedulerName, 0))
 			create(t, l, bare("aside", metav1.NamespaceSystem, corev1.DefaultSchedulerName, 1))
@@ -57,8 +58,9 @@ func TestShippedSchedulerConfigurations(t *testing.T) {
 	}
 }
 
-// newSchedulerLab runs ebbtide-scheduler with a shipped file, and one tenant.
-func newSchedulerLab(t *testing.T, file string, stock bool) *lab.Lab {
+// newSchedulerLab runs ebbtide-scheduler with a shipped file, and one tenant that was
+// promised all of the one node.
+func newSchedulerLab(t *testing.T, file string, opts lab.Options) *lab.Lab {
 	t.Helper()
 	text, err := os.ReadFile("../../scheduler-plugin/config/" + file)
 	if err != nil {
@@ -68,11 +70,13 @@ func newSchedulerLab(t *testing.T, file string, stock bool) *lab.Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := labtest.New(t, lab.Options{
-		NoPrometheus: true, KubeScheduler: stock, Manifests: [][]byte{manifests},
-		Nodes:     []lab.NodeSpec{{Name: "gpu-0", GPUs: 8}},
-		Scheduler: &lab.Program{Config: func(lab.Env) ([]byte, error) { return text, nil }},
-	})
+	opts.NoPrometheus, opts.Manifests = true, [][]byte{manifests}
+	opts.Nodes = []lab.NodeSpec{{Name: "gpu-0", GPUs: 8}}
+	if opts.Scheduler == nil {
+		opts.Scheduler = &lab.Program{}
+	}
+	opts.Scheduler.Config = func(lab.Env) ([]byte, error) { return text, nil }
+	l := labtest.New(t, opts)
 	labels := map[string]string{"team": onlineNamespace}
 	if err := l.CreateNamespace(t.Context(), onlineNamespace, labels); err != nil {
 		t.Fatal(err)
@@ -104,7 +108,7 @@ func bare(name, namespace, scheduler string, gpus int64) *corev1.Pod {
 func create(t *testing.T, l *lab.Lab, object client.Object) {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}

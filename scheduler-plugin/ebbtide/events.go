@@ -24,6 +24,12 @@ const (
 
 func podIndexers() cache.Indexers {
 	return cache.Indexers{
+		byGroup: func(obj any) ([]string, error) {
+			if pod, ok := obj.(*corev1.Pod); ok && groupName(pod) != "" {
+				return []string{groupName(pod)}, nil
+			}
+			return nil, nil
+		},
 		byJob: func(obj any) ([]string, error) {
 			pod, ok := obj.(*corev1.Pod)
 			if !ok {
@@ -51,11 +57,12 @@ func waits(pod *corev1.Pod) bool { return pod.Spec.NodeName == "" && pod.Deletio
 func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 	logger := klog.FromContext(ctx)
 	factory := p.handle.SharedInformerFactory()
-	for _, x := range []struct {
+	type listener struct {
 		of       string
 		informer cache.SharedInformer
 		handler  cache.ResourceEventHandlerFuncs
-	}{
+	}
+	listeners := []listener{
 		{"loans", watches.Loans, p.onLoan(logger)},
 		{"tenant quotas", watches.Quotas, p.onQuota(logger)},
 		{"pods", factory.Core().V1().Pods().Informer(), p.onPod(logger)},
@@ -63,7 +70,11 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 		{"jobs", factory.Batch().V1().Jobs().Informer(), p.onJob(logger)},
 		{"namespaces", factory.Core().V1().Namespaces().Informer(), p.onNamespace(logger)},
 		{"priority classes", factory.Scheduling().V1().PriorityClasses().Informer(), p.onPriorityClass(logger)},
-	} {
+	}
+	if p.groups != nil {
+		listeners = append(listeners, listener{"pod groups", factory.Scheduling().V1alpha2().PodGroups().Informer(), p.onPodGroup(logger)})
+	}
+	for _, x := range listeners {
 		registration, err := x.informer.AddEventHandler(x.handler)
 		if err != nil {
 			return fmt.Errorf("listen to %s: %w", x.of, err)
@@ -169,6 +180,7 @@ func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 		AddFunc: func(obj any) {
 			if pod, ok := obj.(*corev1.Pod); ok {
 				p.account.SetPod(nil, pod)
+				p.wakeGroup(logger, pod)
 			}
 		},
 		UpdateFunc: func(before, after any) {

@@ -412,9 +412,13 @@ func (p *permit) Reject(_, reason string) bool {
 type state struct {
 	fwk.CycleState
 	data map[fwk.StateKey]fwk.StateData
+	// trying is set while the framework only tries a PodGroup out.
+	trying bool
 }
 
 func newState() *state { return &state{data: map[fwk.StateKey]fwk.StateData{}} }
+
+func (s *state) IsPodGroupSchedulingCycle() bool { return s.trying }
 
 func (s *state) Write(k fwk.StateKey, d fwk.StateData) { s.data[k] = d }
 func (s *state) Clone() fwk.CycleState {

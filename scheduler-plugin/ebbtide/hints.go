@@ -32,7 +32,7 @@ func (p *Ebbtide) afterPodDelete(_ klog.Logger, pod *corev1.Pod, oldObj, _ any) 
 	if !ok {
 		return fwk.Queue, fmt.Errorf("want a deleted object of type %T, got %T", gone, oldObj)
 	}
-	if p.blocked.has(pod.UID) || p.unplaced(gone) && sameController(pod, gone) {
+	if p.blocked.has(pod.UID) || p.unplaced(gone) && sameGang(pod, gone) {
 		return fwk.QueueSkip, nil // what it waits for, or its gang, was not helped
 	}
 	resources := p.account.Resources()
@@ -83,7 +83,11 @@ func (p *Ebbtide) unplaced(gone *corev1.Pod) bool {
 	return ok && pod.UID == gone.UID && waits(pod)
 }
 
-func sameController(a, b *corev1.Pod) bool {
+// sameGang reports whether the two pods are of one job or of one PodGroup.
+func sameGang(a, b *corev1.Pod) bool {
+	if name := groupName(a); name != "" && name == groupName(b) {
+		return true
+	}
 	x, y := metav1.GetControllerOf(a), metav1.GetControllerOf(b)
 	return x != nil && y != nil && x.UID == y.UID
 }

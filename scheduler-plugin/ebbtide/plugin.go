@@ -5,7 +5,7 @@
 // A pod that asks for a flavor's resource is one of two kinds. A pod of a queued job
 // needs an open Loan for the exact UID of the Job that controls it, and runs as a
 // gang on the loan's nodes. Every other pod, a bare pod, runs within its tenant's
-// nominal quota or waits; one at or above the priority of ebbtide-online is online.
+// nominal quota or waits, with the others of its PodGroup if it is of one; one at or above the priority of ebbtide-online is online.
 // Pods that ask for no such resource are none of the plugin's business.
 //
 // What it guarantees, whatever a tenant writes on its objects:
@@ -46,6 +46,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
 	policylisters "k8s.io/client-go/listers/policy/v1"
+	schedulinglisters "k8s.io/client-go/listers/scheduling/v1alpha2"
 	"k8s.io/client-go/tools/cache"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
@@ -72,6 +73,8 @@ type Ebbtide struct {
 	pods    cache.Indexer
 	jobs    batchlisters.JobLister
 	budgets policylisters.PodDisruptionBudgetLister
+	// groups is nil where the API server does not serve PodGroups.
+	groups  schedulinglisters.PodGroupLister
 	gangs   *gangs
 	waiting *waiting
 	blocked *blocked
@@ -127,6 +130,13 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		waiting: newWaiting(),
 		blocked: newBlocked(),
 		taken:   newTaken(),
+	}
+	served, err := podGroupsServed(handle.ClientSet().Discovery())
+	if err != nil {
+		return nil, err
+	}
+	if served {
+		p.groups = factory.Scheduling().V1alpha2().PodGroups().Lister()
 	}
 	if err := p.listen(ctx, watches); err != nil {
 		return nil, err

@@ -29,6 +29,9 @@ type cycle struct {
 	// A pod on a loan has this:
 	loan *v1alpha1.Loan
 
+	// A bare pod of a gang has this:
+	group *podGroup
+
 	// A bare pod has these:
 	tenant   *account.Tenant
 	priority int32
@@ -56,6 +59,17 @@ func readCycle(state fwk.CycleState) (*cycle, bool) {
 	}
 	c, ok := data.(*cycle)
 	return c, ok
+}
+
+// gang is the key of the gang that the pod is placed with; empty if it is of none.
+func (c *cycle) gang() types.UID {
+	switch {
+	case c.loan != nil:
+		return c.loan.UID
+	case c.group != nil:
+		return c.group.gang()
+	}
+	return ""
 }
 
 // PreFilter checks the pod against its loan, or against its tenant's quota.
@@ -110,10 +124,18 @@ func (p *Ebbtide) preFilterBare(state fwk.CycleState, pod *corev1.Pod, requests 
 	if err := p.book.CheckPriority(pod, tenant.Name, tenant.MaxPriorityClass); err != nil {
 		return refused(fwk.UnschedulableAndUnresolvable, err)
 	}
+	group, reason := p.readyGroup(pod)
+	if reason != "" {
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
+	}
 	priority := book.Priority(pod)
 	// In line before looking: what comes free meanwhile is not missed.
 	p.blocked.note(tenant.Name, pod)
-	c := &cycle{requests: requests, tenant: tenant, priority: priority, used: p.account.Used(tenant, pod.UID, priority)}
+	c := &cycle{requests: requests, group: group, tenant: tenant, priority: priority, used: p.account.Used(tenant, pod.UID, priority)}
+	if reason := p.whyNoQuotaForGroup(c, pod); reason != "" {
+		// Without a cycle nothing is taken back, or makes way, for a part of a gang.
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
+	}
 	state.Write(stateKey, c)
 	for _, r := range requests {
 		if reasons := whyNoQuota(tenant, r, c.used); len(reasons) > 0 {
