@@ -103,10 +103,10 @@ func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.P
 		return nil
 	}
 	p.account.Assume(pod, node)
-	if c.loan != nil {
+	if gang := c.gang(); gang != "" {
 		p.gangs.mu.Lock()
 		defer p.gangs.mu.Unlock()
-		p.gangs.place(c.loan.UID, pod.UID)
+		p.gangs.place(gang, pod.UID)
 	}
 	return nil
 }
@@ -119,23 +119,25 @@ func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *core
 		return
 	}
 	p.wake(klog.FromContext(ctx), p.account.Forget(pod.UID))
-	if c.loan == nil {
+	gang := c.gang()
+	if gang == "" {
 		return
 	}
 	p.gangs.mu.Lock()
 	defer p.gangs.mu.Unlock()
-	if p.gangs.release(pod.UID) { // else a sibling already broke it up
-		p.turnAll(p.gangs.of(c.loan.UID), "another pod of the gang lost its place")
+	// Else a sibling already broke it up, or the place was only tried out.
+	if p.gangs.release(pod.UID) && !state.IsPodGroupSchedulingCycle() {
+		p.turnAll(p.gangs.of(gang), "another pod of the gang lost its place")
 	}
 }
 
 // PostBind forgets what mattered until the pod was bound.
 func (p *Ebbtide) PostBind(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) {
 	p.waiting.forget(pod.UID)
-	if c, ok := readCycle(state); ok && c.loan != nil {
+	if c, ok := readCycle(state); ok && c.gang() != "" {
 		p.gangs.mu.Lock()
 		defer p.gangs.mu.Unlock()
-		delete(p.gangs.of(c.loan.UID).late, pod.UID)
+		delete(p.gangs.of(c.gang()).late, pod.UID)
 	}
 }
 
@@ -186,7 +188,12 @@ func (p *Ebbtide) sweepGangs() {
 // lets all of them go.
 func (p *Ebbtide) Permit(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) (*fwk.Status, time.Duration) {
 	c, ok := readCycle(state)
-	if !ok || c.loan == nil {
+	switch {
+	case !ok || state.IsPodGroupSchedulingCycle(): // only tried out
+		return nil, 0
+	case c.group != nil:
+		return p.permitGroup(klog.FromContext(ctx), c.group, pod)
+	case c.loan == nil:
 		return nil, 0
 	}
 	loan := p.book.LoanOf(pod)
@@ -217,8 +224,15 @@ func (p *Ebbtide) muster(logger klog.Logger, loan *v1alpha1.Loan, pod types.UID)
 		p.gangs.place(loan.UID, pod)
 	}
 	have, want = countPresent(p.podsOf(loan), of.placed), wanted(loan, p.jobOf(loan))
+	p.settle(of, have >= want, func(round int) { p.timeOut(logger, loan, round) })
+	return have, want
+}
+
+// settle lets the gang's waiting pods go if it is complete; else it sees to it that
+// an alarm rings for those that wait. The caller holds the lock.
+func (p *Ebbtide) settle(of *gang, complete bool, ring func(round int)) {
 	switch {
-	case have >= want:
+	case complete:
 		of.disarm()
 		clear(of.late)
 		for uid := range of.placed {
@@ -228,9 +242,8 @@ func (p *Ebbtide) muster(logger klog.Logger, loan *v1alpha1.Loan, pod types.UID)
 		}
 	case of.alarm == nil && len(of.placed) > 0:
 		round := of.round
-		of.alarm = p.clock.AfterFunc(p.args.GangTimeout, func() { p.timeOut(logger, loan, round) })
+		of.alarm = p.clock.AfterFunc(p.args.GangTimeout, func() { ring(round) })
 	}
-	return have, want
 }
 
 func (p *Ebbtide) timeOut(logger klog.Logger, loan *v1alpha1.Loan, round int) {
