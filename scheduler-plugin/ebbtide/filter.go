@@ -15,7 +15,8 @@ import (
 
 // Filter refuses nodes that are not of the tenant's flavors, or on which the
 // pod's loan has no units left. Whether the node has units at all is
-// NodeResourcesFit's business.
+// NodeResourcesFit's business; it is told here too because, of nodes that are packed
+// full, most are, and asking for that first is what makes a large cluster fast.
 func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod, info fwk.NodeInfo) *fwk.Status {
 	c, ok := readCycle(state)
 	if !ok {
@@ -31,7 +32,19 @@ func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod,
 		// Taking loans back makes no quota, hence unresolvable.
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
+	for _, r := range c.requests {
+		if lacks(info, r) {
+			return fwk.NewStatus(fwk.Unschedulable, "Insufficient "+string(r.Resource))
+		}
+	}
 	return nil
+}
+
+// lacks reports whether the node has the resource and too little of it is free. Of a
+// node that does not say, NodeResourcesFit knows more.
+func lacks(info fwk.NodeInfo, r book.Request) bool {
+	all, offered := info.GetAllocatable().GetScalarResources()[r.Resource]
+	return offered && all-info.GetRequested().GetScalarResources()[r.Resource] < r.Units
 }
 
 // whyNotTenantNode says why the tenant may not use the node for this pod; empty

@@ -332,6 +332,27 @@ func TestFilterOnlineKeepsToTheTenantsFlavors(t *testing.T) {
 	}
 }
 
+func TestFilterKnowsFullNodes(t *testing.T) {
+	w := newWorld(t)
+	full, half, silent := w.node("full", 8, 64), w.node("half", 8, 64), w.node("silent", 8, 64)
+	w.online("x", 8, full)
+	w.online("y", 4, half)
+	unsaid := &still{silent, &scalars{m: map[corev1.ResourceName]int64{}}, &scalars{}}
+	state, p := newState(), w.online("p", 4, nil)
+	if _, s := w.PreFilter(t.Context(), state, p, w.infos()); !s.IsSuccess() {
+		t.Fatal(s.Message())
+	}
+	for _, tc := range []struct {
+		node fwk.NodeInfo
+		want string
+	}{{full, "Insufficient nvidia.com/gpu"}, {half, ""}, {unsaid, ""}} {
+		got := w.Filter(t.Context(), state, p, tc.node)
+		if got.Message() != tc.want || tc.want != "" && got.Code() != fwk.Unschedulable {
+			t.Errorf("node %s: %v %q, want %q", tc.node.Node().Name, got.Code(), got.Message(), tc.want)
+		}
+	}
+}
+
 func TestWhyNoGrant(t *testing.T) {
 	loan := func(job string, per int64, grants ...v1alpha1.Grant) *v1alpha1.Loan {
 		return &v1alpha1.Loan{Spec: v1alpha1.LoanSpec{Job: v1alpha1.JobRef{UID: types.UID(job)}, UnitsPerPod: per, Grants: grants}}
