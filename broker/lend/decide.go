@@ -106,8 +106,11 @@ func (d *decision) pool(flavor string) *pool {
 func (d *decision) finish() (Plan, State) {
 	d.explainLenders()
 	d.explainLoans()
-	slices.SortStableFunc(d.verdicts, func(a, b Verdict) int {
-		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Kind, b.Kind))
+	slices.SortFunc(d.verdicts, func(a, b Verdict) int {
+		if c := cmp.Compare(a.Subject, b.Subject); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
 	})
 	plan := Plan{
 		Actions:  slices.Concat(d.returns, d.evicts, d.reclaims, d.lends),

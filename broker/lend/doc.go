@@ -14,10 +14,19 @@
 // for all owed pods of every lender in their shape; no victim of a reclaim could
 // have been spared; gangs are lent and taken back whole.
 //
-// It does not share fairly between tenants: all waiting jobs stand in one order, by
-// priority and then by age, so that whoever may use higher priority classes comes
-// first. Which classes a tenant may use is settled before the snapshot is made.
-// What one tenant can take is bounded by its nominal quota and its borrowing limit.
+// Who is served is decided by the quota tree and the queues (packages quota and
+// quota/queue). A job gets its tenant's own quota first, then what its tenant's services
+// lend, what nobody uses, and what others lend. A tenant that is within its nominal
+// quota takes back from those who borrow, one with a smaller share from one with a larger;
+// a request takes once, and what comes back is kept for it. Nobody's own quota is taken
+// but by a higher priority of the same tenant.
+//
+// A job that has waited for Policy.ReserveAfter and could not be admitted keeps its room,
+// the first of each queue: whoever comes after it gets only what leaves room for it once
+// the loans that were there before have gone. With k such jobs before it, it starts
+// after k+1 times the longest run and grace at most. Of one flavor in one tree the first
+// eight are guarded at a time, which changes nothing about the bound. Claims of other
+// tenants to their nominal quota are not delayed for a job that borrows.
 //
 // It refuses to guess: input it cannot use (an unknown queue, a job without a
 // tenant) yields a Verdict with a reason, never an error and never an action.

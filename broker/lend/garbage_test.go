@@ -5,12 +5,14 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/ebbtide/ebbtide/quota"
 )
 
 // FuzzDecide feeds snapshots that no gatherer would make. A decision on them must
 // not panic, must be the same twice, and must not lend what is held.
 func FuzzDecide(f *testing.F) {
-	for seed := range uint64(200) {
+	for seed := range uint64(400) {
 		f.Add(seed, uint64(0))
 	}
 	f.Fuzz(func(t *testing.T, a, b uint64) {
@@ -88,7 +90,7 @@ func garbage(r dice) (Snapshot, State, Policy) {
 		in.Nodes = append(in.Nodes, n)
 	}
 	for range r.IntN(3) {
-		t := Tenant{Name: r.name(), Cohort: pick(r, "", "c")}
+		t := Tenant{Name: r.name(), Cohort: pick(r, "", "c", r.name())}
 		for range r.IntN(3) {
 			n := r.number()
 			t.Quotas = append(t.Quotas, Quota{Flavor: r.name(), Nominal: r.number(), Held: r.number(), BorrowingLimit: pick(r, nil, &n), LendingLimit: pick(r, nil, &n)})
@@ -96,27 +98,60 @@ func garbage(r dice) (Snapshot, State, Policy) {
 		in.Tenants = append(in.Tenants, t)
 	}
 	for range r.IntN(4) {
-		in.Queues = append(in.Queues, Queue{Name: r.name(), Tenant: r.name(), FIFO: r.yes(), Backfill: r.yes(), Paused: r.IntN(4) == 0})
+		in.Queues = append(in.Queues, Queue{
+			Name: r.name(), Tenant: r.name(), FIFO: r.yes(), Backfill: r.yes(), Paused: r.IntN(4) == 0,
+			FairShare: r.IntN(3) == 0, Weight: r.number(), Used: r.number(), Drain: r.IntN(5) == 0,
+		})
 		in.Lenders = append(in.Lenders, r.lender(now))
 		in.Jobs = append(in.Jobs, Job{
 			Name: r.name(), UID: r.name(), Tenant: r.name(), Queue: r.name(), Flavor: r.name(), Priority: int32(r.number()),
-			Created: r.moment(now), Pods: r.number(), UnitsPerPod: r.number(), Attempt: int32(r.number()),
+			Created: r.moment(now), Queued: r.moment(now), Pods: r.number(), UnitsPerPod: r.number(), Attempt: int32(r.number()),
+			Draws: r.draws(),
 		})
 		in.Loans = append(in.Loans, r.loan(now))
+	}
+	for range r.IntN(3) {
+		in.Flavors = append(in.Flavors, Flavor{Name: r.name(), SliceOf: r.name(), Compute: r.number(), Memory: r.number()})
+		in.Cohorts = append(in.Cohorts, Cohort{Name: r.name(), Parent: r.name(), Weight: r.maybe(), Quotas: []Quota{r.quota(), r.quota()}})
+		in.Limits = append(in.Limits, Limit{Name: r.name(), Left: r.number(), Most: r.number()})
+	}
+	for i := range in.Tenants {
+		in.Tenants[i].Weight = r.maybe()
+		in.Tenants[i].Borrowed = []History{{Flavor: r.name(), Milli: r.number()}}
 	}
 	prev := State{Decisions: r.number()}
 	for range r.IntN(3) {
 		prev.Lenders = append(prev.Lenders, LenderState{
 			Name: r.name(), LowSince: r.moment(now), UnknownSince: r.moment(now), LastReclaim: r.moment(now), UnknownLent: r.number(),
 		})
-		prev.Jobs = append(prev.Jobs, JobState{UID: r.name(), Evictions: []time.Time{r.moment(now), r.moment(now)}, NotStarted: r.moment(now)})
+		prev.Jobs = append(prev.Jobs, JobState{UID: r.name(), Evictions: []time.Time{r.moment(now), r.moment(now)}, NotStarted: r.moment(now), Asked: r.moment(now), Expecting: r.yes()})
 		prev.Loans = append(prev.Loans, LoanState{Name: r.name(), EndingSince: r.moment(now), WaitingSince: r.moment(now)})
 	}
 	prev.At = r.moment(now)
 	return in, prev, Policy{
 		StaleAfter: r.length(), Quorum: r.float(), UnknownGrace: r.length(), UnknownStep: r.length(), TargetUtilization: r.float(),
 		MinimumLoan: r.length(), StartWithin: r.length(), EvictionBudget: int(r.number()), EvictionWindow: r.length(), RestartCost: r.length(),
+		ReserveAfter: r.length(), QuotaGrace: r.length(), FairPreemption: pick(r, nil, DefaultPolicy().FairPreemption, []quota.FairRule{"", "x"}),
 	}
+}
+
+func (r dice) quota() Quota {
+	return Quota{Flavor: r.name(), Nominal: r.number(), Held: r.number(), BorrowingLimit: r.maybe(), LendingLimit: r.maybe()}
+}
+
+func (r dice) maybe() *int64 {
+	if r.yes() {
+		return nil
+	}
+	n := r.number()
+	return &n
+}
+
+func (r dice) draws() []Draw {
+	if r.yes() {
+		return nil
+	}
+	return []Draw{{Limit: r.name(), Amount: r.number()}}
 }
 
 func (r dice) lender(now time.Time) Lender {
@@ -142,10 +177,10 @@ func (r dice) loan(now time.Time) Loan {
 	l := Loan{
 		Name: r.name(), Job: r.name(), JobUID: r.name(), Borrower: r.name(), Queue: r.name(), Pods: r.number(),
 		Since: r.moment(now), Checkpoint: r.moment(now), Grace: r.length(), Reclaiming: r.IntN(3) == 0, ReclaimBy: r.moment(now),
-		Preempted: r.IntN(5) == 0, Killed: r.yes(), Live: r.number(), Bound: r.number(), Finished: r.IntN(5) == 0,
+		Preempted: r.IntN(5) == 0, ReclaimedFor: r.name(), Priority: int32(r.number()), Killed: r.yes(), Live: r.number(), Bound: r.number(), Finished: r.IntN(5) == 0,
 	}
 	for range r.IntN(4) {
-		l.Grants = append(l.Grants, Grant{Lender: pick(r, "", r.name()), Node: r.name(), Flavor: r.name(), Count: r.number()})
+		l.Grants = append(l.Grants, Grant{Lender: pick(r, "", r.name(), CohortLender(r.name())), Node: r.name(), Flavor: r.name(), Count: r.number()})
 	}
 	return l
 }

@@ -108,7 +108,9 @@ func (a *admission) lend(j *ask, act Action) {
 	for _, d := range j.Draws {
 		a.draw(d)
 	}
-	a.fresh = append(a.fresh, &loan{Loan: Loan{Name: act.Loan, Borrower: j.Tenant, Grants: act.Grants, Since: a.now}, lent: act.Reason == ReasonLent})
+	l := &loan{Loan: Loan{Name: act.Loan, Borrower: j.Tenant, Grants: act.Grants, Since: a.now}, lent: act.Reason == ReasonLent}
+	l.bookings = a.bookings(l)
+	a.fresh = append(a.fresh, l)
 	a.names[act.Loan] = true
 	a.holding[j.UID] = act.Loan
 	a.lends = append(a.lends, act)

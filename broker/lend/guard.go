@@ -227,7 +227,7 @@ func (r *guard) stands(a *admission, j *ask, spots []spot, claim []shape) bool {
 			return false
 		}
 	}
-	if r.flavor == j.flavor && j.need <= r.slack && len(spots) > 0 {
+	if r.flavor == j.flavor && j.need <= r.slack {
 		return true
 	}
 	return r.recount(a, j) >= 0
@@ -263,7 +263,7 @@ func (r *guard) admit(j *ask, spots []spot) {
 			r.later[s.room] -= n
 		}
 	}
-	if r.slack -= j.need; r.flavor != j.flavor || len(spots) == 0 {
+	if r.slack -= j.need; r.flavor != j.flavor {
 		r.slack = 0
 	}
 }

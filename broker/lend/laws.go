@@ -30,6 +30,9 @@ type Violation struct {
 // that tenants were promised. Cordoned nodes count as usable: cordoning breaks no
 // promise. An online pod that moves to where it splits a node can bring a violation
 // about without any decision being wrong.
+//
+// Quotas are not among what is checked: who lowers one, or a weight, breaks no promise,
+// and what was granted before stands.
 func CheckLaws(in Snapshot) []Violation {
 	d := begin(wholeCluster(in), State{}, DefaultPolicy())
 	d.countRooms()
@@ -126,15 +129,21 @@ func (d *decision) noWayBack() []Violation {
 	return out
 }
 
-// promised is the nominal quota of all tenants, usable what nodes have but for
-// what others than Ebbtide hold.
+// promised is the nominal quota of all tenants and cohorts, usable what nodes have but
+// for what others than Ebbtide hold.
 func (d *decision) promised(flavor string) (n int64) {
-	for _, t := range d.in.Tenants {
-		for _, q := range t.Quotas {
+	sum := func(quotas []Quota) {
+		for _, q := range quotas {
 			if q.Flavor == flavor {
 				n += clamp(q.Nominal)
 			}
 		}
+	}
+	for _, t := range d.in.Tenants {
+		sum(t.Quotas)
+	}
+	for _, c := range d.in.Cohorts {
+		sum(c.Quotas)
 	}
 	return n
 }

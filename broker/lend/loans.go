@@ -21,7 +21,8 @@ type loan struct {
 	// cost is the lost work if it is stopped now, in unit-seconds.
 	cost float64
 	// victim: taken back by this decision.
-	victim bool
+	victim   bool
+	bookings []booking
 	// action is what this decision does with it, if anything.
 	action *Action
 }

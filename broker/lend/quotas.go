@@ -222,6 +222,7 @@ func (d *decision) book() {
 	d.bookServices()
 	b.soon = b.used.Clone()
 	for _, l := range d.loans {
+		l.bookings = d.bookings(l)
 		if l.ending {
 			d.comesBack(b.soon, l, 1)
 		}
@@ -306,23 +307,52 @@ func (d *decision) bookGrant(borrower string, g Grant, sign int64) {
 	}
 }
 
-// comesBack takes out of the tree what the loan leaves when it goes; with a sign of
-// -1 it is put back. What a service that lends nothing new gets back, it keeps.
-func (d *decision) comesBack(t *quota.Tree, l *loan, sign int64) {
+// booking is what one grant of a loan changes when the loan goes.
+type booking struct {
+	flavor quota.FlavorID
+	units  quota.Amount
+	// borrower gives the units back, keeper has them from then on: a service that lends
+	// nothing new keeps what it gets back. Either may be None.
+	borrower, keeper quota.NodeID
+}
+
+func (d *decision) bookings(l *loan) []booking {
+	t := d.books.used
+	out := make([]booking, 0, len(l.Grants))
 	borrower, known := t.Tenant(l.Borrower)
+	if !known {
+		borrower = quota.None
+	}
 	for _, g := range l.Grants {
 		f, ok := t.Flavor(g.Flavor)
 		if !ok {
 			continue
 		}
-		n := quota.Amount(sign * g.Count)
-		if known {
-			t.Use(borrower, f, -n)
-		}
+		b := booking{f, quota.Amount(g.Count), borrower, quota.None}
 		if from := d.byName[g.Lender]; from != nil && !from.relends {
 			if owner, ok := t.Tenant(from.Tenant); ok {
-				t.Use(owner, f, n)
+				b.keeper = owner
 			}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// comesBack takes out of the tree what the loan leaves when it goes; with a sign of
+// -1 it is put back.
+func (d *decision) comesBack(t *quota.Tree, l *loan, sign int64) {
+	for i := range l.bookings {
+		b := &l.bookings[i]
+		n := b.units
+		if sign < 0 {
+			n = -n
+		}
+		if b.borrower != quota.None {
+			t.Use(b.borrower, b.flavor, -n)
+		}
+		if b.keeper != quota.None {
+			t.Use(b.keeper, b.flavor, n)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package lend
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"slices"
 
 	"github.com/ebbtide/ebbtide/quota"
@@ -12,8 +13,10 @@ import (
 type fairness struct {
 	*admission
 	lists map[family]*holdings
-	buf   []quota.Share
-	flags []bool
+	// searches were made for fairness in this decision.
+	searches int
+	buf      []quota.Share
+	flags    []bool
 }
 
 // holdings are the open loans of one family of flavors in one tree of cohorts that
@@ -29,6 +32,8 @@ type holdings struct {
 	// something could be taken for fairness, as of a version of the books.
 	rivals  map[quota.NodeID][2]rival
 	version int
+	// most is what the nodes had of a flavor without all of them.
+	most map[string]bins
 }
 
 type rival struct {
@@ -46,7 +51,7 @@ func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
 	if h := f.lists[key]; h != nil {
 		return h
 	}
-	h := &holdings{lowest: map[quota.NodeID]int32{}, lent: map[quota.NodeID]bool{}, version: -1}
+	h := &holdings{lowest: map[quota.NodeID]int32{}, lent: map[quota.NodeID]bool{}, version: -1, most: map[string]bins{}}
 	f.lists[key] = h
 	for _, l := range f.loans {
 		f.addLoan(h, key, l)
@@ -110,28 +115,65 @@ func (f *fairness) addLoan(h *holdings, key family, l *loan) {
 // could reports whether jobs of the tenant might take something back. It may say yes
 // where they cannot, not no where they can.
 func (f *fairness) could(tenant quota.NodeID, flavor quota.FlavorID) bool {
-	return f.mightFor(tenant, flavor, 1, f.line.top[f.books.at(tenant, flavor)])
+	return f.chance(tenant, flavor, 1, f.line.top[f.books.at(tenant, flavor)]) != none
 }
 
-func (f *fairness) mightFor(tenant quota.NodeID, flavor quota.FlavorID, units int64, priority int32) bool {
+// chance is on what grounds something might be taken back.
+type chance int8
+
+const (
+	none chance = iota
+	byShare
+	byRight // within a quota, or from the same tenant
+)
+
+func (f *fairness) chance(tenant quota.NodeID, flavor quota.FlavorID, units int64, priority int32) chance {
 	h := f.of(tenant, flavor)
 	if len(h.held) == 0 {
-		return false
+		return none
 	}
 	if low, known := h.lowest[tenant]; known && low < priority {
-		return true
+		return byRight
 	}
 	if len(h.lent) == 0 || len(h.lent) == 1 && h.lent[tenant] {
-		return false
+		return none
 	}
 	soon := f.books.soon
 	f.flags = soon.BorrowsWith(tenant, flavor, quota.Amount(units), f.flags)
 	for _, borrows := range f.flags[:max(len(f.flags)-1, 0)] {
 		if !borrows {
-			return true
+			return byRight
 		}
 	}
-	return len(f.pol.FairPreemption) > 0 && f.behind(h, tenant, flavor, units)
+	if len(f.pol.FairPreemption) > 0 && f.behind(h, tenant, flavor, units) {
+		return byShare
+	}
+	return none
+}
+
+// Searches for what could be taken for fairness are long, and where they find nothing
+// they would find nothing in every decision. So the first jobs are looked at in each,
+// and of the others now these and now those.
+const (
+	firstSearches = 16
+	mostSearches  = 32
+	searchTurns   = 16
+)
+
+// turn reports whether the job may search for what it could take for fairness.
+func (f *fairness) turn(uid string) bool {
+	if f.searches >= mostSearches {
+		return false
+	}
+	if f.searches >= firstSearches {
+		sum := fnv.New32a()
+		_, _ = sum.Write([]byte(uid)) // never fails
+		if int64(sum.Sum32()%searchTurns) != (f.number%searchTurns+searchTurns)%searchTurns {
+			return false
+		}
+	}
+	f.searches++
+	return true
 }
 
 // behind reports whether some neighbour of the tenant, or of a cohort above it, has a
@@ -181,19 +223,24 @@ func (f *fairness) rank(h *holdings) {
 // takeBackFor asks back what the job needs, if it may.
 func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	f := a.fairness
-	within := quota.Amount(j.need) <= a.books.soon.NominalRoom(j.tenant, j.flavor)
-	if !a.mayAsk(j.UID) || !f.mightFor(j.tenant, j.flavor, j.need, j.Priority) && !(within && a.comesFree(j)) {
+	if !a.mayAsk(j.UID) {
 		return false, "", ""
 	}
+	awaits := quota.Amount(j.need) <= a.books.soon.NominalRoom(j.tenant, j.flavor) && a.comesFree(j)
 	h := f.of(j.tenant, j.flavor)
-	room := newRoomSearch(a.decision, j, h)
-	victims, causes, ok := a.books.soon.TakeBack(quota.Claim{
-		Tenant: j.tenant, Flavor: j.flavor, Units: quota.Amount(j.need), Priority: j.Priority, TakenBack: j.Attempt > 0,
-	}, h.held, a.pol.FairPreemption, room.fits)
-	if !ok || len(victims) == 0 && !(within && a.comesFree(j)) {
-		return false, "", ""
+	if !awaits {
+		grounds := f.chance(j.tenant, j.flavor, j.need, j.Priority)
+		if grounds == none || !h.couldHold(a.decision, j) || grounds == byShare && !f.turn(j.UID) {
+			return false, "", ""
+		}
 	}
 	if !stand(a, a.guards.concern(a, j), j, nil, []shape{{j.UnitsPerPod, j.Pods}}) {
+		return false, "", ""
+	}
+	victims, causes, ok := a.books.soon.TakeBack(quota.Claim{
+		Tenant: j.tenant, Flavor: j.flavor, Units: quota.Amount(j.need), Priority: j.Priority, TakenBack: j.Attempt > 0,
+	}, h.held, a.pol.FairPreemption, newRoomSearch(a.decision, j, h).fits)
+	if !ok || len(victims) == 0 && !awaits {
 		return false, "", ""
 	}
 	if len(victims) > 0 {
@@ -205,6 +252,26 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 		message = fmt.Sprintf("%s; what it waits for is coming free", j.wish())
 	}
 	return true, reason, message
+}
+
+// couldHold reports whether the nodes had room for the gang if all were taken back. It
+// may say yes where some has been asked back since it first looked.
+func (h *holdings) couldHold(d *decision, j *ask) bool {
+	p := d.pool(j.Flavor)
+	most, known := h.most[j.Flavor]
+	if !known {
+		r := newRoomSearch(d, j, h)
+		all := make([]int, 0, len(h.loans))
+		for i := range h.loans {
+			if h.held[i].Units > 0 {
+				all = append(all, i)
+			}
+		}
+		r.fits(all)
+		most = r.bins
+		h.most[j.Flavor] = most
+	}
+	return most.fits(with(p.claims, shape{j.UnitsPerPod, j.Pods}))
 }
 
 // comesFree: the job fits once what ends has gone, and something that it could use
