@@ -52,8 +52,8 @@ func (p *Ebbtide) afterNode(_ klog.Logger, pod *corev1.Pod, _, newObj any) (fwk.
 	if loan := p.book.LoanOf(pod); loan != nil {
 		return queueIf(book.GrantedOn(loan, node.Name) > 0), nil
 	}
-	tenant, refusal := p.account.Tenant(pod.Namespace)
-	if refusal != nil || p.blocked.has(pod.UID) {
+	tenant, _ := p.account.Tenant(pod.Namespace)
+	if tenant == nil || p.blocked.has(pod.UID) {
 		return fwk.QueueSkip, nil // no node helps
 	}
 	for _, r := range book.Requests(pod, p.account.Resources()) {
