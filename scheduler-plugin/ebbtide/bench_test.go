@@ -141,3 +141,20 @@ func BenchmarkFilterOnALoan(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRefusal is what a pod beyond its tenant's quota costs, PostFilter
+// included, when 5,000 pods of the tenant run and none may make way.
+func BenchmarkRefusal(b *testing.B) {
+	w, p := town(b)
+	w.tenant("serving", 5000)
+	w.sync()
+	for b.Loop() {
+		state := newState()
+		if _, s := w.Ebbtide.PreFilter(b.Context(), state, p, nil); s.IsSuccess() {
+			b.Fatal("the pod is let in")
+		}
+		if result, _ := w.PostFilter(b.Context(), state, p, statuses{}); result.NominatedNodeName != "" {
+			b.Fatal("somebody makes way")
+		}
+	}
+}

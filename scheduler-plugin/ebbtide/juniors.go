@@ -48,7 +48,7 @@ func (p *Ebbtide) survey(c *cycle, now time.Time) *house {
 
 func (p *Ebbtide) surveyPods(c *cycle, h *house, now time.Time) {
 	at, senior := map[string]int{}, map[string]bool{}
-	for _, held := range p.account.Holders(c.tenant) {
+	for _, held := range p.account.Holders(c.tenant, c.priority, p.taken.podSet()) {
 		pod, exists := p.current(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: held.Namespace, Name: held.Name, UID: held.UID}})
 		if !exists {
 			continue

@@ -102,6 +102,17 @@ func (t *taken) allPods() []*takenPod {
 	})
 }
 
+// podSet returns the UIDs of the single pods.
+func (t *taken) podSet() map[types.UID]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[types.UID]bool, len(t.pods))
+	for uid := range t.pods {
+		out[uid] = true
+	}
+	return out
+}
+
 func (t *taken) hasPod(pod types.UID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

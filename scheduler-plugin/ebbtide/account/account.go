@@ -293,13 +293,16 @@ type Held struct {
 	Takes           Use
 }
 
-// Holders returns the tenant's pods that are bound and count, by UID.
-func (a *Account) Holders(t *Tenant) []Held {
+// Holders returns, by UID, the tenant's pods that are bound and count and may matter
+// to a pod of the given priority that wants their units: those of a lower priority,
+// those on their way out, those of groups, and those also named.
+func (a *Account) Holders(t *Tenant, priority int32, also map[types.UID]bool) []Held {
 	a.rlock()
 	defer a.mu.RUnlock()
 	var out []Held
 	for uid, p := range a.pods {
-		if p.bound != "" && len(p.charges) > 0 && p.charges[0].tenant == t {
+		matters := p.priority < priority || p.leaving || p.grouped || also[uid]
+		if matters && p.bound != "" && len(p.charges) > 0 && p.charges[0].tenant == t {
 			out = append(out, Held{p.namespace, p.name, uid, takes(t, p.charges)})
 		}
 	}

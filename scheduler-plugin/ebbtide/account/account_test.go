@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -455,24 +454,27 @@ func TestAbsurdRequestsDoNotOverflow(t *testing.T) {
 func TestHolders(t *testing.T) {
 	c := small()
 	c.SetLoan(&v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{UID: "l", Namespace: "m"}, Spec: v1alpha1.LoanSpec{Job: v1alpha1.JobRef{UID: "j"}}})
+	one := map[corev1.ResourceName]int64{gpu: 1}
+	leaving, grouped, group := podOf("leaving", "m", "", 9, one), podOf("grouped", "m", "", 9, one), "g"
+	leaving.DeletionTimestamp = &metav1.Time{}
+	grouped.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: &group}
 	for _, p := range []*corev1.Pod{
-		podOf("bare", "m", "", 3, map[corev1.ResourceName]int64{gpu: 1}),
-		podOf("lent", "m", "j", 3, map[corev1.ResourceName]int64{gpu: 1}),
-		podOf("idle", "m", "", 3, nil),
+		podOf("junior", "m", "", 3, one), podOf("peer", "m", "", 5, one), podOf("named", "m", "", 9, one), leaving, grouped,
+		podOf("lent", "m", "j", 3, one), podOf("idle", "m", "", 3, nil),
 	} {
 		p.Spec.NodeName = "1"
 		c.SetPod(nil, p)
 	}
-	c.Assume(podOf("assumed", "m", "", 3, map[corev1.ResourceName]int64{gpu: 1}), "1")
+	c.Assume(podOf("assumed", "m", "", 3, one), "1")
 	var names []string
 	tenant, _ := c.Tenant("m")
-	for _, h := range c.Holders(tenant) {
+	for _, h := range c.Holders(tenant, 5, map[types.UID]bool{"named": true}) {
 		names = append(names, h.Name)
 		if want := (Use{{7, 8}}); !slices.Equal(h.Takes, want) {
 			t.Errorf("%s takes %v, want %v", h.Name, h.Takes, want)
 		}
 	}
-	if got := strings.Join(names, " "); got != "bare" {
-		t.Errorf("holders = %q, want bare", got)
+	if diff := cmp.Diff([]string{"grouped", "junior", "leaving", "named"}, names); diff != "" {
+		t.Errorf("holders (-want +got):\n%s", diff)
 	}
 }

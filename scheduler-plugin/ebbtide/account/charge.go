@@ -16,6 +16,8 @@ type pod struct {
 	job             *ref // of the job that controls it
 	requests        []book.Request
 
+	// leaving: it was told to stop. grouped: it is of a group of pods.
+	leaving, grouped bool
 	// seen: the API has shown it.
 	seen                      bool
 	bound, assumed, nominated string
@@ -129,6 +131,7 @@ func (a *Account) pod(now *corev1.Pod) *pod {
 	}
 	p.namespace, p.name, p.priority = now.Namespace, now.Name, book.Priority(now)
 	p.requests, p.job = book.Requests(now, nil), nil
+	p.leaving, p.grouped = now.DeletionTimestamp != nil, now.Spec.SchedulingGroup != nil
 	if job, ok := book.JobOf(now); ok {
 		r := jobRef(now.Namespace, job)
 		p.job = &r
