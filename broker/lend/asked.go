@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/ebbtide/ebbtide/quota"
 )
 
 // requests is for which waiting jobs units were asked back.
@@ -89,14 +87,7 @@ func (a *admission) serveAsked() {
 		a.letGo(k, kept[n])
 		v, reason, message := a.consider(k)
 		if v == alike && !a.requests.pending[k.UID] && !a.comesFree(k) {
-			// All is back. Who asked later must not be in its way.
-			for later := n + 1; later < len(waiting); later++ {
-				a.letGo(&a.line.asks[waiting[later]], kept[later])
-			}
-			v, reason, message = a.consider(k)
-			for later := n + 1; later < len(waiting); later++ {
-				kept[later] = a.keepFor(&a.line.asks[waiting[later]])
-			}
+			v, reason, message = a.considerAlone(k, waiting[n+1:], kept[n+1:])
 		}
 		switch {
 		case v == admitted:
@@ -116,6 +107,19 @@ func (a *admission) serveAsked() {
 	}
 }
 
+// considerAlone tries a job to which all has come back. Who asked later must not be in
+// its way.
+func (a *admission) considerAlone(k *ask, later []int, kept []bool) (v verdict, reason, message string) {
+	for n, i := range later {
+		a.letGo(&a.line.asks[i], kept[n])
+	}
+	v, reason, message = a.consider(k)
+	for n, i := range later {
+		kept[n] = a.keepFor(&a.line.asks[i])
+	}
+	return v, reason, message
+}
+
 func waitsForReturn(j *ask) (reason, message string) {
 	return ReasonWaitingForReturn, fmt.Sprintf("%s; units were asked back for it and are not all free yet", j.wish())
 }
@@ -123,8 +127,7 @@ func waitsForReturn(j *ask) (reason, message string) {
 // keepFor keeps from others what the job needs, in its quota and, where what comes
 // free has it, in its shape.
 func (a *admission) keepFor(j *ask) (shaped bool) {
-	a.books.soon.Use(j.tenant, j.flavor, quota.Amount(j.need))
-	a.books.version++
+	a.books.promise(j, j.need)
 	p := a.pool(j.Flavor)
 	claims := with(p.claims, shape{j.UnitsPerPod, j.Pods})
 	if !p.soon.fits(claims) {
@@ -139,8 +142,7 @@ func (a *admission) keepFor(j *ask) (shaped bool) {
 
 // letGo is the opposite of keepFor.
 func (a *admission) letGo(j *ask, shaped bool) {
-	a.books.soon.Use(j.tenant, j.flavor, -quota.Amount(j.need))
-	a.books.version++
+	a.books.promise(j, -j.need)
 	if shaped {
 		p := a.pool(j.Flavor)
 		p.claims = without(p.claims, shape{j.UnitsPerPod, j.Pods})

@@ -10,8 +10,9 @@ import (
 )
 
 // crowd is a cluster of 1,000 nodes of 8 with 1,000 tenants in cohorts three deep, and
-// so many waiting jobs. Two lenders lend. With full, loans hold all of it.
-func crowd(jobs int, full bool) Snapshot {
+// so many waiting jobs, The nodes are empty; or loans hold all, of tenants that borrow much; or each tenant has
+// what it was promised, so that nothing can move.
+func crowd(jobs int, held string) Snapshot {
 	r := dice{rand.New(rand.NewPCG(3, 3))}
 	flavors := []string{"a100", "h100"}
 	in := Snapshot{Now: noon, Epoch: 1}
@@ -43,21 +44,29 @@ func crowd(jobs int, full bool) Snapshot {
 			Flavor: pick(r, flavors...), Pods: pick[int64](r, 1, 1, 2, 4, 8), UnitsPerPod: pick[int64](r, 1, 2, 4, 8),
 		})
 	}
-	if full {
-		fill(r, &in)
+	if held != "none" {
+		fill(r, &in, held == "promised")
 	}
 	return in
 }
 
-// fill gives every node to loans of some tenants, some on own quota and most not.
-func fill(r dice, in *Snapshot) {
+// fill gives every node to a loan: each tenant one on its own quota, or some tenants
+// many that are not.
+func fill(r dice, in *Snapshot, promised bool) {
 	for i, n := range in.Nodes {
 		t := r.IntN(300)
+		if promised {
+			t = i
+			in.Tenants[t].Quotas[i%2].Nominal, in.Tenants[t].Quotas[1-i%2].Nominal = 8, 0
+		}
 		l := Loan{
 			Name: fmt.Sprintf("t%04d/loan-%04d", t, i), Job: fmt.Sprintf("t%04d/run-%04d", t, i), JobUID: fmt.Sprintf("run-%04d", i),
 			Borrower: in.Tenants[t].Name, Queue: in.Queues[t].Name, Priority: int32(r.IntN(3)), Pods: 1, Live: 1, Bound: 1,
 			Since: noon.Add(-time.Duration(r.IntN(7200)) * time.Second), Grace: time.Minute,
 			Grants: []Grant{{Lender: CohortLender(in.Tenants[t].Cohort), Node: n.Name, Flavor: n.Units[0].Flavor, Count: 8}},
+		}
+		if promised {
+			l.Grants[0].Lender = ""
 		}
 		in.Loans = append(in.Loans, l)
 	}
@@ -65,10 +74,10 @@ func fill(r dice, in *Snapshot) {
 }
 
 func BenchmarkDecideCrowd(b *testing.B) {
-	for _, full := range []bool{false, true} {
+	for _, held := range []string{"none", "borrowed", "promised"} {
 		for _, jobs := range []int{1000, 100000} {
-			in := crowd(jobs, full)
-			b.Run(fmt.Sprintf("full=%v/jobs=%d", full, jobs), func(b *testing.B) {
+			in := crowd(jobs, held)
+			b.Run(fmt.Sprintf("held=%s/jobs=%d", held, jobs), func(b *testing.B) {
 				b.ReportAllocs()
 				var did int
 				for b.Loop() {

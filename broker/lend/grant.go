@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-
-	"github.com/ebbtide/ebbtide/quota"
 )
 
 // mostGrants is how many grants one Loan can have.
@@ -103,8 +101,7 @@ func (a *admission) lend(j *ask, act Action) {
 	for _, g := range act.Grants {
 		a.bookGrant(j.Tenant, g, 1)
 	}
-	a.books.soon.Use(j.tenant, j.flavor, quota.Amount(j.need))
-	a.books.version++
+	a.books.promise(j, j.need)
 	for _, d := range j.Draws {
 		a.draw(d)
 	}

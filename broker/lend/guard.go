@@ -35,13 +35,13 @@ type guard struct {
 	// dead: it would not fit with every loan gone, so there is nothing to keep.
 	dead bool
 	// gone are the loans that are counted as gone.
-	gone []*loan
+	gone map[*loan]bool
 	// later is what the rooms then have, bins the same.
 	later []int64
 	bins  bins
-	// slack is by how much at least the quota then exceeds what the job needs, counted in
-	// units of its flavor; 0 if it is to be counted anew.
-	slack int64
+	// tree is the quotas then, with the first so many of the books' changes in it.
+	tree *quota.Tree
+	seen int
 }
 
 // since is when the job began to wait without a break.
@@ -138,18 +138,18 @@ func (r *guard) build(a *admission, g *guards) {
 	for i := range p.rooms {
 		r.later[i] = p.rooms[i].soon
 	}
-	soon, at := a.books.soon, a.reservedAt(r.ask)
-	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
+	r.tree, r.seen = a.books.soon.Clone(), len(a.books.changes)
 	r.borrows = r.need > a.promisedTo(r.ask)
-	enough := func() bool { return r.spare(soon) >= 0 && r.bins.fits(want) }
+	r.gone = map[*loan]bool{}
+	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
+	enough := func() bool { return r.spare() >= 0 && r.bins.fits(want) }
+	at := a.reservedAt(r.ask)
 	var theirs, rest []*loan
 	for _, l := range slices.Concat(g.byAge, a.fresh) {
 		switch {
 		case l.ending: // asked back since
 		case l.Since.Before(at):
-			a.comesBack(soon, l, 1)
-			r.lift(p, l)
-			r.gone = append(r.gone, l)
+			r.lift(a, p, l)
 		case !l.lent && l.Borrower != r.Tenant:
 			theirs = append(theirs, l)
 		default:
@@ -160,15 +160,9 @@ func (r *guard) build(a *admission, g *guards) {
 		if enough() {
 			break
 		}
-		a.comesBack(soon, l, 1)
-		r.lift(p, l)
-		r.gone = append(r.gone, l)
+		r.lift(a, p, l)
 	}
 	r.dead = !enough()
-	r.slack = r.spare(soon)
-	for i := len(r.gone) - 1; i >= 0; i-- {
-		a.comesBack(soon, r.gone[i], -1)
-	}
 }
 
 // promisedTo is what the job's tenant was promised, less what it uses besides its loans.
@@ -191,21 +185,37 @@ func (a *admission) promisedTo(j *ask) int64 {
 }
 
 // spare is by how much the quota exceeds what the job needs.
-func (r *guard) spare(t *quota.Tree) int64 {
-	room := t.Available(r.tenant, r.flavor)
+func (r *guard) spare() int64 {
+	room := r.tree.Available(r.tenant, r.flavor)
 	if !r.borrows {
-		room = min(room, t.NominalRoom(r.tenant, r.flavor))
+		room = min(room, r.tree.NominalRoom(r.tenant, r.flavor))
 	}
 	return int64(min(room, quota.Amount(1<<50))) - r.need
 }
 
-func (r *guard) lift(p *pool, l *loan) {
+// lift counts the loan as gone.
+func (r *guard) lift(a *admission, p *pool, l *loan) {
+	r.gone[l] = true
+	a.comesBack(r.tree, l, 1)
 	for _, g := range l.Grants {
 		if i, ok := p.index[g.Node]; ok && g.Flavor == p.flavor {
 			r.bins.shift(r.later[i], r.later[i]+g.Count, 1)
 			r.later[i] += g.Count
 		}
 	}
+}
+
+// catchUp books what was booked since.
+func (r *guard) catchUp(a *admission) {
+	for _, c := range a.books.changes[r.seen:] {
+		switch {
+		case c.gone == nil:
+			r.tree.Use(c.tenant, c.flavor, c.units)
+		case !r.gone[c.gone]:
+			a.comesBack(r.tree, c.gone, 1)
+		}
+	}
+	r.seen = len(a.books.changes)
 }
 
 // stands reports whether the reservation's job still fits beside the other one.
@@ -227,34 +237,14 @@ func (r *guard) stands(a *admission, j *ask, spots []spot, claim []shape) bool {
 			return false
 		}
 	}
-	if r.flavor == j.flavor && j.need <= r.slack {
-		return true
-	}
-	return r.recount(a, j) >= 0
+	r.catchUp(a)
+	r.tree.Use(j.tenant, j.flavor, quota.Amount(j.need))
+	fits := r.spare() >= 0
+	r.tree.Use(j.tenant, j.flavor, -quota.Amount(j.need))
+	return fits
 }
 
-// recount is by how much the quota exceeds what the reservation's job needs, once what
-// it waits for has gone and the other job is there. Lenders that get units back and
-// lend nothing new are counted as in build.
-func (r *guard) recount(a *admission, j *ask) int64 {
-	soon := a.books.soon
-	for _, l := range r.gone {
-		if !l.ending {
-			a.comesBack(soon, l, 1)
-		}
-	}
-	soon.Use(j.tenant, j.flavor, quota.Amount(j.need))
-	slack := r.spare(soon)
-	soon.Use(j.tenant, j.flavor, -quota.Amount(j.need))
-	for i := len(r.gone) - 1; i >= 0; i-- {
-		if l := r.gone[i]; !l.ending {
-			a.comesBack(soon, l, -1)
-		}
-	}
-	return slack
-}
-
-// admit counts the job as there.
+// admit counts the job's units as taken; its quota is among the books' changes.
 func (r *guard) admit(j *ask, spots []spot) {
 	if r.Flavor == j.Flavor {
 		for _, s := range spots {
@@ -262,8 +252,5 @@ func (r *guard) admit(j *ask, spots []spot) {
 			r.bins.shift(r.later[s.room], r.later[s.room]-n, 1)
 			r.later[s.room] -= n
 		}
-	}
-	if r.slack -= j.need; r.flavor != j.flavor {
-		r.slack = 0
 	}
 }

@@ -1,0 +1,174 @@
+package lend
+
+import "github.com/ebbtide/ebbtide/quota"
+
+// change is units that soon has more, or a loan that it has no more.
+type change struct {
+	tenant quota.NodeID
+	flavor quota.FlavorID
+	units  quota.Amount
+	gone   *loan
+}
+
+// promise books units on soon.
+func (b *books) promise(j *ask, units int64) {
+	b.soon.Use(j.tenant, j.flavor, quota.Amount(units))
+	b.changes = append(b.changes, change{tenant: j.tenant, flavor: j.flavor, units: quota.Amount(units)})
+	b.version++
+}
+
+// book enters what everybody uses, once it is known what lenders could lend.
+func (d *decision) book() {
+	b := d.books
+	for _, t := range d.in.Tenants {
+		for _, q := range t.Quotas {
+			if id, f, ok := b.find(t.Name, q.Flavor); ok {
+				held := quota.Amount(clamp(q.Held))
+				b.used.Use(id, f, held)
+				b.own.Use(id, f, held)
+				b.spoken.Use(id, f, held)
+			}
+		}
+	}
+	for _, l := range d.loans {
+		for _, g := range l.Grants {
+			d.bookGrant(l.Borrower, g, 1)
+		}
+	}
+	d.bookServices()
+	b.soon = b.used.Clone()
+	for _, l := range d.loans {
+		l.bookings = d.bookings(l)
+		if l.ending {
+			d.comesBack(b.soon, l, 1)
+		}
+	}
+	for _, t := range d.in.Tenants {
+		for _, h := range t.Borrowed {
+			if id, f, ok := b.find(t.Name, h.Flavor); ok {
+				b.used.Remember(id, f, clamp(h.Milli))
+			}
+		}
+	}
+	b.version++
+}
+
+// bookServices enters what services keep: what they hold or are owed, and what they
+// own and neither lend nor could lend now. The latter is no more than the nominal
+// quota has left: what a policy says is owned and nobody uses borrows from nobody.
+func (d *decision) bookServices() {
+	b := d.books
+	left := map[family]int64{}
+	for _, l := range d.lenders {
+		l.relends = l.open && !l.short && l.spare() >= 0
+		if id, f, ok := b.find(l.Tenant, l.Flavor); ok {
+			of := family{id, f}
+			if _, known := left[of]; !known {
+				left[of] = int64(min(b.spoken.NominalRoom(id, f), quota.Amount(1<<50)))
+			}
+			left[of] -= l.needs()
+			b.used.Use(id, f, quota.Amount(l.needs()))
+			b.own.Use(id, f, quota.Amount(max(l.Owned, min(l.Running, mostUnits)*min(l.UnitsPerPod, mostUnits))))
+		}
+	}
+	for _, l := range d.lenders {
+		if id, f, ok := b.find(l.Tenant, l.Flavor); ok {
+			of := family{id, f}
+			idle := min(max(l.keeps()-l.needs(), 0), max(left[of], 0))
+			left[of] -= idle
+			b.used.Use(id, f, quota.Amount(idle))
+		}
+	}
+}
+
+// needs is what the service holds or is owed.
+func (l *lender) needs() int64 {
+	return max(min(l.Running+l.claim, mostUnits)*min(l.UnitsPerPod, mostUnits), 0)
+}
+
+// keeps is what the service owns and neither lends nor could lend now.
+func (l *lender) keeps() int64 {
+	if l.open {
+		return l.Owned - l.lent - l.lendable
+	}
+	return l.Owned - l.lent
+}
+
+// bookGrant enters a grant, or with a sign of -1 takes it out again.
+func (d *decision) bookGrant(borrower string, g Grant, sign int64) {
+	b := d.books
+	n := quota.Amount(sign * g.Count)
+	id, f, ok := b.find(borrower, g.Flavor)
+	if ok {
+		b.used.Use(id, f, n)
+	}
+	if g.Lender == "" {
+		if ok {
+			b.own.Use(id, f, n)
+			b.spoken.Use(id, f, n)
+		}
+		return
+	}
+	l := d.byName[g.Lender]
+	if l == nil {
+		return
+	}
+	owner, f, ok := b.find(l.Tenant, g.Flavor)
+	if !ok {
+		return
+	}
+	b.spoken.Use(owner, f, n)
+	if l.Tenant != borrower {
+		b.lentOut[b.at(owner, f)] += sign * g.Count
+	}
+}
+
+// booking is what one grant of a loan changes when the loan goes.
+type booking struct {
+	flavor quota.FlavorID
+	units  quota.Amount
+	// borrower gives the units back, keeper has them from then on: a service that lends
+	// nothing new keeps what it gets back. Either may be None.
+	borrower, keeper quota.NodeID
+}
+
+func (d *decision) bookings(l *loan) []booking {
+	t := d.books.used
+	out := make([]booking, 0, len(l.Grants))
+	borrower, known := t.Tenant(l.Borrower)
+	if !known {
+		borrower = quota.None
+	}
+	for _, g := range l.Grants {
+		f, ok := t.Flavor(g.Flavor)
+		if !ok {
+			continue
+		}
+		b := booking{f, quota.Amount(g.Count), borrower, quota.None}
+		if from := d.byName[g.Lender]; from != nil && !from.relends {
+			if owner, ok := t.Tenant(from.Tenant); ok {
+				b.keeper = owner
+			}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// comesBack takes out of the tree what the loan leaves when it goes; with a sign of
+// -1 it is put back.
+func (d *decision) comesBack(t *quota.Tree, l *loan, sign int64) {
+	for i := range l.bookings {
+		b := &l.bookings[i]
+		n := b.units
+		if sign < 0 {
+			n = -n
+		}
+		if b.borrower != quota.None {
+			t.Use(b.borrower, b.flavor, -n)
+		}
+		if b.keeper != quota.None {
+			t.Use(b.keeper, b.flavor, n)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package lend
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
+
+// fairness knows what could be taken back for quota.
+type fairness struct {
+	*admission
+	lists map[family]*holdings
+	// searches were made for fairness in this decision.
+	searches int
+	buf      []quota.Share
+	flags    []bool
+}
+
+// holdings are the open loans of one family of flavors in one tree of cohorts that
+// may be taken back, in the order in which TakeBack takes.
+type holdings struct {
+	held  []quota.Held
+	loans []*loan
+	// lowest is the lowest priority of each tenant's loans, lent the tenants with one
+	// that is not wholly own quota.
+	lowest map[quota.NodeID]int32
+	lent   map[quota.NodeID]bool
+	// rivals are, of each cohort, the two children with the largest shares from which
+	// something could be taken for fairness, as of a version of the books.
+	rivals  map[quota.NodeID][2]rival
+	version int
+	// most is what the nodes had of a flavor without all of them.
+	most map[string]bins
+}
+
+type rival struct {
+	node  quota.NodeID
+	share quota.Share
+}
+
+func newFairness(a *admission) *fairness {
+	return &fairness{admission: a, lists: map[family]*holdings{}}
+}
+
+// of lists what tenants hold of the flavor, and of all that draw on the same quota.
+func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
+	key := family{f.books.used.Root(tenant), f.books.base[flavor]}
+	if h := f.lists[key]; h != nil {
+		return h
+	}
+	h := &holdings{lowest: map[quota.NodeID]int32{}, lent: map[quota.NodeID]bool{}, version: -1, most: map[string]bins{}}
+	f.lists[key] = h
+	for _, l := range f.loans {
+		f.addLoan(h, key, l)
+	}
+	order := make([]int, len(h.held))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(x, y int) int {
+		a, b := &h.held[x], &h.held[y]
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), b.Since.Compare(a.Since), cmp.Compare(a.Name, b.Name))
+	})
+	held, loans := make([]quota.Held, len(order)), make([]*loan, len(order))
+	for to, from := range order {
+		held[to], loans[to] = h.held[from], h.loans[from]
+	}
+	h.held, h.loans = held, loans
+	return h
+}
+
+// addLoan lists the loan if it is one of the family, and if something would come free
+// for others without it.
+func (f *fairness) addLoan(h *holdings, key family, l *loan) {
+	if l.ending || len(l.Grants) == 0 {
+		return
+	}
+	tenant, flavor, ok := f.books.find(l.Borrower, l.Grants[0].Flavor)
+	if !ok || f.books.base[flavor] != key.flavor || f.books.used.Root(tenant) != key.node {
+		return
+	}
+	var units int64
+	for _, g := range l.Grants {
+		if g.Flavor != l.Grants[0].Flavor {
+			return
+		}
+		// What a service gets back that lends nothing new, it keeps.
+		if from := f.byName[g.Lender]; from == nil || from.relends {
+			units += g.Count
+		}
+	}
+	if units <= 0 {
+		return
+	}
+	_, spent := f.history.spent(l.JobUID, f.pol)
+	h.held = append(h.held, quota.Held{
+		Name: l.Name, Tenant: tenant, Flavor: flavor, Units: quota.Amount(units), Own: !l.lent,
+		// Whoever was stopped too often already is spared as well.
+		Young:    spent || f.now.Sub(l.Since) < f.pol.MinimumLoan,
+		Priority: l.Priority, Since: l.Since,
+	})
+	h.loans = append(h.loans, l)
+	low, known := h.lowest[tenant]
+	if !known || l.Priority < low {
+		h.lowest[tenant] = l.Priority
+	}
+	if l.lent {
+		h.lent[tenant] = true
+	}
+}
+
+// could reports whether jobs of the tenant might take something back. It may say yes
+// where they cannot, not no where they can.
+func (f *fairness) could(tenant quota.NodeID, flavor quota.FlavorID) bool {
+	return f.chance(tenant, flavor, 1, f.line.top[f.books.at(tenant, flavor)]) != none
+}
+
+// chance is on what grounds something might be taken back.
+type chance int8
+
+const (
+	none chance = iota
+	byShare
+	byRight // within a quota, or from the same tenant
+)
+
+func (f *fairness) chance(tenant quota.NodeID, flavor quota.FlavorID, units int64, priority int32) chance {
+	h := f.of(tenant, flavor)
+	if len(h.held) == 0 {
+		return none
+	}
+	if low, known := h.lowest[tenant]; known && low < priority {
+		return byRight
+	}
+	if len(h.lent) == 0 || len(h.lent) == 1 && h.lent[tenant] {
+		return none
+	}
+	soon := f.books.soon
+	f.flags = soon.BorrowsWith(tenant, flavor, quota.Amount(units), f.flags)
+	for _, borrows := range f.flags[:max(len(f.flags)-1, 0)] {
+		if !borrows {
+			return byRight
+		}
+	}
+	if len(f.pol.FairPreemption) > 0 && f.behind(h, tenant, flavor, units) {
+		return byShare
+	}
+	return none
+}
+
+// Searches for what could be taken for fairness are long, and where they find nothing
+// they would find nothing in every decision. So the first jobs are looked at in each,
+// and of the others now these and now those.
+const (
+	firstSearches = 16
+	mostSearches  = 32
+	searchTurns   = 16
+)
+
+// turn reports whether the job may search for what it could take for fairness.
+func (f *fairness) turn(uid string) bool {
+	if f.searches >= mostSearches {
+		return false
+	}
+	if f.searches >= firstSearches {
+		sum := fnv.New32a()
+		_, _ = sum.Write([]byte(uid)) // never fails
+		if int64(sum.Sum32()%searchTurns) != (f.number%searchTurns+searchTurns)%searchTurns {
+			return false
+		}
+	}
+	f.searches++
+	return true
+}
+
+// behind reports whether some neighbour of the tenant, or of a cohort above it, has a
+// larger share than it would have with the units.
+func (f *fairness) behind(h *holdings, tenant quota.NodeID, flavor quota.FlavorID, units int64) bool {
+	soon := f.books.soon
+	f.rank(h)
+	f.buf = soon.SharesWith(tenant, flavor, quota.Amount(units), f.buf)
+	n := tenant
+	for _, share := range f.buf {
+		for _, r := range h.rivals[soon.Parent(n)] {
+			if r.share > share && r.node != n {
+				return true
+			}
+		}
+		n = soon.Parent(n)
+	}
+	return false
+}
+
+// rank finds the rivals in the books as they are.
+func (f *fairness) rank(h *holdings) {
+	if h.version == f.books.version {
+		return
+	}
+	h.version, h.rivals = f.books.version, map[quota.NodeID][2]rival{}
+	soon := f.books.soon
+	seen := map[quota.NodeID]bool{}
+	for i := range h.held {
+		if h.held[i].Own || h.held[i].Young || h.held[i].Units <= 0 {
+			continue
+		}
+		for n := h.held[i].Tenant; soon.Parent(n) != quota.None && !seen[n]; n = soon.Parent(n) {
+			seen[n] = true
+			up := soon.Parent(n)
+			two := h.rivals[up]
+			if r := (rival{n, soon.Share(n)}); r.share > two[0].share {
+				two = [2]rival{r, two[0]}
+			} else if r.share > two[1].share {
+				two[1] = r
+			}
+			h.rivals[up] = two
+		}
+	}
+}
