@@ -1,7 +1,6 @@
 package lend
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -154,6 +153,7 @@ func (l *line) pass(a *admission) {
 		}
 	}
 	l.tried = len(l.considered)
+	l.considered = slices.Grow(l.considered, len(l.asks))
 	l.passed(a, pass)
 }
 
@@ -228,10 +228,7 @@ func (l *line) passed(a *admission, pass *queue.Pass) {
 func (l *line) places(a *admission) []Place {
 	position := make([]int32, len(l.asks))
 	l.index.Positions(func(j queue.Job, at int) { position[j.Ref] = int32(at) })
-	// What was not tried comes after what was, the first of each queue before the second.
-	slices.SortFunc(l.considered[l.tried:], func(x, y int32) int {
-		return cmp.Or(cmp.Compare(position[x], position[y]), cmp.Compare(l.asks[x].queue, l.asks[y].queue))
-	})
+	byPosition(l.considered[l.tried:], position)
 	ahead := map[string]int64{}
 	out := make([]Place, 0, len(l.considered))
 	for _, i := range l.considered {
@@ -243,9 +240,26 @@ func (l *line) places(a *admission) []Place {
 	return out
 }
 
+// byPosition sorts what was not tried, which is queue by queue: the first of each queue
+// before the second.
+func byPosition(jobs []int32, position []int32) {
+	starts := make([]int, len(position)+2)
+	for _, i := range jobs {
+		starts[position[i]+1]++
+	}
+	for at := 1; at < len(starts); at++ {
+		starts[at] += starts[at-1]
+	}
+	for _, i := range slices.Clone(jobs) {
+		jobs[starts[position[i]]] = i
+		starts[position[i]]++
+	}
+}
+
 // explainJobs gives every job its verdict. Of jobs with one UID the first has it.
 func (a *admission) explainJobs() {
 	seen := map[string]bool{}
+	a.verdicts = slices.Grow(a.verdicts, len(a.in.Jobs))
 	for i := range a.in.Jobs {
 		j := &a.in.Jobs[i]
 		if !a.line.listed[i] {
