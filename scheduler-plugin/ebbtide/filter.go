@@ -28,14 +28,14 @@ func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod,
 		}
 		return nil
 	}
-	if reason := whyNotTenantNode(c, info.Node()); reason != "" {
-		// Taking loans back makes no quota, hence unresolvable.
-		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
-	}
 	for _, r := range c.requests {
 		if lacks(info, r) {
 			return fwk.NewStatus(fwk.Unschedulable, "Insufficient "+string(r.Resource))
 		}
+	}
+	if reason := whyNotTenantNode(c, info.Node()); reason != "" {
+		// Taking loans back makes no quota, hence unresolvable.
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
 	return nil
 }
