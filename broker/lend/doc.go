@@ -24,7 +24,9 @@
 // A job that has waited for Policy.ReserveAfter and could not be admitted keeps its room,
 // the first of each queue: whoever comes after it gets only what leaves room for it once
 // the loans that were there before have gone. With k such jobs before it, it starts
-// after k+1 times the longest run and grace at most. Of one flavor in one tree the first
+// after k+1 times the longest run and grace at most; after twice that if its tenant's own
+// jobs hold some of the nominal quota it needs, since until they have gone it comes after
+// others' claims to theirs. Of one flavor in one tree the first
 // eight are guarded at a time, which changes nothing about the bound. Claims of other
 // tenants to their nominal quota are not delayed for a job that borrows.
 //
