@@ -42,13 +42,17 @@ type scalars struct {
 
 func (s *scalars) GetScalarResources() map[corev1.ResourceName]int64 { return s.m }
 
+func freeze(n *node) *still {
+	return &still{n, &scalars{m: n.allocatable}, &scalars{m: map[corev1.ResourceName]int64{gpu: 5}}}
+}
+
 // BenchmarkPod is one pod's way through PreFilter, and Filter and Score on 1,000
 // nodes, on one goroutine.
 func BenchmarkPod(b *testing.B) {
 	w, p := town(b)
 	infos, scores := w.infos(), make(fwk.NodeScoreList, len(w.nodes))
 	for i, n := range w.nodes {
-		infos[i] = &still{n, &scalars{m: n.allocatable}, &scalars{m: map[corev1.ResourceName]int64{gpu: 5}}}
+		infos[i] = freeze(n)
 	}
 	for b.Loop() {
 		state := newState()
@@ -86,7 +90,7 @@ func BenchmarkPreFilter(b *testing.B) {
 
 func BenchmarkFilter(b *testing.B) {
 	w, p := town(b)
-	state, n := newState(), w.nodes[0]
+	state, n := newState(), freeze(w.nodes[0])
 	if _, s := w.Ebbtide.PreFilter(b.Context(), state, p, nil); !s.IsSuccess() {
 		b.Fatal(s.Message())
 	}
