@@ -173,6 +173,7 @@ func (l *line) fill(a *admission) {
 		}
 	}
 	l.index = queue.New(queues)
+	l.index.Grow(len(l.asks))
 	for i := range l.asks {
 		k, j := &l.asks[i], &a.in.Jobs[i]
 		if k.queue < 0 {
