@@ -53,7 +53,7 @@ func (d *decision) countRooms() {
 			}
 			p.index[n.Name] = len(p.rooms)
 			online := clamp(u.Online)
-			free := clamp(u.Capacity) - online - clamp(u.Other)
+			free := clamp(u.Capacity) - online - clamp(u.Other) - clamp(u.Promised)
 			soon := free + min(clamp(u.Leaving), online)
 			p.rooms = append(p.rooms, room{node: n.Name, free: free, soon: soon, back: soon})
 		}

@@ -53,6 +53,9 @@ type Units struct {
 	// Other is held by pods that are neither a lender's nor a loan's. It never
 	// comes free by anything Ebbtide does.
 	Other int64 `json:"other,omitempty"`
+	// Promised is what pods outside lenders and loans will hold that the scheduler has
+	// nominated to the node; others may still hold it.
+	Promised int64 `json:"promised,omitempty"`
 }
 
 // Flavor is a MIG profile of another flavor's GPUs: it draws on their quota.
@@ -114,7 +117,8 @@ type History struct {
 type Quota struct {
 	Flavor  string `json:"flavor"`
 	Nominal int64  `json:"nominal"`
-	// Held by the tenant's pods that are neither a lender's nor within a loan.
+	// Held by the tenant's pods that are neither a lender's nor within a loan, those
+	// included that wait and have room in it.
 	Held           int64  `json:"held,omitempty"`
 	BorrowingLimit *int64 `json:"borrowingLimit,omitempty"`
 	LendingLimit   *int64 `json:"lendingLimit,omitempty"`

@@ -1,6 +1,10 @@
 package v1alpha1
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Names that users write, or see, on objects that are not Ebbtide's own.
 const (
@@ -36,6 +40,14 @@ const (
 	AnnotationReclaimBy = "ebbtide.dev/reclaim-by"
 )
 
+// GPU tells whether a resource is a GPU or a part of one: what a flavor may count, and
+// what the admission policies keep from other schedulers. Ebbtide gives no unit of it
+// to a tenant whose quota does not name it.
+func GPU(resource corev1.ResourceName) bool {
+	name := string(resource)
+	return name == "nvidia.com/gpu" || strings.HasPrefix(name, "nvidia.com/gpu.") || strings.HasPrefix(name, "nvidia.com/mig-")
+}
+
 // ReasonPreempted of a pod's condition DisruptionTarget says that a scheduler took
 // the pod's units for another pod. Drains, taints and evictions through the API
 // set the same condition with other reasons.
@@ -62,6 +74,6 @@ const (
 	PriorityClassBorrower = "ebbtide-borrower"
 
 	// PriorityOnline is the value of PriorityClassOnline. A pod at or above it is
-	// online; a pod below it needs a Loan to be scheduled.
+	// online.
 	PriorityOnline int32 = 1000000
 )

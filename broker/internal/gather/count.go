@@ -31,8 +31,12 @@ type count struct {
 	granted map[place]int64
 	named   map[string]bool
 	used    map[string]map[string]int64
-	// outside is the part of used that is neither a lender's nor within a loan.
+	// outside is the part of used that is neither a lender's nor within a loan, waits
+	// what pods without a node would add to it.
 	outside map[string]map[string]int64
+	waits   map[string]map[string]int64
+	// By tenant and flavor.
+	spoken, nominal map[[2]string]int64
 }
 
 func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable, tenants *tenancy) *count {
@@ -42,6 +46,7 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 		targets: nodesByFlavor(flavors, in.nodes.Items),
 		units:   map[place]*lend.Units{}, granted: map[place]int64{}, named: map[string]bool{},
 		used: map[string]map[string]int64{}, outside: map[string]map[string]int64{},
+		waits: map[string]map[string]int64{}, spoken: spokenFor(lenders, loans), nominal: nominals(tenants.tenants),
 	}
 	for _, l := range lenders {
 		if l.target != "" {
@@ -103,6 +108,8 @@ func (c *count) pod(pod *corev1.Pod) {
 	lender := c.lenderOf(pod)
 	if lender != nil {
 		lender.count(pod, c.targets)
+	} else if pod.Spec.NodeName == "" {
+		c.comes(pod)
 	}
 	for flavor, n := range held {
 		if lender == nil || lender.Flavor != flavor {
@@ -143,7 +150,8 @@ func (c *count) holdings(lately []history.Borrowed) []lend.Tenant {
 		t := &tenants[i]
 		t.Quotas = slices.Clone(t.Quotas)
 		for j := range t.Quotas {
-			t.Quotas[j].Held = c.outside[t.Name][t.Quotas[j].Flavor]
+			q := &t.Quotas[j]
+			q.Held = c.outside[t.Name][q.Flavor] + min(c.waits[t.Name][q.Flavor], c.left(t.Name, q))
 		}
 		t.Borrowed = borrowed[t.Name]
 	}

@@ -354,6 +354,9 @@ func TestJobs(t *testing.T) {
 		"no units":    {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.Containers[0].Resources = corev1.ResourceRequirements{} }, want: problem("NoUnits", "the job's pods ask for no resource of any flavor")},
 		"ambiguous": {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.NodeSelector = nil },
 			want: problem("UnknownFlavor", "the job's pods could be of flavor a100 or h100: name its nodeSelector in the pod template")},
+		"another part of a GPU": {edit: func(j *batchv1.Job) {
+			j.Spec.Template.Spec.Containers[0].Resources.Limits["nvidia.com/mig-3g.40gb"] = resource.MustParse("1")
+		}, want: problem("UnknownFlavor", "the job's pods ask for nvidia.com/mig-3g.40gb beside nvidia.com/gpu: a pod has units of one flavor")},
 		"other product": {edit: func(j *batchv1.Job) { j.Spec.Template.Spec.NodeSelector = map[string]string{"product": "b200"} },
 			want: problem("UnknownFlavor", "the job's pods ask for no flavor of their tenant's quota")},
 	} {

@@ -159,6 +159,9 @@ func onlyFlavor(template *corev1.PodTemplateSpec, own []*Flavor) (*Flavor, strin
 	case 0:
 		return nil, "ask for no flavor of their tenant's quota"
 	case 1:
+		if other := otherGPU(&template.Spec, found[0].Resource); other != "" {
+			return nil, fmt.Sprintf("ask for %s beside %s: a pod has units of one flavor", other, found[0].Resource)
+		}
 		return found[0], ""
 	default:
 		return nil, fmt.Sprintf("could be of flavor %s or %s: name its nodeSelector in the pod template", found[0].Name, found[1].Name)

@@ -70,6 +70,24 @@ func unitsOf(spec *corev1.PodSpec, resource corev1.ResourceName) int64 {
 	return jobs.UnitsOf(spec, resource)
 }
 
+// otherGPU is another resource of GPUs that the pods ask for; empty if there is none.
+func otherGPU(spec *corev1.PodSpec, resource corev1.ResourceName) corev1.ResourceName {
+	var others []corev1.ResourceName
+	for _, containers := range [][]corev1.Container{spec.Containers, spec.InitContainers} {
+		for i := range containers {
+			for name, quantity := range containers[i].Resources.Limits {
+				if name != resource && v1alpha1.GPU(name) && !quantity.IsZero() {
+					others = append(others, name)
+				}
+			}
+		}
+	}
+	if len(others) == 0 {
+		return ""
+	}
+	return slices.Min(others)
+}
+
 // asked returns the flavors whose resource the pod template asks for and whose
 // nodes it may run on. A template that names the selector of some of them means
 // those.
