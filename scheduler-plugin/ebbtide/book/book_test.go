@@ -56,6 +56,10 @@ func TestRequestsCountWhatTheSchedulerCounts(t *testing.T) {
 	if diff := cmp.Diff([]Request{{Resource: "nvidia.com/gpu", Units: 4}}, Requests(pod, nil)); diff != "" {
 		t.Errorf("all requests but for processors (-want +got):\n%s", diff)
 	}
+	unnamed := map[corev1.ResourceName]bool{"nvidia.com/mig-1g.10gb": true}
+	if diff := cmp.Diff([]Request{{Resource: "nvidia.com/gpu", Units: 4}}, Requests(pod, unnamed)); diff != "" {
+		t.Errorf("requests of GPUs that no quota names (-want +got):\n%s", diff)
+	}
 	if got := Requests(pod, map[corev1.ResourceName]bool{}); got != nil {
 		t.Errorf("requests without flavors = %v", got)
 	}

@@ -36,12 +36,13 @@ type Request struct {
 const mostUnits = 1 << 36
 
 // Requests returns what the pod asks for of the given resources (nil: of all but
-// the processors, memory and storage that every pod has), by resource. Init
-// containers and overhead count as the scheduler counts them.
+// the processors, memory and storage that every pod has), by resource. Where any
+// resource is given, GPUs count also if they are not: what no quota names is nobody's.
+// Init containers and overhead count as the scheduler counts them.
 func Requests(pod *corev1.Pod, resources map[corev1.ResourceName]bool) []Request {
 	var out []Request
 	for name, quantity := range resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}) {
-		if resources == nil && Ordinary(name) || resources != nil && !resources[name] {
+		if resources == nil && Ordinary(name) || resources != nil && !resources[name] && (len(resources) == 0 || !v1alpha1.GPU(name)) {
 			continue
 		}
 		if units := quantity.Value(); units > 0 {
