@@ -67,6 +67,9 @@ func jobWays() []way {
 		{"a queued job with a high PriorityClass", submit(job(template(func(pod *corev1.PodTemplateSpec) {
 			pod.Spec.PriorityClassName = v1alpha1.PriorityClassOnline
 		}))), forbidden("spec.template.spec.priorityClassName: ebbtide-online is not for jobs in a queue")},
+		{"a queued job above the tenant's highest class", submit(job(template(func(pod *corev1.PodTemplateSpec) {
+			pod.Spec.PriorityClassName = lofty
+		}))), jobWaits("PriorityClassTooHigh")},
 		{"a queued job with a nodeName", submit(job(template(func(pod *corev1.PodTemplateSpec) { pod.Spec.NodeName = "gpu-1" }))),
 			forbidden("spec.template.spec.nodeName: must not be set for a job in a queue")},
 		{"a huge grace period", submit(job(template(func(pod *corev1.PodTemplateSpec) {

@@ -86,8 +86,11 @@ func podWays() []way {
 		{"a pod beyond the quota in another namespace", fill(gpuPod(second, "try", gpu, "1")), podWaits(beyond)},
 		{"a pod in a namespace of no tenant", run(gpuPod(nobody, "try", gpu, "1")), podWaits("namespace nobody belongs to no tenant")},
 		{"mig-* instead of gpu", run(gpuPod(red, "try", slice, "1")), podWaits("tenant red has no quota for nvidia.com/mig-1g.10gb")},
+		{"mig-* that nobody has a quota for", run(gpuPod(red, "try", unnamed, "1")), podWaits("tenant red has no quota for nvidia.com/mig-3g.40gb")},
 		{"a system PriorityClass", run(pod("1", func(pod *corev1.Pod) { pod.Spec.PriorityClassName = "system-node-critical" })),
 			forbidden("spec.priorityClassName: the system classes are not for pods that ask for a GPU")},
+		{"a PriorityClass above the tenant's highest", run(pod("1", func(pod *corev1.Pod) { pod.Spec.PriorityClassName = lofty })),
+			podWaits("is above ebbtide-online (1000000), the highest class of tenant red")},
 		{"a PriorityClass of one's own", func(ctx context.Context, w *town) (client.Object, error) {
 			return nil, w.mallory.Create(ctx, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "mine"}, Value: 999999999})
 		}, noRole("create", "priorityclasses")},

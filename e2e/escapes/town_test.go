@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -27,8 +28,10 @@ import (
 )
 
 const (
-	gpu   = corev1.ResourceName("nvidia.com/gpu")
-	slice = corev1.ResourceName("nvidia.com/mig-1g.10gb") // in blue's quota only
+	gpu     = corev1.ResourceName("nvidia.com/gpu")
+	slice   = corev1.ResourceName("nvidia.com/mig-1g.10gb") // in blue's quota only
+	lofty   = "lofty"                                       // a PriorityClass above every tenant's highest
+	unnamed = corev1.ResourceName("nvidia.com/mig-3g.40gb") // in nobody's quota
 
 	red    = "red"        // the tenant that tries to escape, and its first namespace
 	second = "red-second" // its second namespace, without a ResourceQuota
@@ -71,7 +74,7 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	extra := corev1.ResourceList{slice: resource.MustParse("7")}
+	extra := corev1.ResourceList{slice: resource.MustParse("7"), unnamed: resource.MustParse("2")}
 	l := labtest.New(t, lab.Options{
 		NoPrometheus: true,
 		Manifests:    [][]byte{manifests},
@@ -169,6 +172,7 @@ func (w *town) settle() {
 		ObjectMeta: metav1.ObjectMeta{Namespace: red, Name: "pods"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("200")}},
 	})
+	w.create(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: lofty}, Value: v1alpha1.PriorityOnline + 1})
 	w.create(&resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "gpu.nvidia.com"}, Spec: resourcev1.DeviceClassSpec{
 		Selectors: []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: `device.driver == "gpu.nvidia.com"`}}},
 	}})
