@@ -1,6 +1,8 @@
 package account
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -129,4 +131,33 @@ func (a *Account) chargeLoan(l *loan) {
 		}
 	}
 	a.add(l.charges, 1)
+}
+
+// Overdrawn says of which flavor the loan holds quota of its tenant's own of which,
+// with the loan, more is used than there is. What is bound or assumed counts, and
+// what all loans hold, the excused ones excepted. over is false if nothing is short.
+func (a *Account) Overdrawn(uid types.UID, excused ...types.UID) (tenant, flavor string, over bool) {
+	a.rlock()
+	defer a.mu.RUnlock()
+	l := a.loans[uid]
+	if l == nil || len(l.charges) == 0 {
+		return "", "", false
+	}
+	t := l.charges[0].tenant
+	use := slices.Clone(a.used[t.Name].firm)
+	for _, other := range excused {
+		if e := a.loans[other]; e != nil && other != uid {
+			for _, c := range e.charges {
+				if c.tenant == t {
+					use[c.pool] = use[c.pool].Plus(-1, c.amount)
+				}
+			}
+		}
+	}
+	for _, c := range l.charges {
+		if nominal := t.pools[c.pool].nominal; use[c.pool].Compute > nominal.Compute || use[c.pool].Memory > nominal.Memory {
+			return t.Name, t.pools[c.pool].name, true
+		}
+	}
+	return "", "", false
 }
