@@ -124,12 +124,31 @@ func (k *taking) retaker() int {
 		return -1
 	}
 	next := k.afterwards()
+	known := map[again]bool{}
 	for at, i := range k.victims {
-		if k.causes[at] == FairShare && k.outdone(i) || k.reclaims(&k.held[i], next) {
+		if k.causes[at] == FairShare && k.outdone(i) {
+			return at
+		}
+		h := &k.held[i]
+		like := again{h.Tenant, h.Flavor, h.Units, h.Priority}
+		yes, asked := known[like]
+		if !asked {
+			yes = k.reclaims(h, next)
+			known[like] = yes
+		}
+		if yes {
 			return at
 		}
 	}
 	return -1
+}
+
+// again is what it depends on whether a victim could take back.
+type again struct {
+	tenant   NodeID
+	flavor   FlavorID
+	units    Amount
+	priority int32
 }
 
 // outdone reports whether the claim's side has a larger share than the victim's would
@@ -161,6 +180,9 @@ func (k *taking) reclaims(h *Held, next []Held) bool {
 	mark := len(k.log)
 	k.bookUse(k.claim.Tenant, k.claim.Flavor, k.claim.Units)
 	defer k.undo(mark)
+	if !k.mightReclaim(h, next) {
+		return false
+	}
 	for _, known := range []bool{true, false} {
 		again := Claim{Tenant: h.Tenant, Flavor: h.Flavor, Units: h.Units, Priority: h.Priority, TakenBack: known}
 		_, causes, _ := k.TakeBack(again, next, nil, func([]int) bool { return true })
@@ -169,4 +191,19 @@ func (k *taking) reclaims(h *Held, next []Held) bool {
 		}
 	}
 	return false
+}
+
+// mightReclaim reports whether with what was held its tenant, or a cohort above it
+// below the root, would be within its quota if the tenant first gave up all that has a
+// lower priority. If not, nothing can be taken because it was promised.
+func (k *taking) mightReclaim(h *Held, next []Held) bool {
+	mark := len(k.log)
+	for i := range next {
+		if o := &next[i]; o.Tenant == h.Tenant && o.Priority < h.Priority {
+			k.bookUse(o.Tenant, o.Flavor, -o.Units)
+		}
+	}
+	k.flags = k.BorrowsWith(h.Tenant, h.Flavor, h.Units, k.flags)
+	k.undo(mark)
+	return slices.Contains(k.flags[:max(len(k.flags)-1, 0)], false)
 }

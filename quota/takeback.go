@@ -88,6 +88,10 @@ func (c Cause) String() string {
 // others what it was promised: so the next decision takes nothing back. What was
 // taken back once takes nothing any more in order to borrow: a job does so at most
 // once, and what is left are claims within what was promised.
+//
+// A victim that could take back is done without, and others are looked for. After eight
+// such the claim takes nothing by fair sharing, though it might with a ninth; what it was
+// promised, and what it outranks, it still takes.
 func (t *Tree) TakeBack(c Claim, held []Held, rules []FairRule, fits func(victims []int) bool) (victims []int, causes []Cause, ok bool) {
 	if c.Units <= 0 || c.Units > t.Potential(c.Tenant, c.Flavor) || t.nodes[c.Tenant].stray {
 		return nil, nil, c.Units <= 0 && fits(nil)
@@ -96,7 +100,14 @@ func (t *Tree) TakeBack(c Claim, held []Held, rules []FairRule, fits func(victim
 	if k.enough() {
 		return nil, nil, true
 	}
-	for len(k.order) > 0 && k.choose(rules) {
+	for drops := 0; len(k.order) > 0; drops++ {
+		if drops == mostDrops {
+			k.reset()
+			rules = nil
+		}
+		if !k.choose(rules) {
+			break
+		}
 		k.spare()
 		retaker := k.retaker()
 		if retaker < 0 {
@@ -110,6 +121,9 @@ func (t *Tree) TakeBack(c Claim, held []Held, rules []FairRule, fits func(victim
 	k.undo(0)
 	return nil, nil, false
 }
+
+// mostDrops is how many fair decisions that do not come to rest are tried another way.
+const mostDrops = 8
 
 // taking is one search for victims.
 type taking struct {
@@ -128,6 +142,7 @@ type taking struct {
 	// tenant and of each cohort above it.
 	borrows []bool
 	shares  []Share
+	flags   []bool
 }
 
 // was is a node's usage in one dimension before a change.
@@ -139,16 +154,22 @@ type was struct {
 
 func newTaking(t *Tree, c Claim, held []Held, fits func([]int) bool) *taking {
 	k := &taking{Tree: t, claim: c, held: held, fits: fits, taken: make([]bool, len(held))}
-	root := t.Root(c.Tenant)
-	for i := range held {
-		h := &held[i]
-		if h.Units > 0 && t.flavors[h.Flavor].draws[0].dim == t.flavors[c.Flavor].draws[0].dim && t.Root(h.Tenant) == root {
+	k.reset()
+	k.measure()
+	return k
+}
+
+// reset makes candidates of all that draws on the same quota.
+func (k *taking) reset() {
+	k.order = k.order[:0]
+	root := k.Root(k.claim.Tenant)
+	for i := range k.held {
+		h := &k.held[i]
+		if h.Units > 0 && k.flavors[h.Flavor].draws[0].dim == k.flavors[k.claim.Flavor].draws[0].dim && k.Root(h.Tenant) == root {
 			k.order = append(k.order, i)
 		}
 	}
-	slices.SortStableFunc(k.order, func(a, b int) int { return held[a].compare(&held[b]) })
-	k.measure()
-	return k
+	slices.SortStableFunc(k.order, func(a, b int) int { return k.held[a].compare(&k.held[b]) })
 }
 
 // compare orders by what is taken first.
