@@ -152,6 +152,7 @@ func (a *admission) try(j *ask) (v verdict, reason, message string) {
 	}
 	p := a.pool(j.Flavor)
 	t := &trial{admission: a, ask: j, pool: p, before: a.guards.concern(a, j)}
+	j.blocked = false
 	own := a.ownRoom(j)
 	if j.need <= own {
 		if spots := t.place(true, mostGrants); spots != nil {
@@ -170,7 +171,10 @@ func (a *admission) try(j *ask) (v verdict, reason, message string) {
 			a.pol.EvictionBudget, a.pol.EvictionWindow, stamp(until))
 	}
 	takes := a.sources(j, p, max(own, 0))
-	if takes == nil {
+	switch {
+	case takes == nil && j.need <= a.ownRoom(j):
+		return t.noRoom() // Its own quota is enough, and it can have no other.
+	case takes == nil:
 		return alike, ReasonNoLendableUnits, fmt.Sprintf("%s; services lend too little of it now", j.wish())
 	}
 	// Where one source's units end and the next one's begin, a node has two grants.
@@ -195,14 +199,12 @@ type trial struct {
 	before []*guard
 	// spread is over how many nodes the gang would be.
 	spread int
-	// blocked: there was room, and it is kept for a job that has waited longer.
-	blocked bool
 }
 
 func (t *trial) place(own bool, most int) []spot {
 	var spots []spot
 	spots, t.spread = t.pool.place(t.Pods, t.UnitsPerPod, own, most, func(spots []spot) bool {
-		if stand(t.admission, t.before, t.ask, spots, nil) {
+		if stand(t.admission, t.before, entry{ask: t.ask, spots: spots, own: own}) {
 			return true
 		}
 		t.blocked = true

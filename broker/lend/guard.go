@@ -13,12 +13,17 @@ import (
 // it have started, which its bound allows for.
 const mostGuards = 8
 
+// mostBuilt is how many are looked at for that: those that could never start do not
+// count among the guarded.
+const mostBuilt = 64
+
 // guards are the reservations of jobs that have waited for long.
 type guards struct {
 	list []*guard
-	// counts are per flavor in a tree.
-	counts map[family]int
-	queues map[int]bool
+	// counts are per flavor in a tree: of those that are guarded, and of all. Where a
+	// guard is not built yet it counts as if it were alive.
+	counts, made map[family]int
+	queues       map[int]bool
 	// byAge are the loans that go on, oldest first.
 	byAge []*loan
 }
@@ -32,13 +37,21 @@ type guard struct {
 	// room in the nominal quota, whatever else it might have.
 	borrows bool
 	built   bool
-	// dead: it would not fit with every loan gone, so there is nothing to keep.
-	dead bool
+	// dead: it would not fit with every loan gone, or it was refused although nothing
+	// that it could wait for is in its way, so there is nothing to keep.
+	dead, vain bool
 	// gone are the loans that are counted as gone.
 	gone map[*loan]bool
 	// later is what the rooms then have, bins the same.
 	later []int64
 	bins  bins
+	// owned: it cannot have but its tenant's own quota, so that it must leave owners
+	// their shapes on what eviction would give back: backs by room, back the same as
+	// bins. ownRoom is the quota it then has.
+	owned   bool
+	backs   []int64
+	back    bins
+	ownRoom int64
 	// tree is the quotas then, with the first so many of the books' changes in it.
 	tree *quota.Tree
 	seen int
@@ -57,22 +70,54 @@ func (d *decision) reservedAt(j *ask) time.Time { return j.since().Add(d.pol.Res
 
 // full: no more reservations of the flavor are guarded.
 func (g *guards) full(a *admission, tenant quota.NodeID, f quota.FlavorID) bool {
-	return g.counts[family{a.books.used.Root(tenant), f}] >= mostGuards
+	of := family{a.books.used.Root(tenant), f}
+	if g.counts[of] >= mostGuards {
+		g.settle(a, func(r *guard) bool { return a.family(r.ask) == of })
+	}
+	return g.counts[of] >= mostGuards || g.made[of] >= mostBuilt
+}
+
+// taken: another job of the queue has its reservation.
+func (g *guards) taken(a *admission, queue int) bool {
+	if g.queues[queue] {
+		g.settle(a, func(r *guard) bool { return r.queue == queue })
+	}
+	return g.queues[queue]
+}
+
+// settle finds out which of the reservations are dead.
+func (g *guards) settle(a *admission, which func(*guard) bool) {
+	for _, r := range g.list {
+		if !r.built && which(r) {
+			r.build(a, g)
+		}
+	}
 }
 
 // add makes a reservation for a job that was refused, if it has waited for long and is
-// the first such of its queue.
+// the first such of its queue that could start.
 func (g *guards) add(a *admission, j *ask) {
-	if !a.isAged(j) || g.queues[j.queue] || g.full(a, j.tenant, j.flavor) {
+	if !a.isAged(j) || g.taken(a, j.queue) || g.full(a, j.tenant, j.flavor) {
 		return
 	}
 	if g.queues == nil {
-		g.queues, g.counts = map[int]bool{}, map[family]int{}
+		g.queues, g.counts, g.made = map[int]bool{}, map[family]int{}, map[family]int{}
 	}
+	of := a.family(j)
 	g.queues[j.queue] = true
-	g.counts[family{a.books.used.Root(j.tenant), j.flavor}]++
-	g.list = append(g.list, &guard{ask: j})
+	g.counts[of]++
+	g.made[of]++
+	g.list = append(g.list, &guard{ask: j, vain: a.waitsInVain(j)})
 }
+
+// waitsInVain: the job was refused, and neither is its quota in use, nor is anything of
+// its flavor coming free, nor is what it could use kept for a job before it.
+func (a *admission) waitsInVain(j *ask) bool {
+	ends := func(r room) bool { return r.soon > r.free }
+	return !j.blocked && a.available(j) >= j.need && !slices.ContainsFunc(a.pool(j.Flavor).rooms, ends)
+}
+
+func (d *decision) family(j *ask) family { return family{d.books.used.Root(j.tenant), j.flavor} }
 
 // concern lists the reservations that the job must leave room for. It is asked before
 // the job takes any.
@@ -96,17 +141,25 @@ func (g *guards) concern(a *admission, j *ask) []*guard {
 	return out
 }
 
-// stand reports whether the reservations stand with the job on the spots, and if so
-// counts it as there. A job for which units are to be asked back has a claim to room
-// instead, and no spots yet.
-func stand(a *admission, reservations []*guard, j *ask, spots []spot, claim []shape) bool {
+// entry is a job that is to be admitted on some spots, own as in pool.take. One for
+// which units are to be asked back has a claim to room instead, and no spots yet.
+type entry struct {
+	*ask
+	spots []spot
+	own   bool
+	claim []shape
+}
+
+// stand reports whether the reservations stand with the job, and if so counts it as
+// there.
+func stand(a *admission, reservations []*guard, e entry) bool {
 	for _, r := range reservations {
-		if !r.stands(a, j, spots, claim) {
+		if !r.stands(a, e) {
 			return false
 		}
 	}
 	for _, r := range reservations {
-		r.admit(j, spots)
+		r.admit(e)
 	}
 	return true
 }
@@ -133,16 +186,16 @@ func (r *guard) build(a *admission, g *guards) {
 		})
 	}
 	p := a.pool(r.Flavor)
-	r.bins = slices.Clone(p.soon)
-	r.later = make([]int64, len(p.rooms))
-	for i := range p.rooms {
-		r.later[i] = p.rooms[i].soon
-	}
+	r.read(a, p)
 	r.tree, r.seen = a.books.soon.Clone(), len(a.books.changes)
 	r.borrows = r.need > a.promisedTo(r.ask)
 	r.gone = map[*loan]bool{}
 	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
-	enough := func() bool { return r.spare() >= 0 && r.bins.fits(want) }
+	enough := func() bool { return r.spare() >= 0 && r.bins.fits(want) && r.leaves(p, r.back) }
+	if r.vain && enough() {
+		r.die(a, g)
+		return
+	}
 	at := a.reservedAt(r.ask)
 	var theirs, rest []*loan
 	for _, l := range slices.Concat(g.byAge, a.fresh) {
@@ -162,7 +215,45 @@ func (r *guard) build(a *admission, g *guards) {
 		}
 		r.lift(a, p, l)
 	}
-	r.dead = !enough()
+	if !enough() {
+		r.die(a, g)
+	}
+}
+
+// read starts from the rooms and the services as they are.
+func (r *guard) read(a *admission, p *pool) {
+	r.bins = slices.Clone(p.soon)
+	r.later = make([]int64, len(p.rooms))
+	for i := range p.rooms {
+		r.later[i] = p.rooms[i].soon
+	}
+	var lent int64
+	for _, l := range p.lenders {
+		if l.Tenant == r.Tenant && (l.open || l.relends) {
+			lent = clamp(lent + clamp(l.lendable) + clamp(l.lent))
+		}
+	}
+	r.ownRoom = a.ownRoom(r.ask)
+	if r.owned = r.cohort == "" && lent < r.need; r.owned {
+		r.back = slices.Clone(p.back)
+		r.backs = make([]int64, len(p.rooms))
+		for i := range p.rooms {
+			r.backs[i] = p.rooms[i].back
+		}
+	}
+}
+
+// leaves reports whether owners could get back in their shapes beside the job, which
+// only matters to one that nobody could take anything back from.
+func (r *guard) leaves(p *pool, back bins) bool {
+	return !r.owned || r.need > r.ownRoom || back.fits(with(p.rights, shape{r.UnitsPerPod, r.Pods}))
+}
+
+// die gives up the reservation: another job may have one in its place.
+func (r *guard) die(a *admission, g *guards) {
+	r.dead = true
+	g.counts[a.family(r.ask)]--
+	delete(g.queues, r.queue)
 }
 
 // promisedTo is what the job's tenant was promised, less what it uses besides its loans.
@@ -201,6 +292,13 @@ func (r *guard) lift(a *admission, p *pool, l *loan) {
 		if i, ok := p.index[g.Node]; ok && g.Flavor == p.flavor {
 			r.bins.shift(r.later[i], r.later[i]+g.Count, 1)
 			r.later[i] += g.Count
+			if r.owned && !l.lent {
+				r.back.shift(r.backs[i], r.backs[i]+g.Count, 1)
+				r.backs[i] += g.Count
+			}
+		}
+		if !l.lent && g.Flavor == r.Flavor && l.Borrower == r.Tenant {
+			r.ownRoom += g.Count
 		}
 	}
 }
@@ -219,38 +317,51 @@ func (r *guard) catchUp(a *admission) {
 }
 
 // stands reports whether the reservation's job still fits beside the other one.
-func (r *guard) stands(a *admission, j *ask, spots []spot, claim []shape) bool {
-	if r.Flavor == j.Flavor {
-		p := a.pool(r.Flavor)
-		want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
-		for _, c := range claim {
-			want = with(want, c)
-		}
-		left := r.bins
-		if len(spots) > 0 {
-			left = slices.Clone(r.bins)
-			for _, s := range spots {
-				left.shift(r.later[s.room], r.later[s.room]-s.pods*j.UnitsPerPod, 1)
-			}
-		}
-		if !left.fits(want) {
-			return false
-		}
+func (r *guard) stands(a *admission, e entry) bool {
+	if r.Flavor == e.Flavor && !r.hasRoom(a.pool(r.Flavor), e) {
+		return false
 	}
 	r.catchUp(a)
-	r.tree.Use(j.tenant, j.flavor, quota.Amount(j.need))
+	r.tree.Use(e.tenant, e.flavor, quota.Amount(e.need))
 	fits := r.spare() >= 0
-	r.tree.Use(j.tenant, j.flavor, -quota.Amount(j.need))
+	r.tree.Use(e.tenant, e.flavor, -quota.Amount(e.need))
 	return fits
 }
 
-// admit counts the job's units as taken; its quota is among the books' changes.
-func (r *guard) admit(j *ask, spots []spot) {
-	if r.Flavor == j.Flavor {
-		for _, s := range spots {
-			n := s.pods * j.UnitsPerPod
-			r.bins.shift(r.later[s.room], r.later[s.room]-n, 1)
-			r.later[s.room] -= n
+func (r *guard) hasRoom(p *pool, e entry) bool {
+	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
+	for _, c := range e.claim {
+		want = with(want, c)
+	}
+	left, back := r.bins, r.back
+	if len(e.spots) > 0 {
+		left, back = slices.Clone(left), slices.Clone(back)
+	}
+	for _, s := range e.spots {
+		n := s.pods * e.UnitsPerPod
+		left.shift(r.later[s.room], r.later[s.room]-n, 1)
+		if r.owned && e.own {
+			back.shift(r.backs[s.room], r.backs[s.room]-n, 1)
 		}
+	}
+	return left.fits(want) && r.leaves(p, back)
+}
+
+// admit counts the job's units as taken; its quota is among the books' changes.
+func (r *guard) admit(e entry) {
+	if r.Flavor != e.Flavor {
+		return
+	}
+	for _, s := range e.spots {
+		n := s.pods * e.UnitsPerPod
+		r.bins.shift(r.later[s.room], r.later[s.room]-n, 1)
+		r.later[s.room] -= n
+		if r.owned && e.own {
+			r.back.shift(r.backs[s.room], r.backs[s.room]-n, 1)
+			r.backs[s.room] -= n
+		}
+	}
+	if e.own && e.tenant == r.tenant {
+		r.ownRoom -= e.need
 	}
 }

@@ -19,6 +19,9 @@ type ask struct {
 	need int64
 	// queue is an index into the queues.
 	queue int
+	// blocked: when it was last tried there was room, and that is kept for a job that has
+	// waited longer.
+	blocked bool
 }
 
 // take is what one source gives to a job.

@@ -21,7 +21,7 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 			return false, "", ""
 		}
 	}
-	if !stand(a, a.guards.concern(a, j), j, nil, []shape{{j.UnitsPerPod, j.Pods}}) {
+	if !stand(a, a.guards.concern(a, j), entry{ask: j, claim: []shape{{j.UnitsPerPod, j.Pods}}}) {
 		return false, "", ""
 	}
 	victims, causes, ok := a.books.soon.TakeBack(quota.Claim{
