@@ -38,6 +38,7 @@ type decision struct {
 	books   *books
 	// requests is what waiting jobs asked back.
 	requests requests
+	turns    turns
 	waiting  []Place
 	history  history
 	// stalls is when each job's loan was last asked back because it had not started.
@@ -62,6 +63,7 @@ func begin(in Snapshot, prev State, pol Policy) *decision {
 	d.readLenders(prev.Lenders)
 	d.readLoans(prev.Loans)
 	d.rememberAsked(prev.Jobs)
+	d.rememberTurns(prev.Jobs)
 	return d
 }
 
@@ -126,7 +128,8 @@ func (d *decision) finish() (Plan, State) {
 		plan.Verdicts = []Verdict{}
 	}
 	next := State{
-		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked(), d.requests.pending), Decisions: d.number, At: d.now,
+		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked(), d.requests.pending, d.turns.since),
+		Decisions: d.number, At: d.now,
 	}
 	for _, l := range d.loans {
 		if l.memory != (LoanState{Name: l.Name}) && (l.action == nil || l.action.Kind != ActionReturn) {

@@ -2,7 +2,6 @@ package lend
 
 import (
 	"cmp"
-	"hash/fnv"
 	"slices"
 
 	"github.com/ebbtide/ebbtide/quota"
@@ -12,10 +11,8 @@ import (
 type fairness struct {
 	*admission
 	lists map[family]*holdings
-	// searches were made for fairness in this decision.
-	searches int
-	buf      []quota.Share
-	flags    []bool
+	buf   []quota.Share
+	flags []bool
 }
 
 // holdings are the open loans of one family of flavors in one tree of cohorts that
@@ -148,31 +145,6 @@ func (f *fairness) chance(tenant quota.NodeID, flavor quota.FlavorID, units int6
 		return byShare
 	}
 	return none
-}
-
-// Searches for what could be taken for fairness are long, and where they find nothing
-// they would find nothing in every decision. So the first jobs are looked at in each,
-// and of the others now these and now those.
-const (
-	firstSearches = 16
-	mostSearches  = 32
-	searchTurns   = 16
-)
-
-// turn reports whether the job may search for what it could take for fairness.
-func (f *fairness) turn(uid string) bool {
-	if f.searches >= mostSearches {
-		return false
-	}
-	if f.searches >= firstSearches {
-		sum := fnv.New32a()
-		_, _ = sum.Write([]byte(uid)) // never fails
-		if int64(sum.Sum32()%searchTurns) != (f.number%searchTurns+searchTurns)%searchTurns {
-			return false
-		}
-	}
-	f.searches++
-	return true
 }
 
 // behind reports whether some neighbour of the tenant, or of a cohort above it, has a

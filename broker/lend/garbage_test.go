@@ -124,7 +124,7 @@ func garbage(r dice) (Snapshot, State, Policy) {
 		prev.Lenders = append(prev.Lenders, LenderState{
 			Name: r.name(), LowSince: r.moment(now), UnknownSince: r.moment(now), LastReclaim: r.moment(now), UnknownLent: r.number(),
 		})
-		prev.Jobs = append(prev.Jobs, JobState{UID: r.name(), Evictions: []time.Time{r.moment(now), r.moment(now)}, NotStarted: r.moment(now), Asked: r.moment(now), Expecting: r.yes()})
+		prev.Jobs = append(prev.Jobs, JobState{UID: r.name(), Evictions: []time.Time{r.moment(now), r.moment(now)}, NotStarted: r.moment(now), Asked: r.moment(now), Expecting: r.yes(), PutOff: int64(r.IntN(3) - 1)})
 		prev.Loans = append(prev.Loans, LoanState{Name: r.name(), EndingSince: r.moment(now), WaitingSince: r.moment(now)})
 	}
 	prev.At = r.moment(now)

@@ -55,7 +55,7 @@ func rememberStalls(jobs []JobState, within time.Duration, now time.Time) map[st
 }
 
 // states is what the next decision has to know.
-func (h history) states(stalls, asked map[string]time.Time, expecting map[string]bool) []JobState {
+func (h history) states(stalls, asked map[string]time.Time, expecting map[string]bool, putOff map[string]int64) []JobState {
 	uids := map[string]bool{}
 	for uid := range h {
 		uids[uid] = len(h[uid]) > 0
@@ -66,10 +66,16 @@ func (h history) states(stalls, asked map[string]time.Time, expecting map[string
 	for uid := range asked {
 		uids[uid] = true
 	}
+	for uid := range putOff {
+		uids[uid] = true
+	}
 	out := make([]JobState, 0, len(uids))
 	for _, uid := range slices.Sorted(maps.Keys(uids)) {
 		if uids[uid] {
-			out = append(out, JobState{UID: uid, Evictions: h[uid], NotStarted: stalls[uid], Asked: asked[uid], Expecting: expecting[uid] && !asked[uid].IsZero()})
+			out = append(out, JobState{
+				UID: uid, Evictions: h[uid], NotStarted: stalls[uid], Asked: asked[uid],
+				Expecting: expecting[uid] && !asked[uid].IsZero(), PutOff: putOff[uid],
+			})
 		}
 	}
 	return out

@@ -49,6 +49,9 @@ type JobState struct {
 	// Expecting: something of that was still to come back. The next decision serves the
 	// job first.
 	Expecting bool `json:"expecting,omitempty"`
+	// PutOff is the number of the decision in which the job would have looked for what it
+	// could take back and was told to wait for its turn; 0 if it does not.
+	PutOff int64 `json:"putOff,omitempty"`
 }
 
 // LoanState is the memory about one open loan.

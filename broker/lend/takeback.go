@@ -15,19 +15,24 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	}
 	awaits := quota.Amount(j.need) <= a.books.soon.NominalRoom(j.tenant, j.flavor) && a.comesFree(j)
 	h := f.of(j.tenant, j.flavor)
+	grounds := none
 	if !awaits {
-		grounds := f.chance(j.tenant, j.flavor, j.need, j.Priority)
-		if grounds == none || !h.couldHold(a.decision, j) || grounds == byShare && !f.turn(j.UID) {
+		grounds = f.chance(j.tenant, j.flavor, j.need, j.Priority)
+		if grounds == none || !h.couldHold(a.decision, j) || !a.turn(j.UID, grounds) {
 			return false, "", ""
 		}
 	}
 	if !stand(a, a.guards.concern(a, j), entry{ask: j, claim: []shape{{j.UnitsPerPod, j.Pods}}}) {
 		return false, "", ""
 	}
+	// An attempt stands for having been taken back. It also counts admissions that came to
+	// nothing and runs on own quota that their owner stopped, since nothing tells them
+	// apart here: such a job takes nothing in order to borrow either.
 	victims, causes, ok := a.books.soon.TakeBack(quota.Claim{
 		Tenant: j.tenant, Flavor: j.flavor, Units: quota.Amount(j.need), Priority: j.Priority, TakenBack: j.Attempt > 0,
 	}, h.held, a.pol.FairPreemption, newRoomSearch(a.decision, j, h).fits)
 	if !ok || len(victims) == 0 && !awaits {
+		a.foundNothing(grounds)
 		return false, "", ""
 	}
 	if len(victims) > 0 {
