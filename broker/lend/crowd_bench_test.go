@@ -10,8 +10,9 @@ import (
 )
 
 // crowd is a cluster of 1,000 nodes of 8 with 1,000 tenants in cohorts three deep, and
-// so many waiting jobs, The nodes are empty; or loans hold all, of tenants that borrow much; or each tenant has
-// what it was promised, so that nothing can move.
+// so many waiting jobs. The nodes are empty (none), or loans hold all of them: of tenants
+// that borrow much (borrowed), or such that each tenant has what it was promised, so that
+// nothing can move (promised).
 func crowd(jobs int, held string) Snapshot {
 	r := dice{rand.New(rand.NewPCG(3, 3))}
 	flavors := []string{"a100", "h100"}

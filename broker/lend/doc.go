@@ -28,8 +28,29 @@
 // jobs hold some of the nominal quota it needs, since until they have gone it comes after
 // others' claims to theirs. Of one flavor in one tree the first
 // eight are guarded at a time, which changes nothing about the bound. Claims of other
-// tenants to their nominal quota are not delayed for a job that borrows.
+// tenants to their nominal quota are not delayed for a job that borrows. Nothing is kept
+// for a job that could not start with all of that gone, as where a service could then not
+// get a node back: the next of its queue has the reservation.
 //
 // It refuses to guess: input it cannot use (an unknown queue, a job without a
 // tenant) yields a Verdict with a reason, never an error and never an action.
+//
+// The files, by the steps of Decide:
+//
+//	in and out      snapshot, state, plan; record: a decision to replay
+//	the steps       decide
+//	1 loans end     loans; checkpoint: when work was saved; history: how often it was lost
+//	2 queues drain  drain
+//	3 rooms         pool: what nodes have; fit: whether pods fit into it
+//	4 lenders       lender: need and headroom; load; hysteresis: dwell, cooldown, unknown
+//	5 reclaim       reclaim: what is owed; victims, greedy: who gives it
+//	6 reserve       place: what is kept for owners, and where a gang goes
+//	7 books         quotas: the trees and limits; booking: who uses what of them
+//	8 admission     admit: one job; line, order: which is next; sources, grant: whose
+//	                units; name: of the loan
+//	                guards, guard: reservations
+//	                takeback: for quota; fairness: from whom; turns: who may search;
+//	                asked: for whom it is kept
+//	verdicts        verdicts
+//	tests' judge    laws
 package lend
