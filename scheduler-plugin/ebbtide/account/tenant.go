@@ -11,15 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/quota"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
-// A whole GPU has this many compute and memory slices. Units that have no slices
-// are counted the same way, which changes nothing.
-const (
-	computeOfOne = 7
-	memoryOfOne  = 8
-)
+// whole is a whole GPU. Units that have no slices are counted the same way, which
+// changes nothing.
+var whole = Slices{int64(quota.ComputeSlices), int64(quota.MemorySlices)}
 
 // Slices is an amount of one pool: compute and memory slices.
 type Slices struct{ Compute, Memory int64 }
@@ -69,31 +67,31 @@ func Read(q *v1alpha1.TenantQuota) *Tenant {
 	}
 	sorted := slices.Clone(q.Spec.Flavors)
 	slices.SortStableFunc(sorted, func(a, b v1alpha1.FlavorQuota) int { return strings.Compare(a.Name, b.Name) })
-	whole := map[string]int{}
+	wholes := map[string]int{}
 	for _, f := range sorted {
 		if f.SliceOf == "" {
-			whole[f.Name] = t.addPool(f)
+			wholes[f.Name] = t.addPool(f)
 		}
 	}
 	for _, f := range sorted {
-		t.addFlavor(f, whole)
+		t.addFlavor(f, wholes)
 	}
 	return t
 }
 
 func (t *Tenant) addPool(f v1alpha1.FlavorQuota) int {
-	t.pools = append(t.pools, pool{name: f.Name, nominal: Slices{}.Plus(f.Nominal, Slices{computeOfOne, memoryOfOne})})
+	t.pools = append(t.pools, pool{name: f.Name, nominal: Slices{}.Plus(f.Nominal, whole)})
 	return len(t.pools) - 1
 }
 
-func (t *Tenant) addFlavor(f v1alpha1.FlavorQuota, whole map[string]int) {
-	own := flavor{name: f.Name, resource: corev1.ResourceName(f.Resource), unit: Slices{computeOfOne, memoryOfOne}}
+func (t *Tenant) addFlavor(f v1alpha1.FlavorQuota, wholes map[string]int) {
+	own := flavor{name: f.Name, resource: corev1.ResourceName(f.Resource), unit: whole}
 	for _, key := range slices.Sorted(maps.Keys(f.NodeSelector)) {
 		own.selector = append(own.selector, label{key, f.NodeSelector[key]})
 	}
-	at, found := whole[f.Name]
+	at, found := wholes[f.Name]
 	if f.SliceOf != "" {
-		at, found = whole[f.SliceOf]
+		at, found = wholes[f.SliceOf]
 	}
 	switch {
 	case !found:
@@ -147,7 +145,7 @@ func (t *Tenant) Describe(flavor int, use Use) string {
 	p := &t.pools[t.flavors[flavor].pool]
 	used := use[t.flavors[flavor].pool]
 	if !p.cut {
-		return fmt.Sprintf("%d of %d units of flavor %s are used", used.Compute/computeOfOne, p.nominal.Compute/computeOfOne, t.flavors[flavor].name)
+		return fmt.Sprintf("%d of %d units of flavor %s are used", used.Compute/whole.Compute, p.nominal.Compute/whole.Compute, t.flavors[flavor].name)
 	}
 	return fmt.Sprintf("%d of %d compute slices and %d of %d memory slices of flavor %s are used",
 		used.Compute, p.nominal.Compute, used.Memory, p.nominal.Memory, p.name)
