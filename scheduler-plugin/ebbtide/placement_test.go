@@ -1,6 +1,8 @@
 package ebbtide
 
 import (
+	stdcmp "cmp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/pack"
 )
 
 func condition(kind string, status metav1.ConditionStatus, since time.Time) metav1.Condition {
@@ -443,9 +446,9 @@ func TestScorePacksAndSparesLoans(t *testing.T) {
 		"three-left": 100,
 		// Two units are of use to the pod of two. A loan whose pods are there loses
 		// nothing.
-		"two-left": 75, "full-loan": 75,
-		"empty": 50, // whole nodes are for the pod of eight
-		"cheap": 25, // the rest is promised to loans
+		"two-left": 88, "full-loan": 88,
+		"empty": leastSparing,   // whole nodes are for the pod of eight
+		"cheap": mostDisplacing, // the rest is promised to loans
 		"dear":  0,
 	}
 	if diff := cmp.Diff(want, w.rankOf(w.online("p", 1, nil))); diff != "" {
@@ -463,10 +466,13 @@ func TestScorePacksAndSparesLoans(t *testing.T) {
 
 func TestRank(t *testing.T) {
 	for name, tc := range map[string]struct{ in, want []int64 }{
-		"none":     {},
-		"one":      {in: []int64{-9}, want: []int64{100}},
-		"equal":    {in: []int64{3, 3}, want: []int64{100, 100}},
-		"outliers": {in: []int64{-1000000, -2, -1, -2}, want: []int64{0, 50, 100, 50}},
+		"none":            {},
+		"one":             {in: []int64{-9}, want: []int64{100}},
+		"equal":           {in: []int64{-3, -3}, want: []int64{100, 100}},
+		"outliers":        {in: []int64{-1000000, -2, -1, -2}, want: []int64{0, 50, 100, 50}},
+		"all displace":    {in: []int64{at(9), at(5), at(1)}, want: []int64{0, 50, 100}},
+		"one of each":     {in: []int64{at(1), at(0)}, want: []int64{24, 100}},
+		"the least apart": {in: []int64{at(1), at(1e9), at(0) - 1, at(0)}, want: []int64{24, 0, 76, 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var scores fwk.NodeScoreList
@@ -482,6 +488,46 @@ func TestRank(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// at is the score of a place where a loan would lose so much.
+func at(displaced float64) int64 { return pack.Score(pack.Place{Displaced: displaced}) }
+
+// However many nodes there are, those where nothing is displaced stay ahead of the
+// others by more than the scorers that every pod has can make up for; and nobody is
+// put before a better one.
+func TestRankKeepsDisplacingNodesApart(t *testing.T) {
+	var scores fwk.NodeScoreList
+	for i := range 3000 {
+		place := pack.Place{Growth: int64(i % 70), Left: int64(i % 9)}
+		if i%3 == 0 {
+			place.Displaced = float64(1 + i*i)
+		}
+		scores = append(scores, fwk.NodeScore{Score: pack.Score(place)})
+	}
+	raw := slices.Clone(scores)
+	rank(scores)
+	var worst, best int64 = fwk.MaxScore, fwk.MinScore
+	for i := range scores {
+		if i%3 == 0 {
+			best = max(best, scores[i].Score)
+		} else {
+			worst = min(worst, scores[i].Score)
+		}
+	}
+	if stock := int64(5 * fwk.MaxScore); 10*(worst-best) <= stock {
+		t.Errorf("displacing nodes have up to %d, the others at least %d", best, worst)
+	}
+	order := make([]int, len(raw))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return stdcmp.Compare(raw[a].Score, raw[b].Score) })
+	for k := 1; k < len(order); k++ {
+		if scores[order[k-1]].Score > scores[order[k]].Score {
+			t.Fatalf("raw %d got %d, and the better %d got %d", raw[order[k-1]].Score, scores[order[k-1]].Score, raw[order[k]].Score, scores[order[k]].Score)
+		}
 	}
 }
 

@@ -77,23 +77,49 @@ func (p *Ebbtide) NormalizeScore(_ context.Context, _ fwk.CycleState, _ *corev1.
 	return nil
 }
 
+// Where loans would lose something on some nodes and nothing on others, the first get
+// at most mostDisplacing and the others at least leastSparing. The plugin weighs 10:
+// so the last of the others is ahead by more than what all scorers together say that
+// a pod does not ask for by itself: fit, balance and images weigh 1 each, and the
+// default spreading 2.
+const (
+	mostDisplacing = 24
+	leastSparing   = 76
+)
+
 // rank replaces raw scores by their rank, spread over the framework's range, so
 // that one huge node does not flatten the difference between all others. Equal
 // scores stay equal; a single score becomes the best.
 func rank(scores fwk.NodeScoreList) {
-	var distinct []int64 // few: nodes are much alike
+	var displacing, sparing []int64 // each score once; few: nodes are much alike
 	for _, s := range scores {
-		if at, found := slices.BinarySearch(distinct, s.Score); !found {
-			distinct = slices.Insert(distinct, at, s.Score)
+		to := &sparing
+		if pack.Displaces(s.Score) {
+			to = &displacing
+		}
+		if at, found := slices.BinarySearch(*to, s.Score); !found {
+			*to = slices.Insert(*to, at, s.Score)
 		}
 	}
-	steps := int64(len(distinct) - 1)
-	for i := range scores {
-		if steps == 0 {
-			scores[i].Score = fwk.MaxScore
-			continue
-		}
-		at, _ := slices.BinarySearch(distinct, scores[i].Score)
-		scores[i].Score = int64(at) * fwk.MaxScore / steps
+	low, high := int64(mostDisplacing), int64(leastSparing)
+	if len(displacing) == 0 || len(sparing) == 0 {
+		low, high = fwk.MaxScore, fwk.MinScore // nothing to keep apart
 	}
+	for i, s := range scores {
+		if pack.Displaces(s.Score) {
+			scores[i].Score = spread(s.Score, displacing, fwk.MinScore, low)
+		} else {
+			scores[i].Score = spread(s.Score, sparing, high, fwk.MaxScore)
+		}
+	}
+}
+
+// spread returns the rank of a score among all, between least and most.
+func spread(score int64, among []int64, least, most int64) int64 {
+	steps := int64(len(among) - 1)
+	if steps == 0 {
+		return most
+	}
+	at, _ := slices.BinarySearch(among, score)
+	return least + int64(at)*(most-least)/steps
 }

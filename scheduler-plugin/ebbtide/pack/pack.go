@@ -83,6 +83,9 @@ const (
 	costBits   = 63 - growthBits - leftBits
 )
 
+// Displaces reports whether a score is of a place where a loan would lose something.
+func Displaces(score int64) bool { return -score>>(growthBits+leftBits) > 0 }
+
 // Score orders places: higher is better, and the scale means nothing. What loans
 // would lose comes first, then the growth of fragmentation, then the units left.
 func Score(p Place) int64 {
