@@ -3,6 +3,7 @@ package ebbtide
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +27,8 @@ func (p *Ebbtide) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint,
 	}, nil
 }
 
-// afterPodDelete queues a pod when another one gave up units that both ask for.
+// afterPodDelete queues a pod when another one gave up units that both ask for, on a
+// node that the pod may use.
 func (p *Ebbtide) afterPodDelete(_ klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
 	gone, ok := oldObj.(*corev1.Pod)
 	if !ok {
@@ -36,10 +38,31 @@ func (p *Ebbtide) afterPodDelete(_ klog.Logger, pod *corev1.Pod, oldObj, _ any) 
 		return fwk.QueueSkip, nil // what it waits for, or its gang, was not helped
 	}
 	resources := p.account.Resources()
-	if share(book.Requests(pod, resources), book.Requests(gone, resources)) {
-		return fwk.Queue, nil
+	shared := share(book.Requests(pod, resources), book.Requests(gone, resources))
+	return queueIf(len(shared) > 0 && p.mayUse(pod, placeOf(gone), shared)), nil
+}
+
+// placeOf returns the node of which a pod that is gone held units, or on which it
+// kept them from others; empty if the pod does not say: the scheduler can have
+// placed it without that.
+func placeOf(gone *corev1.Pod) string {
+	if gone.Spec.NodeName != "" {
+		return gone.Spec.NodeName
 	}
-	return fwk.QueueSkip, nil
+	return gone.Status.NominatedNodeName
+}
+
+// mayUse reports whether any of the resources on the node may be for the pod: its
+// loan grants units there, or its tenant has a flavor of it. Where no node is
+// given, one may.
+func (p *Ebbtide) mayUse(pod *corev1.Pod, node string, resources []corev1.ResourceName) bool {
+	if loan := p.book.LoanOf(pod); loan != nil {
+		return node == "" || book.GrantedOn(loan, node) > 0
+	}
+	tenant, _ := p.account.Tenant(pod.Namespace)
+	return tenant != nil && (node == "" || slices.ContainsFunc(resources, func(r corev1.ResourceName) bool {
+		return p.account.HasFlavor(tenant, r, node)
+	}))
 }
 
 // afterNode queues a pod when a node came or changed that it may use: one of its
@@ -92,13 +115,13 @@ func sameGang(a, b *corev1.Pod) bool {
 	return x != nil && y != nil && x.UID == y.UID
 }
 
-func share(a, b []book.Request) bool {
+// share returns the resources that both ask for.
+func share(a, b []book.Request) []corev1.ResourceName {
+	var out []corev1.ResourceName
 	for _, x := range a {
-		for _, y := range b {
-			if x.Resource == y.Resource {
-				return true
-			}
+		if slices.ContainsFunc(b, func(y book.Request) bool { return x.Resource == y.Resource }) {
+			out = append(out, x.Resource)
 		}
 	}
-	return false
+	return out
 }

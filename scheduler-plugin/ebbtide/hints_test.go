@@ -15,7 +15,8 @@ import (
 func TestHints(t *testing.T) {
 	w := newWorld(t)
 	l := w.loan("a", 2, 1, lent("n", 2))
-	n := w.node("n", 8, 8)
+	n, other, foreign := w.node("n", 8, 8), w.node("other", 8, 8), w.node("foreign", 8, 8)
+	foreign.node.Labels["gpu"] = "a100"
 	waits := map[string]*corev1.Pod{
 		"on a loan":        w.borrowed(l, "member", nil),
 		"lacks room":       w.online("roomless", 1, nil),
@@ -25,11 +26,13 @@ func TestHints(t *testing.T) {
 	}
 	replaced := w.borrowed(l, "replaced", n)
 	must(t, w.pods.Delete(replaced))
-	gone := func(name string, units int64) *corev1.Pod {
-		p := w.online(name, units, n)
+	gone := func(name string, units int64, on *node) *corev1.Pod {
+		p := w.online(name, units, on)
 		must(t, w.pods.Delete(p))
 		return p
 	}
+	promised := gone("promised", 1, nil)
+	promised.Status.NominatedNodeName = "other"
 	machine := func(name, product string, units int64) *corev1.Node {
 		return &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"gpu": product}},
@@ -42,16 +45,20 @@ func TestHints(t *testing.T) {
 		pod, node any // the event's object
 		want      []string
 	}{
-		"a pod gave units up":              {pod: gone("x", 1), want: []string{"has no tenant", "lacks room", "on a loan"}},
-		"a pod without units is gone":      {pod: gone("y", 0)},
-		"a sibling is gone":                {pod: replaced, want: []string{"has no tenant", "lacks room", "on a loan"}},
-		"a sibling only lost its place":    {pod: w.borrowed(l, "sibling", nil), want: []string{"has no tenant", "lacks room"}},
-		"an unexpected object is gone":     {pod: &corev1.Node{}, want: []string{"asks for nothing", "has no tenant", "lacks quota", "lacks room", "on a loan"}},
-		"the loan's node changed":          {node: machine("n", "h100", 8), want: []string{"asks for nothing", "lacks room", "on a loan"}},
-		"another node came":                {node: machine("m", "h100", 8), want: []string{"asks for nothing", "lacks room"}},
-		"a node of no flavor came":         {node: machine("m", "a100", 8), want: []string{"asks for nothing"}},
-		"a node without enough units came": {node: machine("m", "h100", 0), want: []string{"asks for nothing"}},
-		"an unexpected object came":        {node: &corev1.Pod{}, want: []string{"asks for nothing", "has no tenant", "lacks quota", "lacks room", "on a loan"}},
+		"a pod gave units up":               {pod: gone("x", 1, n), want: []string{"lacks room", "on a loan"}},
+		"on a node of no loan":              {pod: gone("z", 1, other), want: []string{"lacks room"}},
+		"on a node of no flavor":            {pod: gone("f", 1, foreign)},
+		"a promise of a node was withdrawn": {pod: promised, want: []string{"lacks room"}},
+		"on a node that nobody says":        {pod: gone("s", 1, nil), want: []string{"lacks room", "on a loan"}},
+		"a pod without units is gone":       {pod: gone("y", 0, n)},
+		"a sibling is gone":                 {pod: replaced, want: []string{"lacks room", "on a loan"}},
+		"a sibling only lost its place":     {pod: w.borrowed(l, "sibling", nil), want: []string{"lacks room"}},
+		"an unexpected object is gone":      {pod: &corev1.Node{}, want: []string{"asks for nothing", "has no tenant", "lacks quota", "lacks room", "on a loan"}},
+		"the loan's node changed":           {node: machine("n", "h100", 8), want: []string{"asks for nothing", "lacks room", "on a loan"}},
+		"another node came":                 {node: machine("m", "h100", 8), want: []string{"asks for nothing", "lacks room"}},
+		"a node of no flavor came":          {node: machine("m", "a100", 8), want: []string{"asks for nothing"}},
+		"a node without enough units came":  {node: machine("m", "h100", 0), want: []string{"asks for nothing"}},
+		"an unexpected object came":         {node: &corev1.Pod{}, want: []string{"asks for nothing", "has no tenant", "lacks quota", "lacks room", "on a loan"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]bool{}
