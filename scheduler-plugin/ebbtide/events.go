@@ -72,6 +72,7 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			if loan, ok := obj.(*v1alpha1.Loan); ok {
 				p.wake(logger, p.account.SetLoan(loan))
 				p.restore(loan)
+				p.noteHolds(logger, loan, false)
 				p.activate(logger, p.pendingOf(loan))
 			}
 		},
@@ -83,8 +84,10 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			}
 			if old.UID != loan.UID {
 				p.wake(logger, p.account.DropLoan(old.UID))
+				p.noteHolds(logger, old, true)
 			}
 			p.wake(logger, p.account.SetLoan(loan))
+			p.noteHolds(logger, loan, false)
 			switch {
 			case book.Open(old) && !book.Open(loan):
 				ended(loan)
@@ -95,6 +98,7 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 		DeleteFunc: func(obj any) {
 			if loan, ok := deleted[*v1alpha1.Loan](obj); ok {
 				p.wake(logger, p.account.DropLoan(loan.UID))
+				p.noteHolds(logger, loan, true)
 				ended(loan)
 				p.gangs.forgetLoan(loan.UID)
 			}

@@ -100,6 +100,7 @@ func (w *world) restart() {
 		waiting: newWaiting(),
 		blocked: newBlocked(),
 		taken:   newTaken(),
+		holds:   newHolds(),
 	}
 }
 

@@ -13,10 +13,11 @@ import (
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
-// Filter refuses nodes that are not of the tenant's flavors, or on which the
-// pod's loan has no units left. Whether the node has units at all is
-// NodeResourcesFit's business; it is told here too because, of nodes that are packed
-// full, most are, and asking for that first is what makes a large cluster fast.
+// Filter refuses nodes that are not of the tenant's flavors, on which the pod's loan
+// has no units left, or whose free units are held for jobs. Whether the node has
+// units at all is NodeResourcesFit's business; it is told here too because, of nodes
+// that are packed full, most are, and asking for that first is what makes a large
+// cluster fast.
 func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod, info fwk.NodeInfo) *fwk.Status {
 	c, ok := readCycle(state)
 	if !ok {
@@ -36,6 +37,9 @@ func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod,
 	if reason := whyNotTenantNode(c, info.Node()); reason != "" {
 		// Taking loans back makes no quota, hence unresolvable.
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
+	}
+	if reason := p.whyHeld(c, info); reason != "" {
+		return fwk.NewStatus(fwk.Unschedulable, reason)
 	}
 	return nil
 }

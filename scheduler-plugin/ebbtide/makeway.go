@@ -12,7 +12,9 @@ import (
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/account"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/outrank"
 )
 
@@ -50,6 +52,7 @@ func (p *Ebbtide) makeWay(ctx context.Context, state fwk.CycleState, pod *corev1
 	for _, j := range best {
 		p.end(ctx, j)
 	}
+	p.waiting.see(pod, c.requests, p.clock.Now())
 	return p.promise(ctx, pod, at)
 }
 
@@ -77,7 +80,8 @@ func (p *Ebbtide) awaitQuota(ctx context.Context, dry fwk.CycleState, pod *corev
 	}
 	var nodes []fwk.NodeInfo
 	for _, g := range coming {
-		if node := p.firstFit(ctx, dry, pod, g.nodes, h.leaving); node != "" {
+		if node := p.firstFit(ctx, dry, pod, g.nodes, h.without(nil)); node != "" {
+			p.waiting.see(pod, c.requests, p.clock.Now())
 			return p.promise(ctx, pod, node)
 		}
 		nodes = append(nodes, g.nodes...)
@@ -153,7 +157,7 @@ func (p *Ebbtide) victimsOn(ctx context.Context, dry fwk.CycleState, pod *corev1
 	if !ok {
 		return nil, ""
 	}
-	if node := p.firstFit(ctx, dry, pod, g.nodes, append(podsOfAll(victims), h.leaving...)); node != "" {
+	if node := p.firstFit(ctx, dry, pod, g.nodes, h.without(victims)); node != "" {
 		return victims, node
 	}
 	var best []junior
@@ -190,8 +194,7 @@ func forQuota(c *cycle, g *ground, used account.Use, juniors []junior) ([]junior
 // quota.
 func (p *Ebbtide) clearing(ctx context.Context, dry fwk.CycleState, pod *corev1.Pod, c *cycle, h *house, g *ground, used account.Use, node fwk.NodeInfo, on []junior) ([]junior, bool) {
 	ended, ok := outrank.Choose(ranks(on), func(ended []int) bool {
-		gone := append(podsOfAll(some(on, ended)), h.leaving...)
-		return p.firstFit(ctx, dry, pod, []fwk.NodeInfo{node}, gone) != ""
+		return p.firstFit(ctx, dry, pod, []fwk.NodeInfo{node}, h.without(some(on, ended))) != ""
 	})
 	if !ok {
 		return nil, false
@@ -234,20 +237,29 @@ func (p *Ebbtide) juniorsOn(h *house, node fwk.NodeInfo) []junior {
 	return out
 }
 
-func podsOfAll(juniors []junior) []*corev1.Pod {
-	var out []*corev1.Pod
+// departed are pods that will be gone, and loans that will keep nothing by then.
+type departed struct {
+	pods  []*corev1.Pod
+	loans []*v1alpha1.Loan
+}
+
+// without returns what is leaving the house, and the juniors.
+func (h *house) without(juniors []junior) departed {
+	out := departed{slices.Clone(h.leaving), slices.Clone(h.stalled)}
 	for _, j := range juniors {
-		out = append(out, j.pods...)
+		if out.pods = append(out.pods, j.pods...); j.loan != nil {
+			out.loans = append(out.loans, j.loan)
+		}
 	}
 	return out
 }
 
 // firstFit returns the first of the nodes on which the pod passes all filters once
-// the given pods are gone: the one it was promised, if that is among them. Empty if
+// some have departed: the one it was promised, if that is among them. Empty if
 // there is none.
-func (p *Ebbtide) firstFit(ctx context.Context, dry fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo, gone []*corev1.Pod) string {
+func (p *Ebbtide) firstFit(ctx context.Context, dry fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo, gone departed) string {
 	leaves := map[types.UID]bool{}
-	for _, g := range gone {
+	for _, g := range gone.pods {
 		leaves[g.UID] = true
 	}
 	first := ""
@@ -258,8 +270,10 @@ func (p *Ebbtide) firstFit(ctx context.Context, dry fwk.CycleState, pod *corev1.
 		}
 		after := &scene{info: node, state: dry}
 		here := slices.DeleteFunc(slices.Clone(node.GetPods()), func(info fwk.PodInfo) bool { return !leaves[info.GetPod().UID] })
-		if len(here) > 0 {
+		over := slices.DeleteFunc(slices.Clone(gone.loans), func(loan *v1alpha1.Loan) bool { return book.GrantedOn(loan, name) == 0 })
+		if len(here) > 0 || len(over) > 0 {
 			after.info, after.state = node.Snapshot(), dry.Clone()
+			endIn(after.state, over...)
 			if err := p.remove(ctx, pod, after, here); err != nil {
 				klog.FromContext(ctx).Error(err, "Cannot look at a node without some pods", "node", name)
 				continue

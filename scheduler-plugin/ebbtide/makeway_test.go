@@ -318,6 +318,30 @@ func TestMakeWayTakesOnce(t *testing.T) {
 
 // The quota of a job that made way is free when its pods are gone, with or without a
 // broker to say so.
+// A pod that others make way for looks again every few seconds, in case they hang.
+func TestPodThatOthersMakeWayForLooksAgain(t *testing.T) {
+	w := newWorld(t)
+	w.tenant("serving", 1)
+	w.bare("low", 1, 1, w.node("n", 1, 64))
+	p := w.online("p", 1, nil)
+	for range 3 { // the victim stays where it is
+		w.activated = nil
+		_, result, status := w.schedule(p)
+		w.checkNominated(result, status, "n")
+		w.time.Step(recheck - time.Millisecond)
+		if len(w.activated) > 0 {
+			t.Fatalf("activated %v too early", w.activated)
+		}
+		w.time.Step(time.Millisecond)
+		if diff := cmp.Diff([]string{"serving/p"}, w.activated); diff != "" {
+			t.Fatalf("activated (-want +got):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"low"}, w.gone()); diff != "" {
+		t.Errorf("gone (-want +got):\n%s", diff)
+	}
+}
+
 func TestQuotaOfAJobThatMadeWayIsReleased(t *testing.T) {
 	w := newWorld(t)
 	w.tenant("serving", 2)

@@ -5,8 +5,9 @@
 // A pod that asks for a flavor's resource is one of two kinds. A pod of a queued job
 // needs an open Loan for the exact UID of the Job that controls it, and runs as a
 // gang on the loan's nodes. Every other pod, a bare pod, runs within its tenant's
-// nominal quota or waits, with the others of its PodGroup if it is of one; one at or above the priority of ebbtide-online is online.
-// Pods that ask for no such resource are none of the plugin's business.
+// nominal quota or waits, with the others of its PodGroup if it is of one; one at
+// or above the priority of ebbtide-online is online. Pods that ask for no such
+// resource are none of the plugin's business.
 //
 // What it guarantees, whatever a tenant writes on its objects:
 //
@@ -19,14 +20,16 @@
 //   - Where the nominal quota itself is full, only pods and jobs of the same tenant
 //     with a lower priority make way, and no more of them than needed.
 //   - A loan that was taken back gets no new pods.
+//   - What an open loan grants, and what was taken back for a job that has yet to be
+//     admitted (see holdList), is not for bare pods below online priority.
 //   - A pod that was cut off from the job it was started for holds its units only
 //     until a pod within quota wants them.
 //
 // What it refuses: to guess. A namespace with no tenant or with two, a priority
 // class that does not exist, a pod that does not match its loan wait with a
-// reason. Nominal quota comes first: a bare pod may take a unit that is free although
-// an admitted loan counts on it; the loan's gang then waits in Permit until it
-// times out, and the broker, which sees both, sorts it out.
+// reason. Online pods come first: one may take a unit that is free although an
+// admitted loan counts on it; the loan's gang then waits in Permit until it times
+// out, and the broker, which sees both, sorts it out.
 //
 // Exactly one scheduler may place pods on nodes with such resources. Any of its
 // profiles may enable the plugin; they share one (see Factory). In such a profile
@@ -79,6 +82,7 @@ type Ebbtide struct {
 	waiting *waiting
 	blocked *blocked
 	taken   *taken
+	holds   *holdList
 	// profiles that are served beside that of the handle.
 	profiles profiles
 	// heard are the event handlers that must have seen the start before a pod is
@@ -130,6 +134,7 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		waiting: newWaiting(),
 		blocked: newBlocked(),
 		taken:   newTaken(),
+		holds:   newHolds(),
 	}
 	served, err := podGroupsServed(handle.ClientSet().Discovery())
 	if err != nil {

@@ -42,13 +42,15 @@ type cycle struct {
 	roomOnly bool
 	// moved are the pods that this dry run took off (-1) or added (1).
 	moved map[types.UID]int64
+	// over are the loans that this dry run took back, by UID.
+	over  map[types.UID]bool
 	mixes []pack.Mix // of each request, from PreScore on
 }
 
 // Clone returns a copy that a dry run may change.
 func (c *cycle) Clone() fwk.StateData {
 	own := *c
-	own.used, own.moved = slices.Clone(c.used), maps.Clone(c.moved)
+	own.used, own.moved, own.over = slices.Clone(c.used), maps.Clone(c.moved), maps.Clone(c.over)
 	return &own
 }
 

@@ -44,7 +44,8 @@ type scene struct {
 	strays []*corev1.Pod
 }
 
-// takeable is what one loan has on one node.
+// takeable is what one loan has on one node: pods, or for a bare pod below online
+// priority perhaps only units that no pod has taken yet.
 type takeable struct {
 	loan *v1alpha1.Loan
 	pods []fwk.PodInfo
@@ -158,22 +159,53 @@ func (p *Ebbtide) scenes(ctx context.Context, state fwk.CycleState, pod *corev1.
 }
 
 func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo, now time.Time) (*scene, error) {
-	s := &scene{}
-	var leaving []fwk.PodInfo
+	s, leaving, over := p.sortOut(node, now)
+	if c, ok := readCycle(state); ok {
+		for _, loan := range p.keepers(c, node.Node().Name) {
+			isIt := func(t takeable) bool { return t.loan.UID == loan.UID }
+			if !slices.Contains(over, loan) && !slices.ContainsFunc(s.takeable, isIt) {
+				s.takeable = append(s.takeable, takeable{loan: loan})
+			}
+		}
+	}
+	if len(leaving) == 0 && len(s.takeable) == 0 {
+		return nil, nil
+	}
+	sort.Slice(s.takeable, func(i, j int) bool { return book.Before(s.takeable[i].loan, s.takeable[j].loan) })
+	s.info, s.state = node.Snapshot(), state.Clone()
+	endIn(s.state, over...)
+	if err := p.remove(ctx, pod, s, leaving); err != nil {
+		return nil, err
+	}
+	s.fits = p.handle.RunFilterPluginsWithNominatedPods(ctx, s.state, pod, s.info).IsSuccess()
+	if s.fits || len(s.takeable) == 0 {
+		return s, nil
+	}
+	var err error
+	_, s.fitsWithout, err = p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
+	return s, err
+}
+
+// sortOut says which of the node's pods are leaving, and which can be taken back.
+// over are the loans that are on their way out with them.
+func (p *Ebbtide) sortOut(node fwk.NodeInfo, now time.Time) (s *scene, leaving []fwk.PodInfo, over []*v1alpha1.Loan) {
+	s = &scene{}
 	resources := p.account.Resources()
-	at, late := map[types.UID]int{}, map[types.UID]bool{}
+	at := map[types.UID]int{}
 	for _, info := range node.GetPods() {
 		loan := p.book.LoanOf(info.GetPod())
 		switch p.fateOf(info.GetPod(), loan, now) {
 		case stays:
 		case stalled:
 			leaving = append(leaving, info)
-			if !late[loan.UID] {
-				late[loan.UID] = true
-				s.stalled = append(s.stalled, loan)
+			if !slices.Contains(s.stalled, loan) {
+				s.stalled, over = append(s.stalled, loan), append(over, loan)
 			}
 		case leaves:
 			leaving = append(leaving, info)
+			if loan != nil && p.suspended(loan) {
+				over = append(over, loan)
+			}
 		case strays:
 			if len(book.Requests(info.GetPod(), resources)) > 0 {
 				leaving, s.strays = append(leaving, info), append(s.strays, info.GetPod())
@@ -187,21 +219,7 @@ func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.P
 			s.takeable[i].pods = append(s.takeable[i].pods, info)
 		}
 	}
-	if len(leaving) == 0 && len(s.takeable) == 0 {
-		return nil, nil
-	}
-	sort.Slice(s.takeable, func(i, j int) bool { return book.Before(s.takeable[i].loan, s.takeable[j].loan) })
-	s.info, s.state = node.Snapshot(), state.Clone()
-	if err := p.remove(ctx, pod, s, leaving); err != nil {
-		return nil, err
-	}
-	s.fits = p.handle.RunFilterPluginsWithNominatedPods(ctx, s.state, pod, s.info).IsSuccess()
-	if s.fits || len(s.takeable) == 0 {
-		return s, nil
-	}
-	var err error
-	_, s.fitsWithout, err = p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
-	return s, err
+	return s, leaving, over
 }
 
 // fitsWithout reports whether the pod passes all filters on the scene's node
@@ -210,6 +228,7 @@ func (p *Ebbtide) fitsWithout(ctx context.Context, pod *corev1.Pod, s *scene, go
 	after = &scene{info: s.info.Snapshot(), state: s.state.Clone()}
 	for _, t := range s.takeable {
 		if gone(t.loan) {
+			endIn(after.state, t.loan)
 			if err := p.remove(ctx, pod, after, t.pods); err != nil {
 				return nil, false, err
 			}

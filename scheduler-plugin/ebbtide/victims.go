@@ -35,7 +35,7 @@ func (p *Ebbtide) choose(ctx context.Context, pod *corev1.Pod, c *cycle, scenes 
 	for pods := p.owed(pod, c, now); pods > 0; pods-- {
 		for _, where := range [][]*scene{scenes, wide} {
 			for _, from := range [][]*v1alpha1.Loan{own, loans} {
-				victims, ok := p.solve(pod, c.requests[0], pods, where, candidatesOf(from, where, c.requests[0].Resource, costs), from)
+				victims, ok := p.solve(pod, c.requests[0], pods, where, p.candidatesOf(from, where, c.requests[0].Resource, costs), from)
 				if !ok {
 					continue
 				}
@@ -66,7 +66,7 @@ func (p *Ebbtide) roomWithout(ctx context.Context, pod *corev1.Pod, scenes []*sc
 		if first == nil {
 			first = s
 		}
-		room += max(1, p.holdsMore(pod, after.info, ask))
+		room += max(1, p.holdsMore(pod, after, ask))
 	}
 	return first, room
 }
@@ -77,15 +77,18 @@ func (p *Ebbtide) wideOnes(ctx context.Context, pod *corev1.Pod, r book.Request,
 	ask := asks(pod)
 	return slices.DeleteFunc(slices.Clone(scenes), func(s *scene) bool {
 		after, ok, err := p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
-		return err != nil || !ok || p.holdsMore(pod, after.info, ask) < freeUnits(after.info, r.Resource)/r.Units
+		return err != nil || !ok || p.holdsMore(pod, after, ask) < (freeUnits(after.info, r.Resource)-p.heldIn(after, r.Resource))/r.Units
 	})
 }
 
-// holdsMore returns how many pods that ask for so much the node's free resources
-// hold, beside those nominated to it before.
-func (p *Ebbtide) holdsMore(pod *corev1.Pod, info fwk.NodeInfo, ask map[corev1.ResourceName]int64) int64 {
-	free := freeOf(info)
-	for _, other := range p.nominatedBefore(pod, info.Node().Name) {
+// holdsMore returns how many pods that ask for so much the free resources of the
+// scene's node hold, beside those nominated to it before.
+func (p *Ebbtide) holdsMore(pod *corev1.Pod, s *scene, ask map[corev1.ResourceName]int64) int64 {
+	free := freeOf(s.info)
+	for name := range ask {
+		free[name] -= p.heldIn(s, name)
+	}
+	for _, other := range p.nominatedBefore(pod, s.name()) {
 		for name, quantity := range asks(other.GetPod()) {
 			free[name] -= quantity
 		}
@@ -214,7 +217,7 @@ const flavor = "any"
 func (p *Ebbtide) solve(pod *corev1.Pod, r book.Request, pods int64, scenes []*scene, candidates []lend.Candidate, loans []*v1alpha1.Loan) ([]*v1alpha1.Loan, bool) {
 	rooms := make([]lend.Room, len(scenes))
 	for i, s := range scenes {
-		free := freeUnits(s.info, r.Resource)
+		free := freeUnits(s.info, r.Resource) - p.heldIn(s, r.Resource)
 		for _, other := range p.nominatedBefore(pod, s.name()) {
 			free -= book.Units(other.GetPod(), r.Resource)
 		}
@@ -231,9 +234,10 @@ func (p *Ebbtide) solve(pod *corev1.Pod, r book.Request, pods int64, scenes []*s
 	return victims, true
 }
 
-// candidatesOf states what each loan costs and what its pods hold on the scenes.
-// Units granted but not used are free already, and counted there.
-func candidatesOf(loans []*v1alpha1.Loan, scenes []*scene, resource corev1.ResourceName, costs map[types.UID]float64) []lend.Candidate {
+// candidatesOf states what each loan costs and what its end frees on the scenes: what
+// its pods hold, and what the loan keeps from the pod. Other units that are granted
+// but not used are free already, and counted there.
+func (p *Ebbtide) candidatesOf(loans []*v1alpha1.Loan, scenes []*scene, resource corev1.ResourceName, costs map[types.UID]float64) []lend.Candidate {
 	candidates := make([]lend.Candidate, len(loans))
 	for i, loan := range loans {
 		candidates[i] = lend.Candidate{
@@ -251,6 +255,9 @@ func candidatesOf(loans []*v1alpha1.Loan, scenes []*scene, resource corev1.Resou
 			var units int64
 			for _, info := range t.pods {
 				units += book.Units(info.GetPod(), resource)
+			}
+			if c, ok := readCycle(s.state); ok && !c.online() {
+				units += due(t.loan, s.name(), resource, p.usedByJob(s.info, resource))
 			}
 			candidates[i].Grants = append(candidates[i].Grants, lend.Grant{Node: s.name(), Flavor: flavor, Count: units})
 		}
