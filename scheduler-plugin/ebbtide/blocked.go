@@ -2,6 +2,7 @@ package ebbtide
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 
@@ -13,29 +14,36 @@ import (
 )
 
 // wakeAtOnce is how many pods that wait for quota are tried when some comes free.
-// Each that cannot use it passes the turn on.
+// Each that is tried wakes those that still find room after it.
 const wakeAtOnce = 16
 
 // blocked remembers, by tenant, the pods that wait for its nominal quota. After a
 // restart every pod is tried anyway.
 type blocked struct {
 	mu      sync.Mutex
-	tenants map[string]map[types.UID]*corev1.Pod
+	tenants map[string]map[types.UID]*inLine
 	of      map[types.UID]string
 }
 
-func newBlocked() *blocked {
-	return &blocked{tenants: map[string]map[types.UID]*corev1.Pod{}, of: map[types.UID]string{}}
+// inLine is one pod that waits. Only woken ever changes.
+type inLine struct {
+	pod      *corev1.Pod
+	requests []book.Request
+	woken    bool
 }
 
-func (b *blocked) note(tenant string, pod *corev1.Pod) {
+func newBlocked() *blocked {
+	return &blocked{tenants: map[string]map[types.UID]*inLine{}, of: map[types.UID]string{}}
+}
+
+func (b *blocked) note(tenant string, pod *corev1.Pod, requests ...book.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.drop(pod.UID)
 	if b.tenants[tenant] == nil {
-		b.tenants[tenant] = map[types.UID]*corev1.Pod{}
+		b.tenants[tenant] = map[types.UID]*inLine{}
 	}
-	b.tenants[tenant][pod.UID], b.of[pod.UID] = pod, tenant
+	b.tenants[tenant][pod.UID], b.of[pod.UID] = &inLine{pod: pod, requests: requests}, tenant
 }
 
 func (b *blocked) forget(pod types.UID) {
@@ -62,33 +70,106 @@ func (b *blocked) has(pod types.UID) bool {
 	return known
 }
 
-// next returns the tenant's pods that are to be tried first: the highest priority,
-// then the oldest. The one given is left out.
-func (b *blocked) next(tenant string, except types.UID) []*corev1.Pod {
+// take takes the pod out of the line, because it is tried. It returns the tenant if
+// the pod was woken for its quota.
+func (b *blocked) take(pod types.UID) (tenant string, woken bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	pods := make([]*corev1.Pod, 0, len(b.tenants[tenant]))
-	for uid, pod := range b.tenants[tenant] {
-		if uid != except {
-			pods = append(pods, pod)
+	tenant = b.of[pod]
+	if e := b.tenants[tenant][pod]; e != nil {
+		woken = e.woken
+	}
+	b.drop(pod)
+	return tenant, woken
+}
+
+// waiters returns the tenant's pods in line.
+func (b *blocked) waiters(tenant string) []*inLine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.tenants[tenant]))
+}
+
+// next returns the tenant's pods that are to be tried first, of those that room
+// accepts: the highest priority, then the oldest. The one given is left out. Those
+// that do not wait any more leave the line: a pod may be deleted in the midst of its
+// cycle, and is then noted after it was forgotten.
+func (b *blocked) next(tenant string, except types.UID, waits func(*corev1.Pod) bool, room func(*inLine) bool) []*corev1.Pod {
+	var fit []*inLine
+	for _, e := range b.waiters(tenant) { // judged without the lock
+		switch {
+		case e.pod.UID == except:
+		case !waits(e.pod):
+			b.forget(e.pod.UID)
+		case room(e):
+			fit = append(fit, e)
 		}
 	}
-	slices.SortFunc(pods, func(x, y *corev1.Pod) int {
-		return cmp.Or(cmp.Compare(book.Priority(y), book.Priority(x)),
-			x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(x.UID, y.UID))
+	slices.SortFunc(fit, func(x, y *inLine) int {
+		return cmp.Or(cmp.Compare(book.Priority(y.pod), book.Priority(x.pod)),
+			x.pod.CreationTimestamp.Compare(y.pod.CreationTimestamp.Time), cmp.Compare(x.pod.UID, y.pod.UID))
 	})
-	return pods[:min(len(pods), wakeAtOnce)]
+	fit = fit[:min(len(fit), wakeAtOnce)]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	pods := make([]*corev1.Pod, len(fit))
+	for i, e := range fit {
+		e.woken, pods[i] = true, e.pod
+	}
+	return pods
 }
 
 // wake tries pods again that wait for quota of the tenants, of which some came free.
 func (p *Ebbtide) wake(logger klog.Logger, tenants []string) {
 	for _, tenant := range tenants {
-		p.activate(logger, p.blocked.next(tenant, ""))
+		p.activate(logger, p.nextInLine(tenant, ""))
 	}
 }
 
-// passOn tries the next pods in line: this one is not held up by quota, and does not
-// use what came free.
+// passOn tries the next pods in line: what came free may be for them, or be enough
+// for them too.
 func (p *Ebbtide) passOn(logger klog.Logger, pod *corev1.Pod, tenant string) {
-	p.activate(logger, p.blocked.next(tenant, pod.UID))
+	p.activate(logger, p.nextInLine(tenant, pod.UID))
+}
+
+func (p *Ebbtide) nextInLine(tenant string, except types.UID) []*corev1.Pod {
+	known := map[string]bool{}
+	return p.blocked.next(tenant, except, p.stillWaits, func(e *inLine) bool { return p.findsRoom(e, known) })
+}
+
+// findsRoom reports whether the quota has room for the pod now. Pods that it has none
+// for would take the turn of those behind them. known is what was said of the loans
+// and groups of others in the same line.
+func (p *Ebbtide) findsRoom(e *inLine, known map[string]bool) bool {
+	once := func(key string, ask func() bool) bool {
+		if _, asked := known[key]; !asked {
+			known[key] = ask()
+		}
+		return known[key]
+	}
+	switch loan, reason := p.loanFor(e.pod); {
+	case reason != "":
+		return false
+	case loan != nil:
+		return once("loan/"+string(loan.UID), func() bool { return p.whyOwnQuotaWaits(loan) == "" })
+	}
+	requests := e.requests
+	if len(requests) == 0 {
+		requests = book.Requests(e.pod, p.account.Resources())
+	}
+	tenant, err := p.account.Tenant(e.pod.Namespace)
+	if err != nil {
+		return false
+	}
+	c := &cycle{requests: requests, tenant: tenant, used: p.account.Used(tenant, e.pod.UID, book.Priority(e.pod))}
+	if c.used == nil {
+		return true // who knows
+	}
+	if slices.ContainsFunc(requests, func(r book.Request) bool { return !hasRoom(tenant, r, c.used) }) {
+		return false
+	}
+	if c.group, _ = p.groupOf(e.pod); c.group == nil {
+		return true
+	}
+	return once("group/"+c.group.name+"/"+describe(requests), func() bool { return p.whyNoQuotaForGroup(c, e.pod) == "" })
 }

@@ -59,13 +59,25 @@ func (g *gangs) place(loan, pod types.UID) {
 // release takes the pod's place back, and says whether it had one.
 func (g *gangs) release(pod types.UID) (had bool) {
 	loan, had := g.pods[pod]
-	if had {
-		delete(g.pods, pod)
-		of := g.of(loan)
+	delete(g.pods, pod)
+	if of := g.loans[loan]; had && of != nil {
 		delete(of.placed, pod)
 		delete(of.late, pod)
 	}
 	return had
+}
+
+// tidy drops the gangs that are nobody's any more. It does not drop one as soon as it
+// is empty: how often it was broken up is still to be told (see turnAll).
+func (g *gangs) tidy(lives func(gang types.UID) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for key, of := range g.loans {
+		if len(of.placed) == 0 && len(of.late) == 0 && !lives(key) {
+			of.disarm()
+			delete(g.loans, key)
+		}
+	}
 }
 
 func (of *gang) disarm() {
@@ -126,8 +138,9 @@ func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *core
 	p.gangs.mu.Lock()
 	defer p.gangs.mu.Unlock()
 	// Else a sibling already broke it up, or the place was only tried out.
-	if p.gangs.release(pod.UID) && !state.IsPodGroupSchedulingCycle() {
-		p.turnAll(p.gangs.of(gang), "another pod of the gang lost its place")
+	had := p.gangs.release(pod.UID)
+	if of := p.gangs.loans[gang]; had && of != nil && !state.IsPodGroupSchedulingCycle() {
+		p.turnAll(of, "another pod of the gang lost its place")
 	}
 }
 
@@ -137,7 +150,9 @@ func (p *Ebbtide) PostBind(_ context.Context, state fwk.CycleState, pod *corev1.
 	if c, ok := readCycle(state); ok && c.gang() != "" {
 		p.gangs.mu.Lock()
 		defer p.gangs.mu.Unlock()
-		delete(p.gangs.of(c.gang()).late, pod.UID)
+		if of := p.gangs.loans[c.gang()]; of != nil {
+			delete(of.late, pod.UID)
+		}
 	}
 }
 
@@ -175,8 +190,14 @@ func (p *Ebbtide) turnLate(of *gang) {
 	}
 }
 
-// sweepGangs turns those away that were too early for it when their gang broke up.
+// sweepGangs turns those away that were too early for it when their gang broke up,
+// and drops the gangs whose loan or group is gone.
 func (p *Ebbtide) sweepGangs() {
+	loans := map[types.UID]bool{}
+	for _, loan := range p.book.Loans() {
+		loans[loan.UID] = true
+	}
+	p.gangs.tidy(func(gang types.UID) bool { return loans[gang] || p.groupLives(gang) })
 	p.gangs.mu.Lock()
 	defer p.gangs.mu.Unlock()
 	for _, of := range p.gangs.loans {
@@ -259,12 +280,21 @@ func (p *Ebbtide) timeOut(logger klog.Logger, loan *v1alpha1.Loan, round int) {
 	p.turnAll(of, fmt.Sprintf("not all %d pods of the gang could be placed within %s", wanted(loan, p.jobOf(loan)), p.args.GangTimeout))
 }
 
+// placedIn returns those of the gang's pods that have a place and may have no node
+// yet.
+func (p *Ebbtide) placedIn(gang types.UID) map[types.UID]bool {
+	p.gangs.mu.Lock()
+	defer p.gangs.mu.Unlock()
+	if of := p.gangs.loans[gang]; of != nil {
+		return maps.Clone(of.placed)
+	}
+	return nil
+}
+
 // unplacedOf returns those of the loan's pods that have neither a node nor a
 // place.
 func (p *Ebbtide) unplacedOf(loan *v1alpha1.Loan) []*corev1.Pod {
-	p.gangs.mu.Lock()
-	placed := maps.Clone(p.gangs.of(loan.UID).placed)
-	p.gangs.mu.Unlock()
+	placed := p.placedIn(loan.UID)
 	return slices.DeleteFunc(p.pendingOf(loan), func(pod *corev1.Pod) bool { return placed[pod.UID] })
 }
 

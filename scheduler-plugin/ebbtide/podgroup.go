@@ -2,8 +2,8 @@ package ebbtide
 
 import (
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,7 +69,20 @@ type podGroup struct {
 // that is made anew is the same gang for the pods that wait.
 func (g *podGroup) gang() types.UID { return groupGang(g.name) }
 
-func groupGang(name string) types.UID { return types.UID("podgroup/" + name) }
+const ofGroup = "podgroup/"
+
+func groupGang(name string) types.UID { return types.UID(ofGroup + name) }
+
+// groupLives reports whether the gang is that of a PodGroup that exists.
+func (p *Ebbtide) groupLives(gang types.UID) bool {
+	name, isGroup := strings.CutPrefix(string(gang), ofGroup)
+	if !isGroup || p.groups == nil {
+		return false
+	}
+	namespace, name, _ := strings.Cut(name, "/")
+	_, err := p.groups.PodGroups(namespace).Get(name)
+	return err == nil
+}
 
 // groupOf returns the group that the bare pod must be bound with; nil if there is
 // none. reason says why it may not run yet.
@@ -140,9 +153,7 @@ func whyNoQuotaForAll(tenant *account.Tenant, resource corev1.ResourceName, used
 func (p *Ebbtide) membersOf(group *podGroup) []*corev1.Pod { return p.podsBy(byGroup, group.name) }
 
 func (p *Ebbtide) placedOf(group *podGroup) map[types.UID]bool {
-	p.gangs.mu.Lock()
-	defer p.gangs.mu.Unlock()
-	return maps.Clone(p.gangs.of(group.gang()).placed)
+	return p.placedIn(group.gang())
 }
 
 // runs reports whether the pod has its place for good. One that succeeded does: it
@@ -254,9 +265,6 @@ func (p *Ebbtide) dropGroup(name string) {
 		return
 	}
 	p.turnAll(of, fmt.Sprintf("PodGroup %s was deleted", name))
-	if len(of.placed) == 0 {
-		delete(p.gangs.loans, groupGang(name))
-	}
 }
 
 // wakeGroup wakes the pods of a new pod's group if the group is complete with it.

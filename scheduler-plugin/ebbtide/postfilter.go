@@ -31,7 +31,8 @@ const recheck = 5 * time.Second
 // Where the quota itself is full, pods and jobs of the same tenant with a lower
 // priority make way (see makeWay).
 //
-// Nothing is evicted for a pod that would not fit with all of them gone.
+// Nothing is evicted for a pod that would not fit with all of them gone. Of a gang,
+// that is all the pods that it still needs, and nobody makes way for some of them.
 func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	c, ok := readCycle(state)
 	switch {
@@ -42,7 +43,15 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 	case pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever:
 		p.next(ctx, pod, c)
 		return p.denied(ctx, pod, "nothing is taken back for a pod with preemptionPolicy Never")
-	case c.full:
+	}
+	if lacking := p.lacking(c); lacking > 1 {
+		result, status := p.takeBackForGroup(ctx, state, pod, c, lacking)
+		if !status.IsSuccess() {
+			p.next(ctx, pod, c)
+		}
+		return result, status
+	}
+	if c.full {
 		return p.makeWay(ctx, state, pod, c)
 	}
 	nodes, err := statuses.NodesForStatusCode(p.handle.SnapshotSharedLister().NodeInfos(), fwk.Unschedulable)
@@ -178,6 +187,9 @@ func roomLeft(c *cycle) int64 {
 // those alike that have waited for at least half of the patience. Pods that
 // arrive together are thus served by one choice.
 func (p *Ebbtide) owed(pod *corev1.Pod, c *cycle, now time.Time) int64 {
+	if c.group != nil {
+		return 1 // the last one that its gang needs, or beyond that
+	}
 	others := p.waiting.alike(pod, c.requests, now.Add(-p.args.TakeBackAfter/2), p.stillWaits)
 	return min(1+others, roomLeft(c))
 }

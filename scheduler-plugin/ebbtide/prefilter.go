@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -83,6 +84,15 @@ func (p *Ebbtide) PreFilter(ctx context.Context, state fwk.CycleState, pod *core
 	if len(requests) == 0 {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
+	tenant, woken := p.blocked.take(pod.UID)
+	result, status := p.judge(state, pod, requests)
+	if woken { // whatever becomes of it: what came free may be enough for others too
+		p.passOn(klog.FromContext(ctx), pod, tenant)
+	}
+	return result, status
+}
+
+func (p *Ebbtide) judge(state fwk.CycleState, pod *corev1.Pod, requests []book.Request) (*fwk.PreFilterResult, *fwk.Status) {
 	loan, reason := p.loanFor(pod)
 	switch {
 	case reason != "":
@@ -92,6 +102,9 @@ func (p *Ebbtide) PreFilter(ctx context.Context, state fwk.CycleState, pod *core
 	}
 	if reason := whyNotOfLoan(requests, loan); reason != "" {
 		return nil, fwk.NewStatus(fwk.Unschedulable, reason)
+	}
+	if reason := p.awaitOwnQuota(pod, loan, requests); reason != "" {
+		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
 	state.Write(stateKey, &cycle{requests: requests, loan: loan})
 	return &fwk.PreFilterResult{NodeNames: sets.New(book.Nodes(loan)...)}, nil
@@ -132,8 +145,11 @@ func (p *Ebbtide) preFilterBare(state fwk.CycleState, pod *corev1.Pod, requests 
 	}
 	priority := book.Priority(pod)
 	// In line before looking: what comes free meanwhile is not missed.
-	p.blocked.note(tenant.Name, pod)
+	p.blocked.note(tenant.Name, pod, requests...)
 	c := &cycle{requests: requests, group: group, tenant: tenant, priority: priority, used: p.account.Used(tenant, pod.UID, priority)}
+	if c.used == nil {
+		return p.preFilterBare(state, pod, requests) // the quota changed since it was read
+	}
 	if reason := p.whyNoQuotaForGroup(c, pod); reason != "" {
 		// Without a cycle nothing is taken back, or makes way, for a part of a gang.
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
@@ -171,17 +187,20 @@ func hasFlavors(tenant *account.Tenant, requests []book.Request) error {
 // whyNoQuota returns a sentence for every flavor that is too full for the request;
 // none if any has room. No pod borrows: the nominal quota is the bound.
 func whyNoQuota(tenant *account.Tenant, r book.Request, used account.Use) []string {
-	flavors := tenant.Flavors(r.Resource)
-	for _, f := range flavors {
-		if tenant.Left(f, used) >= r.Units {
-			return nil
-		}
+	if hasRoom(tenant, r, used) {
+		return nil
 	}
+	flavors := tenant.Flavors(r.Resource)
 	reasons := make([]string, 0, len(flavors))
 	for _, f := range flavors {
 		reasons = append(reasons, fmt.Sprintf("tenant %s: %s, and the pod asks for %d", tenant.Name, tenant.Describe(f, used), r.Units))
 	}
 	return reasons
+}
+
+// hasRoom reports whether any flavor has room for the request.
+func hasRoom(tenant *account.Tenant, r book.Request, used account.Use) bool {
+	return slices.ContainsFunc(tenant.Flavors(r.Resource), func(f int) bool { return tenant.Left(f, used) >= r.Units })
 }
 
 // PreFilterExtensions keep what a dry run counts in step with the pods that it takes

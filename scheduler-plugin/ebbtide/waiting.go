@@ -117,9 +117,9 @@ func (w *waiting) alike(pod *corev1.Pod, requests []book.Request, ripe time.Time
 
 // sameShape reports whether two pods fit the same nodes, as far as the pods say, and
 // as many of them as there is room for: nothing but what they ask for keeps them
-// apart.
+// apart. A pod of a group is not like one of none, which can start without others.
 func sameShape(a, b *corev1.Pod) bool {
-	return a.Namespace == b.Namespace && book.Priority(a) == book.Priority(b) && sociable(a) && sociable(b) &&
+	return a.Namespace == b.Namespace && groupName(a) == groupName(b) && book.Priority(a) == book.Priority(b) && sociable(a) && sociable(b) &&
 		reflect.DeepEqual(a.Spec.NodeSelector, b.Spec.NodeSelector) &&
 		reflect.DeepEqual(a.Spec.Affinity, b.Spec.Affinity) &&
 		reflect.DeepEqual(a.Spec.Tolerations, b.Spec.Tolerations) &&
