@@ -214,30 +214,18 @@ func (p *Ebbtide) seat(ctx context.Context, g *company, gone map[types.UID]bool)
 	if int64(len(g.members)) < g.lacking {
 		return nil // one was deleted just now
 	}
-	free := make([]map[corev1.ResourceName]int64, len(g.stocks))
-	for i, s := range g.stocks {
-		free[i] = maps.Clone(s.free)
-		for loan, more := range s.lent {
-			if gone[loan] {
-				for name, quantity := range more {
-					free[i][name] += quantity
-				}
-			}
-		}
-	}
+	free := g.freeWithout(gone)
 	used, crowded := slices.Clone(g.used), map[int]bool{}
 	var mine *scene
 	for _, m := range g.members {
 		at := slices.IndexFunc(g.stocks, func(s stock) bool { return s.node.Name == m.promised })
 		if at < 0 || !holdsAll(free[at], m.ask) {
-			at = -1
-			for i, s := range g.stocks {
-				if holdsAll(free[i], m.ask) && !(crowded[i] && keepsApart(m.pod)) && g.allows(m, s) && g.quotaHolds(m, s.node, used) &&
-					(m.pod.UID != g.pod.UID || p.passes(ctx, g.pod, s.scene, gone)) {
-					at = i
-					break
-				}
-			}
+			apart, itself, i := keepsApart(m.pod), m.pod.UID == g.pod.UID, -1
+			at = slices.IndexFunc(g.stocks, func(s stock) bool {
+				i++
+				return holdsAll(free[i], m.ask) && !(apart && crowded[i]) && g.allows(m, s) && g.quotaHolds(m, s.node, used) &&
+					(!itself || p.passes(ctx, g.pod, s.scene, gone))
+			})
 		}
 		if at < 0 {
 			return nil
@@ -252,6 +240,22 @@ func (p *Ebbtide) seat(ctx context.Context, g *company, gone map[types.UID]bool)
 		}
 	}
 	return mine
+}
+
+// freeWithout returns what each node has free once the loans are gone.
+func (g *company) freeWithout(gone map[types.UID]bool) []map[corev1.ResourceName]int64 {
+	free := make([]map[corev1.ResourceName]int64, len(g.stocks))
+	for i, s := range g.stocks {
+		free[i] = maps.Clone(s.free)
+		for loan, more := range s.lent {
+			if gone[loan] {
+				for name, quantity := range more {
+					free[i][name] += quantity
+				}
+			}
+		}
+	}
+	return free
 }
 
 func holdsAll(free, ask map[corev1.ResourceName]int64) bool {
