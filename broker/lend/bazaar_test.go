@@ -169,16 +169,6 @@ func TestStreamStarvesNobody(t *testing.T) {
 	}
 }
 
-func waitingJobs(m *bazaar) int {
-	n := 0
-	for _, j := range m.jobs {
-		if !j.finished && m.loanOf(j.UID) == nil {
-			n++
-		}
-	}
-	return n
-}
-
 func sumOf(grants []Grant) (n int64) {
 	for _, g := range grants {
 		n += g.Count

@@ -43,16 +43,6 @@ type guard struct {
 // one has started, or nodes or services changed.
 func (r *guard) build(a *admission, g *guards) {
 	r.built = true
-	if g.byAge == nil {
-		for _, l := range a.loans {
-			if !l.ending {
-				g.byAge = append(g.byAge, l)
-			}
-		}
-		slices.SortStableFunc(g.byAge, func(x, y *loan) int {
-			return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.Name, y.Name))
-		})
-	}
 	p := a.pool(r.Flavor)
 	r.read(a, p)
 	r.tree, r.seen = a.books.soon.Clone(), len(a.books.changes)
@@ -66,7 +56,7 @@ func (r *guard) build(a *admission, g *guards) {
 	}
 	at := a.reservedAt(r.ask)
 	var theirs, rest []*loan
-	for _, l := range slices.Concat(g.byAge, a.fresh) {
+	for _, l := range slices.Concat(g.oldest(a), a.fresh) {
 		switch {
 		case l.ending: // asked back since
 		case l.Since.Before(at):
@@ -86,6 +76,21 @@ func (r *guard) build(a *admission, g *guards) {
 	if !enough() {
 		r.die(a, g)
 	}
+}
+
+// oldest lists the loans that go on, oldest first.
+func (g *guards) oldest(a *admission) []*loan {
+	if g.byAge == nil {
+		for _, l := range a.loans {
+			if !l.ending {
+				g.byAge = append(g.byAge, l)
+			}
+		}
+		slices.SortStableFunc(g.byAge, func(x, y *loan) int {
+			return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.Name, y.Name))
+		})
+	}
+	return g.byAge
 }
 
 // read starts from the rooms and the services as they are.

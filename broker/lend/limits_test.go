@@ -45,10 +45,10 @@ func TestLimitsAreKept(t *testing.T) {
 				if q.BorrowingLimit != nil && u.Loans > q.Nominal+*q.BorrowingLimit {
 					t.Fatalf("%s has %d on loans, was promised %d and may borrow %d", tenant.Name, u.Loans, q.Nominal, *q.BorrowingLimit)
 				}
-				if q.LendingLimit != nil && int64(u.Lent) > *q.LendingLimit || int64(u.Lent) > q.Nominal {
+				if q.LendingLimit != nil && u.Lent > *q.LendingLimit || u.Lent > q.Nominal {
 					t.Fatalf("%s lends %d of %d (limit %v)", tenant.Name, u.Lent, q.Nominal, q.LendingLimit)
 				}
-				if u.Own > 0 && int64(u.Own+u.Reserved) > q.Nominal {
+				if u.Own > 0 && u.Own+u.Reserved > q.Nominal {
 					t.Fatalf("%s uses %d and reserves %d of %d", tenant.Name, u.Own, u.Reserved, q.Nominal)
 				}
 			}

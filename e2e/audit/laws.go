@@ -25,15 +25,26 @@ func (a *auditor) judgeNode(node string, now time.Time) {
 	}
 }
 
+// bound reports whether the pod has just got its node.
+func (c podChange) bound() bool {
+	return c.after.node != "" && (c.before == nil || c.before.node == "")
+}
+
+// gaveUp reports whether a pod that waited does so no more and has no node.
+func (c podChange) gaveUp() bool {
+	b := c.before
+	return b != nil && b.waits() && !b.initial && (c.after == nil || c.after.node == "" && !c.after.waits())
+}
+
 func (a *auditor) judgePod(c podChange, e event) {
-	if b := c.before; b != nil && b.waits() && !b.initial && (c.after == nil || c.after.node == "" && !c.after.waits()) {
-		a.wait(b, e.received)
+	if c.gaveUp() {
+		a.wait(c.before, e.received)
 	}
 	p := c.after
 	if p == nil {
 		return
 	}
-	bound := p.node != "" && (c.before == nil || c.before.node == "")
+	bound := c.bound()
 	if bound {
 		a.judgeNode(p.node, e.received)
 	}

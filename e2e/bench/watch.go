@@ -49,20 +49,9 @@ func (p *placements) wait(ctx context.Context) (round, error) {
 	stall := time.NewTimer(stallLimit)
 	defer stall.Stop()
 	for len(seen) < p.want {
-		var event watch.Event
-		var open bool
-		select {
-		case event, open = <-p.watch.ResultChan():
-		case <-stall.C:
-			return round{}, fmt.Errorf("%d of %d pods were placed, and then none for %s; %s", len(seen), p.want, stallLimit, p.bench.whyPending(ctx))
-		case <-p.bench.lab.Failed():
-			return round{}, p.bench.lab.Err()
-		case <-ctx.Done():
-			return round{}, fmt.Errorf("%d of %d pods were placed: %w", len(seen), p.want, context.Cause(ctx))
-		}
-		pod, ok := event.Object.(*corev1.Pod)
-		if !open || !ok || event.Type == watch.Deleted {
-			return round{}, fmt.Errorf("after %d of %d pods: %w", len(seen), p.want, errInterrupted)
+		pod, err := p.next(ctx, stall.C)
+		if err != nil {
+			return round{}, fmt.Errorf("after %d of %d pods were placed: %w", len(seen), p.want, err)
 		}
 		if pod.Spec.NodeName == "" || seen[pod.Name] {
 			continue
@@ -84,6 +73,24 @@ func (p *placements) wait(ctx context.Context) (round, error) {
 		}
 	}
 	return round{scheduler: p.scheduler, pods: p.want, took: last.at.Sub(first.at), cpu: last.cpu - first.cpu}, nil
+}
+
+// next is the pod of the next event.
+func (p *placements) next(ctx context.Context, stalled <-chan time.Time) (*corev1.Pod, error) {
+	select {
+	case event, open := <-p.watch.ResultChan():
+		pod, ok := event.Object.(*corev1.Pod)
+		if !open || !ok || event.Type == watch.Deleted {
+			return nil, errInterrupted
+		}
+		return pod, nil
+	case <-stalled:
+		return nil, fmt.Errorf("none for %s; %s", stallLimit, p.bench.whyPending(ctx))
+	case <-p.bench.lab.Failed():
+		return nil, p.bench.lab.Err()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // reading is the clock and what the scheduler's process has used by then.

@@ -22,7 +22,7 @@ import (
 func TestSchedulerKilledInMidGang(t *testing.T) {
 	t.Parallel()
 	w := twoTeams(t)
-	if err := w.Part(lab.Scheduler).Kill(); err != nil {
+	if err := w.Part(lab.Scheduler).Stop(); err != nil {
 		t.Fatal(err)
 	}
 	w.create(thirstyJob("biology", "gang", 2))
