@@ -516,7 +516,7 @@ func TestRankKeepsDisplacingNodesApart(t *testing.T) {
 			worst = min(worst, scores[i].Score)
 		}
 	}
-	if stock := int64(5 * fwk.MaxScore); 10*(worst-best) <= stock {
+	if stock := 5 * fwk.MaxScore; 10*(worst-best) <= stock {
 		t.Errorf("displacing nodes have up to %d, the others at least %d", best, worst)
 	}
 	order := make([]int, len(raw))
