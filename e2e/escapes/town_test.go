@@ -45,7 +45,7 @@ const (
 	blueNominal            = 12
 
 	// patience is how long a test waits for what it expects.
-	patience = 20 * time.Second
+	patience = time.Minute
 )
 
 // town is a cluster of two tenants. Red runs one job of two units and has another

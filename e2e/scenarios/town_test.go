@@ -40,7 +40,7 @@ const (
 	// settle is how long two programs may take to agree.
 	settle = 10 * time.Second
 	// patience is how long a test waits for what it expects.
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 // town is a small cluster with one online service, one training tenant, and the
