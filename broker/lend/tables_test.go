@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,30 +134,6 @@ func TestLoanName(t *testing.T) {
 		if again := loanName(&j); again != name {
 			t.Errorf("%q, then %q", name, again)
 		}
-	}
-}
-
-// Priority, then age, then name; in a FIFO queue nobody passes who came before.
-func TestOrderOfJobs(t *testing.T) {
-	at := func(minutes int) time.Time { return noon.Add(time.Duration(minutes) * time.Minute) }
-	queues := []Queue{{Name: "fifo", FIFO: true}, {Name: "free"}}
-	jobs := []Job{
-		{Name: "fifo-first", UID: "1", Queue: "fifo", Priority: 1, Created: at(0)},
-		{Name: "fifo-urgent", UID: "2", Queue: "fifo", Priority: 9, Created: at(1)},
-		{Name: "fifo-low", UID: "3", Queue: "fifo", Priority: 0, Created: at(2)},
-		{Name: "free-old", UID: "4", Queue: "free", Priority: 0, Created: at(1)},
-		{Name: "free-urgent", UID: "5", Queue: "free", Priority: 5, Created: at(3)},
-		{Name: "free-b", UID: "6", Queue: "free", Priority: 1, Created: at(1)},
-		{Name: "free-a", UID: "7", Queue: "free", Priority: 1, Created: at(1)},
-	}
-	slices.Reverse(jobs)
-	var got []string
-	for _, j := range InOrder(jobs, queues) {
-		got = append(got, j.Name)
-	}
-	want := []string{"free-urgent", "fifo-first", "fifo-urgent", "free-a", "free-b", "free-old", "fifo-low"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
