@@ -3,11 +3,11 @@ package gather
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/quota"
 )
 
 // jobsLimit names a queue's limit of jobs; flavors have their own names.
@@ -36,7 +36,7 @@ func queueDraws(q *v1alpha1.TrainingQueue, w *lend.Job) (draws []lend.Draw, neve
 		}
 	}
 	for _, f := range limits.Flavors {
-		units := product(w.UnitsPerPod, w.Pods)
+		units := int64(quota.Amount(w.UnitsPerPod).Times(w.Pods))
 		if f.Name != w.Flavor || units == 0 {
 			continue
 		}
@@ -46,17 +46,6 @@ func queueDraws(q *v1alpha1.TrainingQueue, w *lend.Job) (draws []lend.Draw, neve
 		}
 	}
 	return draws, never
-}
-
-// product of numbers that are not negative, held within the range.
-func product(a, b int64) int64 {
-	if a <= 0 || b <= 0 {
-		return 0
-	}
-	if a > math.MaxInt64/b {
-		return math.MaxInt64
-	}
-	return a * b
 }
 
 // queueUse is what the open loans of a queue hold.

@@ -12,6 +12,7 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/quota"
 )
 
 // Rules are what the API server holds a namespace's pods to. They are not changed by
@@ -93,7 +94,7 @@ func (n *Rules) Draws(template *corev1.PodTemplateSpec, pods int64) (draws []len
 			refused = fmt.Sprintf("ResourceQuota %s demands that each container says its %s", q.Name, missing)
 		}
 		for _, name := range slices.Sorted(maps.Keys(hard)) {
-			amount := saturated(milli(usage[name]), pods)
+			amount := int64(quota.Amount(milli(usage[name])).Times(pods))
 			if amount == 0 {
 				continue
 			}
@@ -150,17 +151,6 @@ func milli(q resource.Quantity) int64 {
 		return math.MaxInt64
 	}
 	return q.MilliValue()
-}
-
-// saturated is amount × pods for amounts and pods that are not negative.
-func saturated(amount, pods int64) int64 {
-	if amount <= 0 || pods <= 0 {
-		return 0
-	}
-	if amount > math.MaxInt64/pods {
-		return math.MaxInt64
-	}
-	return amount * pods
 }
 
 // format writes thousandths as the quantity like was written.
