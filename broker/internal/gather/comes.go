@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -18,7 +19,7 @@ func (c *count) comes(pod *corev1.Pod) {
 	}
 	if node := pod.Status.NominatedNodeName; node != "" {
 		for resource, flavor := range c.flavors.nodes[node] {
-			if n := unitsOf(&pod.Spec, resource); n > 0 {
+			if n := jobs.UnitsOf(&pod.Spec, resource); n > 0 {
 				c.units[place{node, flavor}].Promised += n
 				c.use(c.waits, pod.Namespace, map[string]int64{flavor: n})
 			}
@@ -30,7 +31,7 @@ func (c *count) comes(pod *corev1.Pod) {
 	if flavor == nil || !placeable(pod, c.targets[flavor.Name]) {
 		return
 	}
-	if n := unitsOf(&pod.Spec, flavor.Resource); n <= c.nominal[[2]string{tenant, flavor.Name}] {
+	if n := jobs.UnitsOf(&pod.Spec, flavor.Resource); n <= c.nominal[[2]string{tenant, flavor.Name}] {
 		c.use(c.waits, pod.Namespace, map[string]int64{flavor.Name: n})
 	}
 }

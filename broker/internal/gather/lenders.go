@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -94,7 +95,7 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 	}
 	if flavor := l.flavor(t.own[l.Tenant], &target.template); flavor != nil {
 		l.Flavor = flavor.Name
-		l.UnitsPerPod = unitsOf(&target.template.Spec, flavor.Resource)
+		l.UnitsPerPod = jobs.UnitsOf(&target.template.Spec, flavor.Resource)
 	}
 	switch {
 	case p.Spec.Owned != nil:
@@ -140,7 +141,7 @@ func (l *lender) flavor(own []*Flavor, template *corev1.PodTemplateSpec) *Flavor
 			l.problem(lend.ReasonUnknownFlavor, "spec.flavor: the quota of tenant %s has no flavor %s", l.Tenant, name)
 			return nil
 		}
-		if unitsOf(&template.Spec, own[i].Resource) == 0 {
+		if jobs.UnitsOf(&template.Spec, own[i].Resource) == 0 {
 			l.problem(ReasonNoUnits, "the pods of %s ask for no %s", l.policy.Spec.TargetRef.Name, own[i].Resource)
 			return nil
 		}

@@ -65,11 +65,6 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-// unitsOf is what a pod asks of a resource.
-func unitsOf(spec *corev1.PodSpec, resource corev1.ResourceName) int64 {
-	return jobs.UnitsOf(spec, resource)
-}
-
 // otherGPU is another resource of GPUs that the pods ask for; empty if there is none.
 func otherGPU(spec *corev1.PodSpec, resource corev1.ResourceName) corev1.ResourceName {
 	var others []corev1.ResourceName
@@ -94,7 +89,7 @@ func otherGPU(spec *corev1.PodSpec, resource corev1.ResourceName) corev1.Resourc
 func asked(template *corev1.PodTemplateSpec, flavors []*Flavor) []*Flavor {
 	var possible, named []*Flavor
 	for _, f := range flavors {
-		if unitsOf(&template.Spec, f.Resource) == 0 || contradicts(template.Spec.NodeSelector, f.NodeSelector) {
+		if jobs.UnitsOf(&template.Spec, f.Resource) == 0 || contradicts(template.Spec.NodeSelector, f.NodeSelector) {
 			continue
 		}
 		possible = append(possible, f)
@@ -201,7 +196,7 @@ func (t *flavorTable) granted(loans []*loan) {
 func (t *flavorTable) held(pod *corev1.Pod) map[string]int64 {
 	var held map[string]int64
 	for resource, flavor := range t.nodes[pod.Spec.NodeName] {
-		if n := unitsOf(&pod.Spec, resource); n > 0 {
+		if n := jobs.UnitsOf(&pod.Spec, resource); n > 0 {
 			if held == nil {
 				held = map[string]int64{}
 			}

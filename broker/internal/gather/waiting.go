@@ -80,7 +80,7 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 	flavor, why := onlyFlavor(&job.Template, t.own[w.Tenant])
 	switch {
 	case flavor != nil:
-		w.Flavor, w.UnitsPerPod = flavor.Name, unitsOf(&job.Template.Spec, flavor.Resource)
+		w.Flavor, w.UnitsPerPod = flavor.Name, jobs.UnitsOf(&job.Template.Spec, flavor.Resource)
 	case asksNothing(job, t):
 		problem(ReasonNoUnits, "the job's pods ask for no resource of any flavor")
 	default:
@@ -104,7 +104,7 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 
 func asksNothing(job *jobs.Job, t *tenancy) bool {
 	for _, f := range t.flavors {
-		if unitsOf(&job.Template.Spec, f.Resource) > 0 {
+		if jobs.UnitsOf(&job.Template.Spec, f.Resource) > 0 {
 			return false
 		}
 	}
