@@ -4,8 +4,8 @@
 // It counts the pods of the tenant's namespaces that are not on a loan, where they
 // are bound, else assumed, else nominated, and the units that its loans hold on its
 // own quota until they are returned. A pod on a node that is of none of the
-// tenant's flavors counts nowhere. What is counted is always what Recount finds in
-// the same facts, whatever the order they came in.
+// tenant's flavors counts nowhere. What is counted is always what a recount of the
+// same facts finds, whatever the order they came in.
 //
 // The API is where the facts come from, so that nothing is lost with the process;
 // only assumed pods and fresh nominations are known here before they are there.
