@@ -97,8 +97,14 @@ func recountLoan(t *Tenant, l *v1alpha1.Loan, out map[string]Slices) {
 		return
 	}
 	for i := range t.flavors {
-		if f := &t.flavors[i]; string(f.resource) == l.Spec.Resource {
-			out[t.pools[f.pool].name] = out[t.pools[f.pool].name].Plus(book.OwnQuota(l, f.name), f.unit)
+		f := &t.flavors[i]
+		if string(f.resource) != l.Spec.Resource {
+			continue
+		}
+		for _, g := range l.Spec.Grants {
+			if g.Lender == "" && g.Flavor == f.name {
+				out[t.pools[f.pool].name] = out[t.pools[f.pool].name].Plus(g.Count, f.unit)
+			}
 		}
 	}
 }

@@ -127,18 +127,6 @@ func GrantedOn(loan *v1alpha1.Loan, node string) int64 {
 	return units
 }
 
-// OwnQuota returns the units of a flavor that the loan holds of its borrower's
-// own nominal quota.
-func OwnQuota(loan *v1alpha1.Loan, flavor string) int64 {
-	var units int64
-	for i := range loan.Spec.Grants {
-		if g := &loan.Spec.Grants[i]; g.Lender == "" && g.Flavor == flavor {
-			units += g.Count
-		}
-	}
-	return units
-}
-
 // Before orders loans by age, then name: the older one is served first.
 func Before(a, b *v1alpha1.Loan) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
