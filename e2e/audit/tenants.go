@@ -101,11 +101,12 @@ func (a *auditor) overQuota(now time.Time) {
 	held := c.heldByTenant()
 	for _, tenant := range slices.Sorted(maps.Keys(held)) {
 		p, known := c.tenants.quotas[tenant]
-		over := held[tenant] > p.nominal
-		if lasts(a.greedy, tenant, over, now, a.opts.Settle) && known {
+		over := held[tenant] > p.nominal || !known
+		switch {
+		case !lasts(a.greedy, tenant, over, now, a.opts.Settle):
+		case known:
 			a.violate(9, now, "tenant %s holds %d units outside what it borrows and was promised %d, for more than %s", tenant, held[tenant], p.nominal, a.opts.Settle)
-		}
-		if lasts(a.greedy, "\x00"+tenant, !known, now, a.opts.Settle) {
+		default:
 			a.violate(9, now, "pods in namespaces of no tenant hold %d units for more than %s", held[tenant], a.opts.Settle)
 		}
 	}
