@@ -268,7 +268,8 @@ func (w *world) schedule(p *corev1.Pod) (placed string, result *fwk.PostFilterRe
 	w.t.Helper()
 	ctx, state := w.t.Context(), newState()
 	refused := statuses{}
-	if _, s := w.PreFilter(ctx, state, p, w.infos()); !s.IsSuccess() && !s.IsSkip() {
+	named, s := w.PreFilter(ctx, state, p, w.infos())
+	if !s.IsSuccess() && !s.IsSkip() {
 		for _, n := range w.nodes {
 			refused[n.node.Name] = s
 		}
@@ -276,6 +277,10 @@ func (w *world) schedule(p *corev1.Pod) (placed string, result *fwk.PostFilterRe
 		return "", result, status
 	}
 	for _, n := range w.nodes {
+		if !named.AllNodes() && !named.NodeNames.Has(n.node.Name) {
+			refused[n.node.Name] = fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "not named")
+			continue
+		}
 		s := w.handle.RunFilterPluginsWithNominatedPods(ctx, state, p, n)
 		if s.IsSuccess() {
 			p.Spec.NodeName = n.node.Name

@@ -44,13 +44,6 @@ func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod,
 	return nil
 }
 
-// lacks reports whether the node has the resource and too little of it is free. Of a
-// node that does not say, NodeResourcesFit knows more.
-func lacks(info fwk.NodeInfo, r book.Request) bool {
-	all, offered := info.GetAllocatable().GetScalarResources()[r.Resource]
-	return offered && all-info.GetRequested().GetScalarResources()[r.Resource] < r.Units
-}
-
 // whyNotTenantNode says why the tenant may not use the node for this pod; empty
 // if it may.
 func whyNotTenantNode(c *cycle, node *corev1.Node) string {
@@ -125,9 +118,4 @@ func (p *Ebbtide) usedByJob(info fwk.NodeInfo, resource corev1.ResourceName) map
 		}
 	}
 	return used
-}
-
-// freeUnits returns what no pod holds; negative when the node lost units.
-func freeUnits(info fwk.NodeInfo, resource corev1.ResourceName) int64 {
-	return info.GetAllocatable().GetScalarResources()[resource] - info.GetRequested().GetScalarResources()[resource]
 }

@@ -54,7 +54,7 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 	if c.full {
 		return p.makeWay(ctx, state, pod, c)
 	}
-	nodes, err := statuses.NodesForStatusCode(p.handle.SnapshotSharedLister().NodeInfos(), fwk.Unschedulable)
+	nodes, err := p.resolvable(c, statuses)
 	if err != nil {
 		return nil, fwk.AsStatus(fmt.Errorf("list the nodes that refused pod %s: %w", klog.KObj(pod), err))
 	}
@@ -68,7 +68,7 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 	if !status.IsSuccess() {
 		p.next(ctx, pod, c)
 	}
-	return result, status
+	return result, p.tellFull(c, status)
 }
 
 // patience returns for how much longer the pod is to wait for the broker.

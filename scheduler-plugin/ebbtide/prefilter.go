@@ -46,6 +46,8 @@ type cycle struct {
 	// over are the loans that this dry run took back, by UID.
 	over  map[types.UID]bool
 	mixes []pack.Mix // of each request, from PreScore on
+	// roomy are the only nodes that the filters run on; nil: they run on all.
+	roomy sets.Set[string]
 }
 
 // Clone returns a copy that a dry run may change.
@@ -76,7 +78,7 @@ func (c *cycle) gang() types.UID {
 }
 
 // PreFilter checks the pod against its loan, or against its tenant's quota.
-func (p *Ebbtide) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+func (p *Ebbtide) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
 	if err := p.awaitStart(ctx); err != nil {
 		return nil, fwk.AsStatus(err)
 	}
@@ -85,20 +87,20 @@ func (p *Ebbtide) PreFilter(ctx context.Context, state fwk.CycleState, pod *core
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	tenant, woken := p.blocked.take(pod.UID)
-	result, status := p.judge(state, pod, requests)
+	result, status := p.judge(state, pod, requests, nodes)
 	if woken { // whatever becomes of it: what came free may be enough for others too
 		p.passOn(klog.FromContext(ctx), pod, tenant)
 	}
 	return result, status
 }
 
-func (p *Ebbtide) judge(state fwk.CycleState, pod *corev1.Pod, requests []book.Request) (*fwk.PreFilterResult, *fwk.Status) {
+func (p *Ebbtide) judge(state fwk.CycleState, pod *corev1.Pod, requests []book.Request, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
 	loan, reason := p.loanFor(pod)
 	switch {
 	case reason != "":
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	case loan == nil:
-		return nil, p.preFilterBare(state, pod, requests)
+		return p.preFilterBare(state, pod, requests, nodes)
 	}
 	if reason := whyNotOfLoan(requests, loan); reason != "" {
 		return nil, fwk.NewStatus(fwk.Unschedulable, reason)
@@ -128,41 +130,44 @@ func describe(requests []book.Request) string {
 	return strings.Join(words, " and ")
 }
 
-func (p *Ebbtide) preFilterBare(state fwk.CycleState, pod *corev1.Pod, requests []book.Request) *fwk.Status {
+func (p *Ebbtide) preFilterBare(state fwk.CycleState, pod *corev1.Pod, requests []book.Request, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
 	tenant, err := p.account.Tenant(pod.Namespace)
 	if err == nil {
 		err = hasFlavors(tenant, requests)
 	}
 	if err != nil {
-		return refused(fwk.Unschedulable, err)
+		return nil, refused(fwk.Unschedulable, err)
 	}
 	if err := p.book.CheckPriority(pod, tenant.Name, tenant.MaxPriorityClass); err != nil {
-		return refused(fwk.UnschedulableAndUnresolvable, err)
+		return nil, refused(fwk.UnschedulableAndUnresolvable, err)
 	}
 	group, reason := p.readyGroup(pod)
 	if reason != "" {
-		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
+		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
 	priority := book.Priority(pod)
 	// In line before looking: what comes free meanwhile is not missed.
 	p.blocked.note(tenant.Name, pod, requests...)
 	c := &cycle{requests: requests, group: group, tenant: tenant, priority: priority, used: p.account.Used(tenant, pod.UID, priority)}
 	if c.used == nil {
-		return p.preFilterBare(state, pod, requests) // the quota changed since it was read
+		return p.preFilterBare(state, pod, requests, nodes) // the quota changed since it was read
 	}
 	if reason := p.whyNoQuotaForGroup(c, pod); reason != "" {
 		// Without a cycle nothing is taken back, or makes way, for a part of a gang.
-		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
+		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
 	state.Write(stateKey, c)
 	for _, r := range requests {
 		if reasons := whyNoQuota(tenant, r, c.used); len(reasons) > 0 {
 			c.full = true
-			return fwk.NewStatus(fwk.Unschedulable, reasons...)
+			return nil, fwk.NewStatus(fwk.Unschedulable, reasons...)
 		}
 	}
 	p.blocked.forget(pod.UID)
-	return nil
+	if c.roomy = withRoom(nodes, requests); c.roomy != nil {
+		return &fwk.PreFilterResult{NodeNames: c.roomy}, nil
+	}
+	return nil, nil
 }
 
 // refused turns a *book.Refusal into a status with the given code, and any other

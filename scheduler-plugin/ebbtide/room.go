@@ -1,0 +1,96 @@
+package ebbtide
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+)
+
+// fewNodes is up to how many nodes the framework runs every filter on every node
+// whatever it is told. There each node says for itself why it refuses a pod.
+const fewNodes = 100
+
+// withRoom returns the names of the nodes on which enough of everything that is
+// requested is free. On a large cluster that is packed full, those are few, and the
+// framework then does not spend its round on the others. It reads the snapshot that
+// the filters read, so it leaves out no node that they would let pass.
+//
+// Nil means all nodes: there are few anyway, or most have room, or none has, and
+// then each says its own reason.
+func withRoom(nodes []fwk.NodeInfo, requests []book.Request) sets.Set[string] {
+	if len(nodes) <= fewNodes {
+		return nil
+	}
+	roomy := make([]fwk.NodeInfo, 0, len(nodes))
+	for _, info := range nodes {
+		if !full(info, requests) {
+			roomy = append(roomy, info)
+		}
+	}
+	if len(roomy) == 0 || len(roomy) == len(nodes) {
+		return nil
+	}
+	names := make(sets.Set[string], len(roomy))
+	for _, info := range roomy {
+		names.Insert(info.Node().Name)
+	}
+	return names
+}
+
+// full reports whether the node lacks any of the requests.
+func full(info fwk.NodeInfo, requests []book.Request) bool {
+	for _, r := range requests {
+		if lacks(info, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// lacks reports whether the node has the resource and too little of it is free. Of a
+// node that does not say, NodeResourcesFit knows more.
+func lacks(info fwk.NodeInfo, r book.Request) bool {
+	all, offered := info.GetAllocatable().GetScalarResources()[r.Resource]
+	return offered && all-info.GetRequested().GetScalarResources()[r.Resource] < r.Units
+}
+
+// freeUnits returns what no pod holds; negative when the node lost units.
+func freeUnits(info fwk.NodeInfo, resource corev1.ResourceName) int64 {
+	return info.GetAllocatable().GetScalarResources()[resource] - info.GetRequested().GetScalarResources()[resource]
+}
+
+// leftOut reports whether the filters were not run on the node because it is full.
+func (c *cycle) leftOut(node string) bool { return c.roomy != nil && !c.roomy.Has(node) }
+
+// resolvable returns the nodes that would do for the cycle's pod if fewer pods were
+// on them, as far as the filters told: those that were left out because they are
+// full are among them.
+func (p *Ebbtide) resolvable(c *cycle, statuses fwk.NodeToStatusReader) ([]fwk.NodeInfo, error) {
+	lister := p.handle.SnapshotSharedLister().NodeInfos()
+	nodes, err := statuses.NodesForStatusCode(lister, fwk.Unschedulable)
+	if err != nil || c.roomy == nil {
+		return nodes, err
+	}
+	all, err := lister.List()
+	for _, info := range all {
+		if c.leftOut(info.Node().Name) {
+			nodes = append(nodes, info)
+		}
+	}
+	return nodes, err
+}
+
+// tellFull adds to the status how many nodes were left out: of those the framework
+// only knows that the plugin did not name them.
+func (p *Ebbtide) tellFull(c *cycle, status *fwk.Status) *fwk.Status {
+	all, err := p.handle.SnapshotSharedLister().NodeInfos().List()
+	if err != nil || c.roomy == nil || status.IsSuccess() {
+		return status
+	}
+	status.AppendReason(fmt.Sprintf("on %d of %d nodes fewer than %s are free", len(all)-len(c.roomy), len(all), describe(c.requests)))
+	return status
+}
