@@ -74,7 +74,7 @@ func (c Config) Validate() error {
 }
 
 // Run measures both schedulers and writes the comparison to c.Out. Its last line
-// is a JSON object with the best round of each and their ratio.
+// is a JSON object with the median round of each and their ratio.
 func Run(ctx context.Context, c Config) (err error) {
 	if err := c.Validate(); err != nil {
 		return err

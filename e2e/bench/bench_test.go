@@ -85,8 +85,8 @@ func TestSummarize(t *testing.T) {
 func TestWrite(t *testing.T) {
 	var out bytes.Buffer
 	rounds := []round{
-		{scheduler: stock, pods: 11, took: 2 * time.Second, cpu: 30 * time.Millisecond},
-		{scheduler: ebbtide, pods: 11, took: 3 * time.Second, cpu: 40 * time.Millisecond},
+		{scheduler: stock, pods: 11, nodes: 3, took: 2 * time.Second, cpu: 30 * time.Millisecond},
+		{scheduler: ebbtide, pods: 11, nodes: 2, took: 3 * time.Second, cpu: 40 * time.Millisecond},
 	}
 	if err := write(&out, Config{Nodes: 3, Pods: 11}, rounds); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestWrite(t *testing.T) {
 	if want := "\n{\"stockPodsPerSecond\":5.00,\"ebbtidePodsPerSecond\":3.33,\"ratio\":0.667}\n"; !strings.HasSuffix(text, want) {
 		t.Errorf("the last line is not %s:\n%s", want, text)
 	}
-	for _, want := range []string{"3 nodes with 8 GPUs, 11 pods", "5.0         0.03        3.00", "3.3         0.04        4.00"} {
+	for _, want := range []string{"3 nodes with 8 GPUs, 11 pods", "5.0         0.03        3.00", "3.3         0.04        4.00", "kube-scheduler    11           3", "ebbtide-scheduler    11           2"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing:\n%s", want, text)
 		}

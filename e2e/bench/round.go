@@ -26,6 +26,8 @@ const (
 type round struct {
 	scheduler scheduler
 	pods      int
+	// nodes that got any of the pods.
+	nodes int
 	// took is the time from the first pod to the last that was seen with a node.
 	took time.Duration
 	// cpu is what the scheduler's process used within that time.

@@ -72,7 +72,7 @@ func (p *placements) wait(ctx context.Context) (round, error) {
 			last = now
 		}
 	}
-	return round{scheduler: p.scheduler, pods: p.want, took: last.at.Sub(first.at), cpu: last.cpu - first.cpu}, nil
+	return round{scheduler: p.scheduler, pods: p.want, nodes: len(onNode), took: last.at.Sub(first.at), cpu: last.cpu - first.cpu}, nil
 }
 
 // next is the pod of the next event.
