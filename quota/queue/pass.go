@@ -11,7 +11,8 @@ const none = -1
 
 // Pass goes through the jobs of an Index once, next first. Neither the Index nor who
 // is in the tree may change meanwhile. What is available in the tree may only shrink
-// from one Next to the following: for what was passed over, nobody comes back.
+// from one Next to the following: for what was passed over, nobody comes back. Only the
+// use of the tenant whose job is out may change: nobody else's share is looked at again.
 type Pass struct {
 	x     *Index
 	t     *quota.Tree
@@ -109,8 +110,8 @@ func (x *Index) Begin(t *quota.Tree, now time.Time, reserveAfter time.Duration, 
 }
 
 // Next is the job to try now; false if there is none left. About each the caller says
-// one of Admitted, Refused, RefusedInQueue or Ignored before it asks for the next;
-// silence is Refused(false).
+// one of Admitted, Refused or RefusedInQueue before it asks for the next; silence is
+// Refused(false).
 func (p *Pass) Next() (Job, bool) {
 	if p.out != none {
 		p.Refused(false)
@@ -163,21 +164,6 @@ func (p *Pass) RefusedInQueue() {
 	r.add(h)
 	p.refusedHere[here{p.out, h.shape}] = r
 	p.refuse(true)
-}
-
-// Ignored says that the job cannot start whatever is free, and holds up nobody.
-func (p *Pass) Ignored() {
-	if p.out != none {
-		p.finish(false)
-	}
-}
-
-// Booked says that the use of the tenant changed in the tree other than by Admitted,
-// so that its share is to be looked at again.
-func (p *Pass) Booked(tenant quota.NodeID) {
-	if tenant >= 0 && int(tenant) < len(p.seats) {
-		p.climb(int32(tenant))
-	}
 }
 
 func (p *Pass) refuse(class bool) {

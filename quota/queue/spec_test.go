@@ -218,7 +218,7 @@ func (s *spec) say(what answer) {
 	case refusedAlike, refusedInQueue:
 		s.marks = append(s.marks, specMark{j, what == refusedInQueue})
 	}
-	if what != admitted && what != ignored && !s.queues[queue].Backfill {
+	if what != admitted && !s.queues[queue].Backfill {
 		s.held[queue] = j
 	}
 	tenant := int(s.queues[queue].Tenant)

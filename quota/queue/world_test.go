@@ -30,7 +30,6 @@ const (
 	refused
 	refusedAlike
 	refusedInQueue
-	ignored
 )
 
 // dice makes even choices; rapid draws the seed and the length.
@@ -157,7 +156,7 @@ func (w *world) judge(t *quota.Tree, j *Job) answer {
 	if j.Units() <= t.Available(w.queues[j.Queue].Tenant, j.Flavor) && w.chance(j.UID, "admit", 4) > 0 {
 		return admitted
 	}
-	return refused + answer(w.chance(j.UID, "refuse", 4))
+	return refused + answer(w.chance(j.UID, "refuse", 3))
 }
 
 // event is one thing a pass said.
@@ -192,8 +191,6 @@ func say(p *Pass, a answer) {
 		p.Refused(true)
 	case refusedInQueue:
 		p.RefusedInQueue()
-	case ignored:
-		p.Ignored()
 	}
 }
 
