@@ -37,13 +37,7 @@ func TestPodsAskForDevices(t *testing.T) {
 			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: path}}
 		}
 	}
-	tests := []struct {
-		name   string
-		user   string
-		where  string
-		change func(*corev1.Pod)
-		want   string
-	}{
+	c.tryPods(t, namespace, []podTry{
 		{"all devices, asking for none", tenant, "", both(noGPU, stock, env("all")), visibleDevices},
 		{"all devices, asking for one", tenant, "", env("all"), visibleDevices},
 		{"one device by its number", tenant, "", both(noGPU, stock, env("0")), visibleDevices},
@@ -73,18 +67,7 @@ func TestPodsAskForDevices(t *testing.T) {
 		}), "metadata.annotations[cdi.k8s.io/*]: devices are asked for with resources.limits"},
 		{"devices by the name of their class", tenant, "", both(stock, ask(container("deviceclass.resource.kubernetes.io/gpu.nvidia.com", "1"))),
 			"resources of deviceclass.resource.kubernetes.io are counted in no quota"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			where := test.where
-			if where == "" {
-				where = namespace
-			}
-			_, err := c.client(t, test.user).CoreV1().Pods(where).Create(t.Context(), onlinePod(test.change),
-				metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-			wantOutcome(t, err, test.want)
-		})
-	}
+	})
 }
 
 // An ephemeral container cannot ask for resources, so it must not help itself.

@@ -77,6 +77,32 @@ func both(changes ...func(*corev1.Pod)) func(*corev1.Pod) {
 	}
 }
 
+// podTry is a user who creates an online pod with a change, and what comes of it.
+type podTry struct {
+	name   string
+	user   string
+	where  string // namespace; empty: the tenant's own
+	change func(*corev1.Pod)
+	want   string // as for wantOutcome
+}
+
+// tryPods tries each in a test of its own; none of the pods comes to be. namespace is
+// the tenant's own.
+func (c *cluster) tryPods(t *testing.T, namespace string, tries []podTry) {
+	t.Helper()
+	for _, try := range tries {
+		t.Run(try.name, func(t *testing.T) {
+			where := try.where
+			if where == "" {
+				where = namespace
+			}
+			_, err := c.client(t, try.user).CoreV1().Pods(where).Create(t.Context(), onlinePod(try.change),
+				metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			wantOutcome(t, err, try.want)
+		})
+	}
+}
+
 func TestCreatingPods(t *testing.T) {
 	c := testCluster(t)
 	namespace := c.namespace(t)
@@ -88,13 +114,7 @@ func TestCreatingPods(t *testing.T) {
 	}
 	onNode := func(pod *corev1.Pod) { pod.Spec.NodeName = "gpu-7" }
 	noGPU := ask(corev1.Container{Name: "main", Image: "example.com/web:1"})
-	tests := []struct {
-		name   string
-		user   string
-		where  string // namespace; empty: the tenant's own
-		change func(*corev1.Pod)
-		want   string
-	}{
+	c.tryPods(t, namespace, []podTry{
 		{"online pod", tenant, "", func(*corev1.Pod) {}, ""},
 		{"stock scheduler", tenant, "", stock, "spec.schedulerName: a pod that asks for a GPU must name ebbtide, not default-scheduler"},
 		{"stock scheduler, as administrator", administrator, "", stock, "spec.schedulerName: a pod that asks for a GPU must name ebbtide"},
@@ -164,18 +184,7 @@ func TestCreatingPods(t *testing.T) {
 		{"forged notice", tenant, "", func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: "2030-01-01T00:00:00Z"}
 		}, "metadata.annotations[ebbtide.dev/reclaim-by]: only the broker and the scheduler write it"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			where := test.where
-			if where == "" {
-				where = namespace
-			}
-			_, err := c.client(t, test.user).CoreV1().Pods(where).Create(t.Context(), onlinePod(test.change),
-				metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-			wantOutcome(t, err, test.want)
-		})
-	}
+	})
 }
 
 func TestChangingPods(t *testing.T) {
