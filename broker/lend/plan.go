@@ -24,6 +24,8 @@ type Plan struct {
 	Actions []Action `json:"actions"`
 	// Lenders is the arithmetic of each lender, by Name.
 	Lenders []LenderView `json:"lenders"`
+	// Scales are the replicas to set, by Lender: only those that change.
+	Scales []ScaleTo `json:"scales,omitempty"`
 	// Tenants is what quotas say of each tenant and cohort and flavor, by Name (a
 	// cohort's is CohortLender), then Flavor.
 	Tenants []TenantView `json:"tenants,omitempty"`
@@ -59,6 +61,14 @@ type Action struct {
 
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
+}
+
+// ScaleTo sets the replicas of a lender whose Scale the broker manages.
+type ScaleTo struct {
+	Lender   string `json:"lender"`
+	Replicas int64  `json:"replicas"`
+	Reason   string `json:"reason"`
+	Message  string `json:"message"`
 }
 
 // Owed is a number of equal pods that a lender must be able to place now.

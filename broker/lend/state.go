@@ -32,6 +32,47 @@ type LenderState struct {
 	UnknownLent int64 `json:"unknownLent,omitempty"`
 	// LastReclaim is when units were last asked back for this lender.
 	LastReclaim time.Time `json:"lastReclaim,omitzero"`
+	// Reclaims are the times of that within the flap budget's window, oldest first.
+	Reclaims []time.Time `json:"reclaims,omitempty"`
+	// PanicUntil is how long the lender is in panic; zero if it is not. PanicPods is the
+	// highest need since the panic began.
+	PanicUntil time.Time `json:"panicUntil,omitzero"`
+	PanicPods  int64     `json:"panicPods,omitempty"`
+	// OpenSince is since when, without a break, units may be lent, and OpenLent how many
+	// were lent then.
+	OpenSince time.Time `json:"openSince,omitzero"`
+	OpenLent  int64     `json:"openLent,omitempty"`
+	// Peaks are the needs within Steps.LendAfter that no later one exceeds, oldest first.
+	Peaks []Peak `json:"peaks,omitempty"`
+	// Advice is what an adviser would have done.
+	Advice *Advice `json:"advice,omitempty"`
+}
+
+// Peak is a need in replicas and when it was last so high.
+type Peak struct {
+	At   time.Time `json:"at"`
+	Pods int64     `json:"pods"`
+}
+
+// Advice is what a lender in mode Advise would have done, as if there were always jobs
+// to lend to.
+type Advice struct {
+	Since time.Time `json:"since"`
+	// Lent units now, and unit-seconds so far.
+	Lent        int64   `json:"lent"`
+	UnitSeconds float64 `json:"unitSeconds"`
+	// Leaving are units that were asked back and would not be free yet, by By.
+	Leaving  []Leaving `json:"leaving,omitempty"`
+	Reclaims int64     `json:"reclaims"`
+	// Waited is how many online pods would have waited, LongestWait for how long at most.
+	Waited      int64         `json:"waited"`
+	LongestWait time.Duration `json:"longestWait"`
+}
+
+// Leaving is a number of units that are free by By.
+type Leaving struct {
+	Units int64     `json:"units"`
+	By    time.Time `json:"by"`
 }
 
 // JobState is the memory about one job.
@@ -78,6 +119,21 @@ type Policy struct {
 	UnknownStep time.Duration `json:"unknownStep"`
 	// TargetUtilization is the share of a replica's slots that need is sized for.
 	TargetUtilization float64 `json:"targetUtilization"`
+	// StableWindow is what Load.Requests is the mean of. A broker that has just started
+	// lends nothing for as long.
+	StableWindow time.Duration `json:"stableWindow,omitempty"`
+	// PanicThreshold: a lender panics when the panic window asks for at least so many
+	// times its ready replicas; 0 never.
+	PanicThreshold float64 `json:"panicThreshold,omitempty"`
+	// DispersionLimit is above which a load is not forecastable; 0 is no limit.
+	DispersionLimit float64 `json:"dispersionLimit,omitempty"`
+	// BurstSigmas is how many standard deviations of the load, by its dispersion, are
+	// kept free; 0 is none.
+	BurstSigmas float64 `json:"burstSigmas,omitempty"`
+	// FlapBudget is how often units are asked back for one lender within FlapWindow
+	// before it lends nothing new until that is over; 0 is no limit.
+	FlapBudget int           `json:"flapBudget,omitempty"`
+	FlapWindow time.Duration `json:"flapWindow,omitempty"`
 	// MinimumLoan: a younger loan is only taken back for an online pod that waits
 	// or a lender above its high water.
 	MinimumLoan time.Duration `json:"minimumLoan"`
@@ -108,6 +164,12 @@ func DefaultPolicy() Policy {
 		UnknownGrace:      5 * time.Minute,
 		UnknownStep:       time.Minute,
 		TargetUtilization: 0.7,
+		StableWindow:      time.Minute,
+		PanicThreshold:    2,
+		DispersionLimit:   5,
+		BurstSigmas:       3,
+		FlapBudget:        4,
+		FlapWindow:        time.Hour,
 		MinimumLoan:       5 * time.Minute,
 		StartWithin:       5 * time.Minute,
 		EvictionBudget:    4,

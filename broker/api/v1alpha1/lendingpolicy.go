@@ -34,59 +34,6 @@ type TargetRef struct {
 	Name string `json:"name"`
 }
 
-// Signal is one source of load: a profile that knows an engine's metric names,
-// or a PromQL query with its own water marks.
-//
-// +kubebuilder:validation:XValidation:rule="has(self.profile) != has(self.query)",message="exactly one of profile and query must be set"
-// +kubebuilder:validation:XValidation:rule="!has(self.query) || (has(self.lowWater) && has(self.highWater))",message="query needs lowWater and highWater"
-// +kubebuilder:validation:XValidation:rule="!(has(self.lowWater) && has(self.highWater)) || quantity(self.lowWater).isLessThan(quantity(self.highWater))",message="lowWater must be below highWater"
-// +kubebuilder:validation:XValidation:rule="has(self.profile) || !has(self.slots)",message="slots belongs to a profile"
-type Signal struct {
-	// Profile names a built-in engine profile: vllm.
-	// +optional
-	// +kubebuilder:validation:Enum=vllm
-	Profile string `json:"profile,omitempty"`
-	// Slots is how many requests one replica serves at once (vLLM:
-	// --max-num-seqs). Absent: the profile's default, 256 for vllm.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1000000
-	Slots int32 `json:"slots,omitempty"`
-	// Query is PromQL whose result must be a scalar or a vector of one element.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=4096
-	Query string `json:"query,omitempty"`
-	// LowWater and HighWater of a query, in the query's own unit.
-	// +optional
-	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
-	LowWater string `json:"lowWater,omitempty"`
-	// +optional
-	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
-	HighWater string `json:"highWater,omitempty"`
-}
-
-// Headroom says what is kept warm above the need.
-type Headroom struct {
-	// Warm is the number of units kept free above the need, rounded up to whole
-	// replicas of the target.
-	// +optional
-	// +kubebuilder:default=1
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=1000000
-	Warm *int64 `json:"warm,omitempty"`
-}
-
-// Reclaim bounds how long taking back may last.
-type Reclaim struct {
-	// MaxGrace is the longest time between asking a borrower's pods to stop and
-	// killing them: the bound within which an online pod gets its units.
-	// +optional
-	// +kubebuilder:default="60s"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="maxGrace must be between 1s and 1h"
-	MaxGrace metav1.Duration `json:"maxGrace,omitzero"`
-}
-
 // LendingPolicySpec says when a service's idle units are lent.
 //
 // +kubebuilder:validation:XValidation:rule="int(self.lowWater.split('%')[0]) < int(self.highWater.split('%')[0])",message="lowWater must be below highWater"
@@ -140,8 +87,24 @@ type LendingPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="cooldown must not be negative"
 	Cooldown *metav1.Duration `json:"cooldown,omitempty"`
 	// +optional
-	// +kubebuilder:default={warm: 1}
+	// +kubebuilder:default={warm: 1, quantile: "0.99"}
 	Headroom Headroom `json:"headroom,omitzero"`
+	// Schedule keeps units at times that are known beforehand.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Schedule []Window `json:"schedule,omitempty"`
+	// +optional
+	// +kubebuilder:default={mode: "Observe"}
+	Scaling Scaling `json:"scaling,omitzero"`
+	// +optional
+	Behavior *Behavior `json:"behavior,omitempty"`
+	// Pools of nodes, the preferred first: the service's pods go to the first that has
+	// room, and what is lent comes from the last.
+	// +optional
+	// +kubebuilder:validation:MaxItems=8
+	Pools []Pool `json:"pools,omitempty"`
+	// +optional
+	Hooks *Hooks `json:"hooks,omitempty"`
 	// +optional
 	// +kubebuilder:default={maxGrace: "60s"}
 	Reclaim Reclaim `json:"reclaim,omitzero"`
@@ -163,7 +126,33 @@ const (
 	ConditionSignalsKnown = "SignalsKnown"
 	// ConditionLending: new loans may be made now; its reason is the verdict.
 	ConditionLending = "Lending"
+	// ConditionScaling: the broker sets the target's replicas (mode Manage).
+	ConditionScaling = "Scaling"
+	// ConditionForecastable: the load's past says enough about its near future.
+	ConditionForecastable = "Forecastable"
 )
+
+// Advice is what mode Advise would have done, as if there were always jobs to lend to.
+type Advice struct {
+	// Since when it is counted: the first decision with this mode.
+	// +optional
+	Since metav1.Time `json:"since,omitzero"`
+	// LentUnits that would be lent now.
+	// +optional
+	LentUnits int64 `json:"lentUnits"`
+	// LentUnitHours so far, e.g. "1234.5".
+	// +optional
+	LentUnitHours string `json:"lentUnitHours,omitempty"`
+	// Reclaims so far: how often units would have been asked back.
+	// +optional
+	Reclaims int64 `json:"reclaims"`
+	// PodsWaited is how many online pods would have waited for units to come back, and
+	// LongestWait for how long at most.
+	// +optional
+	PodsWaited int64 `json:"podsWaited"`
+	// +optional
+	LongestWait metav1.Duration `json:"longestWait,omitzero"`
+}
 
 // LendingPolicyStatus is what the broker decided last, in units.
 type LendingPolicyStatus struct {
@@ -188,6 +177,13 @@ type LendingPolicyStatus struct {
 	// Lendable is what could be lent in addition now.
 	// +optional
 	Lendable int64 `json:"lendable"`
+	// Notice is how long it takes, as measured, from asking units back to a replica that
+	// serves on them.
+	// +optional
+	Notice metav1.Duration `json:"notice,omitzero"`
+	// Advice is set in mode Advise.
+	// +optional
+	Advice *Advice `json:"advice,omitempty"`
 	// Load is the share of the owned slots in use, e.g. "23%", or "unknown".
 	// +optional
 	Load string `json:"load,omitempty"`
