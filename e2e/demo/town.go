@@ -3,9 +3,11 @@ package demo
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -97,17 +99,17 @@ func (c Config) broker(e lab.Env) ([]byte, error) {
 	return fmt.Appendf(nil, `apiVersion: ebbtide.dev/v1alpha1
 kind: BrokerConfiguration
 interval: 1s
-prometheus: {url: %q, timeout: 2s}
-ledger: {path: %q}
-signals: {youngReplica: 1s}
-http: {bindAddress: %q}
+prometheus: {url: %[1]q, timeout: 2s}
+ledger: {path: %[2]q}
+signals: {youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}
+http: {bindAddress: %[3]q}
 metrics: {bindAddress: "0"}
-healthProbe: {bindAddress: %q}
+healthProbe: {bindAddress: %[4]q}
 client: {qps: 1000, burst: 2000}
-policy: {staleAfter: 5s, unknownGrace: 20s, unknownStep: 5s, minimumLoan: %s, evictionBudget: 4, evictionWindow: %s, restartCost: %s, startWithin: 30s}
-record: {path: %q, all: true}
-`, e.PrometheusURL, e.Dir+"/"+ledgerFile, web, e.Addr,
-		c.compressed(5*time.Minute), c.compressed(time.Hour), c.compressed(time.Minute), e.Dir+"/"+recordFile), nil
+policy: {staleAfter: 5s, unknownGrace: 20s, unknownStep: 5s, minimumLoan: %[6]s, evictionBudget: 4, evictionWindow: %[7]s, flapWindow: %[7]s, restartCost: %[8]s, startWithin: 30s}
+record: {path: %[5]q, all: true}
+`, e.PrometheusURL, e.Dir+"/"+ledgerFile, web, e.Addr, e.Dir+"/"+recordFile,
+		c.compressed(5*time.Minute), c.compressed(time.Hour), c.compressed(time.Minute)), nil
 }
 
 // settle makes the tenants, their namespaces, queues and users, and the service.
@@ -177,10 +179,19 @@ func (w *town) policy() *v1alpha1.LendingPolicy {
 			Signals:   []v1alpha1.Signal{{Profile: "vllm", Slots: int32(engine.DefaultModel(service).Slots)}},
 			LowWater:  fmt.Sprintf("%d%%", c.LowWater), HighWater: fmt.Sprintf("%d%%", c.HighWater),
 			Dwell: &pause, Cooldown: &pause,
+			Behavior: &v1alpha1.Behavior{Lend: c.lendSteps()},
 			Headroom: v1alpha1.Headroom{Warm: ptr.To(c.Warm)},
 			Reclaim:  v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: c.MaxGrace}},
 		},
 	}
+}
+
+// lendSteps is the default of 10% in two minutes of the day, in whole seconds.
+func (c Config) lendSteps() *autoscalingv2.HPAScalingRules {
+	inOneSecond := math.Ceil(10 * float64(time.Second) / float64(c.compressed(2*time.Minute)))
+	return &autoscalingv2.HPAScalingRules{Policies: []autoscalingv2.HPAScalingPolicy{
+		{Type: autoscalingv2.PercentScalingPolicy, Value: int32(min(max(inOneSecond, 1), 100)), PeriodSeconds: 1},
+	}}
 }
 
 // serviceSelector chooses the replicas' pods.

@@ -126,7 +126,7 @@ func brokerProgram() *lab.Program {
 kind: BrokerConfiguration
 interval: 500ms
 prometheus: {url: %q, timeout: 2s}
-signals: {youngReplica: 1s}
+signals: {youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}
 ledger: {path: %q}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}

@@ -93,7 +93,7 @@ func TestCluster(t *testing.T) {
 kind: BrokerConfiguration
 interval: 1s
 prometheus: {url: %q}
-signals: {youngReplica: 1s}
+signals: {youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}
 ledger: {path: %s/ledger.db}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}

@@ -12,9 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
-	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
-	"github.com/ebbtide/ebbtide/quota"
 )
 
 // The kind of the configuration file.
@@ -28,7 +26,7 @@ const (
 type Config struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
-	// Interval between decisions without an event, and between polls of signals.
+	// Interval between decisions without an event, and between polls of Prometheus.
 	Interval metav1.Duration `json:"interval"`
 	// Debounce is how long events are gathered before the decision they cause.
 	Debounce       metav1.Duration  `json:"debounce"`
@@ -52,14 +50,6 @@ type PrometheusConfig struct {
 	URL string `json:"url"`
 	// Timeout of one question.
 	Timeout metav1.Duration `json:"timeout"`
-}
-
-// SignalsConfig says how far signals are believed.
-type SignalsConfig struct {
-	// YoungReplica is how long a replica must have been ready before it is believed
-	// that it has no requests: an engine says 0 until it has counted its first ones.
-	// Until then, one that says 0 counts as busy. 0s: every 0 is believed.
-	YoungReplica metav1.Duration `json:"youngReplica"`
 }
 
 // LedgerConfig says where the ledger is: a file on a local disk.
@@ -89,35 +79,6 @@ type ClientConfig struct {
 	Burst int     `json:"burst"`
 }
 
-// PolicyConfig is lend.Policy with durations as people write them.
-type PolicyConfig struct {
-	StaleAfter        metav1.Duration `json:"staleAfter"`
-	Quorum            float64         `json:"quorum"`
-	UnknownGrace      metav1.Duration `json:"unknownGrace"`
-	UnknownStep       metav1.Duration `json:"unknownStep"`
-	TargetUtilization float64         `json:"targetUtilization"`
-	MinimumLoan       metav1.Duration `json:"minimumLoan"`
-	// StartWithin is how long a gang may wait for its nodes; 0s: for ever.
-	StartWithin    metav1.Duration `json:"startWithin"`
-	EvictionBudget int             `json:"evictionBudget"`
-	EvictionWindow metav1.Duration `json:"evictionWindow"`
-	// ReserveAfter is how long a job waits before room is kept for it; 0s: it never is.
-	ReserveAfter metav1.Duration `json:"reserveAfter"`
-	// QuotaGrace bounds the grace of a loan of quota that no service owns.
-	QuotaGrace  metav1.Duration `json:"quotaGrace"`
-	RestartCost metav1.Duration `json:"restartCost"`
-}
-
-// FairSharing says how what can be borrowed is shared.
-type FairSharing struct {
-	// HalfLife of what tenants borrowed, and queues used, before now: after it, it
-	// counts for half. 0s: only what they have now counts.
-	HalfLife metav1.Duration `json:"halfLife"`
-	// Preemption are the rules by which a tenant with a smaller share takes from one
-	// with a larger, tried in order. Empty: it waits instead.
-	Preemption []quota.FairRule `json:"preemption"`
-}
-
 // RecordConfig writes decisions to a file, for audits and replays.
 type RecordConfig struct {
 	// Path of the file, to which lines of JSON are appended. Empty: none is written.
@@ -135,7 +96,7 @@ func DefaultConfig() Config {
 		APIVersion: ConfigAPIVersion, Kind: ConfigKind,
 		Interval: duration(15 * time.Second), Debounce: duration(100 * time.Millisecond),
 		Prometheus:  PrometheusConfig{Timeout: duration(2 * time.Second)},
-		Signals:     SignalsConfig{YoungReplica: duration(30 * time.Second)},
+		Signals:     defaultSignals(),
 		Ledger:      LedgerConfig{Path: "/var/lib/ebbtide/ledger.db"},
 		HTTP:        Endpoint{BindAddress: "127.0.0.1:8080"},
 		Metrics:     Endpoint{BindAddress: ":8081"},
@@ -144,30 +105,9 @@ func DefaultConfig() Config {
 			Enabled: true, LeaseDuration: duration(15 * time.Second),
 			RenewDeadline: duration(10 * time.Second), RetryPeriod: duration(2 * time.Second),
 		},
-		Client: ClientConfig{QPS: 50, Burst: 100},
-		Policy: PolicyConfig{
-			StaleAfter: duration(p.StaleAfter), Quorum: p.Quorum,
-			UnknownGrace: duration(p.UnknownGrace), UnknownStep: duration(p.UnknownStep),
-			TargetUtilization: p.TargetUtilization, MinimumLoan: duration(p.MinimumLoan), StartWithin: duration(p.StartWithin),
-			EvictionBudget: p.EvictionBudget, EvictionWindow: duration(p.EvictionWindow),
-			ReserveAfter: duration(p.ReserveAfter), QuotaGrace: duration(p.QuotaGrace),
-			RestartCost: duration(p.RestartCost),
-		},
+		Client:      ClientConfig{QPS: 50, Burst: 100},
+		Policy:      newPolicyConfig(p),
 		FairSharing: FairSharing{HalfLife: duration(24 * time.Hour), Preemption: p.FairPreemption},
-	}
-}
-
-// Lend is the policy as the core wants it.
-func (c *Config) Lend() lend.Policy {
-	p := &c.Policy
-	return lend.Policy{
-		StaleAfter: p.StaleAfter.Duration, Quorum: p.Quorum,
-		UnknownGrace: p.UnknownGrace.Duration, UnknownStep: p.UnknownStep.Duration,
-		TargetUtilization: p.TargetUtilization, MinimumLoan: p.MinimumLoan.Duration, StartWithin: p.StartWithin.Duration,
-		EvictionBudget: p.EvictionBudget, EvictionWindow: p.EvictionWindow.Duration,
-		ReserveAfter: p.ReserveAfter.Duration, QuotaGrace: p.QuotaGrace.Duration,
-		FairPreemption: c.FairSharing.Preemption,
-		RestartCost:    p.RestartCost.Duration,
 	}
 }
 
@@ -224,7 +164,6 @@ func (c *Config) Validate() field.ErrorList {
 	want(c.Debounce.Duration <= c.Interval.Duration, "debounce", c.Debounce.Duration.String(), "must not exceed interval")
 	want(validURL(c.Prometheus.URL), "prometheus.url", c.Prometheus.URL, "must be an http or https URL with a host, or empty")
 	positive("prometheus.timeout", c.Prometheus.Timeout)
-	notNegative("signals.youngReplica", c.Signals.YoungReplica)
 	want(c.Ledger.Path != "", "ledger.path", c.Ledger.Path, "must be a file on a local disk")
 	want(c.Ledger.MaxBytes >= 0, "ledger.maxBytes", c.Ledger.MaxBytes, "must not be negative")
 	want(validAddress(c.HTTP.BindAddress), "http.bindAddress", c.HTTP.BindAddress, "must be host:port")
@@ -237,40 +176,7 @@ func (c *Config) Validate() field.ErrorList {
 	}
 	want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
 	want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
-	p := &c.Policy
-	positive("policy.staleAfter", p.StaleAfter)
-	want(p.StaleAfter.Duration >= c.Interval.Duration, "policy.staleAfter", p.StaleAfter.Duration.String(), "must not be below interval: every sample would be stale")
-	want(p.Quorum > 0 && p.Quorum <= 1, "policy.quorum", p.Quorum, "must be above 0 and at most 1")
-	notNegative("policy.unknownGrace", p.UnknownGrace)
-	positive("policy.unknownStep", p.UnknownStep)
-	want(p.TargetUtilization > 0 && p.TargetUtilization <= 1, "policy.targetUtilization", p.TargetUtilization, "must be above 0 and at most 1")
-	notNegative("policy.minimumLoan", p.MinimumLoan)
-	notNegative("policy.startWithin", p.StartWithin)
-	want(p.EvictionBudget >= 1, "policy.evictionBudget", p.EvictionBudget, "must be at least 1")
-	positive("policy.evictionWindow", p.EvictionWindow)
-	notNegative("policy.reserveAfter", p.ReserveAfter)
-	positive("policy.quotaGrace", p.QuotaGrace)
-	notNegative("policy.restartCost", p.RestartCost)
-	return append(errs, c.FairSharing.validate()...)
-}
-
-func (f *FairSharing) validate() field.ErrorList {
-	var errs field.ErrorList
-	at := field.NewPath("fairSharing")
-	if d := f.HalfLife.Duration; d != 0 && d < history.LeastHalfLife {
-		errs = append(errs, field.Invalid(at.Child("halfLife"), d.String(),
-			"must be at least "+history.LeastHalfLife.String()+", or 0s to count only what is held now"))
-	}
-	known := []quota.FairRule{quota.LessThanOrEqualToFinalShare, quota.LessThanInitialShare}
-	for i, rule := range f.Preemption {
-		switch {
-		case !slices.Contains(known, rule):
-			errs = append(errs, field.NotSupported(at.Child("preemption").Index(i), rule, known))
-		case slices.Contains(f.Preemption[:i], rule):
-			errs = append(errs, field.Duplicate(at.Child("preemption").Index(i), rule))
-		}
-	}
-	return errs
+	return slices.Concat(errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate())
 }
 
 func validURL(text string) bool {

@@ -1,0 +1,41 @@
+package controller
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// SignalsConfig says how signals are read, and how far they are believed.
+type SignalsConfig struct {
+	// YoungReplica is how long a replica must have been ready before it is believed
+	// that it has no requests: an engine says 0 until it has counted its first ones.
+	// Until then, one that says 0 counts as busy. 0s: every 0 is believed.
+	YoungReplica metav1.Duration `json:"youngReplica"`
+	// StableWindow and PanicWindow are what the load is the mean of.
+	StableWindow metav1.Duration `json:"stableWindow"`
+	PanicWindow  metav1.Duration `json:"panicWindow"`
+	// ScrapeInterval between two readings of pods that are read directly.
+	ScrapeInterval metav1.Duration `json:"scrapeInterval"`
+	// Forecast: what is known of a load's past may keep units from being lent.
+	Forecast bool `json:"forecast"`
+}
+
+func defaultSignals() SignalsConfig {
+	return SignalsConfig{
+		YoungReplica: duration(30 * time.Second),
+		StableWindow: duration(time.Minute), PanicWindow: duration(6 * time.Second),
+		ScrapeInterval: duration(5 * time.Second), Forecast: true,
+	}
+}
+
+func (s *SignalsConfig) validate() field.ErrorList {
+	c := checker{at: field.NewPath("signals")}
+	c.notNegative("youngReplica", s.YoungReplica)
+	c.positive("stableWindow", s.StableWindow)
+	c.positive("panicWindow", s.PanicWindow)
+	c.want(s.PanicWindow.Duration <= s.StableWindow.Duration, "panicWindow", s.PanicWindow.Duration.String(), "must not exceed stableWindow")
+	c.want(s.ScrapeInterval.Duration >= time.Second, "scrapeInterval", s.ScrapeInterval.Duration.String(), "must be at least 1s")
+	return c.errs
+}
