@@ -27,8 +27,11 @@ type decision struct {
 	in  Snapshot
 	pol Policy
 	now time.Time
-	// number of this decision since the start.
+	// number of this decision since the start, which was then, if that is known.
 	number int64
+	since  time.Time
+	// last is when the decision before was made.
+	last time.Time
 
 	lenders []*lender // by name
 	byName  map[string]*lender
@@ -54,9 +57,12 @@ func begin(in Snapshot, prev State, pol Policy) *decision {
 	in.Now = in.Now.Round(0)
 	prev = prev.upTo(in.Now, pol)
 	d := &decision{
-		in: in, pol: pol, now: in.Now, number: prev.Decisions + 1,
+		in: in, pol: pol, now: in.Now, number: prev.Decisions + 1, since: prev.Since, last: prev.At,
 		byName: map[string]*lender{}, pools: map[string]*pool{},
 		books: openBooks(&in),
+	}
+	if prev.At.IsZero() || d.since.After(d.now) {
+		d.since = d.now
 	}
 	d.history = remember(prev.Jobs, in.Now.Add(-pol.EvictionWindow), in.Now)
 	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
@@ -78,6 +84,7 @@ func (d *decision) readLenders(prev []LenderState) {
 			continue
 		}
 		c := newLender(l, memory[l.Name])
+		c.memory.recentReclaims(d.now, d.pol)
 		d.byName[l.Name] = c
 		d.lenders = append(d.lenders, c)
 	}
@@ -117,6 +124,7 @@ func (d *decision) finish() (Plan, State) {
 	plan := Plan{
 		Actions:  slices.Concat(d.returns, d.evicts, d.reclaims, d.lends),
 		Lenders:  make([]LenderView, 0, len(d.lenders)),
+		Scales:   d.scale(),
 		Tenants:  d.tenantViews(),
 		Waiting:  d.waiting,
 		Verdicts: d.verdicts,
@@ -129,7 +137,7 @@ func (d *decision) finish() (Plan, State) {
 	}
 	next := State{
 		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked(), d.requests.pending, d.turns.since),
-		Decisions: d.number, At: d.now,
+		Decisions: d.number, At: d.now, Since: d.since,
 	}
 	for _, l := range d.loans {
 		if l.memory != (LoanState{Name: l.Name}) && (l.action == nil || l.action.Kind != ActionReturn) {

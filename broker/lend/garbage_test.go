@@ -81,7 +81,7 @@ func garbage(r dice) (Snapshot, State, Policy) {
 	now := time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
 	in := Snapshot{Now: now, Epoch: r.number()}
 	for range r.IntN(4) {
-		n := Node{Name: r.name(), Schedulable: r.yes()}
+		n := Node{Name: r.name(), Schedulable: r.yes(), LendLast: int32(r.number())}
 		for range r.IntN(3) {
 			n.Units = append(n.Units, Units{
 				Flavor: r.name(), Capacity: r.number(), Broken: r.number(), Online: r.number(), Leaving: r.number(), Other: r.number(),
@@ -123,15 +123,19 @@ func garbage(r dice) (Snapshot, State, Policy) {
 	for range r.IntN(3) {
 		prev.Lenders = append(prev.Lenders, LenderState{
 			Name: r.name(), LowSince: r.moment(now), UnknownSince: r.moment(now), LastReclaim: r.moment(now), UnknownLent: r.number(),
+			Reclaims: []time.Time{r.moment(now), r.moment(now)}, PanicUntil: r.moment(now), PanicPods: r.number(),
+			OpenSince: r.moment(now), OpenLent: r.number(), Peaks: []Peak{{r.moment(now), r.number()}, {r.moment(now), r.number()}}, Scaled: r.moment(now),
+			Advice: pick(r, nil, &Advice{Since: r.moment(now), Lent: r.number(), LentAt: r.moment(now), Waiting: r.number(), Leaving: []Leaving{{r.number(), r.moment(now)}}}),
 		})
 		prev.Jobs = append(prev.Jobs, JobState{UID: r.name(), Evictions: []time.Time{r.moment(now), r.moment(now)}, NotStarted: r.moment(now), Asked: r.moment(now), Expecting: r.yes(), PutOff: int64(r.IntN(3) - 1)})
 		prev.Loans = append(prev.Loans, LoanState{Name: r.name(), EndingSince: r.moment(now), WaitingSince: r.moment(now)})
 	}
-	prev.At = r.moment(now)
+	prev.At, prev.Since = r.moment(now), r.moment(now)
 	return in, prev, Policy{
 		StaleAfter: r.length(), Quorum: r.float(), UnknownGrace: r.length(), UnknownStep: r.length(), TargetUtilization: r.float(),
 		MinimumLoan: r.length(), StartWithin: r.length(), EvictionBudget: int(r.number()), EvictionWindow: r.length(), RestartCost: r.length(),
 		ReserveAfter: r.length(), QuotaGrace: r.length(), FairPreemption: pick(r, nil, DefaultPolicy().FairPreemption, []quota.FairRule{"", "x"}),
+		StableWindow: r.length(), PanicThreshold: r.float(), DispersionLimit: r.float(), BurstSigmas: r.float(), FlapBudget: int(r.number()), FlapWindow: r.length(),
 	}
 }
 
@@ -161,8 +165,20 @@ func (r dice) lender(now time.Time) Lender {
 		Dwell: r.length(), Cooldown: r.length(), MaxGrace: r.length(), Warm: r.number(),
 		Load: Load{
 			Known: r.yes(), ObservedAt: r.moment(now), Coverage: r.float(), Requests: r.float(), Slots: r.float(),
-			Signals: []Signal{{Name: "s", Value: r.float(), Low: r.float(), High: r.float()}},
+			Signals: []Signal{{Name: "s", Value: r.float(), Low: r.float(), High: r.float(), PerReplica: r.float(), Rising: r.yes()}},
+			Panic:   r.float(),
 		},
+		Notice:  r.length(),
+		Steps:   Steps{LendUnits: r.number(), LendEvery: r.length(), LendAfter: r.length(), Push: r.float(), PushPods: r.number()},
+		Floors:  []Floor{{Name: "f", Units: r.number(), From: r.moment(now), Until: r.moment(now), Lead: r.length()}},
+		Scale:   pick(r, nil, nil, &Scale{Min: r.number(), Max: r.number(), Replicas: r.number()}),
+		Prepare: pick(r, nil, nil, &Preparation{Done: r.yes()}),
+	}
+	if r.yes() {
+		l.Forecast = &Forecast{Season: r.float(), Growth: r.float(), Dispersion: r.float(), Floor: r.float()}
+	}
+	if r.IntN(5) == 0 {
+		l.Hold = &Problem{}
 	}
 	if r.IntN(5) == 0 {
 		l.Problem = &Problem{}

@@ -51,7 +51,7 @@ func TestGrantsFitOneLoan(t *testing.T) {
 					in.Lenders = append(in.Lenders, Lender{Name: name, Tenant: "serving", Flavor: "h100", Owned: 602, UnitsPerPod: 1, LowWater: 0.3, HighWater: 0.7})
 				}
 			}
-			plan, _ := Decide(in, State{}, DefaultPolicy())
+			plan, _ := Decide(in, State{At: in.Now}, DefaultPolicy())
 			i := slices.IndexFunc(plan.Verdicts, func(v Verdict) bool { return v.Kind == SubjectJob })
 			verdict := plan.Verdicts[i]
 			if test.grants == 0 {

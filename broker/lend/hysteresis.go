@@ -18,7 +18,9 @@ func (s State) upTo(now time.Time, pol Policy) State {
 	}
 	s.Lenders = slices.Clone(s.Lenders)
 	for i := range s.Lenders {
-		s.Lenders[i].LowSince = time.Time{}
+		m := &s.Lenders[i]
+		m.LowSince, m.Peaks = time.Time{}, nil
+		m.stop()
 	}
 	return s
 }
@@ -33,7 +35,7 @@ func (m *LenderState) observe(l *lender, now time.Time) {
 	if l.load.mark != markUnknown {
 		m.UnknownSince, m.UnknownLent = time.Time{}, 0
 	} else if m.UnknownSince.IsZero() || m.UnknownSince.After(now) {
-		m.UnknownSince, m.UnknownLent = now, l.lent
+		m.UnknownSince, m.UnknownLent = now, l.lent+l.advised()
 	}
 	if m.LastReclaim.After(now) {
 		m.LastReclaim = now
@@ -63,19 +65,28 @@ func (l *lender) cooling(now time.Time) bool {
 
 // mayLend decides whether new loans may be made, and how much.
 func (l *lender) mayLend(d *decision) {
-	l.gate, l.why = l.closed(d)
-	l.open = l.gate == ""
-	if !l.open {
+	if l.gate, l.why = l.closed(d); l.gate != "" {
+		l.memory.stop()
 		return
 	}
+	l.open = true
 	l.gate = ReasonBelowLowWater
 	l.why = "all signals are below their low water"
 	if l.load.utilization >= 0 {
 		l.why = fmt.Sprintf("%s is below %s", l.load.text(l), percent(l.LowWater))
 	}
 	l.lendable = l.lendableUnits()
-	// An adviser reports what it would lend, and is never asked to.
-	l.open = !l.Advise
+	switch p := l.Prepare; {
+	case l.Advise:
+		// An adviser reports what it would lend, and is never asked to.
+		l.open = false
+	case p == nil || p.Done:
+		l.step(d.now)
+	case l.lendable > 0:
+		l.shut(ReasonPreparing, cmp.Or(p.Message, "something has to be done before units are lent"))
+	default:
+		l.memory.stop()
+	}
 }
 
 // shut ends lending for this decision. A lender that was shut before keeps its
@@ -85,14 +96,22 @@ func (l *lender) shut(reason, message string) {
 		l.gate, l.why = reason, message
 	}
 	l.open, l.lendable = false, 0
+	l.memory.stop()
 }
 
 // closed says why nothing new may be lent. The first reason that applies is the
 // one that has to go first.
 func (l *lender) closed(d *decision) (reason, message string) {
-	if reason, message := l.unfit(d); reason != "" {
-		return reason, message
+	for _, because := range []func(*decision) (reason, message string){l.unfit, l.busy, l.early, l.barred} {
+		if reason, message = because(d); reason != "" {
+			return reason, message
+		}
 	}
+	return "", ""
+}
+
+// busy: it needs its units, or may need them.
+func (l *lender) busy(d *decision) (reason, message string) {
 	load := l.load.text(l)
 	switch {
 	case len(l.Pending) > 0:
@@ -105,12 +124,38 @@ func (l *lender) closed(d *decision) (reason, message string) {
 		return ReasonAboveHighWater, fmt.Sprintf("%s; %s", load, l.load.blocker)
 	case l.load.mark == markBetween:
 		return ReasonAboveLowWater, fmt.Sprintf("%s; %s", load, l.load.blocker)
+	}
+	return "", ""
+}
+
+// early: what is seen has not lasted long enough.
+func (l *lender) early(d *decision) (reason, message string) {
+	load := l.load.text(l)
+	switch {
 	case d.now.Sub(l.memory.LowSince) < l.Dwell:
 		return ReasonDwellNotMet, fmt.Sprintf("%s; low since %s, lends after %s of that", load, stamp(l.memory.LowSince), l.Dwell)
 	case l.cooling(d.now):
 		return ReasonCooldownActive, fmt.Sprintf("%s; units were taken back at %s, lends %s after that", load, stamp(l.memory.LastReclaim), l.Cooldown)
+	case d.starting():
+		return ReasonBrokerStarted, fmt.Sprintf("%s; the broker decides since %s, and lends after %s of that", load, stamp(d.since), d.pol.StableWindow)
 	}
 	return "", ""
+}
+
+// barred: what is seen is low, and that is not enough.
+func (l *lender) barred(d *decision) (reason, message string) {
+	if l.Hold != nil {
+		return cmp.Or(l.Hold.Reason, ReasonOnHold), cmp.Or(l.Hold.Message, "nothing is to be lent now")
+	}
+	if reason, message := l.unforecastable(d.pol); reason != "" {
+		return reason, message
+	}
+	return l.flaps(d.pol)
+}
+
+// starting: the broker has run for too short a time to know what is usual.
+func (d *decision) starting() bool {
+	return !d.since.IsZero() && d.now.Sub(d.since) < d.pol.StableWindow
 }
 
 // unfit says what is wrong with the lender itself.

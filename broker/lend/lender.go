@@ -14,6 +14,7 @@ const (
 	classNeed                  // need
 	classBlind                 // what a long unknown load gives back, step by step
 	classHeadroom              // warm units
+	classSeason                // what the past makes likely
 	classes
 )
 
@@ -28,8 +29,15 @@ type lender struct {
 	// ownedPods is how many whole replicas the owned units hold.
 	ownedPods int64
 
+	// urgent is what the load and the autoscaler need, firm with the floors, need besides
+	// with what must be left alone while the load is unknown, season with what the past
+	// makes likely, and keep, the least that is not lent, with what was needed lately and
+	// will be soon.
+	urgent, firm, need, season, keep level
+	// warm replicas are kept free above the need, headroom is the same in units.
+	warm int64
 	// In units.
-	need, headroom, lent, lendable int64
+	headroom, lent, lendable int64
 	// owed pods that must be placeable now, per class.
 	owed [classes]int64
 	// claim is the number of pods that lending must leave room for.
@@ -37,6 +45,8 @@ type lender struct {
 
 	// open: new loans may be made. gate and why say why, or why not.
 	open bool
+	// nextStep is when more may be lent, if only that is in the way.
+	nextStep time.Time
 	// relends: what comes back to it could be lent again at once.
 	relends   bool
 	gate, why string
@@ -68,57 +78,13 @@ func (l *lender) own(most int64) {
 func (d *decision) assess() {
 	for _, l := range d.lenders {
 		l.load = readLoad(l, d.now, d.pol)
+		l.watchPanic(d.now, d.pol)
 		l.memory.observe(l, d.now)
-		l.size(d.pol)
+		l.size(d.now, d.pol)
 		l.owe(d.now, d.pol)
 		l.mayLend(d)
+		l.advise(d)
 	}
-}
-
-// size sets need and headroom. While the load is unknown all that is not lent
-// counts as needed, so that nothing can be lent.
-func (l *lender) size(pol Policy) {
-	if l.UnitsPerPod == 0 {
-		l.need = max(l.Owned-l.lent, 0)
-		return
-	}
-	l.need = min(l.needPods(pol)*l.UnitsPerPod, l.Owned)
-	if l.load.mark == markUnknown {
-		l.need = max(l.need, l.Owned-l.lent)
-		return
-	}
-	l.headroom = min(up(l.Warm, l.UnitsPerPod)*l.UnitsPerPod, l.Owned-l.need)
-}
-
-// autoPods is what the workload, its autoscaler and its waiting pods ask for.
-func (l *lender) autoPods() int64 {
-	return max(l.Desired, l.Running+int64(len(l.Pending)))
-}
-
-// needPods is the number of replicas needed now: the highest of what anyone says.
-func (l *lender) needPods(pol Policy) int64 {
-	pods := l.autoPods()
-	if l.load.mark == markUnknown {
-		return pods
-	}
-	if l.load.slots > 0 {
-		pods = max(pods, whole(l.load.requests/(l.load.slots*targetUtilization(pol))))
-	}
-	for _, s := range l.load.signals {
-		if s.Value > s.High {
-			// Any signal pushes up, but none by more than half at once.
-			running := float64(l.Running)
-			pods = max(pods, whole(min(running*s.Value/s.High, running*1.5)))
-		}
-	}
-	return min(pods, 1<<40)
-}
-
-func targetUtilization(pol Policy) float64 {
-	if pol.TargetUtilization > 0 {
-		return pol.TargetUtilization
-	}
-	return DefaultPolicy().TargetUtilization
 }
 
 // owe sets what the lender must be able to place, in pods beyond those running and
@@ -132,7 +98,7 @@ func (l *lender) owe(now time.Time, pol Policy) {
 	}
 	grant(classPending, int64(len(l.Pending)))
 	if l.load.mark == markUnknown {
-		grant(classNeed, l.autoPods()-l.Running)
+		grant(classNeed, up(l.firm.units, l.UnitsPerPod)-l.Running)
 		if steps := l.memory.blindSteps(now, pol); steps > 0 {
 			grant(classBlind, l.fewPods(l.Owned-l.memory.UnknownLent)+steps-l.Running)
 		}
@@ -140,12 +106,12 @@ func (l *lender) owe(now time.Time, pol Policy) {
 		l.claim = max(l.claim, min(l.fewPods(l.Owned-l.lent)-l.Running, room))
 		return
 	}
-	urgency := classNeed
 	if l.load.mark == markHigh {
-		urgency = classHigh
+		grant(classHigh, up(l.urgent.units, l.UnitsPerPod)-l.Running)
 	}
-	grant(urgency, up(l.need, l.UnitsPerPod)-l.Running)
-	grant(classHeadroom, up(l.need+l.headroom, l.UnitsPerPod)-l.Running)
+	grant(classNeed, up(l.need.units, l.UnitsPerPod)-l.Running)
+	grant(classHeadroom, up(l.need.units+l.above(l.need), l.UnitsPerPod)-l.Running)
+	grant(classSeason, up(l.season.units+l.headroom, l.UnitsPerPod)-l.Running)
 }
 
 // fewPods is how many whole replicas fit into a number of units.
@@ -161,19 +127,23 @@ func (l *lender) fewPods(units int64) int64 {
 func (l *lender) lendableUnits() int64 { return max(l.spare(), 0) }
 
 // spare is below 0 where more is lent than should be.
-func (l *lender) spare() int64 {
-	n := l.Owned - l.need - l.headroom - l.lent
+func (l *lender) spare() int64 { return l.spareBeside(l.lent) }
+
+// spareBeside is what could be lent if as much were lent already.
+func (l *lender) spareBeside(lent int64) int64 {
+	n := l.Owned - l.keep.units - l.above(l.keep) - lent
 	if l.load.slots > 0 && l.HighWater > 0 {
-		keep := whole(l.load.requests * float64(l.UnitsPerPod) / (l.load.slots * l.HighWater))
-		n = min(n, l.Owned-l.lent-keep)
+		keep := whole(l.load.most * float64(l.UnitsPerPod) / (l.load.slots * l.HighWater))
+		n = min(n, l.Owned-lent-keep)
 	}
 	return n
 }
 
 func (l *lender) view() LenderView {
 	return LenderView{
-		Name: l.Name, Owned: l.Owned, Held: l.Running * l.UnitsPerPod, Need: l.need,
+		Name: l.Name, Owned: l.Owned, Held: l.Running * l.UnitsPerPod, Need: l.season.units, NeedBy: l.season.by,
 		Headroom: l.headroom, Lent: l.lent, Lendable: l.lendable, Utilization: l.load.utilization,
+		Advice: l.memory.Advice,
 	}
 }
 

@@ -21,9 +21,11 @@ type reading struct {
 	reason, message string // why it is unknown
 	// utilization is requests over the slots of all owned units; -1 if unknown or
 	// if no signal gives requests.
-	utilization     float64
-	requests, slots float64
-	signals         []Signal
+	utilization float64
+	// requests in flight, and the most of them in either window.
+	requests, most float64
+	slots          float64
+	signals        []Signal
 	// blocker says which signal is not low, or is high, and how.
 	blocker string
 }
@@ -74,11 +76,11 @@ func unusable(l *lender, now time.Time, pol Policy, asleep bool) (reason, messag
 }
 
 func finite(l Load) bool {
-	if !usable(l.Requests) || !usable(l.Slots) {
+	if !usable(l.Requests) || !usable(l.Panic) || !usable(l.Slots) {
 		return false
 	}
 	for _, s := range l.Signals {
-		if !usable(s.Value) || !usable(s.Low) || !usable(s.High) {
+		if !usable(s.Value) || !usable(s.Low) || !usable(s.High) || !usable(s.PerReplica) {
 			return false
 		}
 	}
@@ -89,14 +91,14 @@ func finite(l Load) bool {
 func usable(v float64) bool { return v >= 0 && v <= 1e15 }
 
 // measure places a usable load between the water marks: low only if all signals
-// are, high as soon as one is.
+// are, in the stable window and in the panic window, high as soon as one is.
 func measure(l *lender) reading {
 	r := reading{
 		mark: markLow, utilization: -1,
-		requests: l.Load.Requests, slots: l.Load.Slots, signals: l.Load.Signals,
+		requests: l.Load.Requests, most: max(l.Load.Requests, l.Load.Panic), slots: l.Load.Slots, signals: l.Load.Signals,
 	}
 	if r.slots > 0 {
-		r.utilization = min(r.requests*float64(l.UnitsPerPod)/(r.slots*float64(l.Owned)), 1e6)
+		r.utilization = min(r.most*float64(l.UnitsPerPod)/(r.slots*float64(l.Owned)), 1e6)
 		r.see("load", r.utilization, l.LowWater, l.HighWater)
 		switch r.mark {
 		case markHigh:

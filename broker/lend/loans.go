@@ -212,7 +212,7 @@ func (d *decision) countPreemption(l *loan) {
 	}
 	for _, g := range l.Grants {
 		if lender := d.byName[g.Lender]; lender != nil {
-			lender.memory.LastReclaim = d.now
+			lender.memory.askedBack(l.Since, d.now, d.pol)
 		}
 	}
 	d.history.add(l.JobUID, l.Since, d.now)

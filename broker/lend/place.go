@@ -83,8 +83,8 @@ func (p *pool) freeSlots(size int64) int64 {
 	return n
 }
 
-// best is the room where a pod of the size does least harm: it costs the fewest
-// slots of the lenders' shapes, largest first, then leaves the fewest units over,
+// best is the room where a pod of the size does least harm: it is none that services
+// prefer, costs the fewest slots of the lenders' shapes, largest first, then leaves the fewest units over,
 // then joins other loans. At least one room has the units.
 func (p *pool) best(size int64, own bool) int {
 	best := -1
@@ -100,6 +100,9 @@ func (p *pool) best(size int64, own bool) int {
 }
 
 func (p *pool) compare(a, b *room, size int64, own bool) int {
+	if c := cmp.Compare(a.last, b.last); c != 0 {
+		return c
+	}
 	for _, shape := range p.sizes {
 		c := cmp.Compare(slotsLost(a.soon, size, shape), slotsLost(b.soon, size, shape))
 		if c == 0 && own {

@@ -81,16 +81,21 @@ type Owed struct {
 
 // LenderView is the arithmetic behind a lender's verdict, in units.
 type LenderView struct {
-	Name     string `json:"name"`
-	Owned    int64  `json:"owned"`
-	Held     int64  `json:"held"`
-	Need     int64  `json:"need"`
+	Name  string `json:"name"`
+	Owned int64  `json:"owned"`
+	Held  int64  `json:"held"`
+	Need  int64  `json:"need"`
+	// NeedBy says what set the need: autoscaler, load, panic, "signal NAME", a Floor's
+	// name, season, absolute floor, or unknown load; empty where nothing is needed.
+	NeedBy   string `json:"needBy,omitempty"`
 	Headroom int64  `json:"headroom"`
 	Lent     int64  `json:"lent"` // after the plan's lends, reclaiming loans included
 	Lendable int64  `json:"lendable"`
 	// Utilization is requests in flight over the slots of all owned units; -1 when
 	// unknown.
 	Utilization float64 `json:"utilization"`
+	// Advice is the book of a lender that only advises.
+	Advice *Advice `json:"advice,omitempty"`
 }
 
 // TenantView is the arithmetic behind the verdicts on a tenant's jobs, in units of
@@ -153,6 +158,13 @@ const (
 	ReasonNothingLendable      = "NothingLendable"      // lender: all is needed, lent or kept as headroom
 	ReasonAdviseOnly           = "AdviseOnly"           // lender: mode Advise
 	ReasonOwnedOverNominal     = "OwnedOverNominal"     // lender: owns less than its policy says
+	ReasonOnHold               = "OnHold"               // lender: a Hold without a reason
+	ReasonLoadNotForecastable  = "LoadNotForecastable"  // lender: what is now says too little about a minute from now
+	ReasonFlapBudgetSpent      = "FlapBudgetSpent"      // lender: asked back too often lately
+	ReasonBrokerStarted        = "BrokerStarted"        // lender: the broker has only just begun to see
+	ReasonPreparing            = "Preparing"            // lender: something has to be done before units are lent
+	ReasonStepLimit            = "StepLimitReached"     // lender: the next step is not due yet
+	ReasonNeedFell             = "NeedFell"             // scale: fewer replicas are needed for long enough
 
 	ReasonLent                = "Lent"                  // job: admitted on a loan
 	ReasonWithinNominal       = "WithinNominal"         // job: admitted on its tenant's own quota

@@ -14,6 +14,8 @@ type room struct {
 	back int64
 	// lent: some of the node is on loan, so another loan there keeps whole nodes whole.
 	lent bool
+	// last is Node.LendLast.
+	last int32
 }
 
 // pool is all units of one flavor on schedulable nodes.
@@ -55,7 +57,7 @@ func (d *decision) countRooms() {
 			online := clamp(u.Online)
 			free := clamp(u.Capacity) - online - clamp(u.Other) - clamp(u.Promised)
 			soon := free + min(clamp(u.Leaving), online)
-			p.rooms = append(p.rooms, room{node: n.Name, free: free, soon: soon, back: soon})
+			p.rooms = append(p.rooms, room{node: n.Name, free: free, soon: soon, back: soon, last: n.LendLast})
 		}
 	}
 	for _, l := range d.loans {

@@ -94,7 +94,7 @@ func (r *round) wants(c class) []want {
 		if l.owed[c] == 0 || l.Advise || (l.Problem != nil && c != classPending) {
 			continue
 		}
-		if c == classHeadroom && l.cooling(r.d.now) {
+		if c >= classHeadroom && l.cooling(r.d.now) {
 			continue
 		}
 		out = append(out, want{l, l.owed[c]})
@@ -182,8 +182,9 @@ func (r *round) choose(c class, asking []*lender, candidates []*loan) {
 		}
 		r.d.giveBack(l)
 	}
+	latest := slices.MaxFunc(chosen, func(a, b *loan) int { return a.Since.Compare(b.Since) }).Since
 	for _, l := range asking {
-		l.memory.LastReclaim = r.d.now
+		l.memory.askedBack(latest, r.d.now, r.d.pol)
 		l.shut(ReasonCooldownActive, "units were asked back for it just now")
 	}
 }
@@ -206,7 +207,7 @@ func (r *round) pick(c class, from []*loan) (chosen []*loan, cost float64, ok bo
 	candidates := make([]Candidate, 0, len(from))
 	for _, l := range from {
 		lost := l.cost
-		if _, spent := r.d.history.spent(l.JobUID, r.d.pol); spent && c == classHeadroom {
+		if _, spent := r.d.history.spent(l.JobUID, r.d.pol); spent && c >= classHeadroom {
 			// Whoever was stopped too often already is the last choice for warm units.
 			lost += float64(l.units) * r.d.pol.EvictionWindow.Seconds()
 		}
@@ -243,7 +244,7 @@ func (r *round) reprieve() {
 }
 
 var reclaimReasons = [classes]string{
-	ReasonLenderPodPending, ReasonAboveHighWater, ReasonNeedRose, ReasonLenderUnknownTooLong, ReasonNeedRose,
+	ReasonLenderPodPending, ReasonAboveHighWater, ReasonNeedRose, ReasonLenderUnknownTooLong, ReasonNeedRose, ReasonNeedRose,
 }
 
 func reclaimReason(c class) string { return reclaimReasons[c] }
@@ -263,6 +264,16 @@ func reclaimMessage(c class, asking []*lender) string {
 		return "load of " + who + " has been unknown for too long"
 	case classHeadroom:
 		return "warm units of " + who + " must be kept free"
+	case classSeason:
+		return "in these hours " + who + " has needed more before"
 	}
-	return "need of " + who + " rose"
+	return "need of " + who + " rose" + whatRose(asking)
+}
+
+// whatRose says what set the need.
+func whatRose(asking []*lender) string {
+	if len(asking) != 1 || asking[0].need.by == "" {
+		return ""
+	}
+	return " (" + asking[0].need.by + ")"
 }

@@ -174,12 +174,12 @@ func TestNothingIsLentWhileSomethingIsOwed(t *testing.T) {
 	in.Loans = in.Loans[:1]
 	in.Lenders = in.Lenders[:1]
 	in.Lenders[0].Owned = 32
-	plan, _ := Decide(in, State{}, DefaultPolicy())
+	plan, _ := Decide(in, State{At: in.Now}, DefaultPolicy())
 	if newlyLent(plan, "chat") != 4 {
 		t.Fatalf("with nothing owed, the plan is %+v", plan.Actions)
 	}
 	in.Lenders[0].Desired, in.Loans[0].Since = 2, noon.Add(-time.Minute)
-	plan, _ = Decide(in, State{}, DefaultPolicy())
+	plan, _ = Decide(in, State{At: in.Now}, DefaultPolicy())
 	if len(plan.Actions) > 0 || plan.Lenders[0].Lendable != 0 {
 		t.Errorf("with a pod owed and the loan young, the plan is %+v", plan)
 	}
@@ -239,7 +239,7 @@ func TestLoansEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := four()
 			tc.change(&in.Loans[1])
-			plan, _ := Decide(in, State{}, DefaultPolicy())
+			plan, _ := Decide(in, State{At: in.Now}, DefaultPolicy())
 			var got string
 			if i := slices.IndexFunc(plan.Actions, func(a Action) bool { return a.Loan == "small" }); i >= 0 {
 				got = string(plan.Actions[i].Kind) + " " + plan.Actions[i].Reason

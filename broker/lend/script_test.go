@@ -22,8 +22,14 @@ import (
 //	queue NAME tenant= [fifo|fair] [weight=] [used=] [nobackfill] [paused]
 //	limit NAME most= [reason=]             what jobs draw on
 //	lender NAME tenant= flavor= owned= pod= replicas= [low= high= dwell= cooldown= grace= warm= advise]
+//	       [notice=] [step=UNITS every=] [lendafter=] [min= max=]  the last two: the broker scales it
 //	policy [minloan=] [unknowngrace=] [unknownstep=] [budget=] [reserveafter=] [quotagrace=] [unfair]
-//	load NAME PERCENT|unknown [for=] [age=] [coverage=] [signal=VALUE/LOW/HIGH]
+//	       [stablewindow=] [flaps=]
+//	load NAME PERCENT|unknown [for=] [age=] [coverage=] [signal=VALUE/LOW/HIGH [perreplica=] [rising]] [panic=PERCENT]
+//	floor LENDER NAME units= in= for= [lead=]  a window of the schedule that begins in some time
+//	forecast LENDER [season=] [growth=] [dispersion=] [most=]  loads as shares; without any: none
+//	hold LENDER [REASON] | prepare LENDER [done]
+//	book LENDER                            what an adviser would have done
 //	scale NAME REPLICAS [for=]             what the autoscaler wants
 //	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [lingers] [draws=LIMIT:AMOUNT]
 //	finish JOB | preempt JOB | stall JOB | pause QUEUE | drain QUEUE
@@ -108,6 +114,8 @@ func (s *script) run(d *datadriven.TestData) error {
 		s.policy.EvictionBudget = int(a.number("budget", int64(s.policy.EvictionBudget)))
 		s.policy.ReserveAfter = a.duration("reserveafter", s.policy.ReserveAfter)
 		s.policy.QuotaGrace = a.duration("quotagrace", s.policy.QuotaGrace)
+		s.policy.StableWindow = a.duration("stablewindow", s.policy.StableWindow)
+		s.policy.FlapBudget = int(a.number("flaps", int64(s.policy.FlapBudget)))
 		if a.flag("unfair") {
 			s.policy.FairPreemption = nil
 		}
@@ -152,6 +160,9 @@ func (s *script) run(d *datadriven.TestData) error {
 	case "waiting":
 		s.showWaiting()
 		return nil
+	}
+	if known, err := s.tell(a, d.Cmd, name); known {
+		return err
 	}
 	return s.disturb(d.Cmd, name)
 }
@@ -215,6 +226,9 @@ func (s *script) runFor(length time.Duration) {
 		_, s.last = s.decide()
 		for _, act := range s.last.Actions {
 			fmt.Fprintf(&s.out, "%5s %s\n", s.now.Sub(s.from), describe(act))
+		}
+		for _, to := range s.last.Scales {
+			fmt.Fprintf(&s.out, "%5s scale %s to %d  %s: %s\n", s.now.Sub(s.from), to.Lender, to.Replicas, to.Reason, to.Message)
 		}
 		if left <= 0 {
 			return
@@ -285,11 +299,11 @@ func (s *script) draw() {
 func (s *script) addNode(a args, name string) error {
 	count := a.number("count", 1)
 	for i := range count {
-		n := Node{Name: name, Schedulable: true}
+		n := Node{Name: name, Schedulable: true, LendLast: int32(a.number("lendlast", 0))}
 		if count > 1 {
 			n.Name = fmt.Sprintf("%s-%d", name, i+1)
 		}
-		for _, f := range a.flavors("count") {
+		for _, f := range a.flavors("count", "lendlast") {
 			n.Units = append(n.Units, Units{Flavor: f, Capacity: a.number(f, 0)})
 		}
 		s.nodes = append(s.nodes, n)
@@ -330,8 +344,12 @@ func (s *script) addLender(a args, name string) error {
 		Owned: a.number("owned", 0), UnitsPerPod: a.number("pod", 1), Desired: a.number("replicas", 0),
 		LowWater: a.share("low", 0.3), HighWater: a.share("high", 0.7), Warm: a.number("warm", 0),
 		Dwell: a.duration("dwell", time.Minute), Cooldown: a.duration("cooldown", time.Minute),
-		MaxGrace: a.duration("grace", 30*time.Second), Advise: a.flag("advise"),
+		MaxGrace: a.duration("grace", 30*time.Second), Advise: a.flag("advise"), Notice: a.duration("notice", 0),
+		Steps: Steps{LendUnits: a.number("step", 0), LendEvery: a.duration("every", 0), LendAfter: a.duration("lendafter", 0)},
 	}}
+	if a.flag("max") {
+		sv.Scale = &Scale{Min: a.number("min", 1), Max: a.number("max", 0)}
+	}
 	s.lenders = append(s.lenders, sv)
 	s.schedule()
 	return nil
@@ -347,6 +365,7 @@ func (s *script) addJob(a args, name string) {
 
 func (s *script) setLoad(a args, name string) error {
 	sv := s.service(name)
+	sv.panic = a.share("panic", 0)
 	sv.util, sv.signals, sv.age, sv.coverage = -1, nil, a.duration("age", 0), a.share("coverage", 1)
 	if text := a.name(1); text != "unknown" {
 		percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
@@ -356,7 +375,7 @@ func (s *script) setLoad(a args, name string) error {
 		sv.util = percent / 100
 	}
 	if text := a.text("signal", ""); text != "" {
-		sig := Signal{Name: "queue"}
+		sig := Signal{Name: "queue", PerReplica: float64(a.number("perreplica", 0)), Rising: a.flag("rising")}
 		if _, err := fmt.Sscanf(text, "%g/%g/%g", &sig.Value, &sig.Low, &sig.High); err != nil {
 			return err
 		}

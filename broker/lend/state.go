@@ -15,6 +15,9 @@ type State struct {
 	Loans   []LoanState   `json:"loans,omitempty"` // by Name
 	// At is when the last decision was made; zero before the first.
 	At time.Time `json:"at,omitzero"`
+	// Since is when the first decision was made; zero if that is not known, and so long
+	// ago.
+	Since time.Time `json:"since,omitzero"`
 	// Decisions counts calls of Decide since the start; it names reclaims.
 	Decisions int64 `json:"decisions"`
 }
@@ -32,7 +35,9 @@ type LenderState struct {
 	UnknownLent int64 `json:"unknownLent,omitempty"`
 	// LastReclaim is when units were last asked back for this lender.
 	LastReclaim time.Time `json:"lastReclaim,omitzero"`
-	// Reclaims are the times of that within the flap budget's window, oldest first.
+	// Reclaims are the times of that within the flap budget's window, oldest first. One in
+	// which nothing was asked back that had been lent since the one before is not among
+	// them: a load that rises in steps is one change of the tide.
 	Reclaims []time.Time `json:"reclaims,omitempty"`
 	// PanicUntil is how long the lender is in panic; zero if it is not. PanicPods is the
 	// highest need since the panic began.
@@ -42,8 +47,12 @@ type LenderState struct {
 	// were lent then.
 	OpenSince time.Time `json:"openSince,omitzero"`
 	OpenLent  int64     `json:"openLent,omitempty"`
-	// Peaks are the needs within Steps.LendAfter that no later one exceeds, oldest first.
+	// Peaks are the needs within Steps.LendAfter that no later one reaches, oldest first.
+	// Where it is not known what was needed, all that is owned counts as needed. For a
+	// lender with a Scale it is without what the workload has anyway.
 	Peaks []Peak `json:"peaks,omitempty"`
+	// Scaled is when the replicas of a lender with a Scale were last lowered.
+	Scaled time.Time `json:"scaled,omitzero"`
 	// Advice is what an adviser would have done.
 	Advice *Advice `json:"advice,omitempty"`
 }
@@ -61,11 +70,15 @@ type Advice struct {
 	// Lent units now, and unit-seconds so far.
 	Lent        int64   `json:"lent"`
 	UnitSeconds float64 `json:"unitSeconds"`
+	// LentAt is when Lent last grew.
+	LentAt time.Time `json:"lentAt,omitzero"`
 	// Leaving are units that were asked back and would not be free yet, by By.
 	Leaving  []Leaving `json:"leaving,omitempty"`
 	Reclaims int64     `json:"reclaims"`
-	// Waited is how many online pods would have waited, LongestWait for how long at most.
+	// Waited is how many online pods would have waited, LongestWait for how long at most;
+	// Waiting is how many of them would wait now.
 	Waited      int64         `json:"waited"`
+	Waiting     int64         `json:"waiting,omitempty"`
 	LongestWait time.Duration `json:"longestWait"`
 }
 

@@ -24,13 +24,15 @@ func TestReadLoad(t *testing.T) {
 		mark   mark
 		reason string
 	}{
-		"low":                     {func(l *Lender) {}, markLow, ""},
-		"at the low water":        {func(l *Lender) { l.Load.Requests = 240 }, markBetween, ""},
-		"at the high water":       {func(l *Lender) { l.Load.Requests = 560 }, markBetween, ""},
-		"above the high water":    {func(l *Lender) { l.Load.Requests = 561 }, markHigh, ""},
-		"signal at its low":       {func(l *Lender) { l.Load.Signals = []Signal{{"q", 5, 5, 20}} }, markBetween, ""},
-		"signal above its high":   {func(l *Lender) { l.Load.Signals = []Signal{{"q", 1, 5, 20}, {"r", 21, 5, 20}} }, markHigh, ""},
-		"signals alone":           {func(l *Lender) { l.Load.Slots, l.Load.Signals = 0, []Signal{{"q", 1, 5, 20}} }, markLow, ""},
+		"low":                  {func(l *Lender) {}, markLow, ""},
+		"at the low water":     {func(l *Lender) { l.Load.Requests = 240 }, markBetween, ""},
+		"at the high water":    {func(l *Lender) { l.Load.Requests = 560 }, markBetween, ""},
+		"above the high water": {func(l *Lender) { l.Load.Requests = 561 }, markHigh, ""},
+		"signal at its low":    {func(l *Lender) { l.Load.Signals = []Signal{{Name: "q", Value: 5, Low: 5, High: 20}} }, markBetween, ""},
+		"signal above its high": {func(l *Lender) {
+			l.Load.Signals = []Signal{{Name: "q", Value: 1, Low: 5, High: 20}, {Name: "r", Value: 21, Low: 5, High: 20}}
+		}, markHigh, ""},
+		"signals alone":           {func(l *Lender) { l.Load.Slots, l.Load.Signals = 0, []Signal{{Name: "q", Value: 1, Low: 5, High: 20}} }, markLow, ""},
 		"no signal":               {func(l *Lender) { l.Load.Slots = 0 }, markUnknown, ReasonLoadUnknown},
 		"not known":               {func(l *Lender) { l.Load.Known = false }, markUnknown, ReasonLoadUnknown},
 		"stale":                   {func(l *Lender) { l.Load.ObservedAt = noon.Add(-46 * time.Second) }, markUnknown, ReasonLoadSampleStale},
@@ -41,7 +43,7 @@ func TestReadLoad(t *testing.T) {
 		"coverage not a number":   {func(l *Lender) { l.Load.Coverage = math.NaN() }, markUnknown, ReasonLoadCoverageLow},
 		"NaN":                     {func(l *Lender) { l.Load.Requests = math.NaN() }, markUnknown, ReasonLoadUnknown},
 		"infinite":                {func(l *Lender) { l.Load.Slots = math.Inf(1) }, markUnknown, ReasonLoadUnknown},
-		"negative":                {func(l *Lender) { l.Load.Signals = []Signal{{"q", -1, 5, 20}} }, markUnknown, ReasonLoadUnknown},
+		"negative":                {func(l *Lender) { l.Load.Signals = []Signal{{Name: "q", Value: -1, Low: 5, High: 20}} }, markUnknown, ReasonLoadUnknown},
 		"absurd":                  {func(l *Lender) { l.Load.Requests = 2e15 }, markUnknown, ReasonLoadUnknown},
 		"nobody ready":            {func(l *Lender) { l.Ready = 0 }, markUnknown, ReasonLoadUnknown},
 		"owns nothing":            {func(l *Lender) { l.Owned = 0 }, markUnknown, ReasonLoadUnknown},
@@ -83,10 +85,10 @@ func TestArithmetic(t *testing.T) {
 		"headroom stops at owned":                     {func(l *Lender) { l.Desired, l.Warm = 14, 99 }, 0, sum{56, 8, 0}},
 		"no headroom":                                 {func(l *Lender) { l.Warm = 0 }, 0, sum{12, 0, 52}},
 		"a high signal adds at most half": {func(l *Lender) {
-			l.Load.Signals = []Signal{{"kv", 4, 1, 2}}
+			l.Load.Signals = []Signal{{Name: "kv", Value: 4, Low: 1, High: 2}}
 		}, 0, sum{20, 4, 40}},
 		"a high signal adds its share": {func(l *Lender) {
-			l.Running, l.Load.Signals = 10, []Signal{{"kv", 2.2, 1, 2}}
+			l.Running, l.Load.Signals = 10, []Signal{{Name: "kv", Value: 2.2, Low: 1, High: 2}}
 		}, 0, sum{44, 4, 16}},
 		// 40 requests on slots of 10 load 4 replicas fully: below 70% takes 23 units.
 		"what is left stays below the high water": {func(l *Lender) {
@@ -100,8 +102,8 @@ func TestArithmetic(t *testing.T) {
 			l := newLender(in, LenderState{})
 			l.lent = tc.lent
 			l.load = readLoad(l, noon, DefaultPolicy())
-			l.size(DefaultPolicy())
-			got := sum{l.need, l.headroom, l.lendableUnits()}
+			l.size(noon, DefaultPolicy())
+			got := sum{l.need.units, l.headroom, l.lendableUnits()}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

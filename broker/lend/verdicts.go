@@ -15,6 +15,8 @@ func (l *lender) reason() string {
 		return ReasonAdviseOnly
 	case l.open && l.claimed > 0:
 		return ReasonOwnedOverNominal
+	case l.open && l.lendable == 0 && !l.nextStep.IsZero():
+		return ReasonStepLimit
 	case l.open && l.lendable == 0:
 		return ReasonNothingLendable
 	}
@@ -34,9 +36,9 @@ func (l *lender) message() string {
 // standing is what the lender does and why.
 func (l *lender) standing() string {
 	if l.Advise {
-		return fmt.Sprintf("%s; would lend %s", l.why, plural(l.lendable, "unit"))
+		return fmt.Sprintf("%s; %s; would lend %s", l.why, l.needText(), plural(l.lendable, "unit"))
 	}
-	units := plural(l.lent, "unit") + " lent"
+	units := l.needText() + "; " + plural(l.lent, "unit") + " lent"
 	switch {
 	case !l.open:
 		return fmt.Sprintf("%s; %s", l.why, units)
@@ -44,6 +46,8 @@ func (l *lender) standing() string {
 		return fmt.Sprintf("%s; %s, but pods that it is owed have no room yet", l.why, units)
 	case l.lent >= l.Owned:
 		return fmt.Sprintf("%s; all %s lent", l.why, plural(l.Owned, "owned unit"))
+	case l.lendable == 0 && !l.nextStep.IsZero():
+		return fmt.Sprintf("%s; %s, and the next step is at %s", l.why, units, stamp(l.nextStep))
 	case l.lendable == 0:
 		return fmt.Sprintf("%s; %s, and the other %d are needed or kept warm", l.why, units, l.Owned-l.lent)
 	}

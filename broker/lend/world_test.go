@@ -32,7 +32,9 @@ type service struct {
 	Lender
 	// util is the load as a share of the slots of all owned units; negative: the
 	// metrics are gone.
-	util     float64
+	util float64
+	// panic is the same within the panic window.
+	panic    float64
 	signals  []Signal
 	age      time.Duration
 	coverage float64
@@ -60,9 +62,11 @@ type training struct {
 }
 
 func newWorld() *world {
-	return &world{
+	w := &world{
 		now: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), epoch: 1, policy: DefaultPolicy(),
 	}
+	w.state = State{At: w.now.Add(-5 * time.Second)} // its broker has run for long
+	return w
 }
 
 // heldBy is what loans hold of a node and flavor, as far as their pods exist.
@@ -243,11 +247,17 @@ func (s *service) seen(now time.Time) Lender {
 	l.Running = s.running()
 	l.Ready = l.Running
 	l.Pending = slices.Clone(s.waits)
+	if s.Scale != nil {
+		scale := *s.Scale
+		scale.Replicas = s.Desired
+		l.Scale = &scale
+	}
 	l.Load = Load{Unknown: "the query gave no result"}
 	if s.util >= 0 {
 		l.Load = Load{
 			Known: true, ObservedAt: now.Add(-s.age), Coverage: s.coverage, Slots: 100,
 			Requests: s.util * 100 * float64(s.Owned) / float64(s.UnitsPerPod), Signals: slices.Clone(s.signals),
+			Panic: s.panic * 100 * float64(s.Owned) / float64(s.UnitsPerPod),
 		}
 	}
 	return l
@@ -280,10 +290,20 @@ func (w *world) decide() (Snapshot, Plan) {
 	in := w.snapshot()
 	plan, next := Decide(in, w.state, w.policy)
 	w.state = next
+	w.enact(plan)
+	return in, plan
+}
+
+func (w *world) enact(plan Plan) {
 	for _, a := range plan.Actions {
 		w.apply(a)
 	}
-	return in, plan
+	for _, s := range plan.Scales {
+		w.service(s.Lender).Desired = s.Replicas
+	}
+	if len(plan.Scales) > 0 {
+		w.schedule()
+	}
 }
 
 func (w *world) apply(a Action) {

@@ -1,0 +1,51 @@
+package lend
+
+import (
+	"fmt"
+	"math"
+)
+
+// look asks the past: what the season makes likely, and how far the load may rise above
+// the need. It can only raise what is kept.
+func (l *lender) look(e *estimate, pol Policy) {
+	f := l.Forecast
+	if f == nil {
+		return
+	}
+	e.atLeast(l.podsFor(f.Season, pol), bySeason)
+	l.warm = max(l.warm, l.burstPods(f, pol), l.growthPods(f, pol))
+}
+
+// burstPods is what the load rises by within a moment: so many standard deviations of
+// what its dispersion says.
+func (l *lender) burstPods(f *Forecast, pol Policy) int64 {
+	if l.load.slots == 0 || !(pol.BurstSigmas > 0) {
+		return 0
+	}
+	return whole(pol.BurstSigmas * math.Sqrt(l.load.requests*max(f.Dispersion, 1)) / l.load.slots)
+}
+
+// growthPods is what the load rises by until units that were asked back serve.
+func (l *lender) growthPods(f *Forecast, pol Policy) int64 {
+	if l.load.slots == 0 {
+		return 0
+	}
+	return whole(float64(l.podsFor(l.load.requests, pol)) * (f.Growth - 1))
+}
+
+// wild: the load varies too much for what it is now to say what it will be in a minute.
+func (l *lender) wild(pol Policy) bool {
+	// Also where the dispersion is not a number.
+	return l.Forecast != nil && pol.DispersionLimit > 0 && !(l.Forecast.Dispersion <= pol.DispersionLimit)
+}
+
+// unforecastable says why nothing may be lent on a wild load of which the past is not
+// known either.
+func (l *lender) unforecastable(pol Policy) (reason, message string) {
+	if !l.wild(pol) || l.podsFor(l.Forecast.Floor, pol) > 0 {
+		return "", ""
+	}
+	return ReasonLoadNotForecastable, fmt.Sprintf(
+		"the load's variance is above %g times its mean, so that it says too little about the load in a minute, and the highest load of seven days is not known yet",
+		pol.DispersionLimit)
+}
