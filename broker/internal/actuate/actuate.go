@@ -85,8 +85,8 @@ func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan
 		Actuator: a, view: view, log: logr.FromContextOrDiscard(ctx),
 		returned: map[string]bool{},
 	}
-	// 1. Give back, kill and ask back; finish what earlier rounds began.
-	r.each(ctx, r.endings(plan))
+	// 1. Give back, kill and ask back; finish what earlier rounds began; scale.
+	r.each(ctx, append(r.endings(plan), r.scalings(plan)...))
 	// 2. Write down what is to be lent, and withdraw it from the lenders.
 	lends := r.intend(ctx, plan)
 	withdrawn := r.lenders(ctx, plan, lends)

@@ -13,6 +13,9 @@
 //	reclaim  RECLAIM_INTENT → Reclaiming → notice → job suspended → (deadline) pods deleted
 //	return   pods gone → Returned → RECLAIM_DONE → status.lent → finalizer, Loan deleted
 //
+// The one write on an owner's workload, the scale of a target whose policy has
+// scaling.mode Manage, is under the same kind of precondition.
+//
 // It refuses to decide: which loans, how many units and by when is the plan's
 // business, and a plan whose premises have changed (a job that moved, a policy
 // that somebody else wrote) is dropped in that part, never bent.

@@ -3,15 +3,12 @@ package actuate
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -63,7 +60,7 @@ func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent)
 		l := &r.view.Snapshot.Lenders[i]
 		policy := r.view.Policies[l.Name]
 		next := policy.DeepCopy()
-		lenderStatus(&next.Status, next.Generation, l, views[l.Name], verdicts[l.Name])
+		lenderStatus(next, l, views[l.Name], verdicts[l.Name])
 		next.Status.Lent = lent[l.Name]
 		steps = append(steps, step{"write status of LendingPolicy", l.Name, func(ctx context.Context) error {
 			if err := r.writeLender(ctx, policy, next); err != nil {
@@ -106,46 +103,6 @@ func (r *round) lent(intents []*intent) map[string]int64 {
 		}
 	}
 	return lent
-}
-
-func lenderStatus(s *v1alpha1.LendingPolicyStatus, generation int64, l *lend.Lender, view *lend.LenderView, v *lend.Verdict) {
-	s.ObservedGeneration = generation
-	set := func(kind string, ok bool, reason, message string) {
-		status := metav1.ConditionFalse
-		if ok {
-			status = metav1.ConditionTrue
-		}
-		meta.SetStatusCondition(&s.Conditions, metav1.Condition{
-			Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: generation,
-		})
-	}
-	if l.Problem == nil {
-		set(v1alpha1.ConditionAccepted, true, "Accepted", "the target, its flavor and the owned units are known")
-	} else {
-		set(v1alpha1.ConditionAccepted, false, l.Problem.Reason, l.Problem.Message)
-	}
-	if l.Load.Known {
-		set(v1alpha1.ConditionSignalsKnown, true, "Known", "every signal answered")
-	} else {
-		set(v1alpha1.ConditionSignalsKnown, false, lend.ReasonLoadUnknown, l.Load.Unknown)
-	}
-	if v != nil {
-		lends := v.Reason == lend.ReasonBelowLowWater ||
-			(v.Reason == lend.ReasonOwnedOverNominal && view != nil && view.Lendable > 0)
-		set(v1alpha1.ConditionLending, lends, v.Reason, v.Message)
-	}
-	if view != nil {
-		s.Owned, s.Held, s.Need = view.Owned, view.Held, view.Need
-		s.Headroom, s.Lendable = view.Headroom, view.Lendable
-		s.Load = loadText(view.Utilization)
-	}
-}
-
-func loadText(utilization float64) string {
-	if utilization < 0 {
-		return "unknown"
-	}
-	return fmt.Sprintf("%.0f%%", math.Round(utilization*100))
 }
 
 func verdictsOf(plan *lend.Plan, kind lend.SubjectKind) map[string]*lend.Verdict {

@@ -1,0 +1,125 @@
+package actuate
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// lenderStatus puts into a policy's status all that was decided, except how much is
+// lent. The view and the verdict are nil where the plan has none.
+func lenderStatus(policy *v1alpha1.LendingPolicy, l *lend.Lender, view *lend.LenderView, v *lend.Verdict) {
+	s := &policy.Status
+	s.ObservedGeneration = policy.Generation
+	s.Notice = metav1.Duration{Duration: l.Notice.Round(time.Second)}
+	s.Advice = nil
+	c := conditions{&s.Conditions, policy.Generation}
+	c.resolved(l)
+	c.forecastable(l, view, v)
+	c.scaling(policy, l)
+	if v != nil {
+		lends := v.Reason == lend.ReasonBelowLowWater ||
+			(v.Reason == lend.ReasonOwnedOverNominal && view != nil && view.Lendable > 0)
+		c.set(v1alpha1.ConditionLending, truth(lends), v.Reason, v.Message)
+	}
+	if view != nil {
+		s.Owned, s.Held, s.Need = view.Owned, view.Held, view.Need
+		s.Headroom, s.Lendable = view.Headroom, view.Lendable
+		s.Load = loadText(view.Utilization)
+		if l.Advise && view.Advice != nil {
+			s.Advice = adviceStatus(view.Advice)
+		}
+	}
+}
+
+// conditions of one LendingPolicy.
+type conditions struct {
+	list       *[]metav1.Condition
+	generation int64
+}
+
+func (c conditions) set(kind string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(c.list, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: c.generation,
+	})
+}
+
+func truth(is bool) metav1.ConditionStatus {
+	if is {
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}
+
+// resolved: the policy's target is known, and so is its load.
+func (c conditions) resolved(l *lend.Lender) {
+	if l.Problem == nil {
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, "Accepted", "the target, its flavor and the owned units are known")
+	} else {
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, l.Problem.Reason, l.Problem.Message)
+	}
+	if l.Load.Known {
+		c.set(v1alpha1.ConditionSignalsKnown, metav1.ConditionTrue, "Known", "every signal answered")
+	} else {
+		c.set(v1alpha1.ConditionSignalsKnown, metav1.ConditionFalse, lend.ReasonLoadUnknown, l.Load.Unknown)
+	}
+}
+
+// byHistory is how a view calls a need that the highest load of seven days sets.
+const byHistory = "absolute floor"
+
+// forecastable: what the core made of the load's past. Which dispersion is too high is
+// the core's to say, and it says so in what it does.
+func (c conditions) forecastable(l *lend.Lender, view *lend.LenderView, v *lend.Verdict) {
+	kind := v1alpha1.ConditionForecastable
+	switch {
+	case v != nil && v.Reason == lend.ReasonLoadNotForecastable:
+		c.set(kind, metav1.ConditionFalse, v.Reason, v.Message)
+	case l.Forecast != nil && view != nil && view.NeedBy == byHistory:
+		c.set(kind, metav1.ConditionFalse, lend.ReasonLoadNotForecastable,
+			"the load varies so much that the highest load of seven days is kept")
+	case l.Forecast == nil:
+		c.set(kind, metav1.ConditionUnknown, "PastUnknown", "too little is known of the load's past")
+	default:
+		c.set(kind, metav1.ConditionTrue, "PastKnown", "the load's past says how much it may rise")
+	}
+}
+
+// scaling is said only where the policy's writer wants the broker to scale.
+func (c conditions) scaling(policy *v1alpha1.LendingPolicy, l *lend.Lender) {
+	if policy.Spec.Scaling.Mode != v1alpha1.ScalingManage {
+		meta.RemoveStatusCondition(c.list, v1alpha1.ConditionScaling)
+		return
+	}
+	if reason, message := refusedScaling(policy, l); reason != "" {
+		c.set(v1alpha1.ConditionScaling, metav1.ConditionFalse, reason, message)
+		return
+	}
+	c.set(v1alpha1.ConditionScaling, metav1.ConditionTrue, "Managed",
+		fmt.Sprintf("the broker sets between %d and %d replicas", l.Scale.Min, l.Scale.Max))
+}
+
+// adviceStatus is the book of an adviser in the API's units.
+func adviceStatus(a *lend.Advice) *v1alpha1.Advice {
+	return &v1alpha1.Advice{
+		Since:         metav1.NewTime(a.Since).Rfc3339Copy(),
+		LentUnits:     a.Lent,
+		LentUnitHours: fmt.Sprintf("%.1f", a.UnitSeconds/3600),
+		Reclaims:      a.Reclaims,
+		PodsWaited:    a.Waited,
+		LongestWait:   metav1.Duration{Duration: a.LongestWait.Round(time.Second)},
+	}
+}
+
+func loadText(utilization float64) string {
+	if utilization < 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.0f%%", math.Round(utilization*100))
+}
