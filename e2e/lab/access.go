@@ -90,11 +90,14 @@ type keyFiles struct {
 	adminCert, adminKey           string
 	etcdCA, etcdCert, etcdKey     string
 	accountPublic, accountPrivate string
+	frontProxyCA                  string
+	proxyCert, proxyKey           string
 }
 
-// writeKeys makes the lab's two authorities and all keys that parts read from
-// files. etcd has an authority of its own, so that no tenant's certificate opens
-// the way around the API server.
+// writeKeys makes the lab's authorities and all keys that parts read from files.
+// etcd has an authority of its own, so that no tenant's certificate opens the way
+// around the API server; and so has the API server as a proxy, so that no tenant's
+// certificate lets him speak for others.
 func (l *Lab) writeKeys() (admin, etcd pki.Pair, err error) {
 	if l.authority, err = pki.NewAuthority("ebbtide-lab"); err != nil {
 		return admin, etcd, err
@@ -110,6 +113,14 @@ func (l *Lab) writeKeys() (admin, etcd pki.Pair, err error) {
 		return admin, etcd, err
 	}
 	if etcd, err = l.etcdAuthority.Server("etcd"); err != nil {
+		return admin, etcd, err
+	}
+	frontProxy, err := pki.NewAuthority("ebbtide-lab-front-proxy")
+	if err != nil {
+		return admin, etcd, err
+	}
+	proxy, err := frontProxy.Client(frontProxyName)
+	if err != nil {
 		return admin, etcd, err
 	}
 	private, public, err := pki.SigningKey()
@@ -129,6 +140,9 @@ func (l *Lab) writeKeys() (admin, etcd pki.Pair, err error) {
 		{"etcd-ca.crt", l.etcdAuthority.CertPEM, &l.files.etcdCA},
 		{"etcd.crt", etcd.CertPEM, &l.files.etcdCert},
 		{"etcd.key", etcd.KeyPEM, &l.files.etcdKey},
+		{"front-proxy-ca.crt", frontProxy.CertPEM, &l.files.frontProxyCA},
+		{"front-proxy.crt", proxy.CertPEM, &l.files.proxyCert},
+		{"front-proxy.key", proxy.KeyPEM, &l.files.proxyKey},
 		{"service-account.pub", public, &l.files.accountPublic},
 		{"service-account.key", private, &l.files.accountPrivate},
 	} {

@@ -62,6 +62,9 @@ type Options struct {
 
 	// APIServerArgs are flags of kube-apiserver beside those that the lab sets.
 	APIServerArgs []string
+	// Autoscaler switches the HorizontalPodAutoscaler controller on. Without it,
+	// such objects are there to be read, and nothing acts on them.
+	Autoscaler *Autoscaler
 	// KubeScheduler starts the stock scheduler too, for schedulerName
 	// "default-scheduler".
 	KubeScheduler bool

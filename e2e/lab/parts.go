@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,6 +128,13 @@ func (l *Lab) apiServer() (*Part, error) {
 			"--etcd-certfile=" + l.files.etcdCert, "--etcd-keyfile=" + l.files.etcdKey,
 			"--tls-cert-file=" + l.files.servingCert, "--tls-private-key-file=" + l.files.servingKey,
 			"--client-ca-file=" + l.files.ca,
+			// The aggregation layer, see Lab.ServeAPI.
+			"--requestheader-client-ca-file=" + l.files.frontProxyCA,
+			"--requestheader-allowed-names=" + frontProxyName,
+			"--requestheader-username-headers=X-Remote-User",
+			"--requestheader-group-headers=X-Remote-Group",
+			"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+			"--proxy-client-cert-file=" + l.files.proxyCert, "--proxy-client-key-file=" + l.files.proxyKey,
 			"--authorization-mode=RBAC", "--allow-privileged=true",
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-account-key-file=" + l.files.accountPublic,
@@ -158,7 +166,7 @@ func (l *Lab) controllerManager() (*Part, error) {
 	args = append(args,
 		"--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig,
 		"--authorization-kubeconfig="+kubeconfig, "--authentication-skip-lookup=true",
-		"--controllers="+strings.Join(controllers, ","),
+		"--controllers="+strings.Join(slices.Concat(controllers, l.opts.Autoscaler.controllers()), ","),
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file="+l.files.accountPrivate,
 		"--root-ca-file="+l.files.ca,
@@ -168,6 +176,7 @@ func (l *Lab) controllerManager() (*Part, error) {
 		"--concurrent-job-syncs=20", "--concurrent-gc-syncs=20", "--concurrent-namespace-syncs=10",
 		"--node-monitor-grace-period="+nodeGrace,
 	)
+	args = append(args, l.opts.Autoscaler.args()...)
 	return l.newPart(partSpec{
 		name: KubeControllerManager, path: l.bin(build.ControlPlane), args: args,
 		health: l.healthy("https://" + addr + "/healthz"),
