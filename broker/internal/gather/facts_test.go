@@ -46,10 +46,10 @@ func TestFailingReplica(t *testing.T) {
 			replica.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: started}}
 			test.edit(replica.Pod)
 			g, signals := newGatherer(append(cluster(), replica)...)
-			says := func(value float64) map[string]signal.Reading {
-				return map[string]signal.Reading{"chat-1": {Value: value, At: now}}
+			says := func(value float64) signal.Readings {
+				return signal.Readings{"chat-1": {Value: value, At: now}}
 			}
-			signals.sample = signal.Sample{Running: says(1), Waiting: says(0), KV: says(0)}
+			signals.sample = heard(says(1), says(0), says(0))
 			view, err := g.Gather(t.Context(), now, 1)
 			if err != nil {
 				t.Fatal(err)

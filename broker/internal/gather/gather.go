@@ -204,7 +204,8 @@ func (g *Gatherer) poll(lenders []*lender) {
 	targets := make([]signal.Target, 0, len(lenders))
 	for _, l := range lenders {
 		if l.target != "" && len(l.specs) > 0 {
-			targets = append(targets, signal.Target{Name: l.Name, Namespace: l.policy.Namespace, Specs: l.specs})
+			slices.SortFunc(l.serving, func(a, b signal.Pod) int { return cmp.Compare(a.Name, b.Name) })
+			targets = append(targets, signal.Target{Name: l.Name, Namespace: l.policy.Namespace, Specs: l.specs, Pods: l.serving})
 		}
 	}
 	g.Signals.Set(targets)

@@ -36,9 +36,16 @@ type silent struct {
 	sample  signal.Sample
 }
 
+// heard is what vLLM says of its pods, as the policy's first signal.
+func heard(running, waiting, kv signal.Readings) signal.Sample {
+	return signal.Sample{Profiles: map[string]map[signal.Measure]signal.Readings{
+		"spec.signals[0]": {signal.Running: running, signal.Waiting: waiting, signal.KV: kv},
+	}}
+}
+
 func (s *silent) Set(targets []signal.Target) { s.targets = targets }
 func (s *silent) Latest(string) (sample signal.Sample, _ bool) {
-	return s.sample, s.sample.Running != nil
+	return s.sample, s.sample.Profiles != nil
 }
 
 func gatherAll(t *testing.T, objects ...client.Object) *gather.View {
@@ -142,8 +149,8 @@ func TestBlindAutoscaler(t *testing.T) {
 				Status: autoscalingv2.HorizontalPodAutoscalerStatus{Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{test.condition}},
 			}
 			g, signals := newGatherer(append(without(cluster(), "chat-3", ""), hpa)...)
-			idle := map[string]signal.Reading{"chat-1": {At: now}}
-			signals.sample = signal.Sample{Running: idle, Waiting: idle, KV: idle}
+			idle := signal.Readings{"chat-1": {At: now}}
+			signals.sample = heard(idle, idle, idle)
 			view, err := g.Gather(t.Context(), now, 1)
 			if err != nil {
 				t.Fatal(err)
@@ -245,10 +252,10 @@ func TestYoungReplica(t *testing.T) {
 			replica.Status.Conditions[0].LastTransitionTime = metav1.Time{Time: now.Add(-test.since)}
 			g, signals := newGatherer(append(without(cluster(), "chat-1", ""), replica)...)
 			g.YoungReplica = 30 * time.Second
-			says := func(value float64) map[string]signal.Reading {
-				return map[string]signal.Reading{"chat-9": {Value: value, At: now}}
+			says := func(value float64) signal.Readings {
+				return signal.Readings{"chat-9": {Value: value, At: now}}
 			}
-			signals.sample = signal.Sample{Running: says(test.running), Waiting: says(0), KV: says(0)}
+			signals.sample = heard(says(test.running), says(0), says(0))
 			view, err := g.Gather(t.Context(), now, 1)
 			if err != nil {
 				t.Fatal(err)

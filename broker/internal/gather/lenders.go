@@ -27,6 +27,8 @@ type lender struct {
 	policy *v1alpha1.LendingPolicy
 	target types.UID // empty if unknown
 	specs  []signal.Spec
+	// serving are the pods that can be read: those that are ready or were.
+	serving []signal.Pod
 	// ready has since when each ready pod serves, by name; failing are the names of
 	// those that served and do not now.
 	ready   map[string]time.Time
@@ -179,8 +181,10 @@ func (l *lender) count(pod *corev1.Pod, nodes map[string][]*corev1.Node) {
 		case ready:
 			l.Ready++
 			l.ready[pod.Name] = since
+			l.serving = append(l.serving, signal.Pod{Name: pod.Name, IP: pod.Status.PodIP})
 		case failing(pod):
 			l.failing = append(l.failing, pod.Name)
+			l.serving = append(l.serving, signal.Pod{Name: pod.Name, IP: pod.Status.PodIP})
 		}
 	default:
 		l.pending(pod, nodes[l.Flavor])

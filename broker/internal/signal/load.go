@@ -29,24 +29,28 @@ type Replicas struct {
 	Wanted int64
 }
 
+// live are all that must be heard from.
+func (r Replicas) live() []string { return slices.Concat(r.Ready, r.Failing) }
+
 // Combine joins the answers with the live replicas. Series of other pods are
-// dropped; a replica without a running, waiting and KV reading was not heard, and
-// counts as busy with all its slots. So do, although they were heard, a young one
-// that reports no request and one that fails: overload is a common reason to.
+// dropped. A replica without a reading of everything that its profile must have was
+// not heard, and counts as busy with all its slots. So do, although they were heard, a
+// young one that reports no request and one that fails: overload is a common reason to.
+// Coverage is that of the signal that was heard from the fewest.
 func Combine(specs []Spec, s Sample, replicas Replicas, now time.Time) lend.Load {
 	load := lend.Load{Known: true, Coverage: 1}
-	c := combiner{load: &load, sample: s, now: now}
+	c := combiner{load: &load, sample: s, now: now, replicas: replicas}
 	for _, spec := range specs {
-		if spec.Profile != "" {
-			c.profile(spec, replicas)
+		if spec.ofProfile() {
+			c.profile(spec)
 		} else {
-			c.query(spec)
+			c.value(spec)
 		}
 	}
 	if len(specs) == 0 {
 		c.unknown("the policy has no signals")
 	}
-	slices.SortFunc(load.Signals, func(a, b lend.Signal) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(load.Signals, func(a, b lend.Signal) int { return cmp.Compare(a.Name, b.Name) })
 	if !load.Known {
 		return lend.Load{Unknown: load.Unknown, ObservedAt: load.ObservedAt, Coverage: load.Coverage}
 	}
@@ -54,15 +58,16 @@ func Combine(specs []Spec, s Sample, replicas Replicas, now time.Time) lend.Load
 }
 
 type combiner struct {
-	load   *lend.Load
-	sample Sample
-	now    time.Time
+	load     *lend.Load
+	sample   Sample
+	now      time.Time
+	replicas Replicas
 }
 
 // unknown keeps the first reason: the signals are in the policy's order.
-func (c *combiner) unknown(reason string) {
+func (c *combiner) unknown(format string, args ...any) {
 	if c.load.Known {
-		c.load.Known, c.load.Unknown = false, reason
+		c.load.Known, c.load.Unknown = false, fmt.Sprintf(format, args...)
 	}
 }
 
@@ -75,96 +80,53 @@ func (c *combiner) observe(at time.Time) {
 	}
 }
 
-func (c *combiner) query(spec Spec) {
-	reading, ok := c.sample.Queries[spec.Name]
+// future says whether a reading is from a time that is not yet: then one of the clocks
+// is wrong, and the reading's age means nothing.
+func (c *combiner) future(r Reading) bool { return r.At.After(c.now.Add(futureTolerance)) }
+
+// add adds a signal. Where two profiles have one of the same name, the second's is
+// told apart by its profile's.
+func (c *combiner) add(profile string, s lend.Signal) {
+	if profile != "" && slices.ContainsFunc(c.load.Signals, func(o lend.Signal) bool { return o.Name == s.Name }) {
+		s.Name = profile + " " + s.Name
+	}
+	c.load.Signals = append(c.load.Signals, s)
+}
+
+// value is a signal that is one number.
+func (c *combiner) value(spec Spec) {
+	reading, ok := c.sample.Values[spec.Name]
 	switch {
+	case spec.Kind == KindAutoscaler:
+		c.unknown("%s: %s", spec.Name, cmp.Or(c.sample.Missing[spec.Name], "the target has no autoscaler whose metrics can be read"))
 	case !ok:
-		c.unknown(fmt.Sprintf("%s: %s", spec.Name, cmp.Or(c.sample.Missing[spec.Name], "not asked yet")))
-	case reading.At.After(c.now.Add(futureTolerance)):
-		c.unknown(fmt.Sprintf("%s: the sample is from the future", spec.Name))
+		c.unknown("%s: %s", spec.Name, cmp.Or(c.sample.Missing[spec.Name], "not asked yet"))
+	case c.future(reading):
+		c.unknown("%s: the sample is from the future", spec.Name)
+	case !plausible(reading.Value):
+		c.unknown("%s: the value is %g, want a number from 0 to 1e15", spec.Name, reading.Value)
 	default:
 		c.observe(reading.At)
-		c.load.Signals = append(c.load.Signals,
-			lend.Signal{Name: spec.Name, Value: reading.Value, Low: spec.Low, High: spec.High})
+		c.add("", lend.Signal{Name: spec.Name, Value: reading.Value, Low: spec.Low, High: spec.High, PerReplica: spec.PerReplica})
 	}
 }
 
-func (c *combiner) profile(spec Spec, replicas Replicas) {
-	profile, _ := LookupProfile(spec.Profile)
-	c.load.Slots = spec.Slots
-	if len(replicas.Ready) == 0 {
-		c.empty(replicas)
-		return
+// profile is what a profile says about the replicas.
+func (c *combiner) profile(spec Spec) {
+	p := profiles[spec.Profile]
+	h := hearing{combiner: c, spec: spec, profile: p, measures: c.sample.Profiles[spec.Name]}
+	if p.requests() {
+		h.setSlots()
 	}
-	var heard, blank, requests, waiting, kv float64
-	for i, pod := range slices.Concat(replicas.Ready, replicas.Failing) {
-		r, w, k, ok := c.pod(pod)
-		if !ok {
-			requests += spec.Slots
-			continue
-		}
-		heard++
-		waiting += w
-		kv = max(kv, k)
-		switch {
-		case i >= len(replicas.Ready):
-			requests += max(r+w, spec.Slots)
-		case r == 0 && w == 0 && slices.Contains(replicas.Young, pod):
-			blank++
-			requests += spec.Slots
-		default:
-			requests += r + w
-		}
-	}
-	c.load.Coverage = heard / float64(len(replicas.Ready)+len(replicas.Failing))
-	if heard == 0 {
-		c.unknown(c.silence(spec))
-		return
-	}
-	c.load.Requests = requests
-	c.load.Signals = append(c.load.Signals,
-		lend.Signal{Name: "kv", Value: kv, Low: profile.KVMark, High: profile.KVMark},
-		lend.Signal{Name: "waiting", Value: waiting / max(heard-blank, 1), Low: profile.WaitingLow, High: profile.WaitingHigh})
-}
-
-// empty is a service without a ready replica: idle if it is scaled to zero, and
-// otherwise as blind as one that does not answer.
-func (c *combiner) empty(replicas Replicas) {
-	if replicas.Wanted > 0 {
+	switch {
+	case len(c.replicas.Ready) == 0 && c.replicas.Wanted > 0:
 		c.load.Coverage = 0
 		c.unknown("no replica is ready")
-		return
+	case len(c.replicas.Ready) == 0 && (p.Scope == ScopePod || !h.hears("")):
+		c.observe(c.now) // scaled to zero: idle by its owner's own word
+	case p.Scope == ScopePod:
+		h.pods()
+	default:
+		h.service()
 	}
-	c.observe(c.now)
-}
-
-// pod returns a replica's readings; ok is false if one is missing.
-func (c *combiner) pod(name string) (running, waiting, kv float64, ok bool) {
-	var values [3]float64
-	var oldest time.Time
-	for i, series := range []map[string]Reading{c.sample.Running, c.sample.Waiting, c.sample.KV} {
-		reading, found := series[name]
-		if !found || reading.At.After(c.now.Add(futureTolerance)) {
-			return 0, 0, 0, false
-		}
-		values[i] = reading.Value
-		if oldest.IsZero() || reading.At.Before(oldest) {
-			oldest = reading.At
-		}
-	}
-	c.observe(oldest)
-	return values[0], values[1], values[2], true
-}
-
-// silence says why no replica was heard.
-func (c *combiner) silence(spec Spec) string {
-	if len(c.sample.Missing) == 0 && c.sample.Running == nil {
-		return fmt.Sprintf("profile %s: not asked yet", spec.Profile)
-	}
-	for _, question := range []string{spec.Name, askRunning, askWaiting, askKV} {
-		if why := c.sample.Missing[question]; why != "" {
-			return fmt.Sprintf("profile %s, %s: %s", spec.Profile, question, why)
-		}
-	}
-	return fmt.Sprintf("profile %s: no ready replica has all of running, waiting and KV cache use", spec.Profile)
 }

@@ -3,6 +3,7 @@ package signal
 import (
 	"context"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,9 +13,10 @@ import (
 // Poller asks about all targets on its own ticker, so that no decision waits for
 // an answer. A target whose last question is still open is not asked again.
 type Poller struct {
-	source   Source
-	interval time.Duration
-	clock    clock.WithTicker
+	source Source
+	// interval between questions about a target, and scrape about one whose pods are read.
+	interval, scrape time.Duration
+	clock            clock.WithTicker
 	// answered is called after a round in which a target was heard.
 	answered func()
 
@@ -22,6 +24,7 @@ type Poller struct {
 	targets map[string]Target
 	samples map[string]Sample
 	busy    map[string]bool
+	asked   map[string]time.Time
 	wake    chan struct{}
 }
 
@@ -29,14 +32,19 @@ type Poller struct {
 // each round. Run starts it.
 func NewPoller(source Source, interval time.Duration, clk clock.WithTicker, answered func()) *Poller {
 	return &Poller{
-		source: source, interval: interval, clock: clk, answered: answered,
+		source: source, interval: interval, scrape: interval, clock: clk, answered: answered,
 		targets: map[string]Target{}, samples: map[string]Sample{}, busy: map[string]bool{},
-		wake: make(chan struct{}, 1),
+		asked: map[string]time.Time{}, wake: make(chan struct{}, 1),
 	}
 }
 
-// Set replaces the targets. A new or changed one is asked about at once; what is
-// known of one that is gone, or asked differently now, is forgotten.
+// Scrape makes the poller ask about targets whose pods are read every interval,
+// which is the shorter one. It must be called before Run.
+func (p *Poller) Scrape(interval time.Duration) { p.scrape = min(interval, p.interval) }
+
+// Set replaces the targets. A new one, and one that is asked something else now, is
+// asked about at once; what is known of it, or of one that is gone, is forgotten. That
+// pods come and go, and marks change, is no other question.
 func (p *Poller) Set(targets []Target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,14 +52,16 @@ func (p *Poller) Set(targets []Target) {
 	news := false
 	for _, t := range targets {
 		next[t.Name] = t
-		if old, known := p.targets[t.Name]; !known || !reflect.DeepEqual(old, t) {
+		if old, known := p.targets[t.Name]; !known || !sameQuestion(old, t) {
 			delete(p.samples, t.Name)
+			delete(p.asked, t.Name)
 			news = true
 		}
 	}
 	for name := range p.targets {
 		if _, kept := next[name]; !kept {
 			delete(p.samples, name)
+			delete(p.asked, name)
 		}
 	}
 	p.targets = next
@@ -73,7 +83,7 @@ func (p *Poller) Latest(name string) (sample Sample, ok bool) {
 
 // Run polls until ctx ends and returns when no question is open.
 func (p *Poller) Run(ctx context.Context) {
-	ticker := p.clock.NewTicker(p.interval)
+	ticker := p.clock.NewTicker(p.scrape)
 	defer ticker.Stop()
 	var rounds sync.WaitGroup
 	defer rounds.Wait()
@@ -88,10 +98,15 @@ func (p *Poller) Run(ctx context.Context) {
 	}
 }
 
-// round asks about every target that is not being asked about, and reports once.
+// round asks about every target whose time has come and that is not being asked about,
+// and reports once.
 func (p *Poller) round(ctx context.Context) {
+	due := p.due()
+	if len(due) == 0 {
+		return
+	}
 	var asked sync.WaitGroup
-	for _, t := range p.idle() {
+	for _, t := range due {
 		asked.Go(func() { p.store(t, p.source.Fetch(ctx, t)) })
 	}
 	asked.Wait()
@@ -100,17 +115,38 @@ func (p *Poller) round(ctx context.Context) {
 	}
 }
 
-func (p *Poller) idle() []Target {
+// due are the targets to ask about now. Half a tick early is not too early: the ticker
+// is not that exact.
+func (p *Poller) due() []Target {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var idle []Target
+	now := p.clock.Now()
+	var due []Target
 	for name, t := range p.targets {
-		if !p.busy[name] {
-			p.busy[name] = true
-			idle = append(idle, t)
+		last, asked := p.asked[name]
+		if p.busy[name] || asked && now.Sub(last) < p.pace(t)-p.scrape/2 {
+			continue
 		}
+		p.busy[name], p.asked[name] = true, now
+		due = append(due, t)
 	}
-	return idle
+	return due
+}
+
+// pace is how often a target is asked about.
+func (p *Poller) pace(t Target) time.Duration {
+	if slices.ContainsFunc(t.Specs, func(s Spec) bool { return s.Kind == KindScrape }) {
+		return p.scrape
+	}
+	return p.interval
+}
+
+// sameQuestion says whether the answers to one are answers to the other.
+func sameQuestion(a, b Target) bool {
+	return a.Name == b.Name && a.Namespace == b.Namespace && len(a.Specs) == len(b.Specs) &&
+		!slices.ContainsFunc(a.Specs, func(s Spec) bool {
+			return !slices.ContainsFunc(b.Specs, func(o Spec) bool { return reflect.DeepEqual(s.asked(), o.asked()) })
+		})
 }
 
 // store keeps the answers unless the target was changed meanwhile.
@@ -118,7 +154,7 @@ func (p *Poller) store(t Target, s Sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.busy, t.Name)
-	if now, known := p.targets[t.Name]; known && reflect.DeepEqual(now, t) {
+	if now, known := p.targets[t.Name]; known && sameQuestion(now, t) {
 		p.samples[t.Name] = s
 	}
 }

@@ -2,6 +2,7 @@ package signal
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func (s *stub) Fetch(ctx context.Context, t Target) Sample {
 		case <-ctx.Done():
 		}
 	}
-	return Sample{Queries: map[string]Reading{"calls": {Value: float64(n)}}}
+	return Sample{Values: map[string]Reading{"calls": {Value: float64(n)}}}
 }
 
 // TestPollerDoesNotStall: one target's silence delays neither the others nor the
@@ -57,7 +58,7 @@ func TestPollerDoesNotStall(t *testing.T) {
 				clk.Step(time.Second)
 			}
 			s, ok := poller.Latest("n/fast")
-			return ok && s.Queries["calls"].Value >= want
+			return ok && s.Values["calls"].Value >= want
 		})
 	}
 	if _, ok := poller.Latest("n/slow"); ok {
@@ -98,9 +99,9 @@ func TestSpecs(t *testing.T) {
 	}{
 		"default":        {signals: []v1alpha1.Signal{{Profile: "vllm"}}},
 		"both kinds":     {signals: []v1alpha1.Signal{{Profile: "vllm", Slots: 64}, {Query: "x", LowWater: "1", HighWater: "2.5"}}},
-		"unknown":        {signals: []v1alpha1.Signal{{Profile: "magic"}}, want: `spec.signals[0].profile: "magic" is not a known profile; want vllm`},
-		"two profiles":   {signals: []v1alpha1.Signal{{Profile: "vllm"}, {Profile: "vllm"}}, want: "spec.signals[1].profile: a policy can have one profile"},
-		"marks reversed": {signals: []v1alpha1.Signal{{Query: "x", LowWater: "3", HighWater: "2"}}, want: "spec.signals[0]: a query needs lowWater and highWater, numbers with lowWater below highWater"},
+		"unknown":        {signals: []v1alpha1.Signal{{Profile: "magic"}}, want: `spec.signals[0].profile: "magic" is not a known profile; want ` + strings.Join(ProfileNames(), ", ")},
+		"two profiles":   {signals: []v1alpha1.Signal{{Profile: "vllm"}, {Profile: "vllm"}}, want: "spec.signals[1].profile: profile vllm gives requests in flight, and so does vllm: a policy can have one such profile"},
+		"marks reversed": {signals: []v1alpha1.Signal{{Query: "x", LowWater: "3", HighWater: "2"}}, want: "spec.signals[0]: lowWater must be below highWater"},
 	} {
 		got := ""
 		if _, err := Specs(test.signals); err != nil {

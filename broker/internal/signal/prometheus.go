@@ -13,6 +13,8 @@ import (
 	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // Prometheus is a Source that asks a Prometheus-compatible server.
@@ -34,74 +36,50 @@ func NewPrometheus(url string, timeout time.Duration) (*Prometheus, error) {
 	return &Prometheus{api: promv1.NewAPI(c), timeout: timeout}, nil
 }
 
-// Fetch implements Source. All questions are asked at once.
+// Fetch implements Source for profiles and queries. All questions are asked at once.
 func (p *Prometheus) Fetch(ctx context.Context, t Target) Sample {
-	s := Sample{Queries: map[string]Reading{}, Missing: map[string]string{}}
-	var mu sync.Mutex
-	var group errgroup.Group
-	ask := func(name string, into func() error) {
-		group.Go(func() error {
-			if err := into(); err != nil {
-				mu.Lock()
-				s.Missing[name] = reason(err)
-				mu.Unlock()
-			}
-			return nil
-		})
-	}
+	var a answers
+	var group sync.WaitGroup
 	for _, spec := range t.Specs {
-		if spec.Profile == "" {
-			ask(spec.Name, func() error {
-				r, err := p.one(ctx, spec.Query)
-				if err == nil {
-					mu.Lock()
-					s.Queries[spec.Name] = r
-					mu.Unlock()
+		switch spec.Kind {
+		case KindQuery:
+			group.Go(func() {
+				r, err := p.one(ctx, spec)
+				a.value(spec.Name, r, err, reason)
+			})
+		case KindProfile:
+			profile := profiles[spec.Profile]
+			a.begin(spec.Name)
+			for i := range profile.Measures {
+				if m := &profile.Measures[i]; profile.wanted(m, spec) {
+					group.Go(func() {
+						readings, err := p.measure(ctx, promQL{profile, m, t.Namespace, spec.MatchLabels})
+						a.measure(spec.Name, m.Measure, readings, err)
+					})
 				}
-				return err
-			})
-			continue
-		}
-		profile, _ := LookupProfile(spec.Profile)
-		for _, q := range []struct {
-			name   string
-			series Series
-			into   *map[string]Reading
-		}{
-			{askRunning, profile.Running, &s.Running},
-			{askWaiting, profile.Waiting, &s.Waiting},
-			{askKV, profile.KV, &s.KV},
-		} {
-			ask(q.name, func() (err error) {
-				*q.into, err = p.perPod(ctx, q.series, t.Namespace)
-				return err
-			})
+			}
 		}
 	}
-	_ = group.Wait() // every error is in Missing
-	return s
+	group.Wait()
+	return a.sample
 }
 
-var (
-	// errNothing: the question was answered with no series.
-	errNothing = errors.New("the query returned no series")
-	// errWarned: part of the data may be missing, and with it part of the load. The
-	// warnings name servers, so that they are for the log only.
-	errWarned = errors.New("Prometheus answered with warnings, so that the answer may be partial; the broker's log has them")
-)
+// errWarned: part of the data may be missing, and with it part of the load. The
+// warnings name servers, so that they are for the log only.
+var errWarned = errors.New("Prometheus answered with warnings, so that the answer may be partial; the broker's log has them")
 
-// perPod asks for a value and its time per pod. An implausible value is left
-// out, and so is one without a time.
-func (p *Prometheus) perPod(ctx context.Context, series Series, namespace string) (map[string]Reading, error) {
+// measure asks for a measure and its time. An implausible value is left out, and so
+// is one without a time.
+func (p *Prometheus) measure(ctx context.Context, q promQL) (Readings, error) {
 	var values, times model.Vector
 	var group errgroup.Group
-	group.Go(func() (err error) { values, err = p.vector(ctx, in(series.Value, namespace)); return err })
-	group.Go(func() (err error) { times, err = p.vector(ctx, in(series.Time, namespace)); return err })
+	group.Go(func() (err error) { values, err = p.vector(ctx, q.value()); return err })
+	group.Go(func() (err error) { times, err = p.vector(ctx, q.time()); return err })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	if len(values) == 0 {
-		return nil, errNothing
+		return nil, q.nothing(len(times) > 0)
 	}
 	at := make(map[string]time.Time, len(times))
 	for _, sample := range times {
@@ -109,7 +87,7 @@ func (p *Prometheus) perPod(ctx context.Context, series Series, namespace string
 			at[string(sample.Metric["pod"])] = time.UnixMilli(int64(seconds * 1000)).UTC()
 		}
 	}
-	readings := make(map[string]Reading, len(values))
+	readings := make(Readings, len(values))
 	for _, sample := range values {
 		pod := string(sample.Metric["pod"])
 		taken, timed := at[pod]
@@ -118,6 +96,15 @@ func (p *Prometheus) perPod(ctx context.Context, series Series, namespace string
 		}
 	}
 	return readings, nil
+}
+
+// nothing says what was looked for where nothing was found. There may be series
+// nevertheless, but not for as long as a rate needs.
+func (q promQL) nothing(series bool) error {
+	if series && q.metric.overWindow() {
+		return fmt.Errorf("Prometheus has %s in namespace %s, but not for the whole of the last %s", q.metric.names(), q.namespace, rateWindow)
+	}
+	return fmt.Errorf("Prometheus has no series of %s in namespace %s", q.metric.names(), q.namespace)
 }
 
 func (p *Prometheus) vector(ctx context.Context, query string) (model.Vector, error) {
@@ -133,8 +120,8 @@ func (p *Prometheus) vector(ctx context.Context, query string) (model.Vector, er
 }
 
 // one asks a query of a policy, whose result must be one plausible number.
-func (p *Prometheus) one(ctx context.Context, query string) (Reading, error) {
-	value, err := p.query(ctx, query)
+func (p *Prometheus) one(ctx context.Context, spec Spec) (Reading, error) {
+	value, err := p.query(ctx, spec.Query)
 	if err != nil {
 		return Reading{}, err
 	}
@@ -144,13 +131,9 @@ func (p *Prometheus) one(ctx context.Context, query string) (Reading, error) {
 	case *model.Scalar:
 		number, at = float64(v.Value), v.Timestamp
 	case model.Vector:
-		switch {
-		case len(v) == 0:
-			return Reading{}, errNothing
-		case len(v) > 1:
-			return Reading{}, fmt.Errorf("the query returned %d series, want 1: aggregate with sum or max", len(v))
+		if number, at, err = aggregate(v, spec.Aggregate); err != nil {
+			return Reading{}, err
 		}
-		number, at = float64(v[0].Value), v[0].Timestamp
 	default:
 		return Reading{}, fmt.Errorf("the query returned a %s, want a scalar or a vector of one series", value.Type())
 	}
@@ -158,6 +141,30 @@ func (p *Prometheus) one(ctx context.Context, query string) (Reading, error) {
 		return Reading{}, fmt.Errorf("the query returned %g, want a number from 0 to 1e15", number)
 	}
 	return Reading{Value: number, At: at.Time().UTC()}, nil
+}
+
+// aggregate makes one number of a vector, as old as its oldest sample. A single
+// number in it that cannot be true makes the whole one that cannot.
+func aggregate(v model.Vector, how v1alpha1.Aggregate) (number float64, at model.Time, err error) {
+	switch {
+	case len(v) == 0:
+		return 0, 0, errors.New("the query returned no series")
+	case len(v) > 1 && how == "":
+		return 0, 0, fmt.Errorf("the query returned %d series, want 1: aggregate with sum or max", len(v))
+	}
+	at = v[0].Timestamp
+	for _, sample := range v {
+		value := float64(sample.Value)
+		if !plausible(value) {
+			return value, at, nil
+		}
+		if at = min(at, sample.Timestamp); how == v1alpha1.AggregateMax {
+			number = max(number, value)
+		} else {
+			number += value
+		}
+	}
+	return number, at, nil
 }
 
 func (p *Prometheus) query(ctx context.Context, query string) (model.Value, error) {
@@ -197,16 +204,4 @@ func reason(err error) string {
 func isTransport(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout)
-}
-
-// Absent is the Source where no Prometheus is configured: nothing is known.
-type Absent struct{}
-
-// Fetch implements Source.
-func (Absent) Fetch(_ context.Context, t Target) Sample {
-	s := Sample{Missing: map[string]string{}}
-	for _, spec := range t.Specs {
-		s.Missing[spec.Name] = "the broker has no prometheus.url"
-	}
-	return s
 }

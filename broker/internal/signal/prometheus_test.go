@@ -82,7 +82,7 @@ func healthy(overrides ...answer) *server {
 	)}
 }
 
-var vllm = []Spec{{Name: "spec.signals[0]", Profile: "vllm", Slots: 256}}
+var vllm = []Spec{{Name: "spec.signals[0]", Kind: KindProfile, Profile: "vllm", Slots: 256}}
 
 func profileSignals(kv, waiting float64) []lend.Signal {
 	return []lend.Signal{
@@ -134,9 +134,9 @@ func TestProfile(t *testing.T) {
 			server: healthy(
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_running", data: perPod(map[string]string{"a": "+Inf", "b": "3", "c": "1"})},
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_waiting", data: perPod(map[string]string{"a": "0", "b": "-1", "c": "0"})},
-				answer{contains: "max by (pod) (vllm:kv", data: perPod(map[string]string{"a": "0", "b": "0", "c": "9223372036854775794"})}),
+				answer{contains: "(max by (pod) (vllm:kv", data: perPod(map[string]string{"a": "0", "b": "0", "c": "9223372036854775794"})}),
 			replicas: Replicas{Ready: []string{"a", "b", "c"}, Wanted: 3},
-			want:     lend.Load{Unknown: "profile vllm: no ready replica has all of running, waiting and KV cache use"},
+			want:     lend.Load{Unknown: "profile vllm: no ready replica has all of running requests, waiting requests and KV cache use"},
 		},
 		"an old sample keeps its age": {
 			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": at(4 * time.Minute), "b": at(0)})}),
@@ -184,7 +184,7 @@ func TestProfile(t *testing.T) {
 		"nothing is unknown, not idle": {
 			server:   healthy(answer{contains: "num_requests_running", data: perPod(nil)}),
 			replicas: both,
-			want:     lend.Load{Unknown: "profile vllm, running requests: the query returned no series"},
+			want:     lend.Load{Unknown: "profile vllm, running requests: Prometheus has no series of vllm:num_requests_running in namespace serving"},
 		},
 		"a refused query is unknown": {
 			server:   healthy(answer{contains: "kv_cache", status: http.StatusBadRequest}),
@@ -251,7 +251,7 @@ func TestQuery(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			specs := []Spec{{Name: "spec.signals[0]", Query: "sum(llm_pending)", Low: 5, High: 20}}
+			specs := []Spec{{Name: "spec.signals[0]", Kind: KindQuery, Query: "sum(llm_pending)", Low: 5, High: 20}}
 			sample := fetch(t, &server{answers: []answer{{contains: "sum(llm_pending)", data: test.data}}}, Target{Name: "n/l", Namespace: "n", Specs: specs})
 			got := Combine(specs, sample, Replicas{}, now)
 			want := lend.Load{Known: true, Coverage: 1, ObservedAt: now,
@@ -268,7 +268,7 @@ func TestQuery(t *testing.T) {
 
 // TestQuerySkew: a server whose clock differs says so by the time of its answer.
 func TestQuerySkew(t *testing.T) {
-	specs := []Spec{{Name: "spec.signals[0]", Query: "sum(llm_pending)", Low: 5, High: 20}}
+	specs := []Spec{{Name: "spec.signals[0]", Kind: KindQuery, Query: "sum(llm_pending)", Low: 5, High: 20}}
 	s := &server{answers: []answer{{contains: "sum(llm_pending)", data: perPod(map[string]string{"": "1"})}}}
 	sample := fetch(t, s, Target{Name: "n/l", Namespace: "n", Specs: specs})
 	if got := Combine(specs, sample, Replicas{}, now.Add(-time.Minute)); got.Known || got.Unknown != "spec.signals[0]: the sample is from the future" {

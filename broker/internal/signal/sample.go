@@ -2,65 +2,27 @@ package signal
 
 import (
 	"context"
-	"fmt"
+	"maps"
 	"math"
-	"strconv"
 	"time"
-
-	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
-
-// Spec is one signal of a LendingPolicy, resolved: either Profile is set, or
-// Query with its water marks.
-type Spec struct {
-	// Name is how verdicts call a query: the field's path.
-	Name    string
-	Profile string
-	Slots   float64
-	Query   string
-	Low     float64
-	High    float64
-}
-
-// Specs resolves the signals of a policy. It fails on what the API server's
-// validation would have refused too, naming the field.
-func Specs(signals []v1alpha1.Signal) ([]Spec, error) {
-	specs := make([]Spec, 0, len(signals))
-	profileSeen := false
-	for i, s := range signals {
-		path := fmt.Sprintf("spec.signals[%d]", i)
-		if s.Profile != "" {
-			p, ok := LookupProfile(s.Profile)
-			if !ok {
-				return nil, fmt.Errorf("%s.profile: %q is not a known profile; want vllm", path, s.Profile)
-			}
-			if profileSeen {
-				return nil, fmt.Errorf("%s.profile: a policy can have one profile", path)
-			}
-			profileSeen = true
-			slots := s.Slots
-			if slots == 0 {
-				slots = p.Slots
-			}
-			specs = append(specs, Spec{Name: path, Profile: p.Name, Slots: float64(slots)})
-			continue
-		}
-		low, errLow := strconv.ParseFloat(s.LowWater, 64)
-		high, errHigh := strconv.ParseFloat(s.HighWater, 64)
-		if s.Query == "" || errLow != nil || errHigh != nil || low >= high {
-			return nil, fmt.Errorf("%s: a query needs lowWater and highWater, numbers with lowWater below highWater", path)
-		}
-		specs = append(specs, Spec{Name: path, Query: s.Query, Low: low, High: high})
-	}
-	return specs, nil
-}
 
 // Target is a lender whose load is asked for.
 type Target struct {
 	// Name is the LendingPolicy's namespace/name.
 	Name      string
 	Namespace string
-	Specs     []Spec
+	// Specs of the policy, those included that Expand put into them.
+	Specs []Spec
+	// Pods that hold units and are not terminating, by Name: those that are read
+	// directly, and those whose mean a metric of KindPods is.
+	Pods []Pod
+}
+
+// Pod is a pod of a target. One without an IP is not read.
+type Pod struct {
+	Name string
+	IP   string
 }
 
 // Reading is one finite, plausible value and when it was taken.
@@ -69,23 +31,43 @@ type Reading struct {
 	At    time.Time
 }
 
+// Readings are one measure's values: by pod in a profile of ScopePod, and under ""
+// in one of ScopeService. Only those are in it that are present and plausible.
+type Readings map[string]Reading
+
 // Sample is the answers to all questions about one target. A question that was
 // not answered has a reason in Missing and no reading.
 type Sample struct {
-	// Pods of the profile by name: only readings that are present and plausible.
-	Running, Waiting, KV map[string]Reading
-	// Queries by Spec.Name.
-	Queries map[string]Reading
-	// Missing says, by question, why there is no answer.
-	Missing map[string]string
+	// Profiles has what was read of each profile, by Spec.Name.
+	Profiles map[string]map[Measure]Readings
+	// Values by Spec.Name.
+	Values map[string]Reading
+	// Missing says why there is no answer: by Spec.Name, or by Spec.Name and measure
+	// as Missing.of has it. It names the metrics that were looked for.
+	Missing Missing
 }
 
-// The questions of a profile, as Missing calls them.
-const (
-	askRunning = "running requests"
-	askWaiting = "waiting requests"
-	askKV      = "KV cache use"
-)
+// Missing says, by question, why it has no answer.
+type Missing map[string]string
+
+// of is the question about one measure of a profile.
+func of(spec string, m Measure) string { return spec + ", " + string(m) }
+
+// With returns the sample with readings, and reasons for those that there are not,
+// for specs of KindGiven, by Spec.Name. The sample itself is not changed.
+func (s Sample) With(readings map[string]Reading, missing Missing) Sample {
+	values, reasons := maps.Clone(s.Values), maps.Clone(s.Missing)
+	if values == nil {
+		values = map[string]Reading{}
+	}
+	if reasons == nil {
+		reasons = Missing{}
+	}
+	maps.Copy(values, readings)
+	maps.Copy(reasons, missing)
+	s.Values, s.Missing = values, reasons
+	return s
+}
 
 // Source answers all questions about a target. It returns when all are answered
 // or timed out, and never fails as a whole.
@@ -93,9 +75,18 @@ type Source interface {
 	Fetch(ctx context.Context, t Target) Sample
 }
 
+// ValueReader reads the one number of a signal that is not PromQL. namespace is the
+// policy's. The reading has the time at which the value was true, not that of the
+// answer, where the source says it. The text of an error is shown to the policy's
+// owner: it says what is missing, and names no address.
+type ValueReader interface {
+	Read(ctx context.Context, namespace string, s Spec) (Reading, error)
+}
+
 // maxPlausible: exporters write "blank" as huge integers.
 const maxPlausible = 1e15
 
+// plausible says whether a value can be true: what is not counts as not heard.
 func plausible(v float64) bool {
 	return !math.IsNaN(v) && v >= 0 && v <= maxPlausible
 }

@@ -1,0 +1,173 @@
+package signal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+)
+
+// Sources is a Source for signals of every kind.
+type Sources struct {
+	// Prometheus answers for KindProfile and KindQuery; nil: there is none.
+	Prometheus Source
+	// Scraper answers for KindScrape; nil: pods are not read.
+	Scraper Source
+	// Readers answer for the other kinds.
+	Readers map[Kind]ValueReader
+	// Timeout bounds each answer of a reader.
+	Timeout time.Duration
+}
+
+// Fetch implements Source: every part is asked at once about what it is for.
+func (s Sources) Fetch(ctx context.Context, t Target) Sample {
+	parts := map[Source][]Spec{}
+	values := valueSource{s.Readers, s.Timeout}
+	var all Sample
+	all.Missing = Missing{}
+	var rest []Spec
+	for _, spec := range t.Specs {
+		source, absence := s.of(spec.Kind)
+		switch {
+		case spec.Kind == KindGiven || spec.Kind == KindAutoscaler:
+		case absence != "":
+			all.Missing[spec.Name] = absence
+		case source == nil:
+			rest = append(rest, spec)
+		default:
+			parts[source] = append(parts[source], spec)
+		}
+	}
+	samples := make(chan Sample, len(parts)+1)
+	ask := func(source Source, specs []Spec) {
+		part := t
+		part.Specs = specs
+		samples <- source.Fetch(ctx, part)
+	}
+	for source, specs := range parts {
+		go ask(source, specs)
+	}
+	ask(&values, rest)
+	for range len(parts) + 1 {
+		all = all.join(<-samples)
+	}
+	return all
+}
+
+// of is the source for a kind, nil if a reader is; or why there is none.
+func (s Sources) of(kind Kind) (source Source, absence string) {
+	switch kind {
+	case KindProfile, KindQuery:
+		if s.Prometheus == nil {
+			return nil, "the broker has no prometheus.url"
+		}
+		return s.Prometheus, ""
+	case KindScrape:
+		if s.Scraper == nil {
+			return nil, "the broker does not read pods"
+		}
+		return s.Scraper, ""
+	default:
+		if s.Readers[kind] == nil {
+			return nil, fmt.Sprintf("the broker reads no signals of kind %s", kind)
+		}
+		return nil, ""
+	}
+}
+
+// join adds another part's answers.
+func (s Sample) join(o Sample) Sample {
+	if s.Profiles == nil {
+		s.Profiles = map[string]map[Measure]Readings{}
+	}
+	if s.Values == nil {
+		s.Values = map[string]Reading{}
+	}
+	if s.Missing == nil {
+		s.Missing = Missing{}
+	}
+	maps.Copy(s.Profiles, o.Profiles)
+	maps.Copy(s.Values, o.Values)
+	maps.Copy(s.Missing, o.Missing)
+	return s
+}
+
+// valueSource asks the readers.
+type valueSource struct {
+	readers map[Kind]ValueReader
+	timeout time.Duration
+}
+
+// Fetch implements Source.
+func (v *valueSource) Fetch(ctx context.Context, t Target) Sample {
+	var a answers
+	var group sync.WaitGroup
+	for _, spec := range t.Specs {
+		for _, pod := range t.Pods {
+			spec.Pods = append(spec.Pods, pod.Name)
+		}
+		group.Go(func() {
+			ctx, cancel := ctx, context.CancelFunc(func() {})
+			if v.timeout > 0 {
+				ctx, cancel = context.WithTimeout(ctx, v.timeout)
+			}
+			defer cancel()
+			r, err := v.readers[spec.Kind].Read(ctx, t.Namespace, spec)
+			if err == nil && !plausible(r.Value) {
+				err = fmt.Errorf("the value is %g, want a number from 0 to 1e15", r.Value)
+			}
+			a.value(spec.Name, r, err, late)
+		})
+	}
+	group.Wait()
+	return a.sample
+}
+
+// late is a reader's reason: it has named what is wrong, except that time ran out.
+func late(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "there was no answer in time"
+	}
+	return err.Error()
+}
+
+// answers gathers a sample from several goroutines.
+type answers struct {
+	mu     sync.Mutex
+	sample Sample
+}
+
+// begin notes that a profile is asked for: with no answer at all it was asked.
+func (a *answers) begin(spec string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sample = a.sample.join(Sample{Profiles: map[string]map[Measure]Readings{spec: {}}})
+}
+
+func (a *answers) value(spec string, r Reading, err error, reason func(error) string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.sample = a.sample.join(Sample{Missing: Missing{spec: reason(err)}})
+		return
+	}
+	a.sample = a.sample.join(Sample{Values: map[string]Reading{spec: r}})
+}
+
+func (a *answers) measure(spec string, m Measure, readings Readings, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.sample.Missing = a.sample.join(Sample{Missing: Missing{of(spec, m): reason(err)}}).Missing
+		return
+	}
+	a.sample.Profiles[spec][m] = readings
+}
+
+// Absent is the Source where no Prometheus is configured: nothing is known.
+type Absent struct{}
+
+// Fetch implements Source.
+func (Absent) Fetch(ctx context.Context, t Target) Sample { return Sources{}.Fetch(ctx, t) }
