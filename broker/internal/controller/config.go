@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	"github.com/ebbtide/ebbtide/broker/internal/prewarm"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -40,6 +41,7 @@ type Config struct {
 	Client         ClientConfig     `json:"client"`
 	Policy         PolicyConfig     `json:"policy"`
 	FairSharing    FairSharing      `json:"fairSharing"`
+	Hooks          HooksConfig      `json:"hooks"`
 	Record         RecordConfig     `json:"record"`
 }
 
@@ -108,6 +110,7 @@ func DefaultConfig() Config {
 		Client:      ClientConfig{QPS: 50, Burst: 100},
 		Policy:      newPolicyConfig(p),
 		FairSharing: FairSharing{HalfLife: duration(24 * time.Hour), Preemption: p.FairPreemption},
+		Hooks:       HooksConfig{Kinds: []prewarm.Kind{}},
 	}
 }
 
@@ -176,7 +179,7 @@ func (c *Config) Validate() field.ErrorList {
 	}
 	want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
 	want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
-	return slices.Concat(errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate())
+	return slices.Concat(errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate())
 }
 
 func validURL(text string) bool {

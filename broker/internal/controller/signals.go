@@ -1,10 +1,14 @@
 package controller
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/ebbtide/ebbtide/broker/internal/prewarm"
 )
 
 // SignalsConfig says how signals are read, and how far they are believed.
@@ -38,4 +42,28 @@ func (s *SignalsConfig) validate() field.ErrorList {
 	c.want(s.PanicWindow.Duration <= s.StableWindow.Duration, "panicWindow", s.PanicWindow.Duration.String(), "must not exceed stableWindow")
 	c.want(s.ScrapeInterval.Duration >= time.Second, "scrapeInterval", s.ScrapeInterval.Duration.String(), "must be at least 1s")
 	return c.errs
+}
+
+// HooksConfig says what LendingPolicies may have created for them.
+type HooksConfig struct {
+	// Kinds of which hooks may create objects, with the broker's rights. Empty: none.
+	Kinds []prewarm.Kind `json:"kinds"`
+}
+
+func (h *HooksConfig) validate() field.ErrorList {
+	var errs field.ErrorList
+	for i, kind := range h.Kinds {
+		at := field.NewPath("hooks", "kinds").Index(i)
+		gv, err := schema.ParseGroupVersion(kind.APIVersion)
+		if err != nil || gv.Version == "" {
+			errs = append(errs, field.Invalid(at.Child("apiVersion"), kind.APIVersion, "must be a group and a version, as in data.fluid.io/v1alpha1"))
+		}
+		if kind.Kind == "" {
+			errs = append(errs, field.Required(at.Child("kind"), "must be a kind, as in DataLoad"))
+		}
+		if slices.Contains(h.Kinds[:i], kind) {
+			errs = append(errs, field.Duplicate(at, kind.String()))
+		}
+	}
+	return errs
 }
