@@ -67,6 +67,8 @@ func TestRoles(t *testing.T) {
 
 		{scheduler, "create", "", "pods/binding", own, true},
 		{scheduler, "watch", "ebbtide.dev", "loans", own, true},
+		{scheduler, "watch", "ebbtide.dev", "lendingpolicies", own, true},
+		{scheduler, "update", "ebbtide.dev", "lendingpolicies", own, false},
 		{scheduler, "create", "ebbtide.dev", "loans", own, false},
 		{scheduler, "update", "ebbtide.dev", "loans/status", own, false},
 		{scheduler, "patch", "", "pods/status", own, true},

@@ -39,18 +39,19 @@ var epoch = time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 // the list of pods it was asked to activate.
 type world struct {
 	*Ebbtide
-	t         testing.TB
-	time      *clocktesting.FakeClock
-	nodes     []*node
-	loans     cache.Indexer
-	quotas    cache.Store
-	spaces    cache.Indexer
-	classes   cache.Indexer
-	jobStore  cache.Indexer
-	client    *fake.Clientset
-	nominated map[string][]fwk.PodInfo
-	permits   map[types.UID]*permit
-	activated []string
+	t           testing.TB
+	time        *clocktesting.FakeClock
+	nodes       []*node
+	loans       cache.Indexer
+	policyStore cache.Indexer
+	quotas      cache.Store
+	spaces      cache.Indexer
+	classes     cache.Indexer
+	jobStore    cache.Indexer
+	client      *fake.Clientset
+	nominated   map[string][]fwk.PodInfo
+	permits     map[types.UID]*permit
+	activated   []string
 
 	budgetStore             cache.Indexer
 	podsSynced, loansSynced map[types.UID]bool
@@ -60,16 +61,17 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	byName := cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
 	w := &world{
-		t:         t,
-		time:      clocktesting.NewFakeClock(epoch),
-		loans:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, book.LoanIndexers()),
-		quotas:    cache.NewStore(cache.MetaNamespaceKeyFunc),
-		spaces:    cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
-		classes:   cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
-		jobStore:  cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
-		client:    fake.NewClientset(),
-		nominated: map[string][]fwk.PodInfo{},
-		permits:   map[types.UID]*permit{},
+		t:           t,
+		time:        clocktesting.NewFakeClock(epoch),
+		loans:       cache.NewIndexer(cache.MetaNamespaceKeyFunc, book.LoanIndexers()),
+		policyStore: cache.NewIndexer(cache.MetaNamespaceKeyFunc, book.PolicyIndexers()),
+		quotas:      cache.NewStore(cache.MetaNamespaceKeyFunc),
+		spaces:      cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
+		classes:     cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
+		jobStore:    cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
+		client:      fake.NewClientset(),
+		nominated:   map[string][]fwk.PodInfo{},
+		permits:     map[types.UID]*permit{},
 
 		budgetStore: cache.NewIndexer(cache.MetaNamespaceKeyFunc, byName),
 	}
@@ -88,19 +90,20 @@ func newWorld(t testing.TB) *world {
 // restart makes a new plugin over the same objects.
 func (w *world) restart() {
 	w.Ebbtide = &Ebbtide{
-		handle:  w.handle,
-		args:    w.args,
-		clock:   w.time,
-		book:    book.New(w.loans, schedulinglisters.NewPriorityClassLister(w.classes)),
-		account: account.New(),
-		pods:    w.pods,
-		jobs:    batchlisters.NewJobLister(w.jobStore),
-		budgets: policylisters.NewPodDisruptionBudgetLister(w.budgetStore),
-		gangs:   newGangs(),
-		waiting: newWaiting(),
-		blocked: newBlocked(),
-		taken:   newTaken(),
-		holds:   newHolds(),
+		handle:   w.handle,
+		args:     w.args,
+		clock:    w.time,
+		book:     book.New(w.loans, schedulinglisters.NewPriorityClassLister(w.classes)),
+		account:  account.New(),
+		pods:     w.pods,
+		policies: w.policyStore,
+		jobs:     batchlisters.NewJobLister(w.jobStore),
+		budgets:  policylisters.NewPodDisruptionBudgetLister(w.budgetStore),
+		gangs:    newGangs(),
+		waiting:  newWaiting(),
+		blocked:  newBlocked(),
+		taken:    newTaken(),
+		holds:    newHolds(),
 	}
 }
 

@@ -472,6 +472,9 @@ func TestRank(t *testing.T) {
 		"outliers":        {in: []int64{-1000000, -2, -1, -2}, want: []int64{0, 50, 100, 50}},
 		"all displace":    {in: []int64{at(9), at(5), at(1)}, want: []int64{0, 50, 100}},
 		"one of each":     {in: []int64{at(1), at(0)}, want: []int64{24, 100}},
+		"pools":           {in: []int64{in(1), in(0) - 1, in(2), in(0)}, want: []int64{24, 76, 0, 100}},
+		"second pools":    {in: []int64{in(1), in(3)}, want: []int64{100, 24}},
+		"pools and loans": {in: []int64{in(1), in(0), at(1), in(2)}, want: []int64{84, 100, 24, 76}},
 		"the least apart": {in: []int64{at(1), at(1e9), at(0) - 1, at(0)}, want: []int64{24, 0, 76, 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -494,13 +497,16 @@ func TestRank(t *testing.T) {
 // at is the score of a place where a loan would lose so much.
 func at(displaced float64) int64 { return pack.Score(pack.Place{Displaced: displaced}) }
 
+// in is the score of a place in the pool that so many are preferred to.
+func in(pool int64) int64 { return pack.Score(pack.Place{Later: pool}) }
+
 // However many nodes there are, those where nothing is displaced stay ahead of the
 // others by more than the scorers that every pod has can make up for; and nobody is
 // put before a better one.
 func TestRankKeepsDisplacingNodesApart(t *testing.T) {
 	var scores fwk.NodeScoreList
 	for i := range 3000 {
-		place := pack.Place{Growth: int64(i % 70), Left: int64(i % 9)}
+		place := pack.Place{Growth: int64(i % 70), Left: int64(i % 9), Later: int64(i % 4)}
 		if i%3 == 0 {
 			place.Displaced = float64(1 + i*i)
 		}

@@ -22,6 +22,8 @@
 //   - A loan that was taken back gets no new pods.
 //   - What an open loan grants, and what was taken back for a job that has yet to be
 //     admitted (see holdList), is not for bare pods below online priority.
+//   - Where nodes are alike to loans, an online pod goes to the first pool of its
+//     LendingPolicy that has room.
 //   - A pod that was cut off from the job it was started for holds its units only
 //     until a pod within quota wants them.
 //
@@ -74,8 +76,10 @@ type Ebbtide struct {
 	book    *book.Book
 	account *account.Account
 	pods    cache.Indexer
-	jobs    batchlisters.JobLister
-	budgets policylisters.PodDisruptionBudgetLister
+	// policies are the LendingPolicies that have pools; empty where they cannot be read.
+	policies cache.Indexer
+	jobs     batchlisters.JobLister
+	budgets  policylisters.PodDisruptionBudgetLister
 	// groups is nil where the API server does not serve PodGroups.
 	groups  schedulinglisters.PodGroupLister
 	gangs   *gangs
@@ -122,19 +126,20 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		return nil, fmt.Errorf("index pods: %w", err)
 	}
 	p := &Ebbtide{
-		handle:  handle,
-		args:    *args,
-		clock:   clock.RealClock{},
-		book:    book.New(watches.Loans.GetIndexer(), factory.Scheduling().V1().PriorityClasses().Lister()),
-		account: account.New(),
-		pods:    podInformer.GetIndexer(),
-		jobs:    factory.Batch().V1().Jobs().Lister(),
-		budgets: factory.Policy().V1().PodDisruptionBudgets().Lister(),
-		gangs:   newGangs(),
-		waiting: newWaiting(),
-		blocked: newBlocked(),
-		taken:   newTaken(),
-		holds:   newHolds(),
+		handle:   handle,
+		args:     *args,
+		clock:    clock.RealClock{},
+		book:     book.New(watches.Loans.GetIndexer(), factory.Scheduling().V1().PriorityClasses().Lister()),
+		account:  account.New(),
+		pods:     podInformer.GetIndexer(),
+		policies: watches.Policies.GetIndexer(),
+		jobs:     factory.Batch().V1().Jobs().Lister(),
+		budgets:  factory.Policy().V1().PodDisruptionBudgets().Lister(),
+		gangs:    newGangs(),
+		waiting:  newWaiting(),
+		blocked:  newBlocked(),
+		taken:    newTaken(),
+		holds:    newHolds(),
 	}
 	served, err := podGroupsServed(handle.ClientSet().Discovery())
 	if err != nil {

@@ -46,6 +46,7 @@ type cycle struct {
 	// over are the loans that this dry run took back, by UID.
 	over  map[types.UID]bool
 	mixes []pack.Mix // of each request, from PreScore on
+	pools *pools     // of its service, from PreScore on; nil if it has none
 	// roomy are the only nodes that the filters run on; nil: they run on all.
 	roomy sets.Set[string]
 }

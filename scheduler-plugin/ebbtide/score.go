@@ -12,8 +12,8 @@ import (
 )
 
 // PreScore skips the scoring of pods on a loan: the broker chose their nodes. For
-// others it reads what sizes pods come in.
-func (p *Ebbtide) PreScore(_ context.Context, state fwk.CycleState, _ *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
+// others it reads what sizes pods come in, and which nodes their service prefers.
+func (p *Ebbtide) PreScore(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
 	c, ok := readCycle(state)
 	if !ok || c.loan != nil {
 		return fwk.NewStatus(fwk.Skip)
@@ -22,18 +22,19 @@ func (p *Ebbtide) PreScore(_ context.Context, state fwk.CycleState, _ *corev1.Po
 	for i, r := range c.requests {
 		c.mixes[i] = pack.NewMix(p.account.Shapes(r.Resource))
 	}
+	c.pools = p.poolsOf(pod, c)
 	return nil
 }
 
 // Score prefers, for a bare pod, units that no loan counts on, then those whose
-// loans cost the least; then the node whose fragmentation grows least, and among
-// those the one with the fewest units left.
+// loans cost the least; then the pool of nodes that its service prefers; then the node
+// whose fragmentation grows least, and among those the one with the fewest units left.
 func (p *Ebbtide) Score(_ context.Context, state fwk.CycleState, _ *corev1.Pod, info fwk.NodeInfo) (int64, *fwk.Status) {
 	c, ok := readCycle(state)
 	if !ok || c.mixes == nil {
 		return 0, nil
 	}
-	var place pack.Place
+	place := pack.Place{Later: c.pools.at(info)}
 	for i, r := range c.requests {
 		free := freeUnits(info, r.Resource)
 		place.Growth += c.mixes[i].Growth(free, r.Units)
@@ -87,6 +88,14 @@ const (
 	leastSparing   = 76
 )
 
+// Where a service has pools, the nodes of the best one are as far ahead of the others.
+// Where there are displacing nodes besides, less is left between them: from mostLater
+// to leastBest.
+const (
+	mostLater = 84
+	leastBest = 92
+)
+
 // rank replaces raw scores by their rank, spread over the framework's range, so
 // that one huge node does not flatten the difference between all others. Equal
 // scores stay equal; a single score becomes the best.
@@ -101,17 +110,61 @@ func rank(scores fwk.NodeScoreList) {
 			*to = slices.Insert(*to, at, s.Score)
 		}
 	}
-	low, high := int64(mostDisplacing), int64(leastSparing)
-	if len(displacing) == 0 || len(sparing) == 0 {
-		low, high = fwk.MaxScore, fwk.MinScore // nothing to keep apart
-	}
+	bands := bandsOf(displacing, sparing)
 	for i, s := range scores {
-		if pack.Displaces(s.Score) {
-			scores[i].Score = spread(s.Score, displacing, fwk.MinScore, low)
-		} else {
-			scores[i].Score = spread(s.Score, sparing, high, fwk.MaxScore)
+		for _, b := range bands {
+			if b.least <= s.Score && s.Score <= b.scores[len(b.scores)-1] {
+				scores[i].Score = spread(s.Score, b.scores, b.low, b.high)
+				break
+			}
 		}
 	}
+}
+
+// band is a part of the framework's range, and the raw scores that are spread over it.
+type band struct {
+	scores    []int64
+	least     int64 // the lowest of them
+	low, high int64
+}
+
+// bandsOf keeps apart what is to be kept apart of two lists of ascending scores.
+func bandsOf(displacing, sparing []int64) []band {
+	var bands []band
+	add := func(scores []int64, low, high int64) {
+		if len(scores) > 0 {
+			bands = append(bands, band{scores, scores[0], low, high})
+		}
+	}
+	later, best := byPool(sparing)
+	switch {
+	case len(sparing) == 0:
+		add(displacing, fwk.MinScore, fwk.MaxScore)
+	case len(displacing) == 0 && len(later) == 0:
+		add(best, fwk.MinScore, fwk.MaxScore)
+	case len(displacing) == 0:
+		add(later, fwk.MinScore, mostDisplacing)
+		add(best, leastSparing, fwk.MaxScore)
+	case len(later) == 0:
+		add(displacing, fwk.MinScore, mostDisplacing)
+		add(best, leastSparing, fwk.MaxScore)
+	default:
+		add(displacing, fwk.MinScore, mostDisplacing)
+		add(later, leastSparing, mostLater)
+		add(best, leastBest, fwk.MaxScore)
+	}
+	return bands
+}
+
+// byPool parts ascending scores of places where no loan loses anything: those of the
+// best pool that there is, and the others.
+func byPool(sparing []int64) (later, best []int64) {
+	if len(sparing) == 0 {
+		return nil, nil
+	}
+	first := pack.Later(sparing[len(sparing)-1])
+	at := slices.IndexFunc(sparing, func(s int64) bool { return pack.Later(s) == first })
+	return sparing[:at], sparing[at:]
 }
 
 // spread returns the rank of a score among all, between least and most.

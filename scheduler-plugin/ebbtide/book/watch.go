@@ -21,6 +21,9 @@ type Watches struct {
 	Loans cache.SharedIndexInformer
 	// Quotas are the TenantQuotas.
 	Quotas cache.SharedIndexInformer
+	// Policies are the LendingPolicies, with PolicyIndexers. They say what online pods
+	// prefer and nothing else, so that nobody waits for them.
+	Policies cache.SharedIndexInformer
 }
 
 // NewWatches prepares the informers. Nothing runs before Start, so that event
@@ -35,16 +38,18 @@ func NewWatches(config *rest.Config) (*Watches, error) {
 		return cache.NewSharedIndexInformer(lw, example, 0, indexers)
 	}
 	return &Watches{
-		Loans:  watch("loans", &v1alpha1.Loan{}, LoanIndexers()),
-		Quotas: watch("tenantquotas", &v1alpha1.TenantQuota{}, cache.Indexers{}),
+		Loans:    watch("loans", &v1alpha1.Loan{}, LoanIndexers()),
+		Quotas:   watch("tenantquotas", &v1alpha1.TenantQuota{}, cache.Indexers{}),
+		Policies: watch("lendingpolicies", &v1alpha1.LendingPolicy{}, PolicyIndexers()),
 	}, nil
 }
 
-// Start runs the informers until ctx ends, and returns when both have read
-// everything once; after patience it gives up with an error.
+// Start runs the informers until ctx ends, and returns when loans and quotas have been
+// read once; after patience it gives up with an error.
 func (w *Watches) Start(ctx context.Context, patience time.Duration) error {
 	go w.Loans.RunWithContext(ctx)
 	go w.Quotas.RunWithContext(ctx)
+	go w.Policies.RunWithContext(ctx)
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if !cache.WaitForCacheSync(waiting.Done(), w.Loans.HasSynced, w.Quotas.HasSynced) {

@@ -70,6 +70,9 @@ type Place struct {
 	// Displaced is what it would cost the loans that count on the units the pod would
 	// take; 0 if there are none.
 	Displaced float64
+	// Later is how many pools of nodes the pod's service prefers to this one; 0 without
+	// pools.
+	Later int64
 	// Growth of the fragmentation, summed over the resources that the pod asks for.
 	Growth int64
 	// Left is how many units are free after it.
@@ -78,16 +81,21 @@ type Place struct {
 
 // Of the bits of a score, costs have the uppermost, and units left the lowest.
 const (
-	leftBits   = 20
+	leftBits   = 19
 	growthBits = 28
-	costBits   = 63 - growthBits - leftBits
+	laterBits  = 4
+	costBits   = 63 - laterBits - growthBits - leftBits
 )
 
 // Displaces reports whether a score is of a place where a loan would lose something.
-func Displaces(score int64) bool { return -score>>(growthBits+leftBits) > 0 }
+func Displaces(score int64) bool { return -score>>(laterBits+growthBits+leftBits) > 0 }
+
+// Later returns the Later of a score's place, of which all above 15 are one.
+func Later(score int64) int64 { return -score >> (growthBits + leftBits) & (1<<laterBits - 1) }
 
 // Score orders places: higher is better, and the scale means nothing. What loans
-// would lose comes first, then the growth of fragmentation, then the units left.
+// would lose comes first, then the pools, then the growth of fragmentation, then the
+// units left.
 func Score(p Place) int64 {
 	cost := int64(0)
 	if p.Displaced > 0 {
@@ -97,5 +105,6 @@ func Score(p Place) int64 {
 	const half = 1 << (growthBits - 1)
 	growth := min(max(p.Growth, -half+1), half-1) + half
 	left := min(max(p.Left, 0), 1<<leftBits-1)
-	return -(min(cost, 1<<costBits-1)<<(growthBits+leftBits) | growth<<leftBits | left)
+	later := min(max(p.Later, 0), 1<<laterBits-1)
+	return -(min(cost, 1<<costBits-1)<<(laterBits+growthBits+leftBits) | later<<(growthBits+leftBits) | growth<<leftBits | left)
 }

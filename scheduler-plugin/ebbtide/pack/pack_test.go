@@ -35,6 +35,33 @@ func TestFragmentation(t *testing.T) {
 	}
 }
 
+// TestScoreOrdersPools: what loans would lose comes before pools, and these before all
+// that packing says.
+func TestScoreOrdersPools(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		place := func(label string) Place {
+			return Place{
+				Later: rapid.Int64Range(0, 15).Draw(t, label+" later"), Growth: rapid.Int64().Draw(t, label+" growth"),
+				Left: rapid.Int64().Draw(t, label+" left"), Displaced: rapid.SampledFrom([]float64{0, 1, 60, 1e6, 1e18, math.Inf(1)}).Draw(t, label+" displaced"),
+			}
+		}
+		a, b := place("a"), place("b")
+		if got := Later(Score(a)); got != a.Later {
+			t.Errorf("Later of %+v is %d", a, got)
+		}
+		if got := Displaces(Score(a)); got != (a.Displaced > 0) {
+			t.Errorf("Displaces of %+v is %v", a, got)
+		}
+		want := cmp.Or(cmp.Compare(min(b.Displaced, 1e18), min(a.Displaced, 1e18)), cmp.Compare(b.Later, a.Later))
+		if got := cmp.Compare(Score(a), Score(b)); want != 0 && got != want {
+			t.Errorf("%+v against %+v is %d, want %d", a, b, got, want)
+		}
+	})
+	if got := Later(Score(Place{Later: 99})); got != 15 {
+		t.Errorf("the 99th pool is the %dth", got)
+	}
+}
+
 func TestScoreOrdersNodes(t *testing.T) {
 	type node struct {
 		name      string
