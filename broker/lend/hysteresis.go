@@ -19,14 +19,14 @@ func (s State) upTo(now time.Time, pol Policy) State {
 	s.Lenders = slices.Clone(s.Lenders)
 	for i := range s.Lenders {
 		m := &s.Lenders[i]
-		m.LowSince, m.Peaks = time.Time{}, nil
+		m.LowSince, m.Peaks, m.LastUnknown = time.Time{}, nil, now
 		m.stop()
 	}
 	return s
 }
 
 // observe updates what is remembered about the lender's load.
-func (m *LenderState) observe(l *lender, now time.Time) {
+func (m *LenderState) observe(l *lender, now time.Time, pol Policy) {
 	if l.load.mark != markLow {
 		m.LowSince = time.Time{}
 	} else if m.LowSince.IsZero() || m.LowSince.After(now) {
@@ -36,6 +36,11 @@ func (m *LenderState) observe(l *lender, now time.Time) {
 		m.UnknownSince, m.UnknownLent = time.Time{}, 0
 	} else if m.UnknownSince.IsZero() || m.UnknownSince.After(now) {
 		m.UnknownSince, m.UnknownLent = now, l.lent+l.advised()
+	}
+	if l.load.mark == markUnknown || m.LastUnknown.After(now) {
+		m.LastUnknown = now
+	} else if m.PanicUntil.IsZero() && now.Sub(m.LastUnknown) > pol.StableWindow {
+		m.LastUnknown = time.Time{}
 	}
 	if m.LastReclaim.After(now) {
 		m.LastReclaim = now
@@ -136,6 +141,8 @@ func (l *lender) early(d *decision) (reason, message string) {
 		return ReasonDwellNotMet, fmt.Sprintf("%s; low since %s, lends after %s of that", load, stamp(l.memory.LowSince), l.Dwell)
 	case l.cooling(d.now):
 		return ReasonCooldownActive, fmt.Sprintf("%s; units were taken back at %s, lends %s after that", load, stamp(l.memory.LastReclaim), l.Cooldown)
+	case !l.memory.LastUnknown.IsZero():
+		return ReasonDwellNotMet, fmt.Sprintf("%s; it was not known at %s, lends after %s of knowing", load, stamp(l.memory.LastUnknown), d.pol.StableWindow)
 	case d.starting():
 		return ReasonBrokerStarted, fmt.Sprintf("%s; the broker decides since %s, and lends after %s of that", load, stamp(d.since), d.pol.StableWindow)
 	}

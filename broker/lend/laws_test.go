@@ -144,7 +144,7 @@ func TestLaw3AnOnlinePodDoesNotWait(t *testing.T) {
 			w.nodes[i].Units[0].Capacity, w.nodes[i].Units[0].Broken = 8, 0
 		}
 		for _, s := range w.lenders {
-			s.Advise = false
+			s.Advise, s.Scale = false, nil
 			s.Desired = s.Owned / s.UnitsPerPod
 			if s.UnitsPerPod != w.lenders[0].UnitsPerPod {
 				t.Skip("pods of several sizes")
@@ -202,17 +202,27 @@ func TestLaw4UnknownIsNotIdle(t *testing.T) {
 }
 
 func worsen(t *rapid.T, l *Lender) {
-	switch rapid.SampledFrom([]string{"hide", "age", "cover", "requests", "signal"}).Draw(t, "worsen") {
+	switch rapid.SampledFrom([]string{"hide", "age", "cover", "requests", "panic", "signal", "value", "growing"}).Draw(t, "worsen") {
 	case "hide":
 		l.Load = Load{Unknown: "gone"}
 	case "age":
 		l.Load.ObservedAt = l.Load.ObservedAt.Add(-time.Hour)
 	case "cover":
-		l.Load.Coverage /= 2
+		l.Load.Coverage *= rapid.SampledFrom([]float64{0.5, 0.95}).Draw(t, "cover")
 	case "requests":
 		l.Load.Requests += float64(rapid.IntRange(0, 500).Draw(t, "more"))
+	case "panic":
+		l.Load.Panic += float64(rapid.IntRange(0, 2000).Draw(t, "more"))
 	case "signal":
-		l.Load.Signals = append(slices.Clone(l.Load.Signals), Signal{Name: "x", Value: rapid.Float64Range(0, 50).Draw(t, "x"), Low: 5, High: 20})
+		l.Load.Signals = append(slices.Clone(l.Load.Signals), Signal{
+			Name: "x", Value: rapid.Float64Range(0, 50).Draw(t, "x"), Low: 5, High: 20, PerReplica: rapid.Float64Range(0, 9).Draw(t, "each"),
+		})
+	default:
+		l.Load.Signals = slices.Clone(l.Load.Signals)
+		for i := range l.Load.Signals {
+			l.Load.Signals[i].Value += rapid.Float64Range(0, 30).Draw(t, "more")
+			l.Load.Signals[i].Rising = true
+		}
 	}
 }
 

@@ -78,8 +78,8 @@ func (l *lender) own(most int64) {
 func (d *decision) assess() {
 	for _, l := range d.lenders {
 		l.load = readLoad(l, d.now, d.pol)
+		l.memory.observe(l, d.now, d.pol)
 		l.watchPanic(d.now, d.pol)
-		l.memory.observe(l, d.now)
 		l.size(d.now, d.pol)
 		l.owe(d.now, d.pol)
 		l.mayLend(d)

@@ -34,10 +34,11 @@ func drawWorld(r dice) *world {
 	w.policy.UnknownGrace, w.policy.UnknownStep = 40*time.Second, 20*time.Second
 	w.policy.MinimumLoan, w.policy.StartWithin = 40*time.Second, 40*time.Second
 	w.policy.EvictionBudget, w.policy.EvictionWindow = 3, 5*time.Minute
+	w.policy.StableWindow, w.policy.FlapBudget, w.policy.FlapWindow = 15*time.Second, 3, 4*time.Minute
 	nodes := 1 + r.IntN(5)
 	for i := range nodes {
 		w.nodes = append(w.nodes, Node{
-			Name: fmt.Sprintf("n%d", i+1), Schedulable: true, Units: []Units{{Flavor: "h100", Capacity: 8}},
+			Name: fmt.Sprintf("n%d", i+1), Schedulable: true, Units: []Units{{Flavor: "h100", Capacity: 8}}, LendLast: int32(r.IntN(2)),
 		})
 	}
 	left := int64(8 * nodes)
@@ -73,7 +74,9 @@ func drawService(r dice, name string, left int64) *service {
 		Name: name, Tenant: pick(r, "serving", "search"), Flavor: "h100", Owned: pods * size, UnitsPerPod: size,
 		Desired:  r.upTo(pods / 2),
 		LowWater: 0.3, HighWater: 0.7, Dwell: 20 * time.Second, Cooldown: 30 * time.Second, MaxGrace: 20 * time.Second,
-		Warm: r.upTo(3), Advise: r.IntN(10) == 0,
+		Warm: r.upTo(3), Advise: r.IntN(10) == 0, Notice: time.Duration(r.IntN(60)) * time.Second,
+		Steps: Steps{LendUnits: pick[int64](r, 0, 0, 1, 4), LendEvery: 10 * time.Second, LendAfter: pick(r, 0, 0, 15*time.Second)},
+		Scale: pick(r, nil, nil, nil, &Scale{Min: 1, Max: pods}),
 	}}
 }
 
@@ -88,10 +91,11 @@ func drawLimit(r dice) *int64 {
 // disturb lets something happen.
 func (w *world) disturb(r dice) {
 	s := pick(r, w.lenders...)
-	switch pick(r, "load", "load", "scale", "scale", "job", "job", "unknown", "known", "known", "signal", "partial",
+	switch pick(r, "load", "load", "scale", "scale", "job", "job", "unknown", "known", "known", "signal", "partial", "outlook", "outlook",
 		"finish", "preempt", "cordon", "lose", "restart", "nothing", "nothing") {
 	case "load":
 		s.util = pick(r, 0, 0.05, 0.1, 0.2, 0.29, 0.4, 0.6, 0.75, 1.2)
+		s.panic = s.util * pick[float64](r, 0, 1, 1, 2, 5)
 	case "scale":
 		s.Desired = r.upTo(s.Owned/s.UnitsPerPod + 1)
 	case "job":
@@ -99,14 +103,36 @@ func (w *world) disturb(r dice) {
 	case "unknown":
 		s.util = -1
 	case "known":
-		s.util, s.age, s.coverage, s.signals = 0.1, 0, 1, nil
+		s.util, s.panic, s.age, s.coverage, s.signals = 0.1, 0, 0, 1, nil
+		s.Forecast, s.Floors, s.Hold, s.Prepare = nil, nil, nil, nil
 	case "signal":
-		s.signals = []Signal{{Name: "queue", Value: pick[float64](r, 1, 6, 30), Low: 5, High: 20}}
+		s.signals = []Signal{{Name: "queue", Value: pick[float64](r, 1, 6, 30), Low: 5, High: 20, PerReplica: pick[float64](r, 0, 0, 4), Rising: r.yes()}}
+	case "outlook":
+		w.foresee(r, s)
 	case "partial":
 		s.age = time.Duration(r.IntN(100)-10) * time.Second
 		s.coverage = pick(r, 0.5, 0.9, 1)
 	default:
 		w.upset(r)
+	}
+}
+
+// foresee changes what is known of a service beside its load.
+func (w *world) foresee(r dice, s *service) {
+	switch whole := 100 * float64(s.Owned) / float64(s.UnitsPerPod); pick(r, "forecast", "floor", "hold", "prepare", "prepared") {
+	case "forecast":
+		s.Forecast = &Forecast{
+			Season: r.Float64() * whole, Growth: 1 + r.Float64(), Dispersion: pick[float64](r, 0, 1, 4, 9), Floor: pick(r, 0, r.Float64()*whole),
+		}
+	case "floor":
+		from := w.now.Add(time.Duration(r.IntN(200)-20) * time.Second)
+		s.Floors = []Floor{{Name: "schedule[0]", Units: r.upTo(s.Owned + 1), From: from, Until: from.Add(time.Minute), Lead: time.Duration(r.IntN(20)) * time.Second}}
+	case "hold":
+		s.Hold = pick(r, nil, &Problem{Reason: "RollingOut"})
+	case "prepare":
+		s.Prepare = &Preparation{}
+	case "prepared":
+		s.Prepare = pick(r, nil, &Preparation{Done: true})
 	}
 }
 
@@ -166,9 +192,7 @@ func drive(t *rapid.T, check func(t *rapid.T, w *world, before State, in Snapsho
 		plan, next := Decide(in, w.state, w.policy)
 		w.state = next
 		check(t, w, before, in, plan)
-		for _, a := range plan.Actions {
-			w.apply(a)
-		}
+		w.enact(plan)
 		if applied != nil {
 			applied(t, w)
 		}

@@ -259,6 +259,9 @@ func reclaimMessage(c class, asking []*lender) string {
 	case classPending:
 		return "online pods of " + who + " wait for the units"
 	case classHigh:
+		if len(asking) == 1 && asking[0].urgent.by == byPanic {
+			return who + " panics: " + strings.TrimPrefix(asking[0].load.blocker, byPanic+": ")
+		}
 		return who + " is above its high water"
 	case classBlind:
 		return "load of " + who + " has been unknown for too long"

@@ -33,6 +33,9 @@ type LenderState struct {
 	// UnknownLent is how many units were lent then: what a long unknown returns
 	// step by step.
 	UnknownLent int64 `json:"unknownLent,omitempty"`
+	// LastUnknown is when the load was last unknown, or nobody looked; zero if that is a
+	// stable window ago, and was before a panic that lasts.
+	LastUnknown time.Time `json:"lastUnknown,omitzero"`
 	// LastReclaim is when units were last asked back for this lender.
 	LastReclaim time.Time `json:"lastReclaim,omitzero"`
 	// Reclaims are the times of that within the flap budget's window, oldest first. One in

@@ -18,7 +18,8 @@ func (m *LenderState) peak(l *lender, pods int64, now time.Time, pol Policy) int
 		l.askFloors(&e, now, pol)
 		pods = e.pods
 	}
-	if len(m.Peaks) == 0 || l.load.mark == markUnknown {
+	// What began while nobody saw it may be a panic that lasts a stable window more.
+	if len(m.Peaks) == 0 || !m.LastUnknown.IsZero() {
 		pods = max(pods, l.ownedPods)
 	}
 	highest := pods

@@ -39,7 +39,7 @@ func (s *script) setForecast(a args, sv *service) {
 	whole := 100 * float64(sv.Owned) / float64(sv.UnitsPerPod)
 	sv.Forecast = &Forecast{
 		Season: a.share("season", 0) * whole, Growth: a.share("growth", 1),
-		Dispersion: 100 * a.share("dispersion", 1), Floor: a.share("most", 0) * whole,
+		Dispersion: 100 * a.share("dispersion", 0.01), Floor: a.share("most", 0) * whole,
 	}
 }
 
