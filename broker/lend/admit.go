@@ -3,6 +3,8 @@ package lend
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/ebbtide/ebbtide/quota"
 )
@@ -19,12 +21,13 @@ type admission struct {
 	holding map[string]string
 	names   map[string]bool // of open loans
 	limits  map[string]*Limit
-	// outcomes are the verdicts on jobs, by their place in the snapshot.
-	outcomes []outcome
-	guards   guards
+	guards  guards
 	// fresh are the loans that this decision makes.
 	fresh    []*loan
 	fairness *fairness
+	// placed is what was found of gangs that did not start, since something last moved.
+	placed map[gang]placing
+	slots  map[gang]int64
 }
 
 // outcome is what the pass made of a job.
@@ -48,8 +51,7 @@ const (
 // back go first: what comes free is theirs.
 func (d *decision) admit() {
 	a := &admission{
-		decision: d, holding: map[string]string{}, names: map[string]bool{}, limits: map[string]*Limit{},
-		outcomes: make([]outcome, len(d.in.Jobs)),
+		decision: d, holding: map[string]string{}, names: map[string]bool{}, limits: map[string]*Limit{}, placed: map[gang]placing{}, slots: map[gang]int64{},
 	}
 	for _, l := range d.loans {
 		a.holding[l.JobUID] = l.Name
@@ -63,38 +65,26 @@ func (d *decision) admit() {
 	a.line = newLine(a)
 	a.serveAsked()
 	a.line.pass(a)
-	a.explainJobs()
+	a.decision.line, a.waiting = a.line, a.line.places()
 }
 
-// refusal says why a job is not considered at all, whatever is free. Such a job
-// holds up nobody behind it.
-func (a *admission) refusal(j *Job, queue *Queue) (reason, message string) {
+// unusableJob says why a job is not considered, whatever is free and whoever runs. Such
+// a job holds up nobody behind it.
+func unusableJob(b *books, j *Job, queue *Queue) (reason, message string) {
 	switch {
 	case j.Problem != nil:
 		return cmp.Or(j.Problem.Reason, ReasonNoRoomForGang), j.Problem.Message
-	case !a.books.known(j.Tenant):
+	case !b.known(j.Tenant):
 		return ReasonUnknownTenant, "its namespace belongs to no tenant"
 	case queue == nil:
 		return ReasonUnknownQueue, fmt.Sprintf("there is no queue %s", j.Queue)
 	case queue.Tenant != j.Tenant:
 		return ReasonUnknownQueue, fmt.Sprintf("queue %s does not belong to its tenant", j.Queue)
-	case !a.books.lists(j.Tenant, j.Flavor):
+	case !b.lists(j.Tenant, j.Flavor):
 		return ReasonUnknownFlavor, fmt.Sprintf("its tenant's quota has no flavor %q", j.Flavor)
 	case j.Pods <= 0 || j.UnitsPerPod <= 0 || j.Pods > mostPods:
 		return ReasonNoRoomForGang, fmt.Sprintf("asks for %d pods of %d units; admitted are 1 to %d pods of at least 1 unit",
 			j.Pods, j.UnitsPerPod, mostPods)
-	}
-	if loan := a.holding[j.UID]; loan != "" {
-		return ReasonReclaiming, fmt.Sprintf("its loan %s is not returned yet", loan)
-	}
-	switch at := a.stalls[j.UID]; {
-	case !at.IsZero():
-		return ReasonNotStarted, fmt.Sprintf("its pods found no nodes when it was last admitted; admitted again %s after %s",
-			a.pol.StartWithin, stamp(at))
-	case queue.Drain:
-		return ReasonQueueDraining, fmt.Sprintf("queue %s is being emptied", j.Queue)
-	case queue.Paused:
-		return ReasonQueuePaused, fmt.Sprintf("queue %s is paused", j.Queue)
 	}
 	return "", ""
 }
@@ -103,18 +93,18 @@ func (a *admission) refusal(j *Job, queue *Queue) (reason, message string) {
 func (j *Job) units() int64 { return int64(quota.Amount(j.Pods).Times(j.UnitsPerPod)) }
 
 func (j *Job) wish() string {
-	return fmt.Sprintf("needs %s of %s (%s of %d)", plural(j.units(), "unit"), j.Flavor, plural(j.Pods, "pod"), j.UnitsPerPod)
+	return "needs " + plural(j.units(), "unit") + " of " + j.Flavor + " (" + plural(j.Pods, "pod") + " of " + strconv.FormatInt(j.UnitsPerPod, 10) + ")"
 }
 
 // consider admits the job, asks units back for it, or says why not.
 func (a *admission) consider(j *ask) (v verdict, reason, message string) {
-	if reason, message := a.overLimit(j.Job); reason != "" {
-		if a.line.mixed[shapeOf(j)] {
+	if reason, message := a.overLimit(j.Draws); reason != "" {
+		if a.line.mixes(j) {
 			return mine, reason, message
 		}
 		return alikeInQueue, reason, message
 	}
-	if loan := loanName(j.Job); a.names[loan] {
+	if loan := a.line.loanName(j); a.names[loan] {
 		return mine, ReasonReclaiming, fmt.Sprintf("a loan %s is not returned yet", loan)
 	}
 	v, reason, message = a.try(j)
@@ -128,9 +118,9 @@ func (a *admission) consider(j *ask) (v verdict, reason, message string) {
 	return v, reason, message
 }
 
-// overLimit says which limit the job does not fit into.
-func (a *admission) overLimit(j *Job) (reason, message string) {
-	for _, d := range j.Draws {
+// overLimit says which limit has less left than is drawn.
+func (a *admission) overLimit(draws []Draw) (reason, message string) {
+	for _, d := range draws {
 		if l := a.limits[d.Limit]; l != nil && d.Amount > l.Left {
 			return cmp.Or(l.Reason, ReasonLimitReached), l.Message
 		}
@@ -175,7 +165,7 @@ func (a *admission) try(j *ask) (v verdict, reason, message string) {
 	case takes == nil && j.need <= a.ownRoom(j):
 		return t.noRoom() // Its own quota is enough, and it can have no other.
 	case takes == nil:
-		return alike, ReasonNoLendableUnits, fmt.Sprintf("%s; services lend too little of it now", j.wish())
+		return alike, ReasonNoLendableUnits, j.wish() + "; services lend too little of it now"
 	}
 	// Where one source's units end and the next one's begin, a node has two grants.
 	most := mostGrants - (len(takes) - 1)
@@ -201,16 +191,65 @@ type trial struct {
 	spread int
 }
 
+// place finds nodes for the gang. What others like it would get, or why they got
+// nothing, is remembered until something moves: then only the reservations differ.
 func (t *trial) place(own bool, most int) []spot {
+	of := gang{t.pool, t.Pods, t.UnitsPerPod, own}
+	if like, known := t.placed[of]; known {
+		t.spread = like.spread
+		if like.spots == nil || like.spread > most {
+			return nil
+		}
+		if !standing(t.admission, t.before, entry{ask: t.ask, spots: like.spots, own: own}) {
+			t.blocked = true
+			return nil
+		}
+	}
+	var like placing
 	var spots []spot
 	spots, t.spread = t.pool.place(t.Pods, t.UnitsPerPod, own, most, func(spots []spot) bool {
+		like.spots = slices.Clone(spots)
 		if stand(t.admission, t.before, entry{ask: t.ask, spots: spots, own: own}) {
 			return true
 		}
 		t.blocked = true
 		return false
 	})
+	if spots == nil && t.spread <= most {
+		like.spread = t.spread
+		t.placed[of] = like
+	}
 	return spots
+}
+
+// gang is what the room that a job can have depends on, besides reservations.
+type gang struct {
+	pool       *pool
+	pods, size int64
+	own        bool
+}
+
+// placing is where a gang would go, nil where owners' claims leave no place for it.
+type placing struct {
+	spots  []spot
+	spread int
+}
+
+// freeSlots is the pool's, remembered until something moves.
+func (a *admission) freeSlots(p *pool, size int64) int64 {
+	of := gang{pool: p, size: size}
+	slots, known := a.slots[of]
+	if !known {
+		slots = p.freeSlots(size)
+		a.slots[of] = slots
+	}
+	return slots
+}
+
+// moved forgets what would be placed where: rooms or claims to them changed.
+func (a *admission) moved() {
+	clear(a.placed)
+	clear(a.slots)
 }
 
 // tooSpread: the API server would refuse the Loan.
@@ -222,13 +261,13 @@ func (t *trial) tooSpread(grants int) (v verdict, reason, message string) {
 // noRoom tells apart what does not fit the nodes, what lenders are owed and what is
 // kept for other jobs.
 func (t *trial) noRoom() (v verdict, reason, message string) {
-	switch slots := t.pool.freeSlots(t.UnitsPerPod); {
+	switch slots := t.freeSlots(t.pool, t.UnitsPerPod); {
 	case t.blocked:
-		return alike, ReasonReservedForEarlier, fmt.Sprintf("%s; what it could use is kept for a job that has waited longer", t.wish())
+		return alike, ReasonReservedForEarlier, t.wish() + "; what it could use is kept for a job that has waited longer"
 	case slots < t.Pods:
-		return alike, ReasonNoRoomForGang, fmt.Sprintf("%s; nodes have room for %s of that size", t.wish(), plural(slots, "pod"))
+		return alike, ReasonNoRoomForGang, t.wish() + "; nodes have room for " + plural(slots, "pod") + " of that size"
 	case t.pool.promised:
-		return alike, ReasonNoRoomForGang, fmt.Sprintf("%s; the nodes where they fit are kept for online pods or for jobs that units were asked back for", t.wish())
+		return alike, ReasonNoRoomForGang, t.wish() + "; the nodes where they fit are kept for online pods or for jobs that units were asked back for"
 	}
-	return alike, ReasonNoRoomForGang, fmt.Sprintf("%s; the nodes where they fit are kept for online pods", t.wish())
+	return alike, ReasonNoRoomForGang, t.wish() + "; the nodes where they fit are kept for online pods"
 }

@@ -48,12 +48,8 @@ func (d *decision) mayAsk(uid string) bool {
 // stillAsked is what of it is to be remembered: waiting jobs that were not admitted.
 func (d *decision) stillAsked() map[string]time.Time {
 	out := make(map[string]time.Time)
-	if len(d.requests.at) == 0 {
-		return out
-	}
-	for i := range d.in.Jobs {
-		uid := d.in.Jobs[i].UID
-		if at := d.requests.at[uid]; !at.IsZero() {
+	for uid, at := range d.requests.at {
+		if _, waits := d.crowd.find(uid); waits && !at.IsZero() {
 			out[uid] = at
 		}
 	}
@@ -66,24 +62,20 @@ func (d *decision) stillAsked() map[string]time.Time {
 // serveAsked tries the jobs for which units were asked back, those that asked first
 // before others, and keeps for each what it still waits for.
 func (a *admission) serveAsked() {
-	var waiting []int
-	seen := map[string]bool{}
-	for i := range a.line.asks {
-		if k := &a.line.asks[i]; k.Job != nil && a.requests.first[k.UID] && !seen[k.UID] {
-			seen[k.UID] = true
-			waiting = append(waiting, i)
+	var waiting []*ask
+	for uid, first := range a.requests.first {
+		if slot, ok := a.line.find(uid); ok && first && a.line.considers(slot) {
+			waiting = append(waiting, a.line.ask(int(slot)))
 		}
 	}
-	slices.SortStableFunc(waiting, func(x, y int) int {
-		j, k := a.line.asks[x].Job, a.line.asks[y].Job
+	slices.SortFunc(waiting, func(j, k *ask) int {
 		return cmp.Or(a.requests.at[j.UID].Compare(a.requests.at[k.UID]), cmp.Compare(j.UID, k.UID))
 	})
 	kept := make([]bool, len(waiting))
-	for n, i := range waiting {
-		kept[n] = a.keepFor(&a.line.asks[i])
+	for n, k := range waiting {
+		kept[n] = a.keepFor(k)
 	}
-	for n, i := range waiting {
-		k := &a.line.asks[i]
+	for n, k := range waiting {
 		a.letGo(k, kept[n])
 		v, reason, message := a.consider(k)
 		if v == alike && !a.requests.pending[k.UID] && !a.comesFree(k) {
@@ -91,7 +83,7 @@ func (a *admission) serveAsked() {
 		}
 		switch {
 		case v == admitted:
-			a.line.asks[i].queue = -1
+			a.line.want[k.slot] = served
 		case !a.requests.pending[k.UID] && !a.comesFree(k):
 			continue // all came back and it does not fit: it waits like others
 		default:
@@ -101,21 +93,22 @@ func (a *admission) serveAsked() {
 			if v == alike {
 				reason, message = waitsForReturn(k)
 			}
+			a.line.want[k.slot] = waits
 			a.line.behind[k.queue] = a.line.behind[k.queue] || !a.line.queues[k.queue].Backfill
 		}
-		a.outcomes[i] = outcome{reason, message}
+		a.line.tell(k.slot, outcome{reason, message})
 	}
 }
 
 // considerAlone tries a job to which all has come back. Who asked later must not be in
 // its way.
-func (a *admission) considerAlone(k *ask, later []int, kept []bool) (v verdict, reason, message string) {
-	for n, i := range later {
-		a.letGo(&a.line.asks[i], kept[n])
+func (a *admission) considerAlone(k *ask, later []*ask, kept []bool) (v verdict, reason, message string) {
+	for n, j := range later {
+		a.letGo(j, kept[n])
 	}
 	v, reason, message = a.consider(k)
-	for n, i := range later {
-		kept[n] = a.keepFor(&a.line.asks[i])
+	for n, j := range later {
+		kept[n] = a.keepFor(j)
 	}
 	return v, reason, message
 }
@@ -128,6 +121,7 @@ func waitsForReturn(j *ask) (reason, message string) {
 // free has it, in its shape.
 func (a *admission) keepFor(j *ask) (shaped bool) {
 	a.books.promise(j, j.need)
+	a.moved()
 	p := a.pool(j.Flavor)
 	claims := with(p.claims, shape{j.UnitsPerPod, j.Pods})
 	if !p.soon.fits(claims) {
@@ -143,6 +137,7 @@ func (a *admission) keepFor(j *ask) (shaped bool) {
 // letGo is the opposite of keepFor.
 func (a *admission) letGo(j *ask, shaped bool) {
 	a.books.promise(j, -j.need)
+	a.moved()
 	if shaped {
 		p := a.pool(j.Flavor)
 		p.claims = without(p.claims, shape{j.UnitsPerPod, j.Pods})

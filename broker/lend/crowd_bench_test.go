@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// crowd is a cluster of 1,000 nodes of 8 with 1,000 tenants in cohorts three deep, and
+// crowded is a cluster of 1,000 nodes of 8 with 1,000 tenants in cohorts three deep, and
 // so many waiting jobs. The nodes are empty (none), or loans hold all of them: of tenants
 // that borrow much (borrowed), or such that each tenant has what it was promised, so that
 // nothing can move (promised).
-func crowd(jobs int, held string) Snapshot {
+func crowded(jobs int, held string) Snapshot {
 	r := dice{rand.New(rand.NewPCG(3, 3))}
 	flavors := []string{"a100", "h100"}
 	in := Snapshot{Now: noon, Epoch: 1}
@@ -77,7 +77,7 @@ func fill(r dice, in *Snapshot, promised bool) {
 func BenchmarkDecideCrowd(b *testing.B) {
 	for _, held := range []string{"none", "borrowed", "promised"} {
 		for _, jobs := range []int{1000, 100000} {
-			in := crowd(jobs, held)
+			in := crowded(jobs, held)
 			b.Run(fmt.Sprintf("held=%s/jobs=%d", held, jobs), func(b *testing.B) {
 				b.ReportAllocs()
 				var did int

@@ -10,16 +10,7 @@ import (
 // Decide says what to do now. Equal arguments give equal results to the byte; the
 // arguments are not changed. The returned State is the prev of the next call.
 func Decide(in Snapshot, prev State, pol Policy) (Plan, State) {
-	d := begin(in, prev, pol)
-	d.followLoans() // 1. What ended is returned, what overstays is evicted.
-	d.drain()       // 2. What jobs of draining queues hold is asked back.
-	d.countRooms()  // 3. What is free, comes free, or could be had back.
-	d.assess()      // 4. Per lender: load, hysteresis, need, headroom, lendable.
-	d.reclaim()     // 5. What lenders are owed and cannot place is taken back.
-	d.reserve()     // 6. What they can place is kept for them.
-	d.book()        // 7. What everybody uses of the quotas.
-	d.admit()       // 8. Jobs in order, on what is left or what is theirs to take back.
-	return d.finish()
+	return new(Decider).Decide(in, prev, pol)
 }
 
 // decision is the working memory of one call.
@@ -35,10 +26,14 @@ type decision struct {
 
 	lenders []*lender // by name
 	byName  map[string]*lender
-	loans   []*loan // by name
-	pools   map[string]*pool
-	flavors []string // sorted keys of pools
-	books   *books
+	open    map[*pool]openLenders
+	// What sources and eligible list.
+	inside, outside, takes []take
+	loans                  []*loan // by name
+	pools                  map[string]*pool
+	flavors                []string // sorted keys of pools
+	books                  *books
+	crowd                  *crowd
 	// requests is what waiting jobs asked back.
 	requests requests
 	turns    turns
@@ -48,10 +43,14 @@ type decision struct {
 	stalls map[string]time.Time
 
 	returns, evicts, reclaims, lends []Action
-	verdicts                         []Verdict
+	// verdicts on lenders and loans; those on jobs are in the line.
+	verdicts []Verdict
+	line     *line
 }
 
-func begin(in Snapshot, prev State, pol Policy) *decision {
+func begin(in Snapshot, prev State, pol Policy) *decision { return new(Decider).begin(in, prev, pol) }
+
+func (k *Decider) begin(in Snapshot, prev State, pol Policy) *decision {
 	// Without its monotonic reading, which a record cannot hold, time passes for the
 	// live decision exactly as for its replay.
 	in.Now = in.Now.Round(0)
@@ -59,11 +58,12 @@ func begin(in Snapshot, prev State, pol Policy) *decision {
 	d := &decision{
 		in: in, pol: pol, now: in.Now, number: prev.Decisions + 1, since: prev.Since, last: prev.At,
 		byName: map[string]*lender{}, pools: map[string]*pool{},
-		books: openBooks(&in),
+		open: map[*pool]openLenders{}, books: openBooks(&in),
 	}
 	if prev.At.IsZero() || d.since.After(d.now) {
 		d.since = d.now
 	}
+	d.crowd = k.follow(&d.in, d.books)
 	d.history = remember(prev.Jobs, in.Now.Add(-pol.EvictionWindow), in.Now)
 	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
 	d.readLenders(prev.Lenders)
@@ -115,25 +115,16 @@ func (d *decision) pool(flavor string) *pool {
 func (d *decision) finish() (Plan, State) {
 	d.explainLenders()
 	d.explainLoans()
-	slices.SortFunc(d.verdicts, func(a, b Verdict) int {
-		if c := cmp.Compare(a.Subject, b.Subject); c != 0 {
-			return c
-		}
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
-	})
 	plan := Plan{
 		Actions:  slices.Concat(d.returns, d.evicts, d.reclaims, d.lends),
 		Lenders:  make([]LenderView, 0, len(d.lenders)),
 		Scales:   d.scale(),
 		Tenants:  d.tenantViews(),
 		Waiting:  d.waiting,
-		Verdicts: d.verdicts,
+		Verdicts: d.allVerdicts(),
 	}
 	if plan.Actions == nil {
 		plan.Actions = []Action{}
-	}
-	if plan.Verdicts == nil {
-		plan.Verdicts = []Verdict{}
 	}
 	next := State{
 		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked(), d.requests.pending, d.turns.since),

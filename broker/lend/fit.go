@@ -17,26 +17,33 @@ type bins []bin
 type shape struct{ size, pods int64 }
 
 // shift moves nodes from one bin to another.
-func (b *bins) shift(from, to, nodes int64) {
+func (b *bins) shift(from, to, nodes int64) { *b = b.shifted(from, to, nodes) }
+
+func (b *bins) add(free, nodes int64) { *b = b.added(free, nodes) }
+
+// shifted and added work in place as far as there is room, so that a list on the stack
+// can stay there.
+func (b bins) shifted(from, to, nodes int64) bins {
 	if nodes <= 0 || from == to {
-		return
+		return b
 	}
-	b.add(from, -nodes)
-	b.add(to, nodes)
+	return b.added(from, -nodes).added(to, nodes)
 }
 
-func (b *bins) add(free, nodes int64) {
+func (b bins) added(free, nodes int64) bins {
 	if free <= 0 {
-		return
+		return b
 	}
 	i := b.from(free)
-	if i == len(*b) || (*b)[i].free != free {
-		*b = slices.Insert(*b, i, bin{free, 0})
+	if i == len(b) || b[i].free != free {
+		b = append(b, bin{})
+		copy(b[i+1:], b[i:])
+		b[i] = bin{free: free}
 	}
-	(*b)[i].nodes += nodes
-	if (*b)[i].nodes == 0 {
-		*b = slices.Delete(*b, i, i+1)
+	if b[i].nodes += nodes; b[i].nodes == 0 {
+		return append(b[:i], b[i+1:]...)
 	}
+	return b
 }
 
 // from is the index of the first bin with at least size units.
@@ -67,31 +74,31 @@ func (b bins) fits(want []shape) bool {
 	var buf [32]bin
 	left := append(bins(buf[:0]), b...)
 	for _, w := range want {
-		if !left.put(w) {
+		var fit bool
+		if left, fit = left.put(w); !fit {
 			return false
 		}
 	}
 	return true
 }
 
-// put places the pods of one shape, or reports that they do not fit.
-func (b *bins) put(w shape) bool {
+// put places the pods of one shape, and reports whether they fit.
+func (b bins) put(w shape) (left bins, fit bool) {
 	for w.pods > 0 {
 		i := b.from(w.size)
-		if i == len(*b) {
-			return false
+		if i == len(b) {
+			return b, false
 		}
-		tightest := (*b)[i]
+		tightest := b[i]
 		each := tightest.free / w.size
 		full := min(tightest.nodes, w.pods/each)
 		if full == 0 { // fewer pods are left than one node takes
-			b.shift(tightest.free, tightest.free-w.pods*w.size, 1)
-			return true
+			return b.shifted(tightest.free, tightest.free-w.pods*w.size, 1), true
 		}
-		b.shift(tightest.free, tightest.free-each*w.size, full)
+		b = b.shifted(tightest.free, tightest.free-each*w.size, full)
 		w.pods -= each * full
 	}
-	return true
+	return b, true
 }
 
 // reach is how many of the pods can be placed beside what is placed already.

@@ -96,12 +96,13 @@ func lentBySentence(takes []take) string {
 
 // lend notes the admission, and books it.
 func (a *admission) lend(j *ask, act Action) {
-	act.Kind, act.Loan, act.Job, act.JobUID = ActionLend, loanName(j.Job), j.Name, j.UID
+	act.Kind, act.Loan, act.Job, act.JobUID = ActionLend, a.line.loanName(j), j.Name, j.UID
 	act.Attempt = attempt(j.Job)
 	for _, g := range act.Grants {
 		a.bookGrant(j.Tenant, g, 1)
 	}
 	a.books.promise(j, j.need)
+	a.moved()
 	for _, d := range j.Draws {
 		a.draw(d)
 	}

@@ -123,13 +123,21 @@ type entry struct {
 // stand reports whether the reservations stand with the job, and if so counts it as
 // there.
 func stand(a *admission, reservations []*guard, e entry) bool {
+	if !standing(a, reservations, e) {
+		return false
+	}
+	for _, r := range reservations {
+		r.admit(e)
+	}
+	return true
+}
+
+// standing reports whether the reservations would stand with the job.
+func standing(a *admission, reservations []*guard, e entry) bool {
 	for _, r := range reservations {
 		if !r.stands(a, e) {
 			return false
 		}
-	}
-	for _, r := range reservations {
-		r.admit(e)
 	}
 	return true
 }

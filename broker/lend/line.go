@@ -3,143 +3,227 @@ package lend
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ebbtide/ebbtide/quota"
 	"github.com/ebbtide/ebbtide/quota/queue"
 )
 
-// line is the waiting jobs in their queues. A job that is not considered has its
-// place there as well.
+// line is the crowd in one decision: who is considered, in what order, and what came of
+// it. A job that is not considered has its place in its queue as well.
 type line struct {
-	index  *queue.Index
-	queues []Queue // each name once
-	byName map[string]int
-	// tenants of the queues, and their cohorts.
-	tenants []quota.NodeID
-	cohorts map[string]string
-	// asks are the jobs in the order of the snapshot; Job is nil for one that is not
-	// considered.
-	asks []ask
-	// listed: the job is in the index.
-	listed []bool
+	*crowd
+	queues []Queue // as they are now; the crowd's are as they were first seen
 	// aged are tenants and flavors with a job that has waited for long, top their highest
 	// priorities; both by tenant × flavor.
 	aged []bool
 	top  []int32
-	// drawn has the draws of the first job of each shape, mixed those shapes of which
-	// not all jobs draw the same.
-	drawn map[shapeKey][]Draw
-	mixed map[shapeKey]bool
-	// considered are the jobs that still wait; the first were tried, in this order.
-	considered []int32
-	tried      int
+	// asks are the jobs that were looked at closely, by slot.
+	asks map[int]*ask
+	// mixed are, by queue, the shapes of which not all jobs draw the same.
+	mixed map[int]map[shapeKey]bool
+	// texts are the verdicts; said names them by their places. The first is none.
+	texts []outcome
+	// tried are the jobs that were tried and still wait, in this order.
+	tried []int
 	// behind are queues without backfill in which a job waits for what was asked back.
 	behind []bool
+	// behinds are the verdicts on those behind others, by queue.
+	behinds []int32
 }
 
 // shapeKey is what jobs of one queue have in common that differ in nothing but age
 // and priority.
 type shapeKey struct {
-	queue        int
 	flavor       quota.FlavorID
 	pods, perPod int64
 }
 
-func shapeOf(j *ask) shapeKey { return shapeKey{j.queue, j.flavor, j.Pods, j.UnitsPerPod} }
+func shapeOf(j *Job, f quota.FlavorID) shapeKey { return shapeKey{f, j.Pods, j.UnitsPerPod} }
 
-// newLine looks at every job once.
+// newLine finds out who is considered.
 func newLine(a *admission) *line {
+	n := len(a.crowd.jobs)
 	l := &line{
-		byName: map[string]int{}, cohorts: map[string]string{},
+		crowd: a.crowd, queues: make([]Queue, 0, len(a.crowd.queues)), behind: make([]bool, len(a.crowd.queues)),
 		aged: make([]bool, len(a.books.lentOut)), top: make([]int32, len(a.books.lentOut)),
-		drawn: map[shapeKey][]Draw{}, mixed: map[shapeKey]bool{},
-		asks: make([]ask, len(a.in.Jobs)), listed: make([]bool, len(a.in.Jobs)),
-	}
-	for i := len(a.in.Tenants) - 1; i >= 0; i-- {
-		l.cohorts[a.in.Tenants[i].Name] = a.in.Tenants[i].Cohort
+		asks: map[int]*ask{}, mixed: map[int]map[shapeKey]bool{}, texts: make([]outcome, 1),
 	}
 	for _, q := range a.in.Queues {
-		if _, twice := l.byName[q.Name]; !twice {
-			l.byName[q.Name] = len(l.queues)
+		if int(l.byQueue[q.Name]) == len(l.queues) {
 			l.queues = append(l.queues, q)
-			id, ok := a.books.used.Tenant(q.Tenant)
-			if !ok {
-				id = quota.None
-			}
-			l.tenants = append(l.tenants, id)
 		}
 	}
-	l.behind = make([]bool, len(l.queues))
-	for i := range a.in.Jobs {
-		l.read(a, i)
-	}
+	l.said, l.want, l.offered = zeroed(l.said, n), zeroed(l.want, n), zeroed(l.offered, n)
+	l.setAside(a)
+	l.read(a)
 	return l
 }
 
-// read makes an ask of the job, or says why it is not considered.
-func (l *line) read(a *admission, i int) {
-	j := &a.in.Jobs[i]
-	at, known := l.byName[j.Queue]
-	var q *Queue
-	if known {
-		q = &l.queues[at]
+// zeroed is a list of n zeroes, in the old one's place if that is long enough.
+func zeroed[T any](list []T, n int) []T {
+	if cap(list) < n {
+		return make([]T, n, n+n/8)
 	}
-	k := &l.asks[i]
-	k.queue = -1
-	if known {
-		k.queue = at
-	}
-	if reason, message := a.refusal(j, q); reason != "" {
-		a.outcomes[i] = outcome{reason, message}
-		return
-	}
-	if reason, message := a.overLimit(j); reason != "" && q.Backfill {
-		a.outcomes[i] = outcome{reason, message}
-		return
-	}
-	flavor, _ := a.books.used.Flavor(j.Flavor)
-	*k = ask{Job: j, tenant: l.tenants[at], flavor: flavor, cohort: l.cohorts[j.Tenant], need: j.units(), queue: at}
-	if len(j.Draws) > 0 {
-		l.readDraws(k)
-	}
-	of := a.books.at(k.tenant, flavor)
-	l.aged[of] = l.aged[of] || a.isAged(k)
-	l.top[of] = max(l.top[of], k.Priority)
+	list = list[:n]
+	clear(list)
+	return list
 }
 
-func (l *line) readDraws(k *ask) {
-	shape := shapeOf(k)
-	first, ok := l.drawn[shape]
-	if !ok {
-		l.drawn[shape] = k.Draws
-		return
+// setAside says why jobs are not considered that ran until now.
+func (l *line) setAside(a *admission) {
+	for uid, at := range a.stalls {
+		if slot, ok := l.find(uid); ok && !l.briefs[slot].refused {
+			l.tell(int(slot), outcome{ReasonNotStarted, fmt.Sprintf("its pods found no nodes when it was last admitted; admitted again %s after %s",
+				a.pol.StartWithin, stamp(at))})
+		}
 	}
-	same := len(first) == len(k.Draws)
-	for i := 0; same && i < len(first); i++ {
-		same = first[i] == k.Draws[i]
+	for uid, loan := range a.holding {
+		if slot, ok := l.find(uid); ok && !l.briefs[slot].refused {
+			l.tell(int(slot), outcome{ReasonReclaiming, fmt.Sprintf("its loan %s is not returned yet", loan)})
+		}
 	}
-	if !same {
-		l.mixed[shape] = true
+}
+
+// read says of every job whether it is considered, or why not.
+func (l *line) read(a *admission) {
+	closed, over := l.closed(), l.overLimits(a)
+	for slot := range l.briefs {
+		b := &l.briefs[slot]
+		switch {
+		case !l.alive[slot]:
+		case b.refused:
+			l.tell(slot, l.refusals[slot])
+			if b.queue != nobody {
+				l.want[slot] = listed
+			}
+		case l.said[slot] != 0:
+			l.want[slot] = listed
+		case closed[b.queue] != 0: // which keeps it from being offered
+			l.said[slot], l.want[slot] = closed[b.queue], entered
+		case over[b.draws] != 0 && l.queues[b.queue].Backfill:
+			l.said[slot], l.want[slot] = over[b.draws], listed
+		default:
+			l.want[slot] = entered
+			l.aged[b.of] = l.aged[b.of] || a.waitsLong(b.since, l.tenants[b.queue])
+			l.top[b.of] = max(l.top[b.of], b.priority)
+		}
 	}
+}
+
+// closed says, by queue, why nothing of it is considered.
+func (l *line) closed() []int32 {
+	out := make([]int32, len(l.queues))
+	for i := range l.queues {
+		switch q := &l.queues[i]; {
+		case q.Drain:
+			out[i] = l.text(outcome{ReasonQueueDraining, fmt.Sprintf("queue %s is being emptied", q.Name)})
+		case q.Paused:
+			out[i] = l.text(outcome{ReasonQueuePaused, fmt.Sprintf("queue %s is paused", q.Name)})
+		}
+	}
+	return out
+}
+
+// overLimits says, by draws, which limit is exceeded.
+func (l *line) overLimits(a *admission) []int32 {
+	out := make([]int32, len(l.draws))
+	for i, draws := range l.draws {
+		if reason, message := a.overLimit(draws); reason != "" {
+			out[i] = l.text(outcome{reason, message})
+		}
+	}
+	return out
+}
+
+func (l *line) text(o outcome) int32 {
+	l.texts = append(l.texts, o)
+	return int32(len(l.texts) - 1)
+}
+
+// tell sets the verdict on a job.
+func (l *line) tell(slot int, o outcome) { l.said[slot] = l.text(o) }
+
+// considers: nothing was said of the job yet.
+func (l *line) considers(slot int32) bool { return l.want[slot] == entered && l.said[slot] == 0 }
+
+// ask is the job as it asks for units, the same for the whole decision. It must not be
+// one that is refused.
+func (l *line) ask(slot int) *ask {
+	if k := l.asks[slot]; k != nil {
+		return k
+	}
+	k := l.newAsk(slot)
+	l.asks[slot] = &k
+	return &k
+}
+
+func (l *line) newAsk(slot int) ask {
+	j, b := &l.jobs[slot], &l.briefs[slot]
+	return ask{
+		Job: j, tenant: l.tenants[b.queue], flavor: b.flavor, cohort: l.cohorts[b.queue],
+		need: j.units(), queue: int(b.queue), slot: slot,
+	}
+}
+
+// loanName is that of the job's next loan.
+func (l *line) loanName(k *ask) string {
+	name, known := l.loans[k.slot]
+	if !known {
+		name = loanName(k.Job)
+		l.loans[k.slot] = name
+	}
+	return name
+}
+
+// mixes: of the jobs of the queue that have the job's shape and draw something, not all
+// that are considered draw the same.
+func (l *line) mixes(k *ask) bool {
+	mixed, known := l.mixed[k.queue]
+	if !known {
+		mixed = map[shapeKey]bool{}
+		first := map[shapeKey]int32{}
+		for slot := range l.briefs {
+			b := &l.briefs[slot]
+			if int(b.queue) != k.queue || b.draws == 0 || l.want[slot] < entered {
+				continue
+			}
+			shape := shapeOf(&l.jobs[slot], b.flavor)
+			if first[shape] == 0 {
+				first[shape] = b.draws
+			}
+			mixed[shape] = mixed[shape] || first[shape] != b.draws
+		}
+		l.mixed[k.queue] = mixed
+	}
+	return mixed[shapeOf(k.Job, k.flavor)]
 }
 
 // isAged: the job has waited so long that what it needs is kept for it.
-func (d *decision) isAged(j *ask) bool {
-	return d.pol.ReserveAfter > 0 && d.now.Sub(j.since()) >= d.pol.ReserveAfter && d.books.used.Weight(j.tenant) > 0
+func (d *decision) isAged(j *ask) bool { return d.waitsLong(j.since(), j.tenant) }
+
+func (d *decision) waitsLong(since time.Time, tenant quota.NodeID) bool {
+	return d.pol.ReserveAfter > 0 && d.now.Sub(since) >= d.pol.ReserveAfter && d.books.used.Weight(tenant) > 0
 }
 
 // pass tries the jobs, first things first.
 func (l *line) pass(a *admission) {
-	l.fill(a)
+	l.enter()
+	for i, q := range l.queues {
+		l.index.Set(i, queue.Queue{
+			Name: q.Name, Tenant: l.tenants[i], Weight: q.Weight, Used: q.Used, Backfill: q.Backfill,
+			Closed: q.Paused || q.Drain || l.behind[i], Order: orderOf(&q),
+		})
+	}
 	pass := l.index.Begin(a.books.used, a.now, a.pol.ReserveAfter, queue.CouldTake(func(tenant quota.NodeID, f quota.FlavorID) bool {
 		return l.aged[a.books.at(tenant, f)] && !a.guards.full(a, tenant, f) || a.fairness.could(tenant, f)
 	}))
 	for job, ok := pass.Next(); ok; job, ok = pass.Next() {
-		k := &l.asks[job.Ref]
-		v, reason, message := a.consider(k)
-		a.outcomes[job.Ref] = outcome{reason, message}
+		v, reason, message := a.consider(l.ask(job.Ref))
+		l.tell(job.Ref, outcome{reason, message})
+		l.offered[job.Ref] = true
 		if v != admitted {
-			l.considered = append(l.considered, int32(job.Ref))
+			l.tried = append(l.tried, job.Ref)
 		}
 		switch v {
 		case admitted:
@@ -152,125 +236,99 @@ func (l *line) pass(a *admission) {
 			pass.Refused(false)
 		}
 	}
-	l.tried = len(l.considered)
-	l.considered = slices.Grow(l.considered, len(l.asks))
 	l.passed(a, pass)
-}
-
-// fill puts every job into the index once, and says nothing of its doubles.
-func (l *line) fill(a *admission) {
-	queues := make([]queue.Queue, len(l.queues))
-	for i, q := range l.queues {
-		queues[i] = queue.Queue{
-			Name: q.Name, Tenant: l.tenants[i], Weight: q.Weight, Used: q.Used, Backfill: q.Backfill,
-			Closed: q.Paused || q.Drain || l.behind[i],
-		}
-		switch {
-		case q.FairShare:
-			queues[i].Order = queue.FairShare
-		case q.FIFO:
-			queues[i].Order = queue.FIFO
-		}
-	}
-	l.index = queue.New(queues)
-	l.index.Grow(len(l.asks))
-	for i := range l.asks {
-		k, j := &l.asks[i], &a.in.Jobs[i]
-		if k.queue < 0 {
-			continue
-		}
-		job := queue.Job{
-			Ref: i, Queue: k.queue, Flavor: quota.None, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
-			Priority: j.Priority, Created: j.Created, Queued: j.Queued, Name: j.Name, UID: j.UID,
-		}
-		if k.Job != nil && a.outcomes[i].reason == "" {
-			job.Flavor = k.flavor
-		}
-		n := l.index.Len()
-		l.index.Add(job)
-		l.listed[i] = l.index.Len() > n
-	}
 }
 
 // passed gives the jobs that were not tried the verdict of those that stand for them.
 func (l *line) passed(a *admission, pass *queue.Pass) {
-	var same shapeKey
-	var tooMuch outcome
-	behind := -1
-	var message string
-	pass.Passed(func(job queue.Job, because queue.Because) {
-		l.considered = append(l.considered, int32(job.Ref))
-		o := &a.outcomes[job.Ref]
-		if o.reason != "" {
-			return
-		}
-		k := &l.asks[job.Ref]
-		switch because.Kind {
-		case queue.Alike:
-			*o = a.outcomes[because.Job.Ref]
-		case queue.NoQuota:
-			if shape := shapeOf(k); tooMuch.reason == "" || shape != same {
-				same = shape
-				tooMuch.reason, tooMuch.message = a.tooMuch(k)
+	var same ask
+	var tooMuch int32
+	pass.Passed(func(refs []int, because queue.Because) {
+		var text int32
+		for _, slot := range refs {
+			if l.said[slot] != 0 {
+				continue
 			}
-			*o = tooMuch
-		default:
-			if k.queue != behind {
-				behind = k.queue
-				message = fmt.Sprintf("waits behind an earlier job of queue %s, which allows no backfill", k.Queue)
+			if text == 0 {
+				switch because.Kind {
+				case queue.Alike:
+					text = l.said[because.Ref]
+				case queue.NoQuota:
+					if k := l.newAsk(slot); tooMuch == 0 || k.queue != same.queue || shapeOf(k.Job, k.flavor) != shapeOf(same.Job, same.flavor) {
+						reason, message := a.tooMuch(&k)
+						same, tooMuch = k, l.text(outcome{reason, message})
+					}
+					text = tooMuch
+				default:
+					text = l.behindInQueue(l.briefs[slot].queue)
+				}
 			}
-			*o = outcome{ReasonBehindInQueue, message}
+			l.said[slot] = text
 		}
 	})
 }
 
+// behindInQueue is the verdict on who must wait for the others of its queue.
+func (l *line) behindInQueue(queue int32) int32 {
+	if l.behinds == nil {
+		l.behinds = make([]int32, len(l.queues))
+	}
+	if l.behinds[queue] == 0 {
+		l.behinds[queue] = l.text(outcome{
+			ReasonBehindInQueue, fmt.Sprintf("waits behind an earlier job of queue %s, which allows no backfill", l.queues[queue].Name),
+		})
+	}
+	return l.behinds[queue]
+}
+
 // places is the order in which jobs were considered, with their places in their
-// queues. Jobs of no queue have none.
-func (l *line) places(a *admission) []Place {
-	position := make([]int32, len(l.asks))
-	l.index.Positions(func(j queue.Job, at int) { position[j.Ref] = int32(at) })
-	byPosition(l.considered[l.tried:], position)
-	ahead := map[string]int64{}
-	out := make([]Place, 0, len(l.considered))
-	for _, i := range l.considered {
-		j := &a.in.Jobs[i]
-		n := clamp(ahead[j.Flavor] + clamp(j.units()))
-		ahead[j.Flavor] = n
-		out = append(out, Place{UID: j.UID, Position: position[i], Ahead: n})
+// queues: those that were tried, and then the first of each queue before the second.
+// Jobs of no queue have none.
+func (l *line) places() []Place {
+	ahead := make([]int64, len(l.flavors))
+	out := make([]Place, 0, l.index.Len())
+	put := func(s *stander, position int32) {
+		ahead[s.kind] = clamp(ahead[s.kind] + s.units)
+		out = append(out, Place{UID: s.uid, Position: position, Ahead: ahead[s.kind]})
+	}
+	lines := l.standing()
+	for _, slot := range l.tried {
+		at := l.position[slot]
+		put(&lines[l.briefs[slot].queue][at-1], at)
+	}
+	lines = slices.Clone(lines)
+	for at := 0; len(lines) > 0; at++ {
+		longer := lines[:0]
+		for _, line := range lines {
+			if at == len(line) {
+				continue
+			}
+			longer = append(longer, line)
+			if s := &line[at]; !l.offered[s.slot] {
+				put(s, int32(at+1))
+			}
+		}
+		lines = longer
 	}
 	return out
 }
 
-// byPosition sorts what was not tried, which is queue by queue: the first of each queue
-// before the second.
-func byPosition(jobs []int32, position []int32) {
-	starts := make([]int, len(position)+2)
-	for _, i := range jobs {
-		starts[position[i]+1]++
-	}
-	for at := 1; at < len(starts); at++ {
-		starts[at] += starts[at-1]
-	}
-	for _, i := range slices.Clone(jobs) {
-		jobs[starts[position[i]]] = i
-		starts[position[i]]++
-	}
-}
-
-// explainJobs gives every job its verdict. Of jobs with one UID the first has it.
-func (a *admission) explainJobs() {
-	seen := map[string]bool{}
-	a.verdicts = slices.Grow(a.verdicts, len(a.in.Jobs))
-	for i := range a.in.Jobs {
-		j := &a.in.Jobs[i]
-		if !a.line.listed[i] {
-			if a.outcomes[i].reason == "" || seen[j.UID] {
-				continue
-			}
-			seen[j.UID] = true
+// verdicts appends those on the jobs, which are by name.
+func (l *line) verdicts(out []Verdict, jobs []named) []Verdict {
+	first := len(out) // of those that have the last one's name
+	for i := range jobs {
+		n := &jobs[i]
+		o := &l.texts[l.said[n.slot]]
+		out = append(out, Verdict{Kind: SubjectJob, Subject: n.name, Reason: o.reason, Message: o.message})
+		if !l.twins {
+			continue
 		}
-		o := &a.outcomes[i]
-		a.verdicts = append(a.verdicts, Verdict{Kind: SubjectJob, Subject: j.Name, Reason: o.reason, Message: o.message})
+		if i > 0 && n.name != jobs[i-1].name {
+			first = len(out) - 1
+		}
+		for at := len(out) - 1; at > first && compareVerdicts(&out[at], &out[at-1]) < 0; at-- {
+			out[at], out[at-1] = out[at-1], out[at]
+		}
 	}
-	a.waiting = a.line.places(a)
+	return out
 }

@@ -17,8 +17,8 @@ type ask struct {
 	cohort string // of the tenant
 	// need is the units of the whole gang.
 	need int64
-	// queue is an index into the queues.
-	queue int
+	// queue is an index into the queues, slot the job's in the crowd.
+	queue, slot int
 	// blocked: when it was last tried there was room, and that is kept for a job that has
 	// waited longer.
 	blocked bool
@@ -53,13 +53,16 @@ func (d *decision) within(j *ask) bool {
 }
 
 // sources says whose units the job gets, of which the first own are its tenant's
-// nominal quota. It is nil if not all can be named.
+// nominal quota. It is nil if not all can be named. It is good until it is asked again.
 func (d *decision) sources(j *ask, p *pool, own int64) []take {
 	inside, outside := d.eligible(j, p, own)
 	rest := j.need - own
-	var takes []take
+	takes := d.takes[:0]
 	give := func(from []take, most int64) {
 		for _, t := range from {
+			if rest == 0 || most <= 0 {
+				return
+			}
 			if t.units = min(t.units, rest, most); t.units > 0 {
 				rest -= t.units
 				most -= t.units
@@ -73,12 +76,16 @@ func (d *decision) sources(j *ask, p *pool, own int64) []take {
 	give(inside, rest)
 	if j.cohort != "" {
 		unused := d.available(j) - own
-		for _, t := range slices.Concat(inside, outside) {
+		for _, t := range inside {
+			unused -= t.units
+		}
+		for _, t := range outside {
 			unused -= t.units
 		}
 		give([]take{{name: CohortLender(j.cohort), units: unused, grace: max(d.pol.QuotaGrace, 0)}}, rest)
 	}
 	give(outside, rest)
+	d.takes = takes
 	if rest > 0 {
 		return nil
 	}
@@ -88,46 +95,84 @@ func (d *decision) sources(j *ask, p *pool, own int64) []take {
 // eligible lists what services could lend to the job now: those of its own tenant,
 // and then those of others, largest first. No tenant's together lend more than its
 // nominal quota leaves beside what it is spoken for, and to others no more than its
-// lending limit. own units of the job's tenant are spoken for besides.
+// lending limit. own units of the job's tenant are spoken for besides. The lists are good
+// until it is asked again.
 func (d *decision) eligible(j *ask, p *pool, own int64) (inside, outside []take) {
-	b := d.books
-	left := map[quota.NodeID]int64{}
-	root := b.used.Root(j.tenant)
-	for _, l := range bySize(p.lenders) {
-		id, f, ok := b.find(l.Tenant, l.Flavor)
-		if !ok || b.used.Root(id) != root {
+	inside, outside = d.inside[:0], d.outside[:0]
+	root := d.books.used.Root(j.tenant)
+	lenders := d.openLenders(p)
+	for i := range lenders {
+		o := &lenders[i]
+		if o.root != root {
 			continue
 		}
-		room, known := left[id]
-		if !known {
-			room = d.lendingRoom(id, f, id == j.tenant)
-			if id == j.tenant {
-				room = max(room-own, 0)
+		if o.first == i {
+			o.left = d.lendingRoom(o.tenant, o.flavor, o.tenant == j.tenant)
+			if o.tenant == j.tenant {
+				o.left = max(o.left-own, 0)
 			}
 		}
-		t := take{l.Name, l, min(l.lendable, room), l.MaxGrace}
-		left[id] = room - t.units
+		left := &lenders[o.first].left
+		t := take{o.Name, o.lender, min(o.lendable, *left), o.MaxGrace}
+		*left -= t.units
 		switch {
 		case t.units <= 0:
-		case id == j.tenant:
+		case o.tenant == j.tenant:
 			inside = append(inside, t)
 		default:
 			outside = append(outside, t)
 		}
 	}
+	d.inside, d.outside = inside, outside
 	return inside, outside
 }
 
-// bySize lists the lenders that may lend, those with most to lend first.
-func bySize(lenders []*lender) []*lender {
-	var out []*lender
-	for _, l := range lenders {
-		if l.open && l.lendable > 0 {
-			out = append(out, l)
+// openLender is a lender that may lend, and whose it is.
+type openLender struct {
+	*lender
+	tenant, root quota.NodeID
+	flavor       quota.FlavorID
+	// first is the place of its tenant's first in the list, and left what of the tenant's
+	// room is left there.
+	first int
+	left  int64
+}
+
+// openLenders lists the lenders that may lend, those with most to lend first. That
+// changes only when something is lent.
+func (d *decision) openLenders(p *pool) []openLender {
+	known, ok := d.open[p]
+	if ok && known.lends == len(d.lends) {
+		return known.lenders
+	}
+	known = openLenders{lends: len(d.lends), lenders: known.lenders[:0]}
+	for _, l := range p.lenders {
+		if !l.open || l.lendable <= 0 {
+			continue
+		}
+		if id, f, ok := d.books.find(l.Tenant, l.Flavor); ok {
+			known.lenders = append(known.lenders, openLender{lender: l, tenant: id, root: d.books.used.Root(id), flavor: f})
 		}
 	}
-	slices.SortStableFunc(out, func(x, y *lender) int { return cmp.Compare(y.lendable, x.lendable) })
-	return out
+	slices.SortStableFunc(known.lenders, func(x, y openLender) int { return cmp.Compare(y.lendable, x.lendable) })
+	first := map[quota.NodeID]int{}
+	for i := range known.lenders {
+		o := &known.lenders[i]
+		at, before := first[o.tenant]
+		if !before {
+			at = i
+			first[o.tenant] = i
+		}
+		o.first = at
+	}
+	d.open[p] = known
+	return known.lenders
+}
+
+// openLenders are a pool's when so much had been lent.
+type openLenders struct {
+	lends   int
+	lenders []openLender
 }
 
 // lendingRoom is how much more a tenant's services may lend.

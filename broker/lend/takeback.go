@@ -99,6 +99,7 @@ func (a *admission) askBack(j *ask, h *holdings, victims []int, causes []quota.C
 		h.held[i].Units = 0
 	}
 	a.books.version++
+	a.moved()
 }
 
 // roomSearch answers whether the gang has room once some loans are gone.

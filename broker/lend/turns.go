@@ -42,8 +42,8 @@ func (d *decision) rememberTurns(jobs []JobState) {
 		return
 	}
 	waiting := make([]string, 0, len(d.turns.since))
-	for i := range d.in.Jobs {
-		if uid := d.in.Jobs[i].UID; d.turns.since[uid] > 0 && !d.turns.now[uid] {
+	for uid := range d.turns.since {
+		if _, waits := d.crowd.find(uid); waits {
 			d.turns.now[uid] = true
 			waiting = append(waiting, uid)
 		}

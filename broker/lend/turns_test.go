@@ -20,9 +20,7 @@ func queueFor(claims, newcomers, decisions int, grounds chance) map[string]int {
 		for i := range claims {
 			order = append(order, fmt.Sprintf("claim-%04d", i))
 		}
-		for _, uid := range order {
-			d.in.Jobs = append(d.in.Jobs, Job{UID: uid})
-		}
+		d.crowd = waitingJobs(order)
 		d.rememberTurns(state)
 		for _, uid := range order {
 			if d.turn(uid, grounds) {
@@ -35,6 +33,14 @@ func queueFor(claims, newcomers, decisions int, grounds chance) map[string]int {
 		state = history{}.states(nil, nil, nil, d.turns.since)
 	}
 	return first
+}
+
+func waitingJobs(uids []string) *crowd {
+	var in Snapshot
+	for _, uid := range uids {
+		in.Jobs = append(in.Jobs, Job{UID: uid})
+	}
+	return new(Decider).follow(&in, openBooks(&in))
 }
 
 // Every claim has its turn, whoever comes before it in every decision: those put off in
@@ -57,20 +63,18 @@ func TestEveryClaimHasItsTurn(t *testing.T) {
 
 // Who has had its turn waits behind those that have not.
 func TestTurnsGoRound(t *testing.T) {
-	jobs := func(d *decision) {
-		for i := range 3 * turnsEach {
-			d.in.Jobs = append(d.in.Jobs, Job{UID: fmt.Sprintf("j%03d", i)})
-		}
+	var jobs []string
+	for i := range 3 * turnsEach {
+		jobs = append(jobs, fmt.Sprintf("j%03d", i))
 	}
 	var state []JobState
 	had := map[string]int{}
 	for n := int64(1); n <= 7; n++ {
-		d := &decision{number: n}
-		jobs(d)
+		d := &decision{number: n, crowd: waitingJobs(jobs)}
 		d.rememberTurns(state)
 		d.turns.made[byShare] = firstFair
-		for i := range d.in.Jobs {
-			if uid := d.in.Jobs[i].UID; d.turn(uid, byShare) {
+		for _, uid := range jobs {
+			if d.turn(uid, byShare) {
 				had[uid]++
 				// It asks again in the same decision, and is put off.
 				if d.turn(uid, byShare) {

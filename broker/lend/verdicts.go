@@ -1,6 +1,44 @@
 package lend
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// allVerdicts puts those on jobs, which are by name, and the few others together.
+func (d *decision) allVerdicts() []Verdict {
+	slices.SortFunc(d.verdicts, func(a, b Verdict) int { return compareVerdicts(&a, &b) })
+	if d.line == nil {
+		return d.verdicts
+	}
+	jobs := d.line.byName
+	out := make([]Verdict, 0, len(jobs)+len(d.verdicts))
+	for i := range d.verdicts {
+		v := &d.verdicts[i]
+		// A job has the same name as something else only in another sense.
+		upTo, reach := 0, 1
+		for reach < len(jobs) && jobs[reach].name < v.Subject {
+			upTo, reach = reach, 2*reach
+		}
+		more, _ := slices.BinarySearchFunc(jobs[upTo:min(reach+1, len(jobs))], v.Subject, func(n named, subject string) int {
+			return cmp.Or(strings.Compare(n.name, subject), cmp.Compare(SubjectJob, v.Kind))
+		})
+		upTo += more
+		out = append(d.line.verdicts(out, jobs[:upTo]), *v)
+		jobs = jobs[upTo:]
+	}
+	return d.line.verdicts(out, jobs)
+}
+
+func compareVerdicts(a, b *Verdict) int {
+	if c := cmp.Compare(a.Subject, b.Subject); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
+}
 
 // explainLenders gives every lender its reason.
 func (d *decision) explainLenders() {
@@ -92,5 +130,5 @@ func plural(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return strconv.FormatInt(n, 10) + " " + noun + "s"
 }

@@ -19,6 +19,9 @@ type line struct {
 	// FIFO queue only.
 	lows  []head
 	dirty bool
+	// ranks are all jobs by position, where somebody asked for that.
+	ranks  pile
+	ranked bool
 }
 
 // run is the part of a queue's classes that is of one flavor.
@@ -203,8 +206,8 @@ func (x *Index) findLows(q *line) {
 	q.lows = kept
 }
 
-// rank is the priority that counts for a first job of the queue.
-func (x *Index) rank(q *line, h *head) int32 {
+// rankOf is the priority that counts for a first job of the queue.
+func (x *Index) rankOf(q *line, h *head) int32 {
 	if q.Order != FIFO {
 		return h.priority
 	}

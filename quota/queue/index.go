@@ -72,6 +72,7 @@ func (j *Job) before(other *Job) bool {
 type Index struct {
 	queues  []line
 	jobs    []Job // by slot
+	refs    []int // of jobs
 	free    []int32
 	slots   map[string]int32 // by UID
 	classes []class
@@ -93,12 +94,19 @@ func New(queues []Queue) *Index {
 	return x
 }
 
+// Set changes what is said of a queue; its name, tenant and order must stay the same.
+func (x *Index) Set(queue int, q Queue) {
+	q.Weight = max(q.Weight, 1)
+	x.queues[queue].Queue = q
+}
+
 // Len is the number of jobs.
 func (x *Index) Len() int { return len(x.slots) }
 
 // Grow makes room for that many more jobs, so that adding them is quicker.
 func (x *Index) Grow(jobs int) {
 	x.jobs, x.classes = slices.Grow(x.jobs, jobs), slices.Grow(x.classes, jobs)
+	x.refs = slices.Grow(x.refs, jobs)
 	if len(x.slots) == 0 {
 		x.slots, x.classOf = make(map[string]int32, jobs), make(map[key]int32, jobs)
 	}
@@ -117,12 +125,15 @@ func (x *Index) Add(j Job) {
 	var slot int32
 	if n := len(x.free); n > 0 {
 		slot, x.free = x.free[n-1], x.free[:n-1]
-		x.jobs[slot] = j
+		x.jobs[slot], x.refs[slot] = j, j.Ref
 	} else {
 		slot = int32(len(x.jobs))
-		x.jobs = append(x.jobs, j)
+		x.jobs, x.refs = append(x.jobs, j), append(x.refs, j.Ref)
 	}
 	x.slots[j.UID] = slot
+	if q := &x.queues[j.Queue]; q.ranked {
+		q.ranks.add(slot)
+	}
 	id := x.class(&j)
 	c := &x.classes[id]
 	c.jobs.add(slot)
@@ -144,6 +155,10 @@ func (x *Index) Remove(uid string) bool {
 	id := x.classOf[keyOf(j)]
 	c := &x.classes[id]
 	c.jobs.remove(slot, x.older)
+	if q := &x.queues[j.Queue]; q.ranked {
+		q.ranks.tidy(x.ranking(q))
+		q.ranks.remove(slot, x.ranking(q))
+	}
 	x.touch(int32(j.Queue))
 	if len(c.jobs.ids) == 0 {
 		x.queues[j.Queue].classes.remove(id, x.classBefore)
@@ -167,22 +182,45 @@ func (x *Index) touch(queue int32) {
 // queue that is the order of age, else of priority, then age; turns between queues
 // are not part of it.
 func (x *Index) Positions(tell func(j Job, position int)) {
-	x.tidy()
-	var slots []int32
 	for i := range x.queues {
-		q := &x.queues[i]
-		slots = slots[:0]
-		for _, id := range q.classes.ids {
-			slots = append(slots, x.classes[id].jobs.ids...)
-		}
-		slices.SortFunc(slots, func(a, b int32) int {
-			if c := cmp.Compare(x.jobs[b].Priority, x.jobs[a].Priority); c != 0 && q.Order != FIFO {
-				return c
-			}
-			return x.older(a, b)
-		})
-		for n, slot := range slots {
+		for n, slot := range x.rank(i) {
 			tell(x.jobs[slot], n+1)
 		}
+	}
+}
+
+// Line appends the Refs of the queue's jobs to refs, in the order of their positions.
+func (x *Index) Line(queue int, refs []int) []int {
+	ranks := x.rank(queue)
+	refs = slices.Grow(refs, len(ranks))
+	for _, slot := range ranks {
+		refs = append(refs, x.refs[slot])
+	}
+	return refs
+}
+
+// rank lists the queue's jobs by position. That is kept up to date only once it was
+// asked for: a pass does not need it.
+func (x *Index) rank(queue int) []int32 {
+	q := &x.queues[queue]
+	if !q.ranked {
+		q.ranked = true
+		for _, id := range q.classes.ids {
+			q.ranks.ids = append(q.ranks.ids, x.classes[id].jobs.ids...)
+		}
+	}
+	q.ranks.tidy(x.ranking(q))
+	return q.ranks.ids
+}
+
+func (x *Index) ranking(q *line) func(a, b int32) int {
+	if q.Order == FIFO {
+		return x.older
+	}
+	return func(a, b int32) int {
+		if c := cmp.Compare(x.jobs[b].Priority, x.jobs[a].Priority); c != 0 {
+			return c
+		}
+		return x.older(a, b)
 	}
 }

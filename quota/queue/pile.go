@@ -21,17 +21,14 @@ func (p *pile) tidy(order func(a, b int32) int) {
 	p.sorted = len(p.ids)
 }
 
-// merge fills the list from the end.
+// merge puts what is new in its places, from the end: few moves of much.
 func (p *pile) merge(fresh []int32, order func(a, b int32) int) {
-	i, j := p.sorted-1, len(fresh)-1
-	for at := len(p.ids) - 1; j >= 0; at-- {
-		if i >= 0 && order(p.ids[i], fresh[j]) > 0 {
-			p.ids[at] = p.ids[i]
-			i--
-		} else {
-			p.ids[at] = fresh[j]
-			j--
-		}
+	end := p.sorted
+	for j := len(fresh) - 1; j >= 0; j-- {
+		at, _ := slices.BinarySearchFunc(p.ids[:end], fresh[j], order)
+		copy(p.ids[at+j+1:], p.ids[at:end])
+		p.ids[at+j] = fresh[j]
+		end = at
 	}
 }
 

@@ -50,7 +50,7 @@ func TestOrderIsThatOfTheRules(t *testing.T) {
 			s.say(a)
 			say(p, a)
 		}
-		p.Passed(func(j Job, b Because) {
+		eachPassed(p, func(j Job, b reason) {
 			if seen[j.UID] {
 				t.Fatalf("%s was offered, and passed over, or that twice", j.UID)
 			}
@@ -70,7 +70,7 @@ func TestOrderIsThatOfTheRules(t *testing.T) {
 }
 
 // unfounded says what is wrong with the reason for which a job was passed over.
-func (s *spec) unfounded(j Job, b Because, said map[string]answer) string {
+func (s *spec) unfounded(j Job, b reason, said map[string]answer) string {
 	q := s.queues[j.Queue]
 	a, offered := said[b.Job.UID]
 	switch b.Kind {

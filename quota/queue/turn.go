@@ -91,7 +91,7 @@ func (p *Pass) look(queue int32) {
 		return
 	}
 	top := &q.classes.items[0]
-	q.head, q.rank = top.slot, p.x.rank(&p.x.queues[queue], top)
+	q.head, q.rank = top.slot, p.x.rankOf(&p.x.queues[queue], top)
 }
 
 // advance takes the queue's first job out, or with it what is left of its class.

@@ -177,8 +177,26 @@ func (w *world) run(x *Index) (offered []event, passed []string) {
 		}
 		say(p, a)
 	}
-	p.Passed(func(j Job, b Because) { passed = append(passed, fmt.Sprint(j.UID, b.Kind, b.Job.UID)) })
+	eachPassed(p, func(j Job, b reason) { passed = append(passed, fmt.Sprint(j.UID, b.Kind, b.Job.UID)) })
 	return offered, passed
+}
+
+// reason is why a job was not offered, and the job that stands for it.
+type reason struct {
+	Kind Kind
+	Job  Job
+}
+
+// eachPassed tells of the jobs that were passed over one by one.
+func eachPassed(p *Pass, tell func(j Job, b reason)) {
+	p.passed(func(slots []int32, kind Kind, because int32) {
+		for _, slot := range slots {
+			if kind == NoQuota || kind == Closed {
+				because = slot
+			}
+			tell(p.x.jobs[slot], reason{kind, p.x.jobs[because]})
+		}
+	})
 }
 
 func say(p *Pass, a answer) {
