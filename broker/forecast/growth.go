@@ -1,0 +1,72 @@
+package forecast
+
+import (
+	"math"
+	"slices"
+)
+
+const (
+	// adaptation is the step by which a broken bound changes the share of breaks that is
+	// allowed for (γ of Gibbs and Candès, "Adaptive Conformal Inference Under
+	// Distribution Shift", NeurIPS 2021, who use 0.005).
+	adaptation = 0.005
+	// mostLenient is how many times the share of breaks that was asked for is allowed for
+	// at most, however long the bound has held.
+	mostLenient = 3
+	// unmeasured is the growth, less 1, that is expected before a day was measured: the
+	// step by which autoscalers go up.
+	unmeasured = 0.5
+)
+
+// growth learns by how much, as a share of the load, the highest load of the near future
+// exceeds what the last hour and the season say. It keeps one such excess for each slot
+// of the last seven days.
+type growth struct {
+	target  float64   // the share of breaks that is asked for
+	allowed float64   // the share that is allowed for now
+	excess  []float64 // oldest first, at most aWeek
+	sorted  []float64 // the same by size
+}
+
+func newGrowth(quantile float64) growth {
+	target := min(max(1-quantile, 0), 1)
+	return growth{target: target, allowed: target}
+}
+
+// bound is the excess that holds as often as is allowed for. Where there is too little to
+// say, it is the highest so far, and not below unmeasured in the first day.
+func (g *growth) bound() float64 {
+	n := len(g.sorted)
+	if n == 0 {
+		return unmeasured
+	}
+	highest := max(g.sorted[n-1], 0)
+	rank := int(math.Ceil(float64(n+1) * (1 - g.allowed)))
+	switch {
+	case int64(n) < aDay:
+		return max(highest, unmeasured)
+	case rank > n:
+		return highest
+	}
+	return max(g.sorted[max(rank, 1)-1], 0)
+}
+
+// learn takes in what the excess was in one slot, after it was bounded by bound.
+func (g *growth) learn(excess float64) {
+	var broken float64
+	if excess > g.bound() {
+		broken = 1
+	}
+	if int64(len(g.sorted)) >= aDay {
+		g.allowed += adaptation * (g.target - broken)
+		g.allowed = min(max(g.allowed, 0), mostLenient*g.target)
+	}
+	if int64(len(g.excess)) == aWeek {
+		i, _ := slices.BinarySearch(g.sorted, g.excess[0])
+		g.sorted = slices.Delete(g.sorted, i, i+1)
+		g.excess = append(g.excess[:0], g.excess[1:]...)
+	}
+	g.excess = append(g.excess, excess)
+	i, _ := slices.BinarySearch(g.sorted, excess)
+	g.sorted = slices.Insert(g.sorted, i, excess)
+}

@@ -1,0 +1,55 @@
+package forecast
+
+import "time"
+
+// mostLevel is how much higher than then the load may be now for the season to be scaled
+// with it.
+const mostLevel = 2
+
+// seasonKnown is how old a past must be before its seasons count: a week, and a day to
+// see that there is a week.
+const seasonKnown = aWeek + aDay
+
+// season is the highest load from slot n to ahead slots later, as yesterday and a week
+// before were, each scaled by how high the last hour is against the same hour then. Where
+// nothing was heard then, the day or the week before it stands in. It is 0 while the past
+// is younger than eight days, and never falls by what is scaled.
+func (p *Past) season(n, ahead int64) float64 {
+	if p.values == nil || p.oldest > n-seasonKnown {
+		return 0
+	}
+	now, _ := p.recent(n)
+	var highest float64
+	for _, lag := range [...]int64{aDay, aWeek} {
+		then, ok := p.highest(n-lag, n-lag+min(ahead, lag-1))
+		if !ok {
+			lag *= 2
+			then, _ = p.highest(n-lag, n-lag+min(ahead, lag-1))
+		}
+		level := 1.0
+		if was, ok := p.highest(n-lag-anHour+1, n-lag); ok && was > 0 {
+			level = min(max(now/was, 1), mostLevel)
+		}
+		highest = max(highest, then*level)
+	}
+	return highest
+}
+
+// Floor is the highest load of the last seven days: what is kept of a service whose load
+// now says nothing about its load in a minute. It is false while the past is shorter than
+// that, or known for less than four fifths of it.
+func (p *Past) Floor(now time.Time) (highest float64, ok bool) {
+	n := number(now)
+	if p.values == nil || p.oldest > n-aWeek || 5*p.heard(n-aWeek+1, n) < 4*aWeek {
+		return 0, false
+	}
+	return p.highest(n-aWeek, n)
+}
+
+// ahead is how many slots a time reaches into, beyond the one it begins in.
+func ahead(d time.Duration) int64 {
+	if d <= 0 {
+		return 1
+	}
+	return min(int64((d-1)/Slot)+1, slots)
+}
