@@ -1,9 +1,12 @@
 package demand
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/forecast"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -25,69 +28,140 @@ type Shape struct {
 	MaxGrace time.Duration
 }
 
+func (s Shape) quantile() float64 {
+	if s.Quantile > 0 && s.Quantile < 1 {
+		return s.Quantile
+	}
+	return DefaultQuantile
+}
+
 // DefaultQuantile is the quantile of a Shape that does not say one.
 const DefaultQuantile = 0.99
 
-// DefaultStart is how long a replica is taken to need from its node to being ready as
-// long as none was seen to start.
-const DefaultStart = time.Minute
+// leastCoverage is which share of the replicas must have been heard for a load to become
+// part of the past. Those not heard are counted as busy, which is right for now and would
+// be a peak that never was later.
+const leastCoverage = 0.9
 
 // Demand is the memory about all lenders.
 type Demand struct {
 	config Config
+	// fresh wakes the seeding: there is a lender whose past was not asked for.
+	fresh chan struct{}
 
 	mu      sync.Mutex
 	lenders map[string]*lender
 }
 
+// lender is the memory about one.
 type lender struct {
-	shape Shape
+	shape         Shape
+	now           time.Time // the latest that was spoken of
+	newest        time.Time // of the samples taken in
+	stable, panic *forecast.Window
+	past          *forecast.Forecaster
+	scatter       forecast.Dispersion
+	rises         map[string]rise
+	reclaims      durations
+	starts        durations
+	seed          seeding
 }
 
 // New returns an empty memory.
 func New(c Config) *Demand {
-	return &Demand{config: c, lenders: map[string]*lender{}}
+	if c.StableWindow <= 0 {
+		c.StableWindow = time.Minute
+	}
+	if c.PanicWindow <= 0 {
+		c.PanicWindow = c.StableWindow / 10
+	}
+	return &Demand{config: c, fresh: make(chan struct{}, 1), lenders: map[string]*lender{}}
+}
+
+// lender returns the memory about one, and begins it.
+func (d *Demand) lender(name string) *lender {
+	l := d.lenders[name]
+	if l == nil {
+		l = &lender{
+			stable: forecast.NewWindow(d.config.StableWindow), panic: forecast.NewWindow(d.config.PanicWindow),
+			past: forecast.NewForecaster(),
+		}
+		d.lenders[name] = l
+		select {
+		case d.fresh <- struct{}{}:
+		default:
+		}
+	}
+	return l
 }
 
 // Observe takes in a load as it was read, and returns it with Requests and Panic as the
-// means over the two windows and with Rising set on signals. A load with the ObservedAt
-// of the one before adds nothing. One that is not Known comes back as it is.
+// means over the two windows and with Rising set on signals. A load with an ObservedAt not
+// after that of the one before adds nothing. One that is not Known, from the future or
+// without a number of requests adds nothing either and comes back as it is: it is not a
+// zero, and what was heard before stays; only rises in succession begin anew.
 func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape) lend.Load {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.lenders[name]
-	if l == nil {
-		l = &lender{}
-		d.lenders[name] = l
-	}
+	l := d.lender(name)
 	l.shape = shape
+	if now.After(l.now) {
+		l.now = now
+	}
+	if !load.Known || load.ObservedAt.After(now) {
+		l.rises = nil
+		return load
+	}
+	isNew := load.ObservedAt.After(l.newest)
+	if isNew {
+		l.newest = load.ObservedAt
+	}
+	load.Signals = l.watch(load.Signals, isNew)
+	if load.Slots > 0 {
+		load.Requests, load.Panic = l.average(now, load)
+	}
 	return load
 }
 
-// Forecast returns what the past says about the load from now until Notice later; nil
-// if it says nothing.
-func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast { return nil }
+// average takes in the requests of a load, and returns the means over both windows.
+func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) {
+	heard := l.stable.Add(now, load.ObservedAt, load.Requests)
+	l.panic.Add(now, load.ObservedAt, load.Requests)
+	if l.stable.Newest() != load.ObservedAt {
+		return load.Requests, load.Panic // not a load: the core refuses it by name
+	}
+	stable, _ = l.stable.Mean()
+	panic, _ = l.panic.Mean()
+	if heard && load.Coverage >= leastCoverage {
+		l.past.Add(now, load.ObservedAt, stable)
+		l.scatter.Add(now, load.ObservedAt, load.Requests)
+	}
+	return stable, panic
+}
 
-// Notice is how long it takes from asking units back to a replica that serves on them:
-// the 95th percentile of the reclaims plus that of the starts of the last seven days.
-// What was not seen yet counts as the policy's MaxGrace and as DefaultStart.
-func (d *Demand) Notice(name string) time.Duration {
+// Forecast returns what the past says about the load from now until Notice later; nil
+// if it says nothing, which is before the first known load. Its Season is also not below
+// the highest load of the last hour. Its Dispersion is 0 until there are samples enough.
+func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.lenders[name]
 	if l == nil {
-		return DefaultStart
+		return nil
 	}
-	return l.shape.MaxGrace + DefaultStart
+	o, ok := l.look(now, d.config)
+	if !ok {
+		return nil
+	}
+	scatter, _ := l.scatter.Scatter(now)
+	return &lend.Forecast{
+		Season: max(o.Recent, o.Season), Growth: o.Growth, Dispersion: scatter.Ratio, Floor: o.Floor,
+	}
 }
 
-// SawReclaim notes that units lent by a lender were asked back and when they were free.
-// loan names the occasion: a second call with it changes nothing.
-func (d *Demand) SawReclaim(name, loan string, asked, returned time.Time) {}
-
-// SawStart notes when a lender's pod got its node and when it was first ready. A second
-// call with the same uid changes nothing.
-func (d *Demand) SawStart(name, uid string, scheduled, ready time.Time) {}
+func (l *lender) look(now time.Time, c Config) (forecast.Outlook, bool) {
+	return l.past.Look(now, forecast.Rule{Horizon: l.notice(), Beyond: c.MinimumLoan, Quantile: l.shape.quantile()})
+}
 
 // Keep forgets all lenders but those named.
 func (d *Demand) Keep(names map[string]bool) {
@@ -98,4 +172,37 @@ func (d *Demand) Keep(names map[string]bool) {
 			delete(d.lenders, name)
 		}
 	}
+}
+
+// Learned is what is known of one lender.
+type Learned struct {
+	Lender string
+	// Notice as Demand.Notice has it, and what it is made of: the 95th percentiles, with
+	// the default where nothing was seen yet.
+	Notice, Reclaim, Start time.Duration
+	// Reclaims and Starts are how many were seen in the last seven days, 50 at most.
+	Reclaims, Starts int
+	// Outlook is what the past says, and how old it is.
+	Outlook forecast.Outlook
+	Scatter forecast.Scatter
+	// Seeded: the past was read from a store, or the store has none.
+	Seeded bool
+}
+
+// Learned returns what is known of every lender, by name. It is for metrics and status.
+func (d *Demand) Learned(now time.Time) []Learned {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []Learned
+	for name, l := range d.lenders {
+		one := Learned{
+			Lender: name, Notice: l.notice(), Reclaim: l.reclaimTime(), Start: l.startTime(),
+			Reclaims: len(l.reclaims.lately(l.now)), Starts: len(l.starts.lately(l.now)), Seeded: l.seed.done,
+		}
+		one.Outlook, _ = l.look(now, d.config)
+		one.Scatter, _ = l.scatter.Scatter(now)
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b Learned) int { return strings.Compare(a.Lender, b.Lender) })
+	return all
 }

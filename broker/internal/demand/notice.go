@@ -1,0 +1,117 @@
+package demand
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// DefaultStart is how long a replica is taken to need from its node to being ready as
+	// long as none was seen to start.
+	DefaultStart = time.Minute
+	// longestStart: a pod that was first ready later than that had something else to wait
+	// for, or was ready before and is so again.
+	longestStart = time.Hour
+
+	mostDurations = 50
+	oldest        = 7 * 24 * time.Hour
+	percentile    = 95
+)
+
+// Notice is how long it takes from asking units back to a replica that serves on them:
+// the 95th percentile of the last reclaims plus that of the last starts, of 50 each that
+// are at most seven days old. What was not seen counts as the policy's MaxGrace and as
+// DefaultStart. An unknown lender has DefaultStart.
+func (d *Demand) Notice(name string) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lenders[name]
+	if l == nil {
+		return DefaultStart
+	}
+	return l.notice()
+}
+
+func (l *lender) notice() time.Duration { return l.reclaimTime() + l.startTime() }
+
+func (l *lender) reclaimTime() time.Duration {
+	return l.reclaims.high(l.now, max(l.shape.MaxGrace, 0))
+}
+
+func (l *lender) startTime() time.Duration { return l.starts.high(l.now, DefaultStart) }
+
+// SawReclaim notes that units of a lender were asked back and when they were free. loan
+// names the occasion: a second call with it changes nothing, so all that is known may be
+// told again and again. What ends before it begins is ignored.
+func (d *Demand) SawReclaim(name, loan string, asked, returned time.Time) {
+	if asked.IsZero() || returned.Before(asked) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lender(name).reclaims.add(loan, returned, returned.Sub(asked))
+}
+
+// SawStart notes when a lender's pod got its node and when it was first ready. A second
+// call with the same uid changes nothing. A pod that took more than an hour is ignored:
+// it was ready before, or waited for something else.
+func (d *Demand) SawStart(name, uid string, scheduled, ready time.Time) {
+	took := ready.Sub(scheduled)
+	if scheduled.IsZero() || took < 0 || took > longestStart {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lender(name).starts.add(uid, ready, took)
+}
+
+// durations are the newest of many, by the time at which they ended. The zero durations
+// are none.
+type durations struct{ list []duration }
+
+type duration struct {
+	key  string
+	at   time.Time
+	took time.Duration
+}
+
+// add keeps a duration if it is among the newest, and new.
+func (d *durations) add(key string, at time.Time, took time.Duration) {
+	if slices.ContainsFunc(d.list, func(o duration) bool { return o.key == key }) {
+		return
+	}
+	one := duration{key, at, took}
+	i, _ := slices.BinarySearchFunc(d.list, one, func(a, b duration) int {
+		return cmp.Or(a.at.Compare(b.at), strings.Compare(a.key, b.key))
+	})
+	if i == 0 && len(d.list) == mostDurations {
+		return
+	}
+	d.list = slices.Insert(d.list, i, one)
+	if len(d.list) > mostDurations {
+		d.list = slices.Delete(d.list, 0, 1)
+	}
+}
+
+// lately lists those that are not too old, by length.
+func (d *durations) lately(now time.Time) []time.Duration {
+	var took []time.Duration
+	for _, o := range d.list {
+		if now.Sub(o.at) <= oldest {
+			took = append(took, o.took)
+		}
+	}
+	slices.Sort(took)
+	return took
+}
+
+// high is the percentile, by the nearest rank; without any, it is what is given.
+func (d *durations) high(now time.Time, none time.Duration) time.Duration {
+	took := d.lately(now)
+	if len(took) == 0 {
+		return none
+	}
+	return took[(len(took)*percentile+99)/100-1]
+}
