@@ -1,0 +1,211 @@
+package demand
+
+import (
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+var begin = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+
+func known(at time.Time, requests float64) lend.Load {
+	return lend.Load{Known: true, ObservedAt: at, Coverage: 1, Requests: requests, Panic: requests, Slots: 100}
+}
+
+var shape = Shape{Quantile: 0.99, MaxGrace: time.Minute}
+
+func TestObserveAveragesOverBothWindows(t *testing.T) {
+	d := New(Config{StableWindow: time.Minute, PanicWindow: 10 * time.Second})
+	var got lend.Load
+	for i := range 12 {
+		at := begin.Add(time.Duration(i) * 5 * time.Second)
+		got = d.Observe("a", at, known(at, float64(i)), shape)
+	}
+	// The last minute is all twelve samples, the last ten seconds the last two.
+	if got.Requests != 5.5 || got.Panic != 10.5 {
+		t.Errorf("requests %v, panic %v; want 5.5 and 10.5", got.Requests, got.Panic)
+	}
+	again := d.Observe("a", begin.Add(time.Minute), known(begin.Add(55*time.Second), 1000), shape)
+	if again.Requests != 5.5 || again.Panic != 10.5 {
+		t.Errorf("the same sample again: requests %v, panic %v; want 5.5 and 10.5", again.Requests, again.Panic)
+	}
+	if other := d.Observe("b", begin, known(begin, 3), shape); other.Requests != 3 {
+		t.Errorf("another lender: requests %v, want 3", other.Requests)
+	}
+}
+
+// An unknown load comes back as it is, and is no zero in the windows.
+func TestObserveKeepsUnknownUnknown(t *testing.T) {
+	d := New(Config{})
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	d.Observe("a", at(0), known(at(0), 80), shape)
+	for name, load := range map[string]lend.Load{
+		"unknown":         {Unknown: "the query gave no result"},
+		"from the future": known(at(3600), 0),
+		"not a number":    known(at(5), math.NaN()),
+		"negative":        known(at(5), -1),
+		"without slots":   {Known: true, ObservedAt: at(5), Coverage: 1},
+	} {
+		if got := d.Observe("a", at(5), load, shape); !cmp.Equal(got, load, cmp.Comparer(func(a, b float64) bool {
+			return a == b || math.IsNaN(a) && math.IsNaN(b)
+		})) {
+			t.Errorf("%s: came back as %+v", name, got)
+		}
+	}
+	if got := d.Observe("a", at(10), known(at(10), 40), shape); got.Requests != 60 {
+		t.Errorf("after the gap: requests %v, want 60", got.Requests)
+	}
+	if got := d.Observe("a", at(1000), known(at(1000), 40), shape); got.Requests != 40 {
+		t.Errorf("after a gap longer than the window: requests %v, want 40", got.Requests)
+	}
+}
+
+func TestRising(t *testing.T) {
+	type step struct {
+		value float64
+		want  bool
+	}
+	for name, steps := range map[string][]step{
+		"three in succession":  {{6, false}, {7, false}, {8, false}, {9, true}, {10, true}},
+		"not above low":        {{1, false}, {2, false}, {3, false}, {5, false}, {6, true}},
+		"once as high":         {{6, false}, {7, false}, {7, false}, {8, false}, {9, false}, {10, true}},
+		"falls":                {{6, false}, {7, false}, {8, false}, {9, true}, {8, false}},
+		"a gap in between":     {{6, false}, {7, false}, {8, false}, {-1, false}, {9, false}, {10, false}},
+		"a value that is none": {{6, false}, {7, false}, {math.NaN(), false}, {8, false}, {9, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := New(Config{})
+			for i, s := range steps {
+				at := begin.Add(time.Duration(i) * 15 * time.Second)
+				load := lend.Load{Known: s.value != -1, ObservedAt: at, Signals: []lend.Signal{{Name: "waiting", Value: s.value, Low: 5, High: 20}}}
+				for range 3 { // a decision is made more often than a signal is read
+					if got := d.Observe("a", at.Add(time.Second), load, shape).Signals[0].Rising; got != s.want {
+						t.Errorf("step %d: rising %v, want %v", i, got, s.want)
+					}
+				}
+				if load.Signals[0].Rising {
+					t.Fatal("the caller's signals were changed")
+				}
+			}
+		})
+	}
+}
+
+func TestForecast(t *testing.T) {
+	d := New(Config{MinimumLoan: 5 * time.Minute})
+	if f := d.Forecast("a", begin); f != nil {
+		t.Errorf("of a lender that is not known: %+v", f)
+	}
+	d.Observe("a", begin, lend.Load{Unknown: "no result"}, shape)
+	if f := d.Forecast("a", begin); f != nil {
+		t.Errorf("before the first sample: %+v", f)
+	}
+	now := begin
+	for i := range 9 * 24 * 60 {
+		now = begin.Add(time.Duration(i) * time.Minute)
+		load := 100.0
+		if i%(24*60) >= 10*60 && i%(24*60) < 12*60 {
+			load = 400
+		}
+		d.Observe("a", now, known(now, load), shape)
+	}
+	at := func(hour, minute int) time.Time {
+		return begin.Add(9*24*time.Hour + time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute)
+	}
+	if f := d.Forecast("a", at(5, 0)); f == nil || f.Season != 100 || f.Floor != 400 || f.Growth < 1 {
+		t.Errorf("at night: %+v, want a season of 100 and a floor of 400", f)
+	}
+	if f := d.Forecast("a", at(9, 52)); f == nil || f.Season < 400 {
+		t.Errorf("before the morning: %+v, want a season of 400", f)
+	}
+	// What counts those that were not heard as busy is no past.
+	half := known(at(5, 0), 9000)
+	half.Coverage = 0.5
+	d.Observe("a", at(5, 0), half, shape)
+	if f := d.Forecast("a", at(5, 0)); f.Season != 100 {
+		t.Errorf("after a load of which half was not heard: season %v, want 100", f.Season)
+	}
+}
+
+func TestNotice(t *testing.T) {
+	d := New(Config{})
+	if got := d.Notice("a"); got != DefaultStart {
+		t.Errorf("of a lender that is not known: %s", got)
+	}
+	now := begin
+	observe := func(at time.Time) {
+		now = at
+		d.Observe("a", now, lend.Load{}, shape)
+	}
+	want := func(what string, want time.Duration) {
+		t.Helper()
+		if got := d.Notice("a"); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	observe(begin)
+	want("before anything was measured", 2*time.Minute)
+	d.SawReclaim("a", "loan-1", begin, begin.Add(10*time.Second))
+	want("after a reclaim", 70*time.Second)
+	d.SawStart("a", "pod-1", begin, begin.Add(30*time.Second))
+	want("after a start", 40*time.Second)
+	d.SawStart("a", "pod-1", begin, begin.Add(40*time.Second))
+	d.SawStart("a", "pod-2", begin, begin.Add(25*time.Hour))
+	d.SawStart("a", "pod-3", time.Time{}, begin)
+	d.SawReclaim("a", "loan-2", begin, begin.Add(-time.Second))
+	want("after what does not count", 40*time.Second)
+	for i := range 200 {
+		at := begin.Add(time.Duration(i) * time.Minute)
+		d.SawReclaim("a", "loan-x"+at.String(), at, at.Add(time.Duration(i%50+1)*time.Second))
+	}
+	observe(begin.Add(200 * time.Minute))
+	// The last 50 took 1 to 50 seconds; of those, the 48th.
+	want("after many reclaims", 78*time.Second)
+	if l := d.Learned(now)[0]; l.Reclaims != 50 || l.Starts != 1 || l.Reclaim != 48*time.Second || l.Start != 30*time.Second {
+		t.Errorf("learned %+v", l)
+	}
+	observe(begin.Add(8 * 24 * time.Hour))
+	want("a week later", 2*time.Minute)
+}
+
+func TestKeep(t *testing.T) {
+	d := New(Config{})
+	d.Observe("a", begin, known(begin, 1), shape)
+	d.Observe("b", begin, known(begin, 1), shape)
+	d.Keep(map[string]bool{"b": true})
+	if l := d.Learned(begin); len(l) != 1 || l[0].Lender != "b" {
+		t.Errorf("kept %+v, want b", l)
+	}
+}
+
+// Decisions, pods, loans and metrics come from several goroutines.
+func TestConcurrentUse(t *testing.T) {
+	d := New(Config{})
+	var all sync.WaitGroup
+	for g := range 4 {
+		all.Go(func() {
+			for i := range 200 {
+				at := begin.Add(time.Duration(i) * time.Minute)
+				switch g {
+				case 0:
+					d.Observe("a", at, known(at, 1), shape)
+				case 1:
+					d.Forecast("a", at)
+					d.Notice("a")
+				case 2:
+					d.SawStart("a", at.String(), at, at.Add(time.Second))
+					d.SawReclaim("a", at.String(), at, at.Add(time.Second))
+				case 3:
+					d.Learned(at)
+					d.Keep(map[string]bool{"a": i%10 > 0})
+				}
+			}
+		})
+	}
+	all.Wait()
+}

@@ -1,0 +1,115 @@
+package demand
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+// store is a Prometheus of one load that is 100, and 400 at ten.
+type store struct {
+	mu     sync.Mutex
+	fails  int
+	missed bool
+	asked  chan string
+}
+
+func (s *store) Range(ctx context.Context, lender string, start, end time.Time, step time.Duration) ([]Point, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() { s.asked <- lender }()
+	if s.fails > 0 {
+		s.fails--
+		return nil, errors.New("connection refused")
+	}
+	if s.missed {
+		return nil, ErrNotKept
+	}
+	var points []Point
+	for at := start; at.Before(end); at = at.Add(step) {
+		load := 100.0
+		if at.Hour() == 10 {
+			load = 400
+		}
+		points = append(points, Point{At: at, Value: load})
+	}
+	return points, nil
+}
+
+func seed(t *testing.T, d *Demand, s *store) *clocktesting.FakeClock {
+	t.Helper()
+	clk := clocktesting.NewFakeClock(begin.Add(9*time.Hour + 55*time.Minute))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.Seed(ctx, s, clk)
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return clk
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(10 * time.Second); !ok(); {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not within ten seconds", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestSeedReadsThePast(t *testing.T) {
+	d, s := New(Config{}), &store{asked: make(chan string, 100)}
+	clk := seed(t, d, s)
+	now := clk.Now()
+	d.Observe("a", now, known(now, 90), shape)
+	eventually(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
+	f := d.Forecast("a", now)
+	if f == nil || f.Season != 400 || f.Floor != 400 {
+		t.Errorf("forecast %+v, want a season and a floor of 400", f)
+	}
+	if got := <-s.asked; got != "a" {
+		t.Errorf("asked for %q", got)
+	}
+}
+
+func TestSeedTriesAgainLater(t *testing.T) {
+	d, s := New(Config{}), &store{fails: 2, asked: make(chan string, 100)}
+	clk := seed(t, d, s)
+	now := clk.Now()
+	d.Observe("a", now, known(now, 90), shape)
+	for try, wait := range []time.Duration{firstRetry, 2 * firstRetry} {
+		<-s.asked
+		eventually(t, "it waits", clk.HasWaiters)
+		if d.Learned(now)[0].Seeded {
+			t.Fatalf("seeded after %d failures", try+1)
+		}
+		clk.Step(wait - time.Second)
+		select {
+		case <-s.asked:
+			t.Fatalf("asked again before %s", wait)
+		case <-time.After(20 * time.Millisecond):
+		}
+		eventually(t, "it waits", clk.HasWaiters)
+		clk.Step(2 * time.Second)
+	}
+	eventually(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
+}
+
+func TestSeedGivesUpOnWhatIsNotKept(t *testing.T) {
+	d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
+	seed(t, d, s)
+	d.Observe("a", begin, known(begin, 90), shape)
+	eventually(t, "it knows that there is nothing", func() bool { return d.Learned(begin)[0].Seeded })
+	if f := d.Forecast("a", begin); f == nil || f.Season != 90 {
+		t.Errorf("forecast %+v, want one that begins with the first sample", f)
+	}
+}
