@@ -58,6 +58,7 @@ func deployment(name string, replicas int32, gpus int64) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "serving", Name: name, UID: types.UID("d-" + name)},
 		Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Template: template(gpus)},
+		Status:     appsv1.DeploymentStatus{Replicas: replicas, UpdatedReplicas: replicas},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -18,7 +19,8 @@ import (
 type count struct {
 	flavors *flavorTable
 	tenants *tenancy
-	// owners has the controller of each ReplicaSet and StatefulSet.
+	// owners has the controller of each ReplicaSet and StatefulSet, and of what stands
+	// between a Knative Service and its Deployments.
 	owners  map[types.UID]types.UID
 	lenders map[types.UID]*lender // by target
 	loans   map[types.UID]*loan   // by job
@@ -66,6 +68,10 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 	for i := range in.sets.Items {
 		c.owner(&in.sets.Items[i])
 	}
+	for i := range in.deployments.Items {
+		c.owner(&in.deployments.Items[i])
+	}
+	maps.Copy(c.owners, in.found.Owners())
 	for i := range in.nodes.Items {
 		node := &in.nodes.Items[i]
 		for resource, flavor := range flavors.nodes[node.Name] {
@@ -158,8 +164,9 @@ func (c *count) holdings(lately []history.Borrowed) []lend.Tenant {
 	return tenants
 }
 
-// ownerDepth bounds the walk: a LeaderWorkerSet's pod has three owners above it.
-const ownerDepth = 4
+// ownerDepth bounds the walk: above a Knative Service's pod are a ReplicaSet, a
+// Deployment, a Revision, a Configuration and the Service.
+const ownerDepth = 5
 
 func (c *count) lenderOf(pod *corev1.Pod) *lender {
 	ref := metav1.GetControllerOf(pod)
@@ -206,10 +213,10 @@ func JobUIDs(pod *corev1.Pod) []types.UID {
 // nodes returns the snapshot's part: the nodes of any flavor, and those that a loan
 // names. Only a node that does not exist is missing, since a loan on one that is
 // missing is broken.
-func (c *count) nodes(list []corev1.Node) []lend.Node {
+func (c *count) nodes(list []corev1.Node, policies []v1alpha1.LendingPolicy) []lend.Node {
 	nodes := make([]lend.Node, 0, len(list))
 	for i := range list {
-		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i])}
+		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i]), LendLast: lendLast(&list[i], policies)}
 		for _, flavor := range slices.Sorted(maps.Values(c.flavors.nodes[node.Name])) {
 			node.Units = append(node.Units, c.unitsAt(place{node.Name, flavor}))
 		}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/autoscaler"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
@@ -45,8 +46,18 @@ type Gatherer struct {
 	Disrupted *Disrupted
 	// History has what tenants borrowed and queues used lately; nil: nothing.
 	History *history.History
+	// Kinds finds autoscalers and workloads of kinds that may be installed later; nil:
+	// there are none.
+	Kinds *autoscaler.Kinds
+	// Backends of the configuration; nil: none.
+	Backends autoscaler.Backends
+	// Demand remembers loads; nil: each load is taken as it is, and nothing is forecast.
+	Demand Demand
+	// Hooks know what is done before units are lent; nil: nothing.
+	Hooks Hooks
 
-	memory memory
+	memory  memory
+	windows windows
 }
 
 // View is a snapshot together with the objects that it was made from, which the
@@ -76,6 +87,12 @@ type View struct {
 	// Unplaceable says, by lender, which of its pods wait for no units because no
 	// node could take them.
 	Unplaceable map[string]string
+	// ScalingRefused says, by lender, why the broker does not scale a target although the
+	// policy wants it.
+	ScalingRefused map[string]*lend.Problem
+	// Notes are, by lender, what the policy's owner should know, though nothing is
+	// decided by it.
+	Notes map[string][]string
 	// Used units by tenant and flavor, borrowed ones included.
 	Used map[string]map[string]int64
 	// Freed units of each flavor in the time history.Lately before now.
@@ -99,7 +116,10 @@ type inputs struct {
 	queues      v1alpha1.TrainingQueueList
 	policies    v1alpha1.LendingPolicyList
 	loans       v1alpha1.LoanList
-	autoscalers autoscalers
+	found       *autoscaler.Found
+	autoscalers *autoscaler.Set
+	// deployments are read only where something else owns them.
+	deployments appsv1.DeploymentList
 
 	resourceQuotas corev1.ResourceQuotaList
 	limitRanges    corev1.LimitRangeList
@@ -137,22 +157,19 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	for i := range in.pods.Items {
 		c.pod(&in.pods.Items[i])
 	}
+	for _, l := range lenders {
+		l.expand(g.Backends)
+	}
 	g.poll(lenders)
 
 	view := newView(in, tenants, &g.memory)
 	view.Used, view.Freed, view.QuotaNotes = c.used, g.History.Freed(now), tenants.notes(flavors)
 	s := &view.Snapshot
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
-	s.Nodes, s.Flavors, s.Cohorts = c.nodes(in.nodes.Items), tenants.slices(), tenants.cohorts
+	s.Nodes, s.Flavors, s.Cohorts = c.nodes(in.nodes.Items, in.policies.Items), tenants.slices(), tenants.cohorts
 	s.Tenants = c.holdings(g.History.Borrowed(now))
 	s.Queues = queues(in.queues.Items, tenants, g.History.Used(now))
-	for _, l := range lenders {
-		s.Lenders = append(s.Lenders, g.finish(l, s.Now))
-		view.Policies[l.Name] = l.policy
-		if why := l.unplaceable(); why != "" {
-			view.Unplaceable[l.Name] = why
-		}
-	}
+	g.finishAll(view, lenders)
 	covered, err := g.loans(ctx, view, r, loans)
 	if err != nil {
 		return nil, err
@@ -165,11 +182,38 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	return view, nil
 }
 
+// finishAll puts the lenders into the view.
+func (g *Gatherer) finishAll(v *View, lenders []*lender) {
+	s := &v.Snapshot
+	g.windows.begin()
+	for _, l := range lenders {
+		s.Lenders = append(s.Lenders, g.finish(l, s.Now))
+		v.Policies[l.Name] = l.policy
+		if why := l.unplaceable(); why != "" {
+			v.Unplaceable[l.Name] = why
+		}
+		if l.refused != nil {
+			v.ScalingRefused[l.Name] = l.refused
+		}
+		if len(l.notes) > 0 {
+			v.Notes[l.Name] = l.notes
+		}
+	}
+	if g.Demand != nil {
+		names := make(map[string]bool, len(lenders))
+		for _, l := range lenders {
+			names[l.Name] = true
+		}
+		g.Demand.Keep(names)
+	}
+}
+
 func newView(in *inputs, t *tenancy, m *memory) *View {
 	v := &View{
 		Policies: map[string]*v1alpha1.LendingPolicy{}, Loans: map[string]*v1alpha1.Loan{},
 		Pods: map[string][]*corev1.Pod{}, memory: m,
 		Resources: map[string]corev1.ResourceName{}, Nodes: map[string]bool{},
+		ScalingRefused: map[string]*lend.Problem{}, Notes: map[string][]string{},
 		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
 		Subtrees: t.subtrees,
 	}
@@ -270,8 +314,22 @@ func (g *Gatherer) read(ctx context.Context) (*inputs, error) {
 			return nil, fmt.Errorf("list %T: %w", q.into, err)
 		}
 	}
-	in.autoscalers = newAutoscalers(hpas.Items)
-	return in, nil
+	return in, g.readAutoscalers(ctx, in, hpas.Items)
+}
+
+func (g *Gatherer) readAutoscalers(ctx context.Context, in *inputs, hpas []autoscalingv2.HorizontalPodAutoscaler) error {
+	found, err := g.Kinds.Read(ctx)
+	if err != nil {
+		return err
+	}
+	in.found, in.autoscalers = found, autoscaler.NewSet(hpas, found)
+	if len(found.Owners()) == 0 {
+		return nil
+	}
+	if err := g.Cache.List(ctx, &in.deployments); err != nil {
+		return fmt.Errorf("list %T: %w", &in.deployments, err)
+	}
+	return nil
 }
 
 // readJobs reads the queued jobs, and those that have a loan but no queue label any

@@ -109,7 +109,8 @@ func TestLender(t *testing.T) {
 		Owned: 10, UnitsPerPod: 2, Desired: 4, Running: 1, Ready: 1,
 		Pending:  []lend.PendingPod{{Name: "serving/chat-3", Since: now.Add(-time.Minute)}},
 		LowWater: 0.3, HighWater: 0.7, Dwell: 5 * time.Minute, Cooldown: 5 * time.Minute, MaxGrace: time.Minute, Warm: 1,
-		Load: lend.Load{Unknown: "profile vllm: not asked yet"},
+		Steps: lend.Steps{LendUnits: 1, LendEvery: 2 * time.Minute, Push: 0.5},
+		Load:  lend.Load{Unknown: "profile vllm: not asked yet"},
 	}
 	if diff := cmp.Diff([]lend.Lender{want}, view.Snapshot.Lenders); diff != "" {
 		t.Errorf("lenders (-want +got):\n%s", diff)
@@ -292,7 +293,7 @@ func TestLenderProblems(t *testing.T) {
 		},
 		"owned unknown": {
 			policy: edited(func(p *v1alpha1.LendingPolicy) { p.Spec.Owned = nil }),
-			want:   "OwnedUnknown", message: "spec.owned is not set, and no HorizontalPodAutoscaler scales Deployment chat",
+			want:   "OwnedUnknown", message: "spec.owned is not set, and no autoscaler of Deployment chat says how many replicas it may have",
 		},
 		"unknown tenant": {
 			policy: policy("chat", 12), drop: "serving",

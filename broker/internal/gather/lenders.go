@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/autoscaler"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -33,8 +34,16 @@ type lender struct {
 	// those that served and do not now.
 	ready   map[string]time.Time
 	failing []string
-	// blind says why the autoscaler cannot tell how many replicas are needed.
-	blind string
+	// opinion is what the target's autoscalers say.
+	opinion autoscaler.Opinion
+	// missing says why what they look at cannot be read, by signal.
+	missing signal.Missing
+	// refused says why the target is not scaled although the policy wants it.
+	refused *lend.Problem
+	// starts are how the ready pods began to serve.
+	starts []start
+	// notes are what the policy's owner should know, though nothing is decided by it.
+	notes []string
 	// stuck are the pods without a node that could not run if all units were free.
 	stuck []string
 }
@@ -81,7 +90,7 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 	if l.Tenant == "" {
 		l.problem(lend.ReasonUnknownTenant, "namespace %s belongs to no single TenantQuota", p.Namespace)
 	}
-	target, problem, err := g.target(ctx, p.Namespace, p.Spec.TargetRef)
+	target, problem, err := g.target(ctx, p.Namespace, p.Spec.TargetRef, in.found)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +98,16 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 		l.problem(problem.Reason, "%s", problem.Message)
 		return l, nil
 	}
-	l.target, l.Desired = target.uid, target.replicas
-	hpa := in.autoscalers.of(p.Namespace, p.Spec.TargetRef)
-	if hpa != nil {
-		l.Desired = max(l.Desired, int64(hpa.Status.DesiredReplicas))
-		l.blind = blindness(hpa)
+	l.target = target.uid
+	l.opinion = in.autoscalers.Of(refOf(p))
+	l.notes = append(l.notes, l.opinion.Notes...)
+	if !target.scalable && l.opinion.None() {
+		l.opinion.Blind = "nothing says how many replicas " + p.Spec.TargetRef.Kind + " " + p.Spec.TargetRef.Name + " should have: no PodAutoscaler of its Revisions was found"
 	}
+	l.Desired = max(target.replicas, l.opinion.Desired)
+	unread := unreadAutoscalers(in.found)
+	l.holds(target.rolling, unread)
+	l.scaling(target, unread)
 	if flavor := l.flavor(t.own[l.Tenant], &target.template); flavor != nil {
 		l.Flavor = flavor.Name
 		l.UnitsPerPod = jobs.UnitsOf(&target.template.Spec, flavor.Resource)
@@ -102,10 +115,12 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 	switch {
 	case p.Spec.Owned != nil:
 		l.Owned = *p.Spec.Owned
-	case hpa != nil:
-		l.Owned = int64(hpa.Spec.MaxReplicas) * l.UnitsPerPod
+	case l.opinion.Max > 0:
+		l.Owned = l.opinion.Max * l.UnitsPerPod
+	case l.Scale != nil:
+		l.Owned = l.Scale.Max * l.UnitsPerPod
 	default:
-		l.problem(ReasonOwnedUnknown, "spec.owned is not set, and no HorizontalPodAutoscaler scales %s %s", p.Spec.TargetRef.Kind, p.Spec.TargetRef.Name)
+		l.problem(ReasonOwnedUnknown, "spec.owned is not set, and no autoscaler of %s %s says how many replicas it may have", p.Spec.TargetRef.Kind, p.Spec.TargetRef.Name)
 	}
 	return l, nil
 }
@@ -181,6 +196,9 @@ func (l *lender) count(pod *corev1.Pod, nodes map[string][]*corev1.Node) {
 		case ready:
 			l.Ready++
 			l.ready[pod.Name] = since
+			if s, ok := started(pod, since); ok {
+				l.starts = append(l.starts, s)
+			}
 			l.serving = append(l.serving, signal.Pod{Name: pod.Name, IP: pod.Status.PodIP})
 		case failing(pod):
 			l.failing = append(l.failing, pod.Name)
@@ -191,7 +209,7 @@ func (l *lender) count(pod *corev1.Pod, nodes map[string][]*corev1.Node) {
 	}
 }
 
-// finish joins the load and returns the snapshot's part.
+// finish joins the load and what is expected of it, and returns the snapshot's part.
 func (g *Gatherer) finish(l *lender, now time.Time) lend.Lender {
 	slices.SortFunc(l.Pending, func(a, b lend.PendingPod) int { return cmp.Compare(a.Name, b.Name) })
 	if l.target != "" {
@@ -203,12 +221,14 @@ func (g *Gatherer) finish(l *lender, now time.Time) lend.Lender {
 			}
 		}
 		sample, _ := g.Signals.Latest(l.Name)
+		sample = sample.With(nil, l.missing)
 		l.Load = signal.Combine(l.specs, sample, replicas, now)
-		if l.blind != "" {
-			l.Load = lend.Load{Unknown: l.blind, ObservedAt: l.Load.ObservedAt, Coverage: l.Load.Coverage}
+		if blind := l.opinion.Blind; blind != "" {
+			l.Load = lend.Load{Unknown: blind, ObservedAt: l.Load.ObservedAt, Coverage: l.Load.Coverage}
 		}
 	} else {
 		l.Load = lend.Load{Unknown: "the target is not known"}
 	}
+	g.outlook(l, now)
 	return l.Lender
 }

@@ -1,24 +1,22 @@
 package gather
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/autoscaler"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -39,35 +37,46 @@ type target struct {
 	uid      types.UID
 	replicas int64
 	template corev1.PodTemplateSpec
+	// rolling: its pods are being replaced.
+	rolling bool
+	// scalable: it has a scale subresource.
+	scalable bool
 }
 
 // target reads the workload. Kinds without a cache are read live, through their
 // scale subresource and spec.template.
-func (g *Gatherer) target(ctx context.Context, namespace string, ref v1alpha1.TargetRef) (*target, *lend.Problem, error) {
+func (g *Gatherer) target(ctx context.Context, namespace string, ref v1alpha1.TargetRef, found *autoscaler.Found) (*target, *lend.Problem, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
-	var t *target
-	var err error
-	switch {
-	case ref.APIVersion == "apps/v1" && ref.Kind == "Deployment":
+	switch gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind); gvk {
+	case appsv1.SchemeGroupVersion.WithKind("Deployment"):
 		var d appsv1.Deployment
-		if err = g.Cache.Get(ctx, key, &d); err == nil {
-			t = &target{d.UID, int64(ptr.Deref(d.Spec.Replicas, 1)), d.Spec.Template}
+		if problem, err := g.cached(ctx, key, ref, &d); problem != nil || err != nil {
+			return nil, problem, err
 		}
-	case ref.APIVersion == "apps/v1" && ref.Kind == "StatefulSet":
+		return &target{d.UID, int64(ptr.Deref(d.Spec.Replicas, 1)), d.Spec.Template, deploymentRolls(&d), true}, nil, nil
+	case appsv1.SchemeGroupVersion.WithKind("StatefulSet"):
 		var s appsv1.StatefulSet
-		if err = g.Cache.Get(ctx, key, &s); err == nil {
-			t = &target{s.UID, int64(ptr.Deref(s.Spec.Replicas, 1)), s.Spec.Template}
+		if problem, err := g.cached(ctx, key, ref, &s); problem != nil || err != nil {
+			return nil, problem, err
 		}
-	default:
-		return g.otherTarget(ctx, key, ref)
+		return &target{s.UID, int64(ptr.Deref(s.Spec.Replicas, 1)), s.Spec.Template, setRolls(&s), true}, nil, nil
+	case autoscaler.LeaderWorkerSets, autoscaler.KnativeServices:
+		t, problem := composite(found.Get(gvk, key), ref, found)
+		return t, problem, nil
 	}
+	return g.otherTarget(ctx, key, ref)
+}
+
+// cached reads a workload of a kind that has a cache.
+func (g *Gatherer) cached(ctx context.Context, key types.NamespacedName, ref v1alpha1.TargetRef, into client.Object) (*lend.Problem, error) {
+	err := g.Cache.Get(ctx, key, into)
 	if apierrors.IsNotFound(err) {
-		return nil, unknownTarget(ref, "does not exist"), nil
+		return unknownTarget(ref, "does not exist"), nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("read %s %s: %w", ref.Kind, key, err)
+		return nil, fmt.Errorf("read %s %s: %w", ref.Kind, key, err)
 	}
-	return t, nil, nil
+	return nil, nil
 }
 
 func unknownTarget(ref v1alpha1.TargetRef, why string) *lend.Problem {
@@ -95,61 +104,12 @@ func (g *Gatherer) otherTarget(ctx context.Context, key types.NamespacedName, re
 	if err := g.Scales.SubResource("scale").Get(ctx, &object, &scale); err != nil {
 		return nil, unknownTarget(ref, "has no scale subresource that can be read"), nil
 	}
-	t := &target{uid: object.GetUID(), replicas: int64(scale.Spec.Replicas)}
-	raw, found, err := unstructured.NestedMap(object.Object, "spec", "template")
-	if err != nil || !found || runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &t.template) != nil {
-		return nil, unknownTarget(ref, "has no pod template at spec.template"), nil
-	}
-	return t, nil, nil
+	t := &target{uid: object.GetUID(), replicas: int64(scale.Spec.Replicas), scalable: true}
+	t, problem := t.with(&object, ref, "spec", "template")
+	return t, problem, nil
 }
 
 // Scaler gives access to subresources; client.Client is one.
 type Scaler interface {
 	SubResource(name string) client.SubResourceClient
-}
-
-// autoscalers are the HorizontalPodAutoscalers by what they scale.
-type autoscalers map[scaled]*autoscalingv2.HorizontalPodAutoscaler
-
-type scaled struct{ namespace, group, kind, name string }
-
-func newAutoscalers(list []autoscalingv2.HorizontalPodAutoscaler) autoscalers {
-	a := autoscalers{}
-	for i := range list {
-		hpa := &list[i]
-		ref := hpa.Spec.ScaleTargetRef
-		gv, err := schema.ParseGroupVersion(ref.APIVersion)
-		if err != nil {
-			continue
-		}
-		key := scaled{hpa.Namespace, gv.Group, ref.Kind, ref.Name}
-		// Two autoscalers on one target fight; the choice only has to be stable.
-		if old := a[key]; old == nil || cmp.Less(hpa.Name, old.Name) {
-			a[key] = hpa
-		}
-	}
-	return a
-}
-
-// scalingDisabled is the reason of an autoscaler that rests because its target is
-// scaled to zero: nothing is wrong with it.
-const scalingDisabled = "ScalingDisabled"
-
-// blindness says why an autoscaler does not know what its target needs; empty if
-// it does. What it wants is then older than it looks, so the load is unknown, too.
-func blindness(hpa *autoscalingv2.HorizontalPodAutoscaler) string {
-	for _, c := range hpa.Status.Conditions {
-		if c.Type == autoscalingv2.ScalingActive && c.Status == corev1.ConditionFalse && c.Reason != scalingDisabled {
-			return fmt.Sprintf("HorizontalPodAutoscaler %s cannot tell how many replicas are needed: %s", hpa.Name, c.Reason)
-		}
-	}
-	return ""
-}
-
-func (a autoscalers) of(namespace string, ref v1alpha1.TargetRef) *autoscalingv2.HorizontalPodAutoscaler {
-	gv, err := schema.ParseGroupVersion(ref.APIVersion)
-	if err != nil {
-		return nil
-	}
-	return a[scaled{namespace, gv.Group, ref.Kind, ref.Name}]
 }
