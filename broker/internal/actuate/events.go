@@ -33,7 +33,7 @@ var warnings = map[string]bool{
 	lend.ReasonLoadUnknown: true, lend.ReasonLoadSampleStale: true, lend.ReasonLoadCoverageLow: true,
 	lend.ReasonLenderUnknownTooLong: true, lend.ReasonEvictionBudget: true,
 	lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
-	lend.ReasonNotStarted: true, lend.ReasonOwnedOverNominal: true,
+	lend.ReasonNotStarted: true, lend.ReasonOwnedOverNominal: true, lend.ReasonFlapBudgetSpent: true,
 	reasonAborted: true, reasonStuck: true, reasonNoLoan: true,
 }
 

@@ -3,6 +3,7 @@ package actuate
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -12,17 +13,29 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
+// said is what a decision says about one lender. The view and the verdict are nil where
+// the plan has none.
+type said struct {
+	view    *lend.LenderView
+	verdict *lend.Verdict
+	// refused is why the target is not scaled although it should be; nil if it is.
+	refused *lend.Problem
+	// notes are for the policy's owner.
+	notes []string
+}
+
 // lenderStatus puts into a policy's status all that was decided, except how much is
-// lent. The view and the verdict are nil where the plan has none.
-func lenderStatus(policy *v1alpha1.LendingPolicy, l *lend.Lender, view *lend.LenderView, v *lend.Verdict) {
+// lent.
+func lenderStatus(policy *v1alpha1.LendingPolicy, l *lend.Lender, said said) {
+	view, v := said.view, said.verdict
 	s := &policy.Status
 	s.ObservedGeneration = policy.Generation
 	s.Notice = metav1.Duration{Duration: l.Notice.Round(time.Second)}
 	s.Advice = nil
 	c := conditions{&s.Conditions, policy.Generation}
-	c.resolved(l)
+	c.resolved(l, said.notes)
 	c.forecastable(l, view, v)
-	c.scaling(policy, l)
+	c.scaling(policy, l, said.refused)
 	if v != nil {
 		lends := v.Reason == lend.ReasonBelowLowWater ||
 			(v.Reason == lend.ReasonOwnedOverNominal && view != nil && view.Lendable > 0)
@@ -58,9 +71,10 @@ func truth(is bool) metav1.ConditionStatus {
 }
 
 // resolved: the policy's target is known, and so is its load.
-func (c conditions) resolved(l *lend.Lender) {
+func (c conditions) resolved(l *lend.Lender, notes []string) {
 	if l.Problem == nil {
-		c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, "Accepted", "the target, its flavor and the owned units are known")
+		known := "the target, its flavor and the owned units are known"
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, "Accepted", strings.Join(append([]string{known}, notes...), "; "))
 	} else {
 		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, l.Problem.Reason, l.Problem.Message)
 	}
@@ -92,12 +106,12 @@ func (c conditions) forecastable(l *lend.Lender, view *lend.LenderView, v *lend.
 }
 
 // scaling is said only where the policy's writer wants the broker to scale.
-func (c conditions) scaling(policy *v1alpha1.LendingPolicy, l *lend.Lender) {
+func (c conditions) scaling(policy *v1alpha1.LendingPolicy, l *lend.Lender, refused *lend.Problem) {
 	if policy.Spec.Scaling.Mode != v1alpha1.ScalingManage {
 		meta.RemoveStatusCondition(c.list, v1alpha1.ConditionScaling)
 		return
 	}
-	if reason, message := refusedScaling(policy, l); reason != "" {
+	if reason, message := refusedScaling(policy, l, refused); reason != "" {
 		c.set(v1alpha1.ConditionScaling, metav1.ConditionFalse, reason, message)
 		return
 	}

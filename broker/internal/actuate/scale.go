@@ -27,7 +27,7 @@ func (r *round) scalings(plan *lend.Plan) []step {
 	for i := range plan.Scales {
 		to := &plan.Scales[i]
 		policy, l := r.view.Policies[to.Lender], r.lender(to.Lender)
-		if policy == nil || l == nil || l.Scale == nil || l.Advise || !manages(policy) || to.Replicas < 0 || to.Replicas > math.MaxInt32 {
+		if policy == nil || l == nil || l.Scale == nil || l.Advise || !manages(policy) || r.view.ScalingRefused[to.Lender] != nil || to.Replicas < 0 || to.Replicas > math.MaxInt32 {
 			continue
 		}
 		steps = append(steps, step{"scale the target of", to.Lender, func(ctx context.Context) error {
@@ -82,14 +82,16 @@ func (r *round) scale(ctx context.Context, policy *v1alpha1.LendingPolicy, from 
 }
 
 // refusedScaling is why a target that the broker was to scale is not, empty if it is.
-func refusedScaling(policy *v1alpha1.LendingPolicy, l *lend.Lender) (reason, message string) {
+func refusedScaling(policy *v1alpha1.LendingPolicy, l *lend.Lender, refused *lend.Problem) (reason, message string) {
 	switch {
 	case policy.Spec.Mode == v1alpha1.ModeAdvise:
 		return lend.ReasonAdviseOnly, "mode Advise changes nothing"
 	case l.Problem != nil:
 		return l.Problem.Reason, l.Problem.Message
+	case refused != nil:
+		return refused.Reason, refused.Message
 	case l.Scale == nil:
-		return "NotManaged", "an autoscaler has the same target, or the target has no scale that can be read"
+		return "NotManaged", "the target's replicas are not known"
 	}
 	return "", ""
 }

@@ -94,18 +94,20 @@ func TestScale(t *testing.T) {
 	down := lend.ScaleTo{Lender: "serving/chat", Replicas: 3, Reason: lend.ReasonNeedFell, Message: "needs 2 replicas; 4 are set"}
 	const said = "Normal Scaled Scaled Deployment chat from 4 to 3: needs 2 replicas; 4 are set"
 	for name, c := range map[string]struct {
-		change func(*v1alpha1.LendingPolicy, *lend.Lender)
-		found  int32                 // replicas before the plan is carried out, if not 4
-		before func(w *world) func() // between the read and the write
-		want   int32
-		event  bool
-		err    string
+		change  func(*v1alpha1.LendingPolicy, *lend.Lender)
+		refused bool
+		found   int32                 // replicas before the plan is carried out, if not 4
+		before  func(w *world) func() // between the read and the write
+		want    int32
+		event   bool
+		err     string
 	}{
 		"managed":                    {want: 3, event: true},
 		"observed":                   {change: func(p *v1alpha1.LendingPolicy, _ *lend.Lender) { p.Spec.Scaling.Mode = v1alpha1.ScalingObserve }, want: 4},
 		"advised":                    {change: func(p *v1alpha1.LendingPolicy, _ *lend.Lender) { p.Spec.Mode = v1alpha1.ModeAdvise }, want: 4},
 		"an adviser in the snapshot": {change: func(_ *v1alpha1.LendingPolicy, l *lend.Lender) { l.Advise = true }, want: 4},
 		"refused":                    {change: func(_ *v1alpha1.LendingPolicy, l *lend.Lender) { l.Scale = nil }, want: 4},
+		"refused for a reason":       {refused: true, want: 4},
 		"scaled by somebody since":   {found: 5, want: 5},
 		"scaled by somebody at the same time": {
 			before: func(w *world) func() { return func() { w.setReplicas(6) } }, want: 6,
@@ -129,6 +131,9 @@ func TestScale(t *testing.T) {
 			view := b.managed()
 			if c.change != nil {
 				c.change(view.Policies["serving/chat"], &view.Snapshot.Lenders[0])
+			}
+			if c.refused {
+				view.ScalingRefused = map[string]*lend.Problem{"serving/chat": {Reason: "HasAutoscaler", Message: "x"}}
 			}
 			if c.found != 0 {
 				w.setReplicas(c.found)
@@ -179,8 +184,10 @@ func TestLenderStatus(t *testing.T) {
 	wild := lend.Verdict{Kind: lend.SubjectLender, Subject: "serving/chat", Reason: lend.ReasonLoadNotForecastable, Message: "it varies"}
 	for name, c := range map[string]struct {
 		change   func(*v1alpha1.LendingPolicy, *lend.Lender, *lend.Plan)
+		view     func(*gather.View)
 		scaling  string
 		forecast string
+		accepted string
 		advice   *v1alpha1.Advice
 	}{
 		"managed": {
@@ -198,8 +205,20 @@ func TestLenderStatus(t *testing.T) {
 			change: func(_ *v1alpha1.LendingPolicy, l *lend.Lender, p *lend.Plan) {
 				l.Scale, p.Verdicts = nil, []lend.Verdict{wild}
 			},
-			scaling:  "False NotManaged: an autoscaler has the same target, or the target has no scale that can be read",
+			view: func(v *gather.View) {
+				v.ScalingRefused = map[string]*lend.Problem{
+					"serving/chat": {Reason: "HasAutoscaler", Message: "HorizontalPodAutoscaler chat has the same target"},
+				}
+				v.Notes = map[string][]string{"serving/chat": {"a trigger is not used"}}
+			},
+			accepted: "True Accepted: the target, its flavor and the owned units are known; a trigger is not used",
+			scaling:  "False HasAutoscaler: HorizontalPodAutoscaler chat has the same target",
 			forecast: "False LoadNotForecastable: it varies",
+		},
+		"a target that nobody knows": {
+			change:   func(_ *v1alpha1.LendingPolicy, l *lend.Lender, _ *lend.Plan) { l.Scale = nil },
+			scaling:  "False NotManaged: the target's replicas are not known",
+			forecast: "Unknown PastUnknown: too little is known of the load's past",
 		},
 		"observed, and a wild load with a past": {
 			change: func(policy *v1alpha1.LendingPolicy, l *lend.Lender, p *lend.Plan) {
@@ -233,6 +252,9 @@ func TestLenderStatus(t *testing.T) {
 			if c.change != nil {
 				c.change(view.Policies["serving/chat"], &view.Snapshot.Lenders[0], plan)
 			}
+			if c.view != nil {
+				c.view(view)
+			}
 			if err := b.actuator.Apply(b.context(), view, plan); err != nil {
 				t.Fatal(err)
 			}
@@ -246,7 +268,12 @@ func TestLenderStatus(t *testing.T) {
 			if diff := cmp.Diff(c.advice, p.Status.Advice); diff != "" {
 				t.Errorf("advice (-want +got):\n%s", diff)
 			}
-			for kind, want := range map[string]string{v1alpha1.ConditionScaling: c.scaling, v1alpha1.ConditionForecastable: c.forecast} {
+			for kind, want := range map[string]string{
+				v1alpha1.ConditionScaling: c.scaling, v1alpha1.ConditionForecastable: c.forecast, v1alpha1.ConditionAccepted: c.accepted,
+			} {
+				if kind == v1alpha1.ConditionAccepted && want == "" {
+					continue
+				}
 				var got string
 				if c := meta.FindStatusCondition(p.Status.Conditions, kind); c != nil {
 					got = string(c.Status) + " " + c.Reason + ": " + c.Message

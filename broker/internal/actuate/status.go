@@ -60,7 +60,7 @@ func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent)
 		l := &r.view.Snapshot.Lenders[i]
 		policy := r.view.Policies[l.Name]
 		next := policy.DeepCopy()
-		lenderStatus(next, l, views[l.Name], verdicts[l.Name])
+		lenderStatus(next, l, said{views[l.Name], verdicts[l.Name], r.view.ScalingRefused[l.Name], r.view.Notes[l.Name]})
 		next.Status.Lent = lent[l.Name]
 		steps = append(steps, step{"write status of LendingPolicy", l.Name, func(ctx context.Context) error {
 			if err := r.writeLender(ctx, policy, next); err != nil {

@@ -57,7 +57,6 @@ type world struct {
 
 	lender lend.Lender
 	view   lend.LenderView
-	reason string
 	plan   lend.Plan
 	loans  []lend.Loan
 }
