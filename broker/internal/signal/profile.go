@@ -109,12 +109,11 @@ type Metric struct {
 	// Over: the measure is the series' share of the sum of these, or, with TakeRate,
 	// their mean in relation to these.
 	Over []Series `json:"over,omitempty"`
-	// Same are the labels that tell a replica's parts apart. Series that differ in other
-	// labels only are the same number told twice, of which the highest counts.
-	Same []string `json:"same,omitempty"`
-	Join Join     `json:"join,omitempty"`
-	// Scale turns the metric's unit into requests, seconds or a share. 0 is 1.
-	Scale float64 `json:"scale,omitempty"`
+	// Parts are the labels that tell a replica's parts apart, where other labels do not:
+	// series that differ in those only are one number told twice, of which the highest
+	// counts. Absent: every series is a part.
+	Parts []string `json:"parts,omitempty"`
+	Join  Join     `json:"join,omitempty"`
 	// Each: the number is a mean over the replicas.
 	Each bool `json:"each,omitempty"`
 	// Optional: without it the rest is still believed.
@@ -127,6 +126,8 @@ type Series struct {
 	Match map[string]string `json:"match,omitempty"`
 	// MatchRegexp are anchored regular expressions.
 	MatchRegexp map[string]string `json:"matchRegexp,omitempty"`
+	// Scale turns the metric's unit into requests, seconds or a share. 0 is 1.
+	Scale float64 `json:"scale,omitempty"`
 }
 
 //go:embed profiles/*.yaml

@@ -134,7 +134,7 @@ func TestProfile(t *testing.T) {
 			server: healthy(
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_running", data: perPod(map[string]string{"a": "+Inf", "b": "3", "c": "1"})},
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_waiting", data: perPod(map[string]string{"a": "0", "b": "-1", "c": "0"})},
-				answer{contains: "(max by (pod) (vllm:kv", data: perPod(map[string]string{"a": "0", "b": "0", "c": "9223372036854775794"})}),
+				answer{contains: "max by (pod) (vllm:kv", data: perPod(map[string]string{"a": "0", "b": "0", "c": "9223372036854775794"})}),
 			replicas: Replicas{Ready: []string{"a", "b", "c"}, Wanted: 3},
 			want:     lend.Load{Unknown: "profile vllm: no ready replica has all of running requests, waiting requests and KV cache use"},
 		},

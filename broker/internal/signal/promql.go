@@ -31,9 +31,6 @@ func (q promQL) value() string {
 		}
 		expression = fmt.Sprintf("(%s) / (%s)", expression, strings.Join(parts, " + "))
 	}
-	if q.metric.Scale != 0 {
-		expression = fmt.Sprintf("(%s) * %s", expression, strconv.FormatFloat(q.metric.Scale, 'g', -1, 64))
-	}
 	if q.metric.overWindow() {
 		expression = fmt.Sprintf("(%s) and on (%s) (%s)", expression, q.key(), q.whole())
 	}
@@ -65,20 +62,28 @@ func (q promQL) whole() string {
 
 // term is one series by pod.
 func (q promQL) term(s Series, l Labels) string {
+	var term string
 	switch q.metric.Take {
 	case TakeP99:
 		rate := q.pod(fmt.Sprintf("rate(%s[%s])", q.selector(s.Name+"_bucket", s, l), rateWindow), l)
-		return fmt.Sprintf("histogram_quantile(0.99, sum by (%s) (%s))", q.key("le"), rate)
+		term = fmt.Sprintf("histogram_quantile(0.99, sum by (%s) (%s))", q.key("le"), rate)
 	case TakeRate:
-		return q.joined(q.pod(fmt.Sprintf("rate(%s[%s])", q.selector(s.Name, s, l), rateWindow), l))
+		term = q.joined(q.pod(fmt.Sprintf("rate(%s[%s])", q.selector(s.Name, s, l), rateWindow), l))
 	default:
-		return q.joined(q.pod(q.selector(s.Name, s, l), l))
+		term = q.joined(q.pod(q.selector(s.Name, s, l), l))
 	}
+	if s.Scale != 0 {
+		term += " * " + strconv.FormatFloat(s.Scale, 'g', -1, 64)
+	}
+	return term
 }
 
 func (q promQL) joined(vector string) string {
 	join := map[Join]string{"": "sum", JoinSum: "sum", JoinMax: "max", JoinMean: "avg"}[q.metric.Join]
-	return fmt.Sprintf("%s by (%s) (max by (%s) (%s))", join, q.key(), q.key(q.metric.Same...), vector)
+	if q.metric.Parts != nil {
+		vector = fmt.Sprintf("max by (%s) (%s)", q.key(q.metric.Parts...), vector)
+	}
+	return fmt.Sprintf("%s by (%s) (%s)", join, q.key(), vector)
 }
 
 // each is the first of the series, and of the profile's labels, that is there.

@@ -23,58 +23,64 @@ type Sources struct {
 
 // Fetch implements Source: every part is asked at once about what it is for.
 func (s Sources) Fetch(ctx context.Context, t Target) Sample {
-	parts := map[Source][]Spec{}
-	values := valueSource{s.Readers, s.Timeout}
-	var all Sample
-	all.Missing = Missing{}
-	var rest []Spec
+	all := Sample{}.join(Sample{})
+	var forPrometheus, forScraper, forReaders []Spec
 	for _, spec := range t.Specs {
-		source, absence := s.of(spec.Kind)
-		switch {
-		case spec.Kind == KindGiven || spec.Kind == KindAutoscaler:
-		case absence != "":
+		if absence := s.absent(spec.Kind); absence != "" {
 			all.Missing[spec.Name] = absence
-		case source == nil:
-			rest = append(rest, spec)
+			continue
+		}
+		switch spec.Kind {
+		case KindGiven, KindAutoscaler: // somebody else reads them
+		case KindProfile, KindQuery:
+			forPrometheus = append(forPrometheus, spec)
+		case KindScrape:
+			forScraper = append(forScraper, spec)
 		default:
-			parts[source] = append(parts[source], spec)
+			forReaders = append(forReaders, spec)
 		}
 	}
-	samples := make(chan Sample, len(parts)+1)
+	var group sync.WaitGroup
+	var mu sync.Mutex
 	ask := func(source Source, specs []Spec) {
+		if len(specs) == 0 {
+			return
+		}
 		part := t
 		part.Specs = specs
-		samples <- source.Fetch(ctx, part)
+		group.Go(func() {
+			sample := source.Fetch(ctx, part)
+			mu.Lock()
+			defer mu.Unlock()
+			all = all.join(sample)
+		})
 	}
-	for source, specs := range parts {
-		go ask(source, specs)
-	}
-	ask(&values, rest)
-	for range len(parts) + 1 {
-		all = all.join(<-samples)
-	}
+	ask(s.Prometheus, forPrometheus)
+	ask(s.Scraper, forScraper)
+	ask(&valueSource{s.Readers, s.Timeout}, forReaders)
+	group.Wait()
 	return all
 }
 
-// of is the source for a kind, nil if a reader is; or why there is none.
-func (s Sources) of(kind Kind) (source Source, absence string) {
+// absent says why nobody answers for a kind, or nothing if somebody does.
+func (s Sources) absent(kind Kind) string {
 	switch kind {
+	case KindGiven, KindAutoscaler:
+		return ""
 	case KindProfile, KindQuery:
 		if s.Prometheus == nil {
-			return nil, "the broker has no prometheus.url"
+			return "the broker has no prometheus.url"
 		}
-		return s.Prometheus, ""
 	case KindScrape:
 		if s.Scraper == nil {
-			return nil, "the broker does not read pods"
+			return "the broker does not read pods"
 		}
-		return s.Scraper, ""
 	default:
 		if s.Readers[kind] == nil {
-			return nil, fmt.Sprintf("the broker reads no signals of kind %s", kind)
+			return fmt.Sprintf("the broker reads no signals of kind %s", kind)
 		}
-		return nil, ""
 	}
+	return ""
 }
 
 // join adds another part's answers.

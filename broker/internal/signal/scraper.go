@@ -1,0 +1,272 @@
+package signal
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+)
+
+const (
+	// maxBody bounds what one pod may answer, and maxScrapes how many are read at once.
+	maxBody    = 4 << 20
+	maxScrapes = 32
+	// rates are over the scrapes of rateSpan; one in rateStep is kept for that.
+	rateSpan = 2 * time.Minute
+	rateStep = 20 * time.Second
+)
+
+// Scraper is a Source that reads profiles from the target's ready pods. It connects to
+// no address but a pod's own: it follows no redirect and uses no proxy. A reading is as
+// old as its scrape.
+type Scraper struct {
+	client  *http.Client
+	timeout time.Duration
+	clock   clock.PassiveClock
+	slots   chan struct{}
+
+	mu sync.Mutex
+	// past is by target and question.
+	past map[string]past
+}
+
+// past has the scrapes that rates are over, the oldest first, and when the last was.
+type past struct {
+	at   time.Time
+	pods map[Pod][]exposition
+}
+
+// NewScraper returns a scraper; reading one pod takes at most timeout.
+func NewScraper(timeout time.Duration, clk clock.PassiveClock) *Scraper {
+	return &Scraper{
+		client: &http.Client{
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		timeout: timeout, clock: clk,
+		slots: make(chan struct{}, maxScrapes), past: map[string]past{},
+	}
+}
+
+// Fetch implements Source for KindScrape. It reads all pods at once, as many as may be.
+func (s *Scraper) Fetch(ctx context.Context, t Target) Sample {
+	var a answers
+	for _, spec := range t.Specs {
+		if spec.Kind == KindScrape {
+			a.begin(spec.Name)
+			s.spec(ctx, t, spec, &a)
+		}
+	}
+	return a.sample
+}
+
+// podAnswer is what one pod said.
+type podAnswer struct {
+	pod      Pod
+	now      exposition
+	before   *exposition
+	err      error
+	measures map[Measure]float64
+	found    map[Measure]bool
+}
+
+// spec reads one profile from all pods.
+func (s *Scraper) spec(ctx context.Context, t Target, spec Spec, a *answers) {
+	answers := make([]podAnswer, len(t.Pods))
+	var group sync.WaitGroup
+	for i, pod := range t.Pods {
+		group.Go(func() {
+			answers[i] = s.pod(ctx, pod, spec)
+		})
+	}
+	group.Wait()
+	s.remember(t.Name, spec, answers)
+	for i := range answers {
+		answers[i].measure(spec)
+	}
+	slices.SortFunc(answers, func(a, b podAnswer) int { return cmp.Compare(a.pod.Name, b.pod.Name) })
+	profile := profiles[spec.Profile]
+	for i := range profile.Measures {
+		if m := &profile.Measures[i]; profile.wanted(m, spec) {
+			readings, err := gathered(answers, spec, m)
+			a.measure(spec.Name, m.Measure, readings, err)
+		}
+	}
+}
+
+// gathered is one measure of all pods, or why no pod has it.
+func gathered(answers []podAnswer, spec Spec, m *Metric) (Readings, error) {
+	readings := Readings{}
+	found, twice, heard := false, false, false
+	var why error
+	for _, answer := range answers {
+		if answer.err != nil {
+			why = cmp.Or(why, fmt.Errorf("pod %s: %w", answer.pod.Name, answer.err))
+			continue
+		}
+		heard = true
+		found = found || answer.found[m.Measure]
+		twice = twice || answer.before != nil
+		if v, ok := answer.measures[m.Measure]; ok {
+			readings[answer.pod.Name] = Reading{Value: v, At: answer.now.at}
+		}
+	}
+	switch {
+	case found:
+		return readings, nil
+	case len(answers) == 0:
+		return nil, errors.New("there is no pod to read")
+	case !heard:
+		return nil, why
+	case m.overWindow() && !twice:
+		return nil, errors.New("no pod has been read twice yet")
+	default:
+		return nil, fmt.Errorf("no pod has a series of %s at port %d, path %s", m.names(), spec.Port, spec.Path)
+	}
+}
+
+// measure reads all measures from a pod's answer. All series of a pod are its own.
+func (a *podAnswer) measure(spec Spec) {
+	if a.err != nil {
+		return
+	}
+	a.measures, a.found = map[Measure]float64{}, map[Measure]bool{}
+	profile := profiles[spec.Profile]
+	for i := range profile.Measures {
+		m := &profile.Measures[i]
+		values, found := evaluation{
+			metric: m, match: spec.MatchLabels, now: a.now, before: a.before,
+			whose: func(map[string]string) (string, bool) { return "", true },
+		}.read()
+		a.found[m.Measure] = found
+		if v, ok := values[""]; ok {
+			a.measures[m.Measure] = v
+		}
+	}
+}
+
+// pod reads one pod.
+func (s *Scraper) pod(ctx context.Context, pod Pod, spec Spec) podAnswer {
+	answer := podAnswer{pod: pod}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		answer.err = errors.New("too many pods are read at once")
+		return answer
+	}
+	answer.now, answer.err = s.get(ctx, pod, spec)
+	return answer
+}
+
+// get makes the request. Its errors name no address.
+func (s *Scraper) get(ctx context.Context, pod Pod, spec Spec) (exposition, error) {
+	ip, err := netip.ParseAddr(pod.IP)
+	if err != nil {
+		return exposition{}, errors.New("it has no IP address")
+	}
+	url := "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(int(spec.Port))) + spec.Path
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return exposition{}, fmt.Errorf("path %s cannot be asked for", spec.Path)
+	}
+	request.Header.Set("Accept", "text/plain;version=0.0.4")
+	at := s.clock.Now().UTC()
+	response, err := s.client.Do(request)
+	if err != nil {
+		return exposition{}, unanswered(err, spec.Port)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return exposition{}, fmt.Errorf("port %d, path %s answers with status %d", spec.Port, spec.Path, response.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return exposition{}, unanswered(err, spec.Port)
+	case len(body) > maxBody:
+		return exposition{}, fmt.Errorf("its metrics are longer than %d MiB", maxBody>>20)
+	}
+	return parse(bytes.NewReader(body), at)
+}
+
+func unanswered(err error, port int32) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("port %d does not answer in time", port)
+	}
+	return fmt.Errorf("port %d cannot be reached", port)
+}
+
+// remember finds for every answer the scrape that its rates begin with, and keeps what
+// later ones will need. Pods and targets that are gone are forgotten.
+func (s *Scraper) remember(target string, spec Spec, answers []podAnswer) {
+	names := profiles[spec.Profile].counters()
+	if len(names) == 0 {
+		return
+	}
+	now, question := s.clock.Now(), target+" "+spec.Name+" "+spec.Profile
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, next := s.past[question].pods, map[Pod][]exposition{}
+	for i := range answers {
+		a := &answers[i]
+		scrapes := old[a.pod]
+		if a.err == nil {
+			scrapes = a.since(scrapes, names)
+		}
+		if len(scrapes) > 0 {
+			next[a.pod] = scrapes
+		}
+	}
+	s.past[question] = past{now, next}
+	maps.DeleteFunc(s.past, func(_ string, p past) bool { return now.Sub(p.at) > rateSpan })
+}
+
+// since takes the oldest scrape within rateSpan as the beginning, and returns those to
+// keep. Where a counter fell, the process began anew, and so do its rates.
+func (a *podAnswer) since(past []exposition, names map[string]bool) []exposition {
+	past = slices.DeleteFunc(slices.Clone(past), func(e exposition) bool { return a.now.at.Sub(e.at) > rateSpan || !e.at.Before(a.now.at) })
+	if n := len(past); n > 0 && a.now.restarted(past[n-1]) {
+		past = nil
+	}
+	if len(past) > 0 {
+		a.before = &past[0]
+	}
+	if n := len(past); n == 0 || a.now.at.Sub(past[n-1].at) >= rateStep {
+		past = append(past, a.now.only(names))
+	}
+	return past
+}
+
+// counters are the stored names of all series that rates are taken of.
+func (p *Profile) counters() map[string]bool {
+	names := map[string]bool{}
+	for i := range p.Measures {
+		m := &p.Measures[i]
+		if !m.overWindow() {
+			continue
+		}
+		for _, s := range slices.Concat(m.Series, m.Over) {
+			if m.Take == TakeP99 {
+				names[s.Name+"_bucket"] = true
+			} else {
+				names[s.Name] = true
+			}
+		}
+	}
+	return names
+}
