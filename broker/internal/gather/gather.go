@@ -249,7 +249,9 @@ func (g *Gatherer) poll(lenders []*lender) {
 	for _, l := range lenders {
 		if l.target != "" && len(l.specs) > 0 {
 			slices.SortFunc(l.serving, func(a, b signal.Pod) int { return cmp.Compare(a.Name, b.Name) })
-			targets = append(targets, signal.Target{Name: l.Name, Namespace: l.policy.Namespace, Specs: l.specs, Pods: l.serving})
+			targets = append(targets, signal.Target{
+				Name: l.Name, Namespace: l.policy.Namespace, Workload: l.policy.Spec.TargetRef.Name, Specs: l.specs, Pods: l.serving,
+			})
 		}
 	}
 	g.Signals.Set(targets)
