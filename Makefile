@@ -147,6 +147,10 @@ bench-decide: ## Measure whole decisions on one core, up to 30,000 GPUs; the las
 bench-scheduler: build ## Compare with the stock kube-scheduler on 1,000 nodes; the last line is JSON, pods per second (NODES= PODS= ROUNDS=)
 	@bin/ebbtide-lab bench-scheduler $(if $(NODES),--nodes=$(NODES)) $(if $(PODS),--pods=$(PODS)) $(if $(ROUNDS),--rounds=$(ROUNDS))
 
+.PHONY: bench-forecast
+bench-forecast: ## Measure how much the broker lends over recorded loads against simpler rules; the last lines are JSON, one per curve (NOTICE= QUANTILE=)
+	@$(GO) run ./e2e/cmd/ebbtide-lab bench-forecast $(if $(NOTICE),--notice=$(NOTICE)) $(if $(QUANTILE),--quantile=$(QUANTILE))
+
 IMAGES := ebbtide-broker ebbtide-scheduler kubectl-ebbtide
 PUSH ?=
 # Images of several platforms can only be pushed; what stays here is for here.

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ebbtide/ebbtide/e2e/bench"
+	"github.com/ebbtide/ebbtide/e2e/bench/forecast"
 )
 
 // benchCommand compares Ebbtide's scheduler with the stock one.
@@ -24,5 +25,22 @@ func benchCommand() *cobra.Command {
 	f.IntVar(&c.Rounds, "rounds", c.Rounds, "rounds of each scheduler")
 	f.StringVar(&c.Profiles, "profiles", "", "existing folder for a CPU profile of every round (default: none)")
 	f.StringVar(&c.Programs, "programs", "", "folder with all binaries, taken as they are (default: the repository's bin/, built where stale)")
+	return cmd
+}
+
+// forecastCommand compares what the broker lends over recorded loads with simpler rules.
+func forecastCommand() *cobra.Command {
+	c := forecast.Default()
+	c.Out = os.Stdout
+	cmd := &cobra.Command{
+		Use:   "bench-forecast",
+		Short: "Measure how much the broker lends over recorded loads, and how often too much",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return forecast.Run(c) },
+	}
+	f := cmd.Flags()
+	f.DurationVar(&c.Notice, "notice", c.Notice, "how long after it was asked back a unit is free, in whole minutes")
+	f.DurationSliceVar(&c.Others, "others", c.Others, "more of them, for which only the broker and the oracle are shown")
+	f.Float64Var(&c.Quantile, "quantile", c.Quantile, "how often the headroom is to suffice")
 	return cmd
 }

@@ -27,6 +27,7 @@ func main() {
 		command("demo", "Replay one day of online load, and say what was lent", demo.Run),
 		command("up", "Start a cluster with the demo's tenants, and keep it until Ctrl-C", demo.Up),
 		benchCommand(),
+		forecastCommand(),
 		buildCommand(),
 	)
 	if err := root.ExecuteContext(ctx); err != nil {
