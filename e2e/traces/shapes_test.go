@@ -73,7 +73,8 @@ func TestLendingOnAProductionCluster(t *testing.T) {
 	in := cluster(t)
 	jobs(t, &in, 400)
 	policy := lend.DefaultPolicy()
-	plan, state := lend.Decide(in, lend.State{}, policy)
+	// A broker that has run for long: one that has just started lends nothing.
+	plan, state := lend.Decide(in, lend.State{At: in.Now.Add(-5 * time.Second)}, policy)
 	gangs, waiting := map[string]lend.Job{}, in.Jobs
 	for _, j := range in.Jobs {
 		gangs[j.UID] = j
