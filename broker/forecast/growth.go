@@ -10,9 +10,6 @@ const (
 	// allowed for (γ of Gibbs and Candès, "Adaptive Conformal Inference Under
 	// Distribution Shift", NeurIPS 2021, who use 0.005).
 	adaptation = 0.005
-	// mostLenient is how many times the share of breaks that was asked for is allowed for
-	// at most, however long the bound has held.
-	mostLenient = 3
 	// unmeasured is the growth, less 1, that is expected before a day was measured: the
 	// step by which autoscalers go up.
 	unmeasured = 0.5
@@ -22,8 +19,10 @@ const (
 // exceeds what the last hour and the season say. It keeps one such excess for each slot
 // of the last seven days.
 type growth struct {
-	target  float64   // the share of breaks that is asked for
-	allowed float64   // the share that is allowed for now
+	target float64 // the share of breaks that is asked for
+	// allowed is the share that is allowed for now. Below 0 breaks are made up for: that
+	// takes a week at most.
+	allowed float64
 	excess  []float64 // oldest first, at most aWeek
 	sorted  []float64 // the same by size
 }
@@ -41,7 +40,7 @@ func (g *growth) bound() float64 {
 		return unmeasured
 	}
 	highest := max(g.sorted[n-1], 0)
-	rank := int(math.Ceil(float64(n+1) * (1 - g.allowed)))
+	rank := int(math.Ceil(float64(n+1) * (1 - g.allowed))) // beyond n where allowed is 0
 	switch {
 	case int64(n) < aDay:
 		return max(highest, unmeasured)
@@ -59,7 +58,7 @@ func (g *growth) learn(excess float64) {
 	}
 	if int64(len(g.sorted)) >= aDay {
 		g.allowed += adaptation * (g.target - broken)
-		g.allowed = min(max(g.allowed, 0), mostLenient*g.target)
+		g.allowed = min(max(g.allowed, -adaptation*g.target*float64(aWeek)), g.target)
 	}
 	if int64(len(g.excess)) == aWeek {
 		i, _ := slices.BinarySearch(g.sorted, g.excess[0])

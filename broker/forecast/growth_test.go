@@ -45,8 +45,8 @@ func TestGrowthAdapts(t *testing.T) {
 	for range aWeek {
 		g.learn(0.1)
 	}
-	if want := mostLenient * g.target; math.Abs(g.allowed-want) > 1e-9 {
-		t.Errorf("after a week without a break %v is allowed for, want %v", g.allowed, want)
+	if g.allowed != g.target {
+		t.Errorf("after a week without a break %v is allowed for, want no more than %v", g.allowed, g.target)
 	}
 	before := g.allowed
 	g.learn(0.5)
@@ -56,8 +56,14 @@ func TestGrowthAdapts(t *testing.T) {
 	for range 20 {
 		g.learn(0.6 + g.bound())
 	}
-	if g.allowed != 0 || g.bound() != g.sorted[len(g.sorted)-1] {
+	if g.allowed >= 0 || g.bound() != g.sorted[len(g.sorted)-1] {
 		t.Errorf("after many breaks %v is allowed for with a bound of %v", g.allowed, g.bound())
+	}
+	for range aWeek + 1 {
+		g.learn(0)
+	}
+	if g.allowed < 0 {
+		t.Errorf("a week after the last break %v is allowed for", g.allowed)
 	}
 }
 
