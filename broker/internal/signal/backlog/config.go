@@ -7,9 +7,12 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/ebbtide/ebbtide/broker/internal/signal"
 )
 
 // Kind is what a backend is. The set is closed.
@@ -85,6 +88,21 @@ func (b Backends) Validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
+// Named is the name of the backend of a kind that has one of the addresses, which are
+// separated by commas; empty if there is none. An autoscaler names servers by address, and
+// the broker connects to those only that its configuration names.
+func (b Backends) Named(kind signal.Kind, addresses string) string {
+	want := map[signal.Kind]Kind{signal.KindRedis: Redis, signal.KindKafka: Kafka}[kind]
+	for address := range strings.SplitSeq(addresses, ",") {
+		for i := range b {
+			if b[i].Kind == want && slices.Contains(b[i].Addresses, strings.TrimSpace(address)) {
+				return b[i].Name
+			}
+		}
+	}
+	return ""
+}
+
 func (b *Backend) validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	want := func(ok bool, child string, value any, rule string) {
@@ -96,25 +114,33 @@ func (b *Backend) validate(path *field.Path) field.ErrorList {
 	want(b.Kind == Redis || b.Kind == Kafka, "kind", string(b.Kind), "must be Redis or Kafka")
 	want(len(b.Addresses) > 0, "addresses", b.Addresses, "must have at least one host:port")
 	for i, address := range b.Addresses {
-		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+		if !validAddress(address) {
 			errs = append(errs, field.Invalid(path.Child("addresses").Index(i), address, "must be host:port"))
 		}
 	}
 	want(b.Username == "" || b.PasswordFile != "", "passwordFile", b.PasswordFile, "must be set where username is")
-	if b.Kind == Kafka {
+	switch b.Kind {
+	case Kafka:
 		want(b.Username != "" || b.PasswordFile == "", "username", b.Username, "must be set where passwordFile is")
 		want(b.Database == 0, "database", b.Database, "belongs to a Redis")
-	}
-	if b.Kind == Redis {
+	case Redis:
 		want(b.Mechanism == "", "mechanism", string(b.Mechanism), "belongs to a Kafka")
 		want(b.Database >= 0, "database", b.Database, "must not be negative")
 		want(b.Database == 0 || len(b.Addresses) == 1, "database", b.Database, "must be 0 in a Redis Cluster, which several addresses are")
 	}
-	errs = append(errs, b.validateMechanism(path)...)
-	if t := b.TLS; t != nil && (t.CertFile == "") != (t.KeyFile == "") {
-		errs = append(errs, field.Invalid(path.Child("tls"), *t, "certFile and keyFile must be set together"))
+	return append(append(errs, b.validateMechanism(path)...), b.TLS.validate(path.Child("tls"))...)
+}
+
+func validAddress(text string) bool {
+	host, port, err := net.SplitHostPort(text)
+	return err == nil && host != "" && port != ""
+}
+
+func (t *TLS) validate(path *field.Path) field.ErrorList {
+	if t == nil || (t.CertFile == "") == (t.KeyFile == "") {
+		return nil
 	}
-	return errs
+	return field.ErrorList{field.Invalid(path, *t, "certFile and keyFile must be set together")}
 }
 
 func (b *Backend) validateMechanism(path *field.Path) field.ErrorList {
