@@ -2,15 +2,12 @@ package signal
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	clocktesting "k8s.io/utils/clock/testing"
-
-	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // stub answers with the number of its call; it can be made to hang.
@@ -92,27 +89,47 @@ func waitFor(t *testing.T, condition func() bool) {
 	}
 }
 
-func TestSpecs(t *testing.T) {
-	for name, test := range map[string]struct {
-		signals []v1alpha1.Signal
-		want    string
-	}{
-		"default":        {signals: []v1alpha1.Signal{{Profile: "vllm"}}},
-		"both kinds":     {signals: []v1alpha1.Signal{{Profile: "vllm", Slots: 64}, {Query: "x", LowWater: "1", HighWater: "2.5"}}},
-		"unknown":        {signals: []v1alpha1.Signal{{Profile: "magic"}}, want: `spec.signals[0].profile: "magic" is not a known profile; want ` + strings.Join(ProfileNames(), ", ")},
-		"two profiles":   {signals: []v1alpha1.Signal{{Profile: "vllm"}, {Profile: "vllm"}}, want: "spec.signals[1].profile: profile vllm gives requests in flight, and so does vllm: a policy can have one such profile"},
-		"marks reversed": {signals: []v1alpha1.Signal{{Query: "x", LowWater: "3", HighWater: "2"}}, want: "spec.signals[0]: lowWater must be below highWater"},
-	} {
-		got := ""
-		if _, err := Specs(test.signals); err != nil {
-			got = err.Error()
-		}
-		if got != test.want {
-			t.Errorf("%s: got error %q, want %q", name, got, test.want)
-		}
+// TestPollerPace: targets whose pods are read are asked about more often, and pods that
+// come and go, or marks that change, are no other question.
+func TestPollerPace(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	clk := clocktesting.NewFakeClock(now)
+	source := &stub{calls: map[string]int{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	poller := NewPoller(source, 15*time.Second, clk, func() {})
+	poller.Scrape(5 * time.Second)
+	read := Target{Name: "n/read", Specs: []Spec{{Name: "s", Kind: KindScrape, Profile: "vllm", High: 1}}}
+	asked := Target{Name: "n/asked", Specs: []Spec{{Name: "s", Kind: KindQuery, Query: "x"}}}
+	poller.Set([]Target{read, asked})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		poller.Run(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	answers := func(name string) float64 {
+		s, _ := poller.Latest(name)
+		return s.Values["calls"].Value
 	}
-	specs, err := Specs([]v1alpha1.Signal{{Profile: "vllm", Slots: 64}})
-	if err != nil || specs[0].Slots != 64 {
-		t.Errorf("slots: got %v, %v", specs, err)
+	waitFor(t, func() bool { return answers("n/read") == 1 && answers("n/asked") == 1 && clk.HasWaiters() })
+	for second := 5; second <= 30; second += 5 {
+		clk.Step(5 * time.Second)
+		waitFor(t, func() bool {
+			return answers("n/read") == float64(1+second/5) && answers("n/asked") == float64(1+second/15)
+		})
+	}
+	read.Pods = []Pod{{Name: "a", IP: "10.0.0.1"}}
+	read.Specs = []Spec{{Name: "s", Kind: KindScrape, Profile: "vllm", High: 2}}
+	poller.Set([]Target{read, asked})
+	if answers("n/read") != 7 {
+		t.Error("a new pod made the poller forget")
+	}
+	read.Specs = []Spec{{Name: "s", Kind: KindScrape, Profile: "sglang"}}
+	poller.Set([]Target{read, asked})
+	if got := answers("n/read"); got != 0 && got != 8 {
+		t.Errorf("got answer %v to another question", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -204,6 +205,11 @@ func (p *Profile) accepts(path string, s *v1alpha1.Signal) error {
 		return fmt.Errorf("%s.slots: profile %s gives no requests in flight", path, p.Name)
 	case p.requests() && s.Slots == 0 && p.Slots == 0 && p.metric(Slots) == nil:
 		return fmt.Errorf("%s.slots: must be set: profile %s does not know how many requests one replica serves at once", path, p.Name)
+	}
+	for _, label := range slices.Sorted(maps.Keys(s.MatchLabels)) {
+		if !model.LegacyValidation.IsValidLabelName(label) {
+			return fmt.Errorf("%s.matchLabels: %q is not a label's name in Prometheus: letters, digits and _", path, label)
+		}
 	}
 	for _, label := range p.Needs {
 		if s.MatchLabels[label] != "" {

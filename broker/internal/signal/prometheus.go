@@ -53,7 +53,7 @@ func (p *Prometheus) Fetch(ctx context.Context, t Target) Sample {
 			for i := range profile.Measures {
 				if m := &profile.Measures[i]; profile.wanted(m, spec) {
 					group.Go(func() {
-						readings, err := p.measure(ctx, promQL{profile, m, t.Namespace, spec.MatchLabels})
+						readings, err := p.measure(ctx, promQL{profile: profile, metric: m, namespace: t.Namespace, match: spec.MatchLabels})
 						a.measure(spec.Name, m.Measure, readings, err)
 					})
 				}

@@ -190,6 +190,7 @@ func (e example) compare(t *testing.T, got map[Measure]map[string]float64, fract
 // a window, in seconds: the expositions have timestamps. What the generated PromQL then
 // says must be what the scraper says.
 func TestProfilesAskedOfPrometheus(t *testing.T) {
+	t.Parallel()
 	all := examples(t)
 	f := newFarm(all)
 	url := f.prometheus(t)
