@@ -14,6 +14,11 @@
 // for all owed pods of every lender in their shape; no victim of a reclaim could
 // have been spared; gangs are lent and taken back whole.
 //
+// What a service needs is the highest of what its load, a panic, any signal, its
+// autoscaler, its schedule and its past say, and the verdict names who. A forecast can
+// only keep units from being lent: with or without one, no more is lent than the load
+// of now allows. The same holds for what is to come and for what was lately.
+//
 // Who is served is decided by the quota tree and the queues (packages quota and
 // quota/queue). A job gets its tenant's own quota first, then what its tenant's services
 // lend, what nobody uses, and what others lend. A tenant that is within its nominal
@@ -37,12 +42,14 @@
 //
 // The files, by the steps of Decide:
 //
-//	in and out      snapshot, state, plan; record: a decision to replay
+//	in and out      snapshot, service, state, plan; record: a decision to replay
 //	the steps       decide
 //	1 loans end     loans; checkpoint: when work was saved; history: how often it was lost
 //	2 queues drain  drain
 //	3 rooms         pool: what nodes have; fit: whether pods fit into it
-//	4 lenders       lender: need and headroom; load; hysteresis: dwell, cooldown, unknown
+//	4 lenders       lender: what is owed and lendable; load; hysteresis: dwell, cooldown,
+//	                unknown; need, panic: what is needed now; outlook: what the past adds;
+//	                steps, flap: how much, how often; advice: the adviser's book; scale
 //	5 reclaim       reclaim: what is owed; victims, greedy: who gives it
 //	6 reserve       place: what is kept for owners, and where a gang goes
 //	7 books         quotas: the trees and limits; booking: who uses what of them

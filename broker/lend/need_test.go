@@ -1,6 +1,7 @@
 package lend
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -64,12 +65,14 @@ func TestNeed(t *testing.T) {
 		"the season of what is scaled to zero": {func(l *Lender) { l.Forecast = &Forecast{Season: 200}; l.Desired, l.Running, l.Ready = 0, 0, 0 }, LenderState{}, sum{29, "season", 1, 29}},
 		"growth":                               {func(l *Lender) { l.Load.Requests = 70; l.Forecast = &Forecast{Growth: 1.5} }, LenderState{}, sum{10, "load", 5, 10}},
 		// 3 * sqrt(90 * 5) / 10 = 6.4
-		"bursts":                     {func(l *Lender) { l.Load.Requests = 90; l.Forecast = &Forecast{Growth: 1, Dispersion: 5} }, LenderState{}, sum{13, "load", 7, 13}},
-		"warm units":                 {func(l *Lender) { l.Warm = 9; l.Forecast = &Forecast{Growth: 1.5, Dispersion: 5} }, LenderState{}, sum{4, "autoscaler", 9, 4}},
-		"a wild load":                {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, Dispersion: 6, Floor: 400} }, LenderState{}, sum{58, "absolute floor", 3, 58}},
-		"a need of lately":           {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{Peaks: []Peak{{noon.Add(-time.Minute), 30}}}, sum{4, "autoscaler", 0, 30}},
-		"one of long ago":            {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{Peaks: []Peak{{noon.Add(-time.Minute - 1), 30}}}, sum{4, "autoscaler", 0, 4}},
-		"nothing is known of lately": {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{}, sum{4, "autoscaler", 0, 100}},
+		"bursts":                         {func(l *Lender) { l.Load.Requests = 90; l.Forecast = &Forecast{Growth: 1, Dispersion: 5} }, LenderState{}, sum{13, "load", 7, 13}},
+		"warm units":                     {func(l *Lender) { l.Warm = 9; l.Forecast = &Forecast{Growth: 1.5, Dispersion: 5} }, LenderState{}, sum{4, "autoscaler", 9, 4}},
+		"a wild load":                    {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, Dispersion: 6, Floor: 400} }, LenderState{}, sum{58, "absolute floor", 3, 58}},
+		"how wild is not a number":       {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, Dispersion: math.NaN(), Floor: 400} }, LenderState{}, sum{58, "absolute floor", 0, 58}},
+		"one pod for nobody is no panic": {func(l *Lender) { l.Desired, l.Running, l.Ready, l.Load.Requests, l.Load.Panic = 0, 0, 0, 0, 5 }, LenderState{}, sum{0, "", 0, 0}},
+		"a need of lately":               {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{Peaks: []Peak{{noon.Add(-time.Minute), 30}}}, sum{4, "autoscaler", 0, 30}},
+		"one of long ago":                {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{Peaks: []Peak{{noon.Add(-time.Minute - 1), 30}}}, sum{4, "autoscaler", 0, 4}},
+		"nothing is known of lately":     {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{}, sum{4, "autoscaler", 0, 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := base

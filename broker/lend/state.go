@@ -46,8 +46,8 @@ type LenderState struct {
 	// highest need since the panic began.
 	PanicUntil time.Time `json:"panicUntil,omitzero"`
 	PanicPods  int64     `json:"panicPods,omitempty"`
-	// OpenSince is since when, without a break, units may be lent, and OpenLent how many
-	// were lent then.
+	// OpenSince is since when, without a break, units may be lent, counted from when there
+	// first were any, and OpenLent how many were lent then.
 	OpenSince time.Time `json:"openSince,omitzero"`
 	OpenLent  int64     `json:"openLent,omitempty"`
 	// Peaks are the needs within Steps.LendAfter that no later one reaches, oldest first.

@@ -41,6 +41,9 @@ func (m *LenderState) peak(l *lender, pods int64, now time.Time, pol Policy) int
 func (l *lender) step(now time.Time) {
 	m, s := &l.memory, l.Steps
 	lent := l.lent + l.advised()
+	if m.OpenSince.IsZero() && l.lendable == 0 {
+		return // there is nothing that steps could add up to
+	}
 	if m.OpenSince.IsZero() || m.OpenSince.After(now) {
 		m.OpenSince, m.OpenLent = now, lent
 	}

@@ -32,19 +32,24 @@ func TestReadLoad(t *testing.T) {
 		"signal above its high": {func(l *Lender) {
 			l.Load.Signals = []Signal{{Name: "q", Value: 1, Low: 5, High: 20}, {Name: "r", Value: 21, Low: 5, High: 20}}
 		}, markHigh, ""},
-		"signals alone":           {func(l *Lender) { l.Load.Slots, l.Load.Signals = 0, []Signal{{Name: "q", Value: 1, Low: 5, High: 20}} }, markLow, ""},
-		"no signal":               {func(l *Lender) { l.Load.Slots = 0 }, markUnknown, ReasonLoadUnknown},
-		"not known":               {func(l *Lender) { l.Load.Known = false }, markUnknown, ReasonLoadUnknown},
-		"stale":                   {func(l *Lender) { l.Load.ObservedAt = noon.Add(-46 * time.Second) }, markUnknown, ReasonLoadSampleStale},
-		"just not stale":          {func(l *Lender) { l.Load.ObservedAt = noon.Add(-45 * time.Second) }, markLow, ""},
-		"never observed":          {func(l *Lender) { l.Load.ObservedAt = time.Time{} }, markUnknown, ReasonLoadSampleStale},
-		"from the future":         {func(l *Lender) { l.Load.ObservedAt = noon.Add(1) }, markUnknown, ReasonLoadUnknown},
-		"coverage low":            {func(l *Lender) { l.Load.Coverage = 0.89 }, markUnknown, ReasonLoadCoverageLow},
-		"coverage not a number":   {func(l *Lender) { l.Load.Coverage = math.NaN() }, markUnknown, ReasonLoadCoverageLow},
-		"NaN":                     {func(l *Lender) { l.Load.Requests = math.NaN() }, markUnknown, ReasonLoadUnknown},
-		"infinite":                {func(l *Lender) { l.Load.Slots = math.Inf(1) }, markUnknown, ReasonLoadUnknown},
-		"negative":                {func(l *Lender) { l.Load.Signals = []Signal{{Name: "q", Value: -1, Low: 5, High: 20}} }, markUnknown, ReasonLoadUnknown},
-		"absurd":                  {func(l *Lender) { l.Load.Requests = 2e15 }, markUnknown, ReasonLoadUnknown},
+		"signals alone":         {func(l *Lender) { l.Load.Slots, l.Load.Signals = 0, []Signal{{Name: "q", Value: 1, Low: 5, High: 20}} }, markLow, ""},
+		"no signal":             {func(l *Lender) { l.Load.Slots = 0 }, markUnknown, ReasonLoadUnknown},
+		"not known":             {func(l *Lender) { l.Load.Known = false }, markUnknown, ReasonLoadUnknown},
+		"stale":                 {func(l *Lender) { l.Load.ObservedAt = noon.Add(-46 * time.Second) }, markUnknown, ReasonLoadSampleStale},
+		"just not stale":        {func(l *Lender) { l.Load.ObservedAt = noon.Add(-45 * time.Second) }, markLow, ""},
+		"never observed":        {func(l *Lender) { l.Load.ObservedAt = time.Time{} }, markUnknown, ReasonLoadSampleStale},
+		"from the future":       {func(l *Lender) { l.Load.ObservedAt = noon.Add(1) }, markUnknown, ReasonLoadUnknown},
+		"coverage low":          {func(l *Lender) { l.Load.Coverage = 0.89 }, markUnknown, ReasonLoadCoverageLow},
+		"coverage not a number": {func(l *Lender) { l.Load.Coverage = math.NaN() }, markUnknown, ReasonLoadCoverageLow},
+		"NaN":                   {func(l *Lender) { l.Load.Requests = math.NaN() }, markUnknown, ReasonLoadUnknown},
+		"infinite":              {func(l *Lender) { l.Load.Slots = math.Inf(1) }, markUnknown, ReasonLoadUnknown},
+		"negative":              {func(l *Lender) { l.Load.Signals = []Signal{{Name: "q", Value: -1, Low: 5, High: 20}} }, markUnknown, ReasonLoadUnknown},
+		"absurd":                {func(l *Lender) { l.Load.Requests = 2e15 }, markUnknown, ReasonLoadUnknown},
+		"panic not a number":    {func(l *Lender) { l.Load.Panic = math.NaN() }, markUnknown, ReasonLoadUnknown},
+		"a share not a number": {func(l *Lender) {
+			l.Load.Signals = []Signal{{Name: "q", Value: 1, Low: 5, High: 20, PerReplica: math.NaN()}}
+		}, markUnknown, ReasonLoadUnknown},
+		"low but for seconds":     {func(l *Lender) { l.Load.Panic = 240 }, markBetween, ""},
 		"nobody ready":            {func(l *Lender) { l.Ready = 0 }, markUnknown, ReasonLoadUnknown},
 		"owns nothing":            {func(l *Lender) { l.Owned = 0 }, markUnknown, ReasonLoadUnknown},
 		"asleep without load":     {func(l *Lender) { l.Desired, l.Running, l.Load = 0, 0, Load{} }, markLow, ""},
@@ -94,6 +99,9 @@ func TestArithmetic(t *testing.T) {
 		"what is left stays below the high water": {func(l *Lender) {
 			l.Owned, l.Load.Slots, l.Load.Requests, l.Warm, l.HighWater = 64, 10, 40, 0, 0.5
 		}, 0, sum{24, 0, 32}},
+		"in the panic window as well": {func(l *Lender) {
+			l.Owned, l.Load.Slots, l.Load.Requests, l.Load.Panic, l.Warm, l.HighWater = 64, 10, 10, 40, 0, 0.5
+		}, 0, sum{12, 0, 32}},
 		"unknown: all that is not lent is needed": {func(l *Lender) { l.Load.Known = false }, 40, sum{24, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
