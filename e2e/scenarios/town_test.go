@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -39,6 +40,8 @@ const (
 	slack    = 5 * time.Second
 	// settle is how long two programs may take to agree.
 	settle = 10 * time.Second
+	// interval between two decisions.
+	interval = 500 * time.Millisecond
 	// patience is how long a test waits for what it expects.
 	patience = time.Minute
 )
@@ -68,24 +71,28 @@ func newTown(t *testing.T, nodes int) *town {
 // newCluster starts a cluster of nodes with 8 GPUs each, which belong to nobody.
 func newCluster(t *testing.T, nodes int) *town {
 	t.Helper()
+	d := newDial(t)
+	w := raise(t, nodes, lab.Options{SDURL: d.server.URL + "/targets", Broker: brokerProgram()})
+	w.dial = d
+	d.follow(w.Client())
+	return w
+}
+
+// raise starts a cluster of nodes with 8 GPUs each and Ebbtide; the rest is as opts
+// say.
+func raise(t *testing.T, nodes int, opts lab.Options) *town {
+	t.Helper()
 	manifests, err := deploy.Manifests()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDial(t)
-	specs := make([]lab.NodeSpec, nodes)
-	for i := range specs {
-		specs[i] = lab.NodeSpec{Name: fmt.Sprintf("gpu-%d", i), GPUs: 8}
+	for i := range nodes {
+		opts.Nodes = append(opts.Nodes, lab.NodeSpec{Name: fmt.Sprintf("gpu-%d", i), GPUs: 8})
 	}
-	l := labtest.New(t, lab.Options{
-		Nodes:          specs,
-		Manifests:      [][]byte{manifests},
-		SDURL:          d.server.URL + "/targets",
-		ScrapeInterval: time.Second,
-		Scheduler:      &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }},
-		Broker:         brokerProgram(),
-	})
-	d.follow(l.Client())
+	opts.Manifests = append([][]byte{manifests}, opts.Manifests...)
+	opts.ScrapeInterval = time.Second
+	opts.Scheduler = &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }}
+	l := labtest.New(t, opts)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -96,7 +103,7 @@ func newCluster(t *testing.T, nodes int) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &town{Lab: l, t: t, api: api, dial: d, queue: "default"}
+	w := &town{Lab: l, t: t, api: api, queue: "default"}
 	w.audit()
 	return w
 }
@@ -117,6 +124,12 @@ func (w *town) audit() {
 // brokerProgram configures a broker for a test's patience: what is minutes by
 // default is seconds here.
 func brokerProgram() *lab.Program {
+	return brokerWith("{youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}",
+		"{staleAfter: 5s, unknownGrace: 10s, unknownStep: 2s, minimumLoan: 1s, evictionBudget: 100, flapBudget: 100}")
+}
+
+// brokerWith configures a broker with these sections of its configuration.
+func brokerWith(signals, policy string) *lab.Program {
 	return &lab.Program{Restart: true, Config: func(e lab.Env) ([]byte, error) {
 		web, err := e.Listen("web")
 		if err != nil {
@@ -126,15 +139,15 @@ func brokerProgram() *lab.Program {
 kind: BrokerConfiguration
 interval: 500ms
 prometheus: {url: %q, timeout: 2s}
-signals: {youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}
+signals: %s
 ledger: {path: %q}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}
 healthProbe: {bindAddress: %q}
 leaderElection: {enabled: true, leaseDuration: 3s, renewDeadline: 2s, retryPeriod: 500ms}
 client: {qps: 500, burst: 1000}
-policy: {staleAfter: 5s, unknownGrace: 10s, unknownStep: 2s, minimumLoan: 1s, evictionBudget: 100}
-`, e.PrometheusURL, e.Dir+"/ledger.db", web, e.Addr), nil
+policy: %s
+`, e.PrometheusURL, signals, e.Dir+"/ledger.db", web, e.Addr, policy), nil
 	}}
 }
 
@@ -172,8 +185,14 @@ func (w *town) create(o client.Object) {
 // serve starts the online service and lets it lend all of owned units.
 func (w *town) serve(replicas int32, gpusPerReplica, owned int64) {
 	w.t.Helper()
+	w.create(service(replicas, gpusPerReplica))
+	w.create(lends(owned))
+}
+
+// service is the online service.
+func service(replicas int32, gpusPerReplica int64) *appsv1.Deployment {
 	labels := map[string]string{"app": "chat"}
-	w.create(&appsv1.Deployment{
+	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: "chat"},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas,
@@ -183,8 +202,12 @@ func (w *town) serve(replicas int32, gpusPerReplica, owned int64) {
 				Spec:       podSpec(v1alpha1.PriorityClassOnline, gpusPerReplica, 1),
 			},
 		},
-	})
-	w.create(&v1alpha1.LendingPolicy{
+	}
+}
+
+// lends is the service's policy: it lends in no time, all that it can.
+func lends(owned int64) *v1alpha1.LendingPolicy {
+	return &v1alpha1.LendingPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: "chat"},
 		Spec: v1alpha1.LendingPolicySpec{
 			TargetRef: v1alpha1.TargetRef{APIVersion: "apps/v1", Kind: "Deployment", Name: "chat"},
@@ -193,10 +216,14 @@ func (w *town) serve(replicas int32, gpusPerReplica, owned int64) {
 			LowWater:  "30%", HighWater: "70%",
 			Dwell:    &metav1.Duration{Duration: time.Second},
 			Cooldown: &metav1.Duration{Duration: time.Second},
+			Behavior: &v1alpha1.Behavior{Lend: &autoscalingv2.HPAScalingRules{
+				StabilizationWindowSeconds: ptr.To[int32](0),
+				Policies:                   []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 1}},
+			}},
 			Headroom: v1alpha1.Headroom{Warm: ptr.To[int64](0)},
 			Reclaim:  v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: maxGrace}},
 		},
-	})
+	}
 }
 
 func podSpec(class string, gpus, grace int64) corev1.PodSpec {
