@@ -88,7 +88,10 @@ func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {
 	f.catchUp()
 	n := number(now)
 	recent, _ := f.past.recent(n)
-	floor, _ := f.past.Floor(now)
+	floor, known := f.past.Floor(now)
+	if !known {
+		floor = 0
+	}
 	return Outlook{
 		Recent: recent,
 		Season: f.past.season(n, f.further(rule)),
@@ -124,10 +127,10 @@ func (f *Forecaster) catchUp() {
 // grows by is no factor.
 func (f *Forecaster) excess(n, horizon int64) (share float64, ok bool) {
 	load, ok := f.past.at(n)
-	if !ok || load < 1 || f.past.heard(n+1, n+horizon) < horizon {
+	next, heard := f.past.span(n+1, n+horizon)
+	if !ok || load < 1 || heard < horizon {
 		return 0, false
 	}
-	next, _ := f.past.highest(n+1, n+horizon)
 	said, _ := f.past.recent(n)
 	said = max(said, f.past.season(n, f.further(f.rule)))
 	return (next - said) / load, true

@@ -67,6 +67,49 @@ func TestGrowthAdapts(t *testing.T) {
 	}
 }
 
+// spikes are two days of a load of ten that doubles twice in succession now and then.
+func spikes() []float64 {
+	v := make([]float64, 2*aDay)
+	for i := range v {
+		v[i] = [...]float64{17: 20, 18: 40, 19: 10}[max(i%20, 17)]
+		if i%20 < 17 {
+			v[i] = 10
+		}
+	}
+	return v
+}
+
+// Growth is that until the horizon, and is learned anew for another one.
+func TestGrowthLooksAsFarAsTheHorizon(t *testing.T) {
+	v := spikes()
+	f := fill(v...)
+	for _, tc := range []struct {
+		horizon time.Duration
+		want    float64
+	}{{0, 2}, {10 * time.Minute, 2}, {10*time.Minute + 1, 4}, {30 * time.Minute, 4}, {time.Minute, 2}} {
+		o, _ := f.Look(at(len(v)-1), Rule{Horizon: tc.horizon, Quantile: 0.99})
+		if o.Growth != tc.want {
+			t.Errorf("within %s: growth %v, want %v", tc.horizon, o.Growth, tc.want)
+		}
+	}
+	if o, _ := f.Look(at(len(v)-1), Rule{Horizon: time.Minute, Quantile: 0.5}); o.Growth != 1 {
+		t.Errorf("half of the time: growth %v, want 1", o.Growth)
+	}
+}
+
+// What almost nothing grows by is no factor.
+func TestGrowthOfNothing(t *testing.T) {
+	v := spikes()
+	for i := range v {
+		if i%20 < 17 {
+			v[i] = 0.01
+		}
+	}
+	if o, _ := fill(v...).Look(at(len(v)-1), rule); o.Growth != 2 {
+		t.Errorf("growth %v, want 2: from 20 to 40", o.Growth)
+	}
+}
+
 // The share of broken bounds stays near what was asked for although the load changes its
 // manners for good halfway.
 func TestGrowthKeepsItsQuantileWhenTheLoadChanges(t *testing.T) {

@@ -97,15 +97,26 @@ func (p *Past) Max(from, to time.Time) (highest float64, ok bool) {
 }
 
 func (p *Past) highest(from, to int64) (highest float64, ok bool) {
+	highest, count := p.span(from, to)
+	return highest, count > 0
+}
+
+// span is the highest value of the slots from one to another, and how many have one.
+func (p *Past) span(from, to int64) (highest float64, count int64) {
 	if p.values == nil {
-		return 0, false
+		return 0, 0
 	}
-	for n := max(from, p.newest-slots+1); n <= min(to, p.newest); n++ {
-		if v, heard := p.at(n); heard {
-			highest, ok = max(highest, v), true
+	from, to = max(from, p.newest-slots+1), min(to, p.newest)
+	for n, i := from, place(from); n <= to; n++ {
+		if v := p.values[i]; v >= 0 { // what was not heard is not a number
+			highest = max(highest, v)
+			count++
+		}
+		if i++; i == slots {
+			i = 0
 		}
 	}
-	return highest, ok
+	return highest, count
 }
 
 // recent is the highest load of the last hour up to slot n that was heard: where slots
@@ -118,14 +129,4 @@ func (p *Past) recent(n int64) (highest float64, ok bool) {
 		}
 	}
 	return highest, ok
-}
-
-// heard is how many of the slots from one to another have a value.
-func (p *Past) heard(from, to int64) (count int64) {
-	for n := from; n <= to; n++ {
-		if _, ok := p.at(n); ok {
-			count++
-		}
-	}
-	return count
 }

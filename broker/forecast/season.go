@@ -40,10 +40,11 @@ func (p *Past) season(n, ahead int64) float64 {
 // that, or known for less than four fifths of it.
 func (p *Past) Floor(now time.Time) (highest float64, ok bool) {
 	n := number(now)
-	if p.values == nil || p.oldest > n-aWeek || 5*p.heard(n-aWeek+1, n) < 4*aWeek {
+	if p.values == nil || p.oldest > n-aWeek {
 		return 0, false
 	}
-	return p.highest(n-aWeek, n)
+	highest, count := p.span(n-aWeek, n)
+	return highest, 5*count >= 4*aWeek
 }
 
 // ahead is how many slots a time reaches into, beyond the one it begins in.

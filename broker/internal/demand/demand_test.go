@@ -132,6 +132,36 @@ func TestForecast(t *testing.T) {
 	}
 }
 
+// A ratio of variance to mean above the limit says that a load cannot be forecast, unless
+// the load is only large.
+func TestForecastDispersion(t *testing.T) {
+	limit := lend.DefaultPolicy().DispersionLimit
+	for name, tc := range map[string]struct {
+		low, high float64
+		wild      bool
+	}{
+		"a few requests, in bursts": {1, 100, true},
+		"twenty thousand, by 3 %":   {19400, 20600, false},
+		"twenty thousand, by half":  {10000, 30000, true},
+		"a chat service":            {30, 43, false},
+	} {
+		d := New(Config{})
+		for i := range 4 * 60 {
+			at := begin.Add(time.Duration(i) * 15 * time.Second)
+			load := tc.low
+			if i%2 == 1 {
+				load = tc.high
+			}
+			d.Observe("a", at, known(at, load), shape)
+		}
+		now := begin.Add(59*time.Minute + 45*time.Second)
+		f, scatter := d.Forecast("a", now), d.Learned(now)[0].Scatter
+		if wild := f.Dispersion > limit; wild != tc.wild || f.Dispersion > scatter.Ratio {
+			t.Errorf("%s: dispersion %v of %+v, above the limit %v; want %v", name, f.Dispersion, scatter, wild, tc.wild)
+		}
+	}
+}
+
 func TestNotice(t *testing.T) {
 	d := New(Config{})
 	if got := d.Notice("a"); got != DefaultStart {
