@@ -2,7 +2,10 @@ package forecast
 
 import (
 	"math"
+	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // bins is a curve of windows of one load each, scored from the first on.
@@ -82,6 +85,59 @@ func TestBrokerInAHole(t *testing.T) {
 	}
 	if at := held[6*window-1].lent; at >= before {
 		t.Errorf("lent %v at the end of the hole, as before", at)
+	}
+}
+
+// Whatever is missing of a recording, and whenever: while it is missing nothing more is
+// lent.
+func TestLendingNeverRisesInAHole(t *testing.T) {
+	curves, err := loadCurves()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		whole := rapid.SampledFrom(curves).Draw(t, "curve")
+		from := rapid.IntRange(0, len(whole.minutes)-4*60).Draw(t, "from")
+		c := &curve{minutes: slices.Clone(whole.minutes[from : from+4*60])}
+		hole := rapid.IntRange(60, 3*60).Draw(t, "hole")
+		length := rapid.IntRange(1, 60).Draw(t, "length")
+		for i := hole; i < hole+length; i++ {
+			c.minutes[i] = math.NaN()
+		}
+		held := ours("ebbtide", byNeed, 0.99).play(c, window)
+		for i := hole; i < hole+length; i++ {
+			if held[i].lent > held[i-1].lent {
+				t.Fatalf("minute %d of the hole: lent %v after %v", i-hole, held[i].lent, held[i-1].lent)
+			}
+		}
+	})
+}
+
+// The weeks of Azure are long enough to learn from, and what was aimed at is reached on
+// them. On no recording of a day, where there is nothing to learn from, is the broker
+// worse than the band in what it lends and in how often the service is short.
+func TestRecordings(t *testing.T) {
+	curves, err := loadCurves()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	for i := range curves {
+		curve := &curves[i]
+		if len(curve.minutes) > 8*day {
+			continue // two weeks take too long for a test
+		}
+		best, s, simple := play1(oracle, curve, window), play1(ours("ebbtide", byNeed, c.Quantile).play, curve, window), play1(band, curve, window)
+		t.Logf("%s: oracle %+v, ebbtide %+v, band %+v", curve.name, best, s, simple)
+		if s.lent < simple.lent && s.short > simple.short {
+			t.Errorf("%s: worse than the band", curve.name)
+		}
+		if s.worst > 0.2 {
+			t.Errorf("%s: short by %v", curve.name, s.worst)
+		}
+		if curve.from > 0 && (s.lent < 0.75*best.lent || s.short > 0.003) {
+			t.Errorf("%s: lent %v of %v, short in %v of the windows", curve.name, s.lent, best.lent, s.short)
+		}
 	}
 }
 
