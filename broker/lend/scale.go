@@ -56,10 +56,16 @@ func (l *lender) maySink(replicas, most int64, d *decision) bool {
 			return false
 		}
 	}
+	return !l.wouldBeHigh(replicas)
+}
+
+// wouldBeHigh: what one of so many replicas has now would push a signal of the others
+// above its high water.
+func (l *lender) wouldBeHigh(replicas int64) bool {
 	for _, s := range l.load.signals {
 		if s.PerReplica == 0 && s.Value*float64(replicas) > s.High*float64(replicas-1) {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }

@@ -88,7 +88,7 @@ func TestNeedIsKnatives(t *testing.T) {
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		slots := []float64{10, 20, 50, 100}[r.IntN(4)]
-		k, o := newKnative(slots), &ours{slots: slots}
+		k, o := newKnative(slots), &ours{windows: newWindows(), slots: slots}
 		now := time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
 		level, last := 0, int64(0)
 		var asked []int64

@@ -1,22 +1,25 @@
 package oracle
 
-import "time"
+import (
+	"time"
 
-// windows are the means that the core expects.
-type windows struct{ samples []float64 }
+	"github.com/ebbtide/ebbtide/broker/forecast"
+)
 
-func (w *windows) record(_ time.Time, requests float64) {
-	w.samples = append(w.samples, requests)
+// windows are the broker's.
+type windows struct{ stable, panic *forecast.Window }
+
+func newWindows() windows {
+	return windows{forecast.NewWindow(stable), forecast.NewWindow(burst)}
 }
 
-func (w *windows) means() (mean, high float64) {
-	of := func(length time.Duration) float64 {
-		last := w.samples[max(0, len(w.samples)-int(length/time.Second)):]
-		var sum float64
-		for _, v := range last {
-			sum += v
-		}
-		return sum / float64(len(last))
-	}
-	return of(stable), of(burst)
+func (w windows) record(at time.Time, requests float64) {
+	w.stable.Add(at, at, requests)
+	w.panic.Add(at, at, requests)
+}
+
+func (w windows) means() (mean, high float64) {
+	mean, _ = w.stable.Mean()
+	high, _ = w.panic.Mean()
+	return mean, high
 }
