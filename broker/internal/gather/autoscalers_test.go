@@ -368,7 +368,8 @@ func TestKnativeService(t *testing.T) {
 		edit(s)
 		s.Owned = ptr.To[int64](8)
 	}
-	if l, _, _ := chat(t, kinds(t, "", knativeChat[:3]...), owned, d, rs, serves); l.Load.Known || l.Problem != nil {
+	const blind = "nothing says how many replicas Service chat should have: no PodAutoscaler of its Revisions was found"
+	if l, _, _ := chat(t, kinds(t, "", knativeChat[:3]...), owned, d, rs, serves); l.Load.Unknown != blind || l.Problem != nil {
 		t.Errorf("without a PodAutoscaler: load %+v, problem %v", l.Load, l.Problem)
 	}
 }

@@ -15,7 +15,6 @@ func lendLast(node *corev1.Node, policies []v1alpha1.LendingPolicy) int32 {
 		for j := range pools {
 			if selects(pools[j].NodeSelector, node.Labels) {
 				last = max(last, int32(len(pools)-j))
-				break
 			}
 		}
 	}
