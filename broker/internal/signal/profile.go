@@ -206,13 +206,18 @@ func (p *Profile) accepts(path string, s *v1alpha1.Signal) error {
 	case p.requests() && s.Slots == 0 && p.Slots == 0 && p.metric(Slots) == nil:
 		return fmt.Errorf("%s.slots: must be set: profile %s does not know how many requests one replica serves at once", path, p.Name)
 	}
-	for _, label := range slices.Sorted(maps.Keys(s.MatchLabels)) {
+	return p.selects(path, s.MatchLabels)
+}
+
+// selects says what is wrong with the labels that a policy selects series by.
+func (p *Profile) selects(path string, match map[string]string) error {
+	for _, label := range slices.Sorted(maps.Keys(match)) {
 		if !model.LegacyValidation.IsValidLabelName(label) {
 			return fmt.Errorf("%s.matchLabels: %q is not a label's name in Prometheus: letters, digits and _", path, label)
 		}
 	}
 	for _, label := range p.Needs {
-		if s.MatchLabels[label] != "" {
+		if match[label] != "" {
 			return nil
 		}
 	}

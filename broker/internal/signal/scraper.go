@@ -52,7 +52,7 @@ type past struct {
 func NewScraper(timeout time.Duration, clk clock.PassiveClock) *Scraper {
 	return &Scraper{
 		client: &http.Client{
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		timeout: timeout, clock: clk,

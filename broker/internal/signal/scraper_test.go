@@ -182,6 +182,33 @@ func TestScraperCoverage(t *testing.T) {
 	}
 }
 
+// TestPrometheusDown: what is read from the pods goes on, and only what Prometheus
+// answers for is missing.
+func TestPrometheusDown(t *testing.T) {
+	h := httptest.NewServer(http.NotFoundHandler())
+	h.Close()
+	down, err := NewPrometheus(h.URL, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets, port := pods(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, vllmText, 4, 0, 0, 0, 0) })
+	direct := Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics"}
+	s := Sources{Prometheus: down, Scraper: NewScraper(time.Second, clocktesting.NewFakePassiveClock(now))}
+	for _, test := range []struct {
+		specs    []Spec
+		requests float64
+		unknown  string
+	}{
+		{[]Spec{direct}, 6, ""},
+		{[]Spec{direct, {Name: "q", Kind: KindQuery, Query: "x", Low: 1, High: 2}}, 0, "q: Prometheus cannot be reached"},
+	} {
+		sample := s.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: test.specs, Pods: targets})
+		if load := Combine(test.specs, sample, ready("a"), now); load.Requests != test.requests || load.Unknown != test.unknown {
+			t.Errorf("got %+v, want %v requests, unknown %q", load, test.requests, test.unknown)
+		}
+	}
+}
+
 // reader answers for one kind.
 type reader struct {
 	value float64
