@@ -110,6 +110,20 @@ func TestGrowthOfNothing(t *testing.T) {
 	}
 }
 
+// A slot after which nothing was heard teaches nothing, certainly not that the load fell.
+func TestGrowthLearnsNothingFromGaps(t *testing.T) {
+	v := make([]float64, 4*aDay)
+	for i := range v {
+		v[i] = 10
+		if i%2 == 1 {
+			v[i] = math.NaN()
+		}
+	}
+	if o, _ := fill(v...).Look(at(len(v)), rule); o.Growth != 1.5 {
+		t.Errorf("growth %v, want 1.5: nothing could be learned", o.Growth)
+	}
+}
+
 // The share of broken bounds stays near what was asked for although the load changes its
 // manners for good halfway.
 func TestGrowthKeepsItsQuantileWhenTheLoadChanges(t *testing.T) {
