@@ -24,8 +24,14 @@ type crowd struct {
 	tenants []quota.NodeID // of the queues
 	cohorts []string       // of the tenants of the queues
 
-	jobs        []Job // copies: nothing of a snapshot is kept
+	// given are the jobs of the present snapshot by UID, at says by slot where in it.
+	given []Job
+	at    []int32
+	// facts are what is compared, so that no snapshot need be kept. They hold few pointers,
+	// the briefs none: with as many jobs those are what collecting garbage takes.
+	facts       []facts
 	briefs      []brief
+	problems    map[int32]Problem
 	alive       []bool
 	uids, names []string
 	// refusals say why jobs are not considered, whatever is free.
@@ -39,10 +45,10 @@ type crowd struct {
 	// twins: there are, or were, several jobs of one name.
 	twins bool
 
-	// flavors numbers the flavors that jobs ask for, draws what they draw, from 1.
-	flavors map[string]int32
-	drawn   map[string]int32
-	draws   [][]Draw
+	// kinds numbers the names of flavors, drawns what jobs draw; draws are those by number.
+	kinds  map[string]int32
+	draws  [][]Draw
+	drawns map[string]int32
 
 	index *queue.Index
 	// entered is how each job is in the index, want how it is to be.
@@ -70,9 +76,31 @@ type stander struct {
 	slot, kind int32
 }
 
+// facts are a job but for its name, UID and problem.
+type facts struct {
+	created, queued       moment
+	pods, perPod          int64
+	tenant, queue, flavor string
+	draws                 int32
+	priority, attempt     int32
+	troubled              bool // it has a problem
+}
+
+// moment is a time without its place.
+type moment struct {
+	sec  int64
+	nsec int32
+}
+
+func momentOf(t time.Time) moment { return moment{t.Unix(), int32(t.Nanosecond())} }
+
+func (m moment) after(other moment) bool {
+	return m.sec > other.sec || m.sec == other.sec && m.nsec > other.nsec
+}
+
 // brief is what every decision looks at of every job.
 type brief struct {
-	since time.Time // the job waits without a break
+	since moment // the job waits without a break
 	units int64
 	queue int32 // nobody: no such queue
 	// of is tenant × flavor, kind the flavor's name, draws what is drawn; 0 is nothing.
@@ -111,7 +139,8 @@ func (p presence) index() presence {
 func newCrowd(in *Snapshot, b *books) *crowd {
 	c := &crowd{
 		setting: newSetting(in), byQueue: map[string]int32{},
-		flavors: map[string]int32{}, drawn: map[string]int32{}, draws: [][]Draw{nil}, loans: map[int]string{},
+		kinds: map[string]int32{}, drawns: map[string]int32{"": 0}, draws: [][]Draw{nil},
+		problems: map[int32]Problem{}, loans: map[int]string{},
 	}
 	cohorts := map[string]string{}
 	for i := len(in.Tenants) - 1; i >= 0; i-- {
@@ -131,7 +160,7 @@ func newCrowd(in *Snapshot, b *books) *crowd {
 	}
 	c.newIndex(len(in.Jobs))
 	n := len(in.Jobs)
-	c.jobs, c.briefs, c.alive = make([]Job, 0, n), make([]brief, 0, n), make([]bool, 0, n)
+	c.facts, c.briefs, c.alive = make([]facts, 0, n), make([]brief, 0, n), make([]bool, 0, n)
 	c.uids, c.names, c.refusals = make([]string, 0, n), make([]string, 0, n), make([]outcome, 0, n)
 	return c
 }
@@ -182,7 +211,7 @@ func orderOf(q *Queue) queue.Order {
 // wasteful: much that is kept belongs to no job any more.
 func (c *crowd) wasteful() bool {
 	const spare = 1000
-	return len(c.draws)+len(c.flavors) > 2*len(c.byUID)+spare || len(c.jobs) > 4*len(c.byUID)+spare
+	return len(c.draws)+len(c.kinds) > 2*len(c.byUID)+spare || len(c.briefs) > 4*len(c.byUID)+spare
 }
 
 // follow takes over the jobs, which are looked at once each.
@@ -194,6 +223,7 @@ func (c *crowd) follow(jobs []Job, b *books) {
 		jobs = slices.CompactFunc(jobs, func(a, b Job) bool { return a.UID == b.UID })
 		n, _ = c.compare(jobs)
 	}
+	c.given = jobs
 	for _, slot := range n.gone {
 		c.leave(slot)
 		c.alive[slot] = false
@@ -204,18 +234,20 @@ func (c *crowd) follow(jobs []Job, b *books) {
 		c.byName = slices.DeleteFunc(c.byName, func(n named) bool { return dead(n.slot) })
 	}
 	for _, slot := range n.gone {
-		c.jobs[slot], c.uids[slot], c.names[slot] = Job{}, "", ""
+		c.uids[slot], c.names[slot], c.refusals[slot] = "", "", outcome{}
+		delete(c.problems, slot)
+		delete(c.loans, int(slot))
 		c.free = append(c.free, slot)
 	}
 	for _, i := range n.changed {
 		slot, _ := c.find(jobs[i].UID)
 		c.leave(slot)
-		c.read(slot, &jobs[i], b)
+		c.read(slot, i, b)
 	}
 	added, names := make([]int32, 0, len(n.fresh)), make([]named, 0, len(n.fresh))
 	for _, i := range n.fresh {
 		slot := c.slot()
-		c.read(slot, &jobs[i], b)
+		c.read(slot, i, b)
 		added, names = append(added, slot), append(names, named{jobs[i].Name, slot})
 	}
 	c.byUID = insert(c.byUID, added, func(x, y int32) int { return strings.Compare(c.uids[x], c.uids[y]) })
@@ -259,10 +291,11 @@ func (c *crowd) compare(jobs []Job) (n news, ok bool) {
 		case len(known) > 0 && c.uids[known[0]] == j.UID:
 			slot := known[0]
 			known = known[1:]
+			c.at[slot] = int32(i)
 			switch {
 			case j.Name != c.names[slot]:
 				n.gone, n.fresh = append(n.gone, slot), append(n.fresh, i)
-			case !sameJob(j, &c.jobs[slot]):
+			case !c.same(slot, j):
 				n.changed = append(n.changed, i)
 			}
 		case i > 0 && j.UID <= jobs[i-1].UID:
@@ -275,13 +308,20 @@ func (c *crowd) compare(jobs []Job) (n news, ok bool) {
 	return n, true
 }
 
-// sameJob: times that are written differently make a difference, which costs time only.
-func sameJob(a, b *Job) bool {
-	return a.UID == b.UID && a.Name == b.Name && a.Tenant == b.Tenant && a.Queue == b.Queue && a.Flavor == b.Flavor &&
-		a.Priority == b.Priority && a.Pods == b.Pods && a.UnitsPerPod == b.UnitsPerPod && a.Attempt == b.Attempt &&
-		a.Created == b.Created && a.Queued == b.Queued &&
-		(a.Problem == b.Problem || a.Problem != nil && b.Problem != nil && *a.Problem == *b.Problem) &&
-		slices.Equal(a.Draws, b.Draws)
+// same reports whether a job of the same UID and name is as it was.
+func (c *crowd) same(slot int32, j *Job) bool {
+	f := &c.facts[slot]
+	if f.troubled {
+		if j.Problem == nil || *j.Problem != c.problems[slot] {
+			return false
+		}
+	} else if j.Problem != nil {
+		return false
+	}
+	return f.created == momentOf(j.Created) && f.queued == momentOf(j.Queued) && f.pods == j.Pods && f.perPod == j.UnitsPerPod &&
+		f.priority == j.Priority && f.attempt == j.Attempt &&
+		f.tenant == j.Tenant && f.queue == j.Queue && f.flavor == j.Flavor &&
+		(f.draws == 0 && len(j.Draws) == 0 || slices.Equal(c.draws[f.draws], j.Draws))
 }
 
 // insert merges what is sorted into a sorted list; no two may compare as equal.
@@ -313,10 +353,10 @@ func (c *crowd) slot() int32 {
 		c.free = c.free[:n-1]
 		return slot
 	}
-	c.jobs, c.briefs, c.alive = append(c.jobs, Job{}), append(c.briefs, brief{}), append(c.alive, false)
+	c.facts, c.briefs, c.alive = append(c.facts, facts{}), append(c.briefs, brief{}), append(c.alive, false)
 	c.uids, c.names, c.refusals = append(c.uids, ""), append(c.names, ""), append(c.refusals, outcome{})
-	c.entered, c.position = append(c.entered, absent), append(c.position, 0)
-	return int32(len(c.jobs) - 1)
+	c.entered, c.position, c.at = append(c.entered, absent), append(c.position, 0), append(c.at, 0)
+	return int32(len(c.briefs) - 1)
 }
 
 // leave takes the job out of the index.
@@ -328,17 +368,25 @@ func (c *crowd) leave(slot int32) {
 	}
 }
 
-// read takes a job over.
-func (c *crowd) read(slot int32, j *Job, b *books) {
-	mine := *j
-	mine.Draws = slices.Clone(j.Draws)
-	if j.Problem != nil {
-		p := *j.Problem
-		mine.Problem = &p
-	}
-	c.jobs[slot], c.uids[slot], c.names[slot], c.alive[slot] = mine, j.UID, j.Name, true
+// read takes over a job that was given.
+func (c *crowd) read(slot int32, i int, b *books) {
+	j := &c.given[i]
+	c.at[slot], c.uids[slot], c.names[slot], c.alive[slot] = int32(i), j.UID, j.Name, true
 	delete(c.loans, int(slot))
-	k := brief{since: j.since(), units: clamp(j.units()), queue: nobody, of: nobody, flavor: quota.None, kind: number(c.flavors, j.Flavor), priority: j.Priority}
+	delete(c.problems, slot)
+	if j.Problem != nil {
+		c.problems[slot] = *j.Problem
+	}
+	f := facts{
+		created: momentOf(j.Created), queued: momentOf(j.Queued), pods: j.Pods, perPod: j.UnitsPerPod,
+		tenant: j.Tenant, queue: j.Queue, flavor: j.Flavor, draws: c.drawing(j.Draws),
+		priority: j.Priority, attempt: j.Attempt, troubled: j.Problem != nil,
+	}
+	c.facts[slot] = f
+	k := brief{
+		since: momentOf(j.since()), units: clamp(j.units()), queue: nobody, of: nobody, flavor: quota.None,
+		kind: c.kind(j.Flavor), draws: f.draws, priority: j.Priority,
+	}
 	var q *Queue
 	if at, known := c.byQueue[j.Queue]; known {
 		k.queue, q = at, &c.queues[at]
@@ -350,20 +398,30 @@ func (c *crowd) read(slot int32, j *Job, b *books) {
 		k.flavor, _ = b.used.Flavor(j.Flavor)
 		k.of = b.at(c.tenants[k.queue], k.flavor)
 	}
-	if len(j.Draws) > 0 {
-		if k.draws = number(c.drawn, drawsKey(j.Draws)) + 1; int(k.draws) == len(c.draws) {
-			c.draws = append(c.draws, mine.Draws)
-		}
-	}
 	c.briefs[slot] = k
 }
 
-// number numbers what comes, from 0.
-func number(known map[string]int32, name string) int32 {
-	n, ok := known[name]
+// job is the one in the slot, as it was given now.
+func (c *crowd) job(slot int) *Job { return &c.given[c.at[slot]] }
+
+// kind numbers the names of flavors, from 0.
+func (c *crowd) kind(flavor string) int32 {
+	n, ok := c.kinds[flavor]
 	if !ok {
-		n = int32(len(known))
-		known[name] = n
+		n = int32(len(c.kinds))
+		c.kinds[flavor] = n
+	}
+	return n
+}
+
+// drawing numbers what a job draws; nothing is 0.
+func (c *crowd) drawing(draws []Draw) int32 {
+	key := drawsKey(draws)
+	n, ok := c.drawns[key]
+	if !ok {
+		n = int32(len(c.draws))
+		c.drawns[key] = n
+		c.draws = append(c.draws, slices.Clone(draws))
 	}
 	return n
 }
@@ -398,7 +456,7 @@ func (c *crowd) enter() {
 		if want = want.index(); c.entered[slot] == want {
 			continue
 		}
-		j, k := &c.jobs[slot], &c.briefs[slot]
+		j, k := c.job(slot), &c.briefs[slot]
 		job := queue.Job{
 			Ref: slot, Queue: int(k.queue), Flavor: quota.None, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
 			Priority: j.Priority, Created: j.Created, Queued: j.Queued, Name: j.Name, UID: j.UID,

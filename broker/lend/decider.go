@@ -6,7 +6,7 @@ import "slices"
 // keeps what it worked out about the waiting jobs, and looks anew only at those that are
 // not as they were in the last snapshot. What it keeps follows from snapshots alone and
 // is in no record: who has none decides the same, only slower. It keeps no reference to
-// a snapshot. The zero Decider is ready to use. It is not safe for concurrent use.
+// a snapshot but to its names. The zero Decider is ready to use. It is not safe for concurrent use.
 type Decider struct{ crowd *crowd }
 
 // Decide is the package's Decide.
@@ -20,7 +20,9 @@ func (k *Decider) Decide(in Snapshot, prev State, pol Policy) (Plan, State) {
 	d.reserve()     // 6. What they can place is kept for them.
 	d.book()        // 7. What everybody uses of the quotas.
 	d.admit()       // 8. Jobs in order, on what is left or what is theirs to take back.
-	return d.finish()
+	plan, next := d.finish()
+	k.crowd.given = nil
+	return plan, next
 }
 
 // follow brings what is kept up to date with the snapshot. What was read of jobs depends

@@ -162,7 +162,7 @@ func TestDeciderForgetsTheGone(t *testing.T) {
 		}
 	}
 	c := kept.crowd
-	if len(c.jobs) > 100 || len(c.draws) > 1200 || len(c.loans) > 20 || c.index.Len() != 20 {
-		t.Errorf("kept are %d slots, %d kinds of draws, %d names of loans and %d jobs in queues", len(c.jobs), len(c.draws), len(c.loans), c.index.Len())
+	if len(c.briefs) > 100 || len(c.draws) > 1200 || len(c.loans) > 20 || c.index.Len() != 20 {
+		t.Errorf("kept are %d slots, %d kinds of draws, %d names of loans and %d jobs in queues", len(c.briefs), len(c.draws), len(c.loans), c.index.Len())
 	}
 }

@@ -3,7 +3,6 @@ package lend
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/ebbtide/ebbtide/quota"
 	"github.com/ebbtide/ebbtide/quota/queue"
@@ -43,7 +42,7 @@ func shapeOf(j *Job, f quota.FlavorID) shapeKey { return shapeKey{f, j.Pods, j.U
 
 // newLine finds out who is considered.
 func newLine(a *admission) *line {
-	n := len(a.crowd.jobs)
+	n := len(a.crowd.briefs)
 	l := &line{
 		crowd: a.crowd, queues: make([]Queue, 0, len(a.crowd.queues)), behind: make([]bool, len(a.crowd.queues)),
 		aged: make([]bool, len(a.books.lentOut)), top: make([]int32, len(a.books.lentOut)),
@@ -88,6 +87,7 @@ func (l *line) setAside(a *admission) {
 // read says of every job whether it is considered, or why not.
 func (l *line) read(a *admission) {
 	closed, over := l.closed(), l.overLimits(a)
+	aged := momentOf(a.now.Add(-a.pol.ReserveAfter))
 	for slot := range l.briefs {
 		b := &l.briefs[slot]
 		switch {
@@ -105,7 +105,7 @@ func (l *line) read(a *admission) {
 			l.said[slot], l.want[slot] = over[b.draws], listed
 		default:
 			l.want[slot] = entered
-			l.aged[b.of] = l.aged[b.of] || a.waitsLong(b.since, l.tenants[b.queue])
+			l.aged[b.of] = l.aged[b.of] || !b.since.after(aged) && a.ages(l.tenants[b.queue])
 			l.top[b.of] = max(l.top[b.of], b.priority)
 		}
 	}
@@ -159,7 +159,7 @@ func (l *line) ask(slot int) *ask {
 }
 
 func (l *line) newAsk(slot int) ask {
-	j, b := &l.jobs[slot], &l.briefs[slot]
+	j, b := l.job(slot), &l.briefs[slot]
 	return ask{
 		Job: j, tenant: l.tenants[b.queue], flavor: b.flavor, cohort: l.cohorts[b.queue],
 		need: j.units(), queue: int(b.queue), slot: slot,
@@ -188,7 +188,7 @@ func (l *line) mixes(k *ask) bool {
 			if int(b.queue) != k.queue || b.draws == 0 || l.want[slot] < entered {
 				continue
 			}
-			shape := shapeOf(&l.jobs[slot], b.flavor)
+			shape := shapeOf(l.job(slot), b.flavor)
 			if first[shape] == 0 {
 				first[shape] = b.draws
 			}
@@ -200,10 +200,13 @@ func (l *line) mixes(k *ask) bool {
 }
 
 // isAged: the job has waited so long that what it needs is kept for it.
-func (d *decision) isAged(j *ask) bool { return d.waitsLong(j.since(), j.tenant) }
+func (d *decision) isAged(j *ask) bool {
+	return d.now.Sub(j.since()) >= d.pol.ReserveAfter && d.ages(j.tenant)
+}
 
-func (d *decision) waitsLong(since time.Time, tenant quota.NodeID) bool {
-	return d.pol.ReserveAfter > 0 && d.now.Sub(since) >= d.pol.ReserveAfter && d.books.used.Weight(tenant) > 0
+// ages: jobs of the tenant can come to be aged.
+func (d *decision) ages(tenant quota.NodeID) bool {
+	return d.pol.ReserveAfter > 0 && d.books.used.Weight(tenant) > 0
 }
 
 // pass tries the jobs, first things first.
@@ -285,7 +288,7 @@ func (l *line) behindInQueue(queue int32) int32 {
 // queues: those that were tried, and then the first of each queue before the second.
 // Jobs of no queue have none.
 func (l *line) places() []Place {
-	ahead := make([]int64, len(l.flavors))
+	ahead := make([]int64, len(l.kinds))
 	out := make([]Place, 0, l.index.Len())
 	put := func(s *stander, position int32) {
 		ahead[s.kind] = clamp(ahead[s.kind] + s.units)
