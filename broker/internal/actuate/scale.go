@@ -60,17 +60,25 @@ func (r *round) scale(ctx context.Context, policy *v1alpha1.LendingPolicy, from 
 	target.SetGroupVersionKind(schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
 	target.SetNamespace(policy.Namespace)
 	target.SetName(ref.Name)
-	var scale autoscalingv1.Scale
-	if err := r.Client.SubResource("scale").Get(ctx, target, &scale); err != nil {
+	// Objects without a Go type have scales without one.
+	scale := &unstructured.Unstructured{}
+	scale.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
+	if err := r.Client.SubResource("scale").Get(ctx, target, scale); err != nil {
 		return fmt.Errorf("read the scale of %s %s: %w", ref.Kind, ref.Name, err)
 	}
-	if int64(scale.Spec.Replicas) != from {
-		r.log.V(1).Info("The target has been scaled by somebody else", "lender", to.Lender, "planned", from, "found", scale.Spec.Replicas)
+	found, _, err := unstructured.NestedInt64(scale.Object, "spec", "replicas") // 0 is left out
+	if err != nil {
+		return fmt.Errorf("read the scale of %s %s: %w", ref.Kind, ref.Name, err)
+	}
+	if found != from {
+		r.log.V(1).Info("The target has been scaled by somebody else", "lender", to.Lender, "planned", from, "found", found)
 		return nil
 	}
-	scale.Spec.Replicas = int32(to.Replicas)
+	if err := unstructured.SetNestedField(scale.Object, to.Replicas, "spec", "replicas"); err != nil {
+		return fmt.Errorf("set the scale of %s %s: %w", ref.Kind, ref.Name, err)
+	}
 	// The resourceVersion that was read is a precondition.
-	err := r.Client.SubResource("scale").Update(ctx, target, client.WithSubResourceBody(&scale))
+	err = r.Client.SubResource("scale").Update(ctx, target, client.WithSubResourceBody(scale))
 	if apierrors.IsConflict(err) {
 		return nil
 	}

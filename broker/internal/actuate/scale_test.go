@@ -9,10 +9,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
@@ -42,9 +42,9 @@ func (w *world) scales(before func()) client.Client {
 			if err != nil || sub != "scale" {
 				return errors.Join(err, errors.New("no "+sub))
 			}
-			scale := into.(*autoscalingv1.Scale)
-			scale.ResourceVersion, scale.Spec.Replicas = d.ResourceVersion, *d.Spec.Replicas
-			return nil
+			scale := into.(*unstructured.Unstructured)
+			scale.SetResourceVersion(d.ResourceVersion)
+			return unstructured.SetNestedField(scale.Object, int64(*d.Spec.Replicas), "spec", "replicas")
 		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 			if sub != "scale" {
@@ -55,16 +55,17 @@ func (w *world) scales(before func()) client.Client {
 			}
 			var options client.SubResourceUpdateOptions
 			options.ApplyOptions(opts)
-			scale := options.SubResourceBody.(*autoscalingv1.Scale)
+			scale := options.SubResourceBody.(*unstructured.Unstructured)
 			d, err := deployment(o)
 			if err != nil {
 				return err
 			}
-			if scale.ResourceVersion != d.ResourceVersion {
+			if scale.GetResourceVersion() != d.ResourceVersion {
 				return apierrors.NewConflict(schema.GroupResource{Resource: "deployments"}, d.Name, errors.New("it has changed"))
 			}
-			d.Spec.Replicas = &scale.Spec.Replicas
-			return w.api.Update(ctx, d)
+			replicas, _, err := unstructured.NestedInt64(scale.Object, "spec", "replicas")
+			d.Spec.Replicas = ptr.To(int32(replicas))
+			return errors.Join(err, w.api.Update(ctx, d))
 		},
 	})
 }
