@@ -43,7 +43,7 @@
 // The files, by the steps of Decide:
 //
 //	in and out      snapshot, service, state, plan; record: a decision to replay
-//	the steps       decide
+//	the steps       decide; decider, crowd: what is kept of waiting jobs between decisions
 //	1 loans end     loans; checkpoint: when work was saved; history: how often it was lost
 //	2 queues drain  drain
 //	3 rooms         pool: what nodes have; fit: whether pods fit into it
