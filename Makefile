@@ -82,6 +82,10 @@ test: build ## Run all tests (RACE=1: with the race detector)
 	@packages=$$($(LIST) | awk '$(USES_LAB) {print $$1}'); set -x; \
 	$(GO) build $(if $(RACE),-race) $$packages; $(GO) test $(TEST_FLAGS) -p 1 $$packages
 
+.PHONY: test-oracle
+test-oracle: ## Compare the need with Knative's own autoscaler, in a module of its own
+	cd e2e/oracle && $(GO) test ./...
+
 .PHONY: test-race
 test-race: ## Run all tests with the race detector
 	@$(MAKE) test RACE=1

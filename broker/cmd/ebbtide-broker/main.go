@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -44,7 +45,7 @@ func newCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return controller.Run(cmd.Context(), restConfig, namespace, c)
+			return controller.Run(cmd.Context(), restConfig, cmp.Or(kubeconfig, os.Getenv("KUBECONFIG")), namespace, c)
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "configuration file (BrokerConfiguration); absent: the defaults")

@@ -54,8 +54,9 @@ type Actuator struct {
 	Setbacks *gather.Setbacks
 	// Epoch is stamped on Loans and ledger entries.
 	Epoch int64
-	// Reclaimed, if set, hears how long each reclaim took, from asking to proof.
-	Reclaimed func(time.Duration)
+	// Reclaimed, if set, hears of each loan that was reclaimed when its units were asked
+	// back, and when they were proven free.
+	Reclaimed func(loan *v1alpha1.Loan, asked, returned time.Time)
 
 	numbers throttle
 	told    told

@@ -52,7 +52,7 @@ func (r *round) giveBack(ctx context.Context, l *loanRef, action *lend.Action) e
 	r.Events.Loan(l.object, action.Reason, "Return", "%s", action.Message)
 	if l.snapshot.Reclaiming && r.Reclaimed != nil {
 		if asked := meta.FindStatusCondition(l.object.Status.Conditions, v1alpha1.LoanReclaiming); asked != nil {
-			r.Reclaimed(r.Clock.Since(asked.LastTransitionTime.Time))
+			r.Reclaimed(l.object, asked.LastTransitionTime.Time, r.Clock.Now())
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -270,6 +271,9 @@ func policy() *v1alpha1.LendingPolicy {
 			Signals:  []v1alpha1.Signal{{Profile: "vllm"}},
 			LowWater: "30%", HighWater: "70%",
 			Dwell: &metav1.Duration{Duration: 2 * time.Second}, Cooldown: &metav1.Duration{Duration: 5 * time.Second},
+			Behavior: &v1alpha1.Behavior{Lend: &autoscalingv2.HPAScalingRules{
+				Policies: []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 1}},
+			}},
 			Headroom: v1alpha1.Headroom{Warm: ptr.To[int64](2)}, Reclaim: v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: 5 * time.Second}},
 		},
 	}

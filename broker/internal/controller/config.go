@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	"github.com/ebbtide/ebbtide/broker/internal/extmetrics"
 	"github.com/ebbtide/ebbtide/broker/internal/prewarm"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -42,7 +43,9 @@ type Config struct {
 	Policy         PolicyConfig     `json:"policy"`
 	FairSharing    FairSharing      `json:"fairSharing"`
 	Hooks          HooksConfig      `json:"hooks"`
-	Record         RecordConfig     `json:"record"`
+	// ExternalMetrics is the training demand as an external metrics API.
+	ExternalMetrics extmetrics.Config `json:"externalMetrics"`
+	Record          RecordConfig      `json:"record"`
 }
 
 // PrometheusConfig says where load is asked for.
@@ -179,7 +182,8 @@ func (c *Config) Validate() field.ErrorList {
 	}
 	want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
 	want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
-	return slices.Concat(errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate())
+	return slices.Concat(errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate(),
+		c.ExternalMetrics.Validate(field.NewPath("externalMetrics")))
 }
 
 func validURL(text string) bool {

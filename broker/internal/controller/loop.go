@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
+	"github.com/ebbtide/ebbtide/broker/internal/extmetrics"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/ledger"
@@ -32,8 +33,12 @@ type loop struct {
 	board     *Board
 	record    *recorder
 	metrics   *Metrics
+	tide      *tide
+	// wanted shows the training demand to others.
+	wanted *extmetrics.Board
 
-	state lend.State
+	decider lend.Decider
+	state   lend.State
 }
 
 // run decides whenever it is due until ctx ends, or until the process must stop.
@@ -56,6 +61,7 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) decide(ctx context.Context) error {
 	began := l.clock.Now()
 	log := logr.FromContextOrDiscard(ctx)
+	outer := ctx // hooks have time of their own
 	ctx, cancel := context.WithTimeout(ctx, actTimeout)
 	defer cancel()
 
@@ -73,7 +79,7 @@ func (l *loop) decide(ctx context.Context) error {
 	l.checkLaws(log, &view.Snapshot)
 
 	// 2. What is to be done?
-	plan, next := lend.Decide(view.Snapshot, l.state, l.policy)
+	plan, next := l.decider.Decide(view.Snapshot, l.state, l.policy)
 	record := lend.Record{Snapshot: view.Snapshot, State: l.state, Policy: l.policy, Plan: plan}
 	l.state = next
 
@@ -85,6 +91,10 @@ func (l *loop) decide(ctx context.Context) error {
 
 	// 4. Do it.
 	err = l.actuator.Apply(ctx, view, &plan)
+	l.wanted.Publish(view.Snapshot.Now, extmetrics.Demand(&view.Snapshot, &plan))
+	if err := l.tide.hooks.Reconcile(outer, view.Policies, &view.Snapshot, &plan); err != nil {
+		log.Error(err, "A hook is looked after again with the next decision")
+	}
 
 	// 5. Count it.
 	outcome := outcomeDone
@@ -94,6 +104,7 @@ func (l *loop) decide(ctx context.Context) error {
 	l.metrics.decisions.WithLabelValues(outcome).Inc()
 	l.metrics.seconds.Observe(l.clock.Since(began).Seconds())
 	l.metrics.decided(view, &plan)
+	l.metrics.learned(l.tide.demand.Learned(l.clock.Now()))
 	l.countLedger()
 	log.V(2).Info("Decided", "actions", len(plan.Actions), "jobs", len(view.Snapshot.Jobs), "loans", len(view.Snapshot.Loans),
 		"duration", l.clock.Since(began).String())

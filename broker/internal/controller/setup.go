@@ -31,10 +31,10 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
+	"github.com/ebbtide/ebbtide/broker/internal/extmetrics"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
-	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 )
@@ -50,8 +50,9 @@ func Scheme() *runtime.Scheme {
 	return s
 }
 
-// Run runs a broker until ctx ends, the lease is lost or it must stop.
-func Run(ctx context.Context, restConfig *rest.Config, namespace string, c Config) error {
+// Run runs a broker until ctx ends, the lease is lost or it must stop. kubeconfig is the
+// file that restConfig was read from; empty in a cluster.
+func Run(ctx context.Context, restConfig *rest.Config, kubeconfig, namespace string, c Config) error {
 	restConfig = rest.CopyConfig(restConfig)
 	restConfig.QPS, restConfig.Burst = c.Client.QPS, c.Client.Burst
 	mgr, err := newManager(restConfig, namespace, &c)
@@ -71,6 +72,9 @@ func Run(ctx context.Context, restConfig *rest.Config, namespace string, c Confi
 	handler := web.Handler(b.board, promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
 	if err := mgr.Add(&httpServer{address: c.HTTP.BindAddress, handler: handler, log: log.WithName("http")}); err != nil {
 		return fmt.Errorf("add the HTTP server: %w", err)
+	}
+	if err := b.serveDemand(kubeconfig); err != nil {
+		return err
 	}
 	if err := mgr.Add(manager.RunnableFunc(b.lead)); err != nil {
 		return fmt.Errorf("add the loop: %w", err)
@@ -118,6 +122,8 @@ type broker struct {
 	disrupted gather.Disrupted
 	setbacks  gather.Setbacks
 	resources resources
+	// wanted is the training demand of the last decision.
+	wanted extmetrics.Board
 }
 
 func (b *broker) metricsAndProbes() error {
@@ -178,52 +184,39 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	return b.decide(ctx, actuator, book)
 }
 
-// decide runs the poller and the loop.
+// decide runs the loop, and what is asked in the background.
 func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *ledger.Ledger) (err error) {
-	source, err := b.source()
+	tide, err := b.newTide()
 	if err != nil {
 		return err
 	}
+	defer tide.run(ctx, b)()
 	record, err := openRecorder(b.config.Record)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, record.close()) }()
-	poller := signal.NewPoller(source, b.config.Interval.Duration, b.clock, func() { b.wakes.poke(soon) })
-	pollCtx, stop := context.WithCancel(ctx)
-	polled := make(chan struct{})
-	go func() {
-		defer close(polled)
-		poller.Run(pollCtx)
-	}()
-	defer func() {
-		stop()
-		<-polled
-	}()
+	actuator.Reclaimed = func(loan *v1alpha1.Loan, asked, returned time.Time) {
+		b.metrics.reclaimed(returned.Sub(asked))
+		tide.reclaimed(loan, asked, returned)
+	}
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{
 		gatherer: &gather.Gatherer{
 			Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
-			Jobs: actuator.Jobs, Signals: poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
+			Jobs: actuator.Jobs, Signals: tide.poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
 			Disrupted: &b.disrupted, Setbacks: &b.setbacks, History: past,
+			Kinds: tide.kinds, Backends: b.config.Signals.Backends,
+			Demand: tide.memory(b.config.Signals.Forecast), Hooks: tide.hooks,
 		},
-		actuator: actuator, ledger: book, policy: b.config.Lend(), history: past,
-		clock: b.clock, board: b.board, record: record, metrics: b.metrics, resources: &b.resources,
+		actuator: actuator, ledger: book, policy: b.config.Lend(), history: past, tide: tide,
+		clock: b.clock, board: b.board, record: record, metrics: b.metrics, resources: &b.resources, wanted: &b.wanted,
 		pace: &pace{
 			wakes: b.wakes, interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
 		},
 	}
 	b.wakes.poke(atOnce)
 	return l.run(ctx)
-}
-
-func (b *broker) source() (signal.Source, error) {
-	p := b.config.Prometheus
-	if p.URL == "" {
-		b.mgr.GetLogger().Info("No prometheus.url is configured: every load is unknown and nothing is lent")
-		return signal.Absent{}, nil
-	}
-	return signal.NewPrometheus(p.URL, p.Timeout.Duration)
 }
 
 // jobStore is the store of the Jobs' informer.
@@ -243,14 +236,13 @@ func (b *broker) newActuator(book *ledger.Ledger, epoch int64, store jobs.Store)
 	kind := &jobs.Batch{Live: b.mgr.GetAPIReader(), Client: c, Status: c.Status(), Store: store}
 	return &actuate.Actuator{
 		Client: c, Live: b.mgr.GetAPIReader(),
-		Jobs:      kind,
-		Teller:    kind,
-		Ledger:    book,
-		Events:    &actuate.Events{Recorder: b.mgr.GetEventRecorder("ebbtide-broker")},
-		Clock:     b.clock,
-		Setbacks:  &b.setbacks,
-		Epoch:     epoch,
-		Reclaimed: b.metrics.reclaimed,
+		Jobs:     kind,
+		Teller:   kind,
+		Ledger:   book,
+		Events:   &actuate.Events{Recorder: b.mgr.GetEventRecorder("ebbtide-broker")},
+		Clock:    b.clock,
+		Setbacks: &b.setbacks,
+		Epoch:    epoch,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/ebbtide/ebbtide/broker/internal/prewarm"
+	"github.com/ebbtide/ebbtide/broker/internal/signal/backlog"
 )
 
 // SignalsConfig says how signals are read, and how far they are believed.
@@ -24,13 +25,15 @@ type SignalsConfig struct {
 	ScrapeInterval metav1.Duration `json:"scrapeInterval"`
 	// Forecast: what is known of a load's past may keep units from being lent.
 	Forecast bool `json:"forecast"`
+	// Backends are the Redis and Kafka servers that policies may name.
+	Backends backlog.Backends `json:"backends"`
 }
 
 func defaultSignals() SignalsConfig {
 	return SignalsConfig{
 		YoungReplica: duration(30 * time.Second),
 		StableWindow: duration(time.Minute), PanicWindow: duration(6 * time.Second),
-		ScrapeInterval: duration(5 * time.Second), Forecast: true,
+		ScrapeInterval: duration(5 * time.Second), Forecast: true, Backends: backlog.Backends{},
 	}
 }
 
@@ -41,7 +44,7 @@ func (s *SignalsConfig) validate() field.ErrorList {
 	c.positive("panicWindow", s.PanicWindow)
 	c.want(s.PanicWindow.Duration <= s.StableWindow.Duration, "panicWindow", s.PanicWindow.Duration.String(), "must not exceed stableWindow")
 	c.want(s.ScrapeInterval.Duration >= time.Second, "scrapeInterval", s.ScrapeInterval.Duration.String(), "must be at least 1s")
-	return c.errs
+	return append(c.errs, s.Backends.Validate(c.at.Child("backends"))...)
 }
 
 // HooksConfig says what LendingPolicies may have created for them.

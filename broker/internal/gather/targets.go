@@ -100,11 +100,17 @@ func (g *Gatherer) otherTarget(ctx context.Context, key types.NamespacedName, re
 	if err := g.Live.Get(ctx, key, &object); err != nil {
 		return nil, unknownTarget(ref, "cannot be read: "+string(apierrors.ReasonForError(err))), nil
 	}
-	var scale autoscalingv1.Scale
-	if err := g.Scales.SubResource("scale").Get(ctx, &object, &scale); err != nil {
+	// Objects without a Go type have scales without one.
+	scale := &unstructured.Unstructured{}
+	scale.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
+	if err := g.Scales.SubResource("scale").Get(ctx, &object, scale); err != nil {
 		return nil, unknownTarget(ref, "has no scale subresource that can be read"), nil
 	}
-	t := &target{uid: object.GetUID(), replicas: int64(scale.Spec.Replicas), scalable: true}
+	replicas, _, err := unstructured.NestedInt64(scale.Object, "spec", "replicas") // 0 is left out
+	if err != nil {
+		return nil, unknownTarget(ref, "has a scale subresource without a number of replicas"), nil
+	}
+	t := &target{uid: object.GetUID(), replicas: replicas, scalable: true}
 	t, problem := t.with(&object, ref, "spec", "template")
 	return t, problem, nil
 }

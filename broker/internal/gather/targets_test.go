@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,7 +24,11 @@ type scaler struct {
 func (s scaler) SubResource(string) client.SubResourceClient { return s }
 
 func (s scaler) Get(_ context.Context, _, into client.Object, _ ...client.SubResourceGetOption) error {
-	into.(*autoscalingv1.Scale).Spec.Replicas = s.replicas
+	// As a real client does: an object without a Go type has a scale without one.
+	scale := into.(*unstructured.Unstructured)
+	if err := unstructured.SetNestedField(scale.Object, int64(s.replicas), "spec", "replicas"); err != nil {
+		return err
+	}
 	return s.err
 }
 

@@ -81,6 +81,14 @@ func (p *Poller) Latest(name string) (sample Sample, ok bool) {
 	return sample, ok
 }
 
+// Target is what is asked about a lender; ok is false if nothing is.
+func (p *Poller) Target(name string) (t Target, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t, ok = p.targets[name]
+	return t, ok
+}
+
 // Run polls until ctx ends and returns when no question is open.
 func (p *Poller) Run(ctx context.Context) {
 	ticker := p.clock.NewTicker(p.scrape)

@@ -19,6 +19,8 @@ type promQL struct {
 	metric    *Metric
 	namespace string
 	match     map[string]string
+	// pods is a regular expression that the names of the pods must match; empty: any.
+	pods string
 }
 
 // value is the measure, by pod or for the service.
@@ -121,7 +123,11 @@ func (q promQL) selector(name string, s Series, l Labels) string {
 	if l.Namespace != "" {
 		matchers = append(matchers, l.Namespace+"="+strconv.Quote(q.namespace))
 	}
-	if q.profile.Scope == ScopePod && l.Pod != "pod" {
+	switch {
+	case q.profile.Scope != ScopePod:
+	case q.pods != "":
+		matchers = append(matchers, l.Pod+"=~"+strconv.Quote(q.pods))
+	case l.Pod != "pod":
 		matchers = append(matchers, l.Pod+`!=""`)
 	}
 	for _, m := range []struct {

@@ -12,6 +12,8 @@ type Target struct {
 	// Name is the LendingPolicy's namespace/name.
 	Name      string
 	Namespace string
+	// Workload is the name of the target itself: its pods' names begin with it.
+	Workload string
 	// Specs of the policy, those included that Expand put into them.
 	Specs []Spec
 	// Pods that hold units and are not terminating, by Name: those that are read
