@@ -1,7 +1,9 @@
 package arch_test
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -30,5 +32,40 @@ func TestReasonsAreDocumented(t *testing.T) {
 				t.Errorf("%s: reason %s is not in docs/concepts/lending.md", file, m[1])
 			}
 		}
+	}
+}
+
+// Every test that the page of load sources names exists, in a package of that name.
+func TestSourcesNameTests(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/sources.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	err = filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, m := range function.FindAllSubmatch(source, -1) {
+			tests[filepath.Base(filepath.Dir(path))+"."+string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(?:e2e/bench/)?(\\w+\\.Test\\w+)").FindAllStringSubmatch(string(page), -1)
+	if len(named) < 60 {
+		t.Errorf("the page names %d tests, want at least 60", len(named))
+	}
+	for _, m := range named {
+		if !tests[m[1]] {
+			t.Errorf("there is no %s", m[1])
+		}
+	}
+	if rows := regexp.MustCompile(`(?m)^\| \d+ \|`).FindAll(page, -1); len(rows) != 43 {
+		t.Errorf("the page answers %d mechanisms, want 43", len(rows))
 	}
 }
