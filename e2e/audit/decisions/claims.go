@@ -51,8 +51,9 @@ func numbers(load *lend.Load) bool {
 }
 
 // ceiling is the most pods beyond those running that the facts of a decision let a
-// lender be owed: pods that wait or are desired, replicas that the load needs, and
-// warm ones, within what it owns. It asks nothing of the plan.
+// lender be owed: pods that wait or are desired, replicas that the load, a panic, the
+// schedule or the past needs, and warm ones, within what it owns. It asks nothing of the
+// plan.
 func ceiling(l *lend.Lender, rec *record) int64 {
 	if l.Advise || l.UnitsPerPod <= 0 {
 		return 0
@@ -62,32 +63,100 @@ func ceiling(l *lend.Lender, rec *record) int64 {
 	if l.Problem != nil { // its need is not known, but that pods wait is
 		return min(pending, room)
 	}
-	want := max(l.Desired, l.Running+pending)
+	want := max(l.Desired, l.Running+pending, windows(l, rec.Snapshot.Now))
 	switch {
-	case loadUnknown(l, rec.Snapshot.Now, &rec.Policy) == "":
-		want = max(want, loadNeeds(l, &rec.Policy)) + ceil(float64(l.Warm)/float64(l.UnitsPerPod))
-	case asleep(l):
-		want += ceil(float64(l.Warm) / float64(l.UnitsPerPod))
+	case loadUnknown(l, rec.Snapshot.Now, &rec.Policy) == "" || asleep(l):
+		want = max(want, loadNeeds(l, &rec.Policy), panics(l, rec), likely(l, &rec.Policy)) + warm(l, &rec.Policy)
 	default:
-		want = max(want, blindly(l, rec))
+		want = max(want, blindly(l, rec), panics(l, rec))
 	}
 	return min(max(0, want-l.Running), room)
 }
 
-// loadNeeds is how many replicas a known load needs.
-func loadNeeds(l *lend.Lender, pol *lend.Policy) int64 {
+// replicas serve so many requests at the target utilization.
+func replicas(l *lend.Lender, requests float64, pol *lend.Policy) int64 {
 	target := pol.TargetUtilization
 	if target <= 0 {
 		target = lend.DefaultPolicy().TargetUtilization
 	}
-	pods := int64(0)
-	if l.Load.Slots > 0 {
-		pods = ceil(l.Load.Requests / (l.Load.Slots * target))
+	if l.Load.Slots <= 0 {
+		return 0
 	}
+	return ceil(requests / (l.Load.Slots * target))
+}
+
+// loadNeeds is how many replicas a known load needs.
+func loadNeeds(l *lend.Lender, pol *lend.Policy) int64 {
+	pods := replicas(l, l.Load.Requests, pol)
+	push := l.Steps.Push
+	if push <= 0 {
+		push = lend.DefaultPush
+	}
+	running := float64(l.Running)
+	pushed := max(running*(1+push), running+float64(l.Steps.PushPods))
 	for _, s := range l.Load.Signals {
-		if s.Value > s.High { // pushes up, by half at most
-			pods = max(pods, ceil(float64(l.Running)*min(s.Value/s.High, 1.5)))
+		if s.Value > s.High {
+			pods = max(pods, ceil(min(running*s.Value/s.High, pushed)))
 		}
+		if s.PerReplica > 0 {
+			pods = max(pods, ceil(min(s.Value/s.PerReplica, max(pushed, 1))))
+		}
+		if s.Rising && s.Value >= s.Low {
+			pods = max(pods, l.Running+1)
+		}
+	}
+	return pods
+}
+
+// panics is what the last seconds needed, or a panic that was remembered.
+func panics(l *lend.Lender, rec *record) int64 {
+	pods := int64(0)
+	if asked := replicas(l, l.Load.Panic, &rec.Policy); rec.Policy.PanicThreshold > 0 &&
+		float64(asked) >= rec.Policy.PanicThreshold*float64(max(l.Ready, 1)) {
+		pods = asked
+	}
+	for _, m := range rec.State.Lenders {
+		if m.Name == l.Name && !m.PanicUntil.Before(rec.Snapshot.Now) {
+			pods = max(pods, m.PanicPods, replicas(l, l.Load.Panic, &rec.Policy))
+		}
+	}
+	return pods
+}
+
+// windows is what the schedule keeps now, or so soon that it has to be asked back.
+func windows(l *lend.Lender, now time.Time) int64 {
+	notice := l.Notice
+	if notice <= 0 {
+		notice = l.MaxGrace
+	}
+	pods := int64(0)
+	for _, f := range l.Floors {
+		if now.Before(f.Until) && !now.Before(f.From.Add(-notice)) {
+			pods = max(pods, ceil(float64(f.Units)/float64(l.UnitsPerPod)))
+		}
+	}
+	return pods
+}
+
+// likely is what the past says that the load will need.
+func likely(l *lend.Lender, pol *lend.Policy) int64 {
+	f := l.Forecast
+	if f == nil {
+		return 0
+	}
+	pods := replicas(l, f.Season, pol)
+	if pol.DispersionLimit > 0 && f.Dispersion > pol.DispersionLimit {
+		pods = max(pods, replicas(l, f.Floor, pol))
+	}
+	return pods
+}
+
+// warm is how many replicas are kept above the need.
+func warm(l *lend.Lender, pol *lend.Policy) int64 {
+	pods := ceil(float64(l.Warm) / float64(l.UnitsPerPod))
+	if f := l.Forecast; f != nil && l.Load.Slots > 0 {
+		pods = max(pods, ceil(pol.BurstSigmas*math.Sqrt(l.Load.Requests*max(f.Dispersion, 1))/l.Load.Slots),
+			ceil(float64(replicas(l, l.Load.Requests, pol))*(f.Growth-1)))
 	}
 	return pods
 }
