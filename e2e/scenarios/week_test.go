@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/e2e/engine"
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -52,8 +53,8 @@ func TestAWeekBesideAnAutoscaler(t *testing.T) {
 	for i := range 2 * weekNodes {
 		w.submit(fmt.Sprintf("job-%02d", i), 1, 8, nil)
 	}
-	start := s.play(t)
-	w.judgeTide(t, start, s.load)
+	clock, rises := s.play(t)
+	w.judgeTide(t, clock, s.load, rises)
 	w.awaitAgreement()
 	w.closeTheBooks()
 }
@@ -64,8 +65,6 @@ type sea struct {
 	fleet *engine.Fleet
 	rates []traces.Rate
 	peak  float64
-	// clock is that of the week, once it has begun.
-	clock chan virtual.Clock
 }
 
 func newSea(t *testing.T) *sea {
@@ -128,6 +127,8 @@ func (s *sea) open(slots int) {
 	policy.Spec.Signals[0].Slots = int32(slots)
 	policy.Spec.Dwell = &metav1.Duration{Duration: pause}
 	policy.Spec.Cooldown = &metav1.Duration{Duration: pause}
+	policy.Spec.Headroom.Warm = ptr.To[int64](1)
+	policy.Spec.Behavior.Lend.StabilizationWindowSeconds = ptr.To[int32](3) // as long as the autoscaler's
 	s.create(policy)
 	s.awaitBound(onlineNamespace, int(first))
 }
@@ -146,25 +147,40 @@ func (s *sea) load(at time.Duration) float64 {
 }
 
 // play plays the week, and goes on with its last load until the test ends. It returns
-// when the week began.
-func (s *sea) play(t *testing.T) virtual.Clock {
+// the week's clock, and how often on each day the autoscaler turned to more replicas
+// after it had turned to fewer.
+func (s *sea) play(t *testing.T) (clock virtual.Clock, rises [7]int) {
 	t.Helper()
-	clock, err := virtual.NewClock(time.Now(), 0, weekSpeed)
-	if err != nil {
+	var err error
+	if clock, err = virtual.NewClock(time.Now(), 0, weekSpeed); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(func() { cancel(); <-done })
 	go func() { defer close(done); engine.Play(ctx, s.fleet, clock) }()
-	select {
-	case <-time.After(time.Duration(float64(week) / weekSpeed)):
-	case <-s.Failed():
-		t.Fatal(s.Err())
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	last, err := s.replicas(ctx)
+	for falling := true; err == nil && clock.At(time.Now()) < week; {
+		select {
+		case <-s.Failed():
+			t.Fatal(s.Err())
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case now := <-tick.C:
+			before := last
+			last, err = s.replicas(ctx)
+			if last > before && falling {
+				rises[min(clock.At(now), week-1)/day]++
+			}
+			falling = last < before || last == before && falling
+		}
 	}
-	return clock
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clock, rises
 }
 
 // turn is what the ledger says of one direction of the tide.
@@ -197,7 +213,7 @@ func turns(entries []ledgerEntry) []turn {
 }
 
 // judgeTide holds what was lent against the load.
-func (w *town) judgeTide(t *testing.T, clock virtual.Clock, load func(time.Duration) float64) {
+func (w *town) judgeTide(t *testing.T, clock virtual.Clock, load func(time.Duration) float64, rises [7]int) {
 	t.Helper()
 	entries, err := w.entries(t.Context())
 	if err != nil {
@@ -223,12 +239,15 @@ func (w *town) judgeTide(t *testing.T, clock virtual.Clock, load func(time.Durat
 	flips, swings := flipsOf(load), swingsOf(load)
 	for d := range 7 {
 		limit := flips[d]
-		if limit == 0 { // low tide all day: ripples of a replica, and one by chance
-			limit = swings[d] + 1
+		if limit == 0 { // low tide all day: ripples of one replica, and one by chance
+			limit = max(swings[d], rises[d]) + 1
 		}
 		if cycles[d] > limit {
 			t.Errorf("day %d: units were taken back in %d turns, want at most %d", d, cycles[d], limit)
 		}
+	}
+	if taken, rose := sum(cycles[:]), sum(swings[:]); taken > rose {
+		t.Errorf("units were taken back in %d turns, but the load rose by a replica only %d times", taken, rose)
 	}
 	if cycles[0]+cycles[3]+cycles[4]+cycles[5]+cycles[6] < 5 {
 		t.Errorf("turns of taking back per day: %v, want one on each weekday at least", cycles)
@@ -237,11 +256,18 @@ func (w *town) judgeTide(t *testing.T, clock virtual.Clock, load func(time.Durat
 		t.Logf("day %.2f: %s %d loans in %s", float64(clock.At(now.from))/float64(day),
 			map[bool]string{true: "lent", false: "took back"}[now.out], now.loans, now.to.Sub(now.from).Round(100*time.Millisecond))
 	}
-	t.Logf("took back in turns per day %v, by hour of the day %v; the load flips 30↔70 %v and rises by a replica %v times", cycles[:7], hours, flips, swings)
+	t.Logf("took back in turns per day %v, by hour of the day %v; the load flips 30↔70 %v and rises by a replica %v times, the autoscaler turns up %v times", cycles[:7], hours, flips, swings, rises)
 	report := w.auditor.Report()
 	t.Logf("%d loans, %d reclaimed, %d take-backs; %d online pods waited, the longest %s; %.1f%% of all units on loan",
 		report.Loans, report.Reclaimed, report.TakeBacks, len(report.Waits), report.WaitQuantile(1).Round(time.Millisecond),
 		100*report.LoanUnits.Seconds()/(week.Seconds()/weekSpeed*weekNodes*8))
+}
+
+func sum(values []int) (total int) {
+	for _, v := range values {
+		total += v
+	}
+	return total
 }
 
 // flipsOf counts, for each day, how often the load goes from below 30% to above 70% or
