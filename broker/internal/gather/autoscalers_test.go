@@ -369,8 +369,8 @@ func TestKnativeService(t *testing.T) {
 		s.Owned = ptr.To[int64](8)
 	}
 	const blind = "nothing says how many replicas Service chat should have: no PodAutoscaler of its Revisions was found"
-	if l, _, _ := chat(t, kinds(t, "", knativeChat[:3]...), owned, d, rs, serves); l.Load.Unknown != blind || l.Problem != nil {
-		t.Errorf("without a PodAutoscaler: load %+v, problem %v", l.Load, l.Problem)
+	if l, _, _ := chat(t, kinds(t, "", knativeChat[:3]...), owned, d, rs, serves); l.Hold == nil || l.Hold.Message != blind || l.Problem != nil {
+		t.Errorf("without a PodAutoscaler: hold %v, problem %v", l.Hold, l.Problem)
 	}
 }
 

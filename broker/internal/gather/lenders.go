@@ -223,9 +223,6 @@ func (g *Gatherer) finish(l *lender, now time.Time) lend.Lender {
 		sample, _ := g.Signals.Latest(l.Name)
 		sample = sample.With(nil, l.missing)
 		l.Load = signal.Combine(l.specs, sample, replicas, now)
-		if blind := l.opinion.Blind; blind != "" {
-			l.Load = lend.Load{Unknown: blind, ObservedAt: l.Load.ObservedAt, Coverage: l.Load.Coverage}
-		}
 	} else {
 		l.Load = lend.Load{Unknown: "the target is not known"}
 	}

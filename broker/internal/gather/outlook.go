@@ -37,6 +37,7 @@ type Hooks interface {
 const (
 	ReasonRollout          = "RolloutInProgress"
 	ReasonAtMax            = "AutoscalerAtMax"
+	ReasonAutoscalerBlind  = "AutoscalerBlind"
 	ReasonAutoscalerPaused = "AutoscalerPaused"
 	ReasonUnread           = "AutoscalersUnread"
 	ReasonLendingDisabled  = "LendingDisabled"
@@ -59,6 +60,8 @@ func (l *lender) holds(rolling bool, unread string) {
 		l.hold(ReasonUnread, unread)
 	case rolling:
 		l.hold(ReasonRollout, fmt.Sprintf("%s %s is being rolled out", ref.Kind, ref.Name))
+	case o.Blind != "":
+		l.hold(ReasonAutoscalerBlind, o.Blind)
 	case o.Paused != nil:
 		l.hold(ReasonAutoscalerPaused, fmt.Sprintf("%s is paused, and could not ask for units back", o.Paused))
 	case o.AtMax != nil:
