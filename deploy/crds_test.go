@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -34,6 +35,28 @@ func ebbtideObject(t *testing.T, kind, name, spec string) *unstructured.Unstruct
 	return object
 }
 
+// What the reference shows of a LendingPolicy is accepted as it stands there.
+func TestDocumentedLendingPolicyIsAccepted(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/lendingpolicy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, found := strings.Cut(rest, "```")
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(text), &object.Object); err != nil || !found {
+		t.Fatalf("read the page's YAML: %v", err)
+	}
+	c := testCluster(t)
+	namespace := c.namespace(t)
+	object.SetNamespace(namespace)
+	_, err = c.ebbtide(t, administrator, "lendingpolicies", true, namespace).Create(t.Context(), object,
+		metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict, DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // The shortest form a user may write is accepted, and what was left out is
 // filled in.
 func TestShortestFormGetsDefaults(t *testing.T) {
@@ -54,7 +77,8 @@ lowWater: 30%
 highWater: 70%
 dwell: 5m
 cooldown: 5m
-headroom: {warm: 1}
+headroom: {warm: 1, quantile: "0.99"}
+scaling: {mode: Observe, min: 1}
 reclaim: {maxGrace: 60s}
 `,
 	}, {
@@ -68,7 +92,8 @@ lowWater: 30%
 highWater: 70%
 dwell: 5m
 cooldown: 5m
-headroom: {warm: 1}
+headroom: {warm: 1, quantile: "0.99"}
+scaling: {mode: Observe, min: 1}
 reclaim: {maxGrace: 60s}
 `,
 	}, {
@@ -191,25 +216,64 @@ func TestBadObjectsAreRefused(t *testing.T) {
 			[]string{"spec.highWater", "should match"}},
 		{"LendingPolicy", "signal with both profile and query",
 			`{` + target + `, signals: [{profile: vllm, query: up, lowWater: "1", highWater: "2"}]}`,
-			[]string{"spec.signals[0]", "exactly one of profile and query must be set"}},
+			[]string{"spec.signals[0]", "exactly one of profile, query, pods, object, external, redis, kafka and autoscaler must be set"}},
 		{"LendingPolicy", "signal with neither profile nor query",
 			`{` + target + `, signals: [{lowWater: "1", highWater: "2"}]}`,
-			[]string{"spec.signals[0]", "exactly one of profile and query must be set"}},
+			[]string{"spec.signals[0]", "exactly one of profile, query, pods, object, external, redis, kafka and autoscaler must be set"}},
 		{"LendingPolicy", "query without water marks",
 			`{` + target + `, signals: [{query: up}]}`,
-			[]string{"spec.signals[0]", "query needs lowWater and highWater"}},
+			[]string{"spec.signals[0]", "lowWater and highWater must be set"}},
 		{"LendingPolicy", "query with its marks swapped",
 			`{` + target + `, signals: [{query: up, lowWater: "20", highWater: "5"}]}`,
 			[]string{"spec.signals[0]", "lowWater must be below highWater"}},
 		{"LendingPolicy", "second signal is the bad one",
 			`{` + target + `, signals: [{profile: vllm}, {query: up}]}`,
-			[]string{"spec.signals[1]", "query needs lowWater and highWater"}},
+			[]string{"spec.signals[1]", "lowWater and highWater must be set"}},
 		{"LendingPolicy", "slots without a profile",
 			`{` + target + `, signals: [{query: up, lowWater: "1", highWater: "2", slots: 8}]}`,
-			[]string{"spec.signals[0]", "slots belongs to a profile"}},
+			[]string{"spec.signals[0]", "slots, scrape and latency belong to a profile"}},
 		{"LendingPolicy", "unknown profile",
 			`{` + target + `, signals: [{profile: abacus}]}`,
 			[]string{"spec.signals[0].profile", "supported values", "vllm"}},
+		{"LendingPolicy", "metric without water marks",
+			`{` + target + `, signals: [{external: {metric: queue_depth}}]}`,
+			[]string{"spec.signals[0]", "lowWater and highWater must be set"}},
+		{"LendingPolicy", "an aggregate of a profile",
+			`{` + target + `, signals: [{profile: vllm, aggregate: Max}]}`,
+			[]string{"spec.signals[0]", "aggregate belongs to a query"}},
+		{"LendingPolicy", "latency of nothing",
+			`{` + target + `, signals: [{profile: vllm, latency: 0s}]}`,
+			[]string{"spec.signals[0].latency", "latency must be between 1ms and 1h"}},
+		{"LendingPolicy", "a Redis at an address of its own",
+			`{` + target + `, signals: [{redis: {address: "10.0.0.1:6379", list: tasks}, lowWater: "1", highWater: "2"}]}`,
+			[]string{"unknown field", "spec.signals[0].redis.address"}},
+		{"LendingPolicy", "a window that never ends",
+			`{` + target + `, schedule: [{start: "0 8 * * *", end: "0 8 * * *", keep: 4}]}`,
+			[]string{"spec.schedule[0]", "start and end must differ"}},
+		{"LendingPolicy", "a window that keeps nothing",
+			`{` + target + `, schedule: [{start: "0 8 * * *", end: "0 18 * * *", keep: 0}]}`,
+			[]string{"spec.schedule[0].keep", "greater than or equal to 1"}},
+		{"LendingPolicy", "scaling without a maximum",
+			`{` + target + `, scaling: {mode: Manage}}`,
+			[]string{"spec.scaling", "mode Manage needs max, and min at most max"}},
+		{"LendingPolicy", "scaling from above its maximum",
+			`{` + target + `, scaling: {mode: Manage, min: 5, max: 4}}`,
+			[]string{"spec.scaling", "mode Manage needs max, and min at most max"}},
+		{"LendingPolicy", "a quantile that is always met",
+			`{` + target + `, headroom: {quantile: "1"}}`,
+			[]string{"spec.headroom.quantile", "should match"}},
+		{"LendingPolicy", "a hook that waits for nothing",
+			`{` + target + `, hooks: {beforeLend: {template: {apiVersion: v1, kind: ConfigMap}, until: {}}}}`,
+			[]string{"spec.hooks.beforeLend.until", "exactly one of condition and field must be set"}},
+		{"LendingPolicy", "a hook that waits for a field of any value",
+			`{` + target + `, hooks: {beforeLend: {template: {apiVersion: v1, kind: ConfigMap}, until: {field: .status.phase}}}}`,
+			[]string{"spec.hooks.beforeLend.until", "field and value must be set together"}},
+		{"LendingPolicy", "a hook of no kind",
+			`{` + target + `, hooks: {beforeLend: {template: {apiVersion: v1}, until: {condition: Ready}}}}`,
+			[]string{"spec.hooks.beforeLend.template.kind"}},
+		{"LendingPolicy", "a pool of all nodes",
+			`{` + target + `, pools: [{nodeSelector: {}}]}`,
+			[]string{"spec.pools[0].nodeSelector", "at least 1 properties"}},
 		{"LendingPolicy", "no signals",
 			`{` + target + `, signals: []}`,
 			[]string{"spec.signals", "at least 1 items"}},

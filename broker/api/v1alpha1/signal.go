@@ -12,10 +12,9 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:validation:XValidation:rule="has(self.profile) || !(has(self.slots) || has(self.scrape) || has(self.latency))",message="slots, scrape and latency belong to a profile"
 // +kubebuilder:validation:XValidation:rule="has(self.query) || !has(self.aggregate)",message="aggregate belongs to a query"
 type Signal struct {
-	// Profile names a built-in profile: docs/reference/sources.md lists them.
+	// Profile names a built-in profile.
 	// +optional
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:Enum=arms;dcgm;envoy;epp;istio;knative;kserve;llamacpp;micrometer-llm;nim;nvidia-smi-exporter;pods-metrics;rayserve;sglang;tgi;triton;triton-trtllm;trtllm-serve;vllm;wva
 	Profile string `json:"profile,omitempty"`
 	// Slots is how many requests one replica serves at once (vLLM:
 	// --max-num-seqs). Absent: what the engine says, else the profile's default.
