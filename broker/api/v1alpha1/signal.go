@@ -11,6 +11,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:validation:XValidation:rule="!(has(self.lowWater) && has(self.highWater)) || quantity(self.lowWater).isLessThan(quantity(self.highWater))",message="lowWater must be below highWater"
 // +kubebuilder:validation:XValidation:rule="has(self.profile) || !(has(self.slots) || has(self.scrape) || has(self.latency))",message="slots, scrape and latency belong to a profile"
 // +kubebuilder:validation:XValidation:rule="has(self.query) || !has(self.aggregate)",message="aggregate belongs to a query"
+// +kubebuilder:validation:XValidation:rule="!has(self.matchLabels) || has(self.profile) || has(self.pods) || has(self.external)",message="matchLabels belong to a profile, pods or external"
+// +kubebuilder:validation:XValidation:rule="!(has(self.profile) || has(self.autoscaler)) || !(has(self.lowWater) || has(self.highWater) || has(self.perReplica))",message="a profile and an autoscaler have marks of their own"
 type Signal struct {
 	// Profile names a built-in profile.
 	// +optional
@@ -73,13 +75,16 @@ type Signal struct {
 	// says how many replicas are needed; without, only that more are.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
+	// +kubebuilder:validation:MaxLength=32
 	PerReplica string `json:"perReplica,omitempty"`
 	// LowWater and HighWater, in the value's own unit.
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
+	// +kubebuilder:validation:MaxLength=32
 	LowWater string `json:"lowWater,omitempty"`
 	// +optional
 	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
+	// +kubebuilder:validation:MaxLength=32
 	HighWater string `json:"highWater,omitempty"`
 }
 
