@@ -45,6 +45,9 @@ func (m *LenderState) observe(l *lender, now time.Time, pol Policy) {
 	if m.LastReclaim.After(now) {
 		m.LastReclaim = now
 	}
+	if m.Scaled.After(now) {
+		m.Scaled = now
+	}
 }
 
 // blindSteps is how many replicas' worth of units a lender that has been unknown

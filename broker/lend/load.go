@@ -35,11 +35,8 @@ type reading struct {
 func readLoad(l *lender, now time.Time, pol Policy) reading {
 	asleep := l.Desired == 0 && l.Running == 0 && len(l.Pending) == 0
 	reason, message := unusable(l, now, pol, asleep)
-	switch {
-	case reason == "":
+	if reason == "" {
 		return measure(l)
-	case asleep && l.Owned > 0 && l.UnitsPerPod > 0:
-		return reading{mark: markLow}
 	}
 	return reading{reason: reason, message: message, utilization: -1}
 }
@@ -63,7 +60,7 @@ func unusable(l *lender, now time.Time, pol Policy, asleep bool) (reason, messag
 		return ReasonLoadSampleStale, fmt.Sprintf("the last sample is from %s", stamp(load.ObservedAt))
 	case !finite(load):
 		return ReasonLoadUnknown, "a signal is not a finite number of at least 0"
-	case load.Slots == 0 && len(load.Signals) == 0:
+	case load.Slots == 0 && len(load.Signals) == 0 && !asleep:
 		return ReasonLoadUnknown, "there is no signal"
 	case asleep:
 		return "", ""

@@ -171,7 +171,6 @@ func TestAGapNeverRaisesLending(t *testing.T) {
 		w := drawWorld(r)
 		w.loans, w.jobs = nil, nil
 		s := w.lenders[0]
-		// What is scaled to zero is idle by its owner's word, and has no load to hide.
 		s.Advise, s.Scale, s.Desired = false, nil, max(s.Desired, 1)
 		from := rapid.IntRange(5, 50).Draw(t, "from")
 		until := from + rapid.IntRange(1, 30).Draw(t, "ticks")

@@ -7,7 +7,8 @@ import "fmt"
 func (d *decision) scale() []ScaleTo {
 	var out []ScaleTo
 	for _, l := range d.lenders {
-		if l.Scale == nil || l.Advise || l.Problem != nil || l.UnitsPerPod == 0 {
+		// As for a HorizontalPodAutoscaler, no replicas mean that somebody switched it off.
+		if l.Scale == nil || l.Scale.Replicas <= 0 || l.Advise || l.Problem != nil || l.UnitsPerPod == 0 {
 			continue
 		}
 		if s, ok := l.scaleTo(d); ok {

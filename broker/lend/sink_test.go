@@ -47,7 +47,14 @@ func TestScaleDown(t *testing.T) {
 			l.Steps.LendAfter = time.Minute
 			prev.Lenders[0].Peaks = []Peak{{noon, 3}}
 		}, 3},
-		"above its maximum":       {func(l *Lender, _ *State) { l.Scale = &Scale{Min: 1, Max: 2, Replicas: 4}; l.Load.Requests = 30 }, 3},
+		"above its maximum": {func(l *Lender, _ *State) { l.Scale = &Scale{Min: 1, Max: 2, Replicas: 4}; l.Load.Requests = 30 }, 3},
+		"switched off by its owner": {func(l *Lender, _ *State) {
+			l.Scale = &Scale{Min: 1, Max: 9}
+			l.Desired, l.Running, l.Ready, l.Load.Requests = 0, 0, 0, 50
+		}, 0},
+		"more is set than owned, and what was needed is not known": {func(l *Lender, _ *State) {
+			l.Owned, l.Steps.LendAfter = 3, time.Minute
+		}, 0},
 		"an adviser":              {func(l *Lender, _ *State) { l.Advise = true }, 0},
 		"a policy with a problem": {func(l *Lender, _ *State) { l.Problem = &Problem{Reason: "x"} }, 0},
 		"up":                      {func(l *Lender, _ *State) { l.Load.Requests = 50 }, 8},
@@ -106,7 +113,7 @@ func TestPanicEndsAfterAClockStep(t *testing.T) {
 func TestPreparingEndsAnOpening(t *testing.T) {
 	l := Lender{
 		Name: "chat", Tenant: "serving", Flavor: "h100", Owned: 20, UnitsPerPod: 1, LowWater: 0.3, HighWater: 0.7,
-		Prepare: &Preparation{}, Steps: Steps{LendUnits: 1, LendEvery: time.Minute},
+		Prepare: &Preparation{}, Steps: Steps{LendUnits: 1, LendEvery: time.Minute}, Load: Load{Known: true, ObservedAt: noon},
 	}
 	open := LenderState{Name: "chat", LowSince: noon.Add(-time.Hour), OpenSince: noon.Add(-time.Hour)}
 	for _, done := range []bool{true, false} {

@@ -21,6 +21,9 @@ func (m *LenderState) peak(l *lender, pods int64, now time.Time, pol Policy) int
 	// What began while nobody saw it may be a panic that lasts a stable window more.
 	if len(m.Peaks) == 0 || !m.LastUnknown.IsZero() {
 		pods = max(pods, l.ownedPods)
+		if l.Scale != nil {
+			pods = max(pods, l.Scale.Replicas)
+		}
 	}
 	highest := pods
 	kept := make([]Peak, 0, len(m.Peaks)+1)

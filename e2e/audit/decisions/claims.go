@@ -25,7 +25,7 @@ func loadUnknown(l *lend.Lender, now time.Time, pol *lend.Policy) string {
 		return fmt.Sprintf("its load is %s old", age)
 	case !numbers(load):
 		return "its load is not a number"
-	case load.Slots == 0 && len(load.Signals) == 0:
+	case load.Slots == 0 && len(load.Signals) == 0 && !asleep(l):
 		return "it has no signal"
 	case asleep(l):
 		return ""
@@ -65,7 +65,7 @@ func ceiling(l *lend.Lender, rec *record) int64 {
 	}
 	want := max(l.Desired, l.Running+pending, windows(l, rec.Snapshot.Now))
 	switch {
-	case loadUnknown(l, rec.Snapshot.Now, &rec.Policy) == "" || asleep(l):
+	case loadUnknown(l, rec.Snapshot.Now, &rec.Policy) == "":
 		want = max(want, loadNeeds(l, &rec.Policy), panics(l, rec), likely(l, &rec.Policy)) + warm(l, &rec.Policy)
 	default:
 		want = max(want, blindly(l, rec), panics(l, rec))

@@ -127,7 +127,7 @@ func mayLend(rec *record, name string, asked map[string]time.Time, blame blamer)
 		blame(4, "its policy cannot be used: %s", l.Problem.Message)
 	case len(l.Pending) > 0:
 		blame(4, "%d of its pods wait", len(l.Pending))
-	case unknown != "" && !asleep(l):
+	case unknown != "":
 		blame(4, "%s", unknown)
 	}
 	if at, ok := asked[name]; ok && now.Sub(at) < l.Cooldown {
