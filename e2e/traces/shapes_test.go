@@ -38,6 +38,7 @@ func cluster(t *testing.T) lend.Snapshot {
 		in.Lenders = append(in.Lenders, lend.Lender{
 			Name: "serving/" + model, Tenant: "serving", Flavor: model, Owned: units, UnitsPerPod: replica[model],
 			LowWater: 0.3, HighWater: 0.7, MaxGrace: time.Minute,
+			Load: lend.Load{Known: true, ObservedAt: in.Now},
 		})
 	}
 	for i := range in.Tenants {
