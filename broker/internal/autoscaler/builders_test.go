@@ -45,7 +45,10 @@ func service(name string) Ref {
 // backends knows the addresses of two servers.
 type backends struct{}
 
-func (backends) Named(kind signal.Kind, addresses string) string {
+func (backends) Named(kind signal.Kind, addresses string, database int) string {
+	if database != 0 {
+		return ""
+	}
 	return map[string]string{
 		"Redis redis.serving.svc:6379": "tasks", "Kafka kafka-0:9092,kafka-1:9092": "events",
 	}[string(kind)+" "+addresses]

@@ -19,5 +19,8 @@
 // looks like that of an idle service.
 //
 // It refuses to write anything, and to connect to what an autoscaler names: queries go to
-// the broker's own Prometheus, lists and topics to the backends of its configuration.
+// the broker's own Prometheus, whatever serverAddress a trigger names, and lists and topics
+// to the backends of its configuration. A query whose trigger adds a tenant, headers,
+// parameters or an authentication of its own is not asked: elsewhere it means something
+// else.
 package autoscaler

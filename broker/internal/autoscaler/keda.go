@@ -69,7 +69,9 @@ func (a *Autoscaler) kedaSees(o *unstructured.Unstructured) {
 type trigger struct {
 	kind       string
 	metricType string
-	metadata   map[string]string
+	// authenticates: it names a TriggerAuthentication.
+	authenticates bool
+	metadata      map[string]string
 }
 
 func (a *Autoscaler) triggers(o *unstructured.Unstructured, hpa *autoscalingv2.HorizontalPodAutoscaler) {
@@ -106,6 +108,7 @@ func newTrigger(raw map[string]any) trigger {
 	t := trigger{metadata: map[string]string{}}
 	t.kind, _ = raw["type"].(string)
 	t.metricType, _ = raw["metricType"].(string)
+	_, t.authenticates = raw["authenticationRef"]
 	metadata, _ := raw["metadata"].(map[string]any)
 	for key, value := range metadata {
 		t.metadata[key] = fmt.Sprint(value)
@@ -132,11 +135,12 @@ func (t trigger) metric(name string, index int, hpa *autoscalingv2.HorizontalPod
 	switch t.kind {
 	case "prometheus":
 		m.spec = signal.Spec{Kind: signal.KindQuery, Query: t.metadata["query"]}
-		threshold = t.metadata["threshold"]
+		m.why, threshold = t.foreign(), t.metadata["threshold"]
 	case "redis":
 		m.spec = signal.Spec{Kind: signal.KindRedis}
 		m.spec.Redis.List = t.metadata["listName"]
 		m.address, threshold = t.redisAddress(), cmp.Or(t.metadata["listLength"], defaultListLength)
+		m.database, m.why = t.database()
 	case "kafka":
 		m.spec = signal.Spec{Kind: signal.KindKafka}
 		m.spec.Kafka.Topic, m.spec.Kafka.ConsumerGroup = t.metadata["topic"], t.metadata["consumerGroup"]
@@ -153,11 +157,36 @@ func (t trigger) metric(name string, index int, hpa *autoscalingv2.HorizontalPod
 		return m
 	}
 	target, err := strconv.ParseFloat(threshold, 64)
-	if err != nil || !(target > 0) {
+	if m.why == "" && (err != nil || !(target > 0)) {
 		m.why = fmt.Sprintf("its threshold %q is not a number above 0", threshold)
 	}
 	m.target = target
 	return m
+}
+
+// foreign says why the broker's own Prometheus would not answer the query of a trigger as
+// the trigger's does; empty if it would. What the trigger sends with the query, or who it
+// is for its server, can choose whose series are looked at.
+func (t trigger) foreign() string {
+	for _, key := range []string{"namespace", "customHeaders", "queryParameters", "authModes"} {
+		if t.metadata[key] != "" {
+			return fmt.Sprintf("its query is asked with %s of its own, and the broker's Prometheus would be asked without", key)
+		}
+	}
+	if t.authenticates {
+		return "its query is asked with an authentication of its own, and the broker's Prometheus would be asked without"
+	}
+	return ""
+}
+
+// database is the number of a Redis database, and why it cannot be told.
+func (t trigger) database() (n int, why string) {
+	index := cmp.Or(t.metadata["databaseIndex"], "0")
+	n, err := strconv.Atoi(index)
+	if err != nil || n < 0 {
+		return 0, fmt.Sprintf("its databaseIndex %q is not a number of a database", index)
+	}
+	return n, ""
 }
 
 // redisAddress: one that is only in the target's environment is not known.

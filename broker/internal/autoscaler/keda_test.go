@@ -114,7 +114,7 @@ status: {desiredReplicas: 3}
 		t.Errorf("specs (-want +got):\n%s", diff)
 	}
 	wantMissing := signal.Missing{
-		name("6"): "no Redis backend of the broker's configuration has the address that it names",
+		name("6"): "no Redis backend of the broker's configuration has the address and the database 0 that it names",
 		name("7"): "triggers of type aws-sqs-queue are read through KEDA's HorizontalPodAutoscaler, and there is none with it",
 		name("9"): `its threshold "many" is not a number above 0`,
 	}
@@ -147,5 +147,44 @@ spec:
 	_, missing := o.Signals("x", 1, nil)
 	if why := missing["x (ScaledObject chat, composite-metric)"]; why != "KEDA has made no HorizontalPodAutoscaler for it" || len(missing) != 1 {
 		t.Errorf("missing: %v", missing)
+	}
+}
+
+// TestForeignTriggers: a trigger whose number elsewhere would be another is not read, and
+// says why.
+func TestForeignTriggers(t *testing.T) {
+	for name, test := range map[string]struct{ trigger, why string }{
+		"plain": {`{type: prometheus, metadata: {serverAddress: "http://elsewhere:9090", query: up, threshold: "5"}}`, ""},
+		"tenant": {`{type: prometheus, metadata: {namespace: a, query: up, threshold: "5"}}`,
+			"its query is asked with namespace of its own, and the broker's Prometheus would be asked without"},
+		"headers": {`{type: prometheus, metadata: {customHeaders: X-Scope-OrgID=a, query: up, threshold: "5"}}`,
+			"its query is asked with customHeaders of its own, and the broker's Prometheus would be asked without"},
+		"parameters": {`{type: prometheus, metadata: {queryParameters: tenant=a, query: up, threshold: "5"}}`,
+			"its query is asked with queryParameters of its own, and the broker's Prometheus would be asked without"},
+		"modes": {`{type: prometheus, metadata: {authModes: bearer, query: up, threshold: "5"}}`,
+			"its query is asked with authModes of its own, and the broker's Prometheus would be asked without"},
+		"authentication": {`{type: prometheus, metadata: {query: up, threshold: "5"}, authenticationRef: {name: a}}`,
+			"its query is asked with an authentication of its own, and the broker's Prometheus would be asked without"},
+		"database 0": {`{type: redis, metadata: {address: "redis.serving.svc:6379", listName: l, databaseIndex: "0"}}`, ""},
+		"database 3": {`{type: redis, metadata: {address: "redis.serving.svc:6379", listName: l, databaseIndex: "3"}}`,
+			"no Redis backend of the broker's configuration has the address and the database 3 that it names"},
+		"no database": {`{type: redis, metadata: {address: "redis.serving.svc:6379", listName: l, databaseIndex: "x"}}`,
+			`its databaseIndex "x" is not a number of a database`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			so := object(t, `
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: chat}
+spec:
+  scaleTargetRef: {name: chat}
+  triggers: [`+test.trigger+`]
+`)
+			o := of(t, nil, NewFound(so), chat)
+			specs, missing := o.Signals("x", 1, backends{})
+			if len(specs) != 1 || missing[specs[0].Name] != test.why || (specs[0].Kind == signal.KindGiven) != (test.why != "") {
+				t.Errorf("got %+v, missing %v", specs, missing)
+			}
+		})
 	}
 }

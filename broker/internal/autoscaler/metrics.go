@@ -13,8 +13,9 @@ type metric struct {
 	// many replicas there are.
 	spec signal.Spec
 	// address is where the autoscaler reads it, of a Redis or Kafka whose backend is not
-	// known yet.
-	address string
+	// known yet; database is the number of a Redis database.
+	address  string
+	database int
 	// target is what the value should be, or with perReplica what it should be for each
 	// replica.
 	target     float64
@@ -26,8 +27,9 @@ type metric struct {
 // Backends knows the servers of the broker's configuration by their addresses.
 type Backends interface {
 	// Named is the name of the backend of a kind (signal.KindRedis, signal.KindKafka) with
-	// one of the addresses, which are separated by commas; empty if there is none.
-	Named(kind signal.Kind, addresses string) string
+	// one of the addresses, which are separated by commas, and of a Redis with the
+	// database; empty if there is none.
+	Named(kind signal.Kind, addresses string, database int) string
 }
 
 // Signals are the metrics that the target's autoscalers look at, as a policy's signal at
@@ -63,7 +65,10 @@ func (m metric) resolve(running int64, backends Backends) (signal.Spec, string) 
 	}
 	backend := ""
 	if backends != nil {
-		backend = backends.Named(spec.Kind, m.address)
+		backend = backends.Named(spec.Kind, m.address, m.database)
+	}
+	if backend == "" && spec.Kind == signal.KindRedis {
+		return spec, fmt.Sprintf("no Redis backend of the broker's configuration has the address and the database %d that it names", m.database)
 	}
 	if backend == "" {
 		return spec, fmt.Sprintf("no %s backend of the broker's configuration has the address that it names", spec.Kind)

@@ -285,7 +285,7 @@ func TestScaledObject(t *testing.T) {
 
 type oneBackend struct{}
 
-func (oneBackend) Named(kind signal.Kind, addresses string) string {
+func (oneBackend) Named(kind signal.Kind, addresses string, _ int) string {
 	if kind == signal.KindRedis && addresses == "redis:6379" {
 		return "tasks"
 	}

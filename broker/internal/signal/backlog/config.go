@@ -89,13 +89,14 @@ func (b Backends) Validate(path *field.Path) field.ErrorList {
 }
 
 // Named is the name of the backend of a kind that has one of the addresses, which are
-// separated by commas; empty if there is none. An autoscaler names servers by address, and
+// separated by commas, and of a Redis with the database; empty if there is none. A list of
+// another database would look empty. An autoscaler names servers by address, and
 // the broker connects to those only that its configuration names.
-func (b Backends) Named(kind signal.Kind, addresses string) string {
+func (b Backends) Named(kind signal.Kind, addresses string, database int) string {
 	want := map[signal.Kind]Kind{signal.KindRedis: Redis, signal.KindKafka: Kafka}[kind]
 	for address := range strings.SplitSeq(addresses, ",") {
 		for i := range b {
-			if b[i].Kind == want && slices.Contains(b[i].Addresses, strings.TrimSpace(address)) {
+			if b[i].Kind == want && (want != Redis || b[i].Database == database) && slices.Contains(b[i].Addresses, strings.TrimSpace(address)) {
 				return b[i].Name
 			}
 		}

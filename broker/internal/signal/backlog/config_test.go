@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/ebbtide/ebbtide/broker/internal/signal"
 )
 
 func TestValidate(t *testing.T) {
@@ -106,6 +108,32 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		if _, err := New(test.backends, test.timeout, clocktesting.NewFakePassiveClock(now)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+// TestNamed: two databases of one Redis are two backends, in whatever order.
+func TestNamed(t *testing.T) {
+	address := []string{"redis:6379"}
+	b := Backends{
+		{Name: "other", Kind: Redis, Addresses: address, Database: 3}, {Name: "tasks", Kind: Redis, Addresses: address},
+		{Name: "events", Kind: Kafka, Addresses: []string{"kafka-0:9092", "kafka-1:9092"}},
+	}
+	for _, test := range []struct {
+		kind      signal.Kind
+		addresses string
+		database  int
+		want      string
+	}{
+		{signal.KindRedis, "redis:6379", 0, "tasks"},
+		{signal.KindRedis, "redis:6379", 3, "other"},
+		{signal.KindRedis, "redis:6379", 1, ""},
+		{signal.KindRedis, "redis-1:6379", 0, ""},
+		{signal.KindKafka, "kafka-9:9092, kafka-1:9092", 0, "events"},
+		{signal.KindKafka, "redis:6379", 0, ""},
+	} {
+		if got := b.Named(test.kind, test.addresses, test.database); got != test.want {
+			t.Errorf("%s at %s, database %d: got %q, want %q", test.kind, test.addresses, test.database, got, test.want)
 		}
 	}
 }
