@@ -247,7 +247,8 @@ func openLoans(items []v1alpha1.Loan) []*loan {
 func (g *Gatherer) poll(lenders []*lender) {
 	targets := make([]signal.Target, 0, len(lenders))
 	for _, l := range lenders {
-		if l.target != "" && len(l.specs) > 0 {
+		// What cannot lend anyway need not be asked, and its writer may be no tenant at all.
+		if l.target != "" && len(l.specs) > 0 && l.Problem == nil {
 			slices.SortFunc(l.serving, func(a, b signal.Pod) int { return cmp.Compare(a.Name, b.Name) })
 			targets = append(targets, signal.Target{
 				Name: l.Name, Namespace: l.policy.Namespace, Workload: l.policy.Spec.TargetRef.Name, Specs: l.specs, Pods: l.serving,

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -34,6 +35,59 @@ func (p point) key() string {
 		fmt.Fprintf(&b, "%s=%q,", label, p.labels[label])
 	}
 	return b.String()
+}
+
+// names are the metrics that the spec reads, each with the measure that it is for.
+func (s Spec) names() map[string]*Metric {
+	names := map[string]*Metric{}
+	p := profiles[s.Profile]
+	for i := range p.Measures {
+		m := &p.Measures[i]
+		if !p.wanted(m, s) {
+			continue
+		}
+		for _, series := range slices.Concat(m.Series, m.Over) {
+			names[series.Name] = m
+		}
+	}
+	return names
+}
+
+// suffixes are what a family's series have behind its name.
+var suffixes = []string{"_bucket", "_sum", "_count", "_total"}
+
+func family(name string) string {
+	for _, suffix := range suffixes {
+		if base, found := strings.CutSuffix(name, suffix); found {
+			return base
+		}
+	}
+	return name
+}
+
+// only is what the spec reads of Prometheus's text format. A pod can say much more, and
+// what is parsed takes 25 times its length.
+func (s Spec) only(text []byte) ([]byte, error) {
+	wanted := map[string]bool{}
+	for name := range s.names() {
+		wanted[family(name)] = true
+	}
+	var kept []byte
+	series := 0
+	for line := range bytes.Lines(text) {
+		word := bytes.TrimPrefix(bytes.TrimPrefix(line, []byte("# TYPE ")), []byte("# HELP "))
+		if end := bytes.IndexAny(word, "{ \t\n"); end >= 0 {
+			word = word[:end]
+		}
+		if !wanted[family(string(word))] {
+			continue
+		}
+		if series++; series > maxSeries {
+			return nil, fmt.Errorf("it has more than %d series of what is read", maxSeries)
+		}
+		kept = append(kept, line...)
+	}
+	return kept, nil
 }
 
 // parse reads Prometheus's text format.

@@ -16,13 +16,18 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/utils/clock"
 )
 
 const (
-	// maxBody bounds what one pod may answer, and maxScrapes how many are read at once.
-	maxBody    = 4 << 20
-	maxScrapes = 32
+	// maxBody bounds what one pod may answer, and maxSeries how much of that is kept.
+	maxBody   = 4 << 20
+	maxSeries = 20000
+	// maxScrapes is how many pods are read at once, and maxOfTarget how many of one
+	// target: pods that hang must not keep others' from being read.
+	maxScrapes  = 32
+	maxOfTarget = 8
 	// rates are over the scrapes of rateSpan; one in rateStep is kept for that.
 	rateSpan = 2 * time.Minute
 	rateStep = 20 * time.Second
@@ -85,13 +90,15 @@ type podAnswer struct {
 // spec reads one profile from all pods.
 func (s *Scraper) spec(ctx context.Context, t Target, spec Spec, a *answers) {
 	answers := make([]podAnswer, len(t.Pods))
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(maxOfTarget)
 	for i, pod := range t.Pods {
-		group.Go(func() {
+		group.Go(func() error {
 			answers[i] = s.pod(ctx, pod, spec)
+			return nil
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // every error is in its answer
 	s.remember(t.Name, spec, answers)
 	for i := range answers {
 		answers[i].measure(spec)
@@ -160,15 +167,15 @@ func (a *podAnswer) measure(spec Spec) {
 // pod reads one pod.
 func (s *Scraper) pod(ctx context.Context, pod Pod, spec Spec) podAnswer {
 	answer := podAnswer{pod: pod}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	case <-ctx.Done():
-		answer.err = errors.New("too many pods are read at once")
+		answer.err = errors.New("it has not been its turn to be read")
 		return answer
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	answer.now, answer.err = s.get(ctx, pod, spec)
 	return answer
 }
@@ -201,7 +208,11 @@ func (s *Scraper) get(ctx context.Context, pod Pod, spec Spec) (exposition, erro
 	case len(body) > maxBody:
 		return exposition{}, fmt.Errorf("its metrics are longer than %d MiB", maxBody>>20)
 	}
-	return parse(bytes.NewReader(body), at)
+	text, err := spec.only(body)
+	if err != nil {
+		return exposition{}, err
+	}
+	return parse(bytes.NewReader(text), at)
 }
 
 func unanswered(err error, port int32) error {
@@ -214,7 +225,7 @@ func unanswered(err error, port int32) error {
 // remember finds for every answer the scrape that its rates begin with, and keeps what
 // later ones will need. Pods and targets that are gone are forgotten.
 func (s *Scraper) remember(target string, spec Spec, answers []podAnswer) {
-	names := profiles[spec.Profile].counters()
+	names := spec.counters()
 	if len(names) == 0 {
 		return
 	}
@@ -253,19 +264,14 @@ func (a *podAnswer) since(past []exposition, names map[string]bool) []exposition
 }
 
 // counters are the stored names of all series that rates are taken of.
-func (p *Profile) counters() map[string]bool {
+func (s Spec) counters() map[string]bool {
 	names := map[string]bool{}
-	for i := range p.Measures {
-		m := &p.Measures[i]
-		if !m.overWindow() {
-			continue
-		}
-		for _, s := range slices.Concat(m.Series, m.Over) {
-			if m.Take == TakeP99 {
-				names[s.Name+"_bucket"] = true
-			} else {
-				names[s.Name] = true
-			}
+	for name, m := range s.names() {
+		switch {
+		case m.overWindow() && m.Take == TakeP99:
+			names[name+"_bucket"] = true
+		case m.overWindow():
+			names[name] = true
 		}
 	}
 	return names

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -133,8 +134,14 @@ func TestScraperBounds(t *testing.T) {
 		"too long": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat("# x\n", maxBody/4+1))
 		}, "pod a: its metrics are longer than 4 MiB"},
-		"hangs":         {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "pod a: port %d does not answer in time"},
-		"no metrics":    {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "pod a: read the metrics: text format parsing error in line 1: invalid metric name"},
+		"hangs":      {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "pod a: port %d does not answer in time"},
+		"no metrics": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "no pod has a series of vllm:num_requests_running at port %d, path /metrics"},
+		"no number":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "vllm:num_requests_running x\n") }, `pod a: read the metrics: text format parsing error in line 1: expected float as value, got "x"`},
+		"too many": {func(w http.ResponseWriter, _ *http.Request) {
+			for i := range maxSeries + 1 {
+				fmt.Fprintf(w, "vllm:num_requests_running{a=\"%d\"} 1\n", i)
+			}
+		}, "pod a: it has more than 20000 series of what is read"},
 		"other metrics": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "up 1\n") }, "no pod has a series of vllm:num_requests_running at port %d, path /metrics"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,6 +174,30 @@ func TestScraperBounds(t *testing.T) {
 			t.Errorf("got %q, want %q", got, why)
 		}
 	}
+}
+
+// TestScraperFairness: pods that hang, however many, keep no other target's from being
+// read.
+func TestScraperFairness(t *testing.T) {
+	hanging, theirs := pods(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	healthy, ours := pods(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, vllmText, 1, 0, 0, 0, 0) })
+	s := NewScraper(time.Second, clocktesting.NewFakePassiveClock(now))
+	spec := func(port int32) Spec {
+		return Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics"}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Fetch(ctx, Target{Name: "n/hangs", Pods: slices.Repeat(hanging, 4*maxScrapes), Specs: []Spec{spec(theirs)}})
+	}()
+	waitFor(t, func() bool { return len(s.slots) == maxOfTarget })
+	sample := s.Fetch(t.Context(), Target{Name: "n/serves", Pods: healthy, Specs: []Spec{spec(ours)}})
+	if len(sample.Missing) > 0 || len(sample.Profiles["s"][Running]) != 1 {
+		t.Errorf("the healthy pod was not heard: %+v", sample)
+	}
+	cancel()
+	<-done
 }
 
 // TestScraperCoverage: one of two pods does not answer. It is counted as busy.
