@@ -297,7 +297,7 @@ func (oneBackend) Named(kind signal.Kind, addresses string, _ int) string {
 func TestAutoscalerSignal(t *testing.T) {
 	edit := func(s *v1alpha1.LendingPolicySpec) { s.Signals = []v1alpha1.Signal{{Autoscaler: ptr.To(true)}} }
 	l, _, _ := chat(t, kinds(t, "", scaledChat), edit)
-	if want := "spec.signals[0] (ScaledObject chat, triggers[0]): no Redis backend of the broker's configuration has the address that it names"; l.Load.Known || l.Load.Unknown != want {
+	if want := "spec.signals[0] (ScaledObject chat, triggers[0]): no Redis backend of the broker's configuration has the address and the database 0 that it names"; l.Load.Known || l.Load.Unknown != want {
 		t.Errorf("load %+v, want unknown: %s", l.Load, want)
 	}
 	if l, _, _ := chat(t, nil, edit); l.Load.Known {
