@@ -258,9 +258,18 @@ func slim(object any) (any, error) {
 
 func slimPod(pod *corev1.Pod) {
 	pod.Spec.Volumes = nil
-	pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses = nil, nil
+	slimStatuses(pod.Status.ContainerStatuses)
+	pod.Status.InitContainerStatuses = nil
 	slimContainers(&pod.Spec)
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds))
+}
+
+// slimStatuses keeps how often each container began anew: what such a pod took until it
+// was ready is no start.
+func slimStatuses(statuses []corev1.ContainerStatus) {
+	for i := range statuses {
+		statuses[i] = corev1.ContainerStatus{Name: statuses[i].Name, RestartCount: statuses[i].RestartCount}
+	}
 }
 
 func slimContainers(spec *corev1.PodSpec) {

@@ -3,6 +3,7 @@ package controller
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -108,5 +109,24 @@ func TestUrgency(t *testing.T) {
 	blind := &watcher{disrupted: &gather.Disrupted{}, resources: &resources{}}
 	if got := blind.added(asks("example.com/fpga", online)); got != atOnce {
 		t.Errorf("before the first decision: urgency %d, want %d", got, atOnce)
+	}
+}
+
+// TestSlimKeepsRestarts: that a container began anew is all that is kept of its status.
+// What such a pod took until it was ready is no start to learn from.
+func TestSlimKeepsRestarts(t *testing.T) {
+	p := asks("nvidia.com/gpu", func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{
+			{Name: "proxy", Image: "proxy:1", ContainerID: "containerd://1", Ready: true},
+			{Name: "main", Image: "model:1", ContainerID: "containerd://2", RestartCount: 2},
+		}
+	})
+	got, err := slim(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []corev1.ContainerStatus{{Name: "proxy"}, {Name: "main", RestartCount: 2}}
+	if diff := cmp.Diff(want, got.(*corev1.Pod).Status.ContainerStatuses); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
