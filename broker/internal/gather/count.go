@@ -214,9 +214,10 @@ func JobUIDs(pod *corev1.Pod) []types.UID {
 // names. Only a node that does not exist is missing, since a loan on one that is
 // missing is broken.
 func (c *count) nodes(list []corev1.Node, policies []v1alpha1.LendingPolicy) []lend.Node {
+	pools := newPools(policies)
 	nodes := make([]lend.Node, 0, len(list))
 	for i := range list {
-		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i]), LendLast: lendLast(&list[i], policies)}
+		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i]), LendLast: pools.lendLast(list[i].Labels)}
 		for _, flavor := range slices.Sorted(maps.Values(c.flavors.nodes[node.Name])) {
 			node.Units = append(node.Units, c.unitsAt(place{node.Name, flavor}))
 		}
