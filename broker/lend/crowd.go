@@ -311,17 +311,17 @@ func (c *crowd) compare(jobs []Job) (n news, ok bool) {
 // same reports whether a job of the same UID and name is as it was.
 func (c *crowd) same(slot int32, j *Job) bool {
 	f := &c.facts[slot]
-	if f.troubled {
-		if j.Problem == nil || *j.Problem != c.problems[slot] {
-			return false
-		}
-	} else if j.Problem != nil {
-		return false
-	}
-	return f.created == momentOf(j.Created) && f.queued == momentOf(j.Queued) && f.pods == j.Pods && f.perPod == j.UnitsPerPod &&
+	return c.sameProblem(slot, j) && f.created == momentOf(j.Created) && f.queued == momentOf(j.Queued) && f.pods == j.Pods && f.perPod == j.UnitsPerPod &&
 		f.priority == j.Priority && f.attempt == j.Attempt &&
 		f.tenant == j.Tenant && f.queue == j.Queue && f.flavor == j.Flavor &&
 		(f.draws == 0 && len(j.Draws) == 0 || slices.Equal(c.draws[f.draws], j.Draws))
+}
+
+func (c *crowd) sameProblem(slot int32, j *Job) bool {
+	if !c.facts[slot].troubled || j.Problem == nil {
+		return !c.facts[slot].troubled && j.Problem == nil
+	}
+	return *j.Problem == c.problems[slot]
 }
 
 // insert merges what is sorted into a sorted list; no two may compare as equal.

@@ -105,7 +105,7 @@ func TestForecast(t *testing.T) {
 	if f := d.Forecast("a", begin); f != nil {
 		t.Errorf("before the first sample: %+v", f)
 	}
-	now := begin
+	var now time.Time
 	for i := range 9 * 24 * 60 {
 		now = begin.Add(time.Duration(i) * time.Minute)
 		load := 100.0

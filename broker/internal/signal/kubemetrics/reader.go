@@ -8,7 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -74,7 +74,7 @@ func (r *Reader) Read(ctx context.Context, namespace string, s signal.Spec) (sig
 		return signal.Reading{}, fmt.Errorf("read metric %q: %w", s.Metric, err)
 	}
 	for _, part := range []string{s.Metric, s.Object.Name} {
-		if problems := path.IsValidPathSegmentName(part); len(problems) > 0 {
+		if problems := content.IsPathSegmentName(part); len(problems) > 0 {
 			return signal.Reading{}, fmt.Errorf("%s: the name %q %s", s.Name, part, problems[0])
 		}
 	}
@@ -150,7 +150,7 @@ func (r *Reader) object(namespace string, s signal.Spec) (signal.Reading, error)
 		return signal.Reading{}, fmt.Errorf("%s.object.object.apiVersion: %w", s.Name, err)
 	}
 	kind := schema.GroupKind{Group: gv.Group, Kind: s.Object.Kind}
-	metrics := custom_metrics.MetricsInterface(r.custom.NamespacedMetrics(namespace))
+	metrics := r.custom.NamespacedMetrics(namespace)
 	if kind == (schema.GroupKind{Kind: "Namespace"}) {
 		if s.Object.Name != namespace {
 			return signal.Reading{}, fmt.Errorf("%s.object.object.name: must be the policy's namespace, %s", s.Name, namespace)
