@@ -137,6 +137,36 @@ func TestSeason(t *testing.T) {
 	}
 }
 
+// What was not heard of yesterday's window, or of last week's, never lowers the season,
+// where the load before the window was the same on all days and the day, or the week,
+// before it was as high at least.
+func TestGapsInTheWindowDoNotLowerTheSeason(t *testing.T) {
+	now := 15*int(aDay) - 30
+	rapid.Check(t, func(t *rapid.T) {
+		values := daily(15, 10)[:now+1]
+		further := rapid.IntRange(1, 12).Draw(t, "ahead")
+		for i := 1; i <= further; i++ {
+			for _, lag := range []int{int(aDay), int(aWeek)} {
+				v := rapid.IntRange(0, 40).Draw(t, "then")
+				values[now-lag+i] = float64(v)
+				values[now-2*lag+i] = float64(v + rapid.IntRange(0, 20).Draw(t, "higher before"))
+			}
+		}
+		season := func() float64 { return fill(values...).past.season(number(at(now)), int64(further)) }
+		all := season()
+		for i := 1; i <= further; i++ {
+			for _, lag := range []int{int(aDay), int(aWeek)} {
+				if rapid.Bool().Draw(t, "hidden") {
+					values[now-lag+i] = math.NaN()
+				}
+			}
+		}
+		if got := season(); got < all {
+			t.Fatalf("season %v with gaps, %v without", got, all)
+		}
+	})
+}
+
 func TestFloor(t *testing.T) {
 	week := daily(7, 50)
 	nearly := week[:len(week)-1]

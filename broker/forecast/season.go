@@ -12,8 +12,9 @@ const seasonKnown = aWeek + aDay
 
 // season is the highest load from slot n to ahead slots later, as yesterday and a week
 // before were, each scaled by how high the last hour is against the same hour then. Where
-// nothing was heard then, the day or the week before it stands in. It is 0 while the past
-// is younger than eight days, and never falls by what is scaled.
+// not all of it was heard then, the day or the week before it counts as well: what was not
+// heard may have been the peak. It is 0 while the past is younger than eight days, and
+// never falls by what is scaled.
 func (p *Past) season(n, ahead int64) float64 {
 	if p.values == nil || p.oldest > n-seasonKnown {
 		return 0
@@ -21,18 +22,26 @@ func (p *Past) season(n, ahead int64) float64 {
 	now, _ := p.recent(n)
 	var highest float64
 	for _, lag := range [...]int64{aDay, aWeek} {
-		then, ok := p.highest(n-lag, n-lag+min(ahead, lag-1))
-		if !ok {
-			lag *= 2
-			then, _ = p.highest(n-lag, n-lag+min(ahead, lag-1))
+		further := min(ahead, lag-1)
+		then, whole := p.then(n, lag, further, now)
+		if !whole {
+			before, _ := p.then(n, 2*lag, further, now)
+			then = max(then, before)
 		}
-		level := 1.0
-		if was, ok := p.highest(n-lag-anHour+1, n-lag); ok && was > 0 {
-			level = min(max(now/was, 1), mostLevel)
-		}
-		highest = max(highest, then*level)
+		highest = max(highest, then)
 	}
 	return highest
+}
+
+// then is the highest load from a lag before slot n to so many slots further, scaled by
+// how high the load is now against the hour then; whole: every slot of it was heard.
+func (p *Past) then(n, lag, further int64, now float64) (highest float64, whole bool) {
+	highest, count := p.span(n-lag, n-lag+further)
+	level := 1.0
+	if was, ok := p.highest(n-lag-anHour+1, n-lag); ok && was > 0 {
+		level = min(max(now/was, 1), mostLevel)
+	}
+	return highest * level, count == further+1
 }
 
 // Floor is the highest load of the last seven days: what is kept of a service whose load
