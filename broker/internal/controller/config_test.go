@@ -82,6 +82,7 @@ func TestInvalidConfig(t *testing.T) {
 		"always in panic":   {head + "policy: {panicThreshold: 1}\n", "policy.panicThreshold: Invalid value: 1: must be above 1, or 0 for never"},
 		"hook of no kind":   {head + "hooks: {kinds: [{apiVersion: data.fluid.io/v1alpha1}]}\n", "hooks.kinds[0].kind: Required value: must be a kind"},
 		"hook of no group":  {head + "hooks: {kinds: [{apiVersion: a/b/c, kind: X}]}\n", `hooks.kinds[0].apiVersion: Invalid value: "a/b/c"`},
+		"hook of a loan":    {head + "hooks: {kinds: [{apiVersion: ebbtide.dev/v1alpha1, kind: Loan}]}\n", "hooks.kinds[0].apiVersion: Forbidden: objects of ebbtide.dev"},
 		"hook twice":        {head + "hooks: {kinds: [{apiVersion: v1, kind: X}, {apiVersion: v1, kind: X}]}\n", "hooks.kinds[1]: Duplicate value"},
 		"flap window":       {head + "policy: {flapWindow: 0s}\n", `policy.flapWindow: Invalid value: "0s": must be greater than 0s`},
 		"quorum":            {head + "policy: {quorum: 1.5}\n", "policy.quorum: Invalid value: 1.5: must be above 0 and at most 1"},

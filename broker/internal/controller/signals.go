@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/prewarm"
 	"github.com/ebbtide/ebbtide/broker/internal/signal/backlog"
 )
@@ -60,6 +61,9 @@ func (h *HooksConfig) validate() field.ErrorList {
 		gv, err := schema.ParseGroupVersion(kind.APIVersion)
 		if err != nil || gv.Version == "" {
 			errs = append(errs, field.Invalid(at.Child("apiVersion"), kind.APIVersion, "must be a group and a version, as in data.fluid.io/v1alpha1"))
+		}
+		if gv.Group == v1alpha1.GroupVersion.Group {
+			errs = append(errs, field.Forbidden(at.Child("apiVersion"), "objects of "+gv.Group+" that the broker creates are believed to be its own"))
 		}
 		if kind.Kind == "" {
 			errs = append(errs, field.Required(at.Child("kind"), "must be a kind, as in DataLoad"))

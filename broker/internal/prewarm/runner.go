@@ -1,6 +1,7 @@
 package prewarm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -28,8 +29,13 @@ type Runner struct {
 	Clock    clock.PassiveClock
 	// Kinds of which objects may be created.
 	Kinds []Kind
+	// Budget is how long one Reconcile may take, since the next decision waits for it; 0
+	// is a second.
+	Budget time.Duration
 
 	policies map[types.UID]*memory
+	// next is whose turn did not come the last time; empty: everybody's did.
+	next string
 }
 
 // memory is what is known of one policy's runs.
@@ -74,11 +80,15 @@ func (r *Runner) State(policy *v1alpha1.LendingPolicy) *lend.Preparation {
 
 // Reconcile does what a decision makes due, and looks after what runs. It is called
 // after each decision was carried out, with all policies by namespace/name. What fails
-// is tried again the next time; the errors are joined.
+// is tried again the next time; the errors are joined. It takes no longer than the Budget:
+// whose turn did not come is first the next time.
 func (r *Runner) Reconcile(ctx context.Context, policies map[string]*v1alpha1.LendingPolicy, s *lend.Snapshot, plan *lend.Plan) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Budget, time.Second))
+	defer cancel()
 	known := map[types.UID]*memory{}
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(policies)) {
+	late := ""
+	for _, name := range r.inTurn(policies) {
 		policy := policies[name]
 		m := r.policies[policy.UID]
 		if m == nil && policy.Spec.Hooks == nil {
@@ -88,15 +98,27 @@ func (r *Runner) Reconcile(ctx context.Context, policies map[string]*v1alpha1.Le
 			m = &memory{tried: map[Purpose]time.Time{}}
 		}
 		m.policy = policy
-		if err := r.policy(ctx, m, newTide(name, s, plan)); err != nil {
-			errs = append(errs, err)
+		switch {
+		case ctx.Err() == nil:
+			if err := r.policy(ctx, m, newTide(name, s, plan)); err != nil {
+				errs = append(errs, err)
+			}
+		case late == "":
+			late = name
 		}
 		if len(m.runs) > 0 || policy.Spec.Hooks != nil {
 			known[policy.UID] = m
 		}
 	}
-	r.policies = known
+	r.policies, r.next = known, late
 	return errors.Join(errs...)
+}
+
+// inTurn lists the policies by name, beginning with the one whose turn it is.
+func (r *Runner) inTurn(policies map[string]*v1alpha1.LendingPolicy) []string {
+	names := slices.Sorted(maps.Keys(policies))
+	at, _ := slices.BinarySearch(names, r.next)
+	return slices.Concat(names[at:], names[:at])
 }
 
 // policy is one policy's part of Reconcile.

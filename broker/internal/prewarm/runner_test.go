@@ -478,3 +478,44 @@ func TestNoHook(t *testing.T) {
 		w.count(0)
 	})
 }
+
+// An API server that hangs holds decisions up no longer than the budget, and everybody's
+// turn comes.
+func TestBudget(t *testing.T) {
+	w := newWorld(t)
+	policies := map[string]*v1alpha1.LendingPolicy{}
+	for _, name := range []string{"a", "b", "c"} {
+		p := w.policy.DeepCopy()
+		p.Name, p.UID = name, types.UID(name)
+		policies["serving/"+name] = p
+	}
+	var asked []string
+	w.runner.Budget = 20 * time.Millisecond
+	w.runner.Live = hanging{func(labels client.MatchingLabels) { asked = append(asked, labels[prewarm.LabelPolicy]) }}
+	for range 4 {
+		if err := w.runner.Reconcile(t.Context(), policies, &lend.Snapshot{Now: begin}, &lend.Plan{}); err == nil {
+			t.Fatal("nothing failed")
+		}
+	}
+	if want := []string{"a", "b", "c", "a"}; !slices.Equal(asked, want) {
+		t.Errorf("asked about %v, want %v", asked, want)
+	}
+}
+
+// hanging is an API server that does not answer.
+type hanging struct{ asked func(client.MatchingLabels) }
+
+func (hanging) Get(ctx context.Context, _ client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (h hanging) List(ctx context.Context, _ client.ObjectList, opts ...client.ListOption) error {
+	for _, o := range opts {
+		if labels, ok := o.(client.MatchingLabels); ok {
+			h.asked(labels)
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
