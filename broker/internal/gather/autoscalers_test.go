@@ -357,8 +357,8 @@ func TestKnativeService(t *testing.T) {
 	if l.Problem != nil || l.Running != 1 || l.Ready != 1 || l.Desired != 2 || l.Owned != 8 || l.UnitsPerPod != 2 || l.Hold != nil {
 		t.Errorf("got %+v, problem %v", l, l.Problem)
 	}
-	if s := signals.targets[0].Specs; len(s) != 1 || s[0].Slots != 10 {
-		t.Errorf("asked %+v, want 10 slots", s)
+	if s := signals.targets[0].Specs; len(s) != 1 || s[0].SlotsMost != 10 || s[0].Slots != 0 {
+		t.Errorf("asked %+v, want at most 10 slots", s)
 	}
 	const unread = "spec.targetRef: serving.knative.dev/v1 Service chat was not read yet: cannot read Revision"
 	if l, _, _ := chat(t, kinds(t, "Revision", knativeChat...), edit, d, rs, serves); l.Problem == nil || l.Problem.Message != unread {

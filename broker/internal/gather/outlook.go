@@ -107,10 +107,8 @@ func (l *lender) expand(backends autoscaler.Backends) {
 	}
 	l.specs = slices.Clone(l.specs)
 	for i := range l.specs {
-		s := &l.specs[i]
-		p, known := signal.LookupProfile(s.Profile)
-		if known && limit < cmp.Or(s.Slots, float64(p.Slots)) {
-			s.Slots = limit
+		if l.specs[i].Profile != "" {
+			l.specs[i].SlotsMost = limit // what the engine says may be less
 		}
 	}
 }

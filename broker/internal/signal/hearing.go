@@ -73,6 +73,9 @@ func (h *hearing) setSlots() {
 	if slots == 0 {
 		slots = h.profile.Slots
 	}
+	if most := h.spec.SlotsMost; most > 0 && (slots == 0 || most < slots) {
+		slots = most
+	}
 	if h.load.Slots = slots; slots == 0 && (h.replicas.Wanted > 0 || len(h.keys()) > 0) {
 		h.unknown("profile %s: no replica says how many requests it serves at once, and the policy's slots do not either", h.profile.Name)
 	}

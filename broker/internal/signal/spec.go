@@ -46,8 +46,11 @@ type Spec struct {
 	// Profile, with MatchLabels that its series must have; KindProfile and KindScrape.
 	// Slots is 0 where the engine is asked. Latency is the P99 above which units are
 	// taken back; 0: not looked at.
-	Profile     string
-	Slots       float64
+	Profile string
+	Slots   float64
+	// SlotsMost is how many requests a replica serves at once at most, whatever is said
+	// of slots: 0 is no bound.
+	SlotsMost   float64
 	Latency     time.Duration
 	MatchLabels map[string]string
 	// Port and Path of a pod's metrics; KindScrape.
@@ -74,7 +77,7 @@ type Spec struct {
 
 // asked returns the spec as far as it changes what is asked.
 func (s Spec) asked() Spec {
-	s.Low, s.High, s.PerReplica, s.Slots = 0, 0, 0, 0
+	s.Low, s.High, s.PerReplica, s.Slots, s.SlotsMost = 0, 0, 0, 0, 0
 	return s
 }
 

@@ -259,6 +259,18 @@ func TestService(t *testing.T) {
 			replicas: ready("a"),
 			want:     lend.Load{Known: true, Coverage: 1, ObservedAt: now, Requests: 20, Slots: 7},
 		},
+		"no more slots than a platform lets through": {
+			spec:     Spec{Name: "s", Kind: KindProfile, Profile: "knative", SlotsMost: 5},
+			sample:   says(map[Measure]map[string]float64{Running: {"": 20}, Slots: {"": 7}}),
+			replicas: ready("a"),
+			want:     lend.Load{Known: true, Coverage: 1, ObservedAt: now, Requests: 20, Slots: 5},
+		},
+		"no fewer slots than the engine has": {
+			spec:     Spec{Name: "s", Kind: KindProfile, Profile: "knative", SlotsMost: 50},
+			sample:   says(map[Measure]map[string]float64{Running: {"": 20}, Slots: {"": 7}}),
+			replicas: ready("a"),
+			want:     lend.Load{Known: true, Coverage: 1, ObservedAt: now, Requests: 20, Slots: 7},
+		},
 		"asleep and heard of": {
 			spec: profileSpec("envoy"), sample: says(map[Measure]map[string]float64{Running: {"": 0}, Waiting: {"": 3}}),
 			want: lend.Load{Known: true, Coverage: 1, ObservedAt: now, Requests: 3, Slots: 10, Signals: []lend.Signal{{Name: "waiting", Value: 3, Low: 5, High: 20}}},
