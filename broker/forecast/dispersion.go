@@ -15,8 +15,8 @@ const (
 // through the hour is no scatter: the variance is that about the hour's line. The zero
 // Dispersion has heard nothing. Its memory does not grow.
 type Dispersion struct {
-	hours [hours]hour
-	last  time.Time
+	hours       [hours]hour
+	first, last time.Time
 }
 
 // hour holds the sums of a regression; t is in hours since its beginning.
@@ -30,6 +30,9 @@ type hour struct {
 func (d *Dispersion) Add(now, at time.Time, value float64) bool {
 	if at.After(now) || !usable(value) || (!d.last.IsZero() && !at.After(d.last)) {
 		return false
+	}
+	if d.first.IsZero() {
+		d.first = at
 	}
 	d.last = at
 	begin := at.Truncate(time.Hour)
@@ -47,7 +50,7 @@ func (d *Dispersion) Add(now, at time.Time, value float64) bool {
 // Scatter is what a Dispersion has found.
 type Scatter struct {
 	// Ratio is the variance over the mean: 1 for independent arrivals. It is the mean over
-	// the hours in which enough was heard.
+	// the hours in which enough was heard and the load was above 0; 0 without one.
 	Ratio float64
 	// Share is the standard deviation over the mean, in the same way: what Ratio is to the
 	// size of the load.
@@ -62,18 +65,21 @@ func (d *Dispersion) Scatter(now time.Time) (s Scatter, ok bool) {
 		if h.n < leastHourly || h.number <= newest-hours || h.number > newest {
 			continue
 		}
-		mean, variance := h.line()
-		n++
-		if mean > 0 {
+		ok = true
+		if mean, variance := h.line(); mean > 0 {
+			n++
 			s.Ratio += variance / mean
 			s.Share += math.Sqrt(variance) / mean
 		}
 	}
 	if n == 0 {
-		return Scatter{}, false
+		return Scatter{}, ok
 	}
 	return Scatter{s.Ratio / n, s.Share / n}, true
 }
+
+// First is the time of the first sample; zero before it.
+func (d *Dispersion) First() time.Time { return d.first }
 
 // line is the mean of the hour and the variance about the line through it.
 func (h hour) line() (mean, variance float64) {

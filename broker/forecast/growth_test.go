@@ -283,6 +283,22 @@ func lowered(v []float64, from, to int) bool {
 	return false
 }
 
+// An hour without load is no calm one.
+func TestDispersionLeavesOutWhatIsZero(t *testing.T) {
+	var d Dispersion
+	for i := range 2 * 240 {
+		at := after(time.Duration(i) * 15 * time.Second)
+		d.Add(at, at, float64(max(i-240, 0)%2*20)) // nothing, and then 0 and 20 in turns
+	}
+	both, ok := d.Scatter(after(2*time.Hour - time.Second))
+	if !ok || both.Ratio < 9 {
+		t.Errorf("%+v, want a ratio of about 10", both)
+	}
+	if idle, ok := d.Scatter(after(-time.Hour)); ok {
+		t.Errorf("before all samples: %+v", idle)
+	}
+}
+
 func TestDispersion(t *testing.T) {
 	scatter := func(value func(i int) float64) Scatter {
 		var d Dispersion

@@ -69,6 +69,8 @@ func TestNeed(t *testing.T) {
 		"warm units":                     {func(l *Lender) { l.Warm = 9; l.Forecast = &Forecast{Growth: 1.5, Dispersion: 5} }, LenderState{}, sum{4, "autoscaler", 9, 4}},
 		"a wild load":                    {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, Dispersion: 6, Floor: 400} }, LenderState{}, sum{58, "absolute floor", 3, 58}},
 		"how wild is not a number":       {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, Dispersion: math.NaN(), Floor: 400} }, LenderState{}, sum{58, "absolute floor", 0, 58}},
+		"how wild is not known":          {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, ScatterUnknown: true, Floor: 400} }, LenderState{}, sum{58, "absolute floor", 1, 58}},
+		"nor what it was at most":        {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, ScatterUnknown: true} }, LenderState{}, sum{4, "autoscaler", 1, 4}},
 		"one pod for nobody is no panic": {func(l *Lender) { l.Desired, l.Running, l.Ready, l.Load.Requests, l.Load.Panic = 0, 0, 0, 0, 5 }, LenderState{}, sum{0, "", 0, 0}},
 		"a need of lately":               {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{Peaks: []Peak{{noon.Add(-time.Minute), 30}}}, sum{4, "autoscaler", 0, 30}},
 		"one of long ago":                {func(l *Lender) { l.Steps.LendAfter = time.Minute }, LenderState{Peaks: []Peak{{noon.Add(-time.Minute - 1), 30}}}, sum{4, "autoscaler", 0, 4}},

@@ -33,10 +33,15 @@ func (l *lender) growthPods(f *Forecast, pol Policy) int64 {
 	return whole(float64(l.podsFor(l.load.requests, pol)) * (f.Growth - 1))
 }
 
-// wild: the load varies too much for what it is now to say what it will be in a minute.
+// wild: the load varies too much for what it is now to say what it will be in a minute, or
+// may do so, and what it was at most is known.
 func (l *lender) wild(pol Policy) bool {
+	f := l.Forecast
+	if f == nil || !(pol.DispersionLimit > 0) {
+		return false
+	}
 	// Also where the dispersion is not a number.
-	return l.Forecast != nil && pol.DispersionLimit > 0 && !(l.Forecast.Dispersion <= pol.DispersionLimit)
+	return !(f.Dispersion <= pol.DispersionLimit) || (f.ScatterUnknown && f.Floor > 0)
 }
 
 // unforecastable says why nothing may be lent on a wild load of which the past is not

@@ -100,6 +100,9 @@ type Forecast struct {
 	// Dispersion is the variance of the load over its mean within an hour: 1 for
 	// independent arrivals, and the higher, the less can be forecast.
 	Dispersion float64 `json:"dispersion"`
+	// ScatterUnknown: too little was heard yet to say what the dispersion is. A service of
+	// which Floor is known keeps that until it is; without one, the marks decide.
+	ScatterUnknown bool `json:"scatterUnknown,omitempty"`
 	// Floor is the highest load of the last seven days: what is kept where the
 	// dispersion is too high. 0: the past is shorter than that.
 	Floor float64 `json:"floor,omitempty"`

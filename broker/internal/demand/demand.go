@@ -143,7 +143,7 @@ func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) 
 // if it says nothing, which is before the first known load. Its Season is also not below
 // the highest load of the last hour. Its Dispersion is 0 until there are samples enough,
 // and never above the limit that lend.DefaultPolicy sets for a load that scatters little
-// for its size.
+// for its size; ScatterUnknown says that the samples are not yet those of an hour.
 func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -155,9 +155,10 @@ func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 	if !ok {
 		return nil
 	}
-	scatter, _ := l.scatter.Scatter(now)
+	scatter, enough := l.scatter.Scatter(now)
 	return &lend.Forecast{
-		Season: max(o.Recent, o.Season), Growth: o.Growth, Dispersion: dispersion(scatter), Floor: o.Floor,
+		Season: max(o.Recent, o.Season), Growth: o.Growth, Floor: o.Floor,
+		Dispersion: dispersion(scatter), ScatterUnknown: !enough || now.Sub(l.scatter.First()) < time.Hour,
 	}
 }
 

@@ -162,6 +162,24 @@ func TestForecastDispersion(t *testing.T) {
 	}
 }
 
+// After a restart nobody knows how wild a load is. An hour of it says so, also where it is 0.
+func TestForecastScatterUnknown(t *testing.T) {
+	for _, load := range []float64{0, 100} {
+		d := New(Config{})
+		for i := range 4*60 + 1 {
+			at := begin.Add(time.Duration(i) * 15 * time.Second)
+			d.Observe("a", at, known(at, load), shape)
+			if got, want := d.Forecast("a", at).ScatterUnknown, at.Sub(begin) < time.Hour; got != want {
+				t.Fatalf("a load of %v, %s after the start: scatter unknown %v, want %v", load, at.Sub(begin), got, want)
+			}
+		}
+		later := begin.Add(26 * time.Hour)
+		if !d.Forecast("a", later).ScatterUnknown {
+			t.Errorf("a load of %v: what was a day ago says how it scatters now", load)
+		}
+	}
+}
+
 func TestNotice(t *testing.T) {
 	d := New(Config{})
 	if got := d.Notice("a"); got != DefaultStart {
