@@ -137,6 +137,9 @@ type unforecast struct{ *demand.Demand }
 // Forecast implements gather.Demand.
 func (unforecast) Forecast(string, time.Time) *lend.Forecast { return nil }
 
+// Unread implements gather.Demand.
+func (unforecast) Unread(string, time.Time) bool { return false }
+
 // past is the past of the targets that are asked about, as Prometheus has it.
 type past struct {
 	prometheus *signal.Prometheus

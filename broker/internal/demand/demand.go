@@ -50,12 +50,14 @@ type Demand struct {
 	fresh chan struct{}
 
 	mu      sync.Mutex
+	stored  bool // there is a store to read the past from
 	lenders map[string]*lender
 }
 
 // lender is the memory about one.
 type lender struct {
 	shape         Shape
+	since         time.Time // the first that it was observed
 	now           time.Time // the latest that was spoken of
 	newest        time.Time // of the samples taken in
 	stable, panic *forecast.Window
@@ -105,6 +107,9 @@ func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape
 	defer d.mu.Unlock()
 	l := d.lender(name)
 	l.shape = shape
+	if l.since.IsZero() || now.Before(l.since) {
+		l.since = now
+	}
 	if now.After(l.now) {
 		l.now = now
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -32,7 +33,12 @@ var ErrNotKept = errors.New("the store does not keep this lender's load")
 const (
 	seedTimeout  = 30 * time.Second
 	firstRetry   = 15 * time.Second
-	longestRetry = 30 * time.Minute
+	longestRetry = time.Minute
+	// atOnce is how many lenders' pasts are asked for at a time.
+	atOnce = 4
+	// longestUnread is how long nothing is lent for want of a past: a store that is away
+	// for longer is not waited for.
+	longestUnread = 30 * time.Minute
 )
 
 // seeding is how far a lender's past was read.
@@ -42,11 +48,24 @@ type seeding struct {
 	after time.Duration
 }
 
-// Seed reads the past of every lender from the store, one after the other, and returns
-// when ctx ends. It never holds up a decision: what it learns is there when it is there. A
-// store that fails is asked again, after 15 seconds at first and after half an hour at
-// most.
+// Unread: there is a store, it has not yet said what it has of a lender, and the lender was
+// first observed less than half an hour ago. Without its past, a load that is low now looks
+// as if it stayed so.
+func (d *Demand) Unread(name string, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lenders[name]
+	return d.stored && l != nil && !l.seed.done && now.Sub(l.since) < longestUnread
+}
+
+// Seed reads the past of every lender from the store, of four at a time, and returns when
+// ctx ends. It never holds up a decision: what it learns is there when it is there, and
+// Unread until then. A store that fails is asked again, after 15 seconds at first and
+// after a minute at most.
 func (d *Demand) Seed(ctx context.Context, store Store, clk clock.Clock) {
+	d.mu.Lock()
+	d.stored = true
+	d.mu.Unlock()
 	for {
 		wait := d.seedDue(ctx, store, clk)
 		timer := clk.NewTimer(wait)
@@ -63,14 +82,21 @@ func (d *Demand) Seed(ctx context.Context, store Store, clk clock.Clock) {
 
 // seedDue asks for every lender that is due, and says how long until the next is.
 func (d *Demand) seedDue(ctx context.Context, store Store, clk clock.Clock) time.Duration {
+	var asking sync.WaitGroup
+	free := make(chan struct{}, atOnce)
 	for _, name := range d.due(clk.Now()) {
+		free <- struct{}{}
 		if ctx.Err() != nil {
 			break
 		}
-		if err := d.seedOne(ctx, store, name, clk.Now()); err != nil {
-			klog.FromContext(ctx).Info("Reading a lender's past", "lender", name, "err", err)
-		}
+		asking.Go(func() {
+			defer func() { <-free }()
+			if err := d.seedOne(ctx, store, name, clk.Now()); err != nil {
+				klog.FromContext(ctx).Info("Reading a lender's past", "lender", name, "err", err)
+			}
+		})
 	}
+	asking.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	wait := longestRetry

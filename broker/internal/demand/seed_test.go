@@ -104,6 +104,65 @@ func TestSeedTriesAgainLater(t *testing.T) {
 	eventually(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
 }
 
+// While there is a store that has not answered, the past is unread: for half an hour.
+func TestUnread(t *testing.T) {
+	d, s := New(Config{}), &store{fails: 1, asked: make(chan string, 100)}
+	if d.Observe("a", begin, known(begin, 90), shape); d.Unread("a", begin) {
+		t.Error("unread without a store")
+	}
+	clk := seed(t, d, s)
+	<-s.asked
+	eventually(t, "it waits", clk.HasWaiters)
+	for after, want := range map[time.Duration]bool{0: true, longestUnread - 1: true, longestUnread: false} {
+		if got := d.Unread("a", begin.Add(after)); got != want {
+			t.Errorf("%s after it was first seen: unread %v, want %v", after, got, want)
+		}
+	}
+	if d.Unread("b", begin) {
+		t.Error("a lender that is not known is unread")
+	}
+	clk.Step(firstRetry)
+	eventually(t, "the past is read", func() bool { return !d.Unread("a", begin) })
+}
+
+// together is a store that answers when as many have asked.
+type together struct {
+	many  int
+	mu    sync.Mutex
+	asked int
+	all   chan struct{}
+}
+
+func (s *together) Range(ctx context.Context, _ string, _, _ time.Time, _ time.Duration) ([]Point, error) {
+	s.mu.Lock()
+	if s.asked++; s.asked == s.many {
+		close(s.all)
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.all:
+		return nil, ErrNotKept
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestSeedAsksForFourAtOnce(t *testing.T) {
+	d := New(Config{})
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		d.Observe(name, begin, known(begin, 90), shape)
+	}
+	s := &together{many: 4, all: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	d.seedDue(ctx, s, clocktesting.NewFakeClock(begin))
+	for _, l := range d.Learned(begin) {
+		if !l.Seeded {
+			t.Errorf("the past of %s was not asked for", l.Lender)
+		}
+	}
+}
+
 func TestSeedGivesUpOnWhatIsNotKept(t *testing.T) {
 	d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
 	seed(t, d, s)

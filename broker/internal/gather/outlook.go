@@ -24,6 +24,7 @@ type Demand interface {
 	Forecast(lender string, now time.Time) *lend.Forecast
 	Notice(lender string) time.Duration
 	SawStart(lender, uid string, scheduled, ready time.Time)
+	Unread(lender string, now time.Time) bool
 	Keep(lenders map[string]bool)
 }
 
@@ -40,6 +41,7 @@ const (
 	ReasonAutoscalerBlind  = "AutoscalerBlind"
 	ReasonAutoscalerPaused = "AutoscalerPaused"
 	ReasonUnread           = "AutoscalersUnread"
+	ReasonPastUnread       = "PastUnread"
 	ReasonLendingDisabled  = "LendingDisabled"
 	ReasonHasAutoscaler    = "AutoscalerOnTarget"
 	ReasonNoScale          = "NoScaleSubresource"
@@ -128,6 +130,9 @@ func (g *Gatherer) outlook(l *lender, now time.Time) {
 		g.Demand.SawStart(l.Name, s.uid, s.scheduled, s.ready)
 	}
 	l.Load = g.Demand.Observe(l.Name, now, l.Load, shape)
+	if g.Demand.Unread(l.Name, now) {
+		l.hold(ReasonPastUnread, "its past is not read yet, without which a load that is low now looks as if it stayed so")
+	}
 	l.Forecast, l.Notice = g.Demand.Forecast(l.Name, now), g.Demand.Notice(l.Name)
 }
 

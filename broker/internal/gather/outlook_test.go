@@ -145,6 +145,7 @@ type memory struct {
 	shape   demand.Shape
 	started map[string]time.Duration
 	kept    map[string]bool
+	unread  bool
 }
 
 func (m *memory) Observe(_ string, _ time.Time, load lend.Load, shape demand.Shape) lend.Load {
@@ -157,7 +158,8 @@ func (m *memory) Notice(string) time.Duration               { return 90 * time.S
 func (m *memory) SawStart(_, uid string, scheduled, ready time.Time) {
 	m.started[uid] = ready.Sub(scheduled)
 }
-func (m *memory) Keep(names map[string]bool) { m.kept = names }
+func (m *memory) Unread(string, time.Time) bool { return m.unread }
+func (m *memory) Keep(names map[string]bool)    { m.kept = names }
 
 // prepared is a Hooks that has one answer.
 type prepared struct{ lend.Preparation }
@@ -198,6 +200,16 @@ func TestMemory(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]time.Duration{"first": 45 * time.Second}, m.started); diff != "" {
 		t.Errorf("starts (-want +got):\n%s", diff)
+	}
+	if l.Hold != nil {
+		t.Errorf("hold %+v", l.Hold)
+	}
+	m.unread = true
+	if view, err = g.Gather(t.Context(), now, 2); err != nil {
+		t.Fatal(err)
+	}
+	if h := view.Snapshot.Lenders[0].Hold; h == nil || h.Reason != "PastUnread" {
+		t.Errorf("with its past unread: hold %+v", h)
 	}
 	for _, text := range []string{"0.0", "1.5", "high"} {
 		l, _, _ := chat(t, nil, func(s *v1alpha1.LendingPolicySpec) { s.Headroom.Quantile = text })
