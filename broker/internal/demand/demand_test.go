@@ -206,6 +206,7 @@ func TestNotice(t *testing.T) {
 	d.SawStart("a", "pod-2", begin, begin.Add(25*time.Hour))
 	d.SawStart("a", "pod-3", time.Time{}, begin)
 	d.SawReclaim("a", "loan-2", begin, begin.Add(-time.Second))
+	d.SawReclaim("a", "loan-3", begin, begin.Add(time.Hour+1))
 	want("after what does not count", 40*time.Second)
 	for i := range 200 {
 		at := begin.Add(time.Duration(i) * time.Minute)
@@ -219,6 +220,23 @@ func TestNotice(t *testing.T) {
 	}
 	observe(begin.Add(8 * 24 * time.Hour))
 	want("a week later", 2*time.Minute)
+}
+
+// What was stuck says nothing about the next reclaim. How long one may take grows with the
+// policy's grace.
+func TestNoticeLeavesOutStuckReclaims(t *testing.T) {
+	slow := Shape{Quantile: 0.99, MaxGrace: 20 * time.Minute}
+	for took, want := range map[time.Duration]time.Duration{
+		200 * time.Minute:   201 * time.Minute,
+		200*time.Minute + 1: 21 * time.Minute,
+	} {
+		d := New(Config{})
+		d.Observe("a", begin, lend.Load{}, slow)
+		d.SawReclaim("a", "loan", begin, begin.Add(took))
+		if got := d.Notice("a"); got != want {
+			t.Errorf("after a reclaim of %s: %s, want %s", took, got, want)
+		}
+	}
 }
 
 func TestKeep(t *testing.T) {

@@ -14,6 +14,11 @@ const (
 	// longestStart: a pod that was first ready later than that had something else to wait
 	// for, or was ready before and is so again.
 	longestStart = time.Hour
+	// longestReclaim is how long a reclaim may have taken at most to count, or mostGraces
+	// times the policy's MaxGrace where that is longer: one that took longer was stuck, and
+	// says nothing about the next.
+	longestReclaim = time.Hour
+	mostGraces     = 10
 
 	mostDurations = 50
 	oldest        = 7 * 24 * time.Hour
@@ -44,14 +49,19 @@ func (l *lender) startTime() time.Duration { return l.starts.high(l.now, Default
 
 // SawReclaim notes that units of a lender were asked back and when they were free. loan
 // names the occasion: a second call with it changes nothing, so all that is known may be
-// told again and again. What ends before it begins is ignored.
+// told again and again. What ends before it begins is ignored, and so is what took longer
+// than an hour and than ten times MaxGrace: it was stuck.
 func (d *Demand) SawReclaim(name, loan string, asked, returned time.Time) {
 	if asked.IsZero() || returned.Before(asked) {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.lender(name).reclaims.add(loan, returned, returned.Sub(asked))
+	l, took := d.lender(name), returned.Sub(asked)
+	if took > max(longestReclaim, mostGraces*l.shape.MaxGrace) {
+		return
+	}
+	l.reclaims.add(loan, returned, took)
 }
 
 // SawStart notes when a lender's pod got its node and when it was first ready. A second
