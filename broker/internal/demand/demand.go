@@ -1,6 +1,7 @@
 package demand
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -132,7 +133,8 @@ func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape
 func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) {
 	heard := l.stable.Add(now, load.ObservedAt, load.Requests)
 	l.panic.Add(now, load.ObservedAt, load.Requests)
-	if l.stable.Newest() != load.ObservedAt {
+	older := load.ObservedAt.Before(l.stable.Newest()) && load.Requests >= 0 && load.Requests <= math.MaxFloat64
+	if !older && !l.stable.Newest().Equal(load.ObservedAt) {
 		return load.Requests, load.Panic // not a load: the core refuses it by name
 	}
 	stable, _ = l.stable.Mean()

@@ -34,6 +34,14 @@ func TestObserveAveragesOverBothWindows(t *testing.T) {
 	if again.Requests != 5.5 || again.Panic != 10.5 {
 		t.Errorf("the same sample again: requests %v, panic %v; want 5.5 and 10.5", again.Requests, again.Panic)
 	}
+	older := d.Observe("a", begin.Add(time.Minute), known(begin.Add(50*time.Second), 1000), shape)
+	if older.Requests != 5.5 || older.Panic != 10.5 {
+		t.Errorf("a sample from before: requests %v, panic %v; want 5.5 and 10.5", older.Requests, older.Panic)
+	}
+	local := known(begin.Add(55*time.Second).In(time.FixedZone("east", 3600)), 1000)
+	if got := d.Observe("a", begin.Add(time.Minute), local, shape); got.Requests != 5.5 {
+		t.Errorf("the same sample in another zone: requests %v, want 5.5", got.Requests)
+	}
 	if other := d.Observe("b", begin, known(begin, 3), shape); other.Requests != 3 {
 		t.Errorf("another lender: requests %v, want 3", other.Requests)
 	}
