@@ -75,6 +75,13 @@ func (f *Forecaster) Seed(now time.Time, points []Point) (taken int) {
 	return taken
 }
 
+// Forget drops the slots that begin after now: the clock was ahead. What is left of the
+// time before stays, and all is learned anew.
+func (f *Forecaster) Forget(now time.Time) {
+	f.past.forget(number(now))
+	f.begun = false
+}
+
 // Look returns the outlook at a time. Another rule than that of the call before makes it
 // learn all anew. It is false before the first sample.
 func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {

@@ -79,6 +79,23 @@ func (p *Past) advance(n int64) {
 	}
 }
 
+// forget drops what was heard after slot n.
+func (p *Past) forget(n int64) {
+	if p.values == nil || n >= p.newest {
+		return
+	}
+	for i := max(n, p.newest-slots) + 1; i <= p.newest; i++ {
+		p.values[place(i)] = math.NaN()
+	}
+	for i := n; i >= p.oldest; i-- {
+		if _, ok := p.at(i); ok {
+			p.newest = i
+			return
+		}
+	}
+	*p = Past{}
+}
+
 func place(n int64) int64 { return ((n % slots) + slots) % slots }
 
 // at is the value of a slot; false where nothing was heard or it is out of reach.

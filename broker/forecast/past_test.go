@@ -27,6 +27,19 @@ func TestPastAgainstModel(t *testing.T) {
 		model := map[int]float64{}
 		newest := math.MinInt
 		for range rapid.IntRange(1, 60).Draw(t, "samples") {
+			if rapid.IntRange(0, 9).Draw(t, "forget") == 0 {
+				slot := rapid.IntRange(-5000, 5000).Draw(t, "after")
+				p.forget(number(at(slot)))
+				was := newest
+				newest = math.MinInt
+				for s := range model {
+					if s > slot || s <= was-int(slots) {
+						delete(model, s)
+					} else {
+						newest = max(newest, s)
+					}
+				}
+			}
 			slot := rapid.OneOf(rapid.IntRange(-50, 50), rapid.IntRange(-5000, 5000)).Draw(t, "slot")
 			v := float64(rapid.IntRange(0, 100).Draw(t, "value"))
 			took := p.Add(at(10000), at(slot), v)
@@ -39,6 +52,12 @@ func TestPastAgainstModel(t *testing.T) {
 					model[slot] = v
 				}
 			}
+		}
+		if newest == math.MinInt {
+			if p.values != nil {
+				t.Fatal("a past of nothing is not empty")
+			}
+			return
 		}
 		oldest := newest
 		for slot := newest - int(slots) - 10; slot <= newest+10; slot++ {

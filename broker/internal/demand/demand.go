@@ -44,6 +44,9 @@ const DefaultQuantile = 0.99
 // be a peak that never was later.
 const leastCoverage = 0.9
 
+// clockSkew is how far the clock may go back before what was heard ahead of it is dropped.
+const clockSkew = 5 * time.Second
+
 // Demand is the memory about all lenders.
 type Demand struct {
 	config Config
@@ -85,24 +88,44 @@ func New(c Config) *Demand {
 func (d *Demand) lender(name string) *lender {
 	l := d.lenders[name]
 	if l == nil {
-		l = &lender{
-			stable: forecast.NewWindow(d.config.StableWindow), panic: forecast.NewWindow(d.config.PanicWindow),
-			past: forecast.NewForecaster(),
-		}
+		l = &lender{past: forecast.NewForecaster()}
+		l.restart(d.config)
 		d.lenders[name] = l
-		select {
-		case d.fresh <- struct{}{}:
-		default:
-		}
+		d.wake()
 	}
 	return l
+}
+
+func (d *Demand) wake() {
+	select {
+	case d.fresh <- struct{}{}:
+	default:
+	}
+}
+
+// restart forgets what is known of the last minutes and how the load scatters.
+func (l *lender) restart(c Config) {
+	l.stable, l.panic = forecast.NewWindow(c.StableWindow), forecast.NewWindow(c.PanicWindow)
+	l.scatter, l.rises = forecast.Dispersion{}, nil
+}
+
+// setBack begins anew after the clock was ahead, in which case nothing would be newer than
+// what is known until it has caught up. The past that this pushed out is read again.
+func (d *Demand) setBack(l *lender, now time.Time) {
+	l.now, l.newest = now, time.Time{}
+	l.restart(d.config)
+	l.past.Forget(now)
+	l.seed = seeding{}
+	d.wake()
 }
 
 // Observe takes in a load as it was read, and returns it with Requests and Panic as the
 // means over the two windows and with Rising set on signals. A load with an ObservedAt not
 // after that of the one before adds nothing. One that is not Known, from the future or
 // without a number of requests adds nothing either and comes back as it is: it is not a
-// zero, and what was heard before stays; only rises in succession begin anew.
+// zero, and what was heard before stays; only rises in succession begin anew. Where now is
+// more than five seconds before a load that was taken in, the clock was ahead: all that
+// was heard after now is dropped.
 func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape) lend.Load {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -110,6 +133,9 @@ func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape
 	l.shape = shape
 	if l.since.IsZero() || now.Before(l.since) {
 		l.since = now
+	}
+	if l.newest.After(now.Add(clockSkew)) {
+		d.setBack(l, now)
 	}
 	if now.After(l.now) {
 		l.now = now

@@ -73,6 +73,33 @@ func TestObserveKeepsUnknownUnknown(t *testing.T) {
 	}
 }
 
+// A clock that was ahead for a while costs what was heard meanwhile, and no more.
+func TestObserveAfterTheClockWasAhead(t *testing.T) {
+	d := New(Config{})
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	for s := range 3600 {
+		d.Observe("a", at(s), known(at(s), 100), shape)
+	}
+	ahead := at(3600).Add(24 * time.Hour)
+	d.Observe("a", ahead, known(ahead, 9000), shape)
+	for s := 3600; s < 2*3600+600; s++ {
+		got := d.Observe("a", at(s), known(at(s), 40), shape)
+		if math.Abs(got.Requests-40) > 1e-9 {
+			t.Fatalf("%d seconds after the clock was set back: requests %v, want 40", s-3600, got.Requests)
+		}
+		f := d.Forecast("a", at(s))
+		if f == nil || f.Season > 101 {
+			t.Fatalf("%d seconds after the clock was set back: forecast %+v", s-3600, f)
+		}
+		if want := s < 2*3600; f.ScatterUnknown != want {
+			t.Fatalf("%d seconds after the clock was set back: scatter unknown %v", s-3600, f.ScatterUnknown)
+		}
+	}
+	if days := d.Learned(at(7200))[0].Outlook.Days; days < 2.0/24 {
+		t.Errorf("the past before is lost: %v days are left", days)
+	}
+}
+
 func TestRising(t *testing.T) {
 	type step struct {
 		value float64
