@@ -20,12 +20,17 @@ import (
 // Demand remembers loads, and says what the past makes of the future. demand.Demand is
 // one.
 type Demand interface {
+	Outlook
 	Observe(lender string, now time.Time, load lend.Load, shape demand.Shape) lend.Load
+	SawStart(lender, uid string, scheduled, ready time.Time)
+	Keep(lenders map[string]bool)
+}
+
+// Outlook is what the past says.
+type Outlook interface {
 	Forecast(lender string, now time.Time) *lend.Forecast
 	Notice(lender string) time.Duration
-	SawStart(lender, uid string, scheduled, ready time.Time)
 	Unread(lender string, now time.Time) bool
-	Keep(lenders map[string]bool)
 }
 
 // Hooks know what is done before units are lent; prewarm.Runner does.
