@@ -1,6 +1,8 @@
 // Package extmetrics shows training demand and lending to others: as an external
-// metrics API, by which a HorizontalPodAutoscaler scales elastic work such as offline
-// inference onto loans, and as Prometheus metrics, for KEDA and dashboards.
+// metrics API, for a HorizontalPodAutoscaler, and as Prometheus metrics, for KEDA and
+// dashboards. Only queued jobs borrow: what is scaled by these numbers, offline inference
+// say, must come as queued Jobs, as KEDA's ScaledJobs can. Pods of a Deployment beyond the
+// nominal quota would wait.
 //
 // It promises that a namespace sees its own numbers only, that every number is as old
 // as the decision it came from, and says so, and that before the first decision there
