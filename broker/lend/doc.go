@@ -53,8 +53,8 @@
 //	5 reclaim       reclaim: what is owed; victims, greedy: who gives it
 //	6 reserve       place: what is kept for owners, and where a gang goes
 //	7 books         quotas: the trees and limits; booking: who uses what of them
-//	8 admission     admit: one job; line: which is next; crowd: all that wait; sources, grant: whose
-//	                units; name: of the loan
+//	8 admission     admit: one job; line: which is next; sources, grant: whose units;
+//	                name: of the loan
 //	                guards, guard: reservations
 //	                takeback: for quota; fairness: from whom; turns: who may search;
 //	                asked: for whom it is kept
