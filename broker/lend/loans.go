@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -239,7 +238,7 @@ func (d *decision) allowed(lender string) (grace time.Duration, ok bool) {
 	if l := d.byName[lender]; l != nil {
 		return l.MaxGrace, true
 	}
-	if strings.HasPrefix(lender, cohortPrefix) {
+	if IsCohortLender(lender) {
 		return max(d.pol.QuotaGrace, 0), true
 	}
 	return 0, false

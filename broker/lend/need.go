@@ -11,10 +11,12 @@ const (
 	byLoad       = "load"
 	byPanic      = "panic"
 	bySeason     = "season"
-	byHistory    = "absolute floor"
 	byUnknown    = "unknown load"
 	byPeak       = "peak"
 )
+
+// NeedByFloor is LenderView.NeedBy where the highest load of seven days sets the need.
+const NeedByFloor = "absolute floor"
 
 // estimate is a number of replicas, and who says that as many are needed.
 type estimate struct {
@@ -150,7 +152,7 @@ func (l *lender) askFloors(e *estimate, now time.Time, pol Policy) {
 		}
 	}
 	if l.load.mark != markUnknown && l.wild(pol) {
-		e.atLeast(l.podsFor(l.Forecast.Floor, pol), byHistory)
+		e.atLeast(l.podsFor(l.Forecast.Floor, pol), NeedByFloor)
 	}
 }
 

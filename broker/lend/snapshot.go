@@ -1,6 +1,9 @@
 package lend
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Snapshot is the cluster as one decision sees it. All slices are sorted by
 // their key (Name, UID or the order stated), so that equal clusters give equal
@@ -183,6 +186,9 @@ type Grant struct {
 func CohortLender(cohort string) string { return cohortPrefix + cohort }
 
 const cohortPrefix = "cohort:"
+
+// IsCohortLender reports whether a grant's lender is a cohort, and no service.
+func IsCohortLender(lender string) bool { return strings.HasPrefix(lender, cohortPrefix) }
 
 // Loan is an open loan: its units are held from the moment the Loan exists until
 // it is returned, whether or not its pods are bound yet.

@@ -85,9 +85,6 @@ func (c conditions) resolved(l *lend.Lender, notes []string) {
 	}
 }
 
-// byHistory is how a view calls a need that the highest load of seven days sets.
-const byHistory = "absolute floor"
-
 // forecastable: what the core made of the load's past. Which dispersion is too high is
 // the core's to say, and it says so in what it does.
 func (c conditions) forecastable(l *lend.Lender, view *lend.LenderView, v *lend.Verdict) {
@@ -95,7 +92,7 @@ func (c conditions) forecastable(l *lend.Lender, view *lend.LenderView, v *lend.
 	switch {
 	case v != nil && v.Reason == lend.ReasonLoadNotForecastable:
 		c.set(kind, metav1.ConditionFalse, v.Reason, v.Message)
-	case l.Forecast != nil && view != nil && view.NeedBy == byHistory:
+	case l.Forecast != nil && view != nil && view.NeedBy == lend.NeedByFloor:
 		c.set(kind, metav1.ConditionFalse, lend.ReasonLoadNotForecastable,
 			"the load varies so much that the highest load of seven days is kept")
 	case l.Forecast == nil:

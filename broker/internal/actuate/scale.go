@@ -7,13 +7,13 @@ import (
 	"math"
 	"slices"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -60,13 +60,7 @@ func (r *round) scale(ctx context.Context, policy *v1alpha1.LendingPolicy, from 
 	target.SetGroupVersionKind(schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind))
 	target.SetNamespace(policy.Namespace)
 	target.SetName(ref.Name)
-	// Objects without a Go type have scales without one.
-	scale := &unstructured.Unstructured{}
-	scale.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
-	if err := r.Client.SubResource("scale").Get(ctx, target, scale); err != nil {
-		return fmt.Errorf("read the scale of %s %s: %w", ref.Kind, ref.Name, err)
-	}
-	found, _, err := unstructured.NestedInt64(scale.Object, "spec", "replicas") // 0 is left out
+	scale, found, err := gather.ReadScale(ctx, r.Client, target)
 	if err != nil {
 		return fmt.Errorf("read the scale of %s %s: %w", ref.Kind, ref.Name, err)
 	}

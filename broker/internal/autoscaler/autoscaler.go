@@ -162,9 +162,9 @@ func text(o *unstructured.Unstructured, path ...string) string {
 	return s
 }
 
-// condition is the status and the reason of one of an object's conditions; empty if it
+// Condition is the status and the reason of one of an object's conditions; empty if it
 // has none of that type.
-func condition(o *unstructured.Unstructured, kind string) (status, reason string) {
+func Condition(o *unstructured.Unstructured, kind string) (status, reason string) {
 	value, _, _ := unstructured.NestedFieldNoCopy(o.Object, "status", "conditions")
 	list, _ := value.([]any)
 	for _, item := range list {

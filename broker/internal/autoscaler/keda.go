@@ -57,10 +57,10 @@ func (a *Autoscaler) pause(o *unstructured.Unstructured) {
 // kedaSees looks whether KEDA reads the triggers: on its fall-back it scales by what the
 // ScaledObject says for the case that it cannot.
 func (a *Autoscaler) kedaSees(o *unstructured.Unstructured) {
-	if status, reason := condition(o, "Ready"); status == "False" {
+	if status, reason := Condition(o, "Ready"); status == "False" {
 		a.Blind = fmt.Sprintf("%s is not ready: %s", a, cmp.Or(reason, "no reason given"))
 	}
-	if status, _ := condition(o, "Fallback"); status == "True" && a.Blind == "" {
+	if status, _ := Condition(o, "Fallback"); status == "True" && a.Blind == "" {
 		a.Blind = fmt.Sprintf("%s cannot read its triggers and uses its fallback", a)
 	}
 }

@@ -52,7 +52,7 @@ func ofPodAutoscaler(o *unstructured.Unstructured) Autoscaler {
 	desired, known := integer(o, "status", "desiredScale")
 	a.Desired = max(desired, 0)
 	a.AtMax = a.Max > 0 && a.Desired >= a.Max
-	active, reason := condition(o, "Active")
+	active, reason := Condition(o, "Active")
 	// Below 0 it has no numbers. One that is not active had its target scaled to zero.
 	if (!known || desired < 0) && active != "False" || reason == "NoMetrics" {
 		a.Blind = fmt.Sprintf("%s cannot tell how many replicas are needed: NoMetrics", &a)

@@ -12,7 +12,7 @@ import (
 func ofVariant(o *unstructured.Unstructured) (Ref, Autoscaler) {
 	a := Autoscaler{Kind: o.GetKind(), Name: o.GetName()}
 	a.Desired, _ = integer(o, "status", "desiredOptimizedAlloc", "numReplicas")
-	if status, reason := condition(o, "MetricsAvailable"); status == "False" {
+	if status, reason := Condition(o, "MetricsAvailable"); status == "False" {
 		a.Blind = fmt.Sprintf("%s has no metrics: %s", &a, cmp.Or(reason, "no reason given"))
 	}
 	// Before it had a reference, it had its Deployment's name.

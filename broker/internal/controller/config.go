@@ -151,38 +151,27 @@ func ParseConfig(data []byte) (Config, error) {
 
 // Validate returns what is wrong with the configuration, by field.
 func (c *Config) Validate() field.ErrorList {
-	var errs field.ErrorList
-	want := func(ok bool, path string, value any, rule string) {
-		if !ok {
-			errs = append(errs, field.Invalid(field.NewPath(path), value, rule))
-		}
-	}
-	positive := func(path string, d metav1.Duration) {
-		want(d.Duration > 0, path, d.Duration.String(), "must be greater than 0s")
-	}
-	notNegative := func(path string, d metav1.Duration) {
-		want(d.Duration >= 0, path, d.Duration.String(), "must not be negative")
-	}
-	want(c.APIVersion == ConfigAPIVersion, "apiVersion", c.APIVersion, "must be "+ConfigAPIVersion)
-	want(c.Kind == ConfigKind, "kind", c.Kind, "must be "+ConfigKind)
-	positive("interval", c.Interval)
-	notNegative("debounce", c.Debounce)
-	want(c.Debounce.Duration <= c.Interval.Duration, "debounce", c.Debounce.Duration.String(), "must not exceed interval")
-	want(validURL(c.Prometheus.URL), "prometheus.url", c.Prometheus.URL, "must be an http or https URL with a host, or empty")
-	positive("prometheus.timeout", c.Prometheus.Timeout)
-	want(c.Ledger.Path != "", "ledger.path", c.Ledger.Path, "must be a file on a local disk")
-	want(c.Ledger.MaxBytes >= 0, "ledger.maxBytes", c.Ledger.MaxBytes, "must not be negative")
-	want(validAddress(c.HTTP.BindAddress), "http.bindAddress", c.HTTP.BindAddress, "must be host:port")
-	want(optionalAddress(c.Metrics.BindAddress), "metrics.bindAddress", c.Metrics.BindAddress, `must be host:port, or "0"`)
-	want(optionalAddress(c.HealthProbe.BindAddress), "healthProbe.bindAddress", c.HealthProbe.BindAddress, `must be host:port, or "0"`)
+	var is checker
+	is.want(c.APIVersion == ConfigAPIVersion, "apiVersion", c.APIVersion, "must be "+ConfigAPIVersion)
+	is.want(c.Kind == ConfigKind, "kind", c.Kind, "must be "+ConfigKind)
+	is.positive("interval", c.Interval)
+	is.notNegative("debounce", c.Debounce)
+	is.want(c.Debounce.Duration <= c.Interval.Duration, "debounce", c.Debounce.Duration.String(), "must not exceed interval")
+	is.want(validURL(c.Prometheus.URL), "prometheus.url", c.Prometheus.URL, "must be an http or https URL with a host, or empty")
+	is.positive("prometheus.timeout", c.Prometheus.Timeout)
+	is.want(c.Ledger.Path != "", "ledger.path", c.Ledger.Path, "must be a file on a local disk")
+	is.want(c.Ledger.MaxBytes >= 0, "ledger.maxBytes", c.Ledger.MaxBytes, "must not be negative")
+	is.want(validAddress(c.HTTP.BindAddress), "http.bindAddress", c.HTTP.BindAddress, "must be host:port")
+	is.want(optionalAddress(c.Metrics.BindAddress), "metrics.bindAddress", c.Metrics.BindAddress, `must be host:port, or "0"`)
+	is.want(optionalAddress(c.HealthProbe.BindAddress), "healthProbe.bindAddress", c.HealthProbe.BindAddress, `must be host:port, or "0"`)
 	if e := &c.LeaderElection; e.Enabled {
-		positive("leaderElection.retryPeriod", e.RetryPeriod)
-		want(e.RenewDeadline.Duration > e.RetryPeriod.Duration*6/5, "leaderElection.renewDeadline", e.RenewDeadline.Duration.String(), "must exceed 1.2 times retryPeriod")
-		want(e.LeaseDuration.Duration > e.RenewDeadline.Duration, "leaderElection.leaseDuration", e.LeaseDuration.Duration.String(), "must exceed renewDeadline")
+		is.positive("leaderElection.retryPeriod", e.RetryPeriod)
+		is.want(e.RenewDeadline.Duration > e.RetryPeriod.Duration*6/5, "leaderElection.renewDeadline", e.RenewDeadline.Duration.String(), "must exceed 1.2 times retryPeriod")
+		is.want(e.LeaseDuration.Duration > e.RenewDeadline.Duration, "leaderElection.leaseDuration", e.LeaseDuration.Duration.String(), "must exceed renewDeadline")
 	}
-	want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
-	want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
-	return slices.Concat(errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate(),
+	is.want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
+	is.want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
+	return slices.Concat(is.errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate(),
 		c.ExternalMetrics.Validate(field.NewPath("externalMetrics")))
 }
 

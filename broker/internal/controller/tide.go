@@ -112,11 +112,11 @@ func (t *tide) run(ctx context.Context, b *broker) (stop func()) {
 	}
 }
 
-// reclaimed learns how long the lenders of a loan waited for its units.
+// reclaimed learns how long the services that lent to a loan waited for its units.
 func (t *tide) reclaimed(loan *v1alpha1.Loan, asked, returned time.Time) {
 	seen := map[string]bool{}
 	for _, g := range loan.Spec.Grants {
-		if g.Lender != "" && !seen[g.Lender] {
+		if g.Lender != "" && !lend.IsCohortLender(g.Lender) && !seen[g.Lender] {
 			seen[g.Lender] = true
 			t.demand.SawReclaim(g.Lender, loan.Namespace+"/"+loan.Name, asked, returned)
 		}

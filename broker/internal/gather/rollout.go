@@ -4,6 +4,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/broker/internal/autoscaler"
 )
 
 // While a workload is rolled out it has more pods than replicas, and its new ones are
@@ -34,7 +36,8 @@ func setRolls(s *appsv1.StatefulSet) bool {
 
 // groupsRoll tells the same of a LeaderWorkerSet.
 func groupsRoll(o *unstructured.Unstructured) bool {
-	return conditionTrue(o, "UpdateInProgress")
+	status, _ := autoscaler.Condition(o, "UpdateInProgress")
+	return status == "True"
 }
 
 // serviceRolls tells the same of a Knative Service: its newest Revision does not serve
@@ -44,15 +47,4 @@ func serviceRolls(o *unstructured.Unstructured) bool {
 	ready, _, _ := unstructured.NestedString(o.Object, "status", "latestReadyRevisionName")
 	observed, _, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
 	return created != ready || observed < o.GetGeneration()
-}
-
-func conditionTrue(o *unstructured.Unstructured, kind string) bool {
-	value, _, _ := unstructured.NestedFieldNoCopy(o.Object, "status", "conditions")
-	list, _ := value.([]any)
-	for _, item := range list {
-		if c, ok := item.(map[string]any); ok && c["type"] == kind {
-			return c["status"] == "True"
-		}
-	}
-	return false
 }

@@ -100,19 +100,29 @@ func (g *Gatherer) otherTarget(ctx context.Context, key types.NamespacedName, re
 	if err := g.Live.Get(ctx, key, &object); err != nil {
 		return nil, unknownTarget(ref, "cannot be read: "+string(apierrors.ReasonForError(err))), nil
 	}
-	// Objects without a Go type have scales without one.
-	scale := &unstructured.Unstructured{}
-	scale.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
-	if err := g.Scales.SubResource("scale").Get(ctx, &object, scale); err != nil {
+	scale, replicas, err := ReadScale(ctx, g.Scales, &object)
+	switch {
+	case scale == nil:
 		return nil, unknownTarget(ref, "has no scale subresource that can be read"), nil
-	}
-	replicas, _, err := unstructured.NestedInt64(scale.Object, "spec", "replicas") // 0 is left out
-	if err != nil {
+	case err != nil:
 		return nil, unknownTarget(ref, "has a scale subresource without a number of replicas"), nil
 	}
 	t := &target{uid: object.GetUID(), replicas: replicas, scalable: true}
 	t, problem := t.with(&object, ref, "spec", "template")
 	return t, problem, nil
+}
+
+// ReadScale reads the scale subresource of an object of any kind, and the replicas that
+// are set in it. It returns no scale where there is none that can be read.
+func ReadScale(ctx context.Context, scales Scaler, object *unstructured.Unstructured) (scale *unstructured.Unstructured, replicas int64, err error) {
+	// Objects without a Go type have scales without one.
+	scale = &unstructured.Unstructured{}
+	scale.SetGroupVersionKind(autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
+	if err := scales.SubResource("scale").Get(ctx, object, scale); err != nil {
+		return nil, 0, err
+	}
+	replicas, _, err = unstructured.NestedInt64(scale.Object, "spec", "replicas") // 0 is left out
+	return scale, replicas, err
 }
 
 // Scaler gives access to subresources; client.Client is one.

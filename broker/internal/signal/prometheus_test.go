@@ -296,7 +296,7 @@ func TestUnreachable(t *testing.T) {
 		want   string
 	}{
 		"closed port":    {source, "profile vllm, running requests: Prometheus cannot be reached"},
-		"not configured": {Absent{}, "profile vllm, spec.signals[0]: the broker has no prometheus.url"},
+		"not configured": {Sources{}, "profile vllm, spec.signals[0]: the broker has no prometheus.url"},
 	} {
 		sample := s.source.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: vllm})
 		if got := Combine(vllm, sample, Replicas{Ready: []string{"a"}}, now); got.Known || got.Unknown != s.want {

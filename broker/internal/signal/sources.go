@@ -171,9 +171,3 @@ func (a *answers) measure(spec string, m Measure, readings Readings, err error) 
 	}
 	a.sample.Profiles[spec][m] = readings
 }
-
-// Absent is the Source where no Prometheus is configured: nothing is known.
-type Absent struct{}
-
-// Fetch implements Source.
-func (Absent) Fetch(ctx context.Context, t Target) Sample { return Sources{}.Fetch(ctx, t) }
