@@ -15,6 +15,10 @@ type JobRef struct {
 	Name string `json:"name"`
 	// +required
 	UID types.UID `json:"uid"`
+	// SuspendPath is the JSON pointer of the field that keeps the job from running, such
+	// as /spec/suspend. Empty: it has none, and stops when its pods are deleted.
+	// +optional
+	SuspendPath string `json:"suspendPath,omitempty"`
 }
 
 // Grant is a number of units of one flavor on one node.
@@ -59,6 +63,9 @@ type LoanSpec struct {
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	Pods int32 `json:"pods"`
+	// MinPods is how many of them an elastic job can go on with; 0 if it stops whole.
+	// +optional
+	MinPods int32 `json:"minPods,omitempty"`
 	// UnitsPerPod is what each pod of the gang asks for.
 	// +required
 	// +kubebuilder:validation:Minimum=1
@@ -112,6 +119,15 @@ type LoanStatus struct {
 	// LostWorkSeconds estimates the GPU-seconds of work that the reclaim cost.
 	// +optional
 	LostWorkSeconds int64 `json:"lostWorkSeconds,omitempty"`
+	// Shedding is what an elastic job is asked to give back, until ReclaimBy, while it
+	// goes on with the rest.
+	// +optional
+	// +listType=atomic
+	Shedding []Grant `json:"shedding,omitempty"`
+	// Shed is what it has given back that way: the loan holds its grants without it.
+	// +optional
+	// +listType=atomic
+	Shed []Grant `json:"shed,omitempty"`
 	// LedgerSeq is the sequence number of the last ledger entry about this loan.
 	// +optional
 	LedgerSeq int64 `json:"ledgerSeq,omitempty"`

@@ -20,7 +20,7 @@ const (
 	// all work since the start counts as lost when the job is stopped.
 	AnnotationCheckpointInterval = "ebbtide.dev/checkpoint-interval"
 	// AnnotationLastCheckpoint on a job is the time of its last checkpoint
-	// (RFC 3339), kept fresh by the job itself.
+	// (RFC 3339), kept fresh by the job itself: on the job, or on any of its pods.
 	AnnotationLastCheckpoint = "ebbtide.dev/last-checkpoint"
 
 	// AnnotationAttempt on a job counts how often it has been admitted. Only the
@@ -38,6 +38,18 @@ const (
 	// which its units will be taken back. Only the broker and the scheduler write
 	// it; a pod sees it through the downward API.
 	AnnotationReclaimBy = "ebbtide.dev/reclaim-by"
+	// AnnotationReclaimHook on a pod is where it is told about a reclaim by HTTP:
+	// ":PORT/PATH", always at the pod's own address.
+	AnnotationReclaimHook = "ebbtide.dev/reclaim-hook"
+
+	// AnnotationMinPods on an elastic job is the number of pods with which it can go on
+	// when others are taken back. Without it a job stops whole.
+	AnnotationMinPods = "ebbtide.dev/min-pods"
+
+	// LabelPodGroup on pods that nothing else holds together names the gang that they
+	// are in their namespace; AnnotationPodGroupSize on them is how many pods it has.
+	LabelPodGroup          = "ebbtide.dev/pod-group"
+	AnnotationPodGroupSize = "ebbtide.dev/pod-group-size"
 )
 
 // GPU tells whether a resource is a GPU or a part of one: what a flavor may count, and
