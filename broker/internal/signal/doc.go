@@ -10,7 +10,8 @@
 // negative or beyond 1e15 and a sample from the future all count as not heard.
 // So does an answer that came with warnings: federated servers say by them that
 // their answer is partial. A replica that was not heard, or has ceased to be
-// ready, is counted as busy with all its slots. GPU use counts by the pod that has the
+// ready, is counted as busy with all its slots, and while one is not heard no load is
+// low: hiding what replicas say, of any of them, never lends more. GPU use counts by the pod that has the
 // GPU, so that a borrower's is never the lender's load. Every load carries the time of
 // its oldest sample, so that the core can judge its age.
 //

@@ -113,7 +113,7 @@ func (h *hearing) pods() {
 			requests += all
 		}
 	}
-	h.load.Coverage = min(h.load.Coverage, float64(len(heard))/float64(len(h.replicas.live())))
+	h.miss(len(h.replicas.live()) - len(heard))
 	if len(heard) == 0 {
 		h.unknown("%s", h.silence())
 		return

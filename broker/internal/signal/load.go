@@ -36,7 +36,9 @@ func (r Replicas) live() []string { return slices.Concat(r.Ready, r.Failing) }
 // dropped. A replica without a reading of everything that its profile must have was
 // not heard, and counts as busy with all its slots. So do, although they were heard, a
 // young one that reports no request and one that fails: overload is a common reason to.
-// Coverage is that of the signal that was heard from the fewest.
+// Coverage is that of the signal that was heard from the fewest. What a silent replica
+// would have said has no bound, so that while there is one the load has a signal that is
+// never low: nothing new is lent, and nothing is taken back for it.
 func Combine(specs []Spec, s Sample, replicas Replicas, now time.Time) lend.Load {
 	load := lend.Load{Known: true, Coverage: 1}
 	c := combiner{load: &load, sample: s, now: now, replicas: replicas}
@@ -50,6 +52,7 @@ func Combine(specs []Spec, s Sample, replicas Replicas, now time.Time) lend.Load
 	if len(specs) == 0 {
 		c.unknown("the policy has no signals")
 	}
+	c.addSilent()
 	slices.SortStableFunc(load.Signals, func(a, b lend.Signal) int { return cmp.Compare(a.Name, b.Name) })
 	if !load.Known {
 		return lend.Load{Unknown: load.Unknown, ObservedAt: load.ObservedAt, Coverage: load.Coverage}
@@ -62,6 +65,29 @@ type combiner struct {
 	sample   Sample
 	now      time.Time
 	replicas Replicas
+	// silent is how many live replicas the signal did not hear that heard the fewest.
+	silent int
+}
+
+// silentReplicas is the name of the signal that there is while a replica is not heard.
+const silentReplicas = "silent replicas"
+
+// miss takes in how many of the live replicas a signal did not hear.
+func (c *combiner) miss(silent int) {
+	live := len(c.replicas.live())
+	if silent <= 0 || live == 0 {
+		return
+	}
+	c.silent = max(c.silent, silent)
+	c.load.Coverage = min(c.load.Coverage, max(0, float64(live-silent)/float64(live)))
+}
+
+// addSilent adds the signal that is at both of its marks: not low, so that nothing is
+// lent, not high, so that nothing is taken back, and high with one replica fewer.
+func (c *combiner) addSilent() {
+	if n := float64(c.silent); n > 0 {
+		c.add("", lend.Signal{Name: silentReplicas, Value: n, Low: n, High: n})
+	}
 }
 
 // unknown keeps the first reason: the signals are in the policy's order.
@@ -107,6 +133,7 @@ func (c *combiner) value(spec Spec) {
 		c.unknown("%s: the value is %g, want a number from 0 to 1e15", spec.Name, reading.Value)
 	default:
 		c.observe(reading.At)
+		c.miss(reading.Silent)
 		c.add("", lend.Signal{Name: spec.Name, Value: reading.Value, Low: spec.Low, High: spec.High, PerReplica: spec.PerReplica})
 	}
 }

@@ -84,10 +84,13 @@ func healthy(overrides ...answer) *server {
 
 var vllm = []Spec{{Name: "spec.signals[0]", Kind: KindProfile, Profile: "vllm", Slots: 256}}
 
-func profileSignals(kv, waiting float64) []lend.Signal {
-	return []lend.Signal{
-		{Name: "kv", Value: kv, Low: 0.8, High: 0.8}, {Name: "waiting", Value: waiting, Low: 5, High: 20},
-	}
+func profileSignals(kv, waiting float64, more ...lend.Signal) []lend.Signal {
+	return append(append([]lend.Signal{{Name: "kv", Value: kv, Low: 0.8, High: 0.8}}, more...), lend.Signal{Name: "waiting", Value: waiting, Low: 5, High: 20})
+}
+
+// silent is the signal that there is while n replicas are not heard.
+func silent(n float64) lend.Signal {
+	return lend.Signal{Name: "silent replicas", Value: n, Low: n, High: n}
 }
 
 func TestProfile(t *testing.T) {
@@ -111,7 +114,7 @@ func TestProfile(t *testing.T) {
 		},
 		"a replica that fails silently is busy and not heard": {
 			server: healthy(), replicas: Replicas{Ready: []string{"a"}, Failing: []string{"c", "d", "e"}, Wanted: 4},
-			want: lend.Load{Known: true, ObservedAt: now.Add(-3 * time.Second), Coverage: 0.25, Requests: 10 + 3*256, Slots: 256, Signals: profileSignals(0.25, 0)},
+			want: lend.Load{Known: true, ObservedAt: now.Add(-3 * time.Second), Coverage: 0.25, Requests: 10 + 3*256, Slots: 256, Signals: profileSignals(0.25, 0, silent(3))},
 		},
 		"only failing replicas are unknown": {
 			server: healthy(), replicas: Replicas{Failing: []string{"a", "b"}, Wanted: 2},
@@ -123,12 +126,12 @@ func TestProfile(t *testing.T) {
 		},
 		"a silent replica counts as busy": {
 			server: healthy(), replicas: Replicas{Ready: []string{"a", "b", "c"}, Wanted: 3},
-			want: lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 2.0 / 3, Requests: 34 + 256, Slots: 256, Signals: profileSignals(0.5, 2)},
+			want: lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 2.0 / 3, Requests: 34 + 256, Slots: 256, Signals: profileSignals(0.5, 2, silent(1))},
 		},
 		"NaN is not heard": {
 			server:   healthy(answer{contains: "(max by (pod, engine) (vllm:num_requests_running", data: perPod(map[string]string{"a": "10", "b": "NaN"})}),
 			replicas: both,
-			want:     lend.Load{Known: true, ObservedAt: now.Add(-3 * time.Second), Coverage: 0.5, Requests: 10 + 256, Slots: 256, Signals: profileSignals(0.25, 0)},
+			want:     lend.Load{Known: true, ObservedAt: now.Add(-3 * time.Second), Coverage: 0.5, Requests: 10 + 256, Slots: 256, Signals: profileSignals(0.25, 0, silent(1))},
 		},
 		"infinite, negative and blank are not heard": {
 			server: healthy(
@@ -146,7 +149,7 @@ func TestProfile(t *testing.T) {
 		"a sample from the future is not heard": {
 			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": at(-time.Hour), "b": at(0)})}),
 			replicas: both,
-			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 0.5, Requests: 24 + 256, Slots: 256, Signals: profileSignals(0.5, 4)},
+			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 0.5, Requests: 24 + 256, Slots: 256, Signals: profileSignals(0.5, 4, silent(1))},
 		},
 		"a sample 1 ms ahead is from now": {
 			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": ahead(time.Millisecond), "b": ahead(time.Millisecond)})}),
@@ -161,7 +164,7 @@ func TestProfile(t *testing.T) {
 		"a sample 6 s ahead is dropped": {
 			server:   healthy(answer{contains: "timestamp(", data: perPod(map[string]string{"a": ahead(6 * time.Second), "b": at(0)})}),
 			replicas: both,
-			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 0.5, Requests: 24 + 256, Slots: 256, Signals: profileSignals(0.5, 4)},
+			want:     lend.Load{Known: true, ObservedAt: now, Coverage: 0.5, Requests: 24 + 256, Slots: 256, Signals: profileSignals(0.5, 4, silent(1))},
 		},
 		"a young replica's zeros say nothing": {
 			server: healthy(

@@ -31,6 +31,9 @@ type Pod struct {
 type Reading struct {
 	Value float64
 	At    time.Time
+	// Silent is how many of the target's pods Value has no part of, where it is a mean over
+	// them. What they would have said is not known, however it was filled in.
+	Silent int
 }
 
 // Readings are one measure's values: by pod in a profile of ScopePod, and under ""

@@ -117,7 +117,8 @@ func (r *Reader) pods(namespace string, s signal.Spec) (signal.Reading, error) {
 }
 
 // mean joins the values of the target's pods. Those that have none count as the
-// highest: overload is a common reason not to be heard.
+// highest, because overload is a common reason not to be heard, and as Silent, because
+// that may be too little.
 func mean(s signal.Spec, values map[string]signal.Reading) (signal.Reading, error) {
 	var sum, highest float64
 	var at time.Time
@@ -140,7 +141,7 @@ func mean(s signal.Spec, values map[string]signal.Reading) (signal.Reading, erro
 		return signal.Reading{}, fmt.Errorf("metric %q: only %d of %d ready pods have a value", s.Metric, heard, all)
 	}
 	sum += highest * float64(all-heard)
-	return signal.Reading{Value: sum / float64(all), At: at}, nil
+	return signal.Reading{Value: sum / float64(all), At: at, Silent: all - heard}, nil
 }
 
 // object is the metric of one object of the policy's namespace.
