@@ -130,6 +130,9 @@ func resolve(path string, s *v1alpha1.Signal) (Spec, error) {
 	if more {
 		return Spec{}, fmt.Errorf("%s: exactly one of profile, query, pods, object, external, redis, kafka and autoscaler must be set", path)
 	}
+	if err := foreign(path, source, s); err != nil {
+		return Spec{}, err
+	}
 	switch spec.Kind = source; source {
 	case KindProfile:
 		return resolveProfile(spec, s)
@@ -173,6 +176,42 @@ func source(s *v1alpha1.Signal) (kind Kind, more bool) {
 		return "", true
 	}
 	return set[0], false
+}
+
+// foreign says which field is set that belongs to another source: one that was ignored
+// would look as if it did something.
+func foreign(path string, source Kind, s *v1alpha1.Signal) error {
+	for _, f := range []struct {
+		field     string
+		set       bool
+		belongsTo []Kind
+	}{
+		{"slots", s.Slots != 0, []Kind{KindProfile}},
+		{"scrape", s.Scrape != nil, []Kind{KindProfile}},
+		{"latency", s.Latency != nil, []Kind{KindProfile}},
+		{"aggregate", s.Aggregate != "", []Kind{KindQuery}},
+		{"matchLabels", len(s.MatchLabels) > 0, []Kind{KindProfile, KindPods, KindExternal}},
+	} {
+		if f.set && !slices.Contains(f.belongsTo, source) {
+			return fmt.Errorf("%s.%s: belongs to %s, and the signal's source is %s", path, f.field, either(f.belongsTo), strings.ToLower(string(source)))
+		}
+	}
+	if source == KindAutoscaler && (s.LowWater != "" || s.HighWater != "" || s.PerReplica != "") {
+		return fmt.Errorf("%s: an autoscaler has marks of its own: lowWater, highWater and perReplica belong to a value", path)
+	}
+	return nil
+}
+
+// either lists sources by the names of their fields.
+func either(kinds []Kind) string {
+	var names []string
+	for _, k := range kinds {
+		names = append(names, strings.ToLower(string(k)))
+	}
+	if n := len(names); n > 1 {
+		return strings.Join(names[:n-1], ", ") + " or " + names[n-1]
+	}
+	return strings.Join(names, "")
 }
 
 func resolveProfile(spec Spec, s *v1alpha1.Signal) (Spec, error) {

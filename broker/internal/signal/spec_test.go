@@ -1,6 +1,8 @@
 package signal
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +71,54 @@ func TestSpecsRefused(t *testing.T) {
 	} {
 		if _, err := Specs(test.signals); err == nil || err.Error() != test.want {
 			t.Errorf("%s: got %v, want %s", name, err, test.want)
+		}
+	}
+}
+
+// TestForeignFields: a field that the source does not have is refused, as the API server
+// refuses it, and never ignored; where the source has it, it is taken.
+func TestForeignFields(t *testing.T) {
+	yes := true
+	sources := map[string]v1alpha1.Signal{
+		"profile":    {Profile: "vllm"},
+		"query":      {Query: "x", LowWater: "1", HighWater: "2"},
+		"pods":       {Pods: &v1alpha1.MetricRef{Metric: "p"}, LowWater: "1", HighWater: "2"},
+		"object":     {Object: &v1alpha1.ObjectMetric{Metric: "o", Object: v1alpha1.TargetRef{Kind: "Service", Name: "chat"}}, LowWater: "1", HighWater: "2"},
+		"external":   {External: &v1alpha1.MetricRef{Metric: "e"}, LowWater: "1", HighWater: "2"},
+		"redis":      {Redis: &v1alpha1.RedisList{Backend: "b", List: "l"}, LowWater: "1", HighWater: "2"},
+		"kafka":      {Kafka: &v1alpha1.KafkaLag{Backend: "b", Topic: "t", ConsumerGroup: "g"}, LowWater: "1", HighWater: "2"},
+		"autoscaler": {Autoscaler: &yes},
+	}
+	for field, test := range map[string]struct {
+		set       func(*v1alpha1.Signal)
+		belongsTo []string
+		want      string // with the source's name
+	}{
+		"slots":   {func(s *v1alpha1.Signal) { s.Slots = 4 }, []string{"profile"}, "spec.signals[0].slots: belongs to profile, and the signal's source is %s"},
+		"scrape":  {func(s *v1alpha1.Signal) { s.Scrape = &v1alpha1.Scrape{} }, []string{"profile"}, "spec.signals[0].scrape: belongs to profile, and the signal's source is %s"},
+		"latency": {func(s *v1alpha1.Signal) { s.Latency = &metav1.Duration{Duration: time.Second} }, []string{"profile"}, "spec.signals[0].latency: belongs to profile, and the signal's source is %s"},
+		"aggregate": {func(s *v1alpha1.Signal) { s.Aggregate = v1alpha1.AggregateSum }, []string{"query"},
+			"spec.signals[0].aggregate: belongs to query, and the signal's source is %s"},
+		"matchLabels": {func(s *v1alpha1.Signal) { s.MatchLabels = map[string]string{"a": "b"} }, []string{"profile", "pods", "external"},
+			"spec.signals[0].matchLabels: belongs to profile, pods or external, and the signal's source is %s"},
+	} {
+		for source, s := range sources {
+			test.set(&s)
+			_, err := Specs([]v1alpha1.Signal{s})
+			if slices.Contains(test.belongsTo, source) {
+				if err != nil {
+					t.Errorf("%s on %s: %v", field, source, err)
+				}
+			} else if want := fmt.Sprintf(test.want, source); err == nil || err.Error() != want {
+				t.Errorf("%s on %s: got %v, want %s", field, source, err, want)
+			}
+		}
+	}
+	for _, s := range []v1alpha1.Signal{{LowWater: "1"}, {HighWater: "2"}, {PerReplica: "1"}} {
+		s.Autoscaler = &yes
+		want := "spec.signals[0]: an autoscaler has marks of its own: lowWater, highWater and perReplica belong to a value"
+		if _, err := Specs([]v1alpha1.Signal{s}); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }
