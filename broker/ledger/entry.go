@@ -115,7 +115,8 @@ type Entry struct {
 	// OpID identifies the operation. It is unique per Kind: see Append.
 	OpID string `json:"opID"`
 	// Loan and Job are namespace/name. Job, JobUID, Borrower and Grants are
-	// required where a loan opens (LEND_INTENT, RECOVERED) and filled in after.
+	// required where a loan opens (LEND_INTENT, RECOVERED) and filled in after. Grants
+	// are required for SHED: what the loan still holds.
 	Loan     string  `json:"loan,omitempty"`
 	Job      string  `json:"job,omitempty"`
 	JobUID   string  `json:"jobUID,omitempty"`
@@ -323,6 +324,8 @@ func checkKind(e *Entry) error {
 		need, refuse = []field{job, borrower}, []field{corrects}
 	case Correction:
 		need = []field{corrects, message}
+	case Shed:
+		need, refuse = []field{loan, grants}, []field{corrects}
 	default:
 		need, refuse = []field{loan}, []field{corrects}
 	}

@@ -36,6 +36,9 @@ const (
 	// Correction: a remark on an earlier entry, which itself stays as it is. It
 	// changes no state and no balance.
 	Correction Kind = 12
+	// Shed: an elastic job gave units back and goes on with the grants that the entry
+	// states.
+	Shed Kind = 13
 )
 
 var kindNames = map[Kind]string{
@@ -51,6 +54,7 @@ var kindNames = map[Kind]string{
 	Recovered:     "RECOVERED",
 	Refused:       "REFUSED",
 	Correction:    "CORRECTION",
+	Shed:          "SHED",
 }
 
 // Kinds are all known kinds in the order of their numbers.

@@ -193,6 +193,44 @@ func TestAbortedIntentAndOwnQuotaMoveNoBalance(t *testing.T) {
 	}
 }
 
+// An elastic loan of 4, 1 and 3 own units gives back two of the four after 10 s, and
+// all that it still holds after 30.
+func TestShedUnitsAreBookedOnce(t *testing.T) {
+	l := openAt(t, tempPath(t), Options{})
+	mustAppend(t, l, lent(Recovered, 1))
+	shed := follow(Shed, 1, 10)
+	shed.Grants = []Grant{
+		{Lender: "serving/chat", Node: "gpu-1", Flavor: "h100", Count: 2},
+		{Lender: "serving/embed", Node: "gpu-2", Flavor: "h100", Count: 1},
+		{Node: "gpu-2", Flavor: "h100", Count: 3},
+	}
+	all := shed
+	all.Grants, all.OpID = lent(Recovered, 1).Grants, "all"
+	more := shed
+	more.Grants, more.OpID = []Grant{{Lender: "serving/chat", Node: "gpu-2", Flavor: "h100", Count: 1}}, "more"
+	for _, e := range []Entry{all, more} {
+		if _, err := l.Append(e); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s of %v: %v, want ErrInvalid", e.Kind, e.Grants, err)
+		}
+	}
+	mustAppend(t, l, shed)
+	if loan, _ := l.Loan("research/loan-1"); loan.State != Granted || !cmp.Equal(loan.Grants, mustAppend(t, l, shed).Grants) {
+		t.Errorf("after SHED the loan is %+v", loan)
+	}
+	done := mustAppend(t, l, follow(Released, 1, 30))
+	if diff := cmp.Diff(mustAppend(t, l, shed).Grants, done.Grants); diff != "" {
+		t.Errorf("grants of the last entry (-left +got):\n%s", diff)
+	}
+	want := []Balance{
+		{Account{BorrowerAccount, "research"}, "h100", -2*10_000 - 3*30_000},
+		{Account{LenderAccount, "serving/chat"}, "h100", 2*10_000 + 2*30_000},
+		{Account{LenderAccount, "serving/embed"}, "h100", 30_000},
+	}
+	if diff := cmp.Diff(want, balances(l)); diff != "" {
+		t.Errorf("balances (-want +got):\n%s", diff)
+	}
+}
+
 func TestClockStampsEntries(t *testing.T) {
 	clk := testclock.NewFakePassiveClock(t0)
 	l := openAt(t, tempPath(t), Options{Clock: clk})

@@ -33,7 +33,7 @@ func (m *model) find(opID string, kind Kind) *Entry {
 func (m *model) kinds(loan string) string {
 	var history string
 	for _, e := range m.entries {
-		if e.Loan == loan && e.Kind != Refused && e.Kind != Correction {
+		if e.Loan == loan && e.Kind != Refused && e.Kind != Correction && e.Kind != Shed {
 			history += " " + e.Kind.String()
 		}
 	}
@@ -68,16 +68,6 @@ func isOpen(history string) bool {
 	return history != ""
 }
 
-// opener is the entry that opened the loan.
-func (m *model) opener(loan string) *Entry {
-	for i := range m.entries {
-		if m.entries[i].Loan == loan && opens(m.entries[i].Kind) {
-			return &m.entries[i]
-		}
-	}
-	return nil
-}
-
 // judge is what Append must say to a new entry.
 func (m *model) judge(e Entry) error {
 	if first := m.find(e.OpID, e.Kind); first != nil {
@@ -101,33 +91,86 @@ func (m *model) judge(e Entry) error {
 			}
 		}
 	}
+	if e.Kind == Shed {
+		history := m.kinds(e.Loan)
+		switch {
+		case !strings.HasSuffix(history, " LEND_GRANTED") && history != " RECOVERED":
+			return ErrTransition
+		case !isPart(e.Grants, m.held(e.Loan)):
+			return ErrInvalid
+		}
+		return nil
+	}
 	if !histories[m.kinds(e.Loan)+" "+e.Kind.String()] {
 		return ErrTransition
 	}
 	return nil
 }
 
+// held is what the loan's last entry with grants says.
+func (m *model) held(loan string) []Grant {
+	for _, e := range slices.Backward(m.entries) {
+		if e.Loan == loan && len(e.Grants) > 0 {
+			return e.Grants
+		}
+	}
+	return nil
+}
+
+// count adds up grants unit by unit.
+func count(grants []Grant) map[Grant]int64 {
+	out := map[Grant]int64{}
+	for _, g := range grants {
+		out[Grant{Lender: g.Lender, Node: g.Node, Flavor: g.Flavor}] += g.Count
+	}
+	return out
+}
+
+// isPart tells whether some are less than all, and nowhere more.
+func isPart(some, all []Grant) bool {
+	a, b := count(some), count(all)
+	less := false
+	for key, n := range a {
+		if n > b[key] {
+			return false
+		}
+	}
+	for key, n := range b {
+		less = less || a[key] < n
+	}
+	return less
+}
+
 // balances are computed loan by loan from the whole history.
 func (m *model) balances() map[Balance]int64 {
 	sums := map[Balance]int64{}
 	for _, end := range m.entries {
-		if isOpen(m.kinds(end.Loan)) || end.Loan == "" || !slices.Contains([]Kind{ReclaimDone, Released, Preempted, Lost}, end.Kind) {
+		if !slices.Contains([]Kind{ReclaimDone, Released, Preempted, Lost, Shed}, end.Kind) {
 			continue
 		}
 		var start Entry
+		ends := map[Grant]int64{} // what the loan had until this entry, and has not after it
 		for _, e := range m.entries {
 			if e.Loan == end.Loan && (e.Kind == LendGranted || e.Kind == Recovered) {
 				start = e
+			}
+			if e.Loan == end.Loan && e.Seq < end.Seq && len(e.Grants) > 0 {
+				ends = count(e.Grants)
+			}
+		}
+		if end.Kind == Shed {
+			for key, n := range count(end.Grants) {
+				ends[key] -= n
 			}
 		}
 		d := end.Time.Sub(start.Time)
 		if start.BootID == end.BootID {
 			d = time.Duration(end.MonoNS - start.MonoNS)
 		}
-		for _, g := range m.opener(end.Loan).Grants {
-			if g.Lender != "" {
-				sums[Balance{Account: Account{LenderAccount, g.Lender}, Flavor: g.Flavor}] += g.Count * max(0, d.Milliseconds())
-				sums[Balance{Account: Account{BorrowerAccount, start.Borrower}, Flavor: g.Flavor}] -= g.Count * max(0, d.Milliseconds())
+		for g, n := range ends {
+			if g.Lender != "" && n != 0 {
+				sums[Balance{Account: Account{LenderAccount, g.Lender}, Flavor: g.Flavor}] += n * max(0, d.Milliseconds())
+				sums[Balance{Account: Account{BorrowerAccount, start.Borrower}, Flavor: g.Flavor}] -= n * max(0, d.Milliseconds())
 			}
 		}
 	}
@@ -207,7 +250,7 @@ const loansInModel = 7
 func loanName(i int) string { return fmt.Sprintf("ns/loan-%d", i) }
 
 // drawOp makes an entry that is valid by itself but often not in its place.
-func drawOp(t *rapid.T, at *moment) Entry {
+func drawOp(t *rapid.T, m *model, at *moment) Entry {
 	at.wall += rapid.Int64Range(-2e9, 10e9).Draw(t, "wall step")
 	at.mono += rapid.Int64Range(0, 10e9).Draw(t, "mono step")
 	i := rapid.IntRange(0, loansInModel-1).Draw(t, "loan")
@@ -231,10 +274,26 @@ func drawOp(t *rapid.T, at *moment) Entry {
 				Flavor: rapid.SampledFrom([]string{"h100", "a100"}).Draw(t, "flavor"), Count: rapid.Int64Range(1, 8).Draw(t, "count"),
 			})
 		}
+	case Shed:
+		e.Loan = loanName(i)
+		e.Grants = drawPart(t, m.held(e.Loan))
 	default:
 		e.Loan = loanName(i)
 	}
 	return e
+}
+
+// drawPart is mostly a part of the grants.
+func drawPart(t *rapid.T, held []Grant) []Grant {
+	part := slices.Clone(held)
+	for i := range part {
+		part[i].Count += rapid.Int64Range(-4, 0).Draw(t, "shed")
+	}
+	part = slices.DeleteFunc(part, func(g Grant) bool { return g.Count <= 0 })
+	if len(part) == 0 || rapid.IntRange(0, 9).Draw(t, "odd") == 0 {
+		part = append(part, Grant{Lender: "s/x", Node: "n", Flavor: "h100", Count: 1})
+	}
+	return part
 }
 
 // Every kind in every state, against the list of histories.
@@ -242,7 +301,7 @@ func TestEveryTransition(t *testing.T) {
 	allowed := 0
 	for history := range histories {
 		for _, kind := range Kinds() {
-			if _, moves := transitions[kind]; moves && tryAfter(t, strings.Fields(history), kind) {
+			if _, moves := transitions[kind]; moves && kind != Shed && tryAfter(t, strings.Fields(history), kind) {
 				allowed++
 			}
 		}
@@ -299,7 +358,7 @@ func TestAgainstModel(t *testing.T) {
 				l = reopen(t, l, path)
 				*at = moment{wall: at.wall, boot: at.boot + "+"}
 			}
-			e := drawOp(t, at)
+			e := drawOp(t, m, at)
 			want := m.judge(e)
 			got, err := l.Append(e)
 			if !errors.Is(err, want) {

@@ -19,6 +19,7 @@ import (
 //	       to Granted        RELEASED, PREEMPTED, LOST                         ▼
 //	                                                                        Closed
 //
+// SHED leaves a granted loan Granted, with fewer units.
 // RELEASED, PREEMPTED and LOST close a granted loan and a reclaiming one alike.
 // A closed loan's name is never used again.
 type LoanState uint8
@@ -52,6 +53,7 @@ var transitions = map[Kind]transition{
 	Recovered:     {[]LoanState{Unknown}, Granted},
 	LendGranted:   {[]LoanState{Intended}, Granted},
 	LendAborted:   {[]LoanState{Intended}, Closed},
+	Shed:          {[]LoanState{Granted}, Granted},
 	ReclaimIntent: {[]LoanState{Granted}, Reclaiming},
 	ReclaimDone:   {[]LoanState{Reclaiming}, Closed},
 	Released:      {[]LoanState{Granted, Reclaiming}, Closed},
@@ -66,7 +68,7 @@ type OpenLoan struct {
 	Job      string
 	JobUID   string
 	Borrower string
-	Grants   []Grant
+	Grants   []Grant // without what was shed
 	State    LoanState
 	// FirstSeq is the entry that opened the loan, LastSeq the last that moved it.
 	FirstSeq, LastSeq uint64
@@ -210,21 +212,57 @@ func (s *state) move(e *Entry, loan *OpenLoan, to LoanState) (change, error) {
 		}
 	}
 	next.State, next.LastSeq = to, s.seq+1
-	if to == Reclaiming {
+	c := change{loanState: to, loan: &next, closed: to == Closed}
+	ends := next.Grants
+	switch {
+	case e.Kind == Shed:
+		var err error
+		if ends, err = without(next.Grants, e.Grants); err != nil {
+			return change{}, err
+		}
+		next.Grants = slices.Clone(e.Grants)
+	case to == Reclaiming:
 		next.ReclaimID = e.ReclaimID
-	}
-	if to == Granted {
+	case to == Granted:
 		next.start, next.StartSeq = momentOf(e), s.seq+1
 		next.Since = time.Unix(0, next.start.wall).UTC()
 	}
-	c := change{loanState: to, loan: &next, closed: to == Closed}
-	if c.closed && next.StartSeq != 0 {
+	if next.StartSeq != 0 && (c.closed || e.Kind == Shed) {
 		var err error
-		if c.bookings, err = s.book(&next, momentOf(e)); err != nil {
+		if c.bookings, err = s.book(&next, ends, momentOf(e)); err != nil {
 			return change{}, err
 		}
 	}
 	return c, nil
+}
+
+// without is what a loan gives back that holds less from now on.
+func without(held, kept []Grant) ([]Grant, error) {
+	left := map[Grant]int64{} // by grant without a count
+	for _, g := range held {
+		n := g.Count
+		g.Count = 0
+		left[g] += n
+	}
+	for i, g := range kept {
+		n := g.Count
+		g.Count = 0
+		if left[g] -= n; left[g] < 0 {
+			return nil, invalid(fmt.Sprintf("grants[%d].count", i), "is more than the loan holds of %s on %s", g.Flavor, g.Node)
+		}
+	}
+	var out []Grant
+	for g, n := range left {
+		if n > 0 {
+			g.Count = n
+			out = append(out, g)
+		}
+	}
+	if len(out) == 0 {
+		return nil, invalid("grants", "are all that the loan holds, so nothing is shed")
+	}
+	slices.SortFunc(out, compareGrants)
+	return out, nil
 }
 
 // fillIn copies what a later entry of a loan may leave out, and refuses what
@@ -240,29 +278,31 @@ func fillIn(e *Entry, loan *OpenLoan) error {
 		}
 		*f.have = f.want
 	}
-	if len(e.Grants) > 0 && !slices.Equal(e.Grants, loan.Grants) {
-		return invalid("grants", "differ from those in entry %d, which opened loan %s", loan.FirstSeq, loan.Loan)
+	if e.Kind != Shed {
+		if len(e.Grants) > 0 && !slices.Equal(e.Grants, loan.Grants) {
+			return invalid("grants", "differ from those in entry %d of loan %s", loan.LastSeq, loan.Loan)
+		}
+		e.Grants = slices.Clone(loan.Grants)
 	}
-	e.Grants = slices.Clone(loan.Grants)
 	if e.ReclaimID == "" {
 		e.ReclaimID = loan.ReclaimID
 	}
 	return nil
 }
 
-// book credits every lender and debits the borrower for the time the loan was
-// open. Own quota moves nothing.
-func (s *state) book(loan *OpenLoan, end moment) (map[balanceKey]int64, error) {
+// book credits every lender and debits the borrower for the time that the loan had
+// the grants. Own quota moves nothing.
+func (s *state) book(loan *OpenLoan, grants []Grant, end moment) (map[balanceKey]int64, error) {
 	ms := between(loan.start, end)
 	var units int64
-	for _, g := range loan.Grants {
+	for _, g := range grants {
 		units += g.Count // at most MaxGrants × MaxCount
 	}
 	if units > 0 && ms > math.MaxInt64/units {
 		return nil, invalid("time", "%d units for %d ms are more than an account can hold", units, ms)
 	}
 	out := map[balanceKey]int64{}
-	for _, g := range loan.Grants {
+	for _, g := range grants {
 		if g.Lender == "" {
 			continue
 		}

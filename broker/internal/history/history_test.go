@@ -225,6 +225,29 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// TestShed: what an elastic loan gives back early counts as if it had been a loan of
+// its own.
+func TestShed(t *testing.T) {
+	end := start.Add(10 * time.Hour)
+	var elastic, two book
+	elastic.add(start, ledger.LendIntent, "a", lent(8), own(2))
+	elastic.add(start, ledger.LendGranted, "a", lent(8), own(2))
+	elastic.add(start.Add(4*time.Hour), ledger.Shed, "a", lent(5), own(2))
+	elastic.add(end, ledger.Released, "a", lent(5), own(2))
+	two.lend("a", start, end, lent(5), own(2))
+	two.lend("b", start, start.Add(4*time.Hour), lent(3))
+	got, want := follow(t, elastic), follow(t, two)
+	if diff := cmp.Diff(want.Borrowed(end), got.Borrowed(end)); diff != "" {
+		t.Errorf("borrowed (-two loans +shed):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Used(end), got.Used(end)); diff != "" {
+		t.Errorf("used (-two loans +shed):\n%s", diff)
+	}
+	if got := follow(t, elastic[:3]).Freed(start.Add(4*time.Hour + time.Minute))["h100"]; got != 3 {
+		t.Errorf("%d units came free, want 3", got)
+	}
+}
+
 func TestFreed(t *testing.T) {
 	var b book
 	b.lend("old", start, start.Add(time.Hour), lent(64))
