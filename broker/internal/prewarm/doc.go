@@ -15,6 +15,11 @@
 //   - What ran is found again after a restart, by the objects' labels and owner. No
 //     object that exists is ever changed or overwritten. A restart while nothing is lent
 //     may run a BeforeLend that was ready once more.
+//   - An object that is waited for is looked at every five seconds at most, and at its
+//     timeout, however often decisions are made; what failed is tried again as often.
+//     Only what the API server answers, or that it does not within a second, is a failure:
+//     a request for which a decision has no time left is not begun, and comes first in
+//     the next.
 //   - Finished objects are deleted after an hour, and all but the newest three of a
 //     policy at once. All go with their policy.
 //

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -74,11 +74,13 @@ func TestDataLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	heard := events.NewFakeRecorder(100)
-	runner := &prewarm.Runner{Client: broker, Live: broker, Recorder: heard, Clock: clock.RealClock{}, Kinds: config.Hooks.Kinds}
-	reclaim := func() {
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	runner := &prewarm.Runner{Client: broker, Live: broker, Recorder: heard, Clock: clock, Kinds: config.Hooks.Kinds}
+	lent := clock.Now()
+	reclaim := func() { // five seconds later, as often as objects are looked at
 		t.Helper()
-		now := time.Now()
-		snapshot := &lend.Snapshot{Now: now, Loans: []lend.Loan{{Name: "research/a", Since: now}}}
+		clock.SetTime(clock.Now().Add(5 * time.Second))
+		snapshot := &lend.Snapshot{Now: clock.Now(), Loans: []lend.Loan{{Name: "research/a", Since: lent}}}
 		plan := &lend.Plan{Actions: []lend.Action{{Kind: lend.ActionReclaim, Loan: "research/a", Owed: []lend.Owed{{Lender: "serving/chat"}}}}}
 		if err := runner.Reconcile(t.Context(), map[string]*v1alpha1.LendingPolicy{"serving/chat": &policy}, snapshot, plan); err != nil {
 			t.Fatal(err)
@@ -107,6 +109,7 @@ func TestDataLoad(t *testing.T) {
 		err := broker.List(ctx, dataLoads())
 		return err == nil, fmt.Sprint(err)
 	})
+	lent = clock.Now().Add(time.Second)
 	reclaim()
 	hears("Normal HookBegun before-return: created DataLoad chat-return-")
 	list := dataLoads()

@@ -12,6 +12,7 @@ import (
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/autoscaler"
 )
 
 // Labels and annotations of what hooks create.
@@ -104,14 +105,8 @@ func labelOf(name string) string {
 // ready tells whether the object is what the hook waits for.
 func ready(o *unstructured.Unstructured, until *v1alpha1.HookUntil) bool {
 	if until.Condition != "" {
-		conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
-		for _, item := range conditions {
-			c, _ := item.(map[string]any)
-			if c["type"] == until.Condition {
-				return c["status"] == string(metav1.ConditionTrue)
-			}
-		}
-		return false
+		status, _ := autoscaler.Condition(o, until.Condition)
+		return status == string(metav1.ConditionTrue)
 	}
 	path := strings.Split(strings.TrimPrefix(until.Field, "."), ".")
 	value, found, err := unstructured.NestedFieldNoCopy(o.Object, path...)

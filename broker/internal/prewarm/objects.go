@@ -22,27 +22,14 @@ const (
 )
 
 // read finds what was created for the policy and is not known: by brokers before this
-// one, or by requests whose answer was lost.
+// one, or by requests whose answer was lost. It goes on where it had to stop.
 func (r *Runner) read(ctx context.Context, m *memory) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	now := r.Clock.Now()
-	for _, kind := range r.Kinds {
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind+"List"))
-		err := r.Live.List(ctx, list, client.InNamespace(m.policy.Namespace), client.MatchingLabels{LabelPolicy: labelOf(m.policy.Name)})
-		if refused(err) {
-			continue // then nothing of this kind can have been created either
-		}
-		if err != nil {
-			return fmt.Errorf("look for %s of the hooks of %s: %w", kind, m.name(), err)
-		}
-		for i := range list.Items {
-			o := &list.Items[i]
-			known := slices.ContainsFunc(m.runs, func(a *run) bool { return a.uid == o.GetUID() })
-			if !known && owned(o, m.policy) {
-				m.runs = append(m.runs, found(m, o, now))
-			}
+	if m.unread == nil || r.resting(m) {
+		return nil
+	}
+	for ; m.seen < len(r.Kinds); m.seen++ {
+		if m.unread = r.list(ctx, m, r.Kinds[m.seen]); m.unread != nil {
+			return m.unread
 		}
 	}
 	slices.SortStableFunc(m.runs, func(a, b *run) int {
@@ -52,14 +39,41 @@ func (r *Runner) read(ctx context.Context, m *memory) error {
 		switch {
 		case a.purpose == BeforeReturn:
 			m.remember(a)
-			if a.why == m.asked {
-				m.asked = ""
-			}
 		case !a.done() || m.policy.Status.Lent > 0 && m.lending == nil:
 			m.lending = a
 		}
 	}
-	m.read = true
+	if m.asked == forReclaim && !m.back.After(m.returned) || m.asked != forReclaim && m.asked <= m.window {
+		m.asked = "" // it has begun
+	}
+	m.unread, m.seen = nil, 0
+	return nil
+}
+
+// list finds those of one kind.
+func (r *Runner) list(ctx context.Context, m *memory, kind Kind) error {
+	ctx, cancel, err := r.request(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind+"List"))
+	err = r.Live.List(ctx, list, client.InNamespace(m.policy.Namespace), client.MatchingLabels{LabelPolicy: labelOf(m.policy.Name)})
+	if refused(err) {
+		return nil // then nothing of this kind can have been created either
+	}
+	if err != nil {
+		return fmt.Errorf("look for %s of the hooks of %s: %w", kind, m.name(), err)
+	}
+	now := r.Clock.Now()
+	for i := range list.Items {
+		o := &list.Items[i]
+		known := slices.ContainsFunc(m.runs, func(a *run) bool { return a.uid == o.GetUID() })
+		if !known && owned(o, m.policy) {
+			m.runs = append(m.runs, found(m, o, now))
+		}
+	}
 	return nil
 }
 
@@ -67,7 +81,7 @@ func (r *Runner) read(ctx context.Context, m *memory) error {
 func found(m *memory, o *unstructured.Unstructured, now time.Time) *run {
 	a := &run{
 		purpose: Purpose(o.GetLabels()[LabelHook]), kind: o.GroupVersionKind(), name: o.GetName(), uid: o.GetUID(),
-		why: o.GetAnnotations()[AnnotationFor], began: o.GetCreationTimestamp().Time,
+		why: o.GetAnnotations()[AnnotationFor], began: o.GetCreationTimestamp().Time, looked: now,
 	}
 	hook := hookOf(m.policy, a.purpose)
 	if hook == nil || ready(o, &hook.Until) || now.Sub(a.began) >= timeout(hook) {
@@ -78,6 +92,9 @@ func found(m *memory, o *unstructured.Unstructured, now time.Time) *run {
 
 // clean deletes what is finished for long enough, or is more than is kept.
 func (r *Runner) clean(ctx context.Context, m *memory) error {
+	if m.unread != nil || r.resting(m) {
+		return nil
+	}
 	now := r.Clock.Now()
 	var errs []error
 	tooMany := len(m.runs) - keepMost
@@ -105,13 +122,16 @@ func (r *Runner) clean(ctx context.Context, m *memory) error {
 
 // delete removes an object. One that may not be deleted goes with its policy.
 func (r *Runner) delete(ctx context.Context, m *memory, a *run) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel, err := r.request(ctx)
+	if err != nil {
+		return err
+	}
 	defer cancel()
 	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(a.kind)
 	o.SetNamespace(m.policy.Namespace)
 	o.SetName(a.name)
-	err := r.Client.Delete(ctx, o, client.Preconditions{UID: &a.uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	err = r.Client.Delete(ctx, o, client.Preconditions{UID: &a.uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if err == nil || refused(err) || apierrors.IsConflict(err) {
 		return nil
 	}

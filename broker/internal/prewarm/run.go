@@ -31,8 +31,25 @@ const (
 	// defaultTimeout is that of a hook without one.
 	defaultTimeout = 5 * time.Minute
 	// callTimeout bounds one request: decisions wait for it.
-	callTimeout = 2 * time.Second
+	callTimeout = time.Second
+	// lookEvery is the least time between two looks at the same object, and between two
+	// tries of what failed: decisions can be many in a second.
+	lookEvery = 5 * time.Second
 )
+
+// errNotNow is why a request is not made in this decision. It is nobody's failure.
+var errNotNow = errors.New("there is no time for it in this decision")
+
+// request is the context of one request. There is none once the Budget is used up: a
+// request that is begun has all its time, so that what it fails with is its own.
+func (r *Runner) request(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if r.spent() {
+		r.cutOff = true
+		return nil, nil, errNotNow
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return ctx, cancel, nil
+}
 
 // run is one run of a hook. One without a name has no object: it was given up, or
 // there was nothing to do.
@@ -46,9 +63,18 @@ type run struct {
 	// waited for any more; zero while something is.
 	began    time.Time
 	finished time.Time
+	// looked is when the object was last looked at.
+	looked time.Time
 }
 
 func (r *run) done() bool { return !r.finished.IsZero() }
+
+// due tells whether the object is to be looked at. At its timeout it always is: somebody
+// may wait for that.
+func (r *run) due(now time.Time, hook *v1alpha1.Hook) bool {
+	since := now.Sub(r.looked)
+	return !r.done() && (hook == nil || since < 0 || since >= lookEvery || now.Sub(r.began) >= timeout(hook))
+}
 
 func (r *run) String() string { return r.kind.Kind + " " + r.name }
 
@@ -74,15 +100,28 @@ func hookOf(policy *v1alpha1.LendingPolicy, purpose Purpose) *v1alpha1.Hook {
 type hopeless struct{ error }
 
 // begin runs a hook. It returns nil and an error while it is worth trying again, and a
-// run without an object where it is not.
+// run without an object where it is not. What fails for as long as the hook may take is
+// given up; not to be tried is no failure.
 func (r *Runner) begin(ctx context.Context, m *memory, purpose Purpose, why string) (*run, error) {
+	if r.resting(m) {
+		return nil, errNotNow
+	}
 	hook, now := hookOf(m.policy, purpose), r.Clock.Now()
-	if m.tried[purpose].IsZero() {
+	created, err := (*run)(nil), m.unread
+	if err == nil {
+		created, err = r.create(ctx, m.policy, purpose, hook, why)
+	}
+	if errors.Is(err, errNotNow) || err != nil && ctx.Err() != nil { // the broker stops
+		return nil, errNotNow
+	}
+	if err != nil && m.tried[purpose].IsZero() {
 		m.tried[purpose] = now
 	}
-	created, err := r.create(ctx, m.policy, purpose, hook, why)
 	if err != nil && !errors.As(err, new(hopeless)) && now.Sub(m.tried[purpose]) < timeout(hook) {
-		m.read = false // it may have been created although the answer was lost
+		if m.unread != nil {
+			return nil, errNotNow // it has been said why
+		}
+		m.unread = errNotNow // it may have been created although the answer was lost
 		return nil, fmt.Errorf("run the hook %s of %s: %w", purpose, m.name(), err)
 	}
 	delete(m.tried, purpose)
@@ -91,7 +130,7 @@ func (r *Runner) begin(ctx context.Context, m *memory, purpose Purpose, why stri
 		return &run{purpose: purpose, why: why, began: now, finished: now}, nil
 	}
 	r.say(m.policy, corev1.EventTypeNormal, reasonBegun, "%s: created %s", purpose, created)
-	created.began = now
+	created.began, created.looked = now, now
 	m.runs = append(m.runs, created)
 	return created, nil
 }
@@ -105,7 +144,10 @@ func (r *Runner) create(ctx context.Context, policy *v1alpha1.LendingPolicy, pur
 	if !slices.Contains(r.Kinds, kind) {
 		return nil, hopeless{fmt.Errorf("template: %s is not among hooks.kinds of the broker's configuration", kind)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel, err := r.request(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 	namespaced, err := r.Client.IsObjectNamespaced(o)
 	switch {
@@ -140,6 +182,10 @@ func (r *Runner) watch(ctx context.Context, m *memory, a *run) error {
 		return nil
 	}
 	o, err := r.get(ctx, m.policy.Namespace, a)
+	if errors.Is(err, errNotNow) {
+		return err
+	}
+	a.looked = now
 	switch {
 	case err == nil && o.GetUID() == a.uid && ready(o, &hook.Until):
 		a.finished = now
@@ -159,7 +205,10 @@ func (r *Runner) watch(ctx context.Context, m *memory, a *run) error {
 }
 
 func (r *Runner) get(ctx context.Context, namespace string, a *run) (*unstructured.Unstructured, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel, err := r.request(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(a.kind)

@@ -29,32 +29,42 @@ type Runner struct {
 	Clock    clock.PassiveClock
 	// Kinds of which objects may be created.
 	Kinds []Kind
-	// Budget is how long one Reconcile may take, since the next decision waits for it; 0
-	// is a second.
+	// Budget is how long one Reconcile begins requests, since the next decision waits
+	// for it; 0 is a second. One that has begun may take a second.
 	Budget time.Duration
 
 	policies map[types.UID]*memory
-	// next is whose turn did not come the last time; empty: everybody's did.
+	// next is whose turn was cut off the last time; empty: nobody's was.
 	next string
+	// spent: this Reconcile's Budget is used up, and cutOff: so a request was not made.
+	spent  func() bool
+	cutOff bool
 }
 
 // memory is what is known of one policy's runs.
 type memory struct {
 	policy *v1alpha1.LendingPolicy
-	// read: what earlier brokers created has been looked up.
-	read bool
+	// unread is why it is not known what earlier brokers created, errNotNow while it was
+	// not looked up; nil: it is known. Of the kinds that may be created, seen were looked at.
+	unread error
+	seen   int
 	// runs that have an object, the oldest first.
 	runs []*run
 	// lending is the BeforeLend of this time of lending; nil before it has begun.
 	lending *run
 	// asked is what a BeforeReturn that has yet to begin is for; empty: none has.
 	asked string
+	// back is when the youngest unit was lent that has been asked back: a decision says
+	// so once, and perhaps when there is no time for hooks.
+	back time.Time
 	// returned is when the last BeforeReturn began, window what the last one for a
 	// window was for.
 	returned time.Time
 	window   string
-	// tried is since when it has been tried in vain to create an object.
+	// tried is since when it has been tried in vain to create an object; what failed is
+	// not tried again before rest.
 	tried map[Purpose]time.Time
+	rest  time.Time
 }
 
 func (m *memory) name() string { return m.policy.Namespace + "/" + m.policy.Name }
@@ -67,7 +77,7 @@ func (r *Runner) State(policy *v1alpha1.LendingPolicy) *lend.Preparation {
 	}
 	m := r.policies[policy.UID]
 	switch {
-	case m == nil || !m.read && m.lending == nil:
+	case m == nil || m.unread != nil && m.lending == nil:
 		// What was lent before this broker began was prepared by another.
 		return &lend.Preparation{Done: policy.Status.Lent > 0, Message: "the hook before-lend has yet to run"}
 	case m.lending == nil:
@@ -80,14 +90,17 @@ func (r *Runner) State(policy *v1alpha1.LendingPolicy) *lend.Preparation {
 
 // Reconcile does what a decision makes due, and looks after what runs. It is called
 // after each decision was carried out, with all policies by namespace/name. What fails
-// is tried again the next time; the errors are joined. It takes no longer than the Budget:
-// whose turn did not come is first the next time.
+// is tried again the next time, but not within five seconds; the errors are joined. Once
+// the Budget is used up no request is begun: whose turn that cuts off is first the next
+// time, unless it was first already and so had all of the Budget.
 func (r *Runner) Reconcile(ctx context.Context, policies map[string]*v1alpha1.LendingPolicy, s *lend.Snapshot, plan *lend.Plan) error {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.Budget, time.Second))
+	budget, cancel := context.WithTimeout(ctx, cmp.Or(r.Budget, time.Second))
 	defer cancel()
+	r.spent = func() bool { return budget.Err() != nil }
 	known := map[types.UID]*memory{}
 	var errs []error
-	late := ""
+	var late []string
+	first := ""
 	for _, name := range r.inTurn(policies) {
 		policy := policies[name]
 		m := r.policies[policy.UID]
@@ -95,22 +108,26 @@ func (r *Runner) Reconcile(ctx context.Context, policies map[string]*v1alpha1.Le
 			continue
 		}
 		if m == nil {
-			m = &memory{tried: map[Purpose]time.Time{}}
+			m = &memory{unread: errNotNow, tried: map[Purpose]time.Time{}}
 		}
 		m.policy = policy
-		switch {
-		case ctx.Err() == nil:
-			if err := r.policy(ctx, m, newTide(name, s, plan)); err != nil {
-				errs = append(errs, err)
-			}
-		case late == "":
-			late = name
+		first = cmp.Or(first, name)
+		r.cutOff = false
+		errs = append(errs, r.policy(ctx, m, newTide(name, s, plan)))
+		if r.cutOff {
+			late = append(late, name)
 		}
 		if len(m.runs) > 0 || policy.Spec.Hooks != nil {
 			known[policy.UID] = m
 		}
 	}
-	r.policies, r.next = known, late
+	r.policies, r.next = known, ""
+	if len(late) > 1 && late[0] == first {
+		late = late[1:]
+	}
+	if len(late) > 0 {
+		r.next = late[0]
+	}
 	return errors.Join(errs...)
 }
 
@@ -123,19 +140,32 @@ func (r *Runner) inTurn(policies map[string]*v1alpha1.LendingPolicy) []string {
 
 // policy is one policy's part of Reconcile.
 func (r *Runner) policy(ctx context.Context, m *memory, t *tide) error {
-	var errs []error
-	if !m.read {
-		if err := r.read(ctx, m); err != nil {
-			return err
-		}
+	now := r.Clock.Now()
+	if last := t.lentLast(); last.After(m.back) {
+		m.back = last
 	}
+	var looks []error
 	for _, a := range m.runs {
-		if !a.done() {
-			errs = append(errs, r.watch(ctx, m, a))
+		if a.due(now, hookOf(m.policy, a.purpose)) {
+			looks = append(looks, r.watch(ctx, m, a))
 		}
 	}
-	errs = append(errs, r.beforeLend(ctx, m, t), r.beforeReturn(ctx, m, t), r.clean(ctx, m))
-	return errors.Join(errs...)
+	failed := failures(r.read(ctx, m), r.beforeLend(ctx, m, t), r.beforeReturn(ctx, m, t), r.clean(ctx, m))
+	if failed != nil {
+		m.rest = now.Add(lookEvery)
+	}
+	return errors.Join(failures(looks...), failed)
+}
+
+// resting: something failed a moment ago. A clock that was far ahead does not count.
+func (r *Runner) resting(m *memory) bool {
+	left := m.rest.Sub(r.Clock.Now())
+	return left > 0 && left <= lookEvery
+}
+
+// failures joins what failed; what was not tried did not.
+func failures(errs ...error) error {
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, errNotNow) })...)
 }
 
 // beforeLend runs the hook once for each time of lending.
@@ -160,17 +190,17 @@ func (r *Runner) beforeLend(ctx context.Context, m *memory, t *tide) (err error)
 func (r *Runner) beforeReturn(ctx context.Context, m *memory, t *tide) error {
 	hook := hookOf(m.policy, BeforeReturn)
 	if hook == nil {
-		m.asked = ""
+		m.asked, m.back = "", time.Time{}
 		delete(m.tried, BeforeReturn)
 		return nil
 	}
+	if slices.ContainsFunc(m.runs, func(a *run) bool { return a.purpose == BeforeReturn && !a.done() }) {
+		return nil // what is asked back meanwhile comes after it
+	}
 	if m.asked == "" {
-		if slices.ContainsFunc(m.runs, func(a *run) bool { return a.purpose == BeforeReturn && !a.done() }) {
-			return nil
-		}
 		if window := t.window(timeout(hook)); window != "" && window != m.window {
 			m.asked = window
-		} else if t.asksBack(m.returned) {
+		} else if m.back.After(m.returned) {
 			m.asked = forReclaim
 		}
 	}

@@ -76,14 +76,15 @@ func (t *tide) over() bool {
 	return false
 }
 
-// asksBack: units are asked back of which some were lent after the given time.
-func (t *tide) asksBack(after time.Time) bool {
+// lentLast is when the youngest of the loans was lent that are asked back; zero if none is.
+func (t *tide) lentLast() time.Time {
+	var last time.Time
 	for _, l := range t.back {
-		if l.Since.After(after) {
-			return true
+		if l.Since.After(last) {
+			last = l.Since
 		}
 	}
-	return false
+	return last
 }
 
 // window is the start of a window of the schedule before which units will be asked
