@@ -104,7 +104,6 @@ func (l *loop) decide(ctx context.Context) error {
 	l.metrics.decisions.WithLabelValues(outcome).Inc()
 	l.metrics.seconds.Observe(l.clock.Since(began).Seconds())
 	l.metrics.decided(view, &plan)
-	l.metrics.learned(l.tide.demand.Learned(l.clock.Now()))
 	l.countLedger()
 	log.V(2).Info("Decided", "actions", len(plan.Actions), "jobs", len(view.Snapshot.Jobs), "loans", len(view.Snapshot.Loans),
 		"duration", l.clock.Since(began).String())

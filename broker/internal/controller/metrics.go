@@ -5,7 +5,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ebbtide/ebbtide/broker/internal/demand"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -22,8 +21,8 @@ const (
 	outcomeBlind      = "blind"
 )
 
-// Metrics of the broker. Labels are bounded by the number of LendingPolicies and
-// TrainingQueues.
+// Metrics of the broker. Labels are bounded by the number of LendingPolicies. What waits
+// and what is on loan, an extmetrics.Board shows.
 type Metrics struct {
 	decisions  *prometheus.CounterVec
 	seconds    prometheus.Histogram
@@ -34,13 +33,9 @@ type Metrics struct {
 	lender     map[string]*prometheus.GaugeVec
 	known      *prometheus.GaugeVec
 	age        *prometheus.GaugeVec
-	waiting    *prometheus.GaugeVec
-	loans      *prometheus.GaugeVec
 	entries    prometheus.Gauge
 	head       prometheus.Gauge
-	notice     *prometheus.GaugeVec
-	growth     *prometheus.GaugeVec
-	dispersion *prometheus.GaugeVec
+	past       pastCollector
 }
 
 // The gauges of a lender's arithmetic, in units.
@@ -79,16 +74,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		lender:     map[string]*prometheus.GaugeVec{},
 		known:      gauges("signal_state", "1 if the lender's load is known, 0 if not.", "lender"),
 		age:        gauges("signal_age_seconds", "Age of the oldest sample of the lender's load; absent while there is none.", "lender"),
-		notice:     gauges("notice_seconds", "Time from asking units back to a replica that serves on them, as learned.", "lender"),
-		growth:     gauges("forecast_growth", "Factor by which the load grows within the notice at most, as often as the policy's quantile says.", "lender"),
-		dispersion: gauges("forecast_dispersion", "Variance over mean of the load within an hour.", "lender"),
-		waiting:    gauges("waiting_jobs", "Jobs that wait, by queue (namespace/name).", "queue"),
-		loans:      gauges("loans", "Open loans by state: active, reclaiming.", "state"),
 		entries:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
 		head:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
 	}
-	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.reasons, m.known, m.age, m.waiting, m.loans, m.entries, m.head,
-		m.notice, m.growth, m.dispersion)
+	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.reasons, m.known, m.age, m.entries, m.head, &m.past)
 	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
 		m.violations.WithLabelValues(law)
 	}
@@ -117,21 +106,7 @@ var reclaimReasons = []string{
 // reclaimed observes one finished reclaim.
 func (m *Metrics) reclaimed(d time.Duration) { m.reclaims.Observe(d.Seconds()) }
 
-// learned shows what is known of the lenders' past.
-func (m *Metrics) learned(all []demand.Learned) {
-	for _, g := range []*prometheus.GaugeVec{m.notice, m.dispersion, m.growth} {
-		g.Reset()
-	}
-	for _, l := range all {
-		m.notice.WithLabelValues(l.Lender).Set(l.Notice.Seconds())
-		if l.Outlook.Growth > 0 {
-			m.growth.WithLabelValues(l.Lender).Set(l.Outlook.Growth)
-			m.dispersion.WithLabelValues(l.Lender).Set(l.Scatter.Ratio)
-		}
-	}
-}
-
-// decided shows a decision. Lenders and queues that are gone vanish.
+// decided shows a decision. Lenders that are gone vanish.
 func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 	for _, action := range plan.Actions {
 		m.actions.WithLabelValues(string(action.Kind)).Inc()
@@ -161,28 +136,4 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 			m.age.WithLabelValues(l.Name).Set(view.Snapshot.Now.Sub(l.Load.ObservedAt).Seconds())
 		}
 	}
-	m.queued(&view.Snapshot)
-}
-
-func (m *Metrics) queued(s *lend.Snapshot) {
-	m.waiting.Reset()
-	waiting := map[string]int{}
-	for i := range s.Jobs {
-		if s.Jobs[i].Problem == nil {
-			waiting[s.Jobs[i].Queue]++
-		}
-	}
-	for _, q := range s.Queues {
-		m.waiting.WithLabelValues(q.Name).Set(float64(waiting[q.Name]))
-	}
-	active, reclaiming := 0, 0
-	for _, l := range s.Loans {
-		if l.Reclaiming {
-			reclaiming++
-		} else {
-			active++
-		}
-	}
-	m.loans.WithLabelValues("active").Set(float64(active))
-	m.loans.WithLabelValues("reclaiming").Set(float64(reclaiming))
 }

@@ -27,9 +27,6 @@ func TestMetrics(t *testing.T) {
 			{Name: "serving/chat", Load: lend.Load{Known: true, ObservedAt: now.Add(-4 * time.Second)}},
 			{Name: "serving/blind", Load: lend.Load{Unknown: "no replica is ready"}},
 		},
-		Queues: []lend.Queue{{Name: "research/default"}, {Name: "research/empty"}},
-		Jobs:   []lend.Job{{Queue: "research/default"}, {Queue: "research/gone", Problem: &lend.Problem{Reason: "UnknownQueue"}}},
-		Loans:  []lend.Loan{{}, {Reclaiming: true}},
 	}}
 	m.decided(&gather.View{}, &lend.Plan{Lenders: []lend.LenderView{{Name: "serving/gone", Lent: 9}}})
 	m.decided(view, &lend.Plan{
@@ -49,10 +46,6 @@ ebbtide_broker_actions_total{kind="Return"} 0
 # HELP ebbtide_broker_lent_units Units on loan, reclaiming ones included.
 # TYPE ebbtide_broker_lent_units gauge
 ebbtide_broker_lent_units{lender="serving/chat"} 5
-# HELP ebbtide_broker_loans Open loans by state: active, reclaiming.
-# TYPE ebbtide_broker_loans gauge
-ebbtide_broker_loans{state="active"} 1
-ebbtide_broker_loans{state="reclaiming"} 1
 # HELP ebbtide_broker_reclaims_total Loans that decisions asked back, by reason.
 # TYPE ebbtide_broker_reclaims_total counter
 ebbtide_broker_reclaims_total{reason="FairShare"} 2
@@ -71,14 +64,10 @@ ebbtide_broker_signal_age_seconds{lender="serving/chat"} 4
 # TYPE ebbtide_broker_signal_state gauge
 ebbtide_broker_signal_state{lender="serving/blind"} 0
 ebbtide_broker_signal_state{lender="serving/chat"} 1
-# HELP ebbtide_broker_waiting_jobs Jobs that wait, by queue (namespace/name).
-# TYPE ebbtide_broker_waiting_jobs gauge
-ebbtide_broker_waiting_jobs{queue="research/default"} 1
-ebbtide_broker_waiting_jobs{queue="research/empty"} 0
 `
 	names := []string{
-		"ebbtide_broker_actions_total", "ebbtide_broker_lent_units", "ebbtide_broker_loans",
-		"ebbtide_broker_reclaims_total", "ebbtide_broker_signal_age_seconds", "ebbtide_broker_signal_state", "ebbtide_broker_waiting_jobs",
+		"ebbtide_broker_actions_total", "ebbtide_broker_lent_units",
+		"ebbtide_broker_reclaims_total", "ebbtide_broker_signal_age_seconds", "ebbtide_broker_signal_state",
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)

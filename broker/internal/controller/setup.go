@@ -31,6 +31,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
+	"github.com/ebbtide/ebbtide/broker/internal/demand"
 	"github.com/ebbtide/ebbtide/broker/internal/extmetrics"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
@@ -60,7 +61,10 @@ func Run(ctx context.Context, restConfig *rest.Config, kubeconfig, namespace str
 		return err
 	}
 	log := mgr.GetLogger()
-	b := &broker{mgr: mgr, config: c, namespace: namespace, clock: clock.RealClock{}, wakes: newWakes()}
+	b := &broker{
+		mgr: mgr, config: c, namespace: namespace, clock: clock.RealClock{}, wakes: newWakes(),
+		wanted: extmetrics.Board{Clock: clock.RealClock{}, Interval: c.Interval.Duration},
+	}
 	b.board = &Board{leader: b.leader}
 	b.metrics = NewMetrics(metrics.Registry)
 	if err := b.metricsAndProbes(); err != nil {
@@ -191,6 +195,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 		return err
 	}
 	defer tide.run(ctx, b)()
+	defer b.metrics.learn(func() []demand.Learned { return tide.demand.Learned(b.clock.Now()) })()
 	record, err := openRecorder(b.config.Record)
 	if err != nil {
 		return err

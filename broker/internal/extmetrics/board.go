@@ -2,6 +2,8 @@ package extmetrics
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/metrics/pkg/apis/external_metrics"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/custom-metrics-apiserver/pkg/provider"
 )
 
@@ -42,13 +45,24 @@ func (m Metric) label(name string) string {
 
 // Board holds the numbers of the last decision. It is a provider of external metrics,
 // and a prometheus.Collector: there, the namespace is the label queue_namespace, since
-// Prometheus puts the broker's own into namespace. The zero Board has none yet. It may
-// be used concurrently.
+// Prometheus puts the broker's own into namespace. It has no numbers before the first
+// decision, nor once the last one is so old that there should have been another three
+// since, and older than a minute: what was true then is not known now. The zero Board is
+// ready for use; Clock and Interval are set before that. It may be used concurrently.
 type Board struct {
+	// Clock tells how old the numbers are; nil is the real one.
+	Clock clock.PassiveClock
+	// Interval is the longest between two decisions.
+	Interval time.Duration
+
 	mu      sync.RWMutex
 	at      time.Time
 	metrics []Metric
 }
+
+// leastLimit is how old numbers may always be: a decision may take half a minute until it
+// is carried out.
+const leastLimit = time.Minute
 
 var (
 	_ provider.ExternalMetricsProvider = (*Board)(nil)
@@ -63,23 +77,42 @@ func (b *Board) Publish(at time.Time, metrics []Metric) {
 	b.at, b.metrics = at, metrics
 }
 
-func (b *Board) read() (time.Time, []Metric) {
+// limit is how old the numbers may be.
+func (b *Board) limit() time.Duration { return max(3*b.Interval, leastLimit) }
+
+// read returns the numbers and when they were true, or why there are none.
+func (b *Board) read() (time.Time, []Metric, error) {
 	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.at, b.metrics
+	at, metrics := b.at, b.metrics
+	b.mu.RUnlock()
+	if at.IsZero() {
+		return time.Time{}, nil, errors.New("the broker has not made a decision yet")
+	}
+	now := time.Now()
+	if b.Clock != nil {
+		now = b.Clock.Now()
+	}
+	// A clock that was set back far makes old numbers look new.
+	if age := now.Sub(at); age > b.limit() || age < -b.limit() {
+		return time.Time{}, nil, fmt.Errorf("the broker's last decision is of %s, more than %s ago: what it said is not known to be true any more",
+			at.UTC().Format(time.RFC3339), b.limit())
+	}
+	return at, metrics, nil
 }
 
 // GetExternalMetric returns the series of a metric in a namespace that the selector
-// selects by their labels; none if the namespace has no queue and no loan. It fails
-// while no decision was made, and for a name that is none of the four.
+// selects by their labels; none if the namespace has no queue and no loan. It fails with
+// 503 while there are no numbers, and with 404 for a name that is none of the four. A
+// HorizontalPodAutoscaler that gets an error keeps its scale, or goes up by its other
+// metrics; other readers that add up an empty list would have 0, and go down.
 func (b *Board) GetExternalMetric(_ context.Context, namespace string, selector labels.Selector, info provider.ExternalMetricInfo) (*external_metrics.ExternalMetricValueList, error) {
 	at := slices.IndexFunc(descriptions, func(d description) bool { return d.name == info.Metric })
 	if at < 0 {
 		return nil, provider.NewMetricNotFoundError(schema.GroupResource{Group: external_metrics.GroupName, Resource: info.Metric}, info.Metric)
 	}
-	when, metrics := b.read()
-	if when.IsZero() {
-		return nil, apierrors.NewServiceUnavailable("the broker has not made a decision yet")
+	when, metrics, err := b.read()
+	if err != nil {
+		return nil, apierrors.NewServiceUnavailable(err.Error())
 	}
 	list := &external_metrics.ExternalMetricValueList{Items: []external_metrics.ExternalMetricValue{}}
 	for _, m := range metrics {
@@ -116,9 +149,12 @@ func (b *Board) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Before the first decision there is nothing.
+// Collect implements prometheus.Collector. Where there are no numbers it gives no series.
 func (b *Board) Collect(to chan<- prometheus.Metric) {
-	_, metrics := b.read()
+	_, metrics, err := b.read()
+	if err != nil {
+		return
+	}
 	for _, m := range metrics {
 		for i, d := range descriptions {
 			if d.name != m.Name {

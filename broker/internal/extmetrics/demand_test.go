@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -142,7 +143,8 @@ func TestSlices(t *testing.T) {
 }
 
 func TestCollector(t *testing.T) {
-	b := &Board{}
+	clock := clocktesting.NewFakePassiveClock(now)
+	b := &Board{Clock: clock, Interval: 15 * time.Second}
 	if n := testutil.CollectAndCount(b); n != 0 {
 		t.Errorf("%d metrics before the first decision", n)
 	}
@@ -172,5 +174,14 @@ ebbtide_queue_waiting_units{flavor="h100",queue="default",queue_namespace="resea
 	problems, err := testutil.CollectAndLint(b)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
+	}
+	for _, test := range []struct {
+		at   time.Duration
+		want int
+	}{{time.Minute, 4}, {time.Minute + 1, 0}, {-time.Minute, 4}, {-time.Minute - 1, 0}} {
+		clock.SetTime(now.Add(test.at))
+		if n := testutil.CollectAndCount(b); n != test.want {
+			t.Errorf("%d metrics at %s, want %d", n, test.at, test.want)
+		}
 	}
 }

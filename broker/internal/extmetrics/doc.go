@@ -5,8 +5,8 @@
 // nominal quota would wait.
 //
 // It promises that a namespace sees its own numbers only, that every number is as old
-// as the decision it came from, and says so, and that before the first decision there
-// is no number rather than 0. What is on loan can be asked back at any time: who scales
+// as the decision it came from, and says so, and that there is no number rather than 0
+// before the first decision, and once decisions have stopped. What is on loan can be asked back at any time: who scales
 // by these numbers must be able to stop within the grace of its lenders.
 //
 // It refuses to say whose units are lendable: a borrower sees how many, not from whom.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/metrics/pkg/client/external_metrics"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/deploy"
@@ -27,7 +28,8 @@ const patience = time.Minute
 
 // TestAutoscalerOnDemand: with the rights that the component gives the broker, a real
 // HorizontalPodAutoscaler scales on its namespace's demand, through the API server's
-// aggregation layer; a user without rights gets nothing.
+// aggregation layer, and keeps its scale when decisions have stopped; a user without
+// rights gets nothing.
 func TestAutoscalerOnDemand(t *testing.T) {
 	manifests, err := deploy.Manifests()
 	if err != nil {
@@ -36,9 +38,10 @@ func TestAutoscalerOnDemand(t *testing.T) {
 	l := labtest.New(t, lab.Options{
 		NoPrometheus: true, Manifests: [][]byte{manifests}, Autoscaler: &lab.Autoscaler{SyncPeriod: time.Second},
 	})
-	board := &Board{}
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	board := &Board{Clock: clock, Interval: 15 * time.Second}
 	publish := func(units int64) {
-		board.Publish(time.Now(), []Metric{
+		board.Publish(clock.Now(), []Metric{
 			{Namespace: "research", Name: WaitingUnits, Queue: "default", Flavor: "h100", Value: units},
 			{Namespace: "robotics", Name: WaitingUnits, Queue: "default", Flavor: "h100", Value: 1000},
 		})
@@ -48,6 +51,10 @@ func TestAutoscalerOnDemand(t *testing.T) {
 	install(t, l)
 	awaitReplicas(t, l, 2)
 	publish(20)
+	awaitReplicas(t, l, 5)
+	// Decisions stop.
+	clock.SetTime(clock.Now().Add(2 * time.Minute))
+	awaitBlind(t, l)
 	awaitReplicas(t, l, 5)
 
 	stranger, err := l.UserConfig("stranger")
@@ -148,6 +155,23 @@ func install(t *testing.T, l *lab.Lab) {
 	if _, err := l.Client().AutoscalingV2().HorizontalPodAutoscalers("research").Create(ctx, autoscaler, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// awaitBlind waits until the autoscaler says that it gets no numbers.
+func awaitBlind(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	labtest.Eventually(t, patience, func(ctx context.Context) (bool, string) {
+		a, err := l.Client().AutoscalingV2().HorizontalPodAutoscalers("research").Get(ctx, "feeder", metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, c := range a.Status.Conditions {
+			if c.Type == autoscalingv2.ScalingActive && c.Status == corev1.ConditionFalse && c.Reason == "FailedGetExternalMetric" {
+				return true, ""
+			}
+		}
+		return false, fmt.Sprint(a.Status.Conditions)
+	})
 }
 
 func awaitReplicas(t *testing.T, l *lab.Lab, want int32) {

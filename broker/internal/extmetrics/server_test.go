@@ -18,10 +18,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/rest"
 	"k8s.io/metrics/pkg/client/external_metrics"
+	clocktesting "k8s.io/utils/clock/testing"
 )
 
 // delegate is as much of an API server as the server asks: it knows one token, hpa,
@@ -161,7 +163,8 @@ const api = "/apis/external.metrics.k8s.io/v1beta1"
 // TestServer: an HPA's client gets the numbers of its namespace, with the decision's
 // time; nobody gets any without leave of the API server.
 func TestServer(t *testing.T) {
-	board := &Board{}
+	clock := clocktesting.NewFakePassiveClock(now)
+	board := &Board{Clock: clock, Interval: 30 * time.Second}
 	url := start(t, board, func(a *authorizationv1.ResourceAttributes) bool {
 		return a.Group == "external.metrics.k8s.io" && a.Verb == "list" && a.Namespace != "secret"
 	})
@@ -211,6 +214,18 @@ func TestServer(t *testing.T) {
 	} {
 		if diff := cmp.Diff(test.want, values(test.namespace, test.metric, test.selector)); diff != "" {
 			t.Errorf("%s{%s} of %s (-want +got):\n%s", test.metric, test.selector, test.namespace, diff)
+		}
+	}
+
+	// Decisions have stopped.
+	for _, later := range []time.Duration{90 * time.Second, 90*time.Second + 1} {
+		clock.SetTime(now.Add(later))
+		list, err := client.NamespacedMetrics("research").List(LendableUnits, labels.Everything())
+		if later == 90*time.Second && (err != nil || len(list.Items) != 1) {
+			t.Errorf("after %s: got %v, %v", later, list, err)
+		}
+		if later > 90*time.Second && (!apierrors.IsServiceUnavailable(err) || !strings.Contains(err.Error(), "the broker's last decision is of 2026-11-21T09:00:00Z, more than 1m30s ago")) {
+			t.Errorf("after %s: got %v, %v", later, list, err)
 		}
 	}
 
