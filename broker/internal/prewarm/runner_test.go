@@ -468,7 +468,7 @@ func TestDeleted(t *testing.T) {
 	w := newWorld(t)
 	w.must(w.decide(0, lend.ReasonPreparing, 0))
 	w.must(w.api.Delete(t.Context(), w.count(1)))
-	w.must(w.decide(time.Second, lend.ReasonPreparing, 0))
+	w.must(w.decide(5*time.Second, lend.ReasonPreparing, 0))
 	w.state(true)
 	w.wantSaid("Normal HookBegun before-lend: created DataLoad chat-lend-N",
 		"Warning HookFailed before-lend: DataLoad chat-lend-N was deleted; it goes on without")
