@@ -298,10 +298,10 @@ func (p *Ebbtide) unplacedOf(loan *v1alpha1.Loan) []*corev1.Pod {
 	return slices.DeleteFunc(p.pendingOf(loan), func(pod *corev1.Pod) bool { return placed[pod.UID] })
 }
 
-// wanted returns how many pods the gang is: those of its loan, less those that the
-// job has no use for any more because enough of it has succeeded.
+// wanted returns how many pods the gang is: those that its loan keeps, less those that
+// the job has no use for any more because enough of it has succeeded.
 func wanted(loan *v1alpha1.Loan, job *batchv1.Job) int64 {
-	pods := int64(loan.Spec.Pods)
+	pods := int64(loan.KeptPods())
 	if job == nil {
 		return pods
 	}

@@ -172,7 +172,7 @@ func (p *Ebbtide) reclaim(ctx context.Context, loan *v1alpha1.Loan, message stri
 		return
 	}
 	takeBacksTotal.Inc()
-	klog.FromContext(ctx).Info("Loan taken back", "loan", klog.KObj(loan), "units", int64(loan.Spec.Pods)*loan.Spec.UnitsPerPod)
+	klog.FromContext(ctx).Info("Loan taken back", "loan", klog.KObj(loan), "units", v1alpha1.Units(loan.Held()))
 }
 
 // restore goes on with a loan that was taken back in an earlier life.

@@ -197,7 +197,7 @@ func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
 		every, at := lend.ReadCheckpoints(job.Annotations[v1alpha1.AnnotationCheckpointInterval], job.Annotations[v1alpha1.AnnotationLastCheckpoint])
 		saved = lend.LastCheckpoint(saved, now, every, at)
 	}
-	units := float64(loan.Spec.Pods) * float64(loan.Spec.UnitsPerPod)
+	units := float64(v1alpha1.Units(loan.Held()))
 	return units * (max(now.Sub(saved), 0) + lend.DefaultPolicy().RestartCost).Seconds()
 }
 

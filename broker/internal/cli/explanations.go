@@ -124,7 +124,7 @@ func stateInWords(state string) string {
 
 func units(loan *v1alpha1.Loan) string {
 	n := int64(0)
-	for _, g := range loan.Spec.Grants {
+	for _, g := range loan.Held() {
 		n += g.Count
 	}
 	if n == 1 {

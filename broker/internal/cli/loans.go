@@ -135,7 +135,7 @@ func viewLoan(l *v1alpha1.Loan) view.Loan {
 	if l.Status.ReclaimBy != nil {
 		v.ReclaimBy = l.Status.ReclaimBy.Time
 	}
-	for _, g := range l.Spec.Grants {
+	for _, g := range l.Held() {
 		v.Units += g.Count
 		v.Nodes = append(v.Nodes, g.Node)
 		v.Lenders = append(v.Lenders, g.Lender)

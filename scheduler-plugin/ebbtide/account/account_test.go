@@ -118,7 +118,7 @@ func (c *cluster) check(t interface{ Fatalf(string, ...any) }, step string) {
 // change does one random thing to the cluster and says what.
 func (c *cluster) change(t *rapid.T) string {
 	pick := func(what string, of ...string) string { return rapid.SampledFrom(of).Draw(t, what) }
-	switch what := pick("what", "quota", "no quota", "namespace", "no namespace", "node", "no node", "loan", "returned", "released", "no loan",
+	switch what := pick("what", "quota", "no quota", "namespace", "no namespace", "node", "no node", "loan", "shed", "returned", "released", "no loan",
 		"pod", "pod", "pod", "bind", "no pod", "ended", "assume", "assume", "forget", "nominate", "withdraw"); what {
 	case "quota":
 		q := quotaOf(pick("tenant", "a", "b"), pick("team", "x", "y"))
@@ -155,7 +155,7 @@ func (c *cluster) change(t *rapid.T) string {
 		delete(c.nodes, name)
 		c.DropNode(name)
 		return what
-	case "loan", "returned", "released", "no loan":
+	case "loan", "shed", "returned", "released", "no loan":
 		return c.changeLoan(t, what, pick)
 	default:
 		return c.changePod(t, what, pick)
@@ -180,6 +180,11 @@ func (c *cluster) changeLoan(t *rapid.T, what string, pick func(string, ...strin
 	case what == "returned":
 		l = l.DeepCopy()
 		l.Status.Conditions = []metav1.Condition{{Type: v1alpha1.LoanReturned, Status: metav1.ConditionTrue}}
+		c.loans[uid] = l
+		c.SetLoan(l)
+	case what == "shed":
+		l = l.DeepCopy()
+		l.Status.Shed = append(l.Status.Shed, l.Held()[:min(1, len(l.Held())-1)]...) // never all
 		c.loans[uid] = l
 		c.SetLoan(l)
 	case what == "released": // the account is told before the API

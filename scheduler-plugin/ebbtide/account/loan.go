@@ -18,6 +18,7 @@ type loan struct {
 	nodes    []string
 	shaped   []book.Request
 	pods     int64
+	units    int64 // of all grants
 	charges  []charge
 	// over: it holds nothing any more.
 	over bool
@@ -28,11 +29,16 @@ func (a *Account) SetLoan(l *v1alpha1.Loan) (freed []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	known := a.loans[l.UID]
-	if known != nil {
-		if book.Returned(l) {
-			return a.settle(known)
-		}
+	switch {
+	case known != nil && book.Returned(l):
+		return a.settle(known)
+	case known != nil && (known.over || known.units == v1alpha1.Units(l.Held())):
 		return nil // the rest of a loan never changes
+	case known != nil: // it has shed some
+		freed = a.settle(known)
+		a.loans[l.UID] = readLoan(l)
+		a.begin(a.loans[l.UID])
+		return freed
 	}
 	known = readLoan(l)
 	a.loans[l.UID] = known
@@ -45,12 +51,17 @@ func (a *Account) SetLoan(l *v1alpha1.Loan) (freed []string) {
 		known.over = true
 		return freed
 	}
-	a.shape(known.shaped, known.pods)
-	for _, node := range known.nodes {
+	a.begin(known)
+	return freed
+}
+
+// begin counts what the loan holds.
+func (a *Account) begin(l *loan) {
+	a.shape(l.shaped, l.pods)
+	for _, node := range l.nodes {
 		a.onNode[node]++
 	}
-	a.chargeLoan(known)
-	return freed
+	a.chargeLoan(l)
 }
 
 // Release notes that the loan holds nothing any more, although the API does not say
@@ -71,9 +82,10 @@ func readLoan(l *v1alpha1.Loan) *loan {
 		job:      jobRef(l.Namespace, l.Spec.Job.UID),
 		nodes:    book.Nodes(l),
 		shaped:   []book.Request{{Resource: corev1.ResourceName(l.Spec.Resource), Units: l.Spec.UnitsPerPod}},
-		pods:     int64(l.Spec.Pods),
+		pods:     int64(l.HeldPods()),
+		units:    v1alpha1.Units(l.Held()),
 	}
-	for _, g := range l.Spec.Grants {
+	for _, g := range l.Held() {
 		if g.Lender == "" {
 			out.own = append(out.own, g)
 		}

@@ -101,7 +101,7 @@ func recountLoan(t *Tenant, l *v1alpha1.Loan, out map[string]Slices) {
 		if string(f.resource) != l.Spec.Resource {
 			continue
 		}
-		for _, g := range l.Spec.Grants {
+		for _, g := range l.Held() {
 			if g.Lender == "" && g.Flavor == f.name {
 				out[t.pools[f.pool].name] = out[t.pools[f.pool].name].Plus(g.Count, f.unit)
 			}

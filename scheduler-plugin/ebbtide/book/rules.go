@@ -102,7 +102,8 @@ func Lent(loan *v1alpha1.Loan) bool {
 	return false
 }
 
-// Nodes returns the nodes that the loan holds units on, sorted, each once.
+// Nodes returns the nodes that the loan was made for, sorted, each once. It may have
+// shed all that it held on some.
 func Nodes(loan *v1alpha1.Loan) []string {
 	seen := map[string]bool{}
 	var out []string
@@ -116,12 +117,14 @@ func Nodes(loan *v1alpha1.Loan) []string {
 	return out
 }
 
-// GrantedOn returns the units that the loan may use on the node.
+// GrantedOn returns the units that the loan may use on the node: not what it is to
+// shed.
 func GrantedOn(loan *v1alpha1.Loan, node string) int64 {
 	var units int64
-	for i := range loan.Spec.Grants {
-		if loan.Spec.Grants[i].Node == node {
-			units += loan.Spec.Grants[i].Count
+	grants := loan.Keeps()
+	for i := range grants {
+		if grants[i].Node == node {
+			units += grants[i].Count
 		}
 	}
 	return units
