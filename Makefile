@@ -155,6 +155,10 @@ bench-scheduler: build ## Compare with the stock kube-scheduler on 1,000 nodes; 
 bench-forecast: ## Measure how much the broker lends over recorded loads against simpler rules; the last lines are JSON, one per curve (NOTICE= QUANTILE=)
 	@$(GO) run ./e2e/cmd/ebbtide-lab bench-forecast $(if $(NOTICE),--notice=$(NOTICE)) $(if $(QUANTILE),--quantile=$(QUANTILE))
 
+.PHONY: bench-reclaim
+bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CASES=a,b,c ROUNDS= SEED=)
+	@bin/ebbtide-lab bench-reclaim $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))
+
 IMAGES := ebbtide-broker ebbtide-scheduler kubectl-ebbtide
 PUSH ?=
 # Images of several platforms can only be pushed; what stays here is for here.

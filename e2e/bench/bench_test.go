@@ -105,7 +105,7 @@ func TestWrite(t *testing.T) {
 // The manifests keep the definitions and the priority classes, and lose what
 // refuses a pod of the stock scheduler.
 func TestWithoutPolicies(t *testing.T) {
-	stream, err := withoutPolicies()
+	stream, err := WithoutPolicies()
 	if err != nil {
 		t.Fatal(err)
 	}

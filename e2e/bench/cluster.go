@@ -38,7 +38,7 @@ type bench struct {
 // newBench starts the lab. A bench that is returned must be stopped, with an error
 // or without.
 func newBench(ctx context.Context, c Config) (*bench, error) {
-	manifests, err := withoutPolicies()
+	manifests, err := WithoutPolicies()
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +63,10 @@ func newBench(ctx context.Context, c Config) (*bench, error) {
 	return b, b.settle(ctx)
 }
 
-// withoutPolicies returns Ebbtide's manifests but for the admission policies. They
+// WithoutPolicies returns Ebbtide's manifests but for the admission policies. They
 // refuse pods that ask for a GPU of any scheduler but Ebbtide, so the same pods
 // could not be made for both.
-func withoutPolicies() ([]byte, error) {
+func WithoutPolicies() ([]byte, error) {
 	stream, err := deploy.Manifests()
 	if err != nil {
 		return nil, err
@@ -131,16 +131,17 @@ func (b *bench) start(ctx context.Context, s scheduler) error {
 	}
 	var err error
 	if s == stock {
-		_, err = b.lab.StartKubeScheduler(ctx, lab.Program{Config: rateOf(nil)})
+		_, err = b.lab.StartKubeScheduler(ctx, lab.Program{Config: Unlimited(nil)})
 	} else {
-		_, err = b.lab.StartScheduler(ctx, lab.Program{Config: rateOf(deploy.SchedulerConfig())})
+		_, err = b.lab.StartScheduler(ctx, lab.Program{Config: Unlimited(deploy.SchedulerConfig())})
 	}
 	return err
 }
 
-// rateOf sets the client's rate in a scheduler's configuration, and elects nobody:
-// there is one scheduler.
-func rateOf(text []byte) func(lab.Env) ([]byte, error) {
+// Unlimited returns a KubeSchedulerConfiguration, which may be empty, with a client's
+// rate that is never reached and without an election: there is one scheduler. It fails
+// on what is no YAML.
+func Unlimited(text []byte) func(lab.Env) ([]byte, error) {
 	return func(lab.Env) ([]byte, error) {
 		config := map[string]any{}
 		if err := yaml.Unmarshal(text, &config); err != nil {
