@@ -39,6 +39,9 @@ const (
 	// Shed: an elastic job gave units back and goes on with the grants that the entry
 	// states.
 	Shed Kind = 13
+	// ShedIntent: an elastic job is about to be asked for a part of its units. It changes
+	// no state.
+	ShedIntent Kind = 14
 )
 
 var kindNames = map[Kind]string{
@@ -55,6 +58,7 @@ var kindNames = map[Kind]string{
 	Refused:       "REFUSED",
 	Correction:    "CORRECTION",
 	Shed:          "SHED",
+	ShedIntent:    "SHED_INTENT",
 }
 
 // Kinds are all known kinds in the order of their numbers.

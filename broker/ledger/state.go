@@ -19,7 +19,7 @@ import (
 //	       to Granted        RELEASED, PREEMPTED, LOST                         ▼
 //	                                                                        Closed
 //
-// SHED leaves a granted loan Granted, with fewer units.
+// SHED_INTENT and SHED leave a granted loan Granted, the latter with fewer units.
 // RELEASED, PREEMPTED and LOST close a granted loan and a reclaiming one alike.
 // A closed loan's name is never used again.
 type LoanState uint8
@@ -53,6 +53,7 @@ var transitions = map[Kind]transition{
 	Recovered:     {[]LoanState{Unknown}, Granted},
 	LendGranted:   {[]LoanState{Intended}, Granted},
 	LendAborted:   {[]LoanState{Intended}, Closed},
+	ShedIntent:    {[]LoanState{Granted}, Granted},
 	Shed:          {[]LoanState{Granted}, Granted},
 	ReclaimIntent: {[]LoanState{Granted}, Reclaiming},
 	ReclaimDone:   {[]LoanState{Reclaiming}, Closed},
@@ -223,7 +224,7 @@ func (s *state) move(e *Entry, loan *OpenLoan, to LoanState) (change, error) {
 		next.Grants = slices.Clone(e.Grants)
 	case to == Reclaiming:
 		next.ReclaimID = e.ReclaimID
-	case to == Granted:
+	case to == Granted && e.Kind != ShedIntent:
 		next.start, next.StartSeq = momentOf(e), s.seq+1
 		next.Since = time.Unix(0, next.start.wall).UTC()
 	}
