@@ -43,7 +43,8 @@
 // The files, by the steps of Decide:
 //
 //	in and out      snapshot, service, state, plan; record: a decision to replay
-//	the steps       decide; decider, crowd: what is kept of waiting jobs between decisions
+//	the steps       decide; decider, crowd: what is kept of waiting jobs between decisions;
+//	                facts: what is compared of each; enter: who stands in the queues
 //	1 loans end     loans; checkpoint: when work was saved; history: how often it was lost
 //	2 queues drain  drain
 //	3 rooms         pool: what nodes have; fit: whether pods fit into it
@@ -53,11 +54,11 @@
 //	5 reclaim       reclaim: what is owed; victims, greedy: who gives it
 //	6 reserve       place: what is kept for owners, and where a gang goes
 //	7 books         quotas: the trees and limits; booking: who uses what of them
-//	8 admission     admit: one job; line: which is next; sources, grant: whose units;
-//	                name: of the loan
+//	8 admission     admit: one job; line: who is considered; pass: which is next; sources,
+//	                grant: whose units; name: of the loan; places: of those who wait
 //	                guards, guard: reservations
 //	                takeback: for quota; fairness: from whom; turns: who may search;
 //	                asked: for whom it is kept
-//	verdicts        verdicts
+//	verdicts        verdicts; telling: lists that the last plan had as well
 //	tests' judge    laws
 package lend

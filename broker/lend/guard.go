@@ -135,13 +135,15 @@ func (a *admission) promisedTo(j *ask) int64 {
 	room := b.soon.NominalRoom(j.tenant, j.flavor)
 	over := b.soon.Borrowed(j.tenant, j.flavor)
 	var loans quota.Amount
-	for _, l := range slices.Concat(a.loans, a.fresh) {
-		if l.Borrower != j.Tenant || l.ending {
-			continue
-		}
-		for _, g := range l.Grants {
-			if f, ok := b.used.Flavor(g.Flavor); ok && f == j.flavor {
-				loans = loans.Add(quota.Amount(g.Count))
+	for _, list := range [2][]*loan{a.loans, a.fresh} {
+		for _, l := range list {
+			if l.Borrower != j.Tenant || l.ending {
+				continue
+			}
+			for _, g := range l.Grants {
+				if f, ok := b.used.Flavor(g.Flavor); ok && f == j.flavor {
+					loans = loans.Add(quota.Amount(g.Count))
+				}
 			}
 		}
 	}

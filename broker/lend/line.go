@@ -2,10 +2,8 @@ package lend
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/ebbtide/ebbtide/quota"
-	"github.com/ebbtide/ebbtide/quota/queue"
 )
 
 // line is the crowd in one decision: who is considered, in what order, and what came of
@@ -93,7 +91,7 @@ func (l *line) read(a *admission) {
 		switch {
 		case !l.alive[slot]:
 		case b.refused:
-			l.tell(slot, l.refusals[slot])
+			l.tell(slot, l.refusals[int32(slot)])
 			if b.queue != nobody {
 				l.want[slot] = listed
 			}
@@ -207,131 +205,4 @@ func (d *decision) isAged(j *ask) bool {
 // ages: jobs of the tenant can come to be aged.
 func (d *decision) ages(tenant quota.NodeID) bool {
 	return d.pol.ReserveAfter > 0 && d.books.used.Weight(tenant) > 0
-}
-
-// pass tries the jobs, first things first.
-func (l *line) pass(a *admission) {
-	l.enter()
-	for i, q := range l.queues {
-		l.index.Set(i, queue.Queue{
-			Name: q.Name, Tenant: l.tenants[i], Weight: q.Weight, Used: q.Used, Backfill: q.Backfill,
-			Closed: q.Paused || q.Drain || l.behind[i], Order: orderOf(&q),
-		})
-	}
-	pass := l.index.Begin(a.books.used, a.now, a.pol.ReserveAfter, queue.CouldTake(func(tenant quota.NodeID, f quota.FlavorID) bool {
-		return l.aged[a.books.at(tenant, f)] && !a.guards.full(a, tenant, f) || a.fairness.could(tenant, f)
-	}))
-	for job, ok := pass.Next(); ok; job, ok = pass.Next() {
-		v, reason, message := a.consider(l.ask(job.Ref))
-		l.tell(job.Ref, outcome{reason, message})
-		l.offered[job.Ref] = true
-		if v != admitted {
-			l.tried = append(l.tried, job.Ref)
-		}
-		switch v {
-		case admitted:
-			pass.Admitted()
-		case alike:
-			pass.Refused(true)
-		case alikeInQueue:
-			pass.RefusedInQueue()
-		default:
-			pass.Refused(false)
-		}
-	}
-	l.passed(a, pass)
-}
-
-// passed gives the jobs that were not tried the verdict of those that stand for them.
-func (l *line) passed(a *admission, pass *queue.Pass) {
-	var same ask
-	var tooMuch int32
-	pass.Passed(func(refs []int, because queue.Because) {
-		var text int32
-		for _, slot := range refs {
-			if l.said[slot] != 0 {
-				continue
-			}
-			if text == 0 {
-				switch because.Kind {
-				case queue.Alike:
-					text = l.said[because.Ref]
-				case queue.NoQuota:
-					if k := l.newAsk(slot); tooMuch == 0 || k.queue != same.queue || shapeOf(k.Job, k.flavor) != shapeOf(same.Job, same.flavor) {
-						reason, message := a.tooMuch(&k)
-						same, tooMuch = k, l.text(outcome{reason, message})
-					}
-					text = tooMuch
-				default:
-					text = l.behindInQueue(l.briefs[slot].queue)
-				}
-			}
-			l.said[slot] = text
-		}
-	})
-}
-
-// behindInQueue is the verdict on who must wait for the others of its queue.
-func (l *line) behindInQueue(queue int32) int32 {
-	if l.behinds == nil {
-		l.behinds = make([]int32, len(l.queues))
-	}
-	if l.behinds[queue] == 0 {
-		l.behinds[queue] = l.text(outcome{
-			ReasonBehindInQueue, fmt.Sprintf("waits behind an earlier job of queue %s, which allows no backfill", l.queues[queue].Name),
-		})
-	}
-	return l.behinds[queue]
-}
-
-// places is the order in which jobs were considered, with their places in their
-// queues: those that were tried, and then the first of each queue before the second.
-// Jobs of no queue have none.
-func (l *line) places() []Place {
-	ahead := make([]int64, len(l.kinds))
-	out := make([]Place, 0, l.index.Len())
-	put := func(s *stander, position int32) {
-		ahead[s.kind] = clamp(ahead[s.kind] + s.units)
-		out = append(out, Place{UID: s.uid, Position: position, Ahead: ahead[s.kind]})
-	}
-	lines := l.standing()
-	for _, slot := range l.tried {
-		at := l.position[slot]
-		put(&lines[l.briefs[slot].queue][at-1], at)
-	}
-	lines = slices.Clone(lines)
-	for at := 0; len(lines) > 0; at++ {
-		longer := lines[:0]
-		for _, line := range lines {
-			if at == len(line) {
-				continue
-			}
-			longer = append(longer, line)
-			if s := &line[at]; !l.offered[s.slot] {
-				put(s, int32(at+1))
-			}
-		}
-		lines = longer
-	}
-	return out
-}
-
-// verdicts appends those on the jobs, which are by name.
-func (l *line) verdicts(out []Verdict, jobs []named) []Verdict {
-	first := len(out) // of those that have the last one's name
-	for i := range jobs {
-		n := &jobs[i]
-		o := &l.texts[l.said[n.slot]]
-		out = append(out, Verdict{Kind: SubjectJob, Subject: n.name, Reason: o.reason, Message: o.message})
-		if !l.twins {
-			continue
-		}
-		if i > 0 && n.name != jobs[i-1].name {
-			first = len(out) - 1
-		}
-		for at := len(out) - 1; at > first && compareVerdicts(&out[at], &out[at-1]) < 0; at-- {
-			out[at], out[at-1] = out[at-1], out[at]
-		}
-	}
-	return out
 }

@@ -15,22 +15,62 @@ func (d *decision) allVerdicts() []Verdict {
 		return d.verdicts
 	}
 	jobs := d.line.byName
-	out := make([]Verdict, 0, len(jobs)+len(d.verdicts))
+	out := d.line.judged.begin(len(jobs) + len(d.verdicts))
 	for i := range d.verdicts {
 		v := &d.verdicts[i]
-		// A job has the same name as something else only in another sense.
-		upTo, reach := 0, 1
-		for reach < len(jobs) && jobs[reach].name < v.Subject {
-			upTo, reach = reach, 2*reach
-		}
-		more, _ := slices.BinarySearchFunc(jobs[upTo:min(reach+1, len(jobs))], v.Subject, func(n named, subject string) int {
-			return cmp.Or(strings.Compare(n.name, subject), cmp.Compare(SubjectJob, v.Kind))
-		})
-		upTo += more
-		out = append(d.line.verdicts(out, jobs[:upTo]), *v)
+		upTo := d.line.before(v, jobs)
+		d.line.verdicts(&out, jobs[:upTo])
+		out.add(v)
 		jobs = jobs[upTo:]
 	}
-	return d.line.verdicts(out, jobs)
+	d.line.verdicts(&out, jobs)
+	return out.end()
+}
+
+// before is how many of the jobs come before the verdict's subject, looked for among the
+// first ones first. A job has the same name as something else only in another sense.
+func (l *line) before(v *Verdict, jobs []named) int {
+	from, reach := 0, 1
+	for reach < len(jobs) && jobs[reach].name < v.Subject {
+		from, reach = reach, 2*reach
+	}
+	more, _ := slices.BinarySearchFunc(jobs[from:min(reach+1, len(jobs))], v.Subject, func(n named, subject string) int {
+		return cmp.Or(strings.Compare(n.name, subject), cmp.Compare(SubjectJob, v.Kind))
+	})
+	return from + more
+}
+
+// verdicts appends those on the jobs, which are by name.
+func (l *line) verdicts(out *telling[Verdict], jobs []named) {
+	if l.twins {
+		l.twinVerdicts(out, jobs)
+		return
+	}
+	for i := range jobs {
+		v := l.verdict(&jobs[i])
+		out.add(&v)
+	}
+}
+
+func (l *line) verdict(n *named) Verdict {
+	o := &l.texts[l.said[n.slot]]
+	return Verdict{Kind: SubjectJob, Subject: n.name, Reason: o.reason, Message: o.message}
+}
+
+// twinVerdicts is verdicts where several jobs may have one name.
+func (l *line) twinVerdicts(out *telling[Verdict], jobs []named) {
+	var alike []Verdict
+	for i := range jobs {
+		alike = append(alike, l.verdict(&jobs[i]))
+		if i+1 < len(jobs) && jobs[i+1].name == jobs[i].name {
+			continue
+		}
+		slices.SortFunc(alike, func(a, b Verdict) int { return compareVerdicts(&a, &b) })
+		for k := range alike {
+			out.add(&alike[k])
+		}
+		alike = alike[:0]
+	}
 }
 
 func compareVerdicts(a, b *Verdict) int {

@@ -33,10 +33,8 @@ type run struct {
 // head is a class's first job that is still to come, with all that its place in the
 // queue depends on.
 type head struct {
-	units quota.Amount
-	// sec and nsec are when it was created.
-	sec         int64
-	nsec        int32
+	units       quota.Amount
+	created     instant
 	slot, class int32
 	shape       int32
 	flavor      quota.FlavorID
@@ -72,10 +70,12 @@ func keyOf(j *Job) key {
 	return key{int32(j.Queue), j.Priority, j.Flavor, j.Pods, j.UnitsPerPod}
 }
 
+func (k *key) units() quota.Amount { return quota.Amount(k.pods).Times(k.perPod) }
+
 // shape numbers the job's shape. Those that no job has any more keep their numbers:
 // they are as few as the sizes of jobs that there ever were.
-func (x *Index) shape(j *Job) int32 {
-	k := shape{x.queues[j.Queue].Tenant, j.Flavor, j.Pods, j.UnitsPerPod}
+func (x *Index) shape(of *key) int32 {
+	k := shape{x.queues[of.queue].Tenant, of.flavor, of.pods, of.perPod}
 	n, ok := x.shapes[k]
 	if !ok {
 		n = int32(len(x.shapes))
@@ -85,12 +85,12 @@ func (x *Index) shape(j *Job) int32 {
 }
 
 // class finds the job's class, or makes it.
-func (x *Index) class(j *Job) int32 {
-	k := keyOf(j)
+func (x *Index) class(r *record) int32 {
+	k := r.key
 	if id, ok := x.classOf[k]; ok {
 		return id
 	}
-	c := class{key: k, units: j.Units(), shape: x.shape(j)}
+	c := class{key: k, units: k.units(), shape: x.shape(&k)}
 	var id int32
 	if n := len(x.unused); n > 0 {
 		id, x.unused = x.unused[n-1], x.unused[:n-1]
@@ -101,7 +101,7 @@ func (x *Index) class(j *Job) int32 {
 		x.classes = append(x.classes, c)
 	}
 	x.classOf[k] = id
-	x.queues[j.Queue].classes.add(id)
+	x.queues[k.queue].classes.add(id)
 	return id
 }
 
@@ -109,7 +109,7 @@ func (x *Index) older(a, b int32) int {
 	if a == b {
 		return 0
 	}
-	if x.jobs[a].before(&x.jobs[b]) {
+	if x.roster.before(a, b) {
 		return -1
 	}
 	return 1
@@ -155,13 +155,13 @@ func (x *Index) findRuns(q *line) {
 }
 
 func (x *Index) head(q *line, class, slot int32) head {
-	j := &x.jobs[slot]
+	c := &x.classes[class]
 	h := head{
-		units: x.classes[class].units, sec: j.Created.Unix(), nsec: int32(j.Created.Nanosecond()), slot: slot, class: class,
-		shape: x.classes[class].shape, flavor: j.Flavor, priority: j.Priority,
+		units: c.units, created: x.roster.records[slot].created, slot: slot, class: class,
+		shape: c.shape, flavor: c.flavor, priority: c.priority,
 	}
 	if q.Order != FIFO {
-		h.rank = j.Priority
+		h.rank = c.priority
 	}
 	return h
 }
@@ -176,13 +176,10 @@ func (x *Index) ahead(a, b *head) bool {
 
 // senior is the order of age.
 func (x *Index) senior(a, b *head) bool {
-	switch {
-	case a.sec != b.sec:
-		return a.sec < b.sec
-	case a.nsec != b.nsec:
-		return a.nsec < b.nsec
+	if a.created != b.created {
+		return b.created.after(a.created)
 	}
-	return x.jobs[a.slot].before(&x.jobs[b.slot])
+	return x.roster.before(a.slot, b.slot)
 }
 
 // findLows looks at the oldest job of every class only: a class has one priority.

@@ -58,23 +58,12 @@ type Job struct {
 // Units is what the whole gang takes.
 func (j *Job) Units() quota.Amount { return quota.Amount(j.Pods).Times(j.UnitsPerPod) }
 
-// before is the order by age.
-func (j *Job) before(other *Job) bool {
-	if c := j.Created.Compare(other.Created); c != 0 {
-		return c < 0
-	}
-	return cmp.Or(cmp.Compare(j.Name, other.Name), cmp.Compare(j.UID, other.UID)) < 0
-}
-
 // Index holds the waiting jobs so that a pass need not look at each. One that is kept
 // and changed gives the same answers as one that is made anew. It is not safe for
 // concurrent use.
 type Index struct {
 	queues  []line
-	jobs    []Job // by slot
-	refs    []int // of jobs
-	free    []int32
-	slots   map[string]int32 // by UID
+	roster  roster
 	classes []class
 	unused  []int32
 	classOf map[key]int32
@@ -86,7 +75,7 @@ type Index struct {
 
 // New returns an Index of no jobs. Jobs name the queues by their place in the slice.
 func New(queues []Queue) *Index {
-	x := &Index{slots: map[string]int32{}, classOf: map[key]int32{}, shapes: map[shape]int32{}, queues: make([]line, len(queues))}
+	x := &Index{classOf: map[key]int32{}, shapes: map[shape]int32{}, queues: make([]line, len(queues))}
 	for i, q := range queues {
 		q.Weight = max(q.Weight, 1)
 		x.queues[i].Queue = q
@@ -101,40 +90,25 @@ func (x *Index) Set(queue int, q Queue) {
 }
 
 // Len is the number of jobs.
-func (x *Index) Len() int { return len(x.slots) }
+func (x *Index) Len() int { return x.roster.len() }
 
 // Grow makes room for that many more jobs, so that adding them is quicker.
-func (x *Index) Grow(jobs int) {
-	x.jobs, x.classes = slices.Grow(x.jobs, jobs), slices.Grow(x.classes, jobs)
-	x.refs = slices.Grow(x.refs, jobs)
-	if len(x.slots) == 0 {
-		x.slots, x.classOf = make(map[string]int32, jobs), make(map[key]int32, jobs)
-	}
-}
+func (x *Index) Grow(jobs int) { x.roster.grow(jobs) }
 
 // Add adds a job. If there is one of its UID already, that one stays and nothing is
 // added. The job's queue must be one of the Index's.
 func (x *Index) Add(j Job) {
-	if _, twice := x.slots[j.UID]; twice {
-		return
-	}
 	if j.Queued.IsZero() {
 		j.Queued = j.Created
 	}
-	j.Created, j.Queued = j.Created.Round(0), j.Queued.Round(0) // no monotonic clock
-	var slot int32
-	if n := len(x.free); n > 0 {
-		slot, x.free = x.free[n-1], x.free[:n-1]
-		x.jobs[slot], x.refs[slot] = j, j.Ref
-	} else {
-		slot = int32(len(x.jobs))
-		x.jobs, x.refs = append(x.jobs, j), append(x.refs, j.Ref)
+	slot, ok := x.roster.add(&j)
+	if !ok {
+		return
 	}
-	x.slots[j.UID] = slot
 	if q := &x.queues[j.Queue]; q.ranked {
 		q.ranks.add(slot)
 	}
-	id := x.class(&j)
+	id := x.class(&x.roster.records[slot])
 	c := &x.classes[id]
 	c.jobs.add(slot)
 	if !c.untidy {
@@ -146,28 +120,26 @@ func (x *Index) Add(j Job) {
 
 // Remove removes the job of that UID, and reports whether there was one.
 func (x *Index) Remove(uid string) bool {
-	slot, ok := x.slots[uid]
+	slot, ok := x.roster.find(uid)
 	if !ok {
 		return false
 	}
 	x.tidy()
-	j := &x.jobs[slot]
-	id := x.classOf[keyOf(j)]
+	r := &x.roster.records[slot]
+	id := x.classOf[r.key]
 	c := &x.classes[id]
 	c.jobs.remove(slot, x.older)
-	if q := &x.queues[j.Queue]; q.ranked {
+	if q := &x.queues[r.queue]; q.ranked {
 		q.ranks.tidy(x.ranking(q))
 		q.ranks.remove(slot, x.ranking(q))
 	}
-	x.touch(int32(j.Queue))
+	x.touch(r.queue)
 	if len(c.jobs.ids) == 0 {
-		x.queues[j.Queue].classes.remove(id, x.classBefore)
+		x.queues[r.queue].classes.remove(id, x.classBefore)
 		delete(x.classOf, c.key)
 		x.unused = append(x.unused, id)
 	}
-	delete(x.slots, uid)
-	*j = Job{}
-	x.free = append(x.free, slot)
+	x.roster.remove(slot)
 	return true
 }
 
@@ -180,11 +152,11 @@ func (x *Index) touch(queue int32) {
 
 // Positions tells every job's place in its queue, from 1, queue by queue. In a FIFO
 // queue that is the order of age, else of priority, then age; turns between queues
-// are not part of it.
+// are not part of it. Times are told in UTC.
 func (x *Index) Positions(tell func(j Job, position int)) {
 	for i := range x.queues {
 		for n, slot := range x.rank(i) {
-			tell(x.jobs[slot], n+1)
+			tell(x.roster.job(slot), n+1)
 		}
 	}
 }
@@ -194,7 +166,7 @@ func (x *Index) Line(queue int, refs []int) []int {
 	ranks := x.rank(queue)
 	refs = slices.Grow(refs, len(ranks))
 	for _, slot := range ranks {
-		refs = append(refs, x.refs[slot])
+		refs = append(refs, x.roster.refs[slot])
 	}
 	return refs
 }
@@ -218,7 +190,7 @@ func (x *Index) ranking(q *line) func(a, b int32) int {
 		return x.older
 	}
 	return func(a, b int32) int {
-		if c := cmp.Compare(x.jobs[b].Priority, x.jobs[a].Priority); c != 0 {
+		if c := cmp.Compare(x.roster.records[b].priority, x.roster.records[a].priority); c != 0 {
 			return c
 		}
 		return x.older(a, b)

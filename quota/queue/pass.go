@@ -14,11 +14,12 @@ const none = -1
 // from one Next to the following: for what was passed over, nobody comes back. Only the
 // use of the tenant whose job is out may change: nobody else's share is looked at again.
 type Pass struct {
-	x     *Index
-	t     *quota.Tree
-	now   time.Time
-	after time.Duration
-	upTo  func(quota.NodeID, quota.FlavorID) quota.Amount
+	x *Index
+	t *quota.Tree
+	// aged is when who is aged began to wait, or before; ages: there are such jobs.
+	aged instant
+	ages bool
+	upTo func(quota.NodeID, quota.FlavorID) quota.Amount
 
 	classes []standing // by class
 	queues  []turn     // by queue
@@ -94,7 +95,7 @@ func CouldTakeUpTo(units func(tenant quota.NodeID, flavor quota.FlavorID) quota.
 func (x *Index) Begin(t *quota.Tree, now time.Time, reserveAfter time.Duration, options ...Option) *Pass {
 	x.tidy()
 	p := &Pass{
-		x: x, t: t, now: now, after: reserveAfter,
+		x: x, t: t, aged: instantOf(now.Add(-max(reserveAfter, 0))), ages: reserveAfter > 0,
 		classes: make([]standing, len(x.classes)), queues: make([]turn, len(x.queues)),
 		seats: make([]seat, t.Nodes()), places: make([]int32, t.Nodes()), depths: make([]int32, t.Nodes()),
 		refused: make([]refusal, len(x.shapes)), refusedHere: map[here]refusal{}, out: none, measured: none,
@@ -109,7 +110,7 @@ func (x *Index) Begin(t *quota.Tree, now time.Time, reserveAfter time.Duration, 
 	return p
 }
 
-// Next is the job to try now; false if there is none left. About each the caller says
+// Next is the job to try now, its times in UTC; false if there is none left. About each the caller says
 // one of Admitted, Refused or RefusedInQueue before it asks for the next; silence is
 // Refused(false).
 func (p *Pass) Next() (Job, bool) {
@@ -121,7 +122,7 @@ func (p *Pass) Next() (Job, bool) {
 		queue := p.seats[tenant].queue
 		if p.stands(queue) {
 			p.out = queue
-			return p.x.jobs[p.queues[queue].head], true
+			return p.x.roster.job(p.queues[queue].head), true
 		}
 		p.elect(tenant)
 		p.climb(tenant)

@@ -33,9 +33,9 @@ func (p *Pass) Passed(tell func(refs []int, because Because)) {
 	p.passed(func(slots []int32, kind Kind, because int32) {
 		refs = refs[:0]
 		for _, slot := range slots {
-			refs = append(refs, p.x.refs[slot])
+			refs = append(refs, p.x.roster.refs[slot])
 		}
-		tell(refs, Because{kind, p.x.refs[because]})
+		tell(refs, Because{kind, p.x.roster.refs[because]})
 	})
 }
 

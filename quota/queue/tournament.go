@@ -1,10 +1,6 @@
 package queue
 
-import (
-	"time"
-
-	"github.com/ebbtide/ebbtide/quota"
-)
+import "github.com/ebbtide/ebbtide/quota"
 
 // seat is a node's place in the tournament.
 type seat struct {
@@ -23,7 +19,7 @@ type seat struct {
 type claim struct {
 	borrows, aged bool
 	share         quota.Share
-	queued        time.Time
+	queued        instant
 	rank          int32
 	slot          int32
 }
@@ -116,8 +112,8 @@ func (p *Pass) win(n int32) bool {
 // enter is what of a claim is the same at all levels.
 func (p *Pass) enter(tenant, queue int32) claim {
 	q := &p.queues[queue]
-	c := claim{queued: p.x.jobs[q.head].Queued, rank: q.rank, slot: q.head}
-	c.aged = p.after > 0 && p.now.Sub(c.queued) >= p.after && p.t.Weight(quota.NodeID(tenant)) > 0
+	c := claim{queued: p.x.roster.records[q.head].queued, rank: q.rank, slot: q.head}
+	c.aged = p.ages && !c.queued.after(p.aged) && p.t.Weight(quota.NodeID(tenant)) > 0
 	return c
 }
 
@@ -158,10 +154,8 @@ func (p *Pass) claimLess(n, m *int32) bool {
 	if a.aged != b.aged {
 		return a.aged
 	}
-	if a.aged {
-		if c := a.queued.Compare(b.queued); c != 0 {
-			return c < 0
-		}
+	if a.aged && a.queued != b.queued {
+		return b.queued.after(a.queued)
 	}
 	if a.share != b.share {
 		return a.share < b.share
@@ -169,5 +163,5 @@ func (p *Pass) claimLess(n, m *int32) bool {
 	if a.rank != b.rank {
 		return a.rank > b.rank
 	}
-	return p.x.jobs[a.slot].before(&p.x.jobs[b.slot])
+	return p.x.roster.before(a.slot, b.slot)
 }

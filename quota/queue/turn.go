@@ -98,7 +98,7 @@ func (p *Pass) look(queue int32) {
 func (p *Pass) advance(queue int32, class bool) {
 	q := &p.queues[queue]
 	if q.held != none {
-		p.classes[p.x.classOf[keyOf(&p.x.jobs[q.held])]].at++
+		p.classes[p.x.classOf[p.x.roster.records[q.held].key]].at++
 		q.head = none
 		return
 	}

@@ -194,7 +194,7 @@ func eachPassed(p *Pass, tell func(j Job, b reason)) {
 			if kind == NoQuota || kind == Closed {
 				because = slot
 			}
-			tell(p.x.jobs[slot], reason{kind, p.x.jobs[because]})
+			tell(p.x.roster.job(slot), reason{kind, p.x.roster.job(because)})
 		}
 	})
 }
