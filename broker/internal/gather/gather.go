@@ -251,7 +251,7 @@ func (g *Gatherer) poll(lenders []*lender) {
 		if l.target != "" && len(l.specs) > 0 && l.Problem == nil {
 			slices.SortFunc(l.serving, func(a, b signal.Pod) int { return cmp.Compare(a.Name, b.Name) })
 			targets = append(targets, signal.Target{
-				Name: l.Name, Namespace: l.policy.Namespace, Workload: l.policy.Spec.TargetRef.Name, Specs: l.specs, Pods: l.serving,
+				Name: l.Name, Namespace: l.policy.Namespace, Tenant: l.Tenant, Workload: l.policy.Spec.TargetRef.Name, Specs: l.specs, Pods: l.serving,
 			})
 		}
 	}

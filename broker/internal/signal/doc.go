@@ -17,5 +17,5 @@
 //
 // It refuses to decide: what a load means is the core's business. It never blocks
 // a decision: the poller asks in the background, each question is bounded by a
-// timeout, and a decision uses the latest answers, whatever their age.
+// timeout, no tenant's pods keep another's from being read, and a decision uses the latest answers, whatever their age.
 package signal

@@ -12,6 +12,9 @@ type Target struct {
 	// Name is the LendingPolicy's namespace/name.
 	Name      string
 	Namespace string
+	// Tenant whose service it is: tenants do not wait for each other's pods. Empty: the
+	// namespace is taken for one.
+	Tenant string
 	// Workload is the name of the target itself: its pods' names begin with it.
 	Workload string
 	// Specs of the policy, those included that Expand put into them.

@@ -24,10 +24,12 @@ const (
 	// maxBody bounds what one pod may answer, and maxSeries how much of that is kept.
 	maxBody   = 4 << 20
 	maxSeries = 20000
-	// maxScrapes is how many pods are read at once, and maxOfTarget how many of one
-	// target: pods that hang must not keep others' from being read.
+	// maxScrapes is how many pods are read at once, and maxOfTenant how many of one
+	// tenant: pods that hang must not keep others' from being read.
 	maxScrapes  = 32
-	maxOfTarget = 8
+	maxOfTenant = 8
+	// fetchTimeouts is how many times the timeout of one pod a whole Fetch may take.
+	fetchTimeouts = 2
 	// rates are over the scrapes of rateSpan; one in rateStep is kept for that.
 	rateSpan = 2 * time.Minute
 	rateStep = 20 * time.Second
@@ -36,11 +38,19 @@ const (
 // Scraper is a Source that reads profiles from the target's ready pods. It connects to
 // no address but a pod's own: it follows no redirect and uses no proxy. A reading is as
 // old as its scrape.
+//
+// Its bounds: reading one pod takes no longer than the timeout, and one Fetch no longer
+// than twice that; pods whose turn has not come by then were not heard. No more than 32
+// pods are read at once, and 8 of one tenant; a place goes to the tenant that has the
+// fewest. One tenant, with however many policies and pods that hang, leaves 24 places
+// to the others; if many do so, one without a place waits for the first that comes free,
+// and every one does within the timeout. Of one service, pods that did not answer the
+// last time are read after the others.
 type Scraper struct {
 	client  *http.Client
 	timeout time.Duration
 	clock   clock.PassiveClock
-	slots   chan struct{}
+	turns   *turns
 
 	mu sync.Mutex
 	// past is by target and question.
@@ -51,6 +61,8 @@ type Scraper struct {
 type past struct {
 	at   time.Time
 	pods map[Pod][]exposition
+	// mute are the pods that did not answer when they were asked last.
+	mute map[Pod]bool
 }
 
 // NewScraper returns a scraper; reading one pod takes at most timeout.
@@ -61,19 +73,23 @@ func NewScraper(timeout time.Duration, clk clock.PassiveClock) *Scraper {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		timeout: timeout, clock: clk,
-		slots: make(chan struct{}, maxScrapes), past: map[string]past{},
+		turns: newTurns(maxScrapes, maxOfTenant), past: map[string]past{},
 	}
 }
 
 // Fetch implements Source for KindScrape. It reads all pods at once, as many as may be.
 func (s *Scraper) Fetch(ctx context.Context, t Target) Sample {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeouts*s.timeout)
+	defer cancel()
 	var a answers
+	var group sync.WaitGroup
 	for _, spec := range t.Specs {
 		if spec.Kind == KindScrape {
 			a.begin(spec.Name)
-			s.spec(ctx, t, spec, &a)
+			group.Go(func() { s.spec(ctx, t, spec, &a) })
 		}
 	}
+	group.Wait()
 	return a.sample
 }
 
@@ -90,16 +106,17 @@ type podAnswer struct {
 // spec reads one profile from all pods.
 func (s *Scraper) spec(ctx context.Context, t Target, spec Spec, a *answers) {
 	answers := make([]podAnswer, len(t.Pods))
+	question := t.Name + " " + spec.Name + " " + spec.Profile
 	var group errgroup.Group
-	group.SetLimit(maxOfTarget)
-	for i, pod := range t.Pods {
+	group.SetLimit(maxOfTenant)
+	for i, pod := range s.order(question, t.Pods) {
 		group.Go(func() error {
-			answers[i] = s.pod(ctx, pod, spec)
+			answers[i] = s.pod(ctx, cmp.Or(t.Tenant, t.Namespace), pod, spec)
 			return nil
 		})
 	}
 	_ = group.Wait() // every error is in its answer
-	s.remember(t.Name, spec, answers)
+	s.remember(question, spec, answers)
 	for i := range answers {
 		answers[i].measure(spec)
 	}
@@ -111,6 +128,24 @@ func (s *Scraper) spec(ctx context.Context, t Target, spec Spec, a *answers) {
 			a.measure(spec.Name, m.Measure, readings, err)
 		}
 	}
+}
+
+// order has the pods that did not answer the last time behind the others.
+func (s *Scraper) order(question string, pods []Pod) []Pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mute := s.past[question].mute
+	pods = slices.Clone(pods)
+	slices.SortStableFunc(pods, func(a, b Pod) int {
+		switch {
+		case mute[a] == mute[b]:
+			return 0
+		case mute[a]:
+			return 1
+		}
+		return -1
+	})
+	return pods
 }
 
 // gathered is one measure of all pods, or why no pod has it.
@@ -164,16 +199,16 @@ func (a *podAnswer) measure(spec Spec) {
 	}
 }
 
+var errNoTurn = errors.New("it has not been its turn to be read")
+
 // pod reads one pod.
-func (s *Scraper) pod(ctx context.Context, pod Pod, spec Spec) podAnswer {
+func (s *Scraper) pod(ctx context.Context, tenant string, pod Pod, spec Spec) podAnswer {
 	answer := podAnswer{pod: pod}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		answer.err = errors.New("it has not been its turn to be read")
+	if !s.turns.take(ctx, tenant) {
+		answer.err = errNoTurn
 		return answer
 	}
+	defer s.turns.put(tenant)
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	answer.now, answer.err = s.get(ctx, pod, spec)
@@ -224,26 +259,25 @@ func unanswered(err error, port int32) error {
 
 // remember finds for every answer the scrape that its rates begin with, and keeps what
 // later ones will need. Pods and targets that are gone are forgotten.
-func (s *Scraper) remember(target string, spec Spec, answers []podAnswer) {
-	names := spec.counters()
-	if len(names) == 0 {
-		return
-	}
-	now, question := s.clock.Now(), target+" "+spec.Name+" "+spec.Profile
+func (s *Scraper) remember(question string, spec Spec, answers []podAnswer) {
+	names, now := spec.counters(), s.clock.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, next := s.past[question].pods, map[Pod][]exposition{}
+	old, next := s.past[question], past{now, map[Pod][]exposition{}, map[Pod]bool{}}
 	for i := range answers {
 		a := &answers[i]
-		scrapes := old[a.pod]
-		if a.err == nil {
+		if errors.Is(a.err, errNoTurn) && old.mute[a.pod] || a.err != nil && !errors.Is(a.err, errNoTurn) {
+			next.mute[a.pod] = true
+		}
+		scrapes := old.pods[a.pod]
+		if a.err == nil && len(names) > 0 {
 			scrapes = a.since(scrapes, names)
 		}
 		if len(scrapes) > 0 {
-			next[a.pod] = scrapes
+			next.pods[a.pod] = scrapes
 		}
 	}
-	s.past[question] = past{now, next}
+	s.past[question] = next
 	maps.DeleteFunc(s.past, func(_ string, p past) bool { return now.Sub(p.at) > rateSpan })
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,28 +177,127 @@ func TestScraperBounds(t *testing.T) {
 	}
 }
 
-// TestScraperFairness: pods that hang, however many, keep no other target's from being
-// read.
+// hangs and answers are pods' metrics.
+func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+func answers1(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, vllmText, 1, 0, 0, 0, 0) }
+
+func scrapeSpec(port int32) Spec {
+	return Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics"}
+}
+
+// TestScraperFairness: pods that hang, of however many policies and namespaces of one
+// tenant, keep no other tenant's from being read.
 func TestScraperFairness(t *testing.T) {
-	hanging, theirs := pods(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	healthy, ours := pods(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, vllmText, 1, 0, 0, 0, 0) })
-	s := NewScraper(time.Second, clocktesting.NewFakePassiveClock(now))
-	spec := func(port int32) Spec {
-		return Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics"}
-	}
+	hanging, theirs := pods(t, hangs)
+	healthy, ours := pods(t, answers1)
+	s := NewScraper(time.Minute, clocktesting.NewFakePassiveClock(now))
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Fetch(ctx, Target{Name: "n/hangs", Pods: slices.Repeat(hanging, 4*maxScrapes), Specs: []Spec{spec(theirs)}})
-	}()
-	waitFor(t, func() bool { return len(s.slots) == maxOfTarget })
-	sample := s.Fetch(t.Context(), Target{Name: "n/serves", Pods: healthy, Specs: []Spec{spec(ours)}})
+	var fetches sync.WaitGroup
+	for i := range 2 * maxScrapes / maxOfTenant {
+		fetches.Go(func() {
+			s.Fetch(ctx, Target{
+				Name: fmt.Sprintf("n%d/hangs", i), Namespace: fmt.Sprintf("n%d", i), Tenant: "greedy",
+				Pods: slices.Repeat(hanging, 4*maxScrapes), Specs: []Spec{scrapeSpec(theirs)},
+			})
+		})
+	}
+	waitFor(t, func() bool {
+		s.turns.mu.Lock()
+		defer s.turns.mu.Unlock()
+		return len(s.turns.waiting) >= 2*maxScrapes-maxOfTenant
+	})
+	if s.turns.mu.Lock(); s.turns.has["greedy"] != maxOfTenant || s.turns.free != maxScrapes-maxOfTenant {
+		t.Errorf("the greedy tenant has %d places, and %d are free", s.turns.has["greedy"], s.turns.free)
+	}
+	s.turns.mu.Unlock()
+	sample := s.Fetch(t.Context(), Target{Name: "n/serves", Namespace: "n", Tenant: "other", Pods: healthy, Specs: []Spec{scrapeSpec(ours)}})
 	if len(sample.Missing) > 0 || len(sample.Profiles["s"][Running]) != 1 {
 		t.Errorf("the healthy pod was not heard: %+v", sample)
 	}
 	cancel()
-	<-done
+	fetches.Wait()
+}
+
+// TestFetchBound: a service whose pods hang, however many, is asked for no longer than
+// two timeouts, and the next time they are read after those that answer.
+func TestFetchBound(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	handlers := slices.Repeat([]http.HandlerFunc{hangs}, 2*maxOfTenant)
+	all, port := pods(t, append(handlers, answers1)...)
+	many := append(slices.Clone(all), slices.Repeat(all[:1], 20*maxOfTenant)...)
+	for i := range many {
+		many[i].Name = fmt.Sprintf("p%03d", i)
+	}
+	s := NewScraper(timeout, clocktesting.NewFakePassiveClock(now))
+	begin := time.Now()
+	sample := s.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{scrapeSpec(port)}, Pods: many})
+	if took := time.Since(begin); took > 6*timeout {
+		t.Errorf("it took %s to ask, want no more than %s and a bit", took, fetchTimeouts*timeout)
+	}
+	if len(sample.Profiles["s"][Running]) > 0 {
+		t.Errorf("got %+v, want nothing heard: each of the first that hang takes its timeout", sample)
+	}
+	sample = s.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{scrapeSpec(port)}, Pods: many[:len(all)]})
+	if _, heard := sample.Profiles["s"][Running][fmt.Sprintf("p%03d", len(all)-1)]; !heard {
+		t.Errorf("got %+v, want the pod heard that answers", sample)
+	}
+	if s.turns.free != maxScrapes || len(s.turns.has) > 0 || len(s.turns.waiting) > 0 {
+		t.Errorf("places are not given back: %+v", s.turns)
+	}
+}
+
+// TestTurns: of those that wait, the one with the fewest places gets the next, and one
+// that gives up keeps none.
+func TestTurns(t *testing.T) {
+	turns := newTurns(3, 2)
+	take := func(tenant string) chan bool {
+		got, before := make(chan bool, 1), len(turns.waiting)
+		go func() { got <- turns.take(t.Context(), tenant) }()
+		waitFor(t, func() bool {
+			turns.mu.Lock()
+			defer turns.mu.Unlock()
+			return len(turns.waiting) > before || len(got) > 0
+		})
+		return got
+	}
+	got := func(c chan bool) bool {
+		select {
+		case ok := <-c:
+			return ok
+		default:
+			return false
+		}
+	}
+	a := []chan bool{take("a"), take("a"), take("a")}
+	if !got(a[0]) || !got(a[1]) || got(a[2]) {
+		t.Error("a tenant has not its share, or more")
+	}
+	b := []chan bool{take("b"), take("b")}
+	c := take("c")
+	if !got(b[0]) || got(b[1]) || got(c) {
+		t.Error("more places are taken than there are, or none")
+	}
+	turns.put("a") // a and b have one each and wait for longer, c has none
+	waitFor(t, func() bool { return got(c) })
+	turns.put("a") // now a has none
+	waitFor(t, func() bool { return got(a[2]) })
+	if got(b[1]) {
+		t.Error("one that has a place got another before its turn")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if turns.take(ended, "d") {
+		t.Error("one that gave up has a place")
+	}
+	for _, tenant := range []string{"a", "c", "b"} {
+		turns.put(tenant)
+	}
+	waitFor(t, func() bool { return got(b[1]) })
+	turns.put("b")
+	if turns.free != 3 || len(turns.has) != 0 || len(turns.waiting) != 0 {
+		t.Errorf("places are lost: %+v", turns)
+	}
 }
 
 // TestScraperCoverage: one of two pods does not answer. It is counted as busy.
