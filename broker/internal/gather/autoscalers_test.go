@@ -2,6 +2,8 @@ package gather_test
 
 import (
 	"context"
+	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -278,8 +280,35 @@ func TestScaledObject(t *testing.T) {
 		l.Floors[0].Until.Sub(l.Floors[0].From) != 10*time.Hour || l.Floors[0].From.Hour() != 0 {
 		t.Errorf("floors: %+v, want five replicas from 8:00 to 18:00 in Shanghai", l.Floors)
 	}
+	if got := signals.targets[0].Tenant; got != l.Tenant || got == "" {
+		t.Errorf("asked for tenant %q, want the lender's, %q", got, l.Tenant)
+	}
 	if specs := signals.targets[0].Specs; len(specs) != 2 || specs[0].Kind != signal.KindRedis || specs[0].Redis.Backend != "tasks" {
 		t.Errorf("asked: %+v", specs)
+	}
+}
+
+// TestHugeCron: numbers whose product is no number any more keep everything, and not, as
+// one that has wrapped around, nothing. What is owned ends at the largest number, too.
+func TestHugeCron(t *testing.T) {
+	huge := strings.ReplaceAll(strings.ReplaceAll(scaledChat, `desiredReplicas: "5"`, `desiredReplicas: "2147483647"`), "maxReplicaCount: 10", "maxReplicaCount: 2147483647")
+	for _, gpus := range []int64{2, 1 << 32, 1 << 33, 1 << 40, math.MaxInt64} {
+		p := policy("chat", 0)
+		p.Spec.Owned = nil
+		g, _ := newGatherer(append(without(without(cluster(), "chat", "Deployment"), "chat", "LendingPolicy"), deployment("chat", 0, gpus), p)...)
+		g.Kinds = kinds(t, "", huge)
+		view, err := g.Gather(t.Context(), now, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := view.Snapshot.Lenders[0]
+		want := int64(math.MaxInt64)
+		if gpus <= want/math.MaxInt32 {
+			want = math.MaxInt32 * gpus
+		}
+		if len(l.Floors) != 1 || l.Floors[0].Units != want || l.Owned != want {
+			t.Errorf("%d units each: %d owned, floors %+v, want %d units", gpus, l.Owned, l.Floors, want)
+		}
 	}
 }
 

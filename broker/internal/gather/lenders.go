@@ -116,9 +116,9 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 	case p.Spec.Owned != nil:
 		l.Owned = *p.Spec.Owned
 	case l.opinion.Max > 0:
-		l.Owned = l.opinion.Max * l.UnitsPerPod
+		l.Owned = product(l.opinion.Max, l.UnitsPerPod)
 	case l.Scale != nil:
-		l.Owned = l.Scale.Max * l.UnitsPerPod
+		l.Owned = product(l.Scale.Max, l.UnitsPerPod)
 	default:
 		l.problem(ReasonOwnedUnknown, "spec.owned is not set, and no autoscaler of %s %s says how many replicas it may have", p.Spec.TargetRef.Kind, p.Spec.TargetRef.Name)
 	}

@@ -3,6 +3,7 @@ package gather
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -175,12 +176,24 @@ func (g *Gatherer) floors(l *lender, now time.Time) {
 	}
 	for i := range l.opinion.All {
 		for _, c := range l.opinion.All[i].Crons {
-			if err := add(c.Name, times{c.Start, c.End, c.Timezone}, c.Replicas*l.UnitsPerPod); err != nil {
+			if err := add(c.Name, times{c.Start, c.End, c.Timezone}, product(c.Replicas, l.UnitsPerPod)); err != nil {
 				l.notes = append(l.notes, fmt.Sprintf("%s: %v: nothing is kept for it", c.Name, err))
 			}
 		}
 	}
 	slices.SortFunc(l.Floors, func(a, b lend.Floor) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// product multiplies what others write, and ends at the largest number: one that wrapped
+// around would keep nothing. What is below 0 keeps nothing either.
+func product(a, b int64) int64 {
+	switch {
+	case a <= 0 || b <= 0:
+		return 0
+	case a > math.MaxInt64/b:
+		return math.MaxInt64
+	}
+	return a * b
 }
 
 // times say when a window comes.
