@@ -39,7 +39,9 @@ func (t *turns) take(ctx context.Context, tenant string) bool {
 	t.mu.Unlock()
 	select {
 	case <-me.granted:
-		return true
+		if ctx.Err() == nil {
+			return true
+		}
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
