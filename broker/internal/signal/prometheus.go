@@ -140,7 +140,25 @@ func (p *Prometheus) one(ctx context.Context, spec Spec) (Reading, error) {
 	if !plausible(number) {
 		return Reading{}, fmt.Errorf("the query returned %g, want a number from 0 to 1e15", number)
 	}
+	if err := p.isWhole(ctx, spec.Query); err != nil {
+		return Reading{}, err
+	}
 	return Reading{Value: number, At: at.Time().UTC()}, nil
+}
+
+// isWhole refuses a query that looks back over what Prometheus does not have: after it, or
+// what it reads, was down, a rate stays low for as long as the query looks back, and that
+// is no trough.
+func (p *Prometheus) isWhole(ctx context.Context, query string) error {
+	windows, err := lookbacks(query)
+	if err != nil || len(windows) == 0 {
+		return err
+	}
+	whole, err := p.vector(ctx, wholeness(windows))
+	if err == nil && len(whole) == 0 {
+		err = fmt.Errorf("the query looks back over %s, and Prometheus has not the whole of it", model.Duration(longest(windows)))
+	}
+	return err
 }
 
 // aggregate makes one number of a vector, as old as its oldest sample. A single

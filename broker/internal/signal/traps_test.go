@@ -217,6 +217,21 @@ func TestOutage(t *testing.T) {
 	if load.Known {
 		t.Errorf("the load is believed: %+v", load)
 	}
+	const series = `vllm:time_to_first_token_seconds_count{namespace="vllm-v1"}`
+	for query, want := range map[string]string{
+		"sum(rate(" + series + "[2m]))":                                   "the query looks back over 2m, and Prometheus has not the whole of it",
+		"max_over_time(sum(" + series + ")[4m:15s])":                      "the query looks back over 4m, and Prometheus has not the whole of it",
+		"sum(" + series + ")":                                             "", // no range: true at once
+		"sum(rate(" + series + "[1m] offset 13m))":                        "", // before the gap
+		"sum(rate(" + series + "[1m] offset 12m))":                        "the query looks back over 13m, and Prometheus has not the whole of it",
+		"sum(count_over_time(" + series + "[2h])) or sum(" + series + ")": "the query looks back over 2h, and Prometheus has not the whole of it",
+	} {
+		own := Spec{Name: "q", Kind: KindQuery, Query: query, Low: 1, High: 2}
+		sample := source.Fetch(t.Context(), Target{Name: "n/l", Namespace: "vllm-v1", Specs: []Spec{own}})
+		if got := sample.Missing["q"]; got != want {
+			t.Errorf("%s: got %q and %+v, want %q", query, got, sample.Values, want)
+		}
+	}
 	triton := Spec{Name: "s", Kind: KindProfile, Profile: "triton", Slots: 10}
 	sample = source.Fetch(t.Context(), Target{Name: "n/l", Namespace: "triton", Specs: []Spec{triton}})
 	if load := Combine([]Spec{triton}, sample, ready("a"), time.Now()); load.Known {
