@@ -9,8 +9,9 @@
 // from the future) and forgets what is older than fifteen days.
 //
 // The sizes and thresholds in here are not fitted to any trace. An hour, a day and a week
-// are what services go by; the step of the adaptation is that of its authors; what is
-// believed before anything was measured is the step by which autoscalers go up.
+// are what services go by, and a minute is what loads are scraped and averaged over; the step of
+// the adaptation is that of its authors; what is believed before enough was measured is the
+// step from the low water mark of a default policy to the high one.
 package forecast
 
 // usable: beyond 1e15 a value is a broken counter, not a load.

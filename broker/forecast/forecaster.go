@@ -1,6 +1,9 @@
 package forecast
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Rule is what a forecast is asked for.
 type Rule struct {
@@ -9,6 +12,9 @@ type Rule struct {
 	Horizon time.Duration
 	// Beyond is how much further a season looks: the least duration of a loan.
 	Beyond time.Duration
+	// Held is how long after units were asked back none are for a forecast's sake. What was
+	// kept then has to do until units that are asked back after it serve.
+	Held time.Duration
 	// Quantile is how often the growth is to suffice, above 0 and below 1.
 	Quantile float64
 }
@@ -20,8 +26,9 @@ type Outlook struct {
 	// Season is the highest load that the same hours of yesterday and of last week make
 	// likely; 0 if it is not known.
 	Season float64
-	// Growth is a factor of at least 1: the load stays within the higher of Recent and
-	// Season, plus Growth less 1 times the load as it is, as often as the rule says.
+	// Growth is a factor of at least 1: until Held and then Horizon are over, the load stays
+	// within the highest of Recent, Season and Growth times the load as it is, in as large a
+	// share of all slots as the rule says.
 	Growth float64
 	// Floor is the highest load of the last seven days; 0 if it is not known.
 	Floor float64
@@ -29,11 +36,24 @@ type Outlook struct {
 	Days float64
 }
 
-// Forecaster learns from one load. Its memory does not grow.
+// Keep is what is to be kept for a service whose load is the given one: the higher of Recent
+// and Season, and the factor by which the load must be taken to grow beyond that. Both
+// together are never below Growth times the load, and the factor is never below 1.
+func (o Outlook) Keep(load float64) (season, growth float64) {
+	season = max(o.Recent, o.Season)
+	if !(load > 0) {
+		return season, max(o.Growth, 1)
+	}
+	return season, 1 + max(o.Growth-season/load, 0)
+}
+
+// Forecaster learns from one load. Its memory does not grow: 125 KiB, of which the minutes
+// of eight days are 90, the slots 17, and the growth of a week 16.
 type Forecaster struct {
-	past   Past
-	growth growth
-	rule   Rule
+	past    Past
+	minutes minutes
+	growth  growth
+	rule    Rule
 	// scored is the last slot of which the growth was learned.
 	scored int64
 	begun  bool
@@ -48,23 +68,30 @@ func (f *Forecaster) Add(now, at time.Time, value float64) bool {
 	if !f.past.Add(now, at, value) {
 		return false
 	}
+	f.minutes.add(at, value)
 	f.catchUp()
 	return true
 }
 
-// Point is the highest load in the slot that At is in.
+// Point is the highest load in the slot, or the minute, that At is in.
 type Point struct {
 	At    time.Time
 	Value float64
 }
 
 // Seed takes in a past that was kept elsewhere, in any order, beside what is known, and
-// learns all anew. Points that Add would refuse are left out; it returns how many it took.
-func (f *Forecaster) Seed(now time.Time, points []Point) (taken int) {
-	latest := number(now)
-	for _, p := range points {
-		// An old point must not be lost only because it comes after a new one.
-		if n := number(p.At); n > latest-slots && f.past.Add(now, p.At, p.Value) {
+// learns all anew. slots are points of a Slot each, for the seasons, and fine ones of a
+// minute each, from which growth is learned. Points that Add would refuse are left out; it
+// returns how many it took.
+func (f *Forecaster) Seed(now time.Time, slots, fine []Point) (taken int) {
+	for _, p := range slots {
+		if f.seed(now, p) {
+			taken++
+		}
+	}
+	for _, p := range fine {
+		if f.seed(now, p) {
+			f.minutes.add(p.At, p.Value)
 			taken++
 		}
 	}
@@ -75,11 +102,31 @@ func (f *Forecaster) Seed(now time.Time, points []Point) (taken int) {
 	return taken
 }
 
+// seed does not let an old point be lost only because it comes after a new one.
+func (f *Forecaster) seed(now time.Time, p Point) bool {
+	return number(p.At) > number(now)-slots && f.past.Add(now, p.At, p.Value)
+}
+
 // Forget drops the slots that begin after now: the clock was ahead. What is left of the
 // time before stays, and all is learned anew.
 func (f *Forecaster) Forget(now time.Time) {
 	f.past.forget(number(now))
+	f.minutes.forget(minuteOf(now))
 	f.begun = false
+}
+
+// Clone returns one that knows the same and shares nothing.
+func (f *Forecaster) Clone() *Forecaster {
+	c := *f
+	c.past.values, c.minutes.values = slices.Clone(f.past.values), slices.Clone(f.minutes.values)
+	c.growth.excess, c.growth.sorted = slices.Clone(f.growth.excess), slices.Clone(f.growth.sorted)
+	return &c
+}
+
+// Peak is the highest load of the seven days before the newest sample; 0 before the first.
+func (f *Forecaster) Peak() float64 {
+	highest, _ := f.past.highest(f.past.newest-aWeek, f.past.newest)
+	return highest
 }
 
 // Look returns the outlook at a time. Another rule than that of the call before makes it
@@ -88,7 +135,7 @@ func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {
 	if f.past.values == nil {
 		return Outlook{}, false
 	}
-	if ahead(rule.Horizon) != ahead(f.rule.Horizon) || f.further(rule) != f.further(f.rule) || rule.Quantile != f.rule.Quantile {
+	if minutesAhead(rule.reach()) != minutesAhead(f.rule.reach()) || f.further(rule) != f.further(f.rule) || rule.Quantile != f.rule.Quantile {
 		f.begun = false
 	}
 	f.rule = rule
@@ -108,6 +155,9 @@ func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {
 	}, true
 }
 
+// reach is how far ahead growth is bounded.
+func (r Rule) reach() time.Duration { return r.Horizon + max(r.Held, 0) }
+
 func (f *Forecaster) further(r Rule) int64 { return ahead(r.Horizon + max(r.Beyond, 0)) }
 
 // catchUp learns from every slot whose near future is over.
@@ -120,25 +170,41 @@ func (f *Forecaster) catchUp() {
 		f.growth = newGrowth(f.rule.Quantile)
 		f.scored = f.past.oldest - 1
 	}
-	horizon := ahead(f.rule.Horizon)
-	for ; f.scored+1 < f.past.newest-horizon; f.scored++ {
+	horizon := minutesAhead(f.rule.reach())
+	f.scored = max(f.scored, f.past.oldest-1) // before there is nothing to learn from
+	for ; minuteOf(start(f.scored+2))-1+horizon < f.minutes.newest; f.scored++ {
 		if excess, ok := f.excess(f.scored+1, horizon); ok {
 			f.growth.learn(excess)
 		}
 	}
 }
 
-// excess is by how much of the load in slot n the highest of the slots after it exceeds
-// what the last hour and the season said. A slot in whose near future something was not
-// heard teaches nothing, and neither does one with less than a single request: what 0
-// grows by is no factor.
+// excess is by how much, as a share of the load as it was, a load exceeded it within the
+// horizon where what the last hour and the season said did not suffice: the worst of all
+// minutes of slot n, and 0 where it did. A slot in which, or in whose near future, something
+// was not heard teaches nothing, and neither does less than a single request: what 0 grows
+// by is no factor.
 func (f *Forecaster) excess(n, horizon int64) (share float64, ok bool) {
-	load, ok := f.past.at(n)
-	next, heard := f.past.span(n+1, n+horizon)
-	if !ok || load < 1 || heard < horizon {
+	first := minuteOf(start(n))
+	last := first + aSlot - 1
+	if !f.minutes.whole(first, last+horizon) {
 		return 0, false
 	}
-	said, _ := f.past.recent(n)
-	said = max(said, f.past.season(n, f.further(f.rule)))
-	return (next - said) / load, true
+	season := f.past.season(n, f.further(f.rule))
+	for m := first; m <= last; m++ {
+		load, heard := f.minutes.at(m)
+		if !heard || load < 1 {
+			continue
+		}
+		ok = true
+		next, _ := f.minutes.highest(m+1, m+horizon)
+		grown := (next - load) / load
+		if grown <= share || next <= season {
+			continue
+		}
+		if said, _ := f.minutes.highest(m-anHour*aSlot+1, m); next > said {
+			share = grown
+		}
+	}
+	return share, ok
 }

@@ -10,14 +10,15 @@ const (
 	// allowed for (γ of Gibbs and Candès, "Adaptive Conformal Inference Under
 	// Distribution Shift", NeurIPS 2021, who use 0.005).
 	adaptation = 0.005
-	// unmeasured is the growth, less 1, that is expected before a day was measured: the
-	// step by which autoscalers go up.
-	unmeasured = 0.5
+	// unmeasured is the growth, less 1, that is expected before enough was measured: that
+	// a load of 30 %, below which the default marks of a policy call it low, may be one of
+	// 70 %, above which they call it high. It is what the band of 30/70 lends by.
+	unmeasured = 0.7/0.3 - 1
 )
 
 // growth learns by how much, as a share of the load, the highest load of the near future
-// exceeds what the last hour and the season say. It keeps one such excess for each slot
-// of the last seven days.
+// exceeds it where the last hour and the season do not cover that. It keeps one such excess
+// for each slot of the last seven days.
 type growth struct {
 	target float64 // the share of breaks that is asked for
 	// allowed is the share that is allowed for now. Below 0 breaks are made up for: that
@@ -32,8 +33,21 @@ func newGrowth(quantile float64) growth {
 	return growth{target: target, allowed: target}
 }
 
+// enough is how many excesses must be known: those of a day, since services go by days, and
+// so many that the highest of them is a bound as good as is asked for. Of n excesses and the
+// next one, each is the highest with the same chance, so that the next exceeds all with a
+// chance of one in n+1; below 1/target-1 no bound can be had from what was seen (Vovk,
+// Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005; Lei and others,
+// "Distribution-Free Predictive Inference for Regression", JASA 2018).
+func (g *growth) enough() int64 {
+	if g.target <= 0 {
+		return aWeek
+	}
+	return min(max(aDay, int64(math.Ceil(1/g.target-1e-9))-1), aWeek)
+}
+
 // bound is the excess that holds as often as is allowed for. Where there is too little to
-// say, it is the highest so far, and not below unmeasured in the first day.
+// say, it is the highest so far, and not below unmeasured until there is enough.
 func (g *growth) bound() float64 {
 	n := len(g.sorted)
 	if n == 0 {
@@ -42,7 +56,7 @@ func (g *growth) bound() float64 {
 	highest := max(g.sorted[n-1], 0)
 	rank := int(math.Ceil(float64(n+1) * (1 - g.allowed))) // beyond n where allowed is 0
 	switch {
-	case int64(n) < aDay:
+	case int64(n) < g.enough():
 		return max(highest, unmeasured)
 	case rank > n:
 		return highest
@@ -56,7 +70,7 @@ func (g *growth) learn(excess float64) {
 	if excess > g.bound() {
 		broken = 1
 	}
-	if int64(len(g.sorted)) >= aDay {
+	if int64(len(g.sorted)) >= g.enough() {
 		g.allowed += adaptation * (g.target - broken)
 		g.allowed = min(max(g.allowed, -adaptation*g.target*float64(aWeek)), g.target)
 	}

@@ -10,15 +10,33 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestGrowthBeforeADay(t *testing.T) {
-	if o, _ := fill(10).Look(at(0), rule); o.Growth != 1.5 {
-		t.Errorf("growth after one sample is %v, want 1.5", o.Growth)
+// Before enough was measured a load is taken to grow from the low water mark to the high
+// one: a day, and as many slots as the quantile needs.
+func TestGrowthBeforeEnough(t *testing.T) {
+	growth := func(slots int, quantile float64) float64 {
+		t.Helper()
+		v := make([]float64, slots)
+		for i := range v {
+			v[i] = 10 // flat
+		}
+		r := rule
+		r.Quantile = quantile
+		o, _ := fill(v...).Look(at(slots-1), r)
+		return o.Growth
 	}
-	v := daily(1, 10) // flat
-	if o, _ := fill(v...).Look(at(len(v)-1), rule); o.Growth != 1.5 {
-		t.Errorf("growth within the first day is %v, want 1.5", o.Growth)
+	if got := growth(1, 0.99); math.Abs(got-0.7/0.3) > 1e-9 {
+		t.Errorf("growth after one sample is %v, want %v", got, 0.7/0.3)
 	}
-	v = daily(2, 10)
+	// Of the last two slots it is not yet known what the load was after them.
+	for quantile, enough := range map[float64]int{0.5: 144, 0.99: 144, 0.995: 199, 0.997: 333, 0.9999: 1008} {
+		if got := growth(enough-1+2, quantile); math.Abs(got-0.7/0.3) > 1e-9 {
+			t.Errorf("quantile %v: growth after %d slots is %v, want %v", quantile, enough-1, got, 0.7/0.3)
+		}
+		if got := growth(enough+2, quantile); got != 1 {
+			t.Errorf("quantile %v: growth after %d slots is %v, want 1", quantile, enough, got)
+		}
+	}
+	v := daily(2, 10)
 	if o, _ := fill(v...).Look(at(len(v)-1), rule); o.Growth != 1 {
 		t.Errorf("growth of a load that never grows is %v, want 1", o.Growth)
 	}
@@ -99,14 +117,14 @@ func TestGrowthLooksAsFarAsTheHorizon(t *testing.T) {
 
 // What almost nothing grows by is no factor.
 func TestGrowthOfNothing(t *testing.T) {
-	v := spikes()
+	v := append(spikes(), spikes()...)
 	for i := range v {
-		if i%20 < 17 {
+		if i%20 < 10 {
 			v[i] = 0.01
 		}
 	}
 	if o, _ := fill(v...).Look(at(len(v)-1), rule); o.Growth != 2 {
-		t.Errorf("growth %v, want 2: from 20 to 40", o.Growth)
+		t.Errorf("growth %v, want 2: from 10 to 20", o.Growth)
 	}
 }
 
@@ -119,8 +137,8 @@ func TestGrowthLearnsNothingFromGaps(t *testing.T) {
 			v[i] = math.NaN()
 		}
 	}
-	if o, _ := fill(v...).Look(at(len(v)), rule); o.Growth != 1.5 {
-		t.Errorf("growth %v, want 1.5: nothing could be learned", o.Growth)
+	if o, _ := fill(v...).Look(at(len(v)), rule); math.Abs(o.Growth-unmeasured-1) > 1e-9 {
+		t.Errorf("growth %v, want %v: nothing could be learned", o.Growth, unmeasured+1)
 	}
 }
 
@@ -168,6 +186,9 @@ func anyLoad(t *rapid.T) []float64 {
 	return v
 }
 
+// aWeekOf is the last week of a load: who learns anew learns from no more.
+func aWeekOf(v []float64) []float64 { return v[max(len(v)-int(aWeek), 0):] }
+
 func TestProperties(t *testing.T) {
 	t.Run("equal pasts give equal outlooks", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
@@ -181,10 +202,10 @@ func TestProperties(t *testing.T) {
 	})
 	t.Run("what is asked in between changes nothing", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
-			v := anyLoad(t)
+			v := aWeekOf(anyLoad(t))
 			f, g := NewForecaster(), fill(v...)
 			for i, x := range v {
-				f.Add(at(i), at(i), x)
+				live(f, i, x)
 				f.Look(at(i), rule)
 			}
 			a, _ := f.Look(at(len(v)), rule)
@@ -196,14 +217,20 @@ func TestProperties(t *testing.T) {
 	})
 	t.Run("a past read later is as good as one lived through", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
-			v := anyLoad(t)
-			var points []Point
+			v := aWeekOf(anyLoad(t))
+			var points, fine []Point
 			for i, x := range v {
 				points = append(points, Point{at(i), x})
+				for m := range time.Duration(aSlot) {
+					fine = append(fine, Point{after(time.Duration(i)*Slot + m*Minute), x})
+				}
 			}
 			f := NewForecaster()
 			f.Look(at(0), rule)
-			f.Seed(at(len(v)), rapid.Permutation(points).Draw(t, "order"))
+			r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 2))
+			r.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+			r.Shuffle(len(fine), func(i, j int) { fine[i], fine[j] = fine[j], fine[i] })
+			f.Seed(at(len(v)), points, fine)
 			a, _ := f.Look(at(len(v)), rule)
 			b, _ := fill(v...).Look(at(len(v)), rule)
 			if a != b {

@@ -18,19 +18,28 @@ const (
 )
 
 // Past is the highest load in each slot of the last fifteen days. Slots begin at whole
-// multiples of Slot since the epoch. Its memory does not grow. The zero Past is empty.
+// multiples of Slot since the epoch. Its memory does not grow: 17 KiB. The zero Past is
+// empty.
 type Past struct {
-	values         []float64 // by number modulo slots; NaN where nothing was heard
-	oldest, newest int64     // slots with a value, if there are any
+	series
+}
+
+// series is the highest load in each step of a time that goes on.
+type series struct {
+	values         []float64 // by number modulo their count; NaN where nothing was heard
+	oldest, newest int64     // steps with a value, if there are any
 }
 
 // number is the slot that a time is in.
-func number(t time.Time) int64 {
-	s, length := t.Unix(), int64(Slot/time.Second)
+func number(t time.Time) int64 { return stepOf(t, Slot) }
+
+// stepOf is the number of the step of such a length that a time is in.
+func stepOf(t time.Time, length time.Duration) int64 {
+	s, l := t.Unix(), int64(length/time.Second)
 	if s < 0 {
-		return (s+1)/length - 1
+		return (s+1)/l - 1
 	}
-	return s / length
+	return s / l
 }
 
 // start is when a slot begins.
@@ -39,39 +48,49 @@ func start(n int64) time.Time { return time.Unix(n*int64(Slot/time.Second), 0).U
 // Add takes in a sample, unless it is from after now, older than the past reaches or not
 // a load: then it changes nothing and returns false. It never lowers a slot's value.
 func (p *Past) Add(now, at time.Time, value float64) bool {
-	n := number(at)
-	if at.After(now) || !usable(value) || (p.values != nil && n <= p.newest-slots) {
+	if at.After(now) || !usable(value) {
 		return false
 	}
+	return p.add(number(at), value, slots)
+}
+
+// add takes a value into step n, of so many that are kept; false if that is too old.
+func (p *series) add(n int64, value float64, size int64) bool {
 	if p.values == nil {
-		p.values = make([]float64, slots)
+		p.values = make([]float64, size)
 		for i := range p.values {
 			p.values[i] = math.NaN()
 		}
 		p.oldest, p.newest = n, n
 	}
+	if n <= p.newest-size {
+		return false
+	}
 	p.advance(n)
 	p.oldest = min(p.oldest, n)
-	if v := &p.values[place(n)]; !(*v >= value) {
+	if v := &p.values[p.place(n)]; !(*v >= value) {
 		*v = value
 	}
 	return true
 }
 
-// advance makes room up to slot n.
-func (p *Past) advance(n int64) {
+func (p *series) size() int64 { return int64(len(p.values)) }
+
+// advance makes room up to step n.
+func (p *series) advance(n int64) {
 	if n <= p.newest {
 		return
 	}
-	for i := max(p.newest, n-slots) + 1; i <= n; i++ {
-		p.values[place(i)] = math.NaN()
+	size := p.size()
+	for i := max(p.newest, n-size) + 1; i <= n; i++ {
+		p.values[p.place(i)] = math.NaN()
 	}
 	p.newest = n
-	if p.oldest > n-slots {
+	if p.oldest > n-size {
 		return
 	}
 	p.oldest = n
-	for i := n - slots + 1; i < n; i++ {
+	for i := n - size + 1; i < n; i++ {
 		if _, ok := p.at(i); ok {
 			p.oldest = i
 			return
@@ -79,13 +98,13 @@ func (p *Past) advance(n int64) {
 	}
 }
 
-// forget drops what was heard after slot n.
-func (p *Past) forget(n int64) {
+// forget drops what was heard after step n.
+func (p *series) forget(n int64) {
 	if p.values == nil || n >= p.newest {
 		return
 	}
-	for i := max(n, p.newest-slots) + 1; i <= p.newest; i++ {
-		p.values[place(i)] = math.NaN()
+	for i := max(n, p.newest-p.size()) + 1; i <= p.newest; i++ {
+		p.values[p.place(i)] = math.NaN()
 	}
 	for i := n; i >= p.oldest; i-- {
 		if _, ok := p.at(i); ok {
@@ -93,17 +112,20 @@ func (p *Past) forget(n int64) {
 			return
 		}
 	}
-	*p = Past{}
+	*p = series{}
 }
 
-func place(n int64) int64 { return ((n % slots) + slots) % slots }
+func (p *series) place(n int64) int64 {
+	size := p.size()
+	return ((n % size) + size) % size
+}
 
-// at is the value of a slot; false where nothing was heard or it is out of reach.
-func (p *Past) at(n int64) (float64, bool) {
-	if p.values == nil || n > p.newest || n <= p.newest-slots {
+// at is the value of a step; false where nothing was heard or it is out of reach.
+func (p *series) at(n int64) (float64, bool) {
+	if p.values == nil || n > p.newest || n <= p.newest-p.size() {
 		return 0, false
 	}
-	v := p.values[place(n)]
+	v := p.values[p.place(n)]
 	return v, !math.IsNaN(v)
 }
 
@@ -113,23 +135,24 @@ func (p *Past) Max(from, to time.Time) (highest float64, ok bool) {
 	return p.highest(number(from), number(to))
 }
 
-func (p *Past) highest(from, to int64) (highest float64, ok bool) {
+func (p *series) highest(from, to int64) (highest float64, ok bool) {
 	highest, count := p.span(from, to)
 	return highest, count > 0
 }
 
-// span is the highest value of the slots from one to another, and how many have one.
-func (p *Past) span(from, to int64) (highest float64, count int64) {
+// span is the highest value of the steps from one to another, and how many have one.
+func (p *series) span(from, to int64) (highest float64, count int64) {
 	if p.values == nil {
 		return 0, 0
 	}
-	from, to = max(from, p.newest-slots+1), min(to, p.newest)
-	for n, i := from, place(from); n <= to; n++ {
+	size := p.size()
+	from, to = max(from, p.newest-size+1), min(to, p.newest)
+	for n, i := from, p.place(from); n <= to; n++ {
 		if v := p.values[i]; v >= 0 { // what was not heard is not a number
 			highest = max(highest, v)
 			count++
 		}
-		if i++; i == slots {
+		if i++; i == size {
 			i = 0
 		}
 	}

@@ -11,13 +11,21 @@ import (
 // at is the middle of a slot, counted from begin.
 func at(slot int) time.Time { return after(time.Duration(slot)*Slot + Slot/2) }
 
-// fill adds one value to each slot from 0 on; NaN adds none.
+// fill adds a value to each minute of each slot from 0 on; NaN adds none.
 func fill(values ...float64) *Forecaster {
 	f := NewForecaster()
 	for i, v := range values {
-		f.Add(at(i), at(i), v)
+		live(f, i, v)
 	}
 	return f
+}
+
+// live adds a value to each minute of a slot.
+func live(f *Forecaster, slot int, v float64) {
+	for m := range int(aSlot) {
+		now := after(time.Duration(slot)*Slot + time.Duration(m)*Minute)
+		f.Add(now, now, v)
+	}
 }
 
 // A past remembers what a map with a horizon does, whatever the order and the jumps.
@@ -179,6 +187,41 @@ func TestGapsInTheWindowDoNotLowerTheSeason(t *testing.T) {
 					values[now-lag+i] = math.NaN()
 				}
 			}
+		}
+		if got := season(); got < all {
+			t.Fatalf("season %v with gaps, %v without", got, all)
+		}
+	})
+}
+
+// What was not heard of the hours by which the season is scaled never lowers it.
+func TestGapsInTheScalingHourDoNotLowerTheSeason(t *testing.T) {
+	now := 15*int(aDay) - 30
+	rapid.Check(t, func(t *rapid.T) {
+		values := daily(15, 10)[:now+1]
+		for i := range int(anHour) {
+			values[now-i] = rapid.Float64Range(0, 40).Draw(t, "now")
+			for _, lag := range []int{int(aDay), int(aWeek)} {
+				v := rapid.Float64Range(0, 40).Draw(t, "then")
+				values[now-lag-i], values[now-2*lag-i] = v, v
+			}
+		}
+		// It is the hour that is hidden, and not the window, of which its last slot is one.
+		season := func() float64 { return fill(values...).past.season(number(at(now)), 3) }
+		all := season()
+		hide := func(lag int) {
+			whole := rapid.Bool().Draw(t, "all of it")
+			for i := 1; i < int(anHour); i++ {
+				if whole || rapid.Bool().Draw(t, "hidden") {
+					values[now-lag-i] = math.NaN()
+				}
+			}
+			if rapid.Bool().Draw(t, "to the end") {
+				values[now-lag], values[now-lag+1] = math.NaN(), max(values[now-lag], values[now-lag+1])
+			}
+		}
+		for _, lag := range []int{int(aDay), int(aWeek), 2 * int(aDay), 2 * int(aWeek)} {
+			hide(lag)
 		}
 		if got := season(); got < all {
 			t.Fatalf("season %v with gaps, %v without", got, all)

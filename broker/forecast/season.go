@@ -11,9 +11,9 @@ const mostLevel = 2
 const seasonKnown = aWeek + aDay
 
 // season is the highest load from slot n to ahead slots later, as yesterday and a week
-// before were, each scaled by how high the last hour is against the same hour then. Where
-// not all of it was heard then, the day or the week before it counts as well: what was not
-// heard may have been the peak. It is 0 while the past is younger than eight days, and
+// before were, each scaled by how high the last hour is against the same hour then, and
+// doubled where nothing of that hour was heard. Where not all of it was heard then, the day
+// or the week before it counts as well: what was not heard may have been the peak. It is 0 while the past is younger than eight days, and
 // never falls by what is scaled.
 func (p *Past) season(n, ahead int64) float64 {
 	if p.values == nil || p.oldest > n-seasonKnown {
@@ -37,9 +37,13 @@ func (p *Past) season(n, ahead int64) float64 {
 // how high the load is now against the hour then; whole: every slot of it was heard.
 func (p *Past) then(n, lag, further int64, now float64) (highest float64, whole bool) {
 	highest, count := p.span(n-lag, n-lag+further)
+	was, heard := p.span(n-lag-anHour+1, n-lag)
 	level := 1.0
-	if was, ok := p.highest(n-lag-anHour+1, n-lag); ok && was > 0 {
+	switch {
+	case was > 0:
 		level = min(max(now/was, 1), mostLevel)
+	case heard < anHour && now > 0:
+		level = mostLevel // what was not heard may have been as little as that
 	}
 	return highest * level, count == further+1
 }

@@ -27,6 +27,9 @@ type Shape struct {
 	Quantile float64
 	// MaxGrace is how long a loan may take to stop. The default Notice is made of it.
 	MaxGrace time.Duration
+	// Cooldown is how long after a reclaim none is made for a forecast's sake; less than
+	// Config.MinimumLoan counts as that.
+	Cooldown time.Duration
 }
 
 func (s Shape) quantile() float64 {
@@ -43,9 +46,6 @@ const DefaultQuantile = 0.99
 // part of the past. Those not heard are counted as busy, which is right for now and would
 // be a peak that never was later.
 const leastCoverage = 0.9
-
-// clockSkew is how far the clock may go back before what was heard ahead of it is dropped.
-const clockSkew = 5 * time.Second
 
 // Demand is the memory about all lenders.
 type Demand struct {
@@ -71,6 +71,7 @@ type lender struct {
 	reclaims      durations
 	starts        durations
 	seed          seeding
+	held          *held
 }
 
 // New returns an empty memory.
@@ -109,23 +110,15 @@ func (l *lender) restart(c Config) {
 	l.scatter, l.rises = forecast.Dispersion{}, nil
 }
 
-// setBack begins anew after the clock was ahead, in which case nothing would be newer than
-// what is known until it has caught up. The past that this pushed out is read again.
-func (d *Demand) setBack(l *lender, now time.Time) {
-	l.now, l.newest = now, time.Time{}
-	l.restart(d.config)
-	l.past.Forget(now)
-	l.seed = seeding{}
-	d.wake()
-}
-
 // Observe takes in a load as it was read, and returns it with Requests and Panic as the
 // means over the two windows and with Rising set on signals. A load with an ObservedAt not
 // after that of the one before adds nothing. One that is not Known, from the future or
 // without a number of requests adds nothing either and comes back as it is: it is not a
 // zero, and what was heard before stays; only rises in succession begin anew. Where now is
 // more than five seconds before a load that was taken in, the clock was ahead: all that
-// was heard after now is dropped.
+// was heard after now is dropped. Where it is more than an hour after the time before, the
+// clock may be ahead: what is known is held until that is clear, and meanwhile no less is
+// kept than was needed at most within the last seven days of it.
 func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape) lend.Load {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -134,9 +127,7 @@ func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape
 	if l.since.IsZero() || now.Before(l.since) {
 		l.since = now
 	}
-	if l.newest.After(now.Add(clockSkew)) {
-		d.setBack(l, now)
-	}
+	d.heed(l, now)
 	if now.After(l.now) {
 		l.now = now
 	}
@@ -189,27 +180,21 @@ func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 		return nil
 	}
 	scatter, enough := l.scatter.Scatter(now)
+	load, _ := l.stable.Mean()
+	if l.held != nil {
+		o.Season = max(o.Season, l.held.peak)
+	}
+	season, growth := o.Keep(load)
 	return &lend.Forecast{
-		Season: max(o.Recent, o.Season), Growth: o.Growth, Floor: o.Floor,
-		Dispersion: dispersion(scatter), ScatterUnknown: !enough || now.Sub(l.scatter.First()) < time.Hour,
+		Season: season, Growth: growth, Floor: o.Floor,
+		Dispersion: scatter.Dispersion(lend.DefaultPolicy().DispersionLimit), ScatterUnknown: !enough || now.Sub(l.scatter.First()) < time.Hour,
 	}
-}
-
-// calm is the standard deviation, as a share of the load, three of which are the load.
-const calm = 1.0 / 3
-
-// dispersion is the ratio of variance to mean. It grows with the size of a service: one of
-// 20,000 requests that scatter by 3 % has 18, and says very well what it will be in a
-// minute. What says nothing about that scatters by as much as it is.
-func dispersion(s forecast.Scatter) float64 {
-	if s.Share < calm {
-		return min(s.Ratio, lend.DefaultPolicy().DispersionLimit)
-	}
-	return s.Ratio
 }
 
 func (l *lender) look(now time.Time, c Config) (forecast.Outlook, bool) {
-	return l.past.Look(now, forecast.Rule{Horizon: l.notice(), Beyond: c.MinimumLoan, Quantile: l.shape.quantile()})
+	return l.past.Look(now, forecast.Rule{
+		Horizon: l.notice(), Beyond: c.MinimumLoan, Held: max(l.shape.Cooldown, c.MinimumLoan), Quantile: l.shape.quantile(),
+	})
 }
 
 // Keep forgets all lenders but those named.

@@ -100,6 +100,76 @@ func TestObserveAfterTheClockWasAhead(t *testing.T) {
 	}
 }
 
+// lived is a memory of nine days of a load of 100 that is 400 from ten to twelve, which ends
+// at nine.
+func lived(d *Demand) (now time.Time) {
+	for i := range 9*24*60 + 9*60 {
+		now = begin.Add(time.Duration(i) * time.Minute)
+		load := 100.0
+		if h := now.Hour(); h >= 10 && h < 12 {
+			load = 400
+		}
+		d.Observe("a", now, known(now, load), shape)
+	}
+	return now
+}
+
+// A clock that leaps ahead, by however much, never lets less be kept: while it is ahead the
+// peak of what was known is, and what was known is known again when it comes back.
+func TestObserveAfterTheClockLeapt(t *testing.T) {
+	const month = 30 * 24 * time.Hour
+	for name, leaps := range map[string][]time.Duration{
+		"by two hours": {2 * time.Hour}, "by three days": {3 * 24 * time.Hour}, "by a month": {month},
+		"by a lifetime": {80 * 365 * 24 * time.Hour}, "twice": {month, 2 * month}, "to and fro": {2 * month, month},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := New(Config{MinimumLoan: 5 * time.Minute})
+			now := lived(d)
+			d.SawReclaim("a", "loan", now, now.Add(20*time.Minute))
+			before, notice := *d.Forecast("a", now), d.Notice("a")
+			var ahead time.Time
+			for _, by := range leaps {
+				ahead = now.Add(by)
+				for range 60 {
+					ahead = ahead.Add(time.Minute)
+					d.Observe("a", ahead, known(ahead, 90), shape)
+					if f := d.Forecast("a", ahead); f == nil || f.Season < 400 {
+						t.Fatalf("%s ahead: forecast %+v, want a season of 400 at least", ahead.Sub(now), f)
+					}
+					if got := d.Notice("a"); got < notice {
+						t.Fatalf("%s ahead: notice %s, before %s", ahead.Sub(now), got, notice)
+					}
+				}
+			}
+			d.Observe("a", now.Add(time.Minute), known(now.Add(time.Minute), 100), shape)
+			after := d.Forecast("a", now.Add(time.Minute))
+			if after.Season != before.Season || after.Growth != before.Growth || after.Floor != before.Floor {
+				t.Errorf("after it was set back %+v, before %+v", after, before)
+			}
+		})
+	}
+	t.Run("and is right", func(t *testing.T) {
+		d := New(Config{})
+		now := lived(d).Add(month)
+		for range 24*60 + 1 {
+			now = now.Add(time.Minute)
+			d.Observe("a", now, known(now, 90), shape)
+		}
+		if f := d.Forecast("a", now); f.Season != 90 {
+			t.Errorf("a day after a pause of a month: %+v, want a season of 90", f)
+		}
+	})
+	t.Run("and nothing was heard meanwhile", func(t *testing.T) {
+		d := New(Config{MinimumLoan: 5 * time.Minute})
+		now := lived(d)
+		d.Observe("a", now.Add(month), lend.Load{Unknown: "no result"}, shape)
+		d.Observe("a", now.Add(time.Minute), known(now.Add(time.Minute), 100), shape)
+		if f := d.Forecast("a", now.Add(time.Minute)); f.Season != 100 {
+			t.Errorf("%+v, want a season of 100", f)
+		}
+	})
+}
+
 func TestRising(t *testing.T) {
 	type step struct {
 		value float64
@@ -159,11 +229,43 @@ func TestForecast(t *testing.T) {
 		t.Errorf("before the morning: %+v, want a season of 400", f)
 	}
 	// What counts those that were not heard as busy is no past.
-	half := known(at(5, 0), 9000)
+	half := known(at(0, 30), 9000)
 	half.Coverage = 0.5
-	d.Observe("a", at(5, 0), half, shape)
-	if f := d.Forecast("a", at(5, 0)); f.Season != 100 {
+	d.Observe("a", at(0, 30), half, shape)
+	if f := d.Forecast("a", at(0, 30)); f.Season != 100 {
 		t.Errorf("after a load of which half was not heard: season %v, want 100", f.Season)
+	}
+}
+
+// The growth is bounded for as long as a lender may be kept from asking back: the least
+// loan, or its cooldown where that is longer.
+func TestForecastReachesBeyondTheCooldown(t *testing.T) {
+	growth := func(c Config, s Shape) float64 {
+		d := New(c)
+		var now time.Time
+		for i := range 3 * 24 * 60 {
+			now = begin.Add(time.Duration(i) * time.Minute)
+			load := 100.0
+			if m := i % 200; m >= 160 {
+				load += float64(10 * (m - 160)) // for 40 minutes
+			}
+			d.Observe("a", now, known(now, load), s)
+		}
+		return d.Learned(now)[0].Outlook.Growth
+	}
+	// Notice is two minutes.
+	for name, tc := range map[string]struct {
+		config Config
+		shape  Shape
+		want   float64
+	}{
+		"neither":    {Config{}, shape, 1.2},
+		"least loan": {Config{MinimumLoan: 5 * time.Minute}, shape, 1.7},
+		"cooldown":   {Config{MinimumLoan: 5 * time.Minute}, Shape{Quantile: 0.99, MaxGrace: time.Minute, Cooldown: 10 * time.Minute}, 2.2},
+	} {
+		if got := growth(tc.config, tc.shape); math.Abs(got-tc.want) > 0.11 {
+			t.Errorf("%s: growth %v, want about %v", name, got, tc.want)
+		}
 	}
 }
 

@@ -39,7 +39,13 @@ func (d *Demand) Notice(name string) time.Duration {
 	return l.notice()
 }
 
-func (l *lender) notice() time.Duration { return l.reclaimTime() + l.startTime() }
+func (l *lender) notice() time.Duration {
+	n := l.reclaimTime() + l.startTime()
+	if l.held != nil {
+		n = max(n, l.held.notice) // after a leap of the clock all that was seen looks old
+	}
+	return n
+}
 
 func (l *lender) reclaimTime() time.Duration {
 	return l.reclaims.high(l.now, max(l.shape.MaxGrace, 0))

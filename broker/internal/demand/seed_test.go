@@ -79,6 +79,34 @@ func TestSeedReadsThePast(t *testing.T) {
 	if got := <-s.asked; got != "a" {
 		t.Errorf("asked for %q", got)
 	}
+	// The minutes of a week are a past to have learned from: it grew at ten each day, as the
+	// season says.
+	if f.Growth != 1 {
+		t.Errorf("growth %v, want 1", f.Growth)
+	}
+}
+
+// A past that was pushed out by a clock that leapt is read again at once, and until then
+// nothing is lent.
+func TestSeedAfterTheClockLeapt(t *testing.T) {
+	d, s := New(Config{}), &store{asked: make(chan string, 100)}
+	clk := seed(t, d, s)
+	now := clk.Now()
+	d.Observe("a", now, known(now, 90), shape)
+	eventually(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
+	s.mu.Lock()
+	s.fails = 1
+	s.mu.Unlock()
+	ahead := now.Add(30 * 24 * time.Hour)
+	d.Observe("a", ahead, known(ahead, 90), shape)
+	if !d.Unread("a", ahead) {
+		t.Error("after a leap the past counts as read")
+	}
+	clk.SetTime(ahead)
+	eventually(t, "the past is read", func() bool {
+		clk.Step(time.Second)
+		return !d.Unread("a", ahead)
+	})
 }
 
 func TestSeedTriesAgainLater(t *testing.T) {
@@ -170,5 +198,25 @@ func TestSeedGivesUpOnWhatIsNotKept(t *testing.T) {
 	eventually(t, "it knows that there is nothing", func() bool { return d.Learned(begin)[0].Seeded })
 	if f := d.Forecast("a", begin); f == nil || f.Season != 90 {
 		t.Errorf("forecast %+v, want one that begins with the first sample", f)
+	}
+}
+
+// A policy that names another signal later may have a past.
+func TestSeedAsksAgainForWhatWasNotKept(t *testing.T) {
+	d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
+	clk := seed(t, d, s)
+	now := clk.Now()
+	d.Observe("a", now, known(now, 90), shape)
+	eventually(t, "it knows that there is nothing", func() bool { return d.Learned(now)[0].Seeded && !d.Unread("a", now) })
+	s.mu.Lock()
+	s.missed = false
+	s.mu.Unlock()
+	later := now.Add(notKeptRetry)
+	eventually(t, "it waits", clk.HasWaiters)
+	clk.SetTime(later)
+	d.Observe("a", later, known(later, 90), shape)
+	eventually(t, "the past is read", func() bool { return d.Forecast("a", later).Floor == 400 })
+	if d.Unread("a", later) {
+		t.Error("unread although it was known that there was nothing to wait for")
 	}
 }

@@ -37,12 +37,14 @@ type broker struct {
 	now    time.Time
 	past   *forecast.Forecaster
 	stable *forecast.Window
+	spread forecast.Dispersion
 	state  lend.State
 	loans  []lend.Loan
 	// free is when the units of a loan that was asked back are free.
 	free map[string]time.Time
 	jobs []lend.Job
 	made int
+	kept kept
 }
 
 func newBroker(m marks, notice int, quantile float64) *broker {
@@ -79,18 +81,24 @@ func ours(name string, m marks, quantile float64) rule {
 	}}
 }
 
+// requests in flight at a load.
+func requests(load float64) float64 {
+	return load * owned * slotsEach * lend.DefaultPolicy().TargetUtilization
+}
+
 // hear takes in the load of this minute.
 func (b *broker) hear(load float64) {
 	b.lender.Load = lend.Load{Unknown: "the recording has a hole"}
 	if math.IsNaN(load) {
 		return
 	}
-	requests := load * owned * slotsEach * b.policy.TargetUtilization
-	b.past.Add(b.now, b.now, requests)
-	b.stable.Add(b.now, b.now, requests)
+	r := requests(load)
+	b.past.Add(b.now, b.now, r)
+	b.stable.Add(b.now, b.now, r)
+	b.spread.Add(b.now, b.now, r)
 	mean, _ := b.stable.Mean()
 	b.lender.Load = lend.Load{
-		Known: true, ObservedAt: b.now, Coverage: 1, Requests: mean, Panic: requests, Slots: slotsEach,
+		Known: true, ObservedAt: b.now, Coverage: 1, Requests: mean, Panic: r, Slots: slotsEach,
 	}
 	// An autoscaler that is never late: what it wants is what the load needs.
 	b.lender.Desired = int64(math.Ceil(load*owned - 1e-9))
@@ -118,14 +126,22 @@ func (b *broker) decide() {
 	}
 }
 
-// look is what package demand makes of an outlook. How a load scatters within minutes is
-// not in the recordings.
+// look is what package demand makes of an outlook.
 func (b *broker) look() *lend.Forecast {
-	o, ok := b.past.Look(b.now, forecast.Rule{Horizon: b.notice, Beyond: b.policy.MinimumLoan, Quantile: b.quantile})
+	o, ok := b.past.Look(b.now, forecast.Rule{
+		Horizon: b.notice, Beyond: b.policy.MinimumLoan, Held: max(b.lender.Cooldown, b.policy.MinimumLoan), Quantile: b.quantile,
+	})
 	if !ok {
 		return nil
 	}
-	return &lend.Forecast{Season: max(o.Recent, o.Season), Growth: o.Growth, Floor: o.Floor}
+	load, _ := b.stable.Mean()
+	season, growth := o.Keep(load)
+	b.kept = split(o, load, growth).of(requests(1))
+	spread, enough := b.spread.Scatter(b.now)
+	return &lend.Forecast{
+		Season: season, Growth: growth, Floor: o.Floor, Dispersion: spread.Dispersion(b.policy.DispersionLimit),
+		ScatterUnknown: !enough || b.now.Sub(b.spread.First()) < time.Hour,
+	}
 }
 
 // endLoans frees the units of loans whose notice is over.
@@ -190,6 +206,7 @@ func (b *broker) do(a lend.Action) {
 }
 
 func (b *broker) holding() (h holding) {
+	h.kept = b.kept
 	for _, l := range b.loans {
 		if !l.Reclaiming {
 			h.lent += 1.0 / owned

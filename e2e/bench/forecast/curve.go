@@ -3,6 +3,7 @@ package forecast
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/ebbtide/ebbtide/e2e/traces"
@@ -18,6 +19,34 @@ type curve struct {
 	minutes []float64
 	// from is the first minute that is scored: the past before it is there to learn from.
 	from int
+	// bins are the minutes in which a value of the recording begins.
+	bins []int
+}
+
+// ramped is a curve on which the load goes in a straight line from the middle of each value
+// of the recording to that of the next, where both are known, instead of staying and then
+// jumping. The truth within a value is not recorded; it may be rougher than this.
+func (c *curve) ramped() curve {
+	r := *c
+	r.name, r.minutes = c.name+", ramped", slices.Clone(c.minutes)
+	middle := func(i int) float64 {
+		end := len(c.minutes)
+		if i+1 < len(c.bins) {
+			end = c.bins[i+1]
+		}
+		return float64(c.bins[i]+end-1) / 2
+	}
+	for i := range len(c.bins) - 1 {
+		from, to := middle(i), middle(i+1)
+		a, b := c.minutes[c.bins[i]], c.minutes[c.bins[i+1]]
+		if math.IsNaN(a) || math.IsNaN(b) {
+			continue
+		}
+		for t := int(math.Ceil(from)); float64(t) < to; t++ {
+			r.minutes[t] = a + (b-a)*(float64(t)-from)/(to-from)
+		}
+	}
+	return r
 }
 
 const day = 24 * 60
@@ -67,12 +96,14 @@ func loadCurves() ([]curve, error) {
 type builder struct {
 	minutes []float64
 	last    float64
+	bins    []int
 }
 
 // add begins a bin.
 func (b *builder) add(at time.Duration, value float64) {
 	b.until(at)
 	b.last = value
+	b.bins = append(b.bins, len(b.minutes))
 }
 
 func (b *builder) until(at time.Duration) {
@@ -85,7 +116,7 @@ func (b *builder) until(at time.Duration) {
 // all but the last where there are more than two, and none otherwise.
 func (b *builder) curve(name string, lastBin time.Duration) curve {
 	b.until(time.Duration(len(b.minutes))*time.Minute + lastBin)
-	c := curve{name: name}
+	c := curve{name: name, bins: b.bins}
 	peak := 0.0
 	for _, v := range b.minutes {
 		if v > peak {

@@ -6,8 +6,12 @@ import (
 )
 
 // holding is what a rule has lent in a minute, as shares of the units: those not asked
-// back, and those that are not free, which include the former.
-type holding struct{ lent, away float64 }
+// back, and those that are not free, which include the former. kept is why the broker does
+// not lend the rest.
+type holding struct {
+	lent, away float64
+	kept       kept
+}
 
 // rule plays a policy over a curve, minute by minute.
 type rule struct {
@@ -99,8 +103,66 @@ func band(c *curve, notice int) []holding {
 	})(c, notice)
 }
 
-// oracle knows the load to come, holes apart, and lends all that will not be needed
-// before it could be back.
+// oracle knows the load to come, holes apart, and lends all whole units that will not be
+// needed before they could be back. It has the broker's notice and the broker's units, and
+// nothing else that holds the broker back: no steps, no dwelling, no warm unit.
 func oracle(c *curve, notice int) []holding {
-	return keeping(func(c *curve, t int, load float64) float64 { return c.highest(t, t+notice) })(c, notice)
+	return keeping(func(c *curve, t int, load float64) float64 {
+		return math.Ceil(c.highest(t, t+notice)*owned-1e-9) / owned
+	})(c, notice)
+}
+
+// hindsight is how much the best of three bounds could have lent with few enough short
+// windows, had it known from the start which factor would do: the load times it, the highest
+// of the last hour times it, or the higher of that and the load times it.
+func hindsight(c *curve, notice int) []holding {
+	recent := recentMax(c)
+	bounds := []func(factor float64) keeper{
+		func(factor float64) keeper {
+			return func(_ *curve, _ int, load float64) float64 { return load * factor }
+		},
+		func(factor float64) keeper {
+			return func(_ *curve, t int, load float64) float64 { return max(load, recent[t]) * factor }
+		},
+		func(factor float64) keeper {
+			return func(_ *curve, t int, load float64) float64 { return max(recent[t], load*factor) }
+		},
+	}
+	var best []holding
+	most := -1.0
+	for _, bound := range bounds {
+		low, high := 1.0, 10.0 // of which the latter lends nothing to speak of
+		for range 12 {
+			factor := (low + high) / 2
+			held := keeping(bound(factor))(c, notice)
+			s := judge(c, held)
+			if s.short > mostShort || s.worst > mostMissing {
+				low = factor
+				continue
+			}
+			high = factor
+			if s.lent > most {
+				best, most = held, s.lent
+			}
+		}
+	}
+	if best == nil {
+		best = make([]holding, len(c.minutes))
+	}
+	return best
+}
+
+// What is aimed at: few short windows, and little missing in them.
+const (
+	mostShort   = 0.003
+	mostMissing = 0.2
+)
+
+// recentMax is the highest load of the hour up to each minute.
+func recentMax(c *curve) []float64 {
+	out := make([]float64, len(c.minutes))
+	for t := range out {
+		out[t] = c.highest(t-59, t)
+	}
+	return out
 }

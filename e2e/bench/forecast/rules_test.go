@@ -49,6 +49,32 @@ func TestLastValueIsShortWhereTheLoadRises(t *testing.T) {
 	}
 }
 
+// In hindsight it is known that half as much again is enough.
+func TestHindsight(t *testing.T) {
+	s := play1(hindsight, bins(0.2, 0.2, 0.3, 0.3, 0.2, 0.3, 0.2), window)
+	if s.short != 0 || s.lent < 0.62 || s.lent > 0.65 {
+		t.Errorf("hindsight: %+v, want about 0.64 lent", s)
+	}
+	if s := play1(hindsight, bins(0.01, 1), window); s.short > mostShort || s.worst > mostMissing {
+		t.Errorf("hindsight of a jump by more than any factor: %+v", s)
+	}
+}
+
+// What is lent and what is kept is all there is, but for what the broker's steps leave.
+func TestKeptAddsUp(t *testing.T) {
+	var loads []float64
+	for i := range 2 * day / window {
+		loads = append(loads, 0.2+0.1*float64(i%7)/7)
+	}
+	c := bins(loads...)
+	c.from = day
+	s := play1(ours("ebbtide", byNeed, 0.99).play, c, window)
+	all := s.lent + s.kept.load + s.kept.recent + s.kept.season + s.kept.growth
+	if all > 1.001 || all < 0.9 || s.kept.load <= 0.2 || s.kept.recent <= 0 || s.kept.season != 0 {
+		t.Errorf("%+v: %v in all", s, all)
+	}
+}
+
 func TestBand(t *testing.T) {
 	// From all units down by a twentieth for each window below 30 %, and half as many more
 	// for one above 70 %.
@@ -141,10 +167,11 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
-// A peak that comes at the same time each day finds its units.
+// A peak that comes at the same time each day finds its units. Before the season has been
+// known for a week, the growth is also that of days on which it was not expected.
 func TestBrokerKnowsTheDay(t *testing.T) {
 	var loads []float64
-	for i := range 10 * day / window {
+	for i := range 16 * day / window {
 		v := 0.2
 		if s := i % (day / window); s >= 60 && s < 70 {
 			v = 1
@@ -152,7 +179,7 @@ func TestBrokerKnowsTheDay(t *testing.T) {
 		loads = append(loads, v)
 	}
 	c := bins(loads...)
-	c.from = 9 * day
+	c.from = 15 * day
 	s := play1(ours("ebbtide", byNeed, 0.99).play, c, window)
 	reactive := play1(simple(window, 0.99)[0].play, c, window)
 	if s.short != 0 || s.lent < 0.3 || reactive.short == 0 {

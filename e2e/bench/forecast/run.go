@@ -1,13 +1,11 @@
 package forecast
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
+	"slices"
 	"sync"
-	"text/tabwriter"
 	"time"
 )
 
@@ -70,20 +68,32 @@ func Run(c Config) error {
 	broker := ours("ebbtide", byNeed, c.Quantile)
 	perfect := rule{"oracle", oracle}
 	rules := append([]rule{broker, ours("ebbtide, marks 30/70", byTrough, c.Quantile)}, simple(notice, c.Quantile)...)
-	rules = append(rules, perfect)
+	rules = append(rules, rule{"best in hindsight", hindsight}, perfect)
 	var trials []*trial
 	for i := range curves {
+		ramped := curves[i].ramped()
 		for _, r := range rules {
 			trials = append(trials, &trial{curve: &curves[i], rule: r, notice: notice})
 		}
-		for _, other := range c.Others {
-			for _, r := range []rule{broker, perfect} {
+		for _, r := range []rule{broker, perfect} {
+			for _, other := range c.Others {
 				trials = append(trials, &trial{curve: &curves[i], rule: r, notice: int(other / time.Minute)})
+			}
+			for _, other := range c.rampedNotices() {
+				trials = append(trials, &trial{curve: &ramped, rule: r, notice: int(other / time.Minute)})
 			}
 		}
 	}
 	play(trials)
 	return report(c, curves, trials)
+}
+
+// rampedNotices are those for which ramped curves are played: the one, and the shortest.
+func (c Config) rampedNotices() []time.Duration {
+	if len(c.Others) == 0 {
+		return []time.Duration{c.Notice}
+	}
+	return []time.Duration{c.Notice, slices.Min(c.Others)}
 }
 
 // play runs the trials, as many at once as there are processors.
@@ -99,58 +109,3 @@ func play(trials []*trial) {
 	}
 	running.Wait()
 }
-
-// line is the last word on one curve.
-type line struct {
-	Curve     string  `json:"curve"`
-	Share     float64 `json:"lentShareOfOracle"`
-	Short     float64 `json:"shortWindowsShare"`
-	Shortfall float64 `json:"worstShortfall"`
-}
-
-func report(c Config, curves []curve, trials []*trial) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Units come free %s after they were asked back. lent: average share of all units; of oracle: share of what\n"+
-		"is lent by who knows the future; short: share of windows of ten minutes with too few units; worst: share of\n"+
-		"all units that were missing at worst. The headroom's quantile is %g, the padded rules' too.\n\n", c.Notice, c.Quantile)
-	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "CURVE\tWINDOWS\tNOTICE\tRULE\tLENT\tOF ORACLE\tSHORT\tWORST\t")
-	var lines []line
-	for i := range curves {
-		for _, t := range trials {
-			if t.curve != &curves[i] {
-				continue
-			}
-			s, share := t.score, t.score.lent/oracleOf(trials, t).lent
-			fmt.Fprintf(table, "%s\t%d\t%dm\t%s\t%.3f\t%.2f\t%.2f%%\t%.3f\t\n", t.curve.name, s.windows, t.notice, t.rule.name, s.lent, share, 100*s.short, s.worst)
-			if t.rule.name == "ebbtide" && t.notice == int(c.Notice/time.Minute) {
-				lines = append(lines, line{t.curve.name, round(share), round(s.short), round(s.worst)})
-			}
-		}
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("write the comparison: %w", err)
-	}
-	b.WriteByte('\n')
-	for _, l := range lines {
-		text, err := json.Marshal(l)
-		if err != nil {
-			return fmt.Errorf("write the result of %s: %w", l.Curve, err)
-		}
-		fmt.Fprintf(&b, "%s\n", text)
-	}
-	_, err := io.WriteString(c.Out, b.String())
-	return err
-}
-
-// oracleOf is how the oracle did where a trial was made.
-func oracleOf(trials []*trial, of *trial) score {
-	for _, t := range trials {
-		if t.curve == of.curve && t.notice == of.notice && t.rule.name == "oracle" {
-			return t.score
-		}
-	}
-	return score{}
-}
-
-func round(v float64) float64 { return float64(int64(v*1e4+0.5)) / 1e4 }

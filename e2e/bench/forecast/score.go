@@ -12,6 +12,8 @@ type score struct {
 	worst float64
 	// windows that were scored.
 	windows int
+	// kept is why units were not lent, on average.
+	kept kept
 }
 
 // tolerance keeps a rounding error from being a shortfall.
@@ -30,6 +32,7 @@ func judge(c *curve, held []holding) (s score) {
 			known = true
 			minutes++
 			s.lent += held[t].lent
+			s.kept = s.kept.plus(held[t].kept, 1)
 			if missing := need - (1 - held[t].away); missing > tolerance {
 				short = true
 				s.worst = max(s.worst, missing)
@@ -43,6 +46,7 @@ func judge(c *curve, held []holding) (s score) {
 		}
 	}
 	s.lent /= max(float64(minutes), 1)
+	s.kept = kept{}.plus(s.kept, 1/max(float64(minutes), 1))
 	s.short = float64(shorts) / max(float64(s.windows), 1)
 	return s
 }

@@ -1,0 +1,129 @@
+package forecast
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// byMinute adds one value to each minute from begin on; NaN adds none.
+func byMinute(values []float64) (f *Forecaster, now time.Time) {
+	f = NewForecaster()
+	for i, v := range values {
+		now = after(time.Duration(i) * Minute)
+		f.Add(now, now, v)
+	}
+	return f, now
+}
+
+// sawtooth is three days of a load that rises by one in each minute, from ten to nineteen
+// and then to higher ones from hour to hour, so that the last hour does not cover it.
+func sawtooth() []float64 {
+	v := make([]float64, 3*aDay*aSlot)
+	for i := range v {
+		v[i] = 10
+		if m := i % 200; m >= 190 {
+			v[i] = float64(m - 190 + 11)
+		}
+	}
+	return v
+}
+
+// What a load grows by within a minute is not what it grows by within ten.
+func TestGrowthIsOfTheNotice(t *testing.T) {
+	f, now := byMinute(sawtooth())
+	for horizon, want := range map[time.Duration]float64{
+		0: 1.1, time.Second: 1.1, time.Minute: 1.1, time.Minute + 1: 1.2, 5 * time.Minute: 1.5, 10 * time.Minute: 2,
+	} {
+		o, _ := f.Look(now, Rule{Horizon: horizon, Quantile: 0.99})
+		if math.Abs(o.Growth-want) > 1e-9 {
+			t.Errorf("within %s: growth %v, want %v", horizon, o.Growth, want)
+		}
+	}
+}
+
+// After units were asked back, what is kept has to do for longer.
+func TestGrowthReachesBeyondWhatIsHeld(t *testing.T) {
+	f, now := byMinute(sawtooth())
+	for held, want := range map[time.Duration]float64{-time.Hour: 1.1, 0: 1.1, time.Minute: 1.2, 5 * time.Minute: 1.6} {
+		o, _ := f.Look(now, Rule{Horizon: time.Minute, Held: held, Quantile: 0.99})
+		if math.Abs(o.Growth-want) > 1e-9 {
+			t.Errorf("held for %s: growth %v, want %v", held, o.Growth, want)
+		}
+	}
+}
+
+// A load that comes back to what it was within the hour has not grown beyond what is kept.
+func TestGrowthLeavesOutWhatIsKeptAnyway(t *testing.T) {
+	v := make([]float64, 3*aDay*aSlot)
+	for i := range v {
+		v[i] = 10
+		if i%30 == 0 {
+			v[i] = 30 // each half hour
+		}
+	}
+	f, now := byMinute(v)
+	if o, _ := f.Look(now, Rule{Horizon: time.Minute, Quantile: 0.997}); o.Growth != 1 || o.Recent != 30 {
+		t.Errorf("%+v, want no growth beyond the 30 of the last hour", o)
+	}
+}
+
+// One minute without a sample is no gap. Two are, and teach nothing.
+func TestGrowthAndMissingMinutes(t *testing.T) {
+	for missing, want := range map[int]float64{1: 1.1, 2: 1 + unmeasured} {
+		v := sawtooth()
+		for i := range v {
+			if i%10 < missing {
+				v[i] = math.NaN()
+			}
+		}
+		f, now := byMinute(v)
+		if o, _ := f.Look(now, Rule{Horizon: time.Minute, Quantile: 0.99}); math.Abs(o.Growth-want) > 0.11 {
+			t.Errorf("%d of ten minutes missing: growth %v, want about %v", missing, o.Growth, want)
+		}
+	}
+}
+
+// What is kept is never below either bound, and never falls as the load rises.
+func TestKeep(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		amount := rapid.OneOf(rapid.Just(0.0), rapid.Float64Range(0.001, 1e6))
+		o := Outlook{Recent: amount.Draw(t, "recent"), Season: amount.Draw(t, "season"), Growth: rapid.Float64Range(1, 5).Draw(t, "growth")}
+		kept := func(load float64) float64 {
+			season, growth := o.Keep(load)
+			if growth < 1 || season < o.Recent || season < o.Season {
+				t.Fatalf("%+v of %v: season %v, growth %v", o, load, season, growth)
+			}
+			return max(season, load) + load*(growth-1)
+		}
+		load := amount.Draw(t, "load")
+		least := max(o.Recent, o.Season, o.Growth*load)
+		if got := kept(load); got < least*(1-1e-9) || (load <= max(o.Recent, o.Season) && got > least*(1+1e-9)) {
+			t.Fatalf("%+v keeps %v of a load of %v, want %v", o, got, load, least)
+		}
+		if more := load + amount.Draw(t, "more"); kept(more) < kept(load)*(1-1e-9) {
+			t.Fatalf("%+v keeps %v of %v, and %v of %v", o, kept(load), load, kept(more), more)
+		}
+	})
+}
+
+func TestCloneSharesNothing(t *testing.T) {
+	f := fill(daily(3, 50)...)
+	f.Look(at(3*int(aDay)), rule)
+	c := f.Clone()
+	before, _ := f.Look(at(3*int(aDay)), rule)
+	if same, _ := c.Look(at(3*int(aDay)), rule); same != before {
+		t.Fatalf("a clone says %+v, its origin %+v", same, before)
+	}
+	for i := range int(aWeek) {
+		live(f, 3*int(aDay)+i, 1000)
+	}
+	if after, _ := c.Look(at(3*int(aDay)), rule); after != before {
+		t.Errorf("%+v, and after its origin went on %+v", before, after)
+	}
+	if c.Peak() != 50 || f.Peak() != 1000 || NewForecaster().Peak() != 0 {
+		t.Errorf("peaks are %v, %v and %v; want 50, 1000 and 0", c.Peak(), f.Peak(), NewForecaster().Peak())
+	}
+}
