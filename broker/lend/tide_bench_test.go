@@ -22,6 +22,10 @@ type tide struct {
 	jobs, risen int
 	// decide is what is measured.
 	decide func(Snapshot, State, Policy) (Plan, State)
+	// between: garbage is collected before a decision that might have to. allocated is
+	// what the last one did.
+	between   bool
+	allocated uint64
 }
 
 // sizes are the units of the waiting gangs, and how many of a hundred have them.
@@ -232,6 +236,7 @@ func (w *tide) end(loans int) {
 type measured struct {
 	clock, cpu []time.Duration
 	kinds      map[string][]time.Duration // by the clock
+	collected  []time.Duration            // before decisions, by the clock
 	admitted   int
 	reclaimed  int
 	allocated  uint64
@@ -240,6 +245,9 @@ type measured struct {
 // next makes a decision and applies it.
 func (w *tide) next(m *measured, kind string) {
 	w.step()
+	if took, did := w.makeRoom(); did {
+		m.collected = append(m.collected, took)
+	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	began, used := time.Now(), processor()
@@ -247,12 +255,27 @@ func (w *tide) next(m *measured, kind string) {
 	took := time.Since(began)
 	m.clock, m.cpu = append(m.clock, took), append(m.cpu, processor()-used)
 	runtime.ReadMemStats(&after)
-	m.allocated += after.TotalAlloc - before.TotalAlloc
+	w.allocated = after.TotalAlloc - before.TotalAlloc
+	m.allocated += w.allocated
 	m.kinds[kind] = append(m.kinds[kind], took)
 	m.admitted += len(actions(plan, ActionLend))
 	m.reclaimed += len(actions(plan, ActionReclaim))
 	w.state = state
 	w.apply(plan)
+}
+
+// makeRoom collects garbage where there is no room for twice what the last decision
+// allocated. Collecting begins when 7 tenths of the way to the next goal are gone, and
+// that is twice what was in use.
+func (w *tide) makeRoom() (took time.Duration, did bool) {
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	if !w.between || now.HeapAlloc+2*w.allocated < now.NextGC/20*17 {
+		return 0, false
+	}
+	began := time.Now()
+	runtime.GC()
+	return time.Since(began), true
 }
 
 // processor is the time that this process has used.
@@ -282,7 +305,9 @@ func (w *tide) rounds(m *measured, rounds, some int) {
 	}
 }
 
-// BenchmarkTide measures single decisions, after those with which the cluster fills.
+// BenchmarkTide measures single decisions, after those with which the cluster fills:
+// first with garbage collected between them, then (free) with it collected whenever the
+// runtime likes to.
 func BenchmarkTide(b *testing.B) {
 	for _, gpus := range []int{1000, 3000, 10000, 30000} {
 		b.Run(fmt.Sprintf("gpus=%d", gpus), func(b *testing.B) {
@@ -291,8 +316,11 @@ func BenchmarkTide(b *testing.B) {
 			w.next(first, "first")
 			w.rounds(first, 1, gpus/400)
 			for b.Loop() {
-				m := &measured{kinds: map[string][]time.Duration{}}
+				m, free := &measured{kinds: map[string][]time.Duration{}}, &measured{kinds: map[string][]time.Duration{}}
+				w.between = true
 				w.rounds(m, min(20, 200_000/gpus), gpus/400)
+				w.between = false
+				w.rounds(free, min(20, 200_000/gpus), gpus/400)
 				n := float64(len(m.clock))
 				b.ReportMetric(float64(len(w.in.Lenders)), "lenders")
 				b.ReportMetric(float64(len(w.in.Jobs)), "jobs")
@@ -309,6 +337,13 @@ func BenchmarkTide(b *testing.B) {
 				b.ReportMetric(quantile(m.cpu, 0.5), "cpu-p50-ms")
 				b.ReportMetric(quantile(m.cpu, 0.99), "cpu-p99-ms")
 				b.ReportMetric(float64(m.allocated)/n/(1<<20), "alloc-MiB")
+				b.ReportMetric(float64(len(m.collected))/n, "collections")
+				if len(m.collected) > 0 {
+					b.ReportMetric(quantile(m.collected, 0.5), "collect-p50-ms")
+					b.ReportMetric(quantile(m.collected, 0.99), "collect-p99-ms")
+				}
+				b.ReportMetric(quantile(free.clock, 0.5), "free-p50-ms")
+				b.ReportMetric(quantile(free.clock, 0.99), "free-p99-ms")
 			}
 		})
 	}
