@@ -70,6 +70,18 @@ func TestGrowthLeavesOutWhatIsKeptAnyway(t *testing.T) {
 	}
 }
 
+// A rise that comes at the same time each day is the season's, and not growth.
+func TestGrowthLeavesOutWhatTheSeasonSays(t *testing.T) {
+	v := daily(Days, 50)
+	r := Rule{Horizon: 10 * time.Minute, Beyond: 5 * time.Minute, Held: 5 * time.Minute, Quantile: 0.997}
+	if o, _ := fill(v...).Look(at(len(v)-1), r); o.Growth != 1 {
+		t.Errorf("growth %v, want 1", o.Growth)
+	}
+	if o, _ := fill(v[:7*int(aDay)]...).Look(at(7*int(aDay)-1), r); o.Growth != 5 {
+		t.Errorf("before the season is known: growth %v, want 5", o.Growth)
+	}
+}
+
 // One minute without a sample is no gap. Two are, and teach nothing.
 func TestGrowthAndMissingMinutes(t *testing.T) {
 	for missing, want := range map[int]float64{1: 1.1, 2: 1 + unmeasured} {

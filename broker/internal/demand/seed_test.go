@@ -201,6 +201,29 @@ func TestSeedGivesUpOnWhatIsNotKept(t *testing.T) {
 	}
 }
 
+// What was asked for before the clock leapt is no answer to what is asked since.
+func TestSeedLeavesOutAnAnswerFromBeforeALeap(t *testing.T) {
+	d, s := New(Config{}), &store{asked: make(chan string, 100)}
+	d.stored = true
+	d.Observe("a", begin, known(begin, 90), shape)
+	asked := d.due(begin)
+	ahead := begin.Add(30 * 24 * time.Hour)
+	d.Observe("a", ahead, known(ahead, 90), shape)
+	if err := d.seedOne(t.Context(), s, asked[0].name, asked[0].turn, begin); err != nil {
+		t.Fatal(err)
+	}
+	if !d.Unread("a", ahead) {
+		t.Error("an answer from before the leap counts as the past")
+	}
+	asked = d.due(ahead)
+	if err := d.seedOne(t.Context(), s, asked[0].name, asked[0].turn, ahead); err != nil {
+		t.Fatal(err)
+	}
+	if d.Unread("a", ahead) {
+		t.Error("the answer since does not")
+	}
+}
+
 // A policy that names another signal later may have a past.
 func TestSeedAsksAgainForWhatWasNotKept(t *testing.T) {
 	d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
