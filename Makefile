@@ -140,7 +140,7 @@ bench-decide: ## Measure whole decisions on one core, up to 30,000 GPUs; the las
 		best[size, "first-ms"], best[size, "quiet-ms"], best[size, "arrive-ms"], best[size, "return-ms"], best[size, "admit-ms"], best[size, "rise-ms"], \
 		best[size, "p50-ms"], best[size, "p99-ms"], best[size, "cpu-p50-ms"], best[size, "cpu-p99-ms"], best[size, "alloc-MiB"] } \
 	END { if (!("10000" in p99) || !("30000" in p99)) { print "the benchmark did not run to its end"; exit 1 } \
-		print "\nMilliseconds by the clock, medians but for p99; cpu is the processor time of the same decisions, garbage collection included."; \
+		print "\nMilliseconds by the clock, medians but for p99; cpu is the processor time of the same decisions, with what is collected within them."; \
 		print "first: all jobs are new. quiet: new samples only. arrive: as many jobs come as 1 in 200 GPUs. return: as many loans ended."; \
 		print "admit: what they had is lent again. rise: one service of ten has full load. p50 and p99 are over all but first."; \
 		print "Garbage is collected between decisions, where the next one might have to; the line about that says what it takes, and what they take without it."; \
