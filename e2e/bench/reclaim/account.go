@@ -22,8 +22,9 @@ type row struct {
 	evicted, broken int
 	// lost GPU-seconds.
 	lost float64
-	// took is the time from a wave's beginning until its last pod was bound; the longest.
-	took time.Duration
+	// From a wave's beginning until the last victim was asked to stop, until all victims
+	// were gone, and until the last pod was bound; the longest of its waves.
+	asked, gone, took time.Duration
 	// waits of each pod from its making to its binding, and net of the time that the
 	// wave's slowest victim took to stop; sorted.
 	waits, net []time.Duration
@@ -71,6 +72,7 @@ func (p *played) evictions(t trial, rowOf func(wave int) *row) []time.Duration {
 		r := rowOf(i)
 		r.evicted++
 		stops[i] = max(stops[i], s.gone.Sub(s.asked))
+		r.asked, r.gone = max(r.asked, s.asked.Sub(p.began[i])), max(r.gone, s.gone.Sub(p.began[i]))
 		if !broken[s.job] {
 			broken[s.job] = true
 			r.broken++
@@ -100,7 +102,7 @@ func (p *played) bindings(stops []time.Duration, rowOf func(wave int) *row) {
 	}
 }
 
-// total adds rows up; took is the longest.
+// total adds rows up; of times, it has the longest.
 func total(rows []row) row {
 	var sum row
 	for _, r := range rows {
@@ -108,7 +110,7 @@ func total(rows []row) row {
 		sum.evicted += r.evicted
 		sum.broken += r.broken
 		sum.lost += r.lost
-		sum.took = max(sum.took, r.took)
+		sum.asked, sum.gone, sum.took = max(sum.asked, r.asked), max(sum.gone, r.gone), max(sum.took, r.took)
 		sum.waits = append(sum.waits, r.waits...)
 		sum.net = append(sum.net, r.net...)
 	}

@@ -88,7 +88,10 @@ func (c Config) options(t trial, s system) (lab.Options, error) {
 		opts.KubeScheduler, opts.NoPrometheus = true, true
 	} else {
 		opts.Scheduler = &lab.Program{Config: bench.Unlimited(deploy.SchedulerConfig())}
-		opts.Broker = &lab.Program{Config: brokerConfig}
+		opts.Broker = &lab.Program{Config: c.brokerConfig}
+		if c.Keep {
+			opts.Broker.Args = func(lab.Env) []string { return []string{"--verbosity=2"} }
+		}
 	}
 	manifests, err := render()
 	if err != nil {
@@ -99,11 +102,16 @@ func (c Config) options(t trial, s system) (lab.Options, error) {
 }
 
 // brokerConfig is the default configuration, but for the windows of a load that is
-// constant, and the restart cost, which is in the time that jobs tell.
-func brokerConfig(e lab.Env) ([]byte, error) {
+// constant, and for the restart cost and the least time of a loan, which are in the time
+// that jobs tell.
+func (c Config) brokerConfig(e lab.Env) ([]byte, error) {
 	web, err := e.Listen("web")
 	if err != nil {
 		return nil, err
+	}
+	record := ""
+	if c.Keep {
+		record = e.Dir + "/reclaims.jsonl"
 	}
 	return fmt.Appendf(nil, `apiVersion: ebbtide.dev/v1alpha1
 kind: BrokerConfiguration
@@ -115,8 +123,10 @@ metrics: {bindAddress: "0"}
 healthProbe: {bindAddress: %q}
 leaderElection: {enabled: false}
 client: {qps: %d, burst: %d}
-policy: {restartCost: %s}
-`, e.PrometheusURL, e.Dir+"/ledger.db", web, e.Addr, clientRate, 2*clientRate, lend.DefaultPolicy().RestartCost/Speed), nil
+policy: {restartCost: %s, minimumLoan: %s}
+record: {path: %q}
+`, e.PrometheusURL, e.Dir+"/ledger.db", web, e.Addr, clientRate, 2*clientRate,
+		lend.DefaultPolicy().RestartCost/Speed, lend.DefaultPolicy().MinimumLoan/Speed, record), nil
 }
 
 // settle makes what both systems need, and what Ebbtide needs besides.

@@ -76,14 +76,8 @@ func (w *cluster) fill(ctx context.Context) error {
 		for _, g := range gangs {
 			want += g.pods
 		}
-		err = w.await(ctx, fmt.Sprintf("%d training pods run", want), func(pods map[types.UID]*sighting) (bool, string) {
-			var run int64
-			for _, s := range pods {
-				if !s.running.IsZero() && s.gone.IsZero() {
-					run++
-				}
-			}
-			return run == want, fmt.Sprintf("%d do", run)
+		err = w.await(ctx, fmt.Sprintf("%d training pods run", want), func(c counts) (bool, string) {
+			return c.running == want, fmt.Sprintf("%d do", c.running)
 		})
 		if err != nil {
 			return err
@@ -125,6 +119,7 @@ func (w *cluster) tell(ctx context.Context, full time.Time, first bool) error {
 			return err
 		}
 	}
+	now := time.Now() // the same for all, so that equal jobs stay equal
 	broken := map[string]bool{}
 	for _, s := range w.seen.all() {
 		broken[s.job] = broken[s.job] || !s.asked.IsZero()
@@ -133,7 +128,6 @@ func (w *cluster) tell(ctx context.Context, full time.Time, first bool) error {
 		if broken[g.name] {
 			return nil
 		}
-		now := time.Now()
 		at := now.Add(-g.unsaved(now.Sub(full)) / Speed)
 		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationLastCheckpoint, at.UTC().Format(time.RFC3339Nano))
 		_, err := w.Client().BatchV1().Jobs(trainingNamespace).Patch(ctx, g.name, types.MergePatchType, patch, metav1.PatchOptions{})
@@ -169,23 +163,13 @@ func (w *cluster) wave(ctx context.Context, p *played, v wave) error {
 	for i := range p.began {
 		want += w.trial.waves[i].pods
 	}
-	return w.await(ctx, fmt.Sprintf("all %d online pods are bound and all victims gone", want), func(pods map[types.UID]*sighting) (bool, string) {
-		var bound int64
-		ending := 0
-		for _, s := range pods {
-			if s.online && !s.bound.IsZero() {
-				bound++
-			}
-			if !s.asked.IsZero() && s.gone.IsZero() {
-				ending++
-			}
-		}
-		return bound == want && ending == 0, fmt.Sprintf("%d are bound, %d victims are ending", bound, ending)
+	return w.await(ctx, fmt.Sprintf("all %d online pods are bound and all victims gone", want), func(c counts) (bool, string) {
+		return c.bound == want && c.ending == 0, fmt.Sprintf("%d are bound, %d victims are ending", c.bound, c.ending)
 	})
 }
 
 // await waits for what is to be seen, and says more if it does not come.
-func (w *cluster) await(ctx context.Context, what string, done func(map[types.UID]*sighting) (bool, string)) error {
+func (w *cluster) await(ctx context.Context, what string, done func(counts) (bool, string)) error {
 	err := w.seen.await(ctx, w.Lab, what, done)
 	if err == nil || ctx.Err() != nil {
 		return err

@@ -21,8 +21,8 @@
 // that long, so each system is told in its own terms. Stock looks at when pods started:
 // gangs start oldest first, and later ones only after the earlier have started. Ebbtide
 // looks at what jobs say of their checkpoints, which it believes no further back than the
-// loan goes: unsaved time is told Speed times shorter, and so is the broker's restart
-// cost. What passes during a wave therefore weighs Speed times too much for Ebbtide.
+// loan goes: unsaved time is told Speed times shorter, and so are the broker's restart
+// cost and the least time of a loan. What passes during a wave therefore weighs Speed times too much for Ebbtide.
 //
 // It refuses to report a case in which a wave was not bound whole, or a node got more
 // pods than it has GPUs.
@@ -52,7 +52,8 @@ type Config struct {
 	// Programs is a folder with all binaries, taken as they are. Empty: the
 	// repository's bin/, built where stale.
 	Programs string
-	// Keep leaves the folders of all labs behind, with their logs.
+	// Keep leaves the folders of all labs behind, with their logs, and with what the
+	// broker decided on record, which takes some of its time.
 	Keep bool
 	// Out gets the tables and the lines of JSON, Log the progress.
 	Out, Log io.Writer

@@ -22,7 +22,7 @@ func report(out io.Writer, t trial, rounds []outcome) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Case %s: %s.\n", t.name, t.title)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "ROUND\tWAVE\tSYSTEM\tEVICTED\tBROKEN\tLOST GPU-H\tALL BOUND S\tMEAN S\tP99 S\tNET P99 S\t")
+	fmt.Fprintln(table, "ROUND\tWAVE\tSYSTEM\tEVICTED\tBROKEN\tLOST GPU-H\tASKED\tGONE\tBOUND\tMEAN\tP99\tNET P99\t")
 	for i, o := range rounds {
 		for k := range o[stock] {
 			for _, s := range []system{stock, ebbtide} {
@@ -43,6 +43,7 @@ func report(out io.Writer, t trial, rounds []outcome) (string, error) {
 	if err := table.Flush(); err != nil {
 		return "", fmt.Errorf("write the comparison: %w", err)
 	}
+	b.WriteString(legend)
 	for _, a := range judge(t, rounds) {
 		verdict := "met"
 		if !a.met {
@@ -57,9 +58,14 @@ func report(out io.Writer, t trial, rounds []outcome) (string, error) {
 	return line(t, rounds)
 }
 
+const legend = `Seconds from a wave's beginning until the last victim was asked to stop, all victims were GONE and
+the last pod was BOUND (of several waves, the longest); from a pod's making to its binding, the MEAN,
+the 99th percentile, and that net of the time that the wave's slowest victim took to stop.
+`
+
 func writeRow(out io.Writer, round int, label string, s system, r row) {
-	fmt.Fprintf(out, "%d\t%s\t%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", round+1, label, s, r.evicted, r.broken, r.lost/3600,
-		r.took.Seconds(), mean(r.waits).Seconds(), quantile(r.waits, 0.99).Seconds(), quantile(r.net, 0.99).Seconds())
+	fmt.Fprintf(out, "%d\t%s\t%s\t%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", round+1, label, s, r.evicted, r.broken, r.lost/3600,
+		r.asked.Seconds(), r.gone.Seconds(), r.took.Seconds(), mean(r.waits).Seconds(), quantile(r.waits, 0.99).Seconds(), quantile(r.net, 0.99).Seconds())
 }
 
 // judge holds every round against the aims; one is met if it was in all of them.

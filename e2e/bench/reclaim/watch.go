@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	toolswatch "k8s.io/client-go/tools/watch"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
@@ -31,8 +33,13 @@ type sighting struct {
 	gone time.Time
 }
 
-// waits: it exists without a node.
-func (s *sighting) waits() bool { return s.bound.IsZero() && s.gone.IsZero() }
+// counts of what was seen.
+type counts struct {
+	// running training pods, and victims that have been asked to stop and have not.
+	running, ending int64
+	// bound online pods, so far.
+	bound int64
+}
 
 // observer sees the pods of both namespaces. Its methods may be called from any
 // goroutine.
@@ -40,6 +47,7 @@ type observer struct {
 	mu     sync.Mutex
 	pods   map[types.UID]*sighting
 	onNode map[string]int64
+	counts counts
 	err    error
 	// news is closed, and replaced, whenever something was seen.
 	news chan struct{}
@@ -55,23 +63,39 @@ func observe(ctx context.Context, client kubernetes.Interface) (*observer, error
 	if err != nil {
 		return nil, fmt.Errorf("list the pods: %w", err)
 	}
-	w, err := api.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	lister := &cache.ListWatch{WatchFuncWithContext: api.Watch}
+	w, err := toolswatch.NewRetryWatcherWithContext(ctx, list.ResourceVersion, lister)
 	if err != nil {
 		return nil, fmt.Errorf("watch the pods: %w", err)
 	}
 	o := &observer{pods: map[types.UID]*sighting{}, onNode: map[string]int64{}, news: make(chan struct{})}
-	go o.follow(ctx, w)
+	events := make(chan stamped, backlog)
+	go func() {
+		defer close(events)
+		for event := range w.ResultChan() {
+			events <- stamped{event, time.Now()}
+		}
+	}()
+	go o.follow(ctx, events)
 	return o, nil
 }
 
-func (o *observer) follow(ctx context.Context, w watch.Interface) {
-	defer w.Stop()
-	for event := range w.ResultChan() {
-		pod, ok := event.Object.(*corev1.Pod)
-		if !ok {
-			break
+// stamped is an event and when it came. The API server drops who takes events too
+// slowly, so up to backlog of them wait here.
+type stamped struct {
+	watch.Event
+	at time.Time
+}
+
+const backlog = 1 << 16
+
+func (o *observer) follow(ctx context.Context, events <-chan stamped) {
+	for event := range events {
+		if pod, ok := event.Object.(*corev1.Pod); ok {
+			o.see(pod, event.Type == watch.Deleted, event.at)
+			continue
 		}
-		o.see(pod, event.Type == watch.Deleted, time.Now())
+		o.tell(func() { o.err = fmt.Errorf("%w: %v", errInterrupted, event.Object) })
 	}
 	if ctx.Err() == nil {
 		o.tell(func() { o.err = errInterrupted })
@@ -95,33 +119,54 @@ func (o *observer) see(pod *corev1.Pod, deleted bool, now time.Time) {
 			s = &sighting{online: pod.Namespace == onlineNamespace, job: pod.Labels[batchv1.JobNameLabel], units: unitsOf(pod), made: now}
 			o.pods[pod.UID] = s
 		}
-		if !s.gone.IsZero() {
-			return
-		}
-		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-		if s.bound.IsZero() && pod.Spec.NodeName != "" {
-			s.bound, s.node = now, pod.Spec.NodeName
-			o.hold(s, s.units)
-		}
-		if s.running.IsZero() && pod.Status.Phase == corev1.PodRunning {
-			s.running = now
-		}
-		if s.asked.IsZero() && pod.DeletionTimestamp != nil && s.node != "" && !ended {
-			s.asked = now
-		}
-		if ended || deleted {
-			s.gone = now
-			o.hold(s, -s.units)
+		if s.gone.IsZero() {
+			o.counts.add(s, -1)
+			s.see(pod, deleted, now)
+			o.counts.add(s, 1)
+			o.hold(s, now)
 		}
 	})
 }
 
-// hold counts the units of a pod on its node.
-func (o *observer) hold(s *sighting, units int64) {
+// see takes in an event of this pod.
+func (s *sighting) see(pod *corev1.Pod, deleted bool, now time.Time) {
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	note := func(at *time.Time, is bool) {
+		if is && at.IsZero() {
+			*at = now
+		}
+	}
+	s.node = pod.Spec.NodeName
+	note(&s.bound, s.node != "")
+	note(&s.running, pod.Status.Phase == corev1.PodRunning)
+	note(&s.asked, s.node != "" && pod.DeletionTimestamp != nil && !ended)
+	note(&s.gone, ended || deleted)
+}
+
+// add counts a pod, or with -1 counts it no more.
+func (c *counts) add(s *sighting, sign int64) {
+	switch {
+	case s.online && !s.bound.IsZero():
+		c.bound += sign
+	case s.online || !s.gone.IsZero():
+	case !s.asked.IsZero():
+		c.ending += sign
+	case !s.running.IsZero():
+		c.running += sign
+	}
+}
+
+// hold counts the units of a pod that was bound, or is gone, just now.
+func (o *observer) hold(s *sighting, now time.Time) {
 	if s.node == "" {
 		return
 	}
-	o.onNode[s.node] += units
+	if s.bound.Equal(now) {
+		o.onNode[s.node] += s.units
+	}
+	if s.gone.Equal(now) {
+		o.onNode[s.node] -= s.units
+	}
 	if o.onNode[s.node] > gpusPerNode && o.err == nil {
 		o.err = fmt.Errorf("node %s was given %d GPUs' worth of pods", s.node, o.onNode[s.node])
 	}
@@ -136,13 +181,13 @@ func unitsOf(pod *corev1.Pod) int64 {
 	return units
 }
 
-// await waits until done says so of what was seen. done is called under the lock.
-func (o *observer) await(ctx context.Context, l *lab.Lab, what string, done func(pods map[types.UID]*sighting) (bool, string)) error {
+// await waits until done says so of what was seen; it also says how far that is.
+func (o *observer) await(ctx context.Context, l *lab.Lab, what string, done func(counts) (bool, string)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("nothing more came of it for %s", patience))
 	defer cancel()
 	for {
 		o.mu.Lock()
-		ok, state := done(o.pods)
+		ok, state := done(o.counts)
 		err, news := o.err, o.news
 		o.mu.Unlock()
 		switch {
