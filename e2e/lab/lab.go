@@ -68,6 +68,10 @@ type Options struct {
 	// KubeScheduler starts the stock scheduler too, for schedulerName
 	// "default-scheduler".
 	KubeScheduler bool
+	// Operators are the projects, by their names in package crds, whose kinds of
+	// jobs the API server serves and whose own controllers act on them. They run
+	// before Manifests are applied. See Lab.StartOperators.
+	Operators []string
 	// Manifests are applied once the API server is up, before Ebbtide's programs
 	// and the nodes are there. See Lab.Apply.
 	Manifests [][]byte

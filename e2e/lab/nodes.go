@@ -49,6 +49,8 @@ func (s NodeSpec) Node() *corev1.Node {
 		corev1.ResourceCPU:    resource.MustParse("192"),
 		corev1.ResourceMemory: resource.MustParse("2Ti"),
 		corev1.ResourcePods:   resource.MustParse("110"),
+		// Some operators ask for it for the containers that they add.
+		corev1.ResourceEphemeralStorage: resource.MustParse("8Ti"),
 	}
 	labels := map[string]string{
 		corev1.LabelHostname:   s.Name,

@@ -67,6 +67,9 @@ func Programs(ctx context.Context, opts Options) (string, error) {
 	if opts.Scheduler != nil {
 		names = append(names, build.Scheduler)
 	}
+	if len(opts.Operators) > 0 {
+		names = append(names, build.Operators)
+	}
 	if opts.BinDir != "" {
 		return opts.BinDir, build.Check(opts.BinDir, names...)
 	}
@@ -129,8 +132,8 @@ func (l *Lab) prepare() error {
 //	etcd ─ kube-apiserver ┬ kube-controller-manager ───────────┐
 //	                      ├ kube-scheduler                     ├ nodes
 //	                      └ rbac ┬ kwok, kubelet ──────────────┤
-//	                             └ manifests ┬ scheduler ──────┤
-//	                                         └ broker ─────────┘
+//	                             └ operators ─ manifests ┬ scheduler ──┤
+//	                                                     └ broker ─────┘
 func (l *Lab) bringUp(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if !l.opts.NoPrometheus {
@@ -176,6 +179,9 @@ func (l *Lab) bringUpCluster(ctx context.Context) error {
 
 func (l *Lab) bringUpEbbtide(ctx context.Context) error {
 	if err := l.createAccounts(ctx); err != nil {
+		return err
+	}
+	if err := l.StartOperators(ctx, l.opts.Operators...); err != nil {
 		return err
 	}
 	if err := l.Apply(ctx, l.opts.Manifests...); err != nil {

@@ -25,6 +25,7 @@ const (
 	ControlPlane = "controlplane"
 	Kwok         = "kwok"
 	Prometheus   = "prometheus"
+	Operators    = "operators"
 	Broker       = "ebbtide-broker"
 	Scheduler    = "ebbtide-scheduler"
 )
@@ -55,6 +56,7 @@ var targets = map[string]target{
 		pkg: "github.com/prometheus/prometheus/cmd/prometheus", dir: "e2e/controlplane",
 		inputs: nestedInputs, tags: "remove_all_sd,enable_http_sd",
 	},
+	Operators: {pkg: "./cmd/operators", dir: "e2e/operators", inputs: []string{"e2e/operators"}},
 	Broker:    {pkg: "./broker/cmd/ebbtide-broker", dir: ".", inputs: productInputs},
 	Scheduler: {pkg: "./scheduler-plugin/cmd/ebbtide-scheduler", dir: ".", inputs: productInputs, ld: versionFlags()},
 }
