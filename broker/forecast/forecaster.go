@@ -12,9 +12,6 @@ type Rule struct {
 	Horizon time.Duration
 	// Beyond is how much further a season looks: the least duration of a loan.
 	Beyond time.Duration
-	// Held is how long after units were asked back none are for a forecast's sake. What was
-	// kept then has to do until units that are asked back after it serve.
-	Held time.Duration
 	// Quantile is how often the growth is to suffice, above 0 and below 1.
 	Quantile float64
 }
@@ -26,8 +23,7 @@ type Outlook struct {
 	// Season is the highest load that the same hours of yesterday and of last week make
 	// likely; 0 if it is not known.
 	Season float64
-	// Growth is a factor of at least 1: until Held and then Horizon are over, the load stays
-	// within the highest of Recent, Season and Growth times the load as it is, in as large a
+	// Growth is a factor of at least 1: until Horizon is over, the load stays within the highest of Recent, Season and Growth times the load as it is, in as large a
 	// share of all slots as the rule says.
 	Growth float64
 	// Floor is the highest load of the last seven days; 0 if it is not known.
@@ -135,7 +131,7 @@ func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {
 	if f.past.values == nil {
 		return Outlook{}, false
 	}
-	if minutesAhead(rule.reach()) != minutesAhead(f.rule.reach()) || f.further(rule) != f.further(f.rule) || rule.Quantile != f.rule.Quantile {
+	if minutesAhead(rule.Horizon) != minutesAhead(f.rule.Horizon) || f.further(rule) != f.further(f.rule) || rule.Quantile != f.rule.Quantile {
 		f.begun = false
 	}
 	f.rule = rule
@@ -155,9 +151,6 @@ func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {
 	}, true
 }
 
-// reach is how far ahead growth is bounded.
-func (r Rule) reach() time.Duration { return r.Horizon + max(r.Held, 0) }
-
 func (f *Forecaster) further(r Rule) int64 { return ahead(r.Horizon + max(r.Beyond, 0)) }
 
 // catchUp learns from every slot whose near future is over.
@@ -170,7 +163,7 @@ func (f *Forecaster) catchUp() {
 		f.growth = newGrowth(f.rule.Quantile)
 		f.scored = f.past.oldest - 1
 	}
-	horizon := minutesAhead(f.rule.reach())
+	horizon := minutesAhead(f.rule.Horizon)
 	f.scored = max(f.scored, f.past.oldest-1) // before there is nothing to learn from
 	for ; minuteOf(start(f.scored+2))-1+horizon < f.minutes.newest; f.scored++ {
 		if excess, ok := f.excess(f.scored+1, horizon); ok {

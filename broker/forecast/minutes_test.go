@@ -44,17 +44,6 @@ func TestGrowthIsOfTheNotice(t *testing.T) {
 	}
 }
 
-// After units were asked back, what is kept has to do for longer.
-func TestGrowthReachesBeyondWhatIsHeld(t *testing.T) {
-	f, now := byMinute(sawtooth())
-	for held, want := range map[time.Duration]float64{-time.Hour: 1.1, 0: 1.1, time.Minute: 1.2, 5 * time.Minute: 1.6} {
-		o, _ := f.Look(now, Rule{Horizon: time.Minute, Held: held, Quantile: 0.99})
-		if math.Abs(o.Growth-want) > 1e-9 {
-			t.Errorf("held for %s: growth %v, want %v", held, o.Growth, want)
-		}
-	}
-}
-
 // A load that comes back to what it was within the hour has not grown beyond what is kept.
 func TestGrowthLeavesOutWhatIsKeptAnyway(t *testing.T) {
 	v := make([]float64, 3*aDay*aSlot)
@@ -73,7 +62,7 @@ func TestGrowthLeavesOutWhatIsKeptAnyway(t *testing.T) {
 // A rise that comes at the same time each day is the season's, and not growth.
 func TestGrowthLeavesOutWhatTheSeasonSays(t *testing.T) {
 	v := daily(Days, 50)
-	r := Rule{Horizon: 10 * time.Minute, Beyond: 5 * time.Minute, Held: 5 * time.Minute, Quantile: 0.997}
+	r := Rule{Horizon: 10 * time.Minute, Beyond: 5 * time.Minute, Quantile: 0.997}
 	if o, _ := fill(v...).Look(at(len(v)-1), r); o.Growth != 1 {
 		t.Errorf("growth %v, want 1", o.Growth)
 	}

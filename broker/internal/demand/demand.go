@@ -27,9 +27,6 @@ type Shape struct {
 	Quantile float64
 	// MaxGrace is how long a loan may take to stop. The default Notice is made of it.
 	MaxGrace time.Duration
-	// Cooldown is how long after a reclaim none is made for a forecast's sake; less than
-	// Config.MinimumLoan counts as that.
-	Cooldown time.Duration
 }
 
 func (s Shape) quantile() float64 {
@@ -193,7 +190,7 @@ func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 
 func (l *lender) look(now time.Time, c Config) (forecast.Outlook, bool) {
 	return l.past.Look(now, forecast.Rule{
-		Horizon: l.notice(), Beyond: c.MinimumLoan, Held: max(l.shape.Cooldown, c.MinimumLoan), Quantile: l.shape.quantile(),
+		Horizon: l.notice(), Beyond: c.MinimumLoan, Quantile: l.shape.quantile(),
 	})
 }
 

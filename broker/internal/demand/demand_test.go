@@ -237,38 +237,6 @@ func TestForecast(t *testing.T) {
 	}
 }
 
-// The growth is bounded for as long as a lender may be kept from asking back: the least
-// loan, or its cooldown where that is longer.
-func TestForecastReachesBeyondTheCooldown(t *testing.T) {
-	growth := func(c Config, s Shape) float64 {
-		d := New(c)
-		var now time.Time
-		for i := range 3 * 24 * 60 {
-			now = begin.Add(time.Duration(i) * time.Minute)
-			load := 100.0
-			if m := i % 200; m >= 160 {
-				load += float64(10 * (m - 160)) // for 40 minutes
-			}
-			d.Observe("a", now, known(now, load), s)
-		}
-		return d.Learned(now)[0].Outlook.Growth
-	}
-	// Notice is two minutes.
-	for name, tc := range map[string]struct {
-		config Config
-		shape  Shape
-		want   float64
-	}{
-		"neither":    {Config{}, shape, 1.2},
-		"least loan": {Config{MinimumLoan: 5 * time.Minute}, shape, 1.7},
-		"cooldown":   {Config{MinimumLoan: 5 * time.Minute}, Shape{Quantile: 0.99, MaxGrace: time.Minute, Cooldown: 10 * time.Minute}, 2.2},
-	} {
-		if got := growth(tc.config, tc.shape); math.Abs(got-tc.want) > 0.11 {
-			t.Errorf("%s: growth %v, want about %v", name, got, tc.want)
-		}
-	}
-}
-
 // A ratio of variance to mean above the limit says that a load cannot be forecast, unless
 // the load is only large.
 func TestForecastDispersion(t *testing.T) {

@@ -129,7 +129,7 @@ func (b *broker) decide() {
 // look is what package demand makes of an outlook.
 func (b *broker) look() *lend.Forecast {
 	o, ok := b.past.Look(b.now, forecast.Rule{
-		Horizon: b.notice, Beyond: b.policy.MinimumLoan, Held: max(b.lender.Cooldown, b.policy.MinimumLoan), Quantile: b.quantile,
+		Horizon: b.notice, Beyond: b.policy.MinimumLoan, Quantile: b.quantile,
 	})
 	if !ok {
 		return nil
