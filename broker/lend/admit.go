@@ -156,7 +156,7 @@ func (a *admission) try(j *ask) (v verdict, reason, message string) {
 		// can be taken from it.
 		own = 0
 	}
-	if until, spent := a.history.spent(j.UID, a.pol); spent {
+	if until, spent := a.history.spent(j.UID, a.now, a.pol); spent {
 		return mine, ReasonEvictionBudget, fmt.Sprintf("was taken back %d times within %s; lent to again at %s",
 			a.pol.EvictionBudget, a.pol.EvictionWindow, stamp(until))
 	}

@@ -81,7 +81,7 @@ func (l *lender) adviserLends(d *decision) int64 {
 			back := min(steps, mostUnits) * min(l.UnitsPerPod, mostUnits)
 			keep = max(keep, min(l.Owned-l.memory.UnknownLent+back, l.Owned))
 		}
-	case !l.cooling(d.now):
+	default:
 		keep = l.season.units + l.headroom
 	}
 	return max(l.Owned-keep-l.lent, 0)

@@ -64,7 +64,7 @@ func (k *Decider) begin(in Snapshot, prev State, pol Policy) *decision {
 		d.since = d.now
 	}
 	d.crowd = k.follow(&d.in, d.books)
-	d.history = remember(prev.Jobs, in.Now.Add(-pol.EvictionWindow), in.Now)
+	d.history = remember(prev.Jobs, in.Now.Add(-max(pol.EvictionWindow, pol.CycleWindow)), in.Now)
 	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
 	d.readLenders(prev.Lenders)
 	d.readLoans(prev.Loans)
@@ -120,6 +120,7 @@ func (d *decision) finish() (Plan, State) {
 		Lenders:  make([]LenderView, 0, len(d.lenders)),
 		Scales:   d.scale(),
 		Tenants:  d.tenantViews(),
+		Cycling:  d.cycling(),
 		Waiting:  d.waiting,
 		Verdicts: d.allVerdicts(),
 	}

@@ -91,7 +91,7 @@ func (f *fairness) addLoan(h *holdings, key family, l *loan) {
 	if units <= 0 {
 		return
 	}
-	_, spent := f.history.spent(l.JobUID, f.pol)
+	_, spent := f.history.spent(l.JobUID, f.now, f.pol)
 	h.held = append(h.held, quota.Held{
 		Name: l.Name, Tenant: tenant, Flavor: flavor, Units: quota.Amount(units), Own: !l.lent,
 		// Whoever was stopped too often already is spared as well.

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// history is when each job's loans were taken back, within the budget's window.
+// history is when each job's loans were taken back, within the longer of the windows of
+// the budget and of cycles.
 type history map[string][]time.Time
 
 // remember keeps the evictions after since. Times after now are not believed.
@@ -34,12 +35,40 @@ func (h history) add(uid string, since, now time.Time) {
 }
 
 // spent reports whether the job's budget is used up, and when that ends.
-func (h history) spent(uid string, pol Policy) (until time.Time, spent bool) {
+func (h history) spent(uid string, now time.Time, pol Policy) (until time.Time, spent bool) {
 	times := h[uid]
 	if pol.EvictionBudget <= 0 || len(times) < pol.EvictionBudget {
 		return time.Time{}, false
 	}
-	return times[len(times)-pol.EvictionBudget].Add(pol.EvictionWindow), true
+	until = times[len(times)-pol.EvictionBudget].Add(pol.EvictionWindow)
+	return until, until.After(now)
+}
+
+// lately is how often the job was stopped within a window that ends now.
+func (h history) lately(uid string, now time.Time, window time.Duration) int {
+	n := 0
+	for _, t := range h[uid] {
+		if now.Sub(t) < window {
+			n++
+		}
+	}
+	return n
+}
+
+// cycles reports whether the job goes round: admitted and taken back again and again.
+func (h history) cycles(uid string, now time.Time, pol Policy) bool {
+	return pol.CycleLimit > 0 && h.lately(uid, now, pol.CycleWindow) >= pol.CycleLimit
+}
+
+// cycling lists the jobs that go round, by UID.
+func (d *decision) cycling() []Cycle {
+	var out []Cycle
+	for _, uid := range slices.Sorted(maps.Keys(d.history)) {
+		if d.history.cycles(uid, d.now, d.pol) {
+			out = append(out, Cycle{UID: uid, Evictions: d.history.lately(uid, d.now, d.pol.CycleWindow)})
+		}
+	}
+	return out
 }
 
 // rememberStalls keeps the times that still keep a job waiting. Times after now are

@@ -95,6 +95,9 @@ func (d *decision) twoLoans() []Violation {
 	var out []Violation
 	first := map[string]string{}
 	for _, l := range d.loans {
+		if l.part {
+			continue
+		}
 		if other, twice := first[l.JobUID]; twice {
 			out = append(out, Violation{1, l.Job, fmt.Sprintf("has two open loans, %s and %s", other, l.Name)})
 			continue

@@ -20,8 +20,14 @@ type loan struct {
 	// cost is the lost work if it is stopped now, in unit-seconds.
 	cost float64
 	// victim: taken back by this decision.
-	victim   bool
-	bookings []booking
+	victim bool
+	// part: these are only the units that the loan of this name sheds; the rest is a loan
+	// beside it.
+	part bool
+	// shed is that part, if there is one, and whole what the part was split off from by
+	// this decision.
+	shed, whole *loan
+	bookings    []booking
 	// action is what this decision does with it, if anything.
 	action *Action
 }
@@ -50,10 +56,14 @@ func (d *decision) readLoans(prev []LoanState) {
 				lender.lent += g.Count
 			}
 		}
-		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 		d.loans = append(d.loans, c)
+		if !c.ending && len(l.Shedding) > 0 {
+			d.loans = append(d.loans, c.splitOff(l.Shedding))
+			c.shed.ending = true
+		}
+		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 	}
-	slices.SortFunc(d.loans, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(d.loans, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // lostWork estimates what stopping the loan costs, in unit-seconds: the work since
@@ -249,12 +259,18 @@ func (l *loan) act(kind ActionKind, reason, message string) Action {
 	l.action = &Action{
 		Kind: kind, Loan: l.Name, Job: l.Job, JobUID: l.JobUID, Reason: reason, Message: message,
 	}
+	if l.part {
+		l.action.Shed = l.Grants
+	}
 	return *l.action
 }
 
 // takeBack asks the loan back as a says.
 func (d *decision) takeBack(l *loan, a *Action) {
 	a.Kind, a.Loan, a.Job, a.JobUID, a.LostWork = ActionReclaim, l.Name, l.Job, l.JobUID, l.cost
+	if l.part {
+		a.Shed = l.Grants
+	}
 	l.action = a
 	l.ending = true
 	d.reclaims = append(d.reclaims, *a)

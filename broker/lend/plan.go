@@ -29,6 +29,8 @@ type Plan struct {
 	// Tenants is what quotas say of each tenant and cohort and flavor, by Name (a
 	// cohort's is CohortLender), then Flavor.
 	Tenants []TenantView `json:"tenants,omitempty"`
+	// Cycling are the jobs that are admitted and taken back again and again, by UID.
+	Cycling []Cycle `json:"cycling,omitempty"`
 	// Waiting is every waiting job in the order in which it was considered.
 	Waiting []Place `json:"waiting,omitempty"`
 	// Verdicts has one entry for every lender, waiting job and open loan, by
@@ -55,12 +57,23 @@ type Action struct {
 	// ReclaimedFor is the UID of the waiting job that the units are for; empty if they
 	// are for online services, or for nobody.
 	ReclaimedFor string `json:"reclaimedFor,omitempty"`
+	// Shed of ActionReclaim is what an elastic job gives back while it goes on; of
+	// ActionEvict and ActionReturn, that they are about no more than that. Empty: the
+	// whole loan.
+	Shed []Grant `json:"shed,omitempty"`
 	// Owed is what the reclaim makes room for, the same for all actions with one
 	// ReclaimID.
 	Owed []Owed `json:"owed,omitempty"`
 
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
+}
+
+// Cycle is a job that goes round.
+type Cycle struct {
+	UID string `json:"uid"`
+	// Evictions within the policy's CycleWindow.
+	Evictions int `json:"evictions"`
 }
 
 // ScaleTo sets the replicas of a lender whose Scale the broker manages.
@@ -182,10 +195,13 @@ const (
 	ReasonUnknownQueue        = "UnknownQueue"          // job: no such queue
 	ReasonUnknownTenant       = "UnknownTenant"         // job: its namespace belongs to no tenant
 	ReasonUnknownFlavor       = "UnknownFlavor"         // job, lender: no flavor of the tenant's quota matches
+	ReasonCycling             = "TakenBackRepeatedly"   // job: it is admitted and taken back again and again
 	ReasonEvictionBudget      = "EvictionBudgetSpent"   // job: reclaimed too often lately
 
 	ReasonActive        = "Active"            // loan: running
 	ReasonReclaiming    = "Reclaiming"        // loan: grace is running
+	ReasonShedding      = "Shedding"          // loan: some of its units are asked back
+	ReasonShed          = "Shed"              // loan: some of its units are free
 	ReasonGraceExpired  = "GraceExpired"      // loan: killed
 	ReasonReturned      = "Returned"          // loan: units free after a reclaim
 	ReasonReleased      = "Released"          // loan: job ended by itself

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // want is what one lender is owed of one class.
@@ -20,8 +21,16 @@ type round struct {
 	// settled are the pods that fit, with the victims so far gone.
 	settled []shape
 	victims []*loan
-	why     map[*loan]*Action
+	causes  map[*loan]*cause
 	owed    []Owed
+}
+
+// cause is why a victim was chosen.
+type cause struct {
+	class class
+	// asking are the lenders of that class for which it was chosen; hurried all whose
+	// pods wait for it, those included for whom one was chosen that it made superfluous.
+	asking, hurried []*lender
 }
 
 // reclaim takes back what is needed for the pods that lenders are owed. Nothing is
@@ -29,9 +38,9 @@ type round struct {
 func (d *decision) reclaim() {
 	var owed []Owed
 	var taken []*loan
-	why := map[*loan]*Action{}
+	causes := map[*loan]*cause{}
 	for _, flavor := range d.flavors {
-		r := &round{d: d, p: d.pools[flavor], why: why}
+		r := &round{d: d, p: d.pools[flavor], causes: causes}
 		for c := range classes {
 			r.serve(c)
 		}
@@ -42,13 +51,19 @@ func (d *decision) reclaim() {
 		taken = append(taken, r.victims...)
 		owed = append(owed, r.owed...)
 	}
-	slices.SortFunc(taken, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(taken, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) }) // one of each name
 	for _, l := range taken {
-		a := why[l]
-		a.ReclaimID = fmt.Sprintf("r-%d-%d", d.in.Epoch, d.number)
-		a.Owed = owed
-		d.takeBack(l, a)
-		d.history.add(l.JobUID, l.Since, d.now)
+		why := causes[l]
+		d.takeBack(l, &Action{
+			ReclaimBy: d.now.Add(d.graceOf(l, why.hurried)),
+			ReclaimID: fmt.Sprintf("r-%d-%d", d.in.Epoch, d.number),
+			Owed:      owed,
+			Reason:    reclaimReason(why.class),
+			Message:   reclaimMessage(why.class, why.asking),
+		})
+		if !l.part { // whoever goes on was not stopped
+			d.history.add(l.JobUID, l.Since, d.now)
+		}
 	}
 }
 
@@ -92,9 +107,6 @@ func (r *round) wants(c class) []want {
 		// An adviser changes nothing. A policy that cannot be used still has pods
 		// that wait, but its need is not known.
 		if l.owed[c] == 0 || l.Advise || (l.Problem != nil && c != classPending) {
-			continue
-		}
-		if c >= classHeadroom && l.cooling(r.d.now) {
 			continue
 		}
 		out = append(out, want{l, l.owed[c]})
@@ -162,27 +174,30 @@ func (r *round) owe(l *lender, pods int64) {
 // back, unless taking another's loan loses less work: it is room that is owed, not
 // certain units.
 func (r *round) choose(c class, asking []*lender, candidates []*loan) {
-	chosen, cost, _ := r.pick(c, candidates)
+	chosen, _ := r.pick(c, candidates)
 	own := slices.DeleteFunc(slices.Clone(candidates), func(l *loan) bool { return !lentBy(l, asking) })
 	if len(own) < len(candidates) {
-		if mine, dear, ok := r.pick(c, own); ok && dear <= cost {
-			chosen = mine
+		if mine, ok := r.pick(c, own); ok && !chosen.cheaper(&mine) {
+			chosen, candidates = mine, own
 		}
 	}
-	if len(chosen) == 0 {
+	if len(chosen.Victims) == 0 {
 		return
 	}
-	for _, l := range chosen {
+	var latest time.Time
+	for _, v := range chosen.Victims {
+		l := candidates[v.Index]
 		l.victim = true
-		r.victims = append(r.victims, l)
-		r.why[l] = &Action{
-			ReclaimBy: r.d.now.Add(r.d.graceOf(l, asking)),
-			Reason:    reclaimReason(c),
-			Message:   reclaimMessage(c, asking),
+		if v.Shed != nil {
+			l = r.d.shrink(l, l.from(v.Shed, asking))
 		}
+		r.victims = append(r.victims, l)
+		r.causes[l] = &cause{c, asking, asking}
 		r.d.giveBack(l)
+		if l.Since.After(latest) {
+			latest = l.Since
+		}
 	}
-	latest := slices.MaxFunc(chosen, func(a, b *loan) int { return a.Since.Compare(b.Since) }).Since
 	for _, l := range asking {
 		l.memory.askedBack(latest, r.d.now, r.d.pol)
 		l.shut(ReasonCooldownActive, "units were asked back for it just now")
@@ -195,7 +210,28 @@ func lentBy(l *loan, lenders []*lender) bool {
 	})
 }
 
-func (r *round) pick(c class, from []*loan) (chosen []*loan, cost float64, ok bool) {
+// spares is what is added to the cost of stopping a loan out of fairness to jobs that
+// were stopped lately: another restart for each time. Those that were stopped too often
+// are the last choice for warm units, and those that go round for everything. For pods
+// that wait, nothing is added: what is lost is all that counts.
+func (r *round) spares(c class, l *loan) float64 {
+	d := r.d
+	_, spent := d.history.spent(l.JobUID, d.now, d.pol)
+	var each time.Duration
+	switch {
+	case c == classPending:
+	case d.history.cycles(l.JobUID, d.now, d.pol):
+		each = d.pol.CycleWindow
+	case c >= classHeadroom && spent:
+		each = d.pol.EvictionWindow
+	default:
+		each = max(d.pol.RestartCost, 0) * time.Duration(d.history.lately(l.JobUID, d.now, d.pol.EvictionWindow))
+	}
+	return float64(l.units) * each.Seconds()
+}
+
+// pick says who of some loans must give units back.
+func (r *round) pick(c class, from []*loan) (Choice, bool) {
 	var owed []Owed
 	for _, s := range r.settled {
 		owed = append(owed, Owed{Flavor: r.p.flavor, UnitsPerPod: s.size, Pods: s.pods})
@@ -206,24 +242,25 @@ func (r *round) pick(c class, from []*loan) (chosen []*loan, cost float64, ok bo
 	}
 	candidates := make([]Candidate, 0, len(from))
 	for _, l := range from {
-		lost := l.cost
-		if _, spent := r.d.history.spent(l.JobUID, r.d.pol); spent && c >= classHeadroom {
-			// Whoever was stopped too often already is the last choice for warm units.
-			lost += float64(l.units) * r.d.pol.EvictionWindow.Seconds()
+		candidate := Candidate{
+			Name: l.Name, LostWork: l.cost + r.spares(c, l), Priority: l.Priority, Since: l.Since, Grants: l.Grants,
+			UnitsPerPod: l.UnitsPerPod, ShedCost: float64(l.UnitsPerPod) * max(r.d.pol.RestartCost, 0).Seconds(),
 		}
-		candidates = append(candidates, Candidate{
-			Name: l.Name, LostWork: lost, Priority: l.Priority, Since: l.Since, Grants: l.Grants,
-		})
+		if l.shed == nil { // one that shrinks already first ends doing so
+			candidate.Pods, candidate.MinPods = l.Pods, l.MinPods
+		}
+		candidates = append(candidates, candidate)
 	}
-	victims, ok := ChooseVictims(rooms, owed, candidates)
-	for _, i := range victims {
-		chosen = append(chosen, from[i])
-		cost += candidates[i].LostWork
-	}
-	return chosen, cost, ok
+	return Choose(rooms, owed, candidates)
 }
 
-// reprieve spares victims of one class that those of another made superfluous.
+// cheaper reports whether a choice costs less than another.
+func (c *Choice) cheaper(than *Choice) bool {
+	return cmp.Or(cmp.Compare(c.Stopped, than.Stopped), cmp.Compare(c.Shed, than.Shed)) < 0
+}
+
+// reprieve spares victims of one class that those of another made superfluous. Who is
+// left stands in for them: for the most urgent reason, and no later than any allows.
 func (r *round) reprieve() {
 	slices.SortStableFunc(r.victims, func(a, b *loan) int {
 		return cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.Name, b.Name))
@@ -237,10 +274,28 @@ func (r *round) reprieve() {
 				return false
 			}
 			l.victim = false
+			r.d.restore(l)
+			r.inherit(l)
 			again = true
 			return true
 		})
 	}
+}
+
+// inherit hands the cause of a victim that is spared on to the others.
+func (r *round) inherit(spared *loan) {
+	was := r.causes[spared]
+	for _, l := range r.victims {
+		why := r.causes[l]
+		if l == spared || !l.victim {
+			continue
+		}
+		if was.class < why.class {
+			why.class, why.asking = was.class, was.asking
+		}
+		why.hurried = slices.Concat(why.hurried, was.hurried)
+	}
+	delete(r.causes, spared)
 }
 
 var reclaimReasons = [classes]string{

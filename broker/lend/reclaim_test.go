@@ -65,7 +65,7 @@ func TestReclaim(t *testing.T) {
 		// The small pod's victim is spared: the gang, which goes for the high load,
 		// frees room for it too.
 		"one victim serves two classes": {
-			func(in *Snapshot) { in.Lenders[1].Pending = waits; high(&in.Lenders[0]) }, []string{"gang " + ReasonAboveHighWater},
+			func(in *Snapshot) { in.Lenders[1].Pending = waits; high(&in.Lenders[0]) }, []string{"gang " + ReasonLenderPodPending},
 		},
 		"room that comes free by itself is enough": {
 			func(in *Snapshot) { in.Lenders[1].Pending = waits; in.Loans[1].Finished = true }, nil,
@@ -158,8 +158,42 @@ func TestReclaimSparesWhoWasStoppedTooOften(t *testing.T) {
 	}
 	in.Lenders[1].Pending = []PendingPod{{Name: "p"}}
 	plan, _ := Decide(in, often, DefaultPolicy())
+	// The gang makes room for the warm unit as well, and small is spared. It goes for the
+	// sake of the pod that waits nonetheless.
+	if diff := cmp.Diff([]string{"gang " + ReasonLenderPodPending}, reclaimed(plan)); diff != "" {
+		t.Errorf("pending and warm (-want +got):\n%s", diff)
+	}
+	in.Lenders[1].Warm = 0
+	plan, _ = Decide(in, often, DefaultPolicy())
 	if diff := cmp.Diff([]string{"small " + ReasonLenderPodPending}, reclaimed(plan)); diff != "" {
 		t.Errorf("pending (-want +got):\n%s", diff)
+	}
+}
+
+// A pod that waits is not made to wait longer because another lender, which allows more,
+// needs so much that who would have gone for the pod is spared.
+func TestReclaimHurriesForTheMostUrgent(t *testing.T) {
+	in := four()
+	in.Loans[0].Checkpoint = noon.Add(-5 * time.Minute)
+	often := State{Jobs: []JobState{{UID: "small"}}}
+	for i := range 4 {
+		often.Jobs[0].Evictions = append(often.Jobs[0].Evictions, noon.Add(time.Duration(i-30)*time.Minute))
+	}
+	in.Loans[0].Grants[1].Lender = "chat"
+	in.Lenders[0].Warm, in.Lenders[0].MaxGrace = 1, time.Minute
+	in.Lenders[1].Pending, in.Lenders[1].MaxGrace = []PendingPod{{Name: "p"}}, 5*time.Second
+	for i := range in.Loans {
+		in.Loans[i].Grace = time.Hour
+	}
+	plan, _ := Decide(in, often, DefaultPolicy())
+	asked := reclaims(&plan)
+	if len(asked) == 0 {
+		t.Fatal("nothing is asked back")
+	}
+	for _, a := range asked {
+		if a.Reason == ReasonLenderPodPending && a.ReclaimBy.Sub(noon) > 5*time.Second || len(asked) == 1 && a.Reason != ReasonLenderPodPending {
+			t.Errorf("%s of %s by %s: the pod may wait for 5 s", a.Reason, a.Loan, a.ReclaimBy)
+		}
 	}
 }
 

@@ -168,6 +168,8 @@ type Job struct {
 	Flavor      string `json:"flavor"`
 	Pods        int64  `json:"pods"`
 	UnitsPerPod int64  `json:"unitsPerPod"`
+	// MinPods is how many of them an elastic job can go on with; 0 if it stops whole.
+	MinPods int64 `json:"minPods,omitempty"`
 	// Attempt is the number of times the job has been admitted before.
 	Attempt int32 `json:"attempt"`
 }
@@ -202,11 +204,23 @@ type Loan struct {
 	Priority int32   `json:"priority"`
 	Attempt  int32   `json:"attempt"`
 	Pods     int64   `json:"pods"`
-	Grants   []Grant `json:"grants"` // by Node, then Lender
+	Grants   []Grant `json:"grants"` // by Node, then Lender; without what was shed
+	// MinPods is how many of its Pods an elastic job can go on with, each of UnitsPerPod
+	// units; 0 if it stops whole.
+	MinPods     int64 `json:"minPods,omitempty"`
+	UnitsPerPod int64 `json:"unitsPerPod,omitempty"`
+	// Shedding is what it is giving back, part of Grants, until ReclaimBy; Pods are without
+	// the pods for it. ShedLive counts those that still exist; ShedKilled: they were told
+	// to die at once.
+	Shedding   []Grant `json:"shedding,omitempty"`
+	ShedLive   int64   `json:"shedLive,omitempty"`
+	ShedKilled bool    `json:"shedKilled,omitempty"`
 	// Since is when it was granted; Checkpoint the last time its work was saved,
 	// never before Since and never after Now.
 	Since      time.Time `json:"since"`
 	Checkpoint time.Time `json:"checkpoint"`
+	// CheckpointNote says what of the job's words about it cannot be true.
+	CheckpointNote string `json:"checkpointNote,omitempty"`
 	// Grace is how long its pods may take to stop.
 	Grace time.Duration `json:"grace"`
 

@@ -95,7 +95,7 @@ type Leaving struct {
 type JobState struct {
 	UID string `json:"uid"`
 	// Evictions are the times at which the job's loans were reclaimed, oldest
-	// first, no older than the budget's window.
+	// first, no older than the windows of the budget and of cycles.
 	Evictions []time.Time `json:"evictions"`
 	// NotStarted is when a loan of the job was last asked back because its pods had
 	// found no nodes; zero if that is too long ago to matter.
@@ -160,6 +160,10 @@ type Policy struct {
 	// before it is no longer lent to; 0 is no limit.
 	EvictionBudget int           `json:"evictionBudget"`
 	EvictionWindow time.Duration `json:"evictionWindow"`
+	// CycleLimit is how often a job is stopped within CycleWindow until it counts as going
+	// round: it is reported, and stopped last for all but pods that wait. 0 is no limit.
+	CycleLimit  int           `json:"cycleLimit,omitempty"`
+	CycleWindow time.Duration `json:"cycleWindow,omitempty"`
 	// ReserveAfter is how long a job waits before what it needs is kept for it: later
 	// jobs then get only what it could do without. 0 never keeps anything.
 	ReserveAfter time.Duration `json:"reserveAfter,omitempty"`
@@ -190,6 +194,8 @@ func DefaultPolicy() Policy {
 		StartWithin:       5 * time.Minute,
 		EvictionBudget:    4,
 		EvictionWindow:    time.Hour,
+		CycleLimit:        8,
+		CycleWindow:       24 * time.Hour,
 		ReserveAfter:      10 * time.Minute,
 		QuotaGrace:        time.Minute,
 		FairPreemption:    []quota.FairRule{quota.LessThanOrEqualToFinalShare, quota.LessThanInitialShare},

@@ -136,9 +136,15 @@ func (l *lender) standing() string {
 // it stands.
 func (d *decision) explainLoans() {
 	for _, l := range d.loans {
+		if l.part {
+			continue // the whole speaks for it
+		}
 		reason, message := l.standing()
-		if l.action != nil {
+		switch {
+		case l.action != nil:
 			reason, message = l.action.Reason, l.action.Message
+		case l.shed != nil && l.shed.action != nil:
+			reason, message = l.shed.action.Reason, l.shed.action.Message
 		}
 		d.say(SubjectLoan, l.Name, reason, "%s", message)
 	}
@@ -155,7 +161,14 @@ func (l *loan) standing() (reason, message string) {
 	case l.Finished:
 		return ReasonReleased, "the job has ended; its pods are going"
 	}
-	return ReasonActive, "holds " + plural(l.units, "unit")
+	holds := "holds " + plural(l.units, "unit")
+	if l.shed != nil {
+		return ReasonShedding, fmt.Sprintf("gives %s back by %s, and goes on with %d", plural(l.shed.units, "unit"), stamp(l.ReclaimBy), l.units)
+	}
+	if l.CheckpointNote != "" {
+		holds += "; " + l.CheckpointNote
+	}
+	return ReasonActive, holds
 }
 
 func waiting(pods, size int64) string {

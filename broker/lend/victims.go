@@ -2,7 +2,6 @@ package lend
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 )
@@ -16,9 +15,9 @@ type Room struct {
 	Free   int64
 }
 
-// Candidate is a loan that may be taken back.
+// Candidate is a loan that may be taken back, whole or in part.
 type Candidate struct {
-	// Name breaks ties, so that equal input gives equal victims.
+	// Name breaks ties, so that equal input gives equal victims. Names are unique.
 	Name string
 	// LostWork is what stopping it costs, in unit-seconds. What is not a number of
 	// at least 0 counts as 0.
@@ -27,237 +26,125 @@ type Candidate struct {
 	// search: lower priority and newer loans are tried first.
 	Priority int32
 	Since    time.Time
-	// Grants is what it holds, all of which comes free at once.
+	// Grants is what it holds, all of which comes free at once if it is stopped.
 	Grants []Grant
+	// Pods is how many pods hold its units, UnitsPerPod each, and MinPods how few of
+	// them it can go on with. A loan with 0 < MinPods < Pods is elastic: it can give up
+	// pods until that many are left. Its Grants then say on which nodes its pods stand,
+	// and what it holds of one flavor on one node is a multiple of UnitsPerPod; where it
+	// is not, or for any other numbers, the loan can only be stopped whole.
+	Pods, MinPods, UnitsPerPod int64
+	// ShedCost is what it costs to give up one pod, in unit-seconds, read like LostWork.
+	ShedCost float64
 }
 
-// exactUpTo is the number of candidates up to which every subset is considered.
-const exactUpTo = 12
+// Victim is a candidate that must give something back.
+type Victim struct {
+	// Index in the list of candidates.
+	Index int
+	// Shed is which units it gives up, whole pods of them, while it goes on with the
+	// rest; nil if it is stopped whole. In order of node, flavor and lender.
+	Shed []Grant
+}
 
-// ChooseVictims says which candidates to take back so that all owed pods can be
-// placed together, each on one node, and what that costs is small. It returns the
-// victims' indexes in ascending order; none if the owed pods fit already. ok is
-// false, and there are no victims, if not even taking everything back is enough.
+// Choice is an answer to who must give units back.
+type Choice struct {
+	// Victims in ascending order of Index; none if the owed pods fit already.
+	Victims []Victim
+	// Stopped and Shed are what stopping loans and giving up pods cost, in unit-seconds.
+	Stopped, Shed float64
+	// Proved: there is no better choice. Without it, there may be one.
+	Proved bool
+}
+
+// Choose says who must give units back so that all owed pods can be placed
+// together, each on one node. ok is false, and nobody is chosen, if not even
+// stopping every candidate is enough.
 //
-// It guarantees that no victim could be spared with the rest still enough, and
-// that the cost is the least possible for up to 12 candidates that hold anything
-// of use; for more, it is the least that several greedy orders find, each followed
-// by a reprieve. Among equal costs fewer victims win, then their names. The result
-// does not depend on the order of the arguments' elements.
-func ChooseVictims(rooms []Room, owed []Owed, candidates []Candidate) (victims []int, ok bool) {
+// Of two choices the better one has the lower cost of stopped loans; if equal, the
+// lower cost of pods given up; then fewer victims; then the victims whose names come
+// first. So a choice that stops nobody is better than one that stops somebody at any
+// cost, whatever it sheds. A loan is paid once and frees all it holds on every node.
+// Costs are compared with 14 digits.
+//
+// It guarantees that nothing in the answer could be spared, neither a stopped loan
+// nor a pod. The answer is the best there is where Proved says so: it is searched for
+// if at most 16 nodes hold candidates, with a fixed number of steps. Elsewhere it is
+// the best of several heuristics, of each [VictimRule] among them, improved by local
+// exchange. The result does not depend on the order of the arguments' elements.
+func Choose(rooms []Room, owed []Owed, candidates []Candidate) (choice Choice, ok bool) {
 	s := newSearch(rooms, owed, candidates)
 	if s.enough() {
-		return nil, true
+		return Choice{Proved: true}, true
 	}
 	if !s.possible() {
+		return Choice{}, false
+	}
+	s.heuristics()
+	proved := s.prove()
+	return s.choice(proved), true
+}
+
+// ChooseVictims is [Choose] for loans that are only stopped whole. It returns the
+// victims' indexes in ascending order.
+func ChooseVictims(rooms []Room, owed []Owed, candidates []Candidate) (victims []int, ok bool) {
+	whole := slices.Clone(candidates)
+	for i := range whole {
+		whole[i].MinPods = 0
+	}
+	choice, ok := Choose(rooms, owed, whole)
+	if !ok {
 		return nil, false
 	}
-	s.greedy()
-	if len(s.useful) <= exactUpTo {
-		s.exact(0, 0)
+	for _, v := range choice.Victims {
+		victims = append(victims, v.Index)
 	}
-	victims = make([]int, 0, len(s.best))
-	for _, i := range s.best {
-		victims = append(victims, s.candidates[i].index)
-	}
-	slices.Sort(victims)
 	return victims, true
 }
 
-// search is the state of one choice. Candidates are sorted by name.
-type search struct {
-	candidates []candidate
-	useful     []int // candidates that hold anything on the rooms
-	sites      []site
-	markets    []*market // per owed flavor, by flavor
-	taken      []bool
-	count      int
-
-	best     []int
-	bestCost float64
-}
-
-type candidate struct {
-	Candidate
-	index int // in the caller's slice
-	cost  float64
-	units int64 // of use
-	parts []part
-}
-
-type part struct {
-	site  int
-	count int64
-}
-
-// site is one room and the candidates on it.
-type site struct {
-	node   string
-	market *market
-	free   int64
-	on     []int
-	// way is the cheapest way to one more slot here, until something changes here.
-	way *way
-}
-
-type way struct {
-	size    int64
-	victims []int // nil: there is none
-	cost    float64
-}
-
-// market is what is to be had and what is owed of one flavor.
-type market struct {
-	flavor string
-	bins   bins
-	owed   []shape
-}
-
-func newSearch(rooms []Room, owed []Owed, candidates []Candidate) *search {
-	s := &search{bestCost: math.Inf(1)}
-	byFlavor := map[string]*market{}
-	for _, o := range owed {
-		if o.Pods <= 0 || o.UnitsPerPod <= 0 {
-			continue
-		}
-		m := byFlavor[o.Flavor]
-		if m == nil {
-			m = &market{flavor: o.Flavor}
-			byFlavor[o.Flavor] = m
-			s.markets = append(s.markets, m)
-		}
-		m.owed = with(m.owed, shape{clamp(o.UnitsPerPod), clamp(o.Pods)})
-	}
-	slices.SortFunc(s.markets, func(a, b *market) int { return cmp.Compare(a.flavor, b.flavor) })
-	s.addSites(rooms, byFlavor)
-	s.addCandidates(candidates)
-	return s
-}
-
-func (s *search) addSites(rooms []Room, markets map[string]*market) {
-	for _, r := range rooms {
-		if m := markets[r.Flavor]; m != nil {
-			s.sites = append(s.sites, site{node: r.Node, market: m, free: r.Free})
-			m.bins.add(r.Free, 1)
+// choice reads the best set that was kept.
+func (s *search) choice(proved bool) Choice {
+	s.restore(s.best)
+	s.reprieve()
+	out := Choice{Proved: proved}
+	for i := range s.candidates {
+		c := &s.candidates[i]
+		switch {
+		case s.taken[c.whole]:
+			out.Victims = append(out.Victims, Victim{Index: c.index})
+			out.Stopped += c.LostWork
+		case c.shedding > 0:
+			out.Victims = append(out.Victims, Victim{Index: c.index, Shed: s.shedOf(c)})
+			out.Shed += float64(c.shedding) * c.ShedCost
 		}
 	}
-	slices.SortStableFunc(s.sites, func(a, b site) int {
-		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.market.flavor, b.market.flavor))
-	})
+	slices.SortFunc(out.Victims, func(a, b Victim) int { return cmp.Compare(a.Index, b.Index) })
+	return out
 }
 
-func (s *search) addCandidates(candidates []Candidate) {
-	at := map[[2]string]int{}
-	for i := len(s.sites) - 1; i >= 0; i-- {
-		at[[2]string{s.sites[i].node, s.sites[i].market.flavor}] = i
-	}
-	for i, c := range candidates {
-		k := candidate{Candidate: c, index: i, cost: c.LostWork}
-		if !(k.cost >= 0) {
-			k.cost = 0
-		}
-		k.cost = min(k.cost, 1e18)
-		for _, g := range c.Grants {
-			if where, ok := at[[2]string{g.Node, g.Flavor}]; ok && g.Count > 0 {
-				k.parts = append(k.parts, part{where, clamp(g.Count)})
-				k.units += clamp(g.Count)
-			}
-		}
-		s.candidates = append(s.candidates, k)
-	}
-	slices.SortStableFunc(s.candidates, func(a, b candidate) int { return cmp.Compare(a.Name, b.Name) })
-	s.taken = make([]bool, len(s.candidates))
-	for i, c := range s.candidates {
-		for _, p := range c.parts {
-			s.sites[p.site].on = append(s.sites[p.site].on, i)
-		}
-		if c.units > 0 {
-			s.useful = append(s.useful, i)
+// shedOf says of which grants the pods are that a candidate gives up.
+func (s *search) shedOf(c *candidate) []Grant {
+	left := map[[2]string]int64{}
+	for _, i := range c.pods {
+		if s.taken[i] {
+			p := s.pieces[i].parts[0]
+			left[[2]string{s.sites[p.site].node, s.sites[p.site].market.flavor}] += p.count
 		}
 	}
-}
-
-// take makes a candidate a victim; spare undoes it.
-func (s *search) take(i int)  { s.move(i, true) }
-func (s *search) spare(i int) { s.move(i, false) }
-
-func (s *search) move(i int, take bool) {
-	if s.taken[i] == take {
-		return
-	}
-	s.taken[i] = take
-	sign := int64(1)
-	if !take {
-		sign = -1
-	}
-	s.count += int(sign)
-	for _, p := range s.candidates[i].parts {
-		at := &s.sites[p.site]
-		at.market.bins.shift(at.free, at.free+sign*p.count, 1)
-		at.free += sign * p.count
-		at.way = nil
-	}
-}
-
-// enough reports whether all owed pods fit with the victims gone.
-func (s *search) enough() bool {
-	for _, m := range s.markets {
-		if !m.bins.fits(m.owed) {
-			return false
+	grants := slices.Clone(c.Grants)
+	slices.SortStableFunc(grants, compareGrants)
+	var shed []Grant
+	for _, g := range grants {
+		at := [2]string{g.Node, g.Flavor}
+		if n := min(clamp(g.Count), left[at]); n > 0 {
+			left[at] -= n
+			g.Count = n
+			shed = append(shed, g)
 		}
 	}
-	return true
+	return shed
 }
 
-// possible reports whether taking everything back is enough.
-func (s *search) possible() bool {
-	for _, i := range s.useful {
-		s.take(i)
-	}
-	ok := s.enough()
-	s.reset()
-	return ok
-}
-
-func (s *search) reset() {
-	for _, i := range s.useful {
-		s.spare(i)
-	}
-}
-
-// keep remembers the present victims if they are the best so far.
-func (s *search) keep() {
-	var set []int
-	var cost float64
-	for i, taken := range s.taken {
-		if taken {
-			set = append(set, i)
-			cost += s.candidates[i].cost
-		}
-	}
-	better := s.best == nil || cost < s.bestCost
-	if !better && cost == s.bestCost {
-		// Candidates are sorted by name, so indexes compare like names.
-		better = cmp.Or(cmp.Compare(len(set), len(s.best)), slices.Compare(set, s.best)) < 0
-	}
-	if better {
-		s.best, s.bestCost = set, cost
-	}
-}
-
-// exact tries every set of useful candidates from the i-th on, beside those taken.
-// A set that is enough is not added to: more victims never cost less.
-func (s *search) exact(i int, cost float64) {
-	if s.enough() {
-		s.keep()
-		return
-	}
-	if i == len(s.useful) || cost > s.bestCost {
-		return
-	}
-	c := s.useful[i]
-	s.take(c)
-	s.exact(i+1, cost+s.candidates[c].cost)
-	s.spare(c)
-	s.exact(i+1, cost)
+func compareGrants(a, b Grant) int {
+	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Flavor, b.Flavor), cmp.Compare(a.Lender, b.Lender))
 }

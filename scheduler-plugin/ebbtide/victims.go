@@ -195,7 +195,12 @@ func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
 	saved := loan.CreationTimestamp.Time
 	if job := p.jobOf(loan); job != nil {
 		every, at := lend.ReadCheckpoints(job.Annotations[v1alpha1.AnnotationCheckpointInterval], job.Annotations[v1alpha1.AnnotationLastCheckpoint])
-		saved = lend.LastCheckpoint(saved, now, every, at)
+		said := lend.Checkpoints{Every: every, Last: []time.Time{at}}
+		for _, pod := range p.podsOf(loan) {
+			_, at := lend.ReadCheckpoints("", pod.Annotations[v1alpha1.AnnotationLastCheckpoint])
+			said.Last = append(said.Last, at)
+		}
+		saved = said.Since(saved, now).At
 	}
 	units := float64(v1alpha1.Units(loan.Held()))
 	return units * (max(now.Sub(saved), 0) + lend.DefaultPolicy().RestartCost).Seconds()

@@ -1,0 +1,102 @@
+package lend
+
+import "slices"
+
+// An elastic loan that gives back a part of its units is two loans for the decision:
+// one that goes on, and one of that part that ends.
+
+// splitOff takes what is shed off the loan, and returns it as a part beside it. What
+// the loan does not hold is not shed.
+func (l *loan) splitOff(shed []Grant) *loan {
+	part := &loan{Loan: l.Loan, part: true, lent: l.lent, memory: LoanState{Name: l.Name}}
+	part.Grants, part.Shedding, part.Reclaiming = nil, nil, true
+	part.Live, part.Killed, part.Finished = l.ShedLive, l.ShedKilled, false
+	for _, s := range shed {
+		if n := l.give(s); n > 0 {
+			s.Count = n
+			part.Grants = append(part.Grants, s)
+			part.units += n
+		}
+	}
+	l.units -= part.units
+	l.shed = part
+	return part
+}
+
+// shrink makes a victim of a part of an elastic loan. The part lives until the
+// decision is over, or until it is spared.
+func (d *decision) shrink(l *loan, shed []Grant) *loan {
+	part := l.splitOff(shed)
+	part.Reclaiming, part.whole, part.victim = false, l, true
+	part.cost = float64(part.units) * max(d.pol.RestartCost, 0).Seconds()
+	at := slices.Index(d.loans, l)
+	d.loans = slices.Insert(d.loans, at+1, part)
+	return part
+}
+
+// restore undoes shrink; it does nothing to a loan that is no part.
+func (d *decision) restore(part *loan) {
+	l := part.whole
+	if l == nil {
+		return
+	}
+	for _, g := range part.Grants {
+		i := slices.IndexFunc(l.Grants, func(have Grant) bool {
+			return have.Lender == g.Lender && have.Node == g.Node && have.Flavor == g.Flavor
+		})
+		if i >= 0 {
+			l.Grants[i].Count += g.Count
+		} else {
+			l.Grants = append(l.Grants, g)
+		}
+	}
+	slices.SortStableFunc(l.Grants, compareGrants)
+	l.units += part.units
+	l.shed, l.victim = nil, false
+	d.loans = slices.DeleteFunc(d.loans, func(o *loan) bool { return o == part })
+}
+
+// give takes units off the loan's grants, as many as it holds of them.
+func (l *loan) give(g Grant) int64 {
+	i := slices.IndexFunc(l.Grants, func(have Grant) bool {
+		return have.Lender == g.Lender && have.Node == g.Node && have.Flavor == g.Flavor
+	})
+	if i < 0 {
+		return 0
+	}
+	n := min(clamp(g.Count), l.Grants[i].Count)
+	if l.Grants[i].Count -= n; l.Grants[i].Count == 0 {
+		l.Grants = slices.Delete(l.Grants, i, i+1)
+	}
+	return n
+}
+
+// from names the grants behind units that are to be shed on nodes: those of the
+// lenders that ask first, then what others lent, then the job's own quota.
+func (l *loan) from(shed []Grant, asking []*lender) []Grant {
+	rank := func(g Grant) int {
+		switch {
+		case slices.ContainsFunc(asking, func(o *lender) bool { return o.Name == g.Lender }):
+			return 0
+		case g.Lender != "":
+			return 1
+		}
+		return 2
+	}
+	held := slices.Clone(l.Grants)
+	slices.SortStableFunc(held, func(a, b Grant) int { return rank(a) - rank(b) })
+	var out []Grant
+	for _, s := range shed {
+		for i := range held {
+			g := &held[i]
+			n := min(s.Count, g.Count)
+			if g.Node != s.Node || g.Flavor != s.Flavor || n <= 0 {
+				continue
+			}
+			out = append(out, Grant{Lender: g.Lender, Node: g.Node, Flavor: g.Flavor, Count: n})
+			g.Count, s.Count = g.Count-n, s.Count-n
+		}
+	}
+	slices.SortStableFunc(out, compareGrants)
+	return out
+}
