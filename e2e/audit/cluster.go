@@ -227,25 +227,32 @@ func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 	}
 	change := loanChange{opened: l == nil}
 	if l == nil {
-		l = &loan{name: name, job: obj.Spec.Job.UID, borrower: obj.Spec.Borrower, grants: obj.Spec.Grants, pods: int(obj.Spec.Pods)}
-		for _, g := range l.grants {
-			l.units += g.Count
-			if g.Lender != "" {
-				l.lent += g.Count
-			}
-		}
+		l = &loan{name: name, job: obj.Spec.Job.UID, borrower: obj.Spec.Borrower}
 		if other := c.byJob[l.job]; other != nil {
 			change.other = other.name
 		}
 		c.loans[name], c.byJob[l.job] = l, l
-		c.lent += l.lent
 	}
+	c.lent -= l.lent
+	l.hold(obj)
+	c.lent += l.lent
 	if meta.IsStatusConditionTrue(obj.Status.Conditions, ebbtidev1.LoanReclaiming) {
 		change.asked = !l.asked
 		l.reclaimed, l.asked = true, true
 	}
 	change.loan = l
 	return change
+}
+
+// hold notes what the loan keeps: an elastic one may give some back.
+func (l *loan) hold(obj *ebbtidev1.Loan) {
+	l.grants, l.pods, l.units, l.lent = obj.Keeps(), int(obj.KeptPods()), 0, 0
+	for _, g := range l.grants {
+		l.units += g.Count
+		if g.Lender != "" {
+			l.lent += g.Count
+		}
+	}
 }
 
 func (c *cluster) usage() Usage {

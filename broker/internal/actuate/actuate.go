@@ -50,6 +50,8 @@ type Actuator struct {
 	// Teller tells waiting jobs' owners in the job itself; nil if nobody does.
 	Teller Teller
 	Clock  clock.PassiveClock
+	// Hooks tell pods about a reclaim that want to hear of it by HTTP; nil for none.
+	Hooks *Hooks
 	// Setbacks hears of admissions that came to nothing; nil if nobody listens.
 	Setbacks *gather.Setbacks
 	// Epoch is stamped on Loans and ledger entries.
@@ -74,6 +76,8 @@ type round struct {
 	view *gather.View
 	log  logr.Logger
 
+	cycling map[string]int // how often the jobs that go round were stopped, by UID
+
 	mu       sync.Mutex
 	errs     []error
 	returned map[string]bool // loans that are proven free and closed in the ledger
@@ -84,7 +88,10 @@ type round struct {
 func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan) error {
 	r := &round{
 		Actuator: a, view: view, log: logr.FromContextOrDiscard(ctx),
-		returned: map[string]bool{},
+		returned: map[string]bool{}, cycling: map[string]int{},
+	}
+	for _, c := range plan.Cycling {
+		r.cycling[c.UID] = c.Evictions
 	}
 	// 1. Give back, kill and ask back; finish what earlier rounds began; scale.
 	r.each(ctx, append(r.endings(plan), r.scalings(plan)...))
@@ -164,6 +171,10 @@ func (r *round) endings(plan *lend.Plan) []step {
 		}
 		planned[action.Loan] = true
 		l := r.loan(action.Loan, object)
+		if len(action.Shed) > 0 {
+			steps = append(steps, r.shedding(l, action))
+			continue
+		}
 		switch action.Kind {
 		case lend.ActionReturn:
 			steps = append(steps, step{"return", action.Loan, func(ctx context.Context) error { return r.giveBack(ctx, l, action) }})
@@ -187,6 +198,8 @@ func (r *round) endings(plan *lend.Plan) []step {
 		switch {
 		case s.Reclaiming:
 			steps = append(steps, step{"stop", s.Name, func(ctx context.Context) error { return r.stop(ctx, l, s.ReclaimBy) }})
+		case len(s.Shedding) > 0:
+			steps = append(steps, step{"shrink", s.Name, func(ctx context.Context) error { return r.shrink(ctx, l, s.ReclaimBy) }})
 		case s.Preempted:
 			steps = append(steps, step{"requeue", s.Name, func(ctx context.Context) error { return r.requeue(ctx, l) }})
 		default:

@@ -115,6 +115,9 @@ func (a *Actuator) close(ctx context.Context, name string, object *v1alpha1.Loan
 	if err != nil || known.State == ledger.Closed {
 		return err
 	}
+	if err := a.settle(name, object); err != nil {
+		return err
+	}
 	kind := closingKind(object, returned.Reason)
 	if kind == ledger.ReclaimDone && known.State == ledger.Granted {
 		_, err := a.record(ledger.ReclaimIntent, name, ledger.Entry{

@@ -73,10 +73,11 @@ func (r *round) newIntent(action *lend.Action) (*intent, error) {
 		Spec: v1alpha1.LoanSpec{
 			Job: v1alpha1.JobRef{
 				APIVersion: job.Kind.GroupVersion().String(), Kind: job.Kind.Kind, Name: job.Key.Name, UID: job.UID,
+				SuspendPath: job.SuspendPath,
 			},
 			Attempt: action.Attempt, Borrower: waiting.Tenant, Queue: job.Queue,
 			Resource: string(r.view.Resources[waiting.Flavor]),
-			Pods:     int32(waiting.Pods), UnitsPerPod: waiting.UnitsPerPod,
+			Pods:     int32(waiting.Pods), MinPods: int32(waiting.MinPods), UnitsPerPod: waiting.UnitsPerPod,
 			MaxGrace: metav1.Duration{Duration: action.MaxGrace},
 			OpID:     action.Loan, Epoch: r.Epoch,
 		},

@@ -47,7 +47,7 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
 	})
-	status.ReclaimBy = &metav1.Time{Time: action.ReclaimBy}
+	status.ReclaimBy, status.Shedding = &metav1.Time{Time: action.ReclaimBy}, nil
 	status.ReclaimID, status.ReclaimedFor = action.ReclaimID, types.UID(action.ReclaimedFor)
 	status.LostWorkSeconds = int64(action.LostWork)
 	status.LedgerSeq = int64(seq)
@@ -59,6 +59,11 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 	r.Events.Loan(l.object, lend.ReasonReclaiming, "Reclaim", "%s: %s", action.Reason, action.Message)
 	r.Events.Job(l.object, lend.ReasonReclaiming, "Reclaim",
 		"the units of Loan %s are asked back until %s: %s", l.object.Name, action.ReclaimBy.UTC().Format(time.RFC3339), rule(action.Reason))
+	if n := r.cycling[string(l.job.UID)]; n > 0 {
+		r.log.Info("A job is taken back again and again", "job", l.job.Key.String(), "times", n)
+		r.Events.Job(l.object, lend.ReasonCycling, "Reclaim",
+			"taken back %d times lately: from now on it is stopped last; a job that asks for fewer units at once, or runs within its tenant's own quota, is stopped less often", n)
+	}
 	return r.stop(ctx, l, action.ReclaimBy)
 }
 
@@ -83,7 +88,7 @@ func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 	return nil
 }
 
-// notice tells the pods until when they have time. It is a courtesy: what it
+// notice tells the pods until when they have time, each once. It is a courtesy: what it
 // cannot write it leaves out, and it never holds up the stop.
 func (r *round) notice(ctx context.Context, pods []*corev1.Pod, by time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
@@ -97,7 +102,9 @@ func (r *round) notice(ctx context.Context, pods []*corev1.Pod, by time.Time) {
 		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 		if err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 			r.log.V(1).Info("The pod was not told about the reclaim", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
+			continue // and told again next time, by whatever way
 		}
+		r.Hooks.Call(ctx, pod, by)
 	}
 }
 
@@ -159,17 +166,21 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 		return err
 	}
 	for _, pod := range r.view.Pods[l.name] {
-		grace := int64(1)
-		if pod.Spec.NodeName != "" && !r.view.Nodes[pod.Spec.NodeName] {
-			grace = 0
-		}
-		if err := r.kill(ctx, pod, grace); err != nil {
+		if err := r.kill(ctx, pod, r.lastGrace(pod)); err != nil {
 			return err
 		}
 	}
 	r.log.Info("Evicted", "loan", l.name, "pods", len(r.view.Pods[l.name]), "reason", action.Reason)
 	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of Loan %s has passed: its pods are killed", l.object.Name)
 	return nil
+}
+
+// lastGrace is how many seconds a pod gets whose time is over.
+func (r *round) lastGrace(pod *corev1.Pod) int64 {
+	if pod.Spec.NodeName != "" && !r.view.Nodes[pod.Spec.NodeName] {
+		return 0
+	}
+	return 1
 }
 
 // requeue suspends a job that the scheduler has preempted, so that it waits in
@@ -209,7 +220,7 @@ func (r *round) confirm(_ context.Context, l *loanRef) error {
 		return nil
 	}
 	if known, open := r.Ledger.Loan(l.name); open && known.State != ledger.Intended {
-		return nil
+		return r.settle(l.name, l.object)
 	}
 	_, err := r.ensureGranted(l.name, l.object)
 	return err

@@ -16,9 +16,10 @@ import (
 )
 
 // record appends an entry. A loan's entries all have its name as operation, which
-// is never used twice, so that a repeated step writes nothing.
+// is never used twice, so that a repeated step writes nothing; those of which a loan may
+// have several name their own.
 func (a *Actuator) record(kind ledger.Kind, loan string, e ledger.Entry) (ledger.Entry, error) {
-	e.Kind, e.Loan, e.OpID, e.Epoch = kind, loan, loan, a.Epoch
+	e.Kind, e.Loan, e.OpID, e.Epoch = kind, loan, cmp.Or(e.OpID, loan), a.Epoch
 	written, err := a.Ledger.Append(e)
 	switch {
 	case errors.Is(err, ledger.ErrUnknownOutcome), errors.Is(err, ledger.ErrStaleEpoch), errors.Is(err, ledger.ErrClosed):
@@ -36,7 +37,7 @@ func opening(object *v1alpha1.Loan) ledger.Entry {
 		JobUID:   string(object.Spec.Job.UID),
 		Borrower: object.Spec.Borrower,
 	}
-	for _, g := range object.Spec.Grants {
+	for _, g := range object.Held() {
 		e.Grants = append(e.Grants, ledger.Grant(g))
 	}
 	e.Payload, _ = json.Marshal(history.Opening{Queue: object.Namespace + "/" + object.Spec.Queue}) // a string always has JSON
@@ -100,10 +101,12 @@ type reclaimPayload struct {
 	Owed            []lend.Owed `json:"owed,omitempty"`
 	// ReclaimedFor is the UID of the job that the units are for.
 	ReclaimedFor string `json:"reclaimedFor,omitempty"`
+	// Shed is what a SHED_INTENT asks for.
+	Shed []lend.Grant `json:"shed,omitempty"`
 }
 
 func payload(action *lend.Action) json.RawMessage {
-	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed, action.ReclaimedFor})
+	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed, action.ReclaimedFor, action.Shed})
 	if err != nil {
 		return nil // a lost work that is not a number has no JSON; the entry stands without
 	}

@@ -93,7 +93,7 @@ func (r *round) lent(intents []*intent) map[string]int64 {
 		if r.returned[name] {
 			continue
 		}
-		for _, g := range object.Spec.Grants {
+		for _, g := range object.Held() {
 			lent[g.Lender] += g.Count
 		}
 	}

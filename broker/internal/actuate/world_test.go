@@ -3,6 +3,7 @@ package actuate_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -201,28 +202,43 @@ func (b *broker) round() {
 	b.jobController()
 }
 
-// jobController makes and deletes the job's pod, as the real one would.
+// jobController makes and deletes the job's pods, as the real one would.
 func (w *world) jobController() {
 	w.t.Helper()
 	job := w.job()
-	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "research", Name: "tune-0", UID: "tune-0",
-			Labels:          map[string]string{batchv1.ControllerUidLabel: string(job.UID)},
-			OwnerReferences: []metav1.OwnerReference{{Kind: "Job", Name: "tune", UID: job.UID, Controller: ptr.To(true)}},
-		},
-		Spec: template(4).Spec,
+	wanted := 0
+	if !*job.Spec.Suspend {
+		wanted = int(ptr.Deref(job.Spec.Parallelism, 1))
 	}
-	p.Spec.NodeName = "gpu-1"
-	var err error
-	if *job.Spec.Suspend {
-		err = client.IgnoreNotFound(w.api.Delete(w.t.Context(), p))
-	} else if w.api.Get(w.t.Context(), client.ObjectKeyFromObject(p), &corev1.Pod{}) != nil {
-		err = w.api.Create(w.t.Context(), p)
+	for i := range max(wanted, len(w.pods())) {
+		p := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "research", Name: fmt.Sprintf("tune-%d", i), UID: types.UID(fmt.Sprintf("tune-%d", i)),
+				Labels:          map[string]string{batchv1.ControllerUidLabel: string(job.UID)},
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "tune", UID: job.UID, Controller: ptr.To(true)}},
+			},
+			Spec: job.Spec.Template.Spec,
+		}
+		p.Spec.NodeName = "gpu-1"
+		var err error
+		if i >= wanted {
+			err = client.IgnoreNotFound(w.api.Delete(w.t.Context(), p))
+		} else if w.api.Get(w.t.Context(), client.ObjectKeyFromObject(p), &corev1.Pod{}) != nil {
+			err = w.api.Create(w.t.Context(), p)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
 	}
-	if err != nil {
+}
+
+func (w *world) pods() []corev1.Pod {
+	w.t.Helper()
+	var list corev1.PodList
+	if err := w.api.List(w.t.Context(), &list); err != nil {
 		w.t.Fatal(err)
 	}
+	return list.Items
 }
 
 func (w *world) job() *batchv1.Job {

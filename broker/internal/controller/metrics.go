@@ -31,6 +31,7 @@ type Metrics struct {
 	actions    *prometheus.CounterVec
 	reasons    *prometheus.CounterVec
 	lender     map[string]*prometheus.GaugeVec
+	cycling    prometheus.Gauge
 	known      *prometheus.GaugeVec
 	age        *prometheus.GaugeVec
 	entries    prometheus.Gauge
@@ -71,13 +72,17 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		violations: counters("law_violations_total", "Decisions whose snapshot broke an invariant, by law. It must stay 0.", "law"),
 		actions:    counters("actions_total", "Actions that decisions asked for, by kind: Lend, Reclaim, Evict, Return.", "kind"),
 		reasons:    counters("reclaims_total", "Loans that decisions asked back, by reason.", "reason"),
-		lender:     map[string]*prometheus.GaugeVec{},
-		known:      gauges("signal_state", "1 if the lender's load is known, 0 if not.", "lender"),
-		age:        gauges("signal_age_seconds", "Age of the oldest sample of the lender's load; absent while there is none.", "lender"),
-		entries:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
-		head:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
+		cycling: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "cycling_jobs",
+			Help: "Jobs that were taken back at least policy.cycleLimit times within policy.cycleWindow.",
+		}),
+		lender:  map[string]*prometheus.GaugeVec{},
+		known:   gauges("signal_state", "1 if the lender's load is known, 0 if not.", "lender"),
+		age:     gauges("signal_age_seconds", "Age of the oldest sample of the lender's load; absent while there is none.", "lender"),
+		entries: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
+		head:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
 	}
-	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.reasons, m.known, m.age, m.entries, m.head, &m.past)
+	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.reasons, m.cycling, m.known, m.age, m.entries, m.head, &m.past)
 	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
 		m.violations.WithLabelValues(law)
 	}
@@ -114,6 +119,7 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 			m.reasons.WithLabelValues(action.Reason).Inc()
 		}
 	}
+	m.cycling.Set(float64(len(plan.Cycling)))
 	for _, g := range m.lender {
 		g.Reset()
 	}

@@ -36,6 +36,10 @@ type PolicyConfig struct {
 	StartWithin    metav1.Duration `json:"startWithin"`
 	EvictionBudget int             `json:"evictionBudget"`
 	EvictionWindow metav1.Duration `json:"evictionWindow"`
+	// CycleLimit is how often a job is stopped within CycleWindow until it counts as going
+	// round; 0: never.
+	CycleLimit  int             `json:"cycleLimit"`
+	CycleWindow metav1.Duration `json:"cycleWindow"`
 	// ReserveAfter is how long a job waits before room is kept for it; 0s: it never is.
 	ReserveAfter metav1.Duration `json:"reserveAfter"`
 	// QuotaGrace bounds the grace of a loan of quota that no service owns.
@@ -62,6 +66,7 @@ func newPolicyConfig(p lend.Policy) PolicyConfig {
 		FlapBudget: p.FlapBudget, FlapWindow: duration(p.FlapWindow),
 		MinimumLoan: duration(p.MinimumLoan), StartWithin: duration(p.StartWithin),
 		EvictionBudget: p.EvictionBudget, EvictionWindow: duration(p.EvictionWindow),
+		CycleLimit: p.CycleLimit, CycleWindow: duration(p.CycleWindow),
 		ReserveAfter: duration(p.ReserveAfter), QuotaGrace: duration(p.QuotaGrace),
 		RestartCost: duration(p.RestartCost),
 	}
@@ -78,6 +83,7 @@ func (c *Config) Lend() lend.Policy {
 		FlapBudget: p.FlapBudget, FlapWindow: p.FlapWindow.Duration,
 		MinimumLoan: p.MinimumLoan.Duration, StartWithin: p.StartWithin.Duration,
 		EvictionBudget: p.EvictionBudget, EvictionWindow: p.EvictionWindow.Duration,
+		CycleLimit: p.CycleLimit, CycleWindow: p.CycleWindow.Duration,
 		ReserveAfter: p.ReserveAfter.Duration, QuotaGrace: p.QuotaGrace.Duration,
 		FairPreemption: c.FairSharing.Preemption,
 		RestartCost:    p.RestartCost.Duration,
@@ -102,6 +108,8 @@ func (p *PolicyConfig) validate(interval time.Duration) field.ErrorList {
 	c.notNegative("startWithin", p.StartWithin)
 	c.want(p.EvictionBudget >= 1, "evictionBudget", p.EvictionBudget, "must be at least 1")
 	c.positive("evictionWindow", p.EvictionWindow)
+	c.want(p.CycleLimit >= 0, "cycleLimit", p.CycleLimit, "must not be negative")
+	c.positive("cycleWindow", p.CycleWindow)
 	c.notNegative("reserveAfter", p.ReserveAfter)
 	c.positive("quotaGrace", p.QuotaGrace)
 	c.notNegative("restartCost", p.RestartCost)

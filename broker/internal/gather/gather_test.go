@@ -444,7 +444,7 @@ func TestLoans(t *testing.T) {
 		trainer("tune-0", "tune").on("gpu-1"), trainer("tune-1", "tune").on("gpu-0"), trainer("other", "else").on("gpu-1"))...)
 	want := []lend.Loan{{
 		Name: "research/tune-1", Job: "research/tune", JobUID: "tune", Borrower: "research", Queue: "research/default",
-		Priority: -100, Attempt: 4, Pods: 1, Grants: []lend.Grant{{Lender: "serving/chat", Node: "gpu-1", Flavor: "h100", Count: 4}},
+		Priority: -100, Attempt: 4, Pods: 1, UnitsPerPod: 4, Grants: []lend.Grant{{Lender: "serving/chat", Node: "gpu-1", Flavor: "h100", Count: 4}},
 		Since: now.Add(-40 * time.Minute), Checkpoint: now.Add(-10 * time.Minute), Grace: 30 * time.Second, Live: 2, Bound: 1,
 	}}
 	if diff := cmp.Diff(want, view.Snapshot.Loans); diff != "" {

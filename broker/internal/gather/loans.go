@@ -40,9 +40,13 @@ func newLoan(object *v1alpha1.Loan) *loan {
 	l.Job = object.Namespace + "/" + spec.Job.Name
 	l.JobUID = string(spec.Job.UID)
 	l.Borrower, l.Queue = spec.Borrower, object.Namespace+"/"+spec.Queue
-	l.Attempt, l.Pods = spec.Attempt, int64(spec.Pods)
+	l.Attempt, l.Pods = spec.Attempt, int64(object.KeptPods())
+	l.MinPods, l.UnitsPerPod = int64(spec.MinPods), spec.UnitsPerPod
 	l.Since = object.CreationTimestamp.UTC()
-	for _, grant := range spec.Grants {
+	for _, grant := range object.Status.Shedding {
+		l.Shedding = append(l.Shedding, lend.Grant(grant))
+	}
+	for _, grant := range object.Held() {
 		l.Grants = append(l.Grants, lend.Grant(grant))
 		l.left[place{grant.Node, grant.Flavor}] += grant.Count
 	}
@@ -90,6 +94,7 @@ func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 // finish joins the job, nil if it is gone, and returns the snapshot's part.
 func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	l.Live, l.Bound = int64(len(l.pods)), l.bound()
+	l.shedding()
 	// The scheduler marks the pods that it takes, and the job that it stops.
 	taken := l.marked || (job != nil && job.TakenBack != 0 && job.TakenBack == l.Attempt)
 	l.Preempted = !l.Reclaiming &&
@@ -102,10 +107,54 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	l.Grace = corev1.DefaultTerminationGracePeriodSeconds * time.Second
 	if job != nil {
 		l.Priority = priority
-		l.Checkpoint = job.Checkpoint(l.Since, now)
+		saved := l.checkpoints(job).Since(l.Since, now)
+		l.Checkpoint, l.CheckpointNote = saved.At, saved.Note
 		l.Grace = job.Grace()
 	}
 	return l.Loan
+}
+
+// checkpoints is what the job, and its pods, say of them.
+func (l *loan) checkpoints(job *jobs.Job) lend.Checkpoints {
+	said := lend.Checkpoints{Every: job.CheckpointEvery, Last: []time.Time{job.LastCheckpoint}}
+	for _, pod := range l.pods {
+		if text := pod.Annotations[v1alpha1.AnnotationLastCheckpoint]; text != "" {
+			_, at := lend.ReadCheckpoints("", text)
+			said.Last = append(said.Last, at)
+		}
+	}
+	return said
+}
+
+// shedding counts the pods that are still to go of those that the job is to do without.
+func (l *loan) shedding() {
+	if len(l.Shedding) == 0 {
+		return
+	}
+	keeps := map[string]int64{}
+	for _, g := range l.object.Keeps() {
+		keeps[g.Node] += g.Count
+	}
+	leaves := map[string]bool{}
+	for _, g := range l.Shedding {
+		leaves[g.Node] = true
+	}
+	on, going := map[string]int64{}, map[string]int64{}
+	for _, pod := range l.pods {
+		if node := pod.Spec.NodeName; leaves[node] {
+			on[node]++
+			if dying(pod) {
+				going[node]++
+			}
+		}
+	}
+	var killed int64
+	for node := range leaves {
+		over := max(on[node]-keeps[node]/max(l.UnitsPerPod, 1), 0)
+		l.ShedLive += over
+		killed += min(going[node], over)
+	}
+	l.ShedKilled = l.ShedLive > 0 && killed == l.ShedLive
 }
 
 // coming is how many of the gang's pods are still to be made.

@@ -16,6 +16,9 @@ import (
 // ReasonPriorityClassTooHigh of a job: its pods would be refused.
 const ReasonPriorityClassTooHigh = "PriorityClassTooHigh"
 
+// ReasonUnfitJob of a job: it cannot be admitted as it is written.
+const ReasonUnfitJob = "UnfitJob"
+
 // queues returns the TrainingQueues, by name.
 func queues(list []v1alpha1.TrainingQueue, t *tenancy, used map[string]int64) []lend.Queue {
 	queues := make([]lend.Queue, 0, len(list))
@@ -51,6 +54,7 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 		Priority: r.classes.of(job.Template.Spec.PriorityClassName),
 		Created:  job.Created,
 		Pods:     job.Pods,
+		MinPods:  job.MinPods,
 		Attempt:  job.Attempt,
 	}
 	if job.Attempt > 0 {
@@ -73,6 +77,9 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 	}
 	if why := r.classes.tooHigh(job.Template.Spec.PriorityClassName, w.Tenant, t.highest[w.Tenant]); why != "" {
 		problem(ReasonPriorityClassTooHigh, "%s", why)
+	}
+	if job.Problem != "" {
+		problem(ReasonUnfitJob, "%s", job.Problem)
 	}
 	if job.Pods < 1 {
 		problem(ReasonNoUnits, "the job runs no pods: spec.parallelism is 0")

@@ -1,0 +1,194 @@
+package actuate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// shedding is the step of an action that is about a part of a loan.
+func (r *round) shedding(l *loanRef, action *lend.Action) step {
+	do := r.shed
+	switch action.Kind {
+	case lend.ActionEvict:
+		do = r.evictShed
+	case lend.ActionReturn:
+		do = r.giveBackShed
+	}
+	return step{"shrink", l.name, func(ctx context.Context) error { return do(ctx, l, action) }}
+}
+
+// shed asks an elastic job for a part of its loan.
+func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error {
+	known, err := r.ensureGranted(l.name, l.object)
+	if err != nil || known.State != ledger.Granted {
+		return err
+	}
+	intent, err := r.record(ledger.ShedIntent, l.name, ledger.Entry{
+		OpID: l.name + "#" + action.ReclaimID, Reason: action.Reason, Message: action.Message, ReclaimID: action.ReclaimID,
+		Signals: causes(r.view, action.Shed), Payload: payload(action),
+	})
+	if err != nil {
+		return err
+	}
+	status := &l.object.Status
+	status.Shedding = nil
+	for _, g := range action.Shed {
+		status.Shedding = append(status.Shedding, v1alpha1.Grant(g))
+	}
+	status.ReclaimBy, status.ReclaimID = &metav1.Time{Time: action.ReclaimBy}, action.ReclaimID
+	status.LostWorkSeconds += int64(action.LostWork)
+	status.LedgerSeq = int64(intent.Seq)
+	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+		return fmt.Errorf("set the Loan shedding: %w", err)
+	}
+	r.log.Info("Shrinking", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason, "shed", action.Shed, "reclaimID", action.ReclaimID)
+	r.Events.Loan(l.object, lend.ReasonShedding, "Shrink", "%s: %s", action.Reason, action.Message)
+	r.Events.Job(l.object, lend.ReasonShedding, "Shrink", "%d of the units of Loan %s are asked back until %s: %s; the job goes on with the rest",
+		v1alpha1.Units(status.Shedding), l.object.Name, action.ReclaimBy.UTC().Format(time.RFC3339), rule(action.Reason))
+	return r.shrink(ctx, l, action.ReclaimBy)
+}
+
+// shrink makes as many pods end as the loan sheds, by the deadline: the notice, the
+// mark, SIGTERM with what is left of their grace, and the job's new size. The pods go
+// first: a controller that is told a smaller size chooses for itself whom it stops,
+// unless as many are on their way out. All of it is repeated until the pods are gone.
+func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
+	leaving := leaving(r.view.Pods[l.name], l.object)
+	r.notice(ctx, leaving, by)
+	left := by.Sub(r.Clock.Now())
+	for _, pod := range leaving {
+		grace := time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds)) * time.Second
+		if pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack)) {
+			continue
+		}
+		if err := r.kill(ctx, pod, max(1, int64(min(grace, left)/time.Second))); err != nil {
+			return err
+		}
+	}
+	return r.resize(ctx, l)
+}
+
+// resize sets the job to what its loan keeps.
+func (r *round) resize(ctx context.Context, l *loanRef) error {
+	kind, elastic := r.Jobs.(jobs.Resizer)
+	if !elastic {
+		return errors.New("jobs of this kind cannot be shrunk")
+	}
+	return kind.Resize(ctx, l.job, int64(l.object.KeptPods()))
+}
+
+// leaving are the pods that have to go so that the job holds no more than its loan
+// keeps on the nodes where it sheds: those that go anyway first, then those that were
+// told, then the newest.
+func leaving(pods []*corev1.Pod, object *v1alpha1.Loan) []*corev1.Pod {
+	keeps, sheds := map[string]int64{}, map[string]bool{}
+	for _, g := range object.Keeps() {
+		keeps[g.Node] += g.Count
+	}
+	for _, g := range object.Status.Shedding {
+		sheds[g.Node] = true
+	}
+	order := slices.Clone(pods)
+	stays := func(p *corev1.Pod) int {
+		switch {
+		case p.DeletionTimestamp != nil:
+			return 0
+		case p.Annotations[v1alpha1.AnnotationReclaimBy] != "":
+			return 1
+		}
+		return 2
+	}
+	slices.SortFunc(order, func(a, b *corev1.Pod) int {
+		return cmp.Or(cmp.Compare(stays(a), stays(b)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(b.Name, a.Name))
+	})
+	on := map[string]int64{}
+	for _, p := range order {
+		on[p.Spec.NodeName] += object.Spec.UnitsPerPod
+	}
+	var out []*corev1.Pod
+	for _, p := range order {
+		if node := p.Spec.NodeName; sheds[node] && on[node] > keeps[node] {
+			on[node] -= object.Spec.UnitsPerPod
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// evictShed kills the pods that are left of those when their grace has passed.
+func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) error {
+	if err := r.resize(ctx, l); err != nil {
+		return err
+	}
+	pods := leaving(r.view.Pods[l.name], l.object)
+	for _, pod := range pods {
+		if err := r.kill(ctx, pod, r.lastGrace(pod)); err != nil {
+			return err
+		}
+	}
+	r.log.Info("Evicted", "loan", l.name, "pods", len(pods), "reason", action.Reason)
+	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of what Loan %s gives back has passed: %d of its pods are killed", l.object.Name, len(pods))
+	return nil
+}
+
+// giveBackShed notes that the pods are gone for whose units the loan was asked.
+func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Action) error {
+	live, err := r.livePods(ctx, l.job.Key.Namespace, l.job.UID)
+	if err != nil {
+		return err
+	}
+	pods := make([]*corev1.Pod, len(live))
+	for i := range live {
+		pods[i] = &live[i]
+	}
+	if len(leaving(pods, l.object)) > 0 {
+		r.log.V(1).Info("The units are not free yet", "loan", l.name)
+		return nil
+	}
+	status := &l.object.Status
+	shed := status.Shedding
+	status.Shed, status.Shedding = append(status.Shed, shed...), nil
+	status.ReclaimBy, status.ReclaimID = nil, ""
+	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+		return fmt.Errorf("set the Loan smaller: %w", err)
+	}
+	r.log.Info("Returned", "loan", l.name, "units", v1alpha1.Units(shed), "reason", action.Reason)
+	r.Events.Loan(l.object, lend.ReasonShed, "Return", "gave %d units back and goes on with %d", v1alpha1.Units(shed), v1alpha1.Units(l.object.Held()))
+	return r.settle(l.name, l.object)
+}
+
+// settle writes SHED if the Loan holds less than the ledger says: an earlier round may
+// have ended between the two.
+func (a *Actuator) settle(name string, object *v1alpha1.Loan) error {
+	known, open := a.Ledger.Loan(name)
+	held := object.Held()
+	var units int64
+	for _, g := range known.Grants {
+		units += g.Count
+	}
+	if !open || known.State != ledger.Granted || units <= v1alpha1.Units(held) {
+		return nil
+	}
+	e := ledger.Entry{
+		OpID: fmt.Sprintf("%s#%d", name, v1alpha1.Units(held)), Reason: lend.ReasonShed,
+		Message: fmt.Sprintf("gave %d units back", units-v1alpha1.Units(held)),
+	}
+	for _, g := range held {
+		e.Grants = append(e.Grants, ledger.Grant(g))
+	}
+	_, err := a.record(ledger.Shed, name, e)
+	return err
+}
