@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -34,13 +33,19 @@ type Store interface {
 	List() []any
 }
 
-var _ Kind = (*Batch)(nil)
+var (
+	_ Kind    = (*Batch)(nil)
+	_ Resizer = (*Batch)(nil)
+	_ Teller  = (*Batch)(nil)
+)
+
+var kindJob = batchv1.SchemeGroupVersion.WithKind("Job")
 
 // List implements Kind.
 func (b *Batch) List(ctx context.Context, r client.Reader, known func(types.UID, string) bool) ([]Job, error) {
 	var jobs []Job
 	see := func(job *batchv1.Job) {
-		if _, queued := job.Labels[v1alpha1.LabelQueue]; queued && !known(job.UID, job.ResourceVersion) {
+		if _, queued := job.Labels[v1alpha1.LabelQueue]; queued && !partOfJob(job) && !known(job.UID, job.ResourceVersion) {
 			jobs = append(jobs, fromBatch(job))
 		}
 	}
@@ -81,44 +86,39 @@ func (b *Batch) Resume(ctx context.Context, ref Ref, attempt int32, gang Gang) e
 		return fmt.Errorf("read job %s: %w", ref.Key, err)
 	}
 	now := fromBatch(&job)
-	switch {
-	case job.UID != ref.UID:
-		return fmt.Errorf("%w: it was replaced", ErrChanged)
-	case now.Finished:
-		return fmt.Errorf("%w: it has ended or is being deleted", ErrChanged)
-	case !now.Suspended && now.Attempt == attempt:
-		return nil
-	case !now.Suspended:
-		return fmt.Errorf("%w: it is not suspended", ErrChanged)
-	case now.Attempt != attempt-1:
-		return fmt.Errorf("%w: it has been admitted %d times, not %d", ErrChanged, now.Attempt, attempt-1)
+	if done, err := admissible(&now, ref, attempt, gang); done || err != nil {
+		return err
 	}
-	live := Gang{now.Pods, gang.Resource, UnitsOf(&now.Template.Spec, gang.Resource)}
-	if live != gang {
-		return fmt.Errorf("%w: it asks for %d pods of %d %s, not %d of %d", ErrChanged,
-			live.Pods, live.UnitsPerPod, live.Resource, gang.Pods, gang.UnitsPerPod)
-	}
-	return b.patch(ctx, ref, job.ResourceVersion, ptr.To(false), counted(attempt))
+	spec := map[string]any{"suspend": false}
+	annotations := map[string]*string{v1alpha1.AnnotationAttempt: annotation(attempt)}
+	restoreBatch(&job, spec, annotations)
+	return b.patch(ctx, ref, job.ResourceVersion, annotations, spec)
 }
 
 // Suspend implements Kind.
 func (b *Batch) Suspend(ctx context.Context, ref Ref) error {
-	var job batchv1.Job
-	if err := b.Live.Get(ctx, ref.Key, &job); err != nil {
-		if apierrors.IsNotFound(err) {
+	return again(func() error {
+		var job batchv1.Job
+		if err := b.Live.Get(ctx, ref.Key, &job); err != nil {
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return fmt.Errorf("read job %s: %w", ref.Key, err)
+		}
+		now, whole := fromBatch(&job), wholeIn(job.Annotations)
+		if job.UID != ref.UID || now.Finished || (now.Suspended && now.TakenBack == 0 && whole == nil) {
 			return nil
 		}
-		return fmt.Errorf("read job %s: %w", ref.Key, err)
-	}
-	now := fromBatch(&job)
-	if job.UID != ref.UID || now.Finished || (now.Suspended && now.TakenBack == 0) {
-		return nil
-	}
-	annotations := map[string]*string{}
-	if now.TakenBack != 0 {
-		annotations[v1alpha1.AnnotationTakenBack] = nil
-	}
-	return b.patch(ctx, ref, "", ptr.To(true), annotations)
+		spec, annotations := map[string]any{"suspend": true}, map[string]*string{}
+		if now.TakenBack != 0 {
+			annotations[v1alpha1.AnnotationTakenBack] = nil
+		}
+		version := ""
+		if restoreBatch(&job, spec, annotations) {
+			version = job.ResourceVersion
+		}
+		return b.patch(ctx, ref, version, annotations, spec)
+	})
 }
 
 // SkipAttempt implements Kind.
@@ -133,63 +133,94 @@ func (b *Batch) SkipAttempt(ctx context.Context, ref Ref, attempt int32) error {
 	if job.UID != ref.UID || attemptIn(job.Annotations, v1alpha1.AnnotationAttempt) >= attempt {
 		return nil
 	}
-	return b.patch(ctx, ref, job.ResourceVersion, nil, counted(attempt))
+	return b.patch(ctx, ref, job.ResourceVersion, map[string]*string{v1alpha1.AnnotationAttempt: annotation(attempt)}, nil)
 }
 
-func counted(attempt int32) map[string]*string {
-	return map[string]*string{v1alpha1.AnnotationAttempt: ptr.To(strconv.FormatInt(int64(attempt), 10))}
+// Resize implements Resizer.
+func (b *Batch) Resize(ctx context.Context, ref Ref, pods int64) error {
+	return again(func() error {
+		var job batchv1.Job
+		if err := b.Live.Get(ctx, ref.Key, &job); err != nil {
+			if apierrors.IsNotFound(err) {
+				return fmt.Errorf("%w: it is gone", ErrChanged)
+			}
+			return fmt.Errorf("read job %s: %w", ref.Key, err)
+		}
+		now := fromBatch(&job)
+		if done, err := resizable(&now, ref, pods); done || err != nil {
+			return err
+		}
+		annotations := map[string]*string{}
+		if wholeIn(job.Annotations) == nil {
+			text, err := sizes{batchPods: int64(ptr.Deref(job.Spec.Parallelism, 1))}.text()
+			if err != nil {
+				return err
+			}
+			annotations[AnnotationWhole] = text
+		}
+		spec := map[string]any{}
+		sizeBatch(&job.Spec, spec, pods)
+		return b.patch(ctx, ref, job.ResourceVersion, annotations, spec)
+	})
 }
 
-type metadataPatch struct {
-	UID             types.UID `json:"uid"`
-	ResourceVersion string    `json:"resourceVersion,omitempty"`
-	// Annotations that are null are removed.
-	Annotations map[string]*string `json:"annotations,omitempty"`
-}
+// batchPods is the name of a Job's only set of pods.
+const batchPods = "pods"
 
-type specPatch struct {
-	Suspend *bool `json:"suspend"`
-}
-
-// patch writes suspend unless it is nil, and the annotations. The UID, and the resourceVersion if there is
-// one, are preconditions: the API server answers a mismatch with a conflict.
-func (b *Batch) patch(ctx context.Context, ref Ref, resourceVersion string, suspend *bool, annotations map[string]*string) error {
-	body := struct {
-		Metadata metadataPatch `json:"metadata"`
-		Spec     *specPatch    `json:"spec,omitempty"`
-	}{Metadata: metadataPatch{UID: ref.UID, ResourceVersion: resourceVersion, Annotations: annotations}}
-	if suspend != nil {
-		body.Spec = &specPatch{Suspend: suspend}
+// sizeBatch writes how many pods are to run. Where every index is a pod that runs all
+// the time, it is the number of the indexes as well: the API allows to change both
+// together only, and the others would be run later, by themselves.
+func sizeBatch(old *batchv1.JobSpec, spec map[string]any, pods int64) {
+	spec["parallelism"] = pods
+	indexed := old.CompletionMode != nil && *old.CompletionMode == batchv1.IndexedCompletion
+	if indexed && old.Completions != nil && *old.Completions == ptr.Deref(old.Parallelism, 1) {
+		spec["completions"] = pods
 	}
-	data, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("write patch of job %s: %w", ref.Key, err)
+}
+
+// restoreBatch makes a job whole that was made smaller.
+func restoreBatch(job *batchv1.Job, spec map[string]any, annotations map[string]*string) (restored bool) {
+	whole := wholeIn(job.Annotations)
+	if whole == nil {
+		return false
 	}
+	annotations[AnnotationWhole] = nil
+	if pods, known := whole[batchPods]; known {
+		sizeBatch(&job.Spec, spec, pods)
+	}
+	return true
+}
+
+func (b *Batch) patch(ctx context.Context, ref Ref, version string, annotations map[string]*string, spec map[string]any) error {
 	job := &batchv1.Job{}
 	job.Namespace, job.Name = ref.Key.Namespace, ref.Key.Name
-	err = b.Client.Patch(ctx, job, client.RawPatch(types.MergePatchType, data))
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return fmt.Errorf("%w: patch job %s: %w", ErrChanged, ref.Key, err)
+	fields := map[string]any{}
+	if len(spec) > 0 {
+		fields["spec"] = spec
 	}
-	if err != nil {
-		return fmt.Errorf("patch job %s: %w", ref.Key, err)
-	}
-	return nil
+	return patch(ctx, b.Client, job, metadataPatch{UID: ref.UID, ResourceVersion: version, Annotations: annotations}, fields)
 }
 
 func fromBatch(job *batchv1.Job) Job {
 	j := Job{
-		Ref:       Ref{Key: types.NamespacedName{Namespace: job.Namespace, Name: job.Name}, UID: job.UID},
-		Kind:      batchv1.SchemeGroupVersion.WithKind("Job"),
-		Queue:     job.Labels[v1alpha1.LabelQueue],
-		Created:   job.CreationTimestamp.UTC(),
-		Suspended: ptr.Deref(job.Spec.Suspend, false),
-		Version:   job.ResourceVersion,
-		Attempt:   attemptIn(job.Annotations, v1alpha1.AnnotationAttempt),
-		TakenBack: attemptIn(job.Annotations, v1alpha1.AnnotationTakenBack),
-		Pods:      gang(&job.Spec),
-		Template:  job.Spec.Template,
+		Ref: Ref{
+			Key: types.NamespacedName{Namespace: job.Namespace, Name: job.Name}, UID: job.UID, GroupKind: kindJob.GroupKind(),
+		},
+		Kind:        kindJob,
+		SuspendPath: "/spec/suspend",
+		Queue:       job.Labels[v1alpha1.LabelQueue],
+		Created:     job.CreationTimestamp.UTC(),
+		Suspended:   ptr.Deref(job.Spec.Suspend, false),
+		Version:     job.ResourceVersion,
+		Attempt:     attemptIn(job.Annotations, v1alpha1.AnnotationAttempt),
+		TakenBack:   attemptIn(job.Annotations, v1alpha1.AnnotationTakenBack),
+		Pods:        gang(&job.Spec),
+		Template:    job.Spec.Template,
 	}
+	if pods, small := wholeIn(job.Annotations)[batchPods]; small && j.Suspended {
+		j.Pods = pods // it is made whole when it is admitted
+	}
+	j.setMinimum(job.Annotations)
 	j.Told, j.Waits = told(job.Status.Conditions)
 	j.CheckpointEvery, j.LastCheckpoint = checkpoints(job.Annotations)
 	j.Finished = !job.DeletionTimestamp.IsZero()
@@ -209,4 +240,19 @@ func gang(spec *batchv1.JobSpec) int64 {
 		pods = min(pods, int64(*spec.Completions))
 	}
 	return pods
+}
+
+// setMinimum reads how few pods the job says it can go on with.
+func (j *Job) setMinimum(annotations map[string]string) {
+	text, says := annotations[v1alpha1.AnnotationMinPods]
+	if !says {
+		return
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	switch {
+	case err != nil || n < 1 || n > j.Pods:
+		j.problem("annotation %s: %q is not a number from 1 to %d, the job's pods", v1alpha1.AnnotationMinPods, text, j.Pods)
+	case n < j.Pods:
+		j.MinPods = n
+	}
 }

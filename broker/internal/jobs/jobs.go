@@ -1,10 +1,16 @@
 // Package jobs adapts the kinds of training jobs to the few things the broker
-// does with one: see it, admit it and stop it.
+// does with one: see it, admit it, stop it, and let it go on with fewer pods.
+//
+// There are two families. Suspendable kinds have a field that keeps them from
+// running (Batch, Suspendable); gated kinds are pods, which the scheduler keeps
+// from running until they have a Loan (Gated). A kind is one file. A Set is all
+// of them.
 //
 // It promises that admitting and stopping happen to the very object that was
 // decided about (its UID is a precondition of every write), that both are
-// idempotent, and that nothing else of a job is ever changed. It refuses to
-// interpret: what a job may have is decided elsewhere.
+// idempotent, and that nothing else of a job is ever changed. Of objects that
+// make each other only the topmost is a job. It refuses to interpret: what a job
+// may have is decided elsewhere.
 package jobs
 
 import (
@@ -30,6 +36,8 @@ var ErrChanged = errors.New("the job has changed")
 type Ref struct {
 	Key types.NamespacedName
 	UID types.UID
+	// GroupKind is what Key is the name of; the zero GroupKind is a batch Job's.
+	GroupKind schema.GroupKind
 }
 
 // Gang is what a job needs to run: so many pods at once, each with so many units
@@ -44,6 +52,9 @@ type Gang struct {
 type Job struct {
 	Ref
 	Kind schema.GroupVersionKind
+	// SuspendPath is the JSON pointer of the field that keeps the job from running;
+	// empty if it has none.
+	SuspendPath string
 	// Queue is the value of the queue label; empty if the job has none.
 	Queue     string
 	Created   time.Time
@@ -60,9 +71,15 @@ type Job struct {
 	// that says without a break that it is not admitted; zero if it does not.
 	Told  Admission
 	Waits time.Time
-	// Pods run at once, all made from Template.
+	// Pods run at once, all made from Template. Where some of the job's pods ask for
+	// units and others do not, only those count that do.
 	Pods     int64
 	Template corev1.PodTemplateSpec
+	// MinPods is how many of them an elastic job can go on with; 0 if it stops whole.
+	MinPods int64
+	// Problem says why the job cannot be admitted as it is, naming the fields that
+	// would have to change; empty if nothing is wrong with it.
+	Problem string
 	// CheckpointEvery and LastCheckpoint are what the job says of itself; zero if
 	// it says nothing, or nothing that can be read.
 	CheckpointEvery time.Duration
@@ -90,6 +107,27 @@ type Kind interface {
 	SkipAttempt(ctx context.Context, job Ref, attempt int32) error
 }
 
+// Resizer is a kind of which a job may be able to go on with fewer pods.
+type Resizer interface {
+	// Resize lets a job that runs go on with so many of its pods with units; it never
+	// makes one larger. It fails with ErrChanged if the job is gone, was replaced, is
+	// suspended or has ended, and otherwise if the job cannot do with so few. A job that
+	// is as small already stays as it is. The next Suspend or Resume makes the job whole
+	// again, in the same write.
+	Resize(ctx context.Context, job Ref, pods int64) error
+}
+
+// Teller is a kind that tells a job's owner, in the job itself, whether it is admitted.
+type Teller interface {
+	// Tell writes what the owner reads. last is what the job says so far, now when this
+	// became known. A job that is gone or was replaced needs no telling.
+	Tell(ctx context.Context, job Ref, last, a Admission, now time.Time) error
+}
+
+// AnnotationWhole on a job that was made smaller says how large it was, by the names of
+// its sets of pods. Only the broker writes it.
+const AnnotationWhole = "ebbtide.dev/whole"
+
 // attemptIn reads an admission count; what cannot be read counts as none.
 func attemptIn(annotations map[string]string, key string) int32 {
 	n, err := strconv.ParseInt(annotations[key], 10, 32)
@@ -102,13 +140,6 @@ func attemptIn(annotations map[string]string, key string) int32 {
 // checkpoints reads what a job says about its checkpoints.
 func checkpoints(annotations map[string]string) (every time.Duration, last time.Time) {
 	return lend.ReadCheckpoints(annotations[v1alpha1.AnnotationCheckpointInterval], annotations[v1alpha1.AnnotationLastCheckpoint])
-}
-
-// Checkpoint is when the job's work was last saved, given that it has run since:
-// what the job says, or else the last multiple of its interval, or else since.
-// It is never before since and never after now.
-func (j *Job) Checkpoint(since, now time.Time) time.Time {
-	return lend.LastCheckpoint(since, now, j.CheckpointEvery, j.LastCheckpoint)
 }
 
 // UnitsOf is what a pod asks of a resource: its containers together, or its

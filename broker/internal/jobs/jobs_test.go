@@ -205,26 +205,3 @@ func TestGang(t *testing.T) {
 		}
 	}
 }
-
-func TestCheckpoint(t *testing.T) {
-	since := now.Add(-40 * time.Minute)
-	for name, test := range map[string]struct {
-		annotations map[string]string
-		want        time.Time
-	}{
-		"says nothing":   {nil, since},
-		"interval":       {map[string]string{v1alpha1.AnnotationCheckpointInterval: "15m"}, now.Add(-10 * time.Minute)},
-		"last":           {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2026-03-01T11:58:00Z", v1alpha1.AnnotationCheckpointInterval: "15m"}, now.Add(-2 * time.Minute)},
-		"in the future":  {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2027-01-01T00:00:00Z"}, now},
-		"before it ran":  {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2025-01-01T00:00:00Z"}, since},
-		"not a time":     {map[string]string{v1alpha1.AnnotationLastCheckpoint: "soon"}, since},
-		"zero interval":  {map[string]string{v1alpha1.AnnotationCheckpointInterval: "0s"}, since},
-		"other timezone": {map[string]string{v1alpha1.AnnotationLastCheckpoint: "2026-03-01T19:58:00+08:00"}, now.Add(-2 * time.Minute)},
-	} {
-		j := Job{}
-		j.CheckpointEvery, j.LastCheckpoint = checkpoints(test.annotations)
-		if got := j.Checkpoint(since, now); !got.Equal(test.want) {
-			t.Errorf("%s: got %s, want %s", name, got, test.want)
-		}
-	}
-}

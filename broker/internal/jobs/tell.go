@@ -27,6 +27,14 @@ type Admission struct {
 // they are. now is when it became so, if last, what it says so far, said the
 // opposite. A job that is gone or was replaced needs no telling.
 func (b *Batch) Tell(ctx context.Context, ref Ref, last, a Admission, now time.Time) error {
+	job := &batchv1.Job{}
+	job.Namespace, job.Name = ref.Key.Namespace, ref.Key.Name
+	return tellCondition(ctx, b.Status, job, ref, last, a, now)
+}
+
+// tellCondition writes the condition of an object whose conditions are merged by their
+// type, and have the times of a Job's or a Pod's.
+func tellCondition(ctx context.Context, w client.SubResourceWriter, object client.Object, ref Ref, last, a Admission, now time.Time) error {
 	type condition struct {
 		Type               string                 `json:"type"`
 		Status             corev1.ConditionStatus `json:"status"`
@@ -37,11 +45,8 @@ func (b *Batch) Tell(ctx context.Context, ref Ref, last, a Admission, now time.T
 	}
 	at := metav1.Time{Time: now}
 	c := condition{
-		Type: v1alpha1.ConditionAdmitted, Status: corev1.ConditionFalse,
+		Type: v1alpha1.ConditionAdmitted, Status: a.status(),
 		Reason: a.Reason, Message: a.Message, LastProbeTime: at,
-	}
-	if a.Admitted {
-		c.Status = corev1.ConditionTrue
 	}
 	if last.Reason == "" || last.Admitted != a.Admitted {
 		c.LastTransitionTime = &at
@@ -54,13 +59,19 @@ func (b *Batch) Tell(ctx context.Context, ref Ref, last, a Admission, now time.T
 	if err != nil {
 		return fmt.Errorf("write patch of the status of job %s: %w", ref.Key, err)
 	}
-	job := &batchv1.Job{}
-	job.Namespace, job.Name = ref.Key.Namespace, ref.Key.Name
-	err = b.Status.Patch(ctx, job, client.RawPatch(types.StrategicMergePatchType, data))
-	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+	err = w.Patch(ctx, object, client.RawPatch(types.StrategicMergePatchType, data))
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) && !isAnother(err) {
 		return fmt.Errorf("patch the status of job %s: %w", ref.Key, err)
 	}
 	return nil
+}
+
+// status is that of the condition.
+func (a Admission) status() corev1.ConditionStatus {
+	if a.Admitted {
+		return corev1.ConditionTrue
+	}
+	return corev1.ConditionFalse
 }
 
 // told reads the condition back, and since when it is false.

@@ -1,0 +1,62 @@
+package jobs
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+var kindJobSet = schema.GroupVersionKind{Group: "jobset.x-k8s.io", Version: "v1alpha2", Kind: "JobSet"}
+
+// jobSet: a suspension suspends the Jobs that it made, whose pods are then removed
+// without a failure; spec.failurePolicy.maxRestarts counts failed Jobs alone. Its
+// controller changes conditions of its own only.
+func jobSet() *about {
+	return &about{
+		kind: kindJobSet, suspend: []string{"spec", "suspend"}, conditions: true,
+		ended: func(o *unstructured.Unstructured) bool { return hasCondition(o, "Completed", "Failed") },
+		sets:  func(o, _ *unstructured.Unstructured) ([]podSet, string, error) { return jobSetSets(o) },
+	}
+}
+
+func jobSetSets(o *unstructured.Unstructured) (sets []podSet, problem string, err error) {
+	jobs := itemsIn(o.Object, "spec", "replicatedJobs")
+	for _, job := range jobs {
+		name, _, _ := unstructured.NestedString(job, "name")
+		set := podSet{name: name, field: fmt.Sprintf("spec.replicatedJobs[%s].template", name)}
+		if set.template, err = templateIn(job, "template", "spec", "template"); err != nil {
+			return nil, "", fmt.Errorf("%s: %w", set.field, err)
+		}
+		pods := numberIn(job, 1, "template", "spec", "parallelism")
+		pods = min(pods, numberIn(job, pods, "template", "spec", "completions"))
+		set.pods = numberIn(job, 1, "replicas") * pods
+		set.min = set.pods
+		sets = append(sets, set)
+	}
+	return sets, oneAfterAnother(o, jobs, sets), nil
+}
+
+// oneAfterAnother says why not all pods with units run at the same time: a gang must.
+func oneAfterAnother(o *unstructured.Unstructured, jobs []map[string]any, sets []podSet) string {
+	gang := asking(sets)
+	order, _, _ := unstructured.NestedString(o.Object, "spec", "startupPolicy", "startupPolicyOrder")
+	if order == "InOrder" && len(gang) > 1 {
+		return fmt.Sprintf("spec.startupPolicy.startupPolicyOrder: the pods of %s start after those of %s are ready; those of a gang start together",
+			gang[1].field, gang[0].field)
+	}
+	asks := func(name string) bool {
+		return slices.ContainsFunc(gang, func(s podSet) bool { return s.name == name })
+	}
+	for _, job := range jobs {
+		name, _, _ := unstructured.NestedString(job, "name")
+		for _, on := range itemsIn(job, "dependsOn") {
+			first, _, _ := unstructured.NestedString(on, "name")
+			if asks(name) && asks(first) {
+				return fmt.Sprintf("spec.replicatedJobs[%s].dependsOn: its pods start after those of %s; those of a gang start together", name, first)
+			}
+		}
+	}
+	return ""
+}

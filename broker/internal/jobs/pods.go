@@ -1,0 +1,198 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
+)
+
+var kindPod = corev1.SchemeGroupVersion.WithKind("Pod")
+
+// annotationSkipped on a pod is the last of its admissions that came to nothing. Unlike
+// on other kinds, AnnotationAttempt on a pod says that it is admitted.
+const annotationSkipped = "ebbtide.dev/skipped-attempts"
+
+// Chains knows who made a pod.
+type Chains interface {
+	// Chain is who controls the pod, who controls that, and so on; complete is false if
+	// somebody may be above the last that is not known yet.
+	Chain(pod metav1.Object) (chain []lineage.Owner, complete bool)
+}
+
+// Gated is pods that no object with a suspend field has made: a pod by itself, also one
+// of a Deployment, a ReplicaSet or a StatefulSet; pods of a group (see v1alpha1's
+// LabelPodGroup); and each group of a LeaderWorkerSet. The scheduler keeps them from
+// running. One pod stands for its group: its UID and name are the job's.
+//
+// Such a job is stopped by the end of its pods, for good: what their controllers make
+// instead is another job. Admitted is one whose pod has AnnotationAttempt, or a node.
+type Gated struct {
+	// Live reads around the caches, Client writes, Status writes what Tell says.
+	Live   client.Reader
+	Client client.Writer
+	Status client.SubResourceWriter
+	Chains Chains
+}
+
+var (
+	_ Kind   = (*Gated)(nil)
+	_ Teller = (*Gated)(nil)
+)
+
+// List implements Kind. A pod of which it is not known yet who made it is left out.
+func (g *Gated) List(ctx context.Context, r client.Reader, known func(types.UID, string) bool) ([]Job, error) {
+	var list corev1.PodList
+	if err := r.List(ctx, &list, client.HasLabels{v1alpha1.LabelQueue}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	var jobs []Job
+	for _, b := range g.bundles(list.Items) {
+		if b.lead() != nil && !known(b.lead().UID, b.version()) {
+			jobs = append(jobs, b.job())
+		}
+	}
+	return jobs, nil
+}
+
+// Get implements Kind: the job that the pod of that name is of. Another pod may stand
+// for it by now.
+func (g *Gated) Get(ctx context.Context, r client.Reader, key types.NamespacedName) (Job, error) {
+	b, err := g.read(ctx, r, key)
+	if err != nil {
+		return Job{}, err
+	}
+	return b.job(), nil
+}
+
+// read returns the pods that belong together with the one of that name.
+func (g *Gated) read(ctx context.Context, r client.Reader, key types.NamespacedName) (*bundle, error) {
+	var pod corev1.Pod
+	if err := r.Get(ctx, key, &pod); err != nil {
+		return nil, fmt.Errorf("read pod %s: %w", key, err)
+	}
+	one := []corev1.Pod{pod}
+	if label, is := siblings(&pod); is {
+		var list corev1.PodList
+		err := r.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingLabels{label: pod.Labels[label]})
+		if err != nil {
+			return nil, fmt.Errorf("list the pods of the group of pod %s: %w", key, err)
+		}
+		one = list.Items
+	}
+	for _, b := range g.bundles(one) {
+		if b.has(pod.UID) && b.lead() != nil {
+			return b, nil
+		}
+	}
+	// It is a part of some other kind of job, or it went meanwhile.
+	return nil, fmt.Errorf("read pod %s: %w", key, apierrors.NewNotFound(corev1.Resource("pods"), key.Name))
+}
+
+// Resume implements Kind. The scheduler may have let pods go as soon as there was a
+// Loan, and so they may have nodes already.
+func (g *Gated) Resume(ctx context.Context, ref Ref, attempt int32, gang Gang) error {
+	b, err := g.read(ctx, g.Live, ref.Key)
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("%w: it is gone", ErrChanged)
+	}
+	if err != nil {
+		return err
+	}
+	now := b.job()
+	now.Suspended = now.Suspended || b.attempt() == 0
+	if done, err := admissible(&now, ref, attempt, gang); done || err != nil {
+		return err
+	}
+	// The one that stands for them comes last: when it says so, all do.
+	for i := len(b.pods) - 1; i >= 0; i-- {
+		if gone(b.pods[i]) {
+			continue
+		}
+		err := g.annotate(ctx, b.pods[i], map[string]*string{v1alpha1.AnnotationAttempt: annotation(attempt)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Suspend implements Kind: it deletes the pods, each with its own grace, unless they
+// wait. The one that stands for them goes first: what is made of it goes with it.
+func (g *Gated) Suspend(ctx context.Context, ref Ref) error {
+	b, err := g.read(ctx, g.Live, ref.Key)
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if now := b.job(); now.UID != ref.UID || now.Finished || now.Suspended {
+		return nil
+	}
+	var errs []error
+	for _, pod := range b.pods {
+		if gone(pod) {
+			continue
+		}
+		err := client.IgnoreNotFound(g.Client.Delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
+		if err != nil && !apierrors.IsConflict(err) {
+			errs = append(errs, fmt.Errorf("delete pod %s: %w", client.ObjectKeyFromObject(pod), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// SkipAttempt implements Kind.
+func (g *Gated) SkipAttempt(ctx context.Context, ref Ref, attempt int32) error {
+	b, err := g.read(ctx, g.Live, ref.Key)
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if b.lead().UID != ref.UID || max(b.attempt(), b.skipped()) >= attempt {
+		return nil
+	}
+	return g.annotate(ctx, b.lead(), map[string]*string{annotationSkipped: annotation(attempt)})
+}
+
+func (g *Gated) annotate(ctx context.Context, pod *corev1.Pod, annotations map[string]*string) error {
+	object := &corev1.Pod{}
+	object.Namespace, object.Name = pod.Namespace, pod.Name
+	return patch(ctx, g.Client, object, metadataPatch{UID: pod.UID, Annotations: annotations}, nil)
+}
+
+// Tell implements Teller, by a condition of the pod that stands for the job.
+func (g *Gated) Tell(ctx context.Context, ref Ref, last, a Admission, now time.Time) error {
+	pod := &corev1.Pod{}
+	pod.Namespace, pod.Name = ref.Key.Namespace, ref.Key.Name
+	return tellCondition(ctx, g.Status, pod, ref, last, a, now)
+}
+
+// toldPod reads the condition back, and since when it is false.
+func toldPod(pod *corev1.Pod) (said Admission, waits time.Time) {
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if c.Type != v1alpha1.ConditionAdmitted {
+			continue
+		}
+		said = Admission{Admitted: c.Status == corev1.ConditionTrue, Reason: c.Reason, Message: c.Message}
+		if !said.Admitted {
+			waits = c.LastTransitionTime.UTC()
+		}
+	}
+	return said, waits
+}
+
+// over: it starts no container any more.
+func over(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// gone: it runs no more, or not for long.
+func gone(pod *corev1.Pod) bool { return over(pod) || pod.DeletionTimestamp != nil }
