@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -277,12 +277,15 @@ func (r operatorRun) lifecycle() {
 	}
 	r.setSuspend(false)
 	pods := r.running(r.kind.pods, nil)
-	for range suspensions {
+	for i := range suspensions {
 		if r.kind.size != "" {
 			r.setSize(1)
 			r.running(r.kind.pods[:len(r.kind.pods)-1], nil)
 		}
 		r.setSuspend(true)
+		if i > 0 {
+			r.kill(pods)
+		}
 		r.gone()
 		r.status("suspended while it ran", r.kind.suspended)
 		if r.kind.size != "" && r.kind.sized == nil {
@@ -412,6 +415,33 @@ func (r operatorRun) running(want []string, before []corev1.Pod) []corev1.Pod {
 		return diff == "" && len(pods) == len(want), fmt.Sprintf("running pods (-want +got) of %d:\n%s", len(pods), diff)
 	})
 	return pods
+}
+
+// kill deletes the pods of an object that was suspended, as soon as that counts as no
+// failure: once the Jobs that made them, if any, know of the suspension. Before that, a
+// Job takes a pod that is deleted for one that failed, and a JobSet restarts for it.
+func (r operatorRun) kill(pods []corev1.Pod) {
+	r.Helper()
+	jobs := r.lab.Client().BatchV1().Jobs(tenant)
+	for _, p := range pods {
+		owner := metav1.GetControllerOf(&p)
+		if owner.Kind != "Job" {
+			continue
+		}
+		labtest.Eventually(r, operatorWait, func(ctx context.Context) (bool, string) {
+			job, err := jobs.Get(ctx, owner.Name, metav1.GetOptions{})
+			if err != nil {
+				return apierrors.IsNotFound(err), err.Error()
+			}
+			return job.DeletionTimestamp != nil || ptr.Deref(job.Spec.Suspend, false), "Job " + owner.Name + " is not suspended"
+		})
+	}
+	for _, p := range pods {
+		err := r.lab.Client().CoreV1().Pods(tenant).Delete(r.Context(), p.Name, *metav1.NewDeleteOptions(1))
+		if err != nil && !apierrors.IsNotFound(err) {
+			r.Fatal(err)
+		}
+	}
 }
 
 // gone waits until none of the object's pods is left.

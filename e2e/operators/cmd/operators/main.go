@@ -5,7 +5,12 @@
 // written here is what their programs do around them: register types, indexes,
 // reconcilers and webhooks. It differs from those programs in this: certificates
 // come from the lab instead of a controller that writes Secrets, there is no leader
-// election, and the clients have no rate limit, since a lab waits for them.
+// election, and the clients have no rate limit, since a lab waits for them. All are
+// built with one version of the Kubernetes libraries, that of the newest of them.
+//
+// One thing cannot be real where containers never run: what KubeRay asks of a Ray
+// cluster's dashboard is answered here, see dashboards. Kinds that are no jobs of
+// Ebbtide's (RayService, TFJob and others) are left out.
 package main
 
 import (
