@@ -43,8 +43,10 @@ type loop struct {
 
 // run decides whenever it is due until ctx ends, or until the process must stop.
 func (l *loop) run(ctx context.Context) error {
+	garbage := newGarbage()
 	for l.pace.wait(ctx) {
 		l.pace.begin()
+		garbage.begin()
 		err := l.decide(ctx)
 		if errors.Is(err, actuate.ErrStop) {
 			return err
@@ -53,6 +55,7 @@ func (l *loop) run(ctx context.Context) error {
 			logr.FromContextOrDiscard(ctx).Error(err, "The decision was not carried out whole; it is repeated")
 		}
 		l.pace.end(err)
+		garbage.end()
 	}
 	return nil
 }
