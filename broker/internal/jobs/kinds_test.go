@@ -376,7 +376,7 @@ func TestTellKinds(t *testing.T) {
 
 // TestKinds: the kinds by name.
 func TestKinds(t *testing.T) {
-	s, c := cluster(t)
+	s, _ := cluster(t)
 	if _, batch := s.Of(kindPod.GroupKind()).(*Gated); !batch {
 		t.Error("pods are not gated")
 	}
@@ -399,7 +399,7 @@ func TestKinds(t *testing.T) {
 		t.Errorf("fields (-want +got):\n%s", d)
 	}
 	// Nothing is asked about kinds that are not installed.
-	s, c = cluster(t, objectsOf(t, "raycluster")...)
+	s, c := cluster(t, objectsOf(t, "raycluster")...)
 	s.Installed = func(kind schemaKind) bool { return kind != kindRayCluster }
 	if list, err := s.List(t.Context(), c, anything); err != nil || len(list) != 0 {
 		t.Errorf("%d jobs, %v", len(list), err)
