@@ -158,6 +158,10 @@ bench-scheduler: build ## Compare with the stock kube-scheduler on 1,000 nodes; 
 bench-forecast: ## Measure how much the broker lends over recorded loads against simpler rules; the last lines are JSON, one per curve (NOTICE= QUANTILE=)
 	@$(GO) run ./e2e/cmd/ebbtide-lab bench-forecast $(if $(NOTICE),--notice=$(NOTICE)) $(if $(QUANTILE),--quantile=$(QUANTILE))
 
+.PHONY: bench-victims
+bench-victims: ## Measure the work lost by the choice of victims against the least there is and the rules of others; the last line is JSON (SMALL= LARGE=)
+	@$(GO) run ./e2e/cmd/ebbtide-lab bench-victims $(if $(SMALL),--small=$(SMALL)) $(if $(LARGE),--large=$(LARGE))
+
 .PHONY: bench-reclaim
 bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CASES=a,b,c ROUNDS= SEED=)
 	@bin/ebbtide-lab bench-reclaim $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/e2e/bench"
 	"github.com/ebbtide/ebbtide/e2e/bench/forecast"
+	"github.com/ebbtide/ebbtide/e2e/bench/victims"
 )
 
 // benchCommand compares Ebbtide's scheduler with the stock one.
@@ -42,5 +43,21 @@ func forecastCommand() *cobra.Command {
 	f.DurationVar(&c.Notice, "notice", c.Notice, "how long after it was asked back a unit is free, in whole minutes")
 	f.DurationSliceVar(&c.Others, "others", c.Others, "more of them, for which only the broker and the oracle are shown")
 	f.Float64Var(&c.Quantile, "quantile", c.Quantile, "how often the headroom is to suffice")
+	return cmd
+}
+
+// victimsCommand compares the choice of victims with the best there is and with others.
+func victimsCommand() *cobra.Command {
+	c := victims.Default()
+	c.Out = os.Stdout
+	cmd := &cobra.Command{
+		Use:   "bench-victims",
+		Short: "Measure how much work is lost by the choice of victims, against the least there is and the rules of others",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return victims.Run(c) },
+	}
+	f := cmd.Flags()
+	f.IntVar(&c.Small, "small", c.Small, "small instances, on which everything is tried")
+	f.IntVar(&c.Large, "large", c.Large, "larger instances, on which the rules are compared")
 	return cmd
 }

@@ -28,6 +28,7 @@ func main() {
 		command("up", "Start a cluster with the demo's tenants, and keep it until Ctrl-C", demo.Up),
 		benchCommand(),
 		forecastCommand(),
+		victimsCommand(),
 		reclaimCommand(),
 		buildCommand(),
 	)
