@@ -380,6 +380,9 @@ func (s *search) set() []int {
 // restore takes a set of pieces, and nothing else.
 func (s *search) restore(set []int) {
 	for _, i := range s.useful {
+		if !s.taken[i] {
+			continue
+		}
 		if _, in := slices.BinarySearch(set, i); !in {
 			s.spare(i)
 		}
