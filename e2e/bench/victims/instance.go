@@ -77,7 +77,7 @@ func (a *ages) loan(r *rand.Rand, k kind, name string, grants []lend.Grant) lend
 		age, unsaved = time.Hour, time.Hour
 	case k == halfHourly:
 		unsaved = age % (30 * time.Minute)
-	case r.IntN(5) < 3: // minutes to hours, evenly on a logarithmic scale
+	case k == recorded && r.IntN(5) < 3: // minutes to hours, evenly on a logarithmic scale
 		every := time.Duration(math.Exp(r.Float64()*math.Log(48)) * float64(5*time.Minute))
 		unsaved = age % every
 	}
