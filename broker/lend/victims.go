@@ -3,6 +3,7 @@ package lend
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -122,7 +123,8 @@ func (s *search) choice(proved bool) Choice {
 	return out
 }
 
-// shedOf says of which grants the pods are that a candidate gives up.
+// shedOf says of which grants the pods are that a candidate gives up: of what others
+// lent it before what is its tenant's own.
 func (s *search) shedOf(c *candidate) []Grant {
 	left := map[[2]string]int64{}
 	for _, i := range c.pods {
@@ -132,7 +134,12 @@ func (s *search) shedOf(c *candidate) []Grant {
 		}
 	}
 	grants := slices.Clone(c.Grants)
-	slices.SortStableFunc(grants, compareGrants)
+	slices.SortStableFunc(grants, func(a, b Grant) int {
+		if (a.Lender == "") != (b.Lender == "") {
+			return -strings.Compare(a.Lender, b.Lender)
+		}
+		return compareGrants(a, b)
+	})
 	var shed []Grant
 	for _, g := range grants {
 		at := [2]string{g.Node, g.Flavor}
@@ -142,6 +149,7 @@ func (s *search) shedOf(c *candidate) []Grant {
 			shed = append(shed, g)
 		}
 	}
+	slices.SortStableFunc(shed, compareGrants)
 	return shed
 }
 

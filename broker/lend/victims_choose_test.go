@@ -451,6 +451,10 @@ func TestChoose(t *testing.T) {
 		"a minimum of all pods is not elastic": {
 			owed: owe(1, 1), want: []Victim{{Index: 0}}, candidates: []Candidate{elastic("x", 1, 4, 4, on("a", 4))},
 		},
+		"what others lent first, then its tenant's own": {
+			owed: owe(4, 1), want: []Victim{{Index: 0, Shed: []Grant{on("a", 1), {Lender: "svc", Node: "a", Flavor: "h100", Count: 3}}}},
+			candidates: []Candidate{elastic("x", 5, 6, 2, on("a", 3), Grant{Lender: "svc", Node: "a", Flavor: "h100", Count: 3})},
+		},
 		"a gang costs once": {
 			owed: owe(8, 2), want: []Victim{{Index: 0}},
 			candidates: []Candidate{
