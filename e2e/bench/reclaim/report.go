@@ -44,6 +44,11 @@ func report(out io.Writer, t trial, rounds []outcome) (string, error) {
 		return "", fmt.Errorf("write the comparison: %w", err)
 	}
 	b.WriteString(legend)
+	for i, o := range rounds {
+		if len(o[stock]) > 1 {
+			fmt.Fprintf(&b, "Lost in round %d up to and with each wave, as a share of stock's: %s.\n", i+1, soFar(o))
+		}
+	}
 	for _, a := range judge(t, rounds) {
 		verdict := "met"
 		if !a.met {
@@ -128,6 +133,17 @@ func worst(mine, other []row) float64 {
 		most = max(most, ratio(mine[i], other[i]))
 	}
 	return most
+}
+
+// soFar is, after each shape of waves, what Ebbtide has lost until then as a share of
+// what stock has. Stock takes survivors of gangs that it broke before, at no loss of that
+// wave: what they had was lost with an earlier one.
+func soFar(o outcome) string {
+	shares := make([]string, 0, len(o[stock]))
+	for i := range o[stock] {
+		shares = append(shares, fmt.Sprintf("%.3f", ratio(total(o[ebbtide][:i+1]), total(o[stock][:i+1]))))
+	}
+	return strings.Join(shares, ", ")
 }
 
 // figures of one system in the line of JSON.

@@ -28,7 +28,7 @@ func TestReport(t *testing.T) {
 			[]outcome{{stock: losing(100, 100), ebbtide: losing(10, 20)}},
 			`{"case":"b","stock":{"evictedPods":16,"brokenJobs":2,"lostGPUSeconds":200,"pendingToBoundP99Seconds":2},` +
 				`"ebbtide":{"evictedPods":16,"brokenJobs":2,"lostGPUSeconds":30,"pendingToBoundP99Seconds":2},"lostWorkRatio":0.15,"worstWaveRatio":0.2}`,
-			[]string{"Case b: gangs.", "   met: lost work at most 0.15", "   met: lost work in no wave above", "16 × 1    stock        8", "all  ebbtide       16       2        0.01"},
+			[]string{"Case b: gangs.", "   met: lost work at most 0.15", "   met: lost work in no wave above", "16 × 1    stock        8", "all  ebbtide       16       2        0.01", "with each wave, as a share of stock's: 0.100, 0.150.\n"},
 		},
 		"a wave that stock had for nothing": {
 			trial{name: "b", aims: aimsB},
