@@ -14,7 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # Tools have a module of their own, so that they bind none of the product's
 # dependencies.
 TOOL := $(GO) tool -modfile=.tools/go.mod
-MODULES := . e2e/controlplane .tools
+MODULES := . e2e/controlplane e2e/operators .tools
 
 RACE ?=
 TEST_TIMEOUT ?= 30m
@@ -71,6 +71,7 @@ verify-arch:
 vet:
 	$(GO) vet ./...
 	cd e2e/controlplane && $(GO) vet ./...
+	cd e2e/operators && $(GO) vet ./...
 
 .PHONY: lint
 lint: ## Run the linters

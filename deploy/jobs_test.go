@@ -183,6 +183,15 @@ func TestCreatingQueuedJobs(t *testing.T) {
 		{"a negative number of units", template(func(pod *corev1.PodTemplateSpec) {
 			pod.Spec.Containers[0] = gpuContainer("-1")
 		}), "must be greater than or equal to 0"},
+		{"no number of least pods", func(job *batchv1.Job) {
+			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationMinPods, "half")
+		}, "metadata.annotations[ebbtide.dev/min-pods]: must be a number of pods, at least 1"},
+		{"no pods at least", func(job *batchv1.Job) {
+			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationMinPods, "0")
+		}, "metadata.annotations[ebbtide.dev/min-pods]: must be a number of pods, at least 1"},
+		{"one pod at least", func(job *batchv1.Job) {
+			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationMinPods, "1")
+		}, ""},
 		{"its own words on its pods", template(func(pod *corev1.PodTemplateSpec) {
 			pod.Annotations = map[string]string{"example.com/run": "12"}
 			pod.Labels = map[string]string{"team": "vision"}
@@ -210,6 +219,9 @@ func TestChangingQueuedJobs(t *testing.T) {
 		return func(job *batchv1.Job) {
 			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationAttempt, value)
 		}
+	}
+	whole := func(value string) func(*batchv1.Job) {
+		return func(job *batchv1.Job) { metav1.SetMetaDataAnnotation(&job.ObjectMeta, "ebbtide.dev/whole", value) }
 	}
 	takenBack := func(value string) func(*batchv1.Job) {
 		return func(job *batchv1.Job) { job.Annotations[v1alpha1.AnnotationTakenBack] = value }
@@ -250,6 +262,9 @@ func TestChangingQueuedJobs(t *testing.T) {
 		{"running", tenant, "reports a checkpoint", func(job *batchv1.Job) {
 			job.Annotations[v1alpha1.AnnotationLastCheckpoint] = "2030-01-01T00:00:00Z"
 		}, ""},
+
+		{"running", tenant, "says how large it was", whole(`{"pods":64}`), "metadata.annotations[ebbtide.dev/whole]: only the broker writes it"},
+		{"running", broker, "makes it smaller", func(job *batchv1.Job) { whole(`{"pods":2}`)(job); size(1)(job) }, ""},
 
 		{"running", tenant, "forges a taking back", takenBack("1"), onlyScheduler},
 		{"running", administrator, "forges a taking back", takenBack("1"), onlyScheduler},

@@ -102,7 +102,9 @@ func grant(node string, count int64) ebbtidev1.Grant {
 
 func marked(p *corev1.Pod) *corev1.Pod {
 	p = p.DeepCopy()
-	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+	p.Status.Conditions = []corev1.PodCondition{{
+		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
+	}}
 	return p
 }
 

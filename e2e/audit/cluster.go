@@ -163,7 +163,7 @@ func (c *cluster) unitsOf(obj *corev1.Pod) int64 {
 func disrupted(obj *corev1.Pod) bool {
 	for _, condition := range obj.Status.Conditions {
 		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
-			return true
+			return condition.Reason == corev1.PodReasonPreemptionByScheduler // not the broker's
 		}
 	}
 	return false

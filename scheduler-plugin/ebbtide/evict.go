@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,6 +53,9 @@ func (p *Ebbtide) announce(ctx context.Context, pod *corev1.Pod, loan *v1alpha1.
 // delete deletes the pod with a grace; one that is being deleted already with a
 // longer grace gets the shorter one. A pod that is gone is no error.
 func (p *Ebbtide) delete(ctx context.Context, pod *corev1.Pod, seconds int64, message string) error {
+	if err := p.unlessGone(pod, p.untrack(ctx, pod)); err != nil {
+		return err
+	}
 	err := p.handle.ClientSet().CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &seconds,
 		Preconditions:      &metav1.Preconditions{UID: &pod.UID},
@@ -61,6 +66,18 @@ func (p *Ebbtide) delete(ctx context.Context, pod *corev1.Pod, seconds int64, me
 	evictedPodsTotal.Inc()
 	p.handle.EventRecorder().Eventf(pod, nil, corev1.EventTypeNormal, lend.ReasonPreempted, "TakingBack", "%s", message)
 	return nil
+}
+
+// untrack lets a Job's controller forget the pod, as it does itself with those that it
+// deletes. Of one that it tracks to the end it remembers a failure, whatever the
+// failure policy ignores, and waits minutes before it makes new pods.
+func (p *Ebbtide) untrack(ctx context.Context, pod *corev1.Pod) error {
+	if !slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) {
+		return nil
+	}
+	return p.patch(ctx, pod, types.StrategicMergePatchType, map[string]any{"metadata": map[string]any{
+		"uid": pod.UID, "$deleteFromPrimitiveList/finalizers": []string{batchv1.JobTrackingFinalizer},
+	}})
 }
 
 // unlessGone returns the error of a call for the pod, or nil if the call failed

@@ -202,7 +202,7 @@ func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
 		}
 		saved = said.Since(saved, now).At
 	}
-	units := float64(v1alpha1.Units(loan.Held()))
+	units := float64(loan.HeldPods()) * float64(loan.Spec.UnitsPerPod)
 	return units * (max(now.Sub(saved), 0) + lend.DefaultPolicy().RestartCost).Seconds()
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,6 +112,9 @@ func (r *round) notice(ctx context.Context, pods []*corev1.Pod, by time.Time) {
 
 // kill deletes exactly this pod, which must not count as one that has failed.
 func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) error {
+	if err := r.untrack(ctx, pod); err != nil {
+		return err
+	}
 	r.excuse(ctx, pod)
 	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 	err := r.Client.Delete(ctx, target, &client.DeleteOptions{
@@ -118,6 +123,23 @@ func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) e
 	})
 	if ignorable(err) != nil {
 		return fmt.Errorf("delete pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
+
+// untrack lets a Job's controller forget a pod, as it does itself with those that it
+// deletes. Of one that it tracks to the end it remembers a failure, whatever the
+// failure policy ignores, and waits minutes before it makes new pods; and where the Job
+// is a part of something larger, that counts a restart.
+func (r *round) untrack(ctx context.Context, pod *corev1.Pod) error {
+	if !slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) {
+		return nil
+	}
+	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`, pod.UID, batchv1.JobTrackingFinalizer)
+	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+	err := r.Client.Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, []byte(patch)))
+	if ignorable(err) != nil {
+		return fmt.Errorf("let the Job's controller forget pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	return nil
 }

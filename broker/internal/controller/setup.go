@@ -201,6 +201,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 		return err
 	}
 	defer func() { err = errors.Join(err, record.close()) }()
+	defer actuator.Hooks.Wait() // no longer than one call takes
 	actuator.Reclaimed = func(loan *v1alpha1.Loan, asked, returned time.Time) {
 		b.metrics.reclaimed(returned.Sub(asked))
 		tide.reclaimed(loan, asked, returned)
@@ -246,6 +247,7 @@ func (b *broker) newActuator(book *ledger.Ledger, epoch int64, store jobs.Store)
 		Ledger:   book,
 		Events:   &actuate.Events{Recorder: b.mgr.GetEventRecorder("ebbtide-broker")},
 		Clock:    b.clock,
+		Hooks:    &actuate.Hooks{},
 		Setbacks: &b.setbacks,
 		Epoch:    epoch,
 	}
