@@ -1,6 +1,9 @@
 package lend
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // heuristics tries several ways to choose, improves each by a reprieve and the best of
 // them by exchange. None is best always: clearing a node suits large pods, cost per
@@ -13,6 +16,10 @@ func (s *search) heuristics() {
 		}
 		s.reset()
 	}
+	if s.fill() {
+		s.settle()
+	}
+	s.reset()
 	for _, r := range []rate{perSlot, perGain} {
 		if s.clearNodes(r) {
 			s.settle()
@@ -75,6 +82,28 @@ func (s *search) owedUnits() (n int64) {
 		}
 	}
 	return n
+}
+
+// fill takes the pieces of the least price for a unit, the largest of equal ones first, as
+// long as they free no more than is lacking, and clears nodes for what is left. Where all
+// units cost the same, as of jobs that save at the same time, that is few victims.
+func (s *search) fill() bool {
+	lacks := s.owedUnits()
+	for i := range s.sites {
+		lacks -= max(s.sites[i].free, 0)
+	}
+	line := slices.Clone(s.useful)
+	slices.SortStableFunc(line, func(a, b int) int {
+		p, q := &s.pieces[a], &s.pieces[b]
+		return cmp.Or(cmp.Compare(p.price.over(p.units), q.price.over(q.units)), cmp.Compare(q.units, p.units))
+	})
+	for _, i := range line {
+		if n := s.pieces[i].units; n <= lacks && s.open(i) {
+			s.take(i)
+			lacks -= n
+		}
+	}
+	return s.enough() || s.clearNodes(perGain)
 }
 
 // takeInOrder takes piece by piece until that is enough, and reports whether it is. It

@@ -63,8 +63,10 @@ func (d *decision) readLoans(prev []LoanState) {
 		}
 		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 	}
-	slices.SortStableFunc(d.loans, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(d.loans, compareLoans)
 }
+
+func compareLoans(a, b *loan) int { return cmp.Compare(a.Name, b.Name) }
 
 // lostWork estimates what stopping the loan costs, in unit-seconds: the work since
 // the last checkpoint and the restart, on all its units.

@@ -47,11 +47,12 @@ func (d *decision) reclaim() {
 		if len(r.victims) == 0 {
 			continue
 		}
+		r.combine()
 		r.reprieve()
 		taken = append(taken, r.victims...)
 		owed = append(owed, r.owed...)
 	}
-	slices.SortFunc(taken, func(a, b *loan) int { return cmp.Compare(a.Name, b.Name) }) // one of each name
+	slices.SortFunc(taken, compareLoans) // one of each name
 	for _, l := range taken {
 		why := causes[l]
 		d.takeBack(l, &Action{
@@ -184,24 +185,30 @@ func (r *round) choose(c class, asking []*lender, candidates []*loan) {
 	if len(chosen.Victims) == 0 {
 		return
 	}
-	var latest time.Time
+	latest := r.take(chosen, candidates, &cause{c, asking, asking})
+	for _, l := range asking {
+		l.memory.askedBack(latest, r.d.now, r.d.pol)
+		l.shut(ReasonCooldownActive, "units were asked back for it just now")
+	}
+}
+
+// take makes victims of those that were chosen among the candidates, counts them as
+// coming free, and says since when the latest of them had its units.
+func (r *round) take(chosen Choice, candidates []*loan, why *cause) (latest time.Time) {
 	for _, v := range chosen.Victims {
 		l := candidates[v.Index]
 		l.victim = true
 		if v.Shed != nil {
-			l = r.d.shrink(l, l.from(v.Shed, asking))
+			l = r.d.shrink(l, l.from(v.Shed, why.asking))
 		}
-		r.victims = append(r.victims, l)
-		r.causes[l] = &cause{c, asking, asking}
+		own := *why
+		r.victims, r.causes[l] = append(r.victims, l), &own
 		r.d.giveBack(l)
 		if l.Since.After(latest) {
 			latest = l.Since
 		}
 	}
-	for _, l := range asking {
-		l.memory.askedBack(latest, r.d.now, r.d.pol)
-		l.shut(ReasonCooldownActive, "units were asked back for it just now")
-	}
+	return latest
 }
 
 func lentBy(l *loan, lenders []*lender) bool {

@@ -284,3 +284,26 @@ func TestLoansEnd(t *testing.T) {
 		})
 	}
 }
+
+// A pod waits and one more is needed: each alone would be served by the loan of one unit
+// that loses least, and both together by one of two units that loses less than those.
+func TestReclaimChoosesForAllClassesTogether(t *testing.T) {
+	in := four()
+	in.Nodes = []Node{{Name: "a", Schedulable: true, Units: []Units{{Flavor: "h100", Capacity: 8, Online: 4}}}}
+	in.Lenders = in.Lenders[1:] // code
+	l := &in.Lenders[0]
+	l.UnitsPerPod, l.Owned, l.Running, l.Ready, l.Desired, l.Warm = 1, 8, 4, 4, 4, 1
+	l.Pending = []PendingPod{{Name: "p"}}
+	l.Load.Slots = 1000
+	loan := func(name string, lost time.Duration, units int64) Loan {
+		return Loan{
+			Name: name, Job: name, JobUID: name, Borrower: "research", Pods: 1, Live: 1, Grace: time.Second,
+			Grants: []Grant{{"code", "a", "h100", units}}, Since: noon.Add(-time.Hour), Checkpoint: noon.Add(-lost),
+		}
+	}
+	in.Loans = []Loan{loan("both", 2*time.Minute, 2), loan("one", 4*time.Minute, 1), loan("other", 270*time.Second, 1)}
+	plan, _ := Decide(in, State{}, DefaultPolicy())
+	if diff := cmp.Diff([]string{"both " + ReasonLenderPodPending}, reclaimed(plan)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -148,6 +148,16 @@ func (s *search) addCandidates(candidates []Candidate) {
 	})
 }
 
+// stopPrice is what stopping a loan costs in whole numbers. Those of several loans are
+// each rounded, by up to a half; so that they never seem to cost less than a single one
+// that loses as much, each stands for two more.
+func stopPrice(scaled float64) int64 {
+	if scaled <= 0 {
+		return 0
+	}
+	return int64(math.Round(scaled)) + 2
+}
+
 // sane reads a cost.
 func sane(cost float64) float64 {
 	if !(cost >= 0) {
@@ -172,7 +182,7 @@ func (s *search) addPieces() {
 	for i := range s.candidates {
 		c := &s.candidates[i]
 		c.whole = len(s.pieces)
-		whole := piece{owner: i, price: price{int64(math.Round(c.LostWork * stops)), 0, 1}, parts: memory[len(memory):]}
+		whole := piece{owner: i, price: price{stopPrice(c.LostWork * stops), 0, 1}, parts: memory[len(memory):]}
 		for _, g := range c.Grants {
 			if where, ok := at[[2]string{g.Node, g.Flavor}]; ok && g.Count > 0 {
 				whole.hold(where, clamp(g.Count))

@@ -159,8 +159,10 @@ func (r *round) note(set map[string]bool, loan string) {
 }
 
 // endings are all steps that end loans. A loan that the plan does nothing new
-// about still needs its unfinished steps done.
+// about still needs its unfinished steps done. Who is asked back goes first: somebody
+// waits for the units.
 func (r *round) endings(plan *lend.Plan) []step {
+	var urgent []step
 	steps := append(r.missing(), r.strays()...)
 	planned := map[string]bool{}
 	for i := range plan.Actions {
@@ -172,16 +174,16 @@ func (r *round) endings(plan *lend.Plan) []step {
 		planned[action.Loan] = true
 		l := r.loan(action.Loan, object)
 		if len(action.Shed) > 0 {
-			steps = append(steps, r.shedding(l, action))
+			urgent = append(urgent, r.shedding(l, action))
 			continue
 		}
 		switch action.Kind {
 		case lend.ActionReturn:
 			steps = append(steps, step{"return", action.Loan, func(ctx context.Context) error { return r.giveBack(ctx, l, action) }})
 		case lend.ActionEvict:
-			steps = append(steps, step{"evict", action.Loan, func(ctx context.Context) error { return r.evict(ctx, l, action) }})
+			urgent = append(urgent, step{"evict", action.Loan, func(ctx context.Context) error { return r.evict(ctx, l, action) }})
 		case lend.ActionReclaim:
-			steps = append(steps, step{"reclaim", action.Loan, func(ctx context.Context) error { return r.reclaim(ctx, l, action) }})
+			urgent = append(urgent, step{"reclaim", action.Loan, func(ctx context.Context) error { return r.reclaim(ctx, l, action) }})
 		}
 	}
 	for name, object := range r.view.Loans {
@@ -206,7 +208,7 @@ func (r *round) endings(plan *lend.Plan) []step {
 			steps = append(steps, step{"confirm", s.Name, func(ctx context.Context) error { return r.confirm(ctx, l) }})
 		}
 	}
-	return steps
+	return append(urgent, steps...)
 }
 
 // loanRef is a Loan with its part of the snapshot.

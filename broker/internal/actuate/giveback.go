@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -77,14 +79,31 @@ func (r *round) proveFree(ctx context.Context, l *loanRef) (bool, error) {
 	if err == nil && job.UID == l.job.UID && !job.Suspended && !job.Finished {
 		return false, r.Jobs.Suspend(ctx, l.job)
 	}
-	pods, err := r.livePods(ctx, l.job.Key.Namespace, l.job.UID)
+	pods, err := r.podsOf(ctx, l)
 	return len(pods) == 0, err
 }
 
+// podsOf are the pods of a loan's job that have not ended, read live. Of a Job only those
+// are listed that its controller has made, since nobody else may write or remove its
+// label; whoever calls himself a pod of it without that, the cache knows. There may be
+// thousands of others in the namespace.
+func (r *round) podsOf(ctx context.Context, l *loanRef) ([]corev1.Pod, error) {
+	for _, pod := range r.view.Pods[l.name] {
+		if pod.Labels[batchv1.ControllerUidLabel] != string(l.job.UID) {
+			return r.livePods(ctx, l.job)
+		}
+	}
+	if l.object.Spec.Job.Kind != "Job" {
+		return r.livePods(ctx, l.job)
+	}
+	return r.livePods(ctx, l.job, client.MatchingLabels{batchv1.ControllerUidLabel: string(l.job.UID)})
+}
+
 // livePods are the pods of a job that have not ended.
-func (a *Actuator) livePods(ctx context.Context, namespace string, uid types.UID) ([]corev1.Pod, error) {
+func (a *Actuator) livePods(ctx context.Context, job jobs.Ref, which ...client.ListOption) ([]corev1.Pod, error) {
+	namespace, uid := job.Key.Namespace, job.UID
 	var pods corev1.PodList
-	if err := a.Live.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
+	if err := a.Live.List(ctx, &pods, append(which, client.InNamespace(namespace))...); err != nil {
 		return nil, fmt.Errorf("list the job's pods: %w", err)
 	}
 	var live []corev1.Pod

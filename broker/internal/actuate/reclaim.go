@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -80,7 +81,7 @@ func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 	left := by.Sub(r.Clock.Now())
 	for _, pod := range r.view.Pods[l.name] {
 		grace := time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30)) * time.Second
-		if grace <= left || (pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))) {
+		if grace <= left+deadlineSlack || (pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))) {
 			continue
 		}
 		if err := r.kill(ctx, pod, max(1, int64(left/time.Second))); err != nil {
@@ -95,19 +96,29 @@ func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 func (r *round) notice(ctx context.Context, pods []*corev1.Pod, by time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
 	defer cancel()
-	text := by.UTC().Format(time.RFC3339)
+	var group errgroup.Group
+	group.SetLimit(parallel)
 	for _, pod := range pods {
 		if pod.Annotations[v1alpha1.AnnotationReclaimBy] != "" || pod.DeletionTimestamp != nil {
 			continue
 		}
-		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, v1alpha1.AnnotationReclaimBy, text)
-		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
-		if err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
-			r.log.V(1).Info("The pod was not told about the reclaim", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
-			continue // and told again next time, by whatever way
-		}
-		r.Hooks.Call(ctx, pod, by)
+		group.Go(func() error {
+			r.announce(ctx, pod, by)
+			return nil
+		})
 	}
+	_ = group.Wait() // there are no errors
+}
+
+// announce tells one pod.
+func (r *round) announce(ctx context.Context, pod *corev1.Pod, by time.Time) {
+	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, v1alpha1.AnnotationReclaimBy, by.UTC().Format(time.RFC3339))
+	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+	if err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		r.log.V(1).Info("The pod was not told about the reclaim", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
+		return // it is told next time
+	}
+	r.Hooks.Call(ctx, pod, by)
 }
 
 // kill deletes exactly this pod, which must not count as one that has failed.

@@ -96,7 +96,7 @@ func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) erro
 	if err := a.Jobs.Suspend(ctx, ref); err != nil {
 		return err
 	}
-	pods, err := a.livePods(ctx, namespace, ref.UID)
+	pods, err := a.livePods(ctx, ref)
 	if err != nil || len(pods) > 0 {
 		log.V(1).Info("A loan without a Loan object is not closed yet", "loan", open.Loan, "pods", len(pods))
 		return err

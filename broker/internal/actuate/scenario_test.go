@@ -3,6 +3,7 @@ package actuate_test
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -287,8 +288,9 @@ func ended() []batchv1.JobCondition {
 	return []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
 }
 
-// TestExcused: a pod that the broker kills is marked first, so that its job's
-// backoffLimit does not count it, and not as taken by the scheduler.
+// TestExcused: a pod that the broker kills is marked first, and let go by the Job's
+// controller, so that neither its backoffLimit nor its back-off counts it; and it is not
+// marked as taken by the scheduler.
 func TestExcused(t *testing.T) {
 	w := newWorld(t)
 	b := alive(w)
@@ -296,7 +298,8 @@ func TestExcused(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.pod()
-	p.Finalizers = []string{batchv1.JobTrackingFinalizer}
+	const holds = "example.com/holds-it"
+	p.Finalizers = []string{batchv1.JobTrackingFinalizer, holds}
 	if err := w.api.Update(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +307,7 @@ func TestExcused(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = w.pod()
-	if p.DeletionTimestamp == nil || len(p.Status.Conditions) != 1 {
+	if p.DeletionTimestamp == nil || len(p.Status.Conditions) != 1 || !slices.Equal(p.Finalizers, []string{holds}) {
 		t.Fatalf("got %+v", p)
 	}
 	if c := p.Status.Conditions[0]; c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue || c.Reason != actuate.ReasonReclaimed {

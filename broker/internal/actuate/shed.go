@@ -146,7 +146,7 @@ func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) 
 
 // giveBackShed notes that the pods are gone for whose units the loan was asked.
 func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Action) error {
-	live, err := r.livePods(ctx, l.job.Key.Namespace, l.job.UID)
+	live, err := r.podsOf(ctx, l)
 	if err != nil {
 		return err
 	}
