@@ -51,8 +51,8 @@
 //	4 lenders       lender: what is owed and lendable; load; hysteresis: dwell, cooldown,
 //	                unknown; need, panic: what is needed now; outlook: what the past adds;
 //	                steps, flap: how much, how often; advice: the adviser's book; scale
-//	5 reclaim       reclaim: what is owed; victims: who gives it; victims_search: what is
-//	                taken so far; greedy, rivals, exchange: good choices; exact, bound: the
+//	5 reclaim       reclaim: what is owed; combine: for all classes of need together; shed:
+//	                elastic loans; victims: who gives it; victims_search: what is taken so far; greedy, rivals, exchange: good choices; exact, bound: the
 //	                best there is
 //	6 reserve       place: what is kept for owners, and where a gang goes
 //	7 books         quotas: the trees and limits; booking: who uses what of them

@@ -91,9 +91,15 @@ func TestEvictMarksThePodAndNamesNobody(t *testing.T) {
 	l := w.loan("a", 1, 1, lent("n", 1))
 	p := w.borrowed(l, "p", w.node("n", 8, 64))
 	w.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, nil })
+	p.Finalizers = []string{batchv1.JobTrackingFinalizer}
+	_, err := w.client.CoreV1().Pods("research").Update(t.Context(), p, metav1.UpdateOptions{})
+	must(t, err)
 	must(t, w.evict(t.Context(), p, l, lentMessage))
 	got, err := w.client.CoreV1().Pods("research").Get(t.Context(), "p", metav1.GetOptions{})
 	must(t, err)
+	if len(got.Finalizers) > 0 {
+		t.Errorf("the Job's controller still tracks the pod: %v", got.Finalizers)
+	}
 	if want := epoch.Add(20 * time.Second).Format(time.RFC3339); got.Annotations[v1alpha1.AnnotationReclaimBy] != want {
 		t.Errorf("reclaim-by = %q, want %q", got.Annotations[v1alpha1.AnnotationReclaimBy], want)
 	}
