@@ -90,9 +90,12 @@ func found(m *memory, o *unstructured.Unstructured, now time.Time) *run {
 	return a
 }
 
+// known: the policy's objects could be listed.
+func (m *memory) known() bool { return m.unread == nil }
+
 // clean deletes what is finished for long enough, or is more than is kept.
 func (r *Runner) clean(ctx context.Context, m *memory) error {
-	if m.unread != nil || r.resting(m) {
+	if !m.known() || r.resting(m) {
 		return nil
 	}
 	now := r.Clock.Now()
