@@ -62,11 +62,15 @@ func Demand(in *lend.Snapshot, plan *lend.Plan) []Metric {
 	c.namespaces(plan)
 	admitted := map[string]*lend.Action{}
 	loans := map[string]lend.ActionKind{}
+	c.parts = map[string]*lend.Action{}
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
-		if a.Kind == lend.ActionLend {
+		switch {
+		case a.Kind == lend.ActionLend:
 			admitted[a.JobUID] = a
-		} else {
+		case len(a.Shed) > 0:
+			c.parts[a.Loan] = a
+		default:
 			loans[a.Loan] = a.Kind
 		}
 	}
@@ -90,6 +94,8 @@ type counter struct {
 	tenants map[string]string
 	// promised is the nominal quota by tenant and flavor.
 	promised map[[2]string]int64
+	// parts are the actions on a part of a loan.
+	parts map[string]*lend.Action
 }
 
 func namespaceOf(name string) string {
@@ -155,21 +161,34 @@ func (c *counter) loans(plan *lend.Plan, done map[string]lend.ActionKind) {
 		if l.Reclaiming || l.Preempted || l.Killed {
 			state = StateReclaiming
 		}
-		c.hold(l.Name, state, l.Grants)
+		c.hold(l.Name, state, l.Grants, 1)
+		shed, returned := c.shed(l)
+		c.hold(l.Name, state, shed, -1)
+		if !returned {
+			c.hold(l.Name, StateReclaiming, shed, 1)
+		}
 	}
 	for i := range plan.Actions {
 		if a := &plan.Actions[i]; a.Kind == lend.ActionLend {
-			c.hold(a.Loan, StateActive, a.Grants)
+			c.hold(a.Loan, StateActive, a.Grants, 1)
 		}
 	}
 }
 
-func (c *counter) hold(loan, state string, grants []lend.Grant) {
+func (c *counter) hold(loan, state string, grants []lend.Grant, sign int64) {
 	for _, g := range grants {
 		if g.Lender != "" {
-			c.add(Metric{Namespace: namespaceOf(loan), Name: LoanUnits, Flavor: g.Flavor, State: state}, g.Count)
+			c.add(Metric{Namespace: namespaceOf(loan), Name: LoanUnits, Flavor: g.Flavor, State: state}, sign*g.Count)
 		}
 	}
+}
+
+// shed is what an elastic loan gives back, and whether it has.
+func (c *counter) shed(l *lend.Loan) (grants []lend.Grant, returned bool) {
+	if a := c.parts[l.Name]; a != nil {
+		return a.Shed, a.Kind == lend.ActionReturn
+	}
+	return l.Shedding, false
 }
 
 // lendable is what quotas allow each tenant and the nodes have room for, without what
@@ -195,18 +214,23 @@ func (c *counter) lendable(plan *lend.Plan, done map[string]lend.ActionKind) {
 func (c *counter) free(plan *lend.Plan, done map[string]lend.ActionKind) map[string]int64 {
 	type place struct{ node, flavor string }
 	held := map[place]int64{}
-	hold := func(grants []lend.Grant) {
+	hold := func(grants []lend.Grant, sign int64) {
 		for _, g := range grants {
-			held[place{g.Node, g.Flavor}] += g.Count
+			held[place{g.Node, g.Flavor}] += sign * g.Count
 		}
 	}
 	for i := range c.in.Loans {
-		if l := &c.in.Loans[i]; done[l.Name] != lend.ActionReturn {
-			hold(l.Grants)
+		l := &c.in.Loans[i]
+		if done[l.Name] == lend.ActionReturn {
+			continue
+		}
+		hold(l.Grants, 1)
+		if shed, returned := c.shed(l); returned {
+			hold(shed, -1)
 		}
 	}
 	for i := range plan.Actions {
-		hold(plan.Actions[i].Grants) // only those of ActionLend have some
+		hold(plan.Actions[i].Grants, 1) // only those of ActionLend have some
 	}
 	free := map[string]int64{}
 	for i := range c.in.Nodes {

@@ -185,3 +185,46 @@ ebbtide_queue_waiting_units{flavor="h100",queue="default",queue_namespace="resea
 		}
 	}
 }
+
+// TestShedding: of an elastic loan only what it gives back is asked back, and comes free.
+func TestShedding(t *testing.T) {
+	part := []lend.Grant{{Lender: "serving/chat", Node: "gpu-2", Flavor: "h100", Count: 1}}
+	for name, tc := range map[string]struct {
+		edit                   func(in *lend.Snapshot, plan *lend.Plan)
+		active, asked, offered int64
+	}{
+		"as before": {func(*lend.Snapshot, *lend.Plan) {}, 4, 0, 4},
+		"asked": {func(_ *lend.Snapshot, plan *lend.Plan) {
+			plan.Actions = append(plan.Actions, lend.Action{Kind: lend.ActionReclaim, Loan: "research/kept", Shed: part})
+		}, 3, 1, 4},
+		"shedding": {func(in *lend.Snapshot, _ *lend.Plan) { in.Loans[1].Shedding = part }, 3, 1, 4},
+		"overdue": {func(in *lend.Snapshot, plan *lend.Plan) {
+			in.Loans[1].Shedding = part
+			plan.Actions = append(plan.Actions, lend.Action{Kind: lend.ActionEvict, Loan: "research/kept", Shed: part})
+		}, 3, 1, 4},
+		"returned": {func(in *lend.Snapshot, plan *lend.Plan) {
+			in.Loans[1].Shedding = part
+			plan.Actions = append(plan.Actions, lend.Action{Kind: lend.ActionReturn, Loan: "research/kept", Shed: part})
+		}, 3, 0, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, plan := town()
+			tc.edit(in, plan)
+			var active, asked, offered int64
+			for _, m := range Demand(in, plan) {
+				switch {
+				case m.Namespace != "research":
+				case m.Name == LoanUnits && m.State == StateActive:
+					active = m.Value
+				case m.Name == LoanUnits:
+					asked = m.Value
+				case m.Name == LendableUnits:
+					offered = m.Value
+				}
+			}
+			if active != tc.active || asked != tc.asked || offered != tc.offered {
+				t.Errorf("%d active, %d asked back, %d lendable; want %d, %d, %d", active, asked, offered, tc.active, tc.asked, tc.offered)
+			}
+		})
+	}
+}
