@@ -71,8 +71,13 @@ func newTown(t *testing.T, nodes int) *town {
 // newCluster starts a cluster of nodes with 8 GPUs each, which belong to nobody.
 func newCluster(t *testing.T, nodes int) *town {
 	t.Helper()
+	return newClusterWith(t, nodes, brokerProgram())
+}
+
+func newClusterWith(t *testing.T, nodes int, broker *lab.Program) *town {
+	t.Helper()
 	d := newDial(t)
-	w := raise(t, nodes, lab.Options{SDURL: d.server.URL + "/targets", Broker: brokerProgram()})
+	w := raise(t, nodes, lab.Options{SDURL: d.server.URL + "/targets", Broker: broker})
 	w.dial = d
 	d.follow(w.Client())
 	return w
@@ -125,8 +130,11 @@ func (w *town) audit() {
 // default is seconds here.
 func brokerProgram() *lab.Program {
 	return brokerWith("{youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}",
-		"{staleAfter: 5s, unknownGrace: 10s, unknownStep: 2s, minimumLoan: 1s, evictionBudget: 100, flapBudget: 100}")
+		quick)
 }
+
+// quick is the policy of a broker for a test's patience.
+const quick = "{staleAfter: 5s, unknownGrace: 10s, unknownStep: 2s, minimumLoan: 1s, evictionBudget: 100, flapBudget: 100}"
 
 // brokerWith configures a broker with these sections of its configuration.
 func brokerWith(signals, policy string) *lab.Program {
