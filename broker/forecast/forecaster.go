@@ -137,14 +137,14 @@ func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {
 	f.rule = rule
 	f.catchUp()
 	n := number(now)
-	recent, _ := f.past.recent(n)
+	recent := f.past.recent(n)
 	floor, known := f.past.Floor(now)
 	if !known {
 		floor = 0
 	}
 	return Outlook{
 		Recent: recent,
-		Season: f.past.season(n, f.further(rule)),
+		Season: f.past.season(n, f.further(rule), recent),
 		Growth: 1 + f.growth.bound(),
 		Floor:  floor,
 		Days:   max(now.Sub(start(f.past.oldest)).Hours()/24, 0),
@@ -174,16 +174,17 @@ func (f *Forecaster) catchUp() {
 
 // excess is by how much, as a share of the load as it was, a load exceeded it within the
 // horizon where what the last hour and the season said did not suffice: the worst of all
-// minutes of slot n, and 0 where it did. A slot in which, or in whose near future, something
-// was not heard teaches nothing, and neither does less than a single request: what 0 grows
-// by is no factor.
+// minutes of slot n, and 0 where it did. Each minute is judged by what Look would have said
+// in it: a jump later in its slot was not known, and the season is not scaled by it. A slot
+// in which, or in whose near future, something was not heard teaches nothing, and neither
+// does less than a single request: what 0 grows by is no factor.
 func (f *Forecaster) excess(n, horizon int64) (share float64, ok bool) {
 	first := minuteOf(start(n))
 	last := first + aSlot - 1
 	if !f.minutes.whole(first, last+horizon) {
 		return 0, false
 	}
-	season := f.past.season(n, f.further(f.rule))
+	before := f.past.lastHour(n, 1)
 	for m := first; m <= last; m++ {
 		load, heard := f.minutes.at(m)
 		if !heard || load < 1 {
@@ -192,10 +193,12 @@ func (f *Forecaster) excess(n, horizon int64) (share float64, ok bool) {
 		ok = true
 		next, _ := f.minutes.highest(m+1, m+horizon)
 		grown := (next - load) / load
-		if grown <= share || next <= season {
+		if grown <= share {
 			continue
 		}
-		if said, _ := f.minutes.highest(m-anHour*aSlot+1, m); next > said {
+		recent, _ := f.minutes.highest(first, m)
+		recent = max(recent, before)
+		if next > max(recent, f.past.season(n, f.further(f.rule), recent)) {
 			share = grown
 		}
 	}

@@ -71,6 +71,72 @@ func TestGrowthLeavesOutWhatTheSeasonSays(t *testing.T) {
 	}
 }
 
+// What a load grows by is judged by what was known before it grew, and not by an hour or a
+// season that has the growth in it. The load is 10 and, in each tenth hour of a day, 20.
+func TestGrowthIsJudgedByWhatWasKnown(t *testing.T) {
+	type change struct { // on the tenth day, from a minute on, counted from a slot's first
+		minute int
+		factor float64
+	}
+	const calm, rise = 3 * int(anHour), 10*int(anHour) - 1 // slots of the day
+	for name, tc := range map[string]struct {
+		slot    int
+		changes []change
+		want    float64
+	}{
+		"a jump in the midst of the slot":     {calm, []change{{3, 1.8}}, 0.8},
+		"at its end":                          {calm, []change{{9, 1.8}}, 0.8},
+		"the second is the worse":             {calm, []change{{3, 1.1}, {6, 1.8}}, 7.0 / 11},
+		"back to what was in the slot":        {calm, []change{{1, 1.8}, {2, 1}, {5, 1.8}}, 0.8},
+		"back to what was in the hour":        {calm, []change{{-40, 1.8}, {-39, 1}, {3, 1.8}}, 0},
+		"back to what is not kept any more":   {calm, []change{{-51, 1.8}, {-50, 1}, {3, 1.8}}, 0.8},
+		"as each day":                         {rise, nil, 0},
+		"as each day, and high since an hour": {rise, []change{{-50, 1.2}}, 0},
+		"higher than each day":                {rise, []change{{10, 1.2}}, 1.4},
+		"as each day, and just as high":       {rise, []change{{9, 1.2}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from := (9*int(aDay) + tc.slot) * int(aSlot)
+			v := make([]float64, from+3*int(aSlot))
+			for i := range v {
+				v[i] = 10
+				if i/60%24 == 10 {
+					v[i] = 20
+				}
+				factor := 1.0
+				for _, c := range tc.changes {
+					if i >= from+c.minute {
+						factor = c.factor
+					}
+				}
+				v[i] *= factor
+			}
+			f, _ := byMinute(v)
+			f.rule = Rule{Horizon: time.Minute, Beyond: 5 * time.Minute, Quantile: 0.9999}
+			got, ok := f.excess(number(after(time.Duration(from)*Minute)), 1)
+			if !ok || math.Abs(got-tc.want) > 1e-9 {
+				t.Errorf("excess %v %v, want %v", got, ok, tc.want)
+			}
+		})
+	}
+}
+
+// A load that jumps within its slots is known to do so.
+func TestGrowthOfJumpsWithinASlot(t *testing.T) {
+	v := make([]float64, 9*aDay*aSlot+30)
+	for i := range v {
+		v[i] = 10
+		if i >= len(v)-17 {
+			v[i] = 18
+		}
+	}
+	f, now := byMinute(v)
+	// So high a quantile is the highest that was seen.
+	if o, _ := f.Look(now, Rule{Horizon: time.Minute, Quantile: 0.9999}); math.Abs(o.Growth-1.8) > 1e-9 {
+		t.Errorf("growth %v, want 1.8", o.Growth)
+	}
+}
+
 // One minute without a sample is no gap. Two are, and teach nothing.
 func TestGrowthAndMissingMinutes(t *testing.T) {
 	for missing, want := range map[int]float64{1: 1.1, 2: 1 + unmeasured} {

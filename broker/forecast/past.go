@@ -161,12 +161,15 @@ func (p *series) span(from, to int64) (highest float64, count int64) {
 
 // recent is the highest load of the last hour up to slot n that was heard: where slots
 // have no value, older ones up to a day back stand in for them.
-func (p *Past) recent(n int64) (highest float64, ok bool) {
-	for i, left := n, anHour; i > n-aDay && left > 0; i-- {
+func (p *Past) recent(n int64) float64 { return p.lastHour(n, 0) }
+
+// lastHour is the highest load of the last hour up to slot n without so many newest slots.
+func (p *Past) lastHour(n, without int64) (highest float64) {
+	for i, left := n-without, anHour-without; i > n-aDay && left > 0; i-- {
 		if v, heard := p.at(i); heard {
-			highest, ok = max(highest, v), true
+			highest = max(highest, v)
 			left--
 		}
 	}
-	return highest, ok
+	return highest
 }

@@ -179,7 +179,10 @@ func TestGapsInTheWindowDoNotLowerTheSeason(t *testing.T) {
 				values[now-2*lag+i] = float64(v + rapid.IntRange(0, 20).Draw(t, "higher before"))
 			}
 		}
-		season := func() float64 { return fill(values...).past.season(number(at(now)), int64(further)) }
+		season := func() float64 {
+			p := &fill(values...).past
+			return p.season(number(at(now)), int64(further), p.recent(number(at(now))))
+		}
 		all := season()
 		for i := 1; i <= further; i++ {
 			for _, lag := range []int{int(aDay), int(aWeek)} {
@@ -207,7 +210,10 @@ func TestGapsInTheScalingHourDoNotLowerTheSeason(t *testing.T) {
 			}
 		}
 		// It is the hour that is hidden, and not the window, of which its last slot is one.
-		season := func() float64 { return fill(values...).past.season(number(at(now)), 3) }
+		season := func() float64 {
+			p := &fill(values...).past
+			return p.season(number(at(now)), 3, p.recent(number(at(now))))
+		}
 		all := season()
 		hide := func(lag int) {
 			whole := rapid.Bool().Draw(t, "all of it")

@@ -11,15 +11,14 @@ const mostLevel = 2
 const seasonKnown = aWeek + aDay
 
 // season is the highest load from slot n to ahead slots later, as yesterday and a week
-// before were, each scaled by how high the last hour is against the same hour then, and
-// doubled where nothing of that hour was heard. Where not all of it was heard then, the day
-// or the week before it counts as well: what was not heard may have been the peak. It is 0 while the past is younger than eight days, and
-// never falls by what is scaled.
-func (p *Past) season(n, ahead int64) float64 {
+// before were, each scaled by how high the load of the last hour, now, is against the same
+// hour then, and doubled where nothing of that hour was heard. Where not all of it was heard
+// then, the day or the week before it counts as well: what was not heard may have been the
+// peak. It is 0 while the past is younger than eight days, and never falls by what is scaled.
+func (p *Past) season(n, ahead int64, now float64) float64 {
 	if p.values == nil || p.oldest > n-seasonKnown {
 		return 0
 	}
-	now, _ := p.recent(n)
 	var highest float64
 	for _, lag := range [...]int64{aDay, aWeek} {
 		further := min(ahead, lag-1)
