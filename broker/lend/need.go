@@ -166,14 +166,9 @@ func (l *lender) askFloorsAhead(e *estimate, now time.Time, pol Policy) {
 	}
 }
 
-// notice is how long before they are needed units are asked back. Before it was
-// measured, it is the time after which a loan's pods are killed.
-func (l *lender) notice() time.Duration {
-	if l.Notice > 0 {
-		return l.Notice
-	}
-	return l.MaxGrace
-}
+// notice is how long before they are needed units are asked back: never less than the
+// time after which a loan's pods are killed, which they may use whatever was measured.
+func (l *lender) notice() time.Duration { return max(l.Notice, l.MaxGrace) }
 
 // needText says what is needed, and who says so.
 func (l *lender) needText() string {

@@ -58,6 +58,7 @@ func TestNeed(t *testing.T) {
 		"one that has ended":                   {floor(-time.Hour, 0), LenderState{}, sum{4, "autoscaler", 0, 4}},
 		"one within the grace":                 {floor(time.Minute, 0), LenderState{}, sum{50, "schedule[0]", 0, 50}},
 		"one within Notice":                    {func(l *Lender) { floor(9*time.Minute, 0)(l); l.Notice = 9 * time.Minute }, LenderState{}, sum{50, "schedule[0]", 0, 50}},
+		"quick reclaims are no promise":        {func(l *Lender) { floor(time.Minute, 0)(l); l.Notice = 10 * time.Second }, LenderState{}, sum{50, "schedule[0]", 0, 50}},
 		"one within the shortest loan":         {floor(6*time.Minute, 0), LenderState{}, sum{4, "autoscaler", 0, 50}},
 		"one that needs time before":           {floor(16*time.Minute, 10*time.Minute), LenderState{}, sum{4, "autoscaler", 0, 50}},
 		"one that is far":                      {floor(16*time.Minute+1, 10*time.Minute), LenderState{}, sum{4, "autoscaler", 0, 4}},

@@ -20,11 +20,12 @@ const (
 // held is what was known before the clock leapt. A time that is far ahead pushes the past out
 // of what is remembered, and it may be wrong.
 type held struct {
-	past   *forecast.Forecaster
-	at     time.Time // the last time before the leap
-	leapt  time.Time // the first after it
-	peak   float64
-	notice time.Duration
+	past  *forecast.Forecaster
+	at    time.Time // the last time before the leap
+	leapt time.Time // the first after it
+	peak  float64
+
+	notice, horizon time.Duration
 }
 
 // heed looks whether the clock went back, or far ahead.
@@ -44,7 +45,7 @@ func (d *Demand) heed(l *lender, now time.Time) {
 // gap that the store may fill, and until it has answered nothing more is lent.
 func (d *Demand) leapt(l *lender, now time.Time) {
 	if l.held == nil {
-		l.held = &held{past: l.past.Clone(), at: l.now, peak: l.past.Peak(), notice: l.notice()}
+		l.held = &held{past: l.past.Clone(), at: l.now, peak: l.past.Peak(), notice: l.notice(), horizon: l.horizon()}
 	}
 	l.held.leapt = now
 	d.reread(l, now)

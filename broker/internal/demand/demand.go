@@ -190,7 +190,7 @@ func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 
 func (l *lender) look(now time.Time, c Config) (forecast.Outlook, bool) {
 	return l.past.Look(now, forecast.Rule{
-		Horizon: l.notice(), Beyond: c.MinimumLoan, Quantile: l.shape.quantile(),
+		Horizon: l.horizon(), Beyond: c.MinimumLoan, Quantile: l.shape.quantile(),
 	})
 }
 
@@ -208,8 +208,8 @@ func (d *Demand) Keep(names map[string]bool) {
 // Learned is what is known of one lender.
 type Learned struct {
 	Lender string
-	// Notice as Demand.Notice has it, and what it is made of: the 95th percentiles, with
-	// the default where nothing was seen yet.
+	// Notice as Demand.Notice has it, and what was learned of each of its parts: Reclaim
+	// may be below the policy's MaxGrace, which Notice allows for.
 	Notice, Reclaim, Start time.Duration
 	// Reclaims and Starts are how many were seen in the last seven days, 50 at most.
 	Reclaims, Starts int

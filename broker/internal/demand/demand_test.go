@@ -304,27 +304,98 @@ func TestNotice(t *testing.T) {
 	observe(begin)
 	want("before anything was measured", 2*time.Minute)
 	d.SawReclaim("a", "loan-1", begin, begin.Add(10*time.Second))
-	want("after a reclaim", 70*time.Second)
+	want("after a reclaim that was quick", 2*time.Minute)
 	d.SawStart("a", "pod-1", begin, begin.Add(30*time.Second))
-	want("after a start", 40*time.Second)
+	want("after a start", 90*time.Second)
 	d.SawStart("a", "pod-1", begin, begin.Add(40*time.Second))
 	d.SawStart("a", "pod-2", begin, begin.Add(25*time.Hour))
 	d.SawStart("a", "pod-3", time.Time{}, begin)
 	d.SawReclaim("a", "loan-2", begin, begin.Add(-time.Second))
 	d.SawReclaim("a", "loan-3", begin, begin.Add(time.Hour+1))
-	want("after what does not count", 40*time.Second)
+	want("after what does not count", 90*time.Second)
 	for i := range 200 {
 		at := begin.Add(time.Duration(i) * time.Minute)
 		d.SawReclaim("a", "loan-x"+at.String(), at, at.Add(time.Duration(i%50+1)*time.Second))
 	}
 	observe(begin.Add(200 * time.Minute))
 	// The last 50 took 1 to 50 seconds; of those, the 48th.
-	want("after many reclaims", 78*time.Second)
+	want("after many reclaims", 90*time.Second)
 	if l := d.Learned(now)[0]; l.Reclaims != 50 || l.Starts != 1 || l.Reclaim != 48*time.Second || l.Start != 30*time.Second {
 		t.Errorf("learned %+v", l)
 	}
+	d.SawReclaim("a", "loan-y", now.Add(-2*time.Minute), now)
+	d.SawReclaim("a", "loan-z", now.Add(-2*time.Minute), now)
+	d.SawReclaim("a", "loan-0", now.Add(-2*time.Minute), now)
+	want("after slow ones", 150*time.Second)
 	observe(begin.Add(8 * 24 * time.Hour))
-	want("a week later", 2*time.Minute)
+	want("a week later", 3*time.Minute)
+}
+
+// A borrower may use all of MaxGrace, however quick the ones before were. A schedule goes by
+// that; a forecast, which is no promise, looks as far ahead as what was seen.
+func TestNoticeIsNotBelowTheGrace(t *testing.T) {
+	d := New(Config{})
+	long := Shape{Quantile: 0.99, MaxGrace: 10 * time.Minute}
+	d.Observe("a", begin, lend.Load{}, long)
+	for i := range 60 {
+		at := begin.Add(time.Duration(i-60) * time.Minute)
+		d.SawReclaim("a", "loan"+at.String(), at, at.Add(5*time.Second))
+	}
+	d.SawStart("a", "pod", begin.Add(-20*time.Minute), begin.Add(-5*time.Minute))
+	if got := d.Notice("a"); got != 25*time.Minute {
+		t.Errorf("after quick reclaims and a start of 15 minutes: %s, want 25m", got)
+	}
+	l := d.Learned(begin)[0]
+	if l.Notice != 25*time.Minute || l.Reclaim != 5*time.Second || l.Start != 15*time.Minute {
+		t.Errorf("learned %+v", l)
+	}
+	if got := d.lenders["a"].horizon(); got != 15*time.Minute+5*time.Second {
+		t.Errorf("a forecast looks %s ahead, want 15m5s", got)
+	}
+}
+
+// A service that runs steadily starts no replicas. What its last ones took is what the next
+// one takes, also after more than a week.
+func TestNoticeOfASteadyService(t *testing.T) {
+	for name, tc := range map[string]struct {
+		starts []time.Duration // one day after the other, the last one ten days ago
+		later  time.Duration   // one lately, if it is not 0
+		want   time.Duration
+	}{
+		"a slow one":                    {[]time.Duration{10 * time.Minute}, 0, 10 * time.Minute},
+		"a quick one":                   {[]time.Duration{time.Second}, 0, DefaultStart},
+		"several":                       {[]time.Duration{3 * time.Minute, 10 * time.Minute, 2 * time.Minute}, 0, 10 * time.Minute},
+		"a slow one before five others": {[]time.Duration{10 * time.Minute, 80 * time.Second, 1, 1, 1, 1}, 0, 80 * time.Second},
+		"and a quick one lately":        {[]time.Duration{10 * time.Minute}, 20 * time.Second, 10 * time.Minute},
+		"and a slow one lately":         {[]time.Duration{time.Minute}, 10 * time.Minute, 10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := New(Config{})
+			d.Observe("a", begin, lend.Load{}, Shape{})
+			for i, took := range tc.starts {
+				at := begin.Add(time.Duration(i-len(tc.starts)-9) * 24 * time.Hour)
+				d.SawStart("a", at.String(), at.Add(-took), at)
+			}
+			if tc.later > 0 {
+				d.SawStart("a", "later", begin.Add(-tc.later), begin)
+			}
+			if got := d.Notice("a"); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+	t.Run("enough lately", func(t *testing.T) {
+		d := New(Config{})
+		d.Observe("a", begin, lend.Load{}, Shape{})
+		d.SawStart("a", "old", begin.Add(-10*24*time.Hour), begin.Add(-10*24*time.Hour+10*time.Minute))
+		for i := range always {
+			at := begin.Add(-time.Duration(i+1) * time.Hour)
+			d.SawStart("a", at.String(), at, at.Add(20*time.Second))
+		}
+		if got := d.Notice("a"); got != 20*time.Second {
+			t.Errorf("%s, want 20s: five are enough", got)
+		}
+	})
 }
 
 // What was stuck says nothing about the next reclaim. How long one may take grows with the

@@ -23,12 +23,18 @@ const (
 	mostDurations = 50
 	oldest        = 7 * 24 * time.Hour
 	percentile    = 95
+	// always is how many of the newest count whatever their age, where they were long: a
+	// service that runs steadily has no new ones, and its model is no smaller for that.
+	always = 5
 )
 
-// Notice is how long it takes from asking units back to a replica that serves on them:
-// the 95th percentile of the last reclaims plus that of the last starts, of 50 each that
-// are at most seven days old. What was not seen counts as the policy's MaxGrace and as
-// DefaultStart. An unknown lender has DefaultStart.
+// Notice is how long it takes at most from asking units back to a replica that serves on
+// them: what a reclaim takes plus what a start does. Each is the 95th percentile of the
+// last 50 that are at most seven days old. What was not seen lately counts as the policy's
+// MaxGrace and as DefaultStart, and as the longest of the last five if that is longer. A
+// reclaim never counts as less than MaxGrace here, however quick the last ones were: the
+// next borrower may use it, and what a schedule promises must be there. An unknown lender
+// has DefaultStart.
 func (d *Demand) Notice(name string) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,12 +45,24 @@ func (d *Demand) Notice(name string) time.Duration {
 	return l.notice()
 }
 
+// notice and horizon are also not below what they were before the clock leapt, after which
+// all that was seen looks old.
 func (l *lender) notice() time.Duration {
-	n := l.reclaimTime() + l.startTime()
+	n := max(l.reclaimTime(), l.shape.MaxGrace) + l.startTime()
 	if l.held != nil {
-		n = max(n, l.held.notice) // after a leap of the clock all that was seen looks old
+		n = max(n, l.held.notice)
 	}
 	return n
+}
+
+// horizon is what is made of what was seen alone: a forecast is a bound that holds as often
+// as the quantile says, and so may the time until which it looks be.
+func (l *lender) horizon() time.Duration {
+	h := l.reclaimTime() + l.startTime()
+	if l.held != nil {
+		h = max(h, l.held.horizon)
+	}
+	return h
 }
 
 func (l *lender) reclaimTime() time.Duration {
@@ -123,11 +141,16 @@ func (d *durations) lately(now time.Time) []time.Duration {
 	return took
 }
 
-// high is the percentile, by the nearest rank; without any, it is what is given.
+// high is the percentile of those of lately, by the nearest rank; without any, it is what is
+// given. With fewer than always, it is not below the longest of as many, however old.
 func (d *durations) high(now time.Time, none time.Duration) time.Duration {
 	took := d.lately(now)
-	if len(took) == 0 {
-		return none
+	n := len(took)
+	if n > 0 {
+		none = took[(n*percentile+99)/100-1]
 	}
-	return took[(len(took)*percentile+99)/100-1]
+	for i := max(len(d.list)-always, 0); n < always && i < len(d.list); i++ {
+		none = max(none, d.list[i].took)
+	}
+	return none
 }
