@@ -48,7 +48,7 @@ func TestGrantsFitOneLoan(t *testing.T) {
 			} else {
 				in.Tenants[1].Quotas[0].Nominal = 1204
 				for _, name := range []string{"serving/a", "serving/b"} {
-					in.Lenders = append(in.Lenders, Lender{Name: name, Tenant: "serving", Flavor: "h100", Owned: 602, UnitsPerPod: 1, LowWater: 0.3, HighWater: 0.7, Load: Load{Known: true, ObservedAt: noon}})
+					in.Lenders = append(in.Lenders, Lender{Name: name, Tenant: "serving", Flavor: "h100", Owned: 602, UnitsPerPod: 1, LowWater: 0.3, HighWater: 0.7, Load: Load{Known: true, ObservedAt: noon, Coverage: 1}})
 				}
 			}
 			plan, _ := Decide(in, State{At: in.Now}, DefaultPolicy())

@@ -30,8 +30,9 @@ type reading struct {
 	blocker string
 }
 
-// readLoad judges a lender's load. A service scaled to zero is idle by its owner's
-// own word: it has no replica to ask.
+// readLoad judges a lender's load. A service scaled to zero is idle by its owner's own
+// word where only replicas could be asked; what would hear requests that wait for one must
+// be heard there too.
 func readLoad(l *lender, now time.Time, pol Policy) reading {
 	asleep := l.Desired == 0 && l.Running == 0 && len(l.Pending) == 0
 	reason, message := unusable(l, now, pol, asleep)
@@ -62,8 +63,6 @@ func unusable(l *lender, now time.Time, pol Policy, asleep bool) (reason, messag
 		return ReasonLoadUnknown, "a signal is not a finite number of at least 0"
 	case load.Slots == 0 && len(load.Signals) == 0 && !asleep:
 		return ReasonLoadUnknown, "there is no signal"
-	case asleep:
-		return "", ""
 	case !(load.Coverage >= pol.Quorum): // also when it is not a number
 		return ReasonLoadCoverageLow, fmt.Sprintf("fewer than %s of the ready replicas were heard from", percent(pol.Quorum))
 	case l.Ready <= 0 && l.Desired > 0:

@@ -113,7 +113,7 @@ func TestPanicEndsAfterAClockStep(t *testing.T) {
 func TestPreparingEndsAnOpening(t *testing.T) {
 	l := Lender{
 		Name: "chat", Tenant: "serving", Flavor: "h100", Owned: 20, UnitsPerPod: 1, LowWater: 0.3, HighWater: 0.7,
-		Prepare: &Preparation{}, Steps: Steps{LendUnits: 1, LendEvery: time.Minute}, Load: Load{Known: true, ObservedAt: noon},
+		Prepare: &Preparation{}, Steps: Steps{LendUnits: 1, LendEvery: time.Minute}, Load: Load{Known: true, ObservedAt: noon, Coverage: 1},
 	}
 	open := LenderState{Name: "chat", LowSince: noon.Add(-time.Hour), OpenSince: noon.Add(-time.Hour)}
 	for _, done := range []bool{true, false} {

@@ -49,12 +49,15 @@ func TestReadLoad(t *testing.T) {
 		"a share not a number": {func(l *Lender) {
 			l.Load.Signals = []Signal{{Name: "q", Value: 1, Low: 5, High: 20, PerReplica: math.NaN()}}
 		}, markUnknown, ReasonLoadUnknown},
-		"low but for seconds":     {func(l *Lender) { l.Load.Panic = 240 }, markBetween, ""},
-		"nobody ready":            {func(l *Lender) { l.Ready = 0 }, markUnknown, ReasonLoadUnknown},
-		"owns nothing":            {func(l *Lender) { l.Owned = 0 }, markUnknown, ReasonLoadUnknown},
-		"asleep with none to ask": {func(l *Lender) { l.Desired, l.Running, l.Load = 0, 0, Load{Known: true, ObservedAt: l.Load.ObservedAt} }, markLow, ""},
+		"low but for seconds": {func(l *Lender) { l.Load.Panic = 240 }, markBetween, ""},
+		"nobody ready":        {func(l *Lender) { l.Ready = 0 }, markUnknown, ReasonLoadUnknown},
+		"owns nothing":        {func(l *Lender) { l.Owned = 0 }, markUnknown, ReasonLoadUnknown},
+		"asleep with none to ask": {func(l *Lender) {
+			l.Desired, l.Running, l.Load = 0, 0, Load{Known: true, ObservedAt: l.Load.ObservedAt, Coverage: 1}
+		}, markLow, ""},
+		"asleep, half heard":      {func(l *Lender) { l.Desired, l.Running, l.Load.Coverage, l.Load.Requests = 0, 0, 0.5, 0 }, markUnknown, ReasonLoadCoverageLow},
 		"asleep without load":     {func(l *Lender) { l.Desired, l.Running, l.Load = 0, 0, Load{} }, markUnknown, ReasonLoadUnknown},
-		"asleep with a backlog":   {func(l *Lender) { l.Desired, l.Running, l.Load.Coverage, l.Load.Requests = 0, 0, 0, 900 }, markHigh, ""},
+		"asleep with a backlog":   {func(l *Lender) { l.Desired, l.Running, l.Load.Requests = 0, 0, 900 }, markHigh, ""},
 		"waking":                  {func(l *Lender) { l.Desired, l.Running, l.Ready, l.Load = 1, 0, 0, Load{} }, markUnknown, ReasonLoadUnknown},
 		"asleep with a pod there": {func(l *Lender) { l.Desired, l.Running, l.Load = 0, 1, Load{} }, markUnknown, ReasonLoadUnknown},
 	} {

@@ -21,27 +21,27 @@ type evaluation struct {
 }
 
 // read returns the measure by key. found is false if there is no series of it: a number
-// that cannot be true, and NaN where nothing ended, leave out a key of what was found.
+// that cannot be true leaves out a key of what was found. NaN says that nothing ended.
 func (e evaluation) read() (values map[string]float64, found bool) {
 	values = e.first(e.metric.Series)
 	if len(e.metric.Over) > 0 {
-		whole := map[string]float64{}
-		for i, s := range e.metric.Over {
+		whole, lacks := map[string]float64{}, map[string]bool{}
+		for _, s := range e.metric.Over {
 			part := e.first([]Series{s})
 			for key := range values {
-				if v, ok := part[key]; ok && (i == 0 || !math.IsNaN(whole[key])) {
-					whole[key] += v
-				} else {
-					whole[key] = math.NaN()
-				}
+				v, ok := part[key]
+				whole[key] += v
+				lacks[key] = lacks[key] || !ok
 			}
 		}
 		for key := range values {
-			values[key] /= whole[key]
+			if values[key] /= whole[key]; lacks[key] {
+				values[key] = math.Inf(1) // a share of what is not there is none
+			}
 		}
 	}
 	found = len(values) > 0
-	maps.DeleteFunc(values, func(_ string, v float64) bool { return !plausible(v) })
+	maps.DeleteFunc(values, func(_ string, v float64) bool { return !plausible(v) && !e.metric.nothingEnded(v) })
 	return values, found
 }
 

@@ -59,14 +59,69 @@ func (h *hearing) hears(key string) bool {
 	})
 }
 
+// quiet says whether a key lacks a measure that need not be there, but is known to be: the
+// question failed, the key or another one of the target's had it within the hour, or has it
+// now. Whether nobody ever tells it, or only one does not now, makes all the difference:
+// the fullest replica's cache is what must not be hidden. A counter of failures begins with
+// a replica's first one, so that the others' say nothing about it.
+func (h *hearing) quiet(key string) bool {
+	return slices.ContainsFunc(h.profile.Measures, func(m Metric) bool {
+		if !m.Optional || m.Measure == Slots && h.spec.Slots > 0 || h.answered(&m, key) {
+			return false
+		}
+		question := of(h.spec.Name, m.Measure)
+		_, had := h.sample.Had[question][key]
+		switch {
+		case had, h.sample.Missing[question] != "" && !h.sample.Absent[question]:
+			return true
+		case m.Measure == Errors:
+			return false
+		}
+		return len(h.sample.Had[question]) > 0 ||
+			slices.ContainsFunc(h.keys(), func(other string) bool { return h.answered(&m, other) })
+	})
+}
+
+// answered says whether a key has a measure, or nothing ended that it could be of.
+func (h *hearing) answered(m *Metric, key string) bool {
+	r, there := h.measures[m.Measure][key]
+	_, told := h.get(m.Measure, key)
+	return told || there && m.nothingEnded(r.Value) && !h.future(r)
+}
+
+// mute says whether nothing could be heard of a target that has no replicas: only they
+// would tell. A source beside them can be asked, and one that does not answer may have
+// requests that wait.
+func (h *hearing) mute() bool {
+	if h.profile.Scope == ScopePod {
+		return true
+	}
+	return h.profile.Own && !h.hears("") && !slices.ContainsFunc(h.required(), func(m Measure) bool {
+		return !h.sample.Absent[of(h.spec.Name, m)]
+	})
+}
+
+// least is the lower of two numbers, of which 0 is none.
+func least(a, b float64) float64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // setSlots settles how many requests a replica serves at once: what the policy says,
-// else the least that a replica says, else what the profile does.
+// else the least that a replica says, or one said within the hour where one does not now,
+// else what the profile does.
 func (h *hearing) setSlots() {
 	slots := h.spec.Slots
 	if slots == 0 {
 		for _, key := range h.keys() {
-			if r, ok := h.get(Slots, key); ok && r.Value > 0 && (slots == 0 || r.Value < slots) {
-				slots = r.Value
+			if r, ok := h.get(Slots, key); ok {
+				slots = least(slots, r.Value)
+				continue
+			}
+			for _, r := range h.sample.Had[of(h.spec.Name, Slots)] {
+				slots = least(slots, r.Value)
 			}
 		}
 	}
@@ -92,6 +147,7 @@ func (h *hearing) keys() []string {
 // pods joins what the replicas say for themselves.
 func (h *hearing) pods() {
 	var heard []string
+	quiet := 0
 	blank, requests, waiting := 0.0, 0.0, 0.0
 	for i, pod := range h.replicas.live() {
 		if !h.hears(pod) {
@@ -99,6 +155,9 @@ func (h *hearing) pods() {
 			continue
 		}
 		heard = append(heard, pod)
+		if h.quiet(pod) {
+			quiet++
+		}
 		h.observeAll(pod)
 		running, _ := h.get(Running, pod)
 		queued, _ := h.get(Waiting, pod)
@@ -114,6 +173,7 @@ func (h *hearing) pods() {
 		}
 	}
 	h.miss(len(h.replicas.live()) - len(heard))
+	h.silent = max(h.silent, len(h.replicas.live())-len(heard)+quiet)
 	if len(heard) == 0 {
 		h.unknown("%s", h.silence())
 		return
@@ -133,6 +193,9 @@ func (h *hearing) service() {
 		h.load.Coverage = 0
 		h.unknown("%s", h.silence())
 		return
+	}
+	if h.quiet("") {
+		h.silent = max(h.silent, len(h.replicas.live()), 1)
 	}
 	h.observeAll("")
 	replicas := max(float64(len(h.replicas.Ready)), 1)

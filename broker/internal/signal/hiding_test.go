@@ -36,7 +36,7 @@ func drawCrowd(t *rapid.T) crowd {
 		}
 	}
 	c.replicas.Wanted = int64(len(c.replicas.Ready))
-	for _, name := range rapid.SampledFrom([][]string{{"vllm"}, {"nim"}, {"tgi"}, {"vllm", "dcgm"}, {"llamacpp", "pods-metrics"}, {"dcgm"}}).Draw(t, "profiles") {
+	for _, name := range rapid.SampledFrom([][]string{{"vllm"}, {"nim"}, {"tgi"}, {"vllm", "dcgm"}, {"llamacpp", "pods-metrics"}, {"dcgm"}, {"trtllm-serve", "nvidia-smi-exporter"}}).Draw(t, "profiles") {
 		spec := Spec{Name: name, Kind: KindProfile, Profile: name, Slots: rapid.SampledFrom([]float64{0, 8, 64}).Draw(t, "slots")}
 		if profiles[name].latency() != nil {
 			spec.Latency = rapid.SampledFrom([]time.Duration{0, 2 * time.Second}).Draw(t, "latency")
@@ -55,6 +55,9 @@ func drawMeasures(t *rapid.T, p *Profile, pods []string) map[Measure]Readings {
 	measures := map[Measure]Readings{}
 	for i := range p.Measures {
 		m := &p.Measures[i]
+		if m.Optional && rapid.IntRange(0, 3).Draw(t, "is told") == 3 {
+			continue // by nobody
+		}
 		measures[m.Measure] = Readings{}
 		for _, pod := range pods {
 			value := 0.0
@@ -64,7 +67,7 @@ func drawMeasures(t *rapid.T, p *Profile, pods []string) map[Measure]Readings {
 			if m.Measure == Slots {
 				value = rapid.SampledFrom([]float64{2, 32, 64}).Draw(t, "its slots")
 			}
-			if m.Optional && rapid.IntRange(0, 9).Draw(t, "says") == 9 {
+			if m.overWindow() && rapid.IntRange(0, 9).Draw(t, "ended") == 9 {
 				value = math.NaN()
 			}
 			age := time.Second
@@ -78,14 +81,31 @@ func drawMeasures(t *rapid.T, p *Profile, pods []string) map[Measure]Readings {
 }
 
 // hide takes from a copy of the sample what some replicas say: all of it, or one
-// measure that must be there; of one profile, or of all.
-func (c crowd) hide(t *rapid.T) Sample {
-	hidden := Sample{Profiles: map[string]map[Measure]Readings{}, Values: maps.Clone(c.sample.Values)}
+// measure that they had, whether or not it must be there; or what all say, because the
+// question failed. What was there before is remembered. less says that some replica is
+// not heard at all, or not with what must be there.
+func (c crowd) hide(t *rapid.T) (hidden Sample, less bool) {
+	target := Target{Specs: c.specs}
+	for _, pod := range c.replicas.live() {
+		target.Pods = append(target.Pods, Pod{Name: pod})
+	}
+	hidden = Sample{Missing: Missing{}, Had: target.remember(nil, c.sample, now), Profiles: map[string]map[Measure]Readings{}, Values: maps.Clone(c.sample.Values)}
 	for name, measures := range c.sample.Profiles {
 		hidden.Profiles[name] = map[Measure]Readings{}
 		for m, readings := range measures {
 			hidden.Profiles[name][m] = maps.Clone(readings)
 		}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "a question fails") == 3 {
+		name := rapid.SampledFrom(slices.Sorted(maps.Keys(hidden.Profiles))).Draw(t, "of")
+		told := c.told(name)
+		m := rapid.SampledFrom(told).Draw(t, "the question")
+		delete(hidden.Profiles[name], m)
+		hidden.Missing[of(name, m)] = "timeout"
+		if rapid.Bool().Draw(t, "just started") {
+			hidden.Had = nil
+		}
+		return hidden, !profiles[name].metric(m).Optional
 	}
 	live := c.replicas.live()
 	first := rapid.IntRange(0, len(live)-1).Draw(t, "first hidden")
@@ -94,23 +114,40 @@ func (c crowd) hide(t *rapid.T) Sample {
 			continue
 		}
 		if v, is := hidden.Values["pods"]; is {
+			less = true
 			v.Silent++ // its part of a mean is filled in, with too little if it was high
 			v.Value = min(v.Value, 1)
 			hidden.Values["pods"] = v
 		}
 		for _, name := range slices.Sorted(maps.Keys(hidden.Profiles)) {
 			measures := hidden.Profiles[name]
-			required := (&hearing{profile: profiles[name]}).required()
 			if rapid.Bool().Draw(t, "one measure") {
-				delete(measures[rapid.SampledFrom(required).Draw(t, "measure")], pod)
+				m := rapid.SampledFrom(c.told(name)).Draw(t, "measure")
+				delete(measures[m], pod)
+				less = less || !profiles[name].metric(m).Optional
 				continue
 			}
+			less = true
 			for m := range measures {
 				delete(measures[m], pod)
 			}
 		}
 	}
-	return hidden
+	return hidden, less
+}
+
+// told are the measures of a profile that replicas tell and that something hangs on, in
+// its order. Slots are the policy's where it says them.
+func (c crowd) told(name string) []Measure {
+	spec := c.specs[slices.IndexFunc(c.specs, func(s Spec) bool { return s.Name == name })]
+	var told []Measure
+	for _, m := range profiles[name].Measures {
+		_, is := c.sample.Profiles[name][m.Measure]
+		if is && m.Measure != TTFT && m.Measure != Latency && (m.Measure != Slots || spec.Slots == 0) {
+			told = append(told, m.Measure)
+		}
+	}
+	return told
 }
 
 // lendable is how many units the core would lend of a service with such a load, which
@@ -141,8 +178,9 @@ func TestHidingNeverLendsMore(t *testing.T) {
 		c := drawCrowd(t)
 		quorum := rapid.SampledFrom([]float64{0.1, 0.5, 0.9}).Draw(t, "quorum")
 		all := Combine(c.specs, c.sample, c.replicas, now)
-		some := Combine(c.specs, c.hide(t), c.replicas, now)
-		if some.Coverage >= 1 && len(c.replicas.Ready) > 0 {
+		hidden, less := c.hide(t)
+		some := Combine(c.specs, hidden, c.replicas, now)
+		if less && some.Coverage >= 1 && len(c.replicas.Ready) > 0 {
 			t.Fatalf("coverage is %v with a replica hidden", some.Coverage)
 		}
 		with, without := lendable(all, c.replicas, quorum), lendable(some, c.replicas, quorum)
@@ -190,5 +228,78 @@ func TestSilentReplica(t *testing.T) {
 	}
 	if !slices.Contains(replicas.live(), "t") {
 		t.Error("the hidden replica is not live")
+	}
+}
+
+// TestQuietReplica: a measure that not every release has is no part of what is believed
+// where nobody tells it, and keeps units from being lent where somebody does, did or may.
+func TestQuietReplica(t *testing.T) {
+	nim := func(slots, kv, errs map[string]float64) Sample {
+		both := map[string]float64{"a": 0, "b": 0}
+		return says(map[Measure]map[string]float64{Running: both, Waiting: both, KV: kv, Slots: slots, Errors: errs})
+	}
+	both, one := map[string]float64{"a": 8, "b": 9}, map[string]float64{"a": 8}
+	kv := map[string]float64{"a": 0, "b": 0}
+	for name, test := range map[string]struct {
+		sample Sample
+		edit   func(*Sample, *Spec)
+		silent float64
+		slots  float64
+	}{
+		"nobody tells it":         {nim(nil, kv, nil), nil, 0, 256},
+		"all tell it":             {nim(both, kv, nil), nil, 0, 8},
+		"one does not":            {nim(one, kv, nil), nil, 1, 8},
+		"the policy says it":      {nim(one, kv, nil), func(_ *Sample, spec *Spec) { spec.Slots = 5 }, 0, 5},
+		"nothing ended":           {nim(nil, kv, map[string]float64{"a": 0, "b": math.NaN()}), nil, 0, 256},
+		"only one failed so far":  {nim(nil, kv, map[string]float64{"a": 0.001}), nil, 0, 256},
+		"one told of failures":    {nim(nil, kv, nil), had(Errors, "b", 0.5), 1, 256},
+		"one had it":              {nim(one, kv, nil), had(Slots, "b", 4), 1, 4},
+		"one that is gone had it": {nim(nil, kv, nil), had(Slots, "z", 4), 2, 4},
+		"nobody has it":           {nim(nil, kv, nil), failed(Slots, true), 0, 256},
+		"the question failed":     {nim(nil, kv, nil), failed(Slots, false), 2, 256},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := Spec{Name: "s", Kind: KindProfile, Profile: "nim"}
+			if test.edit != nil {
+				test.edit(&test.sample, &spec)
+			}
+			load := Combine([]Spec{spec}, test.sample, ready("a", "b"), now)
+			got, _ := signalOf(load, silentReplicas)
+			if !load.Known || load.Coverage != 1 || got.Value != test.silent || load.Slots != test.slots {
+				t.Errorf("got %+v, want %v silent and %v slots", load, test.silent, test.slots)
+			}
+			if lends := lendable(load, ready("a", "b"), 0.9).Lendable > 0; lends != (test.silent == 0) {
+				t.Errorf("something is lent: %v", lends)
+			}
+		})
+	}
+}
+
+func had(m Measure, pod string, value float64) func(*Sample, *Spec) {
+	return func(s *Sample, _ *Spec) {
+		s.Had = map[string]Readings{of("s", m): {pod: {Value: value, At: now}}}
+	}
+}
+
+func failed(m Measure, absent bool) func(*Sample, *Spec) {
+	return func(s *Sample, _ *Spec) {
+		delete(s.Profiles["s"], m)
+		s.Missing, s.Absent = Missing{of("s", m): "why"}, map[string]bool{of("s", m): absent}
+	}
+}
+
+// TestRemember: what the target's own pods told is expected for an hour.
+func TestRemember(t *testing.T) {
+	target := Target{Specs: []Spec{{Name: "s", Kind: KindProfile, Profile: "nim"}}, Pods: []Pod{{Name: "a"}}}
+	sample := says(map[Measure]map[string]float64{Running: {"a": 1}, Slots: {"a": 8, "borrower": 2}, Errors: {"a": math.NaN()}})
+	first := target.remember(nil, sample, now)
+	if len(first) != 2 || len(first[of("s", Slots)]) != 1 || first[of("s", Slots)]["a"].Value != 8 || len(first[of("s", Errors)]) != 1 {
+		t.Errorf("got %+v, want the slots and the errors of pod a", first)
+	}
+	if kept := target.remember(first, Sample{}, now.Add(time.Hour)); len(kept) != 2 {
+		t.Errorf("after an hour: got %+v", kept)
+	}
+	if kept := target.remember(first, Sample{}, now.Add(time.Hour+time.Second)); len(kept) != 0 {
+		t.Errorf("after more than an hour: got %+v", kept)
 	}
 }

@@ -36,8 +36,9 @@ func (r Replicas) live() []string { return slices.Concat(r.Ready, r.Failing) }
 // dropped. A replica without a reading of everything that its profile must have was
 // not heard, and counts as busy with all its slots. So do, although they were heard, a
 // young one that reports no request and one that fails: overload is a common reason to.
-// Coverage is that of the signal that was heard from the fewest. What a silent replica
-// would have said has no bound, so that while there is one the load has a signal that is
+// Coverage is that of the signal that was heard from the fewest. One that was heard, but
+// not with all that it is known to tell, has its part in Coverage: what it says is believed.
+// What it and a silent replica would have said besides has no bound, so that while there is one the load has a signal that is
 // never low: nothing new is lent, and nothing is taken back for it.
 func Combine(specs []Spec, s Sample, replicas Replicas, now time.Time) lend.Load {
 	load := lend.Load{Known: true, Coverage: 1}
@@ -65,7 +66,8 @@ type combiner struct {
 	sample   Sample
 	now      time.Time
 	replicas Replicas
-	// silent is how many live replicas the signal did not hear that heard the fewest.
+	// silent is how many live replicas the signal did not hear, or not in full, that heard
+	// the fewest.
 	silent int
 }
 
@@ -149,7 +151,7 @@ func (c *combiner) profile(spec Spec) {
 	case len(c.replicas.Ready) == 0 && c.replicas.Wanted > 0:
 		c.load.Coverage = 0
 		c.unknown("no replica is ready")
-	case len(c.replicas.Ready) == 0 && (p.Scope == ScopePod || !h.hears("")):
+	case len(c.replicas.Ready) == 0 && h.mute():
 		c.observe(c.now) // scaled to zero: idle by its owner's own word
 	case p.Scope == ScopePod:
 		h.pods()

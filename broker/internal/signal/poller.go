@@ -163,6 +163,7 @@ func (p *Poller) store(t Target, s Sample) {
 	defer p.mu.Unlock()
 	delete(p.busy, t.Name)
 	if now, known := p.targets[t.Name]; known && sameQuestion(now, t) {
+		s.Had = t.remember(p.samples[t.Name].Had, s, p.clock.Now())
 		p.samples[t.Name] = s
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -91,6 +92,9 @@ type Profile struct {
 	// Needs are labels of which matchLabels must have one, because without it the
 	// series would be those of several services.
 	Needs []string `json:"needs,omitempty"`
+	// Own: of scope Service, but told by the service's own pods, so that at zero replicas
+	// there is nobody to tell.
+	Own bool `json:"own,omitempty"`
 	// Measures, each once.
 	Measures []Metric `json:"measures"`
 }
@@ -117,7 +121,8 @@ type Metric struct {
 	Join  Join     `json:"join,omitempty"`
 	// Each: the number is a mean over the replicas.
 	Each bool `json:"each,omitempty"`
-	// Optional: without it the rest is still believed.
+	// Optional: not every release tells it, and where none of a target's replicas does the
+	// rest is believed. Where one did or does, one that does not is not heard in full.
 	Optional bool `json:"optional,omitempty"`
 }
 
@@ -245,6 +250,10 @@ func (s Series) flat(t Take) string {
 	}
 	return s.Name
 }
+
+// nothingEnded says whether a value is what a share or a percentile of an idle replica is:
+// of what ended in the window, where nothing did.
+func (m *Metric) nothingEnded(v float64) bool { return m.overWindow() && math.IsNaN(v) }
 
 // overWindow says whether the measure needs more than one sample of its series.
 func (m *Metric) overWindow() bool { return m.Take == TakeRate || m.Take == TakeP99 }

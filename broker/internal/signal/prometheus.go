@@ -69,7 +69,7 @@ func (p *Prometheus) Fetch(ctx context.Context, t Target) Sample {
 var errWarned = errors.New("Prometheus answered with warnings, so that the answer may be partial; the broker's log has them")
 
 // measure asks for a measure and its time. An implausible value is left out, and so
-// is one without a time.
+// is one without a time; NaN where nothing ended is kept.
 func (p *Prometheus) measure(ctx context.Context, q promQL) (Readings, error) {
 	var values, times model.Vector
 	var group errgroup.Group
@@ -91,7 +91,7 @@ func (p *Prometheus) measure(ctx context.Context, q promQL) (Readings, error) {
 	for _, sample := range values {
 		pod := string(sample.Metric["pod"])
 		taken, timed := at[pod]
-		if value := float64(sample.Value); timed && plausible(value) {
+		if value := float64(sample.Value); timed && (plausible(value) || q.metric.nothingEnded(value)) {
 			readings[pod] = Reading{Value: value, At: taken}
 		}
 	}
@@ -104,7 +104,7 @@ func (q promQL) nothing(series bool) error {
 	if series && q.metric.overWindow() {
 		return fmt.Errorf("Prometheus has %s in namespace %s, but not for the whole of the last %s", q.metric.names(), q.namespace, rateWindow)
 	}
-	return fmt.Errorf("Prometheus has no series of %s in namespace %s", q.metric.names(), q.namespace)
+	return absence{fmt.Errorf("Prometheus has no series of %s in namespace %s", q.metric.names(), q.namespace)}
 }
 
 func (p *Prometheus) vector(ctx context.Context, query string) (model.Vector, error) {

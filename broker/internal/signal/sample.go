@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -40,7 +41,8 @@ type Reading struct {
 }
 
 // Readings are one measure's values: by pod in a profile of ScopePod, and under ""
-// in one of ScopeService. Only those are in it that are present and plausible.
+// in one of ScopeService. Only those are in it that are present and plausible, and NaN
+// where nothing ended in the window of a rate or percentile: that is an answer too.
 type Readings map[string]Reading
 
 // Sample is the answers to all questions about one target. A question that was
@@ -53,6 +55,13 @@ type Sample struct {
 	// Missing says why there is no answer: by Spec.Name, or by Spec.Name and measure
 	// as Missing.of has it. It names the metrics that were looked for.
 	Missing Missing
+	// Absent are the questions of Missing that were answered in full: nobody has it. All
+	// others failed, and what the answer would have been is not known.
+	Absent map[string]bool
+	// Had is what was last heard of measures that need not be there, within the last hour
+	// and of the target's own pods, by the question as in Missing. What was there and is
+	// not now is not known, and is not taken for something that the engine does not tell.
+	Had map[string]Readings
 }
 
 // Missing says, by question, why it has no answer.
@@ -93,6 +102,41 @@ type ValueReader interface {
 
 // maxPlausible: exporters write "blank" as huge integers.
 const maxPlausible = 1e15
+
+// remembered is for how long a measure that need not be there is expected again.
+const remembered = time.Hour
+
+// remember returns what the target had within the last hour of measures that need not be
+// there: as of old, and what the new sample has of it.
+func (t Target) remember(old map[string]Readings, s Sample, now time.Time) map[string]Readings {
+	had := map[string]Readings{}
+	for _, spec := range t.Specs {
+		if !spec.ofProfile() {
+			continue
+		}
+		profile := profiles[spec.Profile]
+		for _, m := range profile.Measures {
+			if !m.Optional {
+				continue
+			}
+			question, readings := of(spec.Name, m.Measure), Readings{}
+			for key, r := range old[question] {
+				if now.Sub(r.At) <= remembered {
+					readings[key] = r
+				}
+			}
+			for key, r := range s.Profiles[spec.Name][m.Measure] {
+				if profile.Scope == ScopeService || slices.ContainsFunc(t.Pods, func(p Pod) bool { return p.Name == key }) {
+					readings[key] = Reading{Value: r.Value, At: now}
+				}
+			}
+			if len(readings) > 0 {
+				had[question] = readings
+			}
+		}
+	}
+	return had
+}
 
 // plausible says whether a value can be true: what is not counts as not heard.
 func plausible(v float64) bool {

@@ -175,7 +175,7 @@ func gathered(answers []podAnswer, spec Spec, m *Metric) (Readings, error) {
 	case m.overWindow() && !twice:
 		return nil, errors.New("no pod has been read twice yet")
 	default:
-		return nil, fmt.Errorf("no pod has a series of %s at port %d, path %s", m.names(), spec.Port, spec.Path)
+		return nil, absence{fmt.Errorf("no pod has a series of %s at port %d, path %s", m.names(), spec.Port, spec.Path)}
 	}
 }
 

@@ -97,6 +97,10 @@ func (s Sample) join(o Sample) Sample {
 	maps.Copy(s.Profiles, o.Profiles)
 	maps.Copy(s.Values, o.Values)
 	maps.Copy(s.Missing, o.Missing)
+	if s.Absent == nil && o.Absent != nil {
+		s.Absent = map[string]bool{}
+	}
+	maps.Copy(s.Absent, o.Absent)
 	return s
 }
 
@@ -139,6 +143,9 @@ func late(err error) string {
 	return err.Error()
 }
 
+// absence is why a measure has no readings where all were asked and nobody has it.
+type absence struct{ error }
+
 // answers gathers a sample from several goroutines.
 type answers struct {
 	mu     sync.Mutex
@@ -166,7 +173,11 @@ func (a *answers) measure(spec string, m Measure, readings Readings, err error) 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
-		a.sample.Missing = a.sample.join(Sample{Missing: Missing{of(spec, m): reason(err)}}).Missing
+		part := Sample{Missing: Missing{of(spec, m): reason(err)}}
+		if errors.As(err, new(absence)) {
+			part.Absent = map[string]bool{of(spec, m): true}
+		}
+		a.sample = a.sample.join(part)
 		return
 	}
 	a.sample.Profiles[spec][m] = readings

@@ -292,7 +292,35 @@ func TestService(t *testing.T) {
 		},
 		"asleep and not heard of": {
 			spec: profileSpec("envoy"), sample: Sample{},
+			want: lend.Load{Unknown: "profile envoy: not asked yet"},
+		},
+		"asleep, and the gateway has no series": {
+			spec:   profileSpec("envoy"),
+			sample: Sample{Missing: Missing{of("s", Waiting): "no series"}, Absent: map[string]bool{of("s", Waiting): true}},
+			want:   lend.Load{Unknown: "profile envoy, waiting requests: no series"},
+		},
+		"asleep, and only the replicas would tell": {
+			spec: profileSpec("vllm"), sample: Sample{Missing: Missing{of("s", Running): "timeout"}},
 			want: lend.Load{Known: true, Coverage: 1, ObservedAt: now, Slots: 10},
+		},
+		"asleep, and only the replicas' proxies would tell": {
+			spec:   profileSpec("istio"),
+			sample: Sample{Missing: Missing{of("s", Running): "no series"}, Absent: map[string]bool{of("s", Running): true}},
+			want:   lend.Load{Known: true, Coverage: 1, ObservedAt: now, Slots: 10},
+		},
+		"asleep, and the replicas' proxies were not asked": {
+			spec: profileSpec("istio"), sample: Sample{Missing: Missing{of("s", Running): "timeout"}},
+			want: lend.Load{Unknown: "profile istio, running requests: timeout"},
+		},
+		"a gateway that no longer tells all": {
+			spec: Spec{Name: "s", Kind: KindProfile, Profile: "knative"},
+			sample: func() Sample {
+				s := says(map[Measure]map[string]float64{Running: {"": 20}})
+				s.Had = map[string]Readings{of("s", Slots): {"": {Value: 7, At: now}}}
+				return s
+			}(),
+			replicas: ready("a", "b"),
+			want:     lend.Load{Known: true, Coverage: 1, ObservedAt: now, Requests: 20, Slots: 7, Signals: []lend.Signal{silent(2)}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
