@@ -82,7 +82,8 @@ func (d *Dispersion) Scatter(now time.Time) (s Scatter, ok bool) {
 const calm = 1.0 / 3
 
 // Dispersion is the ratio of variance to mean, and at most limit where the load scatters
-// little for its size. The ratio grows with the size of a service: one of 20,000 requests
+// little for its size: it says whether a load can be forecast, and not how far it scatters.
+// The ratio grows with the size of a service: one of 20,000 requests
 // that scatter by 3 % has 18, and says very well what it will be in a minute. What says
 // nothing about that scatters by as much as it is.
 func (s Scatter) Dispersion(limit float64) float64 {

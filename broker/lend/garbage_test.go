@@ -175,7 +175,7 @@ func (r dice) lender(now time.Time) Lender {
 		Prepare: pick(r, nil, nil, &Preparation{Done: r.yes()}),
 	}
 	if r.yes() {
-		l.Forecast = &Forecast{Season: r.float(), Growth: r.float(), Dispersion: r.float(), Floor: r.float()}
+		l.Forecast = &Forecast{Season: r.float(), Growth: r.float(), Dispersion: r.float(), Scatter: r.float(), Floor: r.float()}
 	}
 	if r.IntN(5) == 0 {
 		l.Hold = &Problem{}

@@ -66,7 +66,16 @@ func TestNeed(t *testing.T) {
 		"the season of what is scaled to zero": {func(l *Lender) { l.Forecast = &Forecast{Season: 200}; l.Desired, l.Running, l.Ready = 0, 0, 0 }, LenderState{}, sum{29, "season", 1, 29}},
 		"growth":                               {func(l *Lender) { l.Load.Requests = 70; l.Forecast = &Forecast{Growth: 1.5} }, LenderState{}, sum{10, "load", 5, 10}},
 		// 3 * sqrt(90 * 5) / 10 = 6.4
-		"bursts":                         {func(l *Lender) { l.Load.Requests = 90; l.Forecast = &Forecast{Growth: 1, Dispersion: 5} }, LenderState{}, sum{13, "load", 7, 13}},
+		"bursts": {func(l *Lender) { l.Load.Requests = 90; l.Forecast = &Forecast{Growth: 1, Dispersion: 5} }, LenderState{}, sum{13, "load", 7, 13}},
+		// 3 * sqrt(90 * 40) / 10 = 18, and it is not wild.
+		"bursts of what is calm for its size": {func(l *Lender) {
+			l.Load.Requests = 90
+			l.Forecast = &Forecast{Growth: 1, Dispersion: 5, Scatter: 40, Floor: 400}
+		}, LenderState{}, sum{13, "load", 18, 13}},
+		"bursts of what is not a number": {func(l *Lender) {
+			l.Load.Requests = 90
+			l.Forecast = &Forecast{Growth: 1, Dispersion: 5, Scatter: math.NaN()}
+		}, LenderState{}, sum{13, "load", 7, 13}},
 		"warm units":                     {func(l *Lender) { l.Warm = 9; l.Forecast = &Forecast{Growth: 1.5, Dispersion: 5} }, LenderState{}, sum{4, "autoscaler", 9, 4}},
 		"a wild load":                    {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, Dispersion: 6, Floor: 400} }, LenderState{}, sum{58, "absolute floor", 3, 58}},
 		"how wild is not a number":       {func(l *Lender) { l.Forecast = &Forecast{Growth: 1, Dispersion: math.NaN(), Floor: 400} }, LenderState{}, sum{58, "absolute floor", 0, 58}},

@@ -16,13 +16,17 @@ func (l *lender) look(e *estimate, pol Policy) {
 	l.warm = max(l.warm, l.burstPods(f, pol), l.growthPods(f, pol))
 }
 
-// burstPods is what the load rises by within a moment: so many standard deviations of
-// what its dispersion says.
+// burstPods is what the load rises by within a moment: so many standard deviations, as they
+// were measured. A large load that can be forecast may still have wide ones.
 func (l *lender) burstPods(f *Forecast, pol Policy) int64 {
 	if l.load.slots == 0 || !(pol.BurstSigmas > 0) {
 		return 0
 	}
-	return whole(pol.BurstSigmas * math.Sqrt(l.load.requests*max(f.Dispersion, 1)) / l.load.slots)
+	scatter := max(f.Dispersion, 1)
+	if f.Scatter > scatter { // not where it is not a number
+		scatter = f.Scatter
+	}
+	return whole(pol.BurstSigmas * math.Sqrt(l.load.requests*scatter) / l.load.slots)
 }
 
 // growthPods is what the load rises by until units that were asked back serve.

@@ -122,7 +122,7 @@ func (w *world) foresee(r dice, s *service) {
 	switch whole := 100 * float64(s.Owned) / float64(s.UnitsPerPod); pick(r, "forecast", "floor", "hold", "prepare", "prepared") {
 	case "forecast":
 		s.Forecast = &Forecast{
-			Season: r.Float64() * whole, Growth: 1 + r.Float64(), Dispersion: pick[float64](r, 0, 1, 4, 9), Floor: pick(r, 0, r.Float64()*whole),
+			Season: r.Float64() * whole, Growth: 1 + r.Float64(), Dispersion: pick[float64](r, 0, 1, 4, 9), Scatter: pick[float64](r, 0, 4, 90), Floor: pick(r, 0, r.Float64()*whole),
 		}
 	case "floor":
 		from := w.now.Add(time.Duration(r.IntN(200)-20) * time.Second)

@@ -37,8 +37,8 @@ type Lender struct {
 	Steps     Steps         `json:"steps,omitzero"`
 
 	Load Load `json:"load"`
-	// Notice is how long it takes, as measured, from asking units back to a replica that
-	// serves on them.
+	// Notice is how long it takes from asking units back to a replica that serves on them,
+	// as measured. Less than MaxGrace counts as that.
 	Notice time.Duration `json:"notice,omitempty"`
 	// Floors are what the service needs at given times whatever its load, by Name.
 	Floors []Floor `json:"floors,omitempty"`
@@ -97,9 +97,13 @@ type Forecast struct {
 	// Growth is by what factor, at least 1, the load grows within Notice at most, as
 	// often as the policy's quantile says.
 	Growth float64 `json:"growth"`
-	// Dispersion is the variance of the load over its mean within an hour: 1 for
-	// independent arrivals, and the higher, the less can be forecast.
+	// Dispersion says whether the load can be forecast: the variance of the load over its
+	// mean within an hour, 1 for independent arrivals, but for a load that scatters little
+	// for its size no more than a policy's limit may be.
 	Dispersion float64 `json:"dispersion"`
+	// Scatter is the variance over the mean as it was measured, however large the load. It
+	// says how far the load rises within a moment; below Dispersion it counts as that.
+	Scatter float64 `json:"scatter,omitempty"`
 	// ScatterUnknown: too little was heard yet to say what the dispersion is. A service of
 	// which Floor is known keeps that until it is; without one, the marks decide.
 	ScatterUnknown bool `json:"scatterUnknown,omitempty"`

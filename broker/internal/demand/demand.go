@@ -162,9 +162,10 @@ func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) 
 
 // Forecast returns what the past says about the load from now until Notice later; nil
 // if it says nothing, which is before the first known load. Its Season is also not below
-// the highest load of the last hour. Its Dispersion is 0 until there are samples enough,
-// and never above the limit that lend.DefaultPolicy sets for a load that scatters little
-// for its size; ScatterUnknown says that the samples are not yet those of an hour.
+// the highest load of the last hour. Its Scatter is as it was measured, and its Dispersion
+// the same but not above the limit that lend.DefaultPolicy sets for a load that scatters
+// little for its size. Both are 0 until there are samples enough; ScatterUnknown says that
+// they are not yet those of an hour.
 func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -184,7 +185,8 @@ func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 	season, growth := o.Keep(load)
 	return &lend.Forecast{
 		Season: season, Growth: growth, Floor: o.Floor,
-		Dispersion: scatter.Dispersion(lend.DefaultPolicy().DispersionLimit), ScatterUnknown: !enough || now.Sub(l.scatter.First()) < time.Hour,
+		Dispersion: scatter.Dispersion(lend.DefaultPolicy().DispersionLimit), Scatter: scatter.Ratio,
+		ScatterUnknown: !enough || now.Sub(l.scatter.First()) < time.Hour,
 	}
 }
 

@@ -247,6 +247,7 @@ func TestForecastDispersion(t *testing.T) {
 	}{
 		"a few requests, in bursts": {1, 100, true},
 		"twenty thousand, by 3 %":   {19400, 20600, false},
+		"twenty thousand, by 30 %":  {14000, 26000, false},
 		"twenty thousand, by half":  {10000, 30000, true},
 		"a chat service":            {30, 43, false},
 	} {
@@ -263,6 +264,10 @@ func TestForecastDispersion(t *testing.T) {
 		f, scatter := d.Forecast("a", now), d.Learned(now)[0].Scatter
 		if wild := f.Dispersion > limit; wild != tc.wild || f.Dispersion > scatter.Ratio {
 			t.Errorf("%s: dispersion %v of %+v, above the limit %v; want %v", name, f.Dispersion, scatter, wild, tc.wild)
+		}
+		mean, half := (tc.low+tc.high)/2, (tc.high-tc.low)/2
+		if got := math.Sqrt(mean * f.Scatter); math.Abs(got-half) > half/50 {
+			t.Errorf("%s: standard deviation %v by the scatter, want %v whether it is wild or not", name, got, half)
 		}
 	}
 }

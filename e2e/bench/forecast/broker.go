@@ -139,7 +139,7 @@ func (b *broker) look() *lend.Forecast {
 	b.kept = split(o, load, growth).of(requests(1))
 	spread, enough := b.spread.Scatter(b.now)
 	return &lend.Forecast{
-		Season: season, Growth: growth, Floor: o.Floor, Dispersion: spread.Dispersion(b.policy.DispersionLimit),
+		Season: season, Growth: growth, Floor: o.Floor, Dispersion: spread.Dispersion(b.policy.DispersionLimit), Scatter: spread.Ratio,
 		ScatterUnknown: !enough || b.now.Sub(b.spread.First()) < time.Hour,
 	}
 }
