@@ -263,6 +263,12 @@ func TestChangingQueuedJobs(t *testing.T) {
 			job.Annotations[v1alpha1.AnnotationLastCheckpoint] = "2030-01-01T00:00:00Z"
 		}, ""},
 
+		{"running", tenant, "says with how few it can do", func(job *batchv1.Job) {
+			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationMinPods, "2")
+		}, "metadata.annotations[ebbtide.dev/min-pods]: cannot change while the job holds units"},
+		{"waiting", tenant, "says with how few it can do", func(job *batchv1.Job) {
+			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationMinPods, "2")
+		}, ""},
 		{"running", tenant, "says how large it was", whole(`{"pods":64}`), "metadata.annotations[ebbtide.dev/whole]: only the broker writes it"},
 		{"running", broker, "makes it smaller", func(job *batchv1.Job) { whole(`{"pods":2}`)(job); size(1)(job) }, ""},
 

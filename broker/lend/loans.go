@@ -24,10 +24,10 @@ type loan struct {
 	// part: these are only the units that the loan of this name sheds; the rest is a loan
 	// beside it.
 	part bool
-	// shed is that part, if there is one, and whole what the part was split off from by
-	// this decision.
-	shed, whole *loan
-	bookings    []booking
+	// shed is the last such part, before the one before that, and whole what the part was
+	// split off from by this decision.
+	shed, before, whole *loan
+	bookings            []booking
 	// action is what this decision does with it, if anything.
 	action *Action
 }
@@ -58,8 +58,10 @@ func (d *decision) readLoans(prev []LoanState) {
 		}
 		d.loans = append(d.loans, c)
 		if !c.ending && len(l.Shedding) > 0 {
-			d.loans = append(d.loans, c.splitOff(l.Shedding))
-			c.shed.ending = true
+			if part := c.splitOff(l.Shedding); part.units > 0 {
+				part.ending = true
+				d.loans = append(d.loans, part)
+			}
 		}
 		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 	}
@@ -271,7 +273,7 @@ func (l *loan) act(kind ActionKind, reason, message string) Action {
 func (d *decision) takeBack(l *loan, a *Action) {
 	a.Kind, a.Loan, a.Job, a.JobUID, a.LostWork = ActionReclaim, l.Name, l.Job, l.JobUID, l.cost
 	if l.part {
-		a.Shed = l.Grants
+		a.Shed = l.sheds()
 	}
 	l.action = a
 	l.ending = true

@@ -251,10 +251,7 @@ func (r *round) pick(c class, from []*loan) (Choice, bool) {
 	for _, l := range from {
 		candidate := Candidate{
 			Name: l.Name, LostWork: l.cost + r.spares(c, l), Priority: l.Priority, Since: l.Since, Grants: l.Grants,
-			UnitsPerPod: l.UnitsPerPod, ShedCost: float64(l.UnitsPerPod) * max(r.d.pol.RestartCost, 0).Seconds(),
-		}
-		if l.shed == nil { // one that shrinks already first ends doing so
-			candidate.Pods, candidate.MinPods = l.Pods, l.MinPods
+			Pods: l.Pods, MinPods: l.MinPods, UnitsPerPod: l.UnitsPerPod, ShedCost: float64(l.UnitsPerPod) * max(r.d.pol.RestartCost, 0).Seconds(),
 		}
 		candidates = append(candidates, candidate)
 	}

@@ -19,7 +19,7 @@ func (l *loan) splitOff(shed []Grant) *loan {
 		}
 	}
 	l.units -= part.units
-	l.shed = part
+	part.before, l.shed = l.shed, part
 	return part
 }
 
@@ -52,8 +52,19 @@ func (d *decision) restore(part *loan) {
 	}
 	slices.SortStableFunc(l.Grants, compareGrants)
 	l.units += part.units
-	l.shed, l.victim = nil, false
+	l.shed, l.victim = part.before, false
 	d.loans = slices.DeleteFunc(d.loans, func(o *loan) bool { return o == part })
+}
+
+// sheds is what the loan gives back as far as this part is: with what it gives back already,
+// which goes on until all of it is free.
+func (l *loan) sheds() []Grant {
+	if l.before == nil {
+		return l.Grants
+	}
+	sum := slices.Concat(l.before.Grants, l.Grants)
+	slices.SortStableFunc(sum, compareGrants)
+	return sum
 }
 
 // give takes units off the loan's grants, as many as it holds of them.

@@ -133,6 +133,32 @@ func TestSheddingRunsItsCourse(t *testing.T) {
 	}
 }
 
+// TestShrinkingFurther: a second pod waits while the first one's units are coming free. The
+// loan gives up one more, and the first that it gives up with it.
+func TestShrinkingFurther(t *testing.T) {
+	in := elasticWorld()
+	wait(&in, 2)
+	tune := &in.Loans[1]
+	tune.Pods, tune.ReclaimBy, tune.ReclaimID, tune.ShedLive = 7, in.Now.Add(20*time.Second), "r-1-1", 1
+	tune.Shedding = []Grant{{Lender: "serving/chat", Node: "a", Flavor: "h100", Count: 1}}
+	plan, _ := Decide(in, State{}, DefaultPolicy())
+	asked := reclaims(&plan)
+	if len(asked) != 1 || asked[0].Loan != "research/tune" || units(asked[0].Shed) != 2 {
+		t.Fatalf("asked back: %+v, want two units of tune in all", asked)
+	}
+	if by := asked[0].ReclaimBy; !by.Equal(in.Now.Add(30 * time.Second)) {
+		t.Errorf("by %s, want the grace anew", by)
+	}
+	// What it can do without is counted with what goes already.
+	wait(&in, 4)
+	plan, _ = Decide(in, State{}, DefaultPolicy())
+	for _, a := range reclaims(&plan) {
+		if a.Loan == "research/tune" && units(a.Shed) > 3 {
+			t.Errorf("asked back: %+v, of which it needs five", a)
+		}
+	}
+}
+
 func units(grants []Grant) (n int64) {
 	for _, g := range grants {
 		n += g.Count

@@ -93,6 +93,9 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 				ended(loan)
 			case !book.Open(old) && book.Open(loan):
 				p.activate(logger, p.pendingOf(loan))
+			case v1alpha1.Units(loan.Keeps()) < v1alpha1.Units(old.Keeps()):
+				// Some wait where the loan keeps nothing now.
+				p.breakUp(loan, "the loan of this job has become smaller")
 			}
 		},
 		DeleteFunc: func(obj any) {

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -54,7 +55,7 @@ func (p *Ebbtide) announce(ctx context.Context, pod *corev1.Pod, loan *v1alpha1.
 // longer grace gets the shorter one. A pod that is gone is no error.
 func (p *Ebbtide) delete(ctx context.Context, pod *corev1.Pod, seconds int64, message string) error {
 	if err := p.unlessGone(pod, p.untrack(ctx, pod)); err != nil {
-		return err
+		klog.FromContext(ctx).Error(err, "The pod's end may count as its failure", "pod", klog.KObj(pod)) // the units are owed
 	}
 	err := p.handle.ClientSet().CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &seconds,
@@ -117,7 +118,7 @@ func graceSeconds(pod *corev1.Pod, loan *v1alpha1.Loan, longest time.Duration, n
 		grace = *own
 	}
 	grace = min(grace, int64(longest/time.Second))
-	if loan != nil && loan.Status.ReclaimBy != nil {
+	if loan != nil && loan.Status.ReclaimBy != nil && len(loan.Status.Shedding) == 0 { // that of a part is not for all
 		grace = min(grace, int64(loan.Status.ReclaimBy.Sub(now)/time.Second))
 	}
 	return max(grace, 1)

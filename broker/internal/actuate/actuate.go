@@ -164,14 +164,13 @@ func (r *round) note(set map[string]bool, loan string) {
 func (r *round) endings(plan *lend.Plan) []step {
 	var urgent []step
 	steps := append(r.missing(), r.strays()...)
-	planned := map[string]bool{}
+	planned := strongest(plan)
 	for i := range plan.Actions {
 		action := &plan.Actions[i]
 		object := r.view.Loans[action.Loan]
-		if action.Kind == lend.ActionLend || object == nil {
+		if object == nil || planned[action.Loan] != action {
 			continue
 		}
-		planned[action.Loan] = true
 		l := r.loan(action.Loan, object)
 		if len(action.Shed) > 0 {
 			urgent = append(urgent, r.shedding(l, action))
@@ -193,14 +192,14 @@ func (r *round) endings(plan *lend.Plan) []step {
 	}
 	for i := range r.view.Snapshot.Loans {
 		s := &r.view.Snapshot.Loans[i]
-		if planned[s.Name] {
+		if planned[s.Name] != nil {
 			continue
 		}
 		l := r.loan(s.Name, r.view.Loans[s.Name])
 		switch {
 		case s.Reclaiming:
 			steps = append(steps, step{"stop", s.Name, func(ctx context.Context) error { return r.stop(ctx, l, s.ReclaimBy) }})
-		case len(s.Shedding) > 0:
+		case len(s.Shedding) > 0 && !s.Preempted && !s.Finished:
 			steps = append(steps, step{"shrink", s.Name, func(ctx context.Context) error { return r.shrink(ctx, l, s.ReclaimBy) }})
 		case s.Preempted:
 			steps = append(steps, step{"requeue", s.Name, func(ctx context.Context) error { return r.requeue(ctx, l) }})
@@ -209,6 +208,32 @@ func (r *round) endings(plan *lend.Plan) []step {
 		}
 	}
 	return append(urgent, steps...)
+}
+
+// strongest is the one action on each loan that is carried out. A plan may have another
+// about a part of it: what is asked for then includes that part, and what a part's
+// return would have said follows when the rest is done.
+func strongest(plan *lend.Plan) map[string]*lend.Action {
+	out := map[string]*lend.Action{}
+	rank := func(a *lend.Action) int {
+		switch {
+		case len(a.Shed) == 0:
+			return 2
+		case a.Kind == lend.ActionReclaim:
+			return 1
+		}
+		return 0
+	}
+	for i := range plan.Actions {
+		a := &plan.Actions[i]
+		if a.Kind == lend.ActionLend {
+			continue
+		}
+		if other := out[a.Loan]; other == nil || rank(a) > rank(other) {
+			out[a.Loan] = a
+		}
+	}
+	return out
 }
 
 // loanRef is a Loan with its part of the snapshot.

@@ -23,8 +23,12 @@ import (
 const (
 	// hookTimeout bounds one call.
 	hookTimeout = 2 * time.Second
-	// mostHooks bounds the calls that run at once; a pod beyond them is not called.
+	// mostHooks bounds the calls that run at once, and mostOfOne those to pods of one
+	// namespace; a pod beyond them is not called.
 	mostHooks = 64
+	mostOfOne = 16
+	// mostHeader bounds what is read of an answer.
+	mostHeader = 4 << 10
 )
 
 // Hooks tell pods about a reclaim by HTTP, at the port and path that the pod's
@@ -37,8 +41,11 @@ const (
 type Hooks struct {
 	once   sync.Once
 	client *http.Client
-	slots  chan struct{}
 	calls  sync.WaitGroup
+
+	mu   sync.Mutex
+	all  int
+	busy map[string]int // by namespace
 }
 
 // Notice is the body of a call.
@@ -51,10 +58,10 @@ type Notice struct {
 
 func (h *Hooks) init() {
 	h.once.Do(func() {
-		h.slots = make(chan struct{}, mostHooks)
+		h.busy = map[string]int{}
 		h.client = &http.Client{
 			Timeout:       hookTimeout,
-			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil},
+			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: mostHeader},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	})
@@ -74,9 +81,7 @@ func (h *Hooks) Call(ctx context.Context, pod *corev1.Pod, by time.Time) {
 		log.Info("The pod cannot be called about the reclaim", "reason", err.Error())
 		return
 	}
-	select {
-	case h.slots <- struct{}{}:
-	default:
+	if !h.begin(pod.Namespace) {
 		log.Info("The pod is not called about the reclaim: too many calls are under way")
 		return
 	}
@@ -84,11 +89,32 @@ func (h *Hooks) Call(ctx context.Context, pod *corev1.Pod, by time.Time) {
 	// The round that asks for units back is over before a pod has answered.
 	ctx = context.WithoutCancel(ctx)
 	h.calls.Go(func() {
-		defer func() { <-h.slots }()
+		defer h.end(pod.Namespace)
 		if err := h.post(ctx, url, body); err != nil {
 			log.Info("The pod was not told about the reclaim", "reason", err.Error())
 		}
 	})
+}
+
+// begin reports whether another call may be made.
+func (h *Hooks) begin(namespace string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.all == mostHooks || h.busy[namespace] == mostOfOne {
+		return false
+	}
+	h.all++
+	h.busy[namespace]++
+	return true
+}
+
+func (h *Hooks) end(namespace string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all--
+	if h.busy[namespace]--; h.busy[namespace] == 0 {
+		delete(h.busy, namespace)
+	}
 }
 
 // Wait returns when no call is under way.
@@ -107,7 +133,7 @@ func (h *Hooks) post(ctx context.Context, url string, body []byte) error {
 	_, _ = io.CopyN(io.Discard, answer.Body, 1<<10) // a courtesy to the pod's server
 	_ = answer.Body.Close()
 	if answer.StatusCode >= 300 {
-		return fmt.Errorf("the pod answered %s", answer.Status)
+		return fmt.Errorf("the pod answered with status %d", answer.StatusCode)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package actuate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -33,6 +34,9 @@ const (
 func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) error {
 	known, err := r.ensureGranted(l.name, l.object)
 	if err != nil {
+		return err
+	}
+	if err := r.settle(l.name, l.object); err != nil {
 		return err
 	}
 	seq := known.LastSeq
@@ -79,16 +83,15 @@ func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 		return err
 	}
 	left := by.Sub(r.Clock.Now())
+	var errs []error
 	for _, pod := range r.view.Pods[l.name] {
 		grace := time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30)) * time.Second
 		if grace <= left+deadlineSlack || (pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))) {
 			continue
 		}
-		if err := r.kill(ctx, pod, max(1, int64(left/time.Second))); err != nil {
-			return err
-		}
+		errs = append(errs, r.kill(ctx, pod, max(1, int64(left/time.Second))))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // notice tells the pods until when they have time, each once. It is a courtesy: what it
@@ -123,9 +126,7 @@ func (r *round) announce(ctx context.Context, pod *corev1.Pod, by time.Time) {
 
 // kill deletes exactly this pod, which must not count as one that has failed.
 func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) error {
-	if err := r.untrack(ctx, pod); err != nil {
-		return err
-	}
+	r.untrack(ctx, pod)
 	r.excuse(ctx, pod)
 	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
 	err := r.Client.Delete(ctx, target, &client.DeleteOptions{
@@ -141,18 +142,26 @@ func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) e
 // untrack lets a Job's controller forget a pod, as it does itself with those that it
 // deletes. Of one that it tracks to the end it remembers a failure, whatever the
 // failure policy ignores, and waits minutes before it makes new pods; and where the Job
-// is a part of something larger, that counts a restart.
-func (r *round) untrack(ctx context.Context, pod *corev1.Pod) error {
+// is a part of something larger, that counts a restart. One that has ended by itself it
+// is to remember. The deadline is kept even if it cannot be told.
+func (r *round) untrack(ctx context.Context, pod *corev1.Pod) {
 	if !slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) {
-		return nil
+		return
 	}
-	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`, pod.UID, batchv1.JobTrackingFinalizer)
-	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
-	err := r.Client.Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, []byte(patch)))
-	if ignorable(err) != nil {
-		return fmt.Errorf("let the Job's controller forget pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	var now corev1.Pod
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(pod), &now)
+	if err == nil && (now.UID != pod.UID || now.Status.Phase == corev1.PodSucceeded || now.Status.Phase == corev1.PodFailed) {
+		return
 	}
-	return nil
+	if err == nil {
+		patch := fmt.Sprintf(`{"metadata":{"uid":%q,"resourceVersion":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`,
+			now.UID, now.ResourceVersion, batchv1.JobTrackingFinalizer)
+		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+		err = r.Client.Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, []byte(patch)))
+	}
+	if client.IgnoreNotFound(err) != nil {
+		r.log.Info("The pod's end may count as its failure", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
+	}
 }
 
 // ReasonReclaimed of a pod's condition DisruptionTarget says that the broker has
@@ -195,13 +204,12 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 			return err
 		}
 	}
-	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
-		return err
-	}
+	errs := []error{r.Jobs.Suspend(ctx, l.job)}
 	for _, pod := range r.view.Pods[l.name] {
-		if err := r.kill(ctx, pod, r.lastGrace(pod)); err != nil {
-			return err
-		}
+		errs = append(errs, r.kill(ctx, pod, r.lastGrace(pod)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	r.log.Info("Evicted", "loan", l.name, "pods", len(r.view.Pods[l.name]), "reason", action.Reason)
 	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of Loan %s has passed: its pods are killed", l.object.Name)
@@ -248,11 +256,14 @@ func (r *round) requeue(ctx context.Context, l *loanRef) error {
 
 // confirm writes LEND_GRANTED, or RECOVERED, for a loan whose job runs and whose
 // ledger does not say so: an earlier round ended between the two.
-func (r *round) confirm(_ context.Context, l *loanRef) error {
+func (r *round) confirm(ctx context.Context, l *loanRef) error {
 	if l.snapshot.Finished {
 		return nil
 	}
 	if known, open := r.Ledger.Loan(l.name); open && known.State != ledger.Intended {
+		if job := r.view.Job(l.job.UID); len(l.object.Status.Shed) > 0 && job != nil && job.Pods > int64(l.object.KeptPods()) {
+			return errors.Join(r.settle(l.name, l.object), r.resize(ctx, l))
+		}
 		return r.settle(l.name, l.object)
 	}
 	_, err := r.ensureGranted(l.name, l.object)

@@ -131,6 +131,8 @@ func (a *Actuator) adopt(ctx context.Context, object *v1alpha1.Loan) error {
 			return err
 		}
 	}
-	_, err := a.ensureGranted(name, object)
-	return err
+	if _, err := a.ensureGranted(name, object); err != nil {
+		return err
+	}
+	return a.settle(name, object)
 }

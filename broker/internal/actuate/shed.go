@@ -33,7 +33,13 @@ func (r *round) shedding(l *loanRef, action *lend.Action) step {
 // shed asks an elastic job for a part of its loan.
 func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error {
 	known, err := r.ensureGranted(l.name, l.object)
-	if err != nil || known.State != ledger.Granted {
+	if err != nil {
+		return err
+	}
+	if known.State == ledger.Reclaiming { // all of it was asked back, and nobody heard
+		return r.reclaim(ctx, l, action)
+	}
+	if err := r.settle(l.name, l.object); err != nil {
 		return err
 	}
 	intent, err := r.record(ledger.ShedIntent, l.name, ledger.Entry{
@@ -69,16 +75,15 @@ func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 	leaving := leaving(r.view.Pods[l.name], l.object)
 	r.notice(ctx, leaving, by)
 	left := by.Sub(r.Clock.Now())
+	var errs []error
 	for _, pod := range leaving {
 		grace := time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds)) * time.Second
 		if pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack)) {
 			continue
 		}
-		if err := r.kill(ctx, pod, max(1, int64(min(grace, left)/time.Second))); err != nil {
-			return err
-		}
+		errs = append(errs, r.kill(ctx, pod, max(1, int64(min(grace, left)/time.Second))))
 	}
-	return r.resize(ctx, l)
+	return errors.Join(append(errs, r.resize(ctx, l))...)
 }
 
 // resize sets the job to what its loan keeps.
@@ -130,14 +135,13 @@ func leaving(pods []*corev1.Pod, object *v1alpha1.Loan) []*corev1.Pod {
 
 // evictShed kills the pods that are left of those when their grace has passed.
 func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) error {
-	if err := r.resize(ctx, l); err != nil {
-		return err
-	}
 	pods := leaving(r.view.Pods[l.name], l.object)
+	var errs []error
 	for _, pod := range pods {
-		if err := r.kill(ctx, pod, r.lastGrace(pod)); err != nil {
-			return err
-		}
+		errs = append(errs, r.kill(ctx, pod, r.lastGrace(pod)))
+	}
+	if err := errors.Join(append(errs, r.resize(ctx, l))...); err != nil {
+		return err
 	}
 	r.log.Info("Evicted", "loan", l.name, "pods", len(pods), "reason", action.Reason)
 	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of what Loan %s gives back has passed: %d of its pods are killed", l.object.Name, len(pods))
@@ -157,6 +161,10 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 	if len(leaving(pods, l.object)) > 0 {
 		r.log.V(1).Info("The units are not free yet", "loan", l.name)
 		return nil
+	}
+	// Or it would wait for the pods that it is to do without.
+	if err := r.resize(ctx, l); err != nil {
+		return err
 	}
 	status := &l.object.Status
 	shed := status.Shedding

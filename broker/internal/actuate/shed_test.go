@@ -213,3 +213,34 @@ func TestOverdueShed(t *testing.T) {
 		t.Errorf("%d pods are left, want 3: no more go than the loan sheds", got)
 	}
 }
+
+// TestPartAndWholeInOneRound: a plan may give a part back and ask for the whole loan. One
+// of the two is carried out, and nothing is booked twice or never.
+func TestPartAndWholeInOneRound(t *testing.T) {
+	w := newElasticWorld(t)
+	b := w.broker(&fuse{left: -1})
+	if err := errors.Join(admit(b), b.apply(shrinking(1))); err != nil {
+		t.Fatal(err)
+	}
+	b.jobController()
+	part := shrinking(1)
+	part.Kind = lend.ActionReturn
+	if err := b.apply(part, reclaiming("research/tune-1")); err != nil {
+		t.Fatal(err)
+	}
+	b.jobController()
+	for range 4 {
+		b.round()
+	}
+	known, open := w.book.Loan("research/tune-1")
+	if len(w.loans()) != 0 || w.lent() != 0 || open {
+		t.Errorf("%d loans, %d units lent, in the ledger %+v; want none", len(w.loans()), w.lent(), known)
+	}
+	entries, err := w.book.ByLoan("research/tune-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := entries[len(entries)-1]; last.Kind.String() != "RECLAIM_DONE" || last.Grants[0].Count != 4 {
+		t.Errorf("the last entry is %s of %v, want RECLAIM_DONE of all 4", last.Kind, last.Grants)
+	}
+}

@@ -202,7 +202,8 @@ func (b *broker) round() {
 	b.jobController()
 }
 
-// jobController makes and deletes the job's pods, as the real one would.
+// jobController makes and deletes the job's pods, as the real one would, and the scheduler
+// binds as many of them as the job's loan keeps.
 func (w *world) jobController() {
 	w.t.Helper()
 	job := w.job()
@@ -219,7 +220,9 @@ func (w *world) jobController() {
 			},
 			Spec: job.Spec.Template.Spec,
 		}
-		p.Spec.NodeName = "gpu-1"
+		if w.keeps() {
+			p.Spec.NodeName = "gpu-1"
+		}
 		var err error
 		if i >= wanted {
 			err = client.IgnoreNotFound(w.api.Delete(w.t.Context(), p))
@@ -230,6 +233,18 @@ func (w *world) jobController() {
 			w.t.Fatal(err)
 		}
 	}
+}
+
+// keeps reports whether the job may have one more bound pod.
+func (w *world) keeps() bool {
+	bound := int32(0)
+	for _, p := range w.pods() {
+		if p.Spec.NodeName != "" {
+			bound++
+		}
+	}
+	loans := w.loans()
+	return len(loans) == 0 || bound < loans[0].KeptPods()
 }
 
 func (w *world) pods() []corev1.Pod {
