@@ -177,8 +177,8 @@ type LendingPolicyStatus struct {
 	// Lendable is what could be lent in addition now.
 	// +optional
 	Lendable int64 `json:"lendable"`
-	// Notice is how long it takes, as measured, from asking units back to a replica that
-	// serves on them.
+	// Notice is how long it may take from asking units back to a replica that serves on
+	// them: as measured lately, and no less than maxGrace and a start.
 	// +optional
 	Notice metav1.Duration `json:"notice,omitzero"`
 	// Advice is set in mode Advise.

@@ -23,7 +23,7 @@ func pastDesc(name, help string) *prometheus.Desc {
 }
 
 var (
-	noticeDesc     = pastDesc("notice_seconds", "Time from asking units back to a replica that serves on them, as learned.")
+	noticeDesc     = pastDesc("notice_seconds", "Time from asking units back to a replica that serves on them: as learned, and no less than maxGrace and a start.")
 	growthDesc     = pastDesc("forecast_growth", "Factor by which the load grows within the notice at most, as often as the policy's quantile says.")
 	dispersionDesc = pastDesc("forecast_dispersion", "Variance over mean of the load within an hour.")
 )

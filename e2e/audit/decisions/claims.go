@@ -125,10 +125,7 @@ func panics(l *lend.Lender, rec *record) int64 {
 
 // windows is what the schedule keeps now, or so soon that it has to be asked back.
 func windows(l *lend.Lender, now time.Time) int64 {
-	notice := l.Notice
-	if notice <= 0 {
-		notice = l.MaxGrace
-	}
+	notice := max(l.Notice, l.MaxGrace)
 	pods := int64(0)
 	for _, f := range l.Floors {
 		if now.Before(f.Until) && !now.Before(f.From.Add(-notice)) {
@@ -155,7 +152,7 @@ func likely(l *lend.Lender, pol *lend.Policy) int64 {
 func warm(l *lend.Lender, pol *lend.Policy) int64 {
 	pods := ceil(float64(l.Warm) / float64(l.UnitsPerPod))
 	if f := l.Forecast; f != nil && l.Load.Slots > 0 {
-		pods = max(pods, ceil(pol.BurstSigmas*math.Sqrt(l.Load.Requests*max(f.Dispersion, 1))/l.Load.Slots),
+		pods = max(pods, ceil(pol.BurstSigmas*math.Sqrt(l.Load.Requests*max(f.Dispersion, f.Scatter, 1))/l.Load.Slots),
 			ceil(float64(replicas(l, l.Load.Requests, pol))*(f.Growth-1)))
 	}
 	return pods
