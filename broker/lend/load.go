@@ -63,6 +63,8 @@ func unusable(l *lender, now time.Time, pol Policy, asleep bool) (reason, messag
 		return ReasonLoadUnknown, "a signal is not a finite number of at least 0"
 	case load.Slots == 0 && len(load.Signals) == 0 && !asleep:
 		return ReasonLoadUnknown, "there is no signal"
+	case asleep && load.Slots == 0 && len(load.Signals) == 0:
+		return "", "" // nothing that could be heard
 	case !(load.Coverage >= pol.Quorum): // also when it is not a number
 		return ReasonLoadCoverageLow, fmt.Sprintf("fewer than %s of the ready replicas were heard from", percent(pol.Quorum))
 	case l.Ready <= 0 && l.Desired > 0:

@@ -53,7 +53,7 @@ func TestReadLoad(t *testing.T) {
 		"nobody ready":        {func(l *Lender) { l.Ready = 0 }, markUnknown, ReasonLoadUnknown},
 		"owns nothing":        {func(l *Lender) { l.Owned = 0 }, markUnknown, ReasonLoadUnknown},
 		"asleep with none to ask": {func(l *Lender) {
-			l.Desired, l.Running, l.Load = 0, 0, Load{Known: true, ObservedAt: l.Load.ObservedAt, Coverage: 1}
+			l.Desired, l.Running, l.Load = 0, 0, Load{Known: true, ObservedAt: l.Load.ObservedAt}
 		}, markLow, ""},
 		"asleep, half heard":      {func(l *Lender) { l.Desired, l.Running, l.Load.Coverage, l.Load.Requests = 0, 0, 0.5, 0 }, markUnknown, ReasonLoadCoverageLow},
 		"asleep without load":     {func(l *Lender) { l.Desired, l.Running, l.Load = 0, 0, Load{} }, markUnknown, ReasonLoadUnknown},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +46,7 @@ func (p *Prometheus) Fetch(ctx context.Context, t Target) Sample {
 		switch spec.Kind {
 		case KindQuery:
 			group.Go(func() {
-				r, err := p.one(ctx, spec)
+				r, err := p.one(ctx, spec, t.Pods)
 				a.value(spec.Name, r, err, reason)
 			})
 		case KindProfile:
@@ -119,8 +121,9 @@ func (p *Prometheus) vector(ctx context.Context, query string) (model.Vector, er
 	return vector, nil
 }
 
-// one asks a query of a policy, whose result must be one plausible number.
-func (p *Prometheus) one(ctx context.Context, spec Spec) (Reading, error) {
+// one asks a query of a policy, whose result must be one plausible number. Those of the
+// target's pods whose series it lost lately are silent in it.
+func (p *Prometheus) one(ctx context.Context, spec Spec, pods []Pod) (Reading, error) {
 	value, err := p.query(ctx, spec.Query)
 	if err != nil {
 		return Reading{}, err
@@ -143,7 +146,11 @@ func (p *Prometheus) one(ctx context.Context, spec Spec) (Reading, error) {
 	if err := p.isWhole(ctx, spec.Query); err != nil {
 		return Reading{}, err
 	}
-	return Reading{Value: number, At: at.Time().UTC()}, nil
+	silent, err := p.lost(ctx, spec.Query, pods)
+	if err != nil {
+		return Reading{}, err
+	}
+	return Reading{Value: number, At: at.Time().UTC(), Silent: silent}, nil
 }
 
 // isWhole refuses a query that looks back over what Prometheus does not have: after it, or
@@ -159,6 +166,52 @@ func (p *Prometheus) isWhole(ctx context.Context, query string) error {
 		err = fmt.Errorf("the query looks back over %s, and Prometheus has not the whole of it", model.Duration(longest(windows)))
 	}
 	return err
+}
+
+// lost counts the pods of which a query reads series that were there within the hour and
+// are not now.
+func (p *Prometheus) lost(ctx context.Context, query string, pods []Pod) (int, error) {
+	all := selectors(query)
+	if len(all) == 0 || len(pods) == 0 {
+		return 0, nil
+	}
+	seen, err := p.vector(ctx, presence(all))
+	if err != nil {
+		return 0, err
+	}
+	lost := 0
+	for _, pod := range pods {
+		had, has := map[string]bool{}, map[string]bool{}
+		for _, series := range seen {
+			if which := string(series.Metric[seenLabel]); pod.has(series.Metric) {
+				selector, now := strings.CutPrefix(which, seenNow)
+				has[selector] = has[selector] || now
+				had[strings.TrimPrefix(selector, seenLately)] = true
+			}
+		}
+		for selector := range had {
+			if !has[selector] {
+				lost++
+				break
+			}
+		}
+	}
+	return lost, nil
+}
+
+// has says whether a series is of the pod, by the labels that name pods and what is scraped.
+func (p Pod) has(labels model.Metric) bool {
+	for _, label := range podLabels {
+		value := string(labels[model.LabelName(label)])
+		if value != "" && value == p.Name {
+			return true
+		}
+	}
+	instance := string(labels[model.InstanceLabel])
+	if host, _, err := net.SplitHostPort(instance); err == nil {
+		instance = host
+	}
+	return p.IP != "" && instance == p.IP
 }
 
 // aggregate makes one number of a vector, as old as its oldest sample. A single

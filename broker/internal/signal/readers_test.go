@@ -252,6 +252,8 @@ type farm struct {
 	steps map[string]int
 	// gap, if set, says what is not served at all.
 	gap func(since time.Duration) bool
+	// lost is the path of what is not there any more.
+	lost string
 }
 
 func newFarm(all []example) *farm {
@@ -265,6 +267,11 @@ func (f *farm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.mu.Lock()
+	if f.lost == r.URL.Path {
+		f.mu.Unlock()
+		http.NotFound(w, r)
+		return
+	}
 	since := min(time.Duration(f.steps[r.URL.Path])*farmStep, time.Since(f.start))
 	f.steps[r.URL.Path]++
 	f.mu.Unlock()
@@ -309,7 +316,8 @@ func (f *farm) prometheus(t *testing.T) string {
 		}
 		jobs = append(jobs, map[string]any{
 			"job_name": e.name, "metrics_path": "/" + e.name, "honor_labels": e.HonorLabels,
-			"static_configs": []any{map[string]any{"targets": []string{server.Listener.Addr().String()}, "labels": labels}},
+			"track_timestamps_staleness": e.ScrapeNamespace == "both",
+			"static_configs":             []any{map[string]any{"targets": []string{server.Listener.Addr().String()}, "labels": labels}},
 		})
 	}
 	config, err := yaml.Marshal(map[string]any{
