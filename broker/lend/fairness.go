@@ -71,7 +71,7 @@ func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
 // addLoan lists the loan if it is one of the family, and if something would come free
 // for others without it.
 func (f *fairness) addLoan(h *holdings, key family, l *loan) {
-	if l.ending || l.victim || len(l.Grants) == 0 {
+	if l.goes() || len(l.Grants) == 0 {
 		return
 	}
 	tenant, flavor, ok := f.books.find(l.Borrower, l.Grants[0].Flavor)

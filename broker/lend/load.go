@@ -1,6 +1,7 @@
 package lend
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -50,21 +51,17 @@ func unusable(l *lender, now time.Time, pol Policy, asleep bool) (reason, messag
 	case l.Owned <= 0 || l.UnitsPerPod <= 0:
 		return ReasonLoadUnknown, "the service owns no units, or its replicas ask for none"
 	case !load.Known:
-		why := load.Unknown
-		if why == "" {
-			why = "no signal answered"
-		}
-		return ReasonLoadUnknown, why
+		return ReasonLoadUnknown, cmp.Or(load.Unknown, "no signal answered")
 	case load.ObservedAt.After(now):
 		return ReasonLoadUnknown, "the sample is from the future"
 	case now.Sub(load.ObservedAt) > pol.StaleAfter:
 		return ReasonLoadSampleStale, fmt.Sprintf("the last sample is from %s", stamp(load.ObservedAt))
 	case !finite(load):
 		return ReasonLoadUnknown, "a signal is not a finite number of at least 0"
-	case load.Slots == 0 && len(load.Signals) == 0 && !asleep:
-		return ReasonLoadUnknown, "there is no signal"
-	case asleep && load.Slots == 0 && len(load.Signals) == 0:
+	case load.empty() && asleep:
 		return "", "" // nothing that could be heard
+	case load.empty():
+		return ReasonLoadUnknown, "there is no signal"
 	case !(load.Coverage >= pol.Quorum): // also when it is not a number
 		return ReasonLoadCoverageLow, fmt.Sprintf("fewer than %s of the ready replicas were heard from", percent(pol.Quorum))
 	case l.Ready <= 0 && l.Desired > 0:
@@ -72,6 +69,9 @@ func unusable(l *lender, now time.Time, pol Policy, asleep bool) (reason, messag
 	}
 	return "", ""
 }
+
+// empty: there is neither a number of requests nor a signal.
+func (l *Load) empty() bool { return l.Slots == 0 && len(l.Signals) == 0 }
 
 func finite(l Load) bool {
 	if !usable(l.Requests) || !usable(l.Panic) || !usable(l.Slots) {

@@ -68,6 +68,9 @@ func (d *decision) readLoans(prev []LoanState) {
 	slices.SortStableFunc(d.loans, compareLoans)
 }
 
+// goes: it ends, or was chosen to.
+func (l *loan) goes() bool { return l.ending || l.victim }
+
 func compareLoans(a, b *loan) int { return cmp.Compare(a.Name, b.Name) }
 
 // lostWork estimates what stopping the loan costs, in unit-seconds: the work since

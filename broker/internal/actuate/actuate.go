@@ -190,6 +190,12 @@ func (r *round) endings(plan *lend.Plan) []step {
 			steps = append(steps, step{"close", name, func(ctx context.Context) error { return r.closeReturned(ctx, name, object) }})
 		}
 	}
+	return append(append(urgent, steps...), r.unplanned(planned)...)
+}
+
+// unplanned are the steps of loans about which the plan says nothing new.
+func (r *round) unplanned(planned map[string]*lend.Action) []step {
+	var steps []step
 	for i := range r.view.Snapshot.Loans {
 		s := &r.view.Snapshot.Loans[i]
 		if planned[s.Name] != nil {
@@ -207,7 +213,7 @@ func (r *round) endings(plan *lend.Plan) []step {
 			steps = append(steps, step{"confirm", s.Name, func(ctx context.Context) error { return r.confirm(ctx, l) }})
 		}
 	}
-	return append(urgent, steps...)
+	return steps
 }
 
 // strongest is the one action on each loan that is carried out. A plan may have another
