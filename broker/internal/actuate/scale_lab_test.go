@@ -80,8 +80,11 @@ func TestScaleOnARealServer(t *testing.T) {
 			// The controller of the target writes on it too. A plan whose write meets such a
 			// write is left to the next decision, which comes to the same.
 			labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
-				if err := a.Apply(ctx, view, plan); err != nil {
+				if err := admin.Get(ctx, client.ObjectKeyFromObject(policy), policy); err != nil {
 					t.Fatal(err)
+				}
+				if err := a.Apply(ctx, view, plan); err != nil {
+					return false, err.Error()
 				}
 				if err := admin.Get(ctx, client.ObjectKeyFromObject(target), target); err != nil {
 					t.Fatal(err)

@@ -50,7 +50,7 @@ ebbtide_broker_forecast_dispersion{lender="serving/chat"} 2.5
 # HELP ebbtide_broker_forecast_growth Factor by which the load grows within the notice at most, as often as the policy's quantile says.
 # TYPE ebbtide_broker_forecast_growth gauge
 ebbtide_broker_forecast_growth{lender="serving/chat"} 1.5
-# HELP ebbtide_broker_notice_seconds Time from asking units back to a replica that serves on them, as learned.
+# HELP ebbtide_broker_notice_seconds Time from asking units back to a replica that serves on them: as learned, and no less than maxGrace and a start.
 # TYPE ebbtide_broker_notice_seconds gauge
 ebbtide_broker_notice_seconds{lender="serving/chat"} %d
 ebbtide_broker_notice_seconds{lender="serving/young"} 75
