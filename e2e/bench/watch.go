@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	toolswatch "k8s.io/client-go/tools/watch"
 )
 
 // errInterrupted is why a round is void whose watch did not last.
@@ -29,7 +31,8 @@ func (b *bench) watch(ctx context.Context, s scheduler, pods int) (*placements, 
 	if err != nil {
 		return nil, fmt.Errorf("list the pods: %w", err)
 	}
-	w, err := api.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	// A server that thinks the watch too slow ends it; it goes on where it was then.
+	w, err := toolswatch.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{WatchFuncWithContext: api.Watch})
 	if err != nil {
 		return nil, fmt.Errorf("watch the pods: %w", err)
 	}
@@ -80,8 +83,13 @@ func (p *placements) next(ctx context.Context, stalled <-chan time.Time) (*corev
 	select {
 	case event, open := <-p.watch.ResultChan():
 		pod, ok := event.Object.(*corev1.Pod)
-		if !open || !ok || event.Type == watch.Deleted {
+		switch {
+		case !open:
 			return nil, errInterrupted
+		case !ok:
+			return nil, fmt.Errorf("%w: %v", errInterrupted, event.Object)
+		case event.Type == watch.Deleted:
+			return nil, fmt.Errorf("pod %s was deleted in the midst of its round", pod.Name)
 		}
 		return pod, nil
 	case <-stalled:
