@@ -221,7 +221,7 @@ func TestChangingQueuedJobs(t *testing.T) {
 		}
 	}
 	whole := func(value string) func(*batchv1.Job) {
-		return func(job *batchv1.Job) { metav1.SetMetaDataAnnotation(&job.ObjectMeta, "ebbtide.dev/whole", value) }
+		return func(job *batchv1.Job) { metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationWhole, value) }
 	}
 	takenBack := func(value string) func(*batchv1.Job) {
 		return func(job *batchv1.Job) { job.Annotations[v1alpha1.AnnotationTakenBack] = value }

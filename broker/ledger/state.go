@@ -252,18 +252,33 @@ func without(held, kept []Grant) ([]Grant, error) {
 			return nil, invalid(fmt.Sprintf("grants[%d].count", i), "is more than the loan holds of %s on %s", g.Flavor, g.Node)
 		}
 	}
-	var out []Grant
-	for g, n := range left {
-		if n > 0 {
-			g.Count = n
-			out = append(out, g)
-		}
-	}
+	out := Without(held, kept)
 	if len(out) == 0 {
 		return nil, invalid("grants", "are all that the loan holds, so nothing is shed")
 	}
-	slices.SortFunc(out, compareGrants)
 	return out, nil
+}
+
+// Without returns the grants less others, matched by lender, node and flavor. What there
+// is not is not taken off.
+func Without(grants, others []Grant) []Grant {
+	left := map[Grant]int64{} // by grant without a count
+	for _, g := range others {
+		n := g.Count
+		g.Count = 0
+		left[g] += n
+	}
+	var out []Grant
+	for _, g := range grants {
+		key := g
+		key.Count = 0
+		covered := min(g.Count, left[key])
+		left[key] -= covered
+		if g.Count -= covered; g.Count > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
 }
 
 // fillIn copies what a later entry of a loan may leave out, and refuses what

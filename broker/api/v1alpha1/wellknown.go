@@ -46,6 +46,10 @@ const (
 	// when others are taken back. Without it a job stops whole.
 	AnnotationMinPods = "ebbtide.dev/min-pods"
 
+	// AnnotationWhole on a job that was made smaller says how large it was, by the names of
+	// its sets of pods. Only the broker writes it.
+	AnnotationWhole = "ebbtide.dev/whole"
+
 	// LabelPodGroup on pods that nothing else holds together names the gang that they
 	// are in their namespace; AnnotationPodGroupSize on them is how many pods it has.
 	LabelPodGroup          = "ebbtide.dev/pod-group"

@@ -16,12 +16,14 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// Operations, each from a cluster in which it is due.
-var operations = map[string]struct {
+// operation is what the broker does in a cluster in which it is due, and what it writes.
+type operation struct {
 	prepare func(b *broker) error
 	act     func(b *broker) error
 	writes  []string
-}{
+}
+
+var operations = map[string]operation{
 	"lend": {
 		prepare: func(*broker) error { return nil },
 		act:     func(b *broker) error { return b.apply(b.lending()) },
@@ -84,24 +86,30 @@ func TestOrder(t *testing.T) {
 // jobs agree, and from which the job can be lent to again.
 func TestCrash(t *testing.T) {
 	for name, op := range operations {
-		for _, after := range []bool{false, true} {
-			for n := 1; ; n++ {
-				crashed := true
-				t.Run(fmt.Sprintf("%s/%d/after=%t", name, n, after), func(t *testing.T) {
-					w := newWorld(t)
-					if err := op.prepare(w.broker(&fuse{left: -1})); err != nil {
-						t.Fatal(err)
-					}
-					f := &fuse{left: n, after: after}
-					err := op.act(w.broker(f))
-					if crashed = f.burnt; !crashed && err != nil {
-						t.Fatal(err)
-					}
-					restart(t, w, name)
-				})
-				if !crashed || t.Failed() {
-					break
+		op.crash(t, name, newWorld, func(t *testing.T, w *world) { restart(t, w, name) })
+	}
+}
+
+// crash carries the operation out once for each of its writes, which kills the broker,
+// each time in a new world, and looks at that afterwards.
+func (op operation) crash(t *testing.T, name string, newWorld func(testing.TB) *world, look func(*testing.T, *world)) {
+	for _, after := range []bool{false, true} {
+		for n := 1; ; n++ {
+			crashed := true
+			t.Run(fmt.Sprintf("%s/%d/after=%t", name, n, after), func(t *testing.T) {
+				w := newWorld(t)
+				if err := op.prepare(w.broker(&fuse{left: -1})); err != nil {
+					t.Fatal(err)
 				}
+				f := &fuse{left: n, after: after}
+				err := op.act(w.broker(f))
+				if crashed = f.burnt; !crashed && err != nil {
+					t.Fatal(err)
+				}
+				look(t, w)
+			})
+			if !crashed || t.Failed() {
+				break
 			}
 		}
 	}
@@ -143,18 +151,24 @@ func TestHiccup(t *testing.T) {
 // restart lets a new leader go on, and checks where it gets to.
 func restart(t *testing.T, w *world, operation string) {
 	t.Helper()
+	settle(t, w.restart(), operation)
+}
+
+// restart begins the next broker's life.
+func (w *world) restart() *broker {
+	w.t.Helper()
 	w.jobController()
 	if err := w.book.Close(); err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.open()
 	b := w.broker(&fuse{left: -1})
 	for range 2 { // reconciling is idempotent
 		if err := b.actuator.Start(b.context()); err != nil {
-			t.Fatal(err)
+			w.t.Fatal(err)
 		}
 	}
-	settle(t, b, operation)
+	return b
 }
 
 // settle decides until nothing changes, and checks what that is.

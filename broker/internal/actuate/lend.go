@@ -121,7 +121,7 @@ func (r *round) recordIntent(ctx context.Context, in *intent) error {
 // counts tells whether a grant's lender is a LendingPolicy, which counts what it
 // lends: the own quota and a cohort's do not.
 func counts(lender string) bool {
-	return lender != "" && !strings.HasPrefix(lender, lend.CohortLender(""))
+	return lender != "" && !lend.IsCohortLender(lender)
 }
 
 // lendings are the steps that admit jobs.

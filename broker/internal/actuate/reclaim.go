@@ -204,16 +204,21 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 			return err
 		}
 	}
-	errs := []error{r.Jobs.Suspend(ctx, l.job)}
-	for _, pod := range r.view.Pods[l.name] {
-		errs = append(errs, r.kill(ctx, pod, r.lastGrace(pod)))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, r.view.Pods[l.name])); err != nil {
 		return err
 	}
 	r.log.Info("Evicted", "loan", l.name, "pods", len(r.view.Pods[l.name]), "reason", action.Reason)
 	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of Loan %s has passed: its pods are killed", l.object.Name)
 	return nil
+}
+
+// killNow kills pods whose time is over. That one cannot be killed spares no other.
+func (r *round) killNow(ctx context.Context, pods []*corev1.Pod) error {
+	var errs []error
+	for _, pod := range pods {
+		errs = append(errs, r.kill(ctx, pod, r.lastGrace(pod)))
+	}
+	return errors.Join(errs...)
 }
 
 // lastGrace is how many seconds a pod gets whose time is over.

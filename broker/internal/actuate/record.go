@@ -37,11 +37,17 @@ func opening(object *v1alpha1.Loan) ledger.Entry {
 		JobUID:   string(object.Spec.Job.UID),
 		Borrower: object.Spec.Borrower,
 	}
-	for _, g := range object.Held() {
-		e.Grants = append(e.Grants, ledger.Grant(g))
-	}
+	e.Grants = grantsOf(object)
 	e.Payload, _ = json.Marshal(history.Opening{Queue: object.Namespace + "/" + object.Spec.Queue}) // a string always has JSON
 	return e
+}
+
+// grantsOf is what the Loan holds.
+func grantsOf(object *v1alpha1.Loan) (grants []ledger.Grant) {
+	for _, g := range object.Held() {
+		grants = append(grants, ledger.Grant(g))
+	}
+	return grants
 }
 
 // ensureGranted brings the ledger to where the Loan is: its units are held by a

@@ -1,11 +1,9 @@
 package actuate
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -72,7 +71,7 @@ func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error
 // first: a controller that is told a smaller size chooses for itself whom it stops,
 // unless as many are on their way out. All of it is repeated until the pods are gone.
 func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
-	leaving := leaving(r.view.Pods[l.name], l.object)
+	leaving := gather.Leaving(r.view.Pods[l.name], l.object)
 	r.notice(ctx, leaving, by)
 	left := by.Sub(r.Clock.Now())
 	var errs []error
@@ -95,52 +94,10 @@ func (r *round) resize(ctx context.Context, l *loanRef) error {
 	return kind.Resize(ctx, l.job, int64(l.object.KeptPods()))
 }
 
-// leaving are the pods that have to go so that the job holds no more than its loan
-// keeps on the nodes where it sheds: those that go anyway first, then those that were
-// told, then the newest.
-func leaving(pods []*corev1.Pod, object *v1alpha1.Loan) []*corev1.Pod {
-	keeps, sheds := map[string]int64{}, map[string]bool{}
-	for _, g := range object.Keeps() {
-		keeps[g.Node] += g.Count
-	}
-	for _, g := range object.Status.Shedding {
-		sheds[g.Node] = true
-	}
-	order := slices.Clone(pods)
-	stays := func(p *corev1.Pod) int {
-		switch {
-		case p.DeletionTimestamp != nil:
-			return 0
-		case p.Annotations[v1alpha1.AnnotationReclaimBy] != "":
-			return 1
-		}
-		return 2
-	}
-	slices.SortFunc(order, func(a, b *corev1.Pod) int {
-		return cmp.Or(cmp.Compare(stays(a), stays(b)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(b.Name, a.Name))
-	})
-	on := map[string]int64{}
-	for _, p := range order {
-		on[p.Spec.NodeName] += object.Spec.UnitsPerPod
-	}
-	var out []*corev1.Pod
-	for _, p := range order {
-		if node := p.Spec.NodeName; sheds[node] && on[node] > keeps[node] {
-			on[node] -= object.Spec.UnitsPerPod
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
 // evictShed kills the pods that are left of those when their grace has passed.
 func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) error {
-	pods := leaving(r.view.Pods[l.name], l.object)
-	var errs []error
-	for _, pod := range pods {
-		errs = append(errs, r.kill(ctx, pod, r.lastGrace(pod)))
-	}
-	if err := errors.Join(append(errs, r.resize(ctx, l))...); err != nil {
+	pods := gather.Leaving(r.view.Pods[l.name], l.object)
+	if err := errors.Join(r.killNow(ctx, pods), r.resize(ctx, l)); err != nil {
 		return err
 	}
 	r.log.Info("Evicted", "loan", l.name, "pods", len(pods), "reason", action.Reason)
@@ -158,7 +115,7 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 	for i := range live {
 		pods[i] = &live[i]
 	}
-	if len(leaving(pods, l.object)) > 0 {
+	if len(gather.Leaving(pods, l.object)) > 0 {
 		r.log.V(1).Info("The units are not free yet", "loan", l.name)
 		return nil
 	}
@@ -194,9 +151,7 @@ func (a *Actuator) settle(name string, object *v1alpha1.Loan) error {
 		OpID: fmt.Sprintf("%s#%d", name, v1alpha1.Units(held)), Reason: lend.ReasonShed,
 		Message: fmt.Sprintf("gave %d units back", units-v1alpha1.Units(held)),
 	}
-	for _, g := range held {
-		e.Grants = append(e.Grants, ledger.Grant(g))
-	}
+	e.Grants = grantsOf(object)
 	_, err := a.record(ledger.Shed, name, e)
 	return err
 }

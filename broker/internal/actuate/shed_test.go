@@ -2,7 +2,6 @@ package actuate_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -36,10 +35,7 @@ func shrinking(units int64) lend.Action {
 }
 
 // shedding are the two halves of shrinking a loan.
-var shedding = map[string]struct {
-	prepare, act func(b *broker) error
-	writes       []string
-}{
+var shedding = map[string]operation{
 	"ask": {
 		prepare: admit,
 		act:     func(b *broker) error { return b.apply(shrinking(1)) },
@@ -89,38 +85,13 @@ func TestShedOrder(t *testing.T) {
 // the job's size agree.
 func TestShedCrash(t *testing.T) {
 	for name, op := range shedding {
-		for _, after := range []bool{false, true} {
-			for n := 1; ; n++ {
-				crashed := true
-				t.Run(fmt.Sprintf("%s/%d/after=%t", name, n, after), func(t *testing.T) {
-					w := newElasticWorld(t)
-					if err := op.prepare(w.broker(&fuse{left: -1})); err != nil {
-						t.Fatal(err)
-					}
-					f := &fuse{left: n, after: after}
-					if err := op.act(w.broker(f)); !f.burnt && err != nil {
-						t.Fatal(err)
-					}
-					crashed = f.burnt
-					w.jobController()
-					if err := w.book.Close(); err != nil {
-						t.Fatal(err)
-					}
-					w.open()
-					b := w.broker(&fuse{left: -1})
-					if err := b.actuator.Start(b.context()); err != nil {
-						t.Fatal(err)
-					}
-					for range 4 {
-						b.round()
-					}
-					agreeOnSize(t, w)
-				})
-				if !crashed || t.Failed() {
-					break
-				}
+		op.crash(t, name, newElasticWorld, func(t *testing.T, w *world) {
+			b := w.restart()
+			for range 4 {
+				b.round()
 			}
-		}
+			agreeOnSize(t, w)
+		})
 	}
 }
 

@@ -128,33 +128,9 @@ func (l *loan) checkpoints(job *jobs.Job) lend.Checkpoints {
 
 // shedding counts the pods that are still to go of those that the job is to do without.
 func (l *loan) shedding() {
-	if len(l.Shedding) == 0 {
-		return
-	}
-	keeps := map[string]int64{}
-	for _, g := range l.object.Keeps() {
-		keeps[g.Node] += g.Count
-	}
-	leaves := map[string]bool{}
-	for _, g := range l.Shedding {
-		leaves[g.Node] = true
-	}
-	on, going := map[string]int64{}, map[string]int64{}
-	for _, pod := range l.pods {
-		if node := pod.Spec.NodeName; leaves[node] {
-			on[node]++
-			if dying(pod) {
-				going[node]++
-			}
-		}
-	}
-	var killed int64
-	for node := range leaves {
-		over := max(on[node]-keeps[node]/max(l.UnitsPerPod, 1), 0)
-		l.ShedLive += over
-		killed += min(going[node], over)
-	}
-	l.ShedKilled = l.ShedLive > 0 && killed == l.ShedLive
+	leaving := Leaving(l.pods, l.object)
+	l.ShedLive = int64(len(leaving))
+	l.ShedKilled = l.ShedLive > 0 && !slices.ContainsFunc(leaving, func(p *corev1.Pod) bool { return !dying(p) })
 }
 
 // coming is how many of the gang's pods are still to be made.

@@ -117,7 +117,7 @@ func (h *History) add(e *ledger.Entry) {
 		}
 	case ledger.Shed:
 		if s := h.open[e.Loan]; s != nil {
-			h.close(&span{tenant: s.tenant, queue: s.queue, grants: without(s.grants, e.Grants), from: s.from}, at)
+			h.close(&span{tenant: s.tenant, queue: s.queue, grants: ledger.Without(s.grants, e.Grants), from: s.from}, at)
 			s.grants = e.Grants
 		}
 	case ledger.LendAborted:
@@ -139,28 +139,6 @@ func (h *History) close(s *span, at time.Time) {
 	h.each(s, at,
 		func(b Borrowing, period, sum int64) { book(h.sums, b, period, sum) },
 		func(queue string, period, sum int64) { book(h.queue, queue, period, sum) })
-}
-
-// without is what is in all and not in kept, whose grants are parts of those in all.
-func without(all, kept []ledger.Grant) []ledger.Grant {
-	left := map[ledger.Grant]int64{} // by grant without a count
-	for _, g := range kept {
-		n := g.Count
-		g.Count = 0
-		left[g] += n
-	}
-	var out []ledger.Grant
-	for _, g := range all {
-		n := g.Count
-		g.Count = 0
-		covered := min(n, left[g])
-		left[g] -= covered
-		if n > covered {
-			g.Count = n - covered
-			out = append(out, g)
-		}
-	}
-	return out
 }
 
 // each tells what a loan has added to the sums by a time.

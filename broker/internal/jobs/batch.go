@@ -78,21 +78,31 @@ func (b *Batch) Get(ctx context.Context, r client.Reader, key types.NamespacedNa
 
 // Resume implements Kind.
 func (b *Batch) Resume(ctx context.Context, ref Ref, attempt int32, gang Gang) error {
-	var job batchv1.Job
-	if err := b.Live.Get(ctx, ref.Key, &job); err != nil {
-		if apierrors.IsNotFound(err) {
-			return fmt.Errorf("%w: it is gone", ErrChanged)
-		}
-		return fmt.Errorf("read job %s: %w", ref.Key, err)
+	job, err := b.live(ctx, ref)
+	if err != nil {
+		return err
 	}
-	now := fromBatch(&job)
+	now := fromBatch(job)
 	if done, err := admissible(&now, ref, attempt, gang); done || err != nil {
 		return err
 	}
 	spec := map[string]any{"suspend": false}
 	annotations := map[string]*string{v1alpha1.AnnotationAttempt: annotation(attempt)}
-	restoreBatch(&job, spec, annotations)
+	restoreBatch(job, spec, annotations)
 	return b.patch(ctx, ref, job.ResourceVersion, annotations, spec)
+}
+
+// live reads a job that must be there.
+func (b *Batch) live(ctx context.Context, ref Ref) (*batchv1.Job, error) {
+	var job batchv1.Job
+	err := b.Live.Get(ctx, ref.Key, &job)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("%w: it is gone", ErrChanged)
+	case err != nil:
+		return nil, fmt.Errorf("read job %s: %w", ref.Key, err)
+	}
+	return &job, nil
 }
 
 // Suspend implements Kind.
@@ -139,14 +149,11 @@ func (b *Batch) SkipAttempt(ctx context.Context, ref Ref, attempt int32) error {
 // Resize implements Resizer.
 func (b *Batch) Resize(ctx context.Context, ref Ref, pods int64) error {
 	return again(func() error {
-		var job batchv1.Job
-		if err := b.Live.Get(ctx, ref.Key, &job); err != nil {
-			if apierrors.IsNotFound(err) {
-				return fmt.Errorf("%w: it is gone", ErrChanged)
-			}
-			return fmt.Errorf("read job %s: %w", ref.Key, err)
+		job, err := b.live(ctx, ref)
+		if err != nil {
+			return err
 		}
-		now := fromBatch(&job)
+		now := fromBatch(job)
 		if done, err := resizable(&now, ref, pods); done || err != nil {
 			return err
 		}
@@ -156,7 +163,7 @@ func (b *Batch) Resize(ctx context.Context, ref Ref, pods int64) error {
 			if err != nil {
 				return err
 			}
-			annotations[AnnotationWhole] = text
+			annotations[v1alpha1.AnnotationWhole] = text
 		}
 		spec := map[string]any{}
 		sizeBatch(&job.Spec, spec, pods)
@@ -184,7 +191,7 @@ func restoreBatch(job *batchv1.Job, spec map[string]any, annotations map[string]
 	if whole == nil {
 		return false
 	}
-	annotations[AnnotationWhole] = nil
+	annotations[v1alpha1.AnnotationWhole] = nil
 	if pods, known := whole[batchPods]; known {
 		sizeBatch(&job.Spec, spec, pods)
 	}

@@ -79,7 +79,7 @@ func TestElastic(t *testing.T) {
 			if err := s.Suspend(t.Context(), job.Ref); err != nil {
 				t.Fatal(err)
 			}
-			_, marked := live(t, c, object).GetAnnotations()[AnnotationWhole]
+			_, marked := live(t, c, object).GetAnnotations()[v1alpha1.AnnotationWhole]
 			if got := only(t, s, c); got.Pods != 4 || got.MinPods != 2 || sizeOf(t, c, object) != 4 || marked {
 				t.Errorf("stopped: %d pods, at least %d, says %d, marked %t", got.Pods, got.MinPods, sizeOf(t, c, object), marked)
 			}
@@ -243,7 +243,7 @@ func TestMinPods(t *testing.T) {
 // TestWholeAnnotation: what cannot be read is not followed, and goes.
 func TestWholeAnnotation(t *testing.T) {
 	for _, text := range []string{"many", `{"pods":"4"}`, `{"pods":-1}`, `{"pods":99999999999}`, `{"others":7}`, "null"} {
-		b, _ := adapter(job(func(j *batchv1.Job) { j.Annotations[AnnotationWhole] = text }))
+		b, _ := adapter(job(func(j *batchv1.Job) { j.Annotations[v1alpha1.AnnotationWhole] = text }))
 		if got, err := b.Get(t.Context(), b.Live, ref.Key); err != nil || got.Pods != 2 {
 			t.Errorf("%s: %d pods, %v", text, got.Pods, err)
 		}

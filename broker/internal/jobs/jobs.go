@@ -124,10 +124,6 @@ type Teller interface {
 	Tell(ctx context.Context, job Ref, last, a Admission, now time.Time) error
 }
 
-// AnnotationWhole on a job that was made smaller says how large it was, by the names of
-// its sets of pods. Only the broker writes it.
-const AnnotationWhole = "ebbtide.dev/whole"
-
 // attemptIn reads an admission count; what cannot be read counts as none.
 func attemptIn(annotations map[string]string, key string) int32 {
 	n, err := strconv.ParseInt(annotations[key], 10, 32)

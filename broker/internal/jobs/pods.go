@@ -178,15 +178,11 @@ func (g *Gated) Tell(ctx context.Context, ref Ref, last, a Admission, now time.T
 func toldPod(pod *corev1.Pod) (said Admission, waits time.Time) {
 	for i := range pod.Status.Conditions {
 		c := &pod.Status.Conditions[i]
-		if c.Type != v1alpha1.ConditionAdmitted {
-			continue
-		}
-		said = Admission{Admitted: c.Status == corev1.ConditionTrue, Reason: c.Reason, Message: c.Message}
-		if !said.Admitted {
-			waits = c.LastTransitionTime.UTC()
+		if c.Type == v1alpha1.ConditionAdmitted {
+			return saying(c.Status, c.Reason, c.Message, c.LastTransitionTime)
 		}
 	}
-	return said, waits
+	return Admission{}, time.Time{}
 }
 
 // over: it starts no container any more.

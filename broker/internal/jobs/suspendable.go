@@ -261,7 +261,7 @@ func (s *Suspendable) Suspend(ctx context.Context, ref Ref) error {
 func (s *Suspendable) setSuspended(ctx context.Context, o *unstructured.Unstructured, suspended bool, annotations map[string]*string, exactly bool) error {
 	fields := map[string]any{}
 	if whole := wholeIn(o.GetAnnotations()); whole != nil {
-		annotations[AnnotationWhole] = nil
+		annotations[v1alpha1.AnnotationWhole] = nil
 		if s.about.resize != nil {
 			if err := s.about.resize(o, fields, whole, nil); err != nil {
 				return fmt.Errorf("make job %s whole: %w", client.ObjectKeyFromObject(o), err)
@@ -336,7 +336,7 @@ func (s *Suspendable) shrink(ctx context.Context, o *unstructured.Unstructured, 
 			whole[sets[i].name] = sets[i].pods
 		}
 		maps.Copy(whole, wholeIn(o.GetAnnotations())) // of an earlier time
-		if annotations[AnnotationWhole], err = whole.text(); err != nil {
+		if annotations[v1alpha1.AnnotationWhole], err = whole.text(); err != nil {
 			return err
 		}
 	}

@@ -80,11 +80,16 @@ func told(conditions []batchv1.JobCondition) (said Admission, waits time.Time) {
 		if c.Type != v1alpha1.ConditionAdmitted {
 			continue
 		}
-		said = Admission{Admitted: c.Status == corev1.ConditionTrue, Reason: c.Reason, Message: c.Message}
-		if !said.Admitted {
-			waits = c.LastTransitionTime.UTC()
-		}
-		return said, waits
+		return saying(c.Status, c.Reason, c.Message, c.LastTransitionTime)
 	}
 	return Admission{}, time.Time{}
+}
+
+// saying is what a condition says, and since when it says no.
+func saying(status corev1.ConditionStatus, reason, message string, since metav1.Time) (said Admission, waits time.Time) {
+	said = Admission{Admitted: status == corev1.ConditionTrue, Reason: reason, Message: message}
+	if !said.Admitted {
+		waits = since.UTC()
+	}
+	return said, waits
 }

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // mostTries bounds how often a write is tried again that met another writer.
@@ -138,7 +140,7 @@ type sizes map[string]int64
 
 // wholeIn reads how large a job was before it was made smaller; nil if it was not.
 func wholeIn(annotations map[string]string) sizes {
-	text, small := annotations[AnnotationWhole]
+	text, small := annotations[v1alpha1.AnnotationWhole]
 	if !small {
 		return nil
 	}
@@ -158,7 +160,7 @@ func wholeIn(annotations map[string]string) sizes {
 func (s sizes) text() (*string, error) {
 	data, err := json.Marshal(s) // by name
 	if err != nil {
-		return nil, fmt.Errorf("write annotation %s: %w", AnnotationWhole, err)
+		return nil, fmt.Errorf("write annotation %s: %w", v1alpha1.AnnotationWhole, err)
 	}
 	text := string(data)
 	return &text, nil
