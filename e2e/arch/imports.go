@@ -56,9 +56,9 @@ var arrows = []arrow{
 		from: "scheduler-plugin",
 		forbidden: func(imported string) bool {
 			own, ok := strings.CutPrefix(imported, Module+"/broker/")
-			return ok && own != "lend" && own != "api" && !strings.HasPrefix(own, "api/")
+			return ok && own != "lend" && own != "lineage" && own != "api" && !strings.HasPrefix(own, "api/")
 		},
-		why: "the scheduler enforces and never lends: of the broker it knows the API and the pure core only",
+		why: "the scheduler enforces and never lends: of the broker it knows the API, the pure core and whose pod a pod is, only",
 	},
 	{
 		from:      "broker",

@@ -19,6 +19,11 @@ type JobRef struct {
 	// as /spec/suspend. Empty: it has none, and stops when its pods are deleted.
 	// +optional
 	SuspendPath string `json:"suspendPath,omitempty"`
+	// PodGroup is the value of the label ebbtide.dev/pod-group, if the job is a group of
+	// pods of which the one named stands for all: every pod of the namespace with that
+	// label is the job's. Empty for all other kinds.
+	// +optional
+	PodGroup string `json:"podGroup,omitempty"`
 }
 
 // Grant is a number of units of one flavor on one node.

@@ -73,7 +73,7 @@ func (r *round) newIntent(action *lend.Action) (*intent, error) {
 		Spec: v1alpha1.LoanSpec{
 			Job: v1alpha1.JobRef{
 				APIVersion: job.Kind.GroupVersion().String(), Kind: job.Kind.Kind, Name: job.Key.Name, UID: job.UID,
-				SuspendPath: job.SuspendPath,
+				SuspendPath: job.SuspendPath, PodGroup: job.PodGroup,
 			},
 			Attempt: action.Attempt, Borrower: waiting.Tenant, Queue: job.Queue,
 			Resource: string(r.view.Resources[waiting.Flavor]),

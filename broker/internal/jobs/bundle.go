@@ -152,6 +152,9 @@ func (b *bundle) job() Job {
 		Suspended: b.attempt() == 0,
 		Finished:  true,
 	}
+	if b.id.kind == grouped {
+		j.PodGroup = b.id.name
+	}
 	var sets []podSet
 	for _, pod := range b.pods {
 		j.Finished = j.Finished && gone(pod)

@@ -55,6 +55,8 @@ type Job struct {
 	// SuspendPath is the JSON pointer of the field that keeps the job from running;
 	// empty if it has none.
 	SuspendPath string
+	// PodGroup is the name of the group of pods that the job is; empty for other kinds.
+	PodGroup string
 	// Queue is the value of the queue label; empty if the job has none.
 	Queue     string
 	Created   time.Time
