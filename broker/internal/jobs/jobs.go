@@ -38,6 +38,17 @@ type Ref struct {
 	UID types.UID
 	// GroupKind is what Key is the name of; the zero GroupKind is a batch Job's.
 	GroupKind schema.GroupKind
+	// PodGroup is the name of the group of pods that the job is; empty for other kinds.
+	PodGroup string
+}
+
+// RefOf names the job that a Loan is for.
+func RefOf(loan *v1alpha1.Loan) Ref {
+	job := &loan.Spec.Job
+	return Ref{
+		Key: types.NamespacedName{Namespace: loan.Namespace, Name: job.Name}, UID: job.UID,
+		GroupKind: schema.FromAPIVersionAndKind(job.APIVersion, job.Kind).GroupKind(), PodGroup: job.PodGroup,
+	}
 }
 
 // Gang is what a job needs to run: so many pods at once, each with so many units
@@ -55,8 +66,6 @@ type Job struct {
 	// SuspendPath is the JSON pointer of the field that keeps the job from running;
 	// empty if it has none.
 	SuspendPath string
-	// PodGroup is the name of the group of pods that the job is; empty for other kinds.
-	PodGroup string
 	// Queue is the value of the queue label; empty if the job has none.
 	Queue     string
 	Created   time.Time

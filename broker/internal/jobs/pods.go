@@ -82,12 +82,10 @@ func (g *Gated) read(ctx context.Context, r client.Reader, key types.NamespacedN
 	}
 	one := []corev1.Pod{pod}
 	if label, is := siblings(&pod); is {
-		var list corev1.PodList
-		err := r.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingLabels{label: pod.Labels[label]})
-		if err != nil {
-			return nil, fmt.Errorf("list the pods of the group of pod %s: %w", key, err)
+		var err error
+		if one, err = g.labelled(ctx, r, key.Namespace, label, pod.Labels[label]); err != nil {
+			return nil, err
 		}
-		one = list.Items
 	}
 	for _, b := range g.bundles(one) {
 		if b.has(pod.UID) && b.lead() != nil {
@@ -96,6 +94,14 @@ func (g *Gated) read(ctx context.Context, r client.Reader, key types.NamespacedN
 	}
 	// It is a part of some other kind of job, or it went meanwhile.
 	return nil, fmt.Errorf("read pod %s: %w", key, apierrors.NewNotFound(corev1.Resource("pods"), key.Name))
+}
+
+func (g *Gated) labelled(ctx context.Context, r client.Reader, namespace, label, value string) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{label: value}); err != nil {
+		return nil, fmt.Errorf("list the pods with label %s=%s in namespace %s: %w", label, value, namespace, err)
+	}
+	return list.Items, nil
 }
 
 // Resume implements Kind. The scheduler may have let pods go as soon as there was a
@@ -127,17 +133,12 @@ func (g *Gated) Resume(ctx context.Context, ref Ref, attempt int32, gang Gang) e
 }
 
 // Suspend implements Kind: it deletes the pods, each with its own grace, unless they
-// wait. The one that stands for them goes first: what is made of it goes with it.
+// wait. The one that stands for them goes first: what is made of it goes with it. Where
+// that one is gone already, the rest of its group goes, but for what waits.
 func (g *Gated) Suspend(ctx context.Context, ref Ref) error {
-	b, err := g.read(ctx, g.Live, ref.Key)
-	if err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	if now := b.job(); now.UID != ref.UID || now.Finished || now.Suspended {
-		return nil
-	}
-	var errs []error
-	for _, pod := range b.pods {
+	pods, err := g.running(ctx, ref)
+	errs := []error{err}
+	for _, pod := range pods {
 		if gone(pod) {
 			continue
 		}
@@ -147,6 +148,38 @@ func (g *Gated) Suspend(ctx context.Context, ref Ref) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// running are the pods that have to end so that the job stops.
+func (g *Gated) running(ctx context.Context, ref Ref) ([]*corev1.Pod, error) {
+	b, err := g.read(ctx, g.Live, ref.Key)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	if err == nil && b.lead().UID == ref.UID {
+		if now := b.job(); now.Finished || now.Suspended {
+			return nil, nil
+		}
+		return b.pods, nil
+	}
+	if ref.PodGroup == "" {
+		return nil, nil
+	}
+	pods, err := g.labelled(ctx, g.Live, ref.Key.Namespace, v1alpha1.LabelPodGroup, ref.PodGroup)
+	if err != nil {
+		return nil, err
+	}
+	group := bundleID{ref.Key.Namespace, grouped, ref.PodGroup}
+	var rest []*corev1.Pod
+	for _, b := range g.bundles(pods) {
+		for _, pod := range b.pods {
+			admitted := pod.Spec.NodeName != "" || attemptIn(pod.Annotations, v1alpha1.AnnotationAttempt) > 0
+			if b.id == group && admitted {
+				rest = append(rest, pod)
+			}
+		}
+	}
+	return rest, nil
 }
 
 // SkipAttempt implements Kind.

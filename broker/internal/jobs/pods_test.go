@@ -252,6 +252,48 @@ func TestPodGroup(t *testing.T) {
 	}
 }
 
+// TestBrokenGroup: when the pod is gone that stood for a group, the rest of it ends as
+// well; what waits under the group's name is another group.
+func TestBrokenGroup(t *testing.T) {
+	admitted := func(p *corev1.Pod) { p.Annotations[v1alpha1.AnnotationAttempt] = "1" }
+	for name, lead := range map[string]*corev1.Pod{
+		"gone":       nil,
+		"going":      pod("lead", inGroup("g", "3"), older(time.Hour), admitted, on("n1"), leaving),
+		"made again": pod("lead", inGroup("g", "3"), func(p *corev1.Pod) { p.UID = "again" }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			pods := []*corev1.Pod{
+				pod("a", inGroup("g", "3"), admitted), pod("b", inGroup("g", "3"), on("n1")), pod("new", inGroup("g", "3")),
+				pod("other", inGroup("h", "1"), admitted), pod("single", admitted),
+			}
+			if lead != nil {
+				pods = append(pods, lead)
+			}
+			s, c := gated(t, nil, pods...)
+			loan := &v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: "research"}}
+			loan.Spec.Job = v1alpha1.JobRef{APIVersion: "v1", Kind: "Pod", Name: "lead", UID: "lead", PodGroup: "g"}
+			if err := s.Suspend(t.Context(), RefOf(loan)); err != nil {
+				t.Fatal(err)
+			}
+			var left corev1.PodList
+			if err := c.List(t.Context(), &left); err != nil {
+				t.Fatal(err)
+			}
+			var still []string
+			for i := range left.Items {
+				still = append(still, left.Items[i].Name)
+			}
+			want := []string{"new", "other", "single"}
+			if lead != nil {
+				want = append([]string{"lead"}, want...)
+			}
+			if !slices.Equal(still, want) {
+				t.Errorf("left: %v, want %v", still, want)
+			}
+		})
+	}
+}
+
 // TestHalfAdmittedGroup: a Resume that was cut off goes on.
 func TestHalfAdmittedGroup(t *testing.T) {
 	admitted := func(p *corev1.Pod) { p.Annotations[v1alpha1.AnnotationAttempt] = "1" }
