@@ -30,7 +30,8 @@ type Config struct {
 	Kind       string `json:"kind"`
 	// Interval between decisions without an event, and between polls of Prometheus.
 	Interval metav1.Duration `json:"interval"`
-	// Debounce is how long events are gathered before the decision they cause.
+	// Debounce is how long events are gathered before the decision they cause. While
+	// online pods arrive it begins anew, up to four times its length.
 	Debounce       metav1.Duration  `json:"debounce"`
 	Prometheus     PrometheusConfig `json:"prometheus"`
 	Signals        SignalsConfig    `json:"signals"`

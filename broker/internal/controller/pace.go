@@ -13,6 +13,8 @@ const (
 	retryAfter = time.Second
 	// unhurried is the least time between two decisions that nobody waits for.
 	unhurried = time.Second
+	// mostDebounces bounds how long a crowd is waited for.
+	mostDebounces = 4
 )
 
 // urgency is how soon a change asks for a decision.
@@ -23,29 +25,47 @@ const (
 	never urgency = iota
 	// soon: it can, at the pace of a busy cluster.
 	soon
-	// atOnce: somebody waits for units, or units have come free or are lost.
+	// atOnce: units have come free or are lost.
 	atOnce
+	// crowd is atOnce, for one of several who come together: an online pod that waits
+	// for units. A service's pods are made one after the other, and one choice for all of
+	// them breaks fewer jobs than one for each.
+	crowd
 )
 
 // wakes are the changes since the last decision; poke may be called from anywhere.
-type wakes struct{ soon, atOnce chan struct{} }
+type wakes struct{ soon, atOnce, crowd chan struct{} }
 
 func newWakes() wakes {
-	return wakes{make(chan struct{}, 1), make(chan struct{}, 1)}
+	return wakes{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)}
 }
 
 func (w wakes) poke(u urgency) {
-	into := w.soon
+	poke := func(into chan struct{}) {
+		select {
+		case into <- struct{}{}:
+		default:
+		}
+	}
 	switch u {
 	case never:
-		return
 	case soon:
+		poke(w.soon)
 	case atOnce:
-		into = w.atOnce
+		poke(w.atOnce)
+	case crowd:
+		poke(w.crowd)
+		poke(w.atOnce)
 	}
-	select {
-	case into <- struct{}{}:
-	default:
+}
+
+// seen forgets all changes until now.
+func (w wakes) seen() {
+	for _, kind := range []chan struct{}{w.soon, w.atOnce, w.crowd} {
+		select {
+		case <-kind:
+		default:
+		}
 	}
 }
 
@@ -82,34 +102,36 @@ func (p *pace) wait(ctx context.Context) bool {
 	}
 }
 
-// settle lets further changes of the same cause arrive. An urgent one cuts a
-// longer pause short.
+// settle lets further changes of the same cause arrive. An urgent one cuts a longer
+// pause short, and while a crowd arrives the pause begins anew.
 func (p *pace) settle(ctx context.Context, pause time.Duration) bool {
 	over := p.clock.After(pause)
-	if pause > p.debounce {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-over:
-		case <-p.wakes.atOnce:
-			over = p.clock.After(p.debounce)
-			pause = p.debounce
-		}
-	}
+	var latest <-chan time.Time // when a crowd is waited for no longer; nil before the last pause
 	if pause <= p.debounce {
+		latest = p.clock.After(mostDebounces * p.debounce)
+	}
+	for {
+		urgent, crowd := p.wakes.atOnce, p.wakes.crowd
+		if latest == nil {
+			crowd = nil
+		} else {
+			urgent = nil
+		}
 		select {
 		case <-ctx.Done():
 			return false
 		case <-over:
+			p.wakes.seen()
+			return true
+		case <-latest:
+			p.wakes.seen()
+			return true
+		case <-urgent:
+			over, latest = p.clock.After(p.debounce), p.clock.After(mostDebounces*p.debounce)
+		case <-crowd:
+			over = p.clock.After(p.debounce)
 		}
 	}
-	for _, seen := range []chan struct{}{p.wakes.soon, p.wakes.atOnce} {
-		select {
-		case <-seen:
-		default:
-		}
-	}
-	return true
 }
 
 // begin and end enclose a decision.

@@ -79,6 +79,17 @@ func TestPace(t *testing.T) {
 			sleep(200 * ms)
 			w.poke(atOnce)
 		}, []time.Duration{2100 * ms, 2500 * ms}},
+		"a crowd is waited for": {10 * time.Second, poke(crowd, 2000*ms, 2050*ms, 2130*ms, 2220*ms), []time.Duration{2320 * ms}},
+		"a crowd overtakes": {10 * time.Second, func(w wakes, sleep func(time.Duration)) {
+			sleep(2 * time.Second)
+			w.poke(soon)
+			sleep(200 * ms)
+			w.poke(soon)
+			sleep(200 * ms)
+			w.poke(crowd)
+			sleep(50 * ms)
+			w.poke(crowd)
+		}, []time.Duration{2100 * ms, 2550 * ms}},
 		"storm": {5 * time.Second, storm(soon), []time.Duration{100 * ms, 1100 * ms, 2100 * ms, 3100 * ms, 4100 * ms}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +97,9 @@ func TestPace(t *testing.T) {
 				t.Errorf("decisions at %v, want %v", got, test.want)
 			}
 		})
+	}
+	if n := len(decisions(t, 4*time.Second, nil, storm(crowd))); n < 9 || n > 11 {
+		t.Errorf("%d decisions in 4 s of a crowd that does not end, want one for each 0.4 s", n)
 	}
 	if n := len(decisions(t, 5*time.Second, nil, storm(atOnce))); n < 20 {
 		t.Errorf("%d decisions in 5 s of urgent changes", n)

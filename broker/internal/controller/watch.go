@@ -58,7 +58,7 @@ func (w *watcher) added(object any) urgency {
 		case !w.resources.concern(o):
 			return never
 		case waits(o):
-			return atOnce
+			return crowd
 		}
 	case *corev1.Node:
 		return atOnce
@@ -75,7 +75,9 @@ func (w *watcher) changed(before, after any) urgency {
 			return atOnce
 		case !w.resources.concern(new) || !podMatters(old, new):
 			return never
-		case waits(new) || over(new):
+		case waits(new):
+			return crowd
+		case over(new):
 			return atOnce
 		}
 		return soon

@@ -60,8 +60,8 @@ func TestUrgency(t *testing.T) {
 		"pod that asks for another":     {nil, asks("example.com/fpga", online), never},
 		"such a pod ends":               {asks("cpu"), asks("cpu", ended), never},
 		"such a pod goes":               {asks("cpu"), nil, never},
-		"online pod waits":              {nil, asks(gpu, online), atOnce},
-		"online pod is let go":          {asks(gpu, online, gated), asks(gpu, online), atOnce},
+		"online pod waits":              {nil, asks(gpu, online), crowd},
+		"online pod is let go":          {asks(gpu, online, gated), asks(gpu, online), crowd},
 		"gated pod":                     {nil, asks(gpu, online, gated), soon},
 		"training pod waits":            {nil, asks(gpu, low), soon},
 		"pod is ready":                  {asks(gpu), asks(gpu, ready), soon},
@@ -107,8 +107,8 @@ func TestUrgency(t *testing.T) {
 		})
 	}
 	blind := &watcher{disrupted: &gather.Disrupted{}, resources: &resources{}}
-	if got := blind.added(asks("example.com/fpga", online)); got != atOnce {
-		t.Errorf("before the first decision: urgency %d, want %d", got, atOnce)
+	if got := blind.added(asks("example.com/fpga", online)); got != crowd {
+		t.Errorf("before the first decision: urgency %d, want %d", got, crowd)
 	}
 }
 
