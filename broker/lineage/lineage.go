@@ -76,6 +76,8 @@ type Owner struct {
 type Lineage struct {
 	mu    sync.RWMutex
 	links map[key]link
+	// below are the links, from above.
+	below map[key]map[types.UID]bool
 	// gone counts the links that are kept though their object is not there any more.
 	gone int
 }
@@ -88,28 +90,41 @@ type key struct {
 // link says who controls an object.
 type link struct {
 	owner Owner
+	// queued: the object carries the label of a queue.
+	queued bool
 	// gone: the object was deleted; the link is kept for what it has made.
 	gone bool
 }
 
-// Put takes over an object as it is now.
-func (l *Lineage) Put(object metav1.Object) {
-	l.PutOwner(object.GetNamespace(), object.GetUID(), ownerOf(object))
+// Put takes over an object as it is now. It tells whether that is news, so that what was
+// said of chains with it in them may not hold any more.
+func (l *Lineage) Put(object metav1.Object) (changed bool) {
+	return l.put(key{object.GetNamespace(), object.GetUID()}, link{owner: ownerOf(object), queued: hasQueue(object)})
 }
 
 // PutOwner is Put for whoever has no object at hand: the object of that UID is
 // controlled by owner.
 func (l *Lineage) PutOwner(namespace string, uid types.UID, owner Owner) {
+	l.put(key{namespace, uid}, link{owner: owner})
+}
+
+func (l *Lineage) put(at key, now link) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.links == nil {
 		l.links = map[key]link{}
 	}
-	at := key{namespace, uid}
-	if l.links[at].gone {
+	before, known := l.links[at]
+	if before.gone {
 		l.gone--
+		before.gone = false
 	}
-	l.links[at] = link{owner: owner}
+	if known && before.owner != now.owner {
+		l.orphan(at, before.owner)
+	}
+	l.adopt(at, now.owner)
+	l.links[at] = now
+	return !known || before != now
 }
 
 // Delete notes that an object is gone. Its place in the chains of what it has made
@@ -159,6 +174,7 @@ func (l *Lineage) Forget(pods func(yield func(metav1.Object) bool)) {
 	for at, known := range l.links {
 		if known.gone && !keep[at] {
 			delete(l.links, at)
+			l.orphan(at, known.owner)
 			l.gone--
 		}
 	}
