@@ -42,7 +42,8 @@
 //
 //	LEND_INTENT   then create the Loan, admit the job; pods bound: LEND_GRANTED
 //	              (or LEND_ABORTED if it came to nothing)
-//	RECLAIM_INTENT then suspend the job; units proven free: RECLAIM_DONE
+//	RECLAIM_INTENT then tell and suspend the job: STOPPED; pods left at the deadline:
+//	              KILLED; units proven free: RECLAIM_DONE
 //
 // A job that ends by itself is RELEASED, one that the scheduler took back is
 // PREEMPTED, one whose node is gone is LOST. An intent holds its units just like

@@ -116,7 +116,7 @@ type Entry struct {
 	OpID string `json:"opID"`
 	// Loan and Job are namespace/name. Job, JobUID, Borrower and Grants are
 	// required where a loan opens (LEND_INTENT, RECOVERED) and filled in after. Grants
-	// are required for SHED: what the loan still holds.
+	// are required for SHED and SHED_LOST: what the loan still holds.
 	Loan     string  `json:"loan,omitempty"`
 	Job      string  `json:"job,omitempty"`
 	JobUID   string  `json:"jobUID,omitempty"`
@@ -128,7 +128,7 @@ type Entry struct {
 	Message string  `json:"message,omitempty"`
 	Signals []Value `json:"signals,omitempty"`
 	// ReclaimID is shared by all loans that one decision took back. It is filled
-	// in from RECLAIM_INTENT on the entry that closes the loan.
+	// in from RECLAIM_INTENT on the entries that follow it.
 	ReclaimID string `json:"reclaimID,omitempty"`
 	// Corrects is the Seq that a CORRECTION is about.
 	Corrects uint64 `json:"corrects,omitempty"`
@@ -324,7 +324,7 @@ func checkKind(e *Entry) error {
 		need, refuse = []field{job, borrower}, []field{corrects}
 	case Correction:
 		need = []field{corrects, message}
-	case Shed:
+	case Shed, ShedLost:
 		need, refuse = []field{loan, grants}, []field{corrects}
 	default:
 		need, refuse = []field{loan}, []field{corrects}

@@ -42,6 +42,13 @@ const (
 	// ShedIntent: an elastic job is about to be asked for a part of its units. It changes
 	// no state.
 	ShedIntent Kind = 14
+	// Stopped: who holds what was asked back has been told to stop. It changes no state.
+	Stopped Kind = 15
+	// Killed: the time was over, and what was left is killed. It changes no state.
+	Killed Kind = 16
+	// ShedLost: what an elastic job was asked for went away with its node; it goes on with
+	// the grants that the entry states.
+	ShedLost Kind = 17
 )
 
 var kindNames = map[Kind]string{
@@ -59,6 +66,9 @@ var kindNames = map[Kind]string{
 	Correction:    "CORRECTION",
 	Shed:          "SHED",
 	ShedIntent:    "SHED_INTENT",
+	Stopped:       "STOPPED",
+	Killed:        "KILLED",
+	ShedLost:      "SHED_LOST",
 }
 
 // Kinds are all known kinds in the order of their numbers.
@@ -78,6 +88,13 @@ func (k Kind) String() string {
 	}
 	return fmt.Sprintf("KIND_%d", uint8(k))
 }
+
+// Sheds tells whether an entry of the kind makes its loan smaller, to the grants that it
+// states.
+func (k Kind) Sheds() bool { return k == Shed || k == ShedLost }
+
+// Closes tells whether an entry of the kind ends its loan.
+func (k Kind) Closes() bool { return transitions[k].to == Closed }
 
 // MarshalText is String; it fails for an unknown kind.
 func (k Kind) MarshalText() ([]byte, error) {

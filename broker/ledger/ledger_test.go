@@ -231,6 +231,45 @@ func TestShedUnitsAreBookedOnce(t *testing.T) {
 	}
 }
 
+// Steps of a reclaim are filled in and end nothing; a shrunk loan goes on, also where what
+// it gave back is lost.
+func TestStepsChangeNoState(t *testing.T) {
+	l := openAt(t, tempPath(t), Options{})
+	mustAppend(t, l, lent(LendIntent, 1))
+	if _, err := l.Append(follow(Stopped, 1, 1)); !errors.Is(err, ErrTransition) {
+		t.Errorf("STOPPED before the loan took effect: %v, want ErrTransition", err)
+	}
+	mustAppend(t, l, follow(LendGranted, 1, 1))
+	shed := follow(ShedLost, 1, 11)
+	shed.Grants = lent(LendIntent, 1).Grants[1:]
+	mustAppend(t, l, follow(Killed, 1, 10))
+	mustAppend(t, l, shed)
+	if loan, _ := l.Loan("research/loan-1"); loan.State != Granted || len(loan.Grants) != 2 || loan.Since.IsZero() {
+		t.Errorf("after SHED_LOST the loan is %+v", loan)
+	}
+	reclaim := follow(ReclaimIntent, 1, 20)
+	reclaim.ReclaimID = "r-9"
+	mustAppend(t, l, reclaim)
+	if e := mustAppend(t, l, follow(Stopped, 1, 21)); e.ReclaimID != "r-9" || len(e.Grants) != 2 || e.JobUID != "uid-1" {
+		t.Errorf("STOPPED is %+v", e)
+	}
+	if loan, _ := l.Loan("research/loan-1"); loan.State != Reclaiming || loan.ReclaimID != "r-9" {
+		t.Errorf("after STOPPED the loan is %+v", loan)
+	}
+	mustAppend(t, l, follow(ReclaimDone, 1, 31))
+	if _, err := l.Append(Entry{Kind: Killed, OpID: "late", Epoch: 1, Loan: "research/loan-1"}); !errors.Is(err, ErrTransition) {
+		t.Errorf("KILLED after the end: %v, want ErrTransition", err)
+	}
+	want := []Balance{
+		{Account{BorrowerAccount, "research"}, "h100", -4*10_000 - 30_000},
+		{Account{LenderAccount, "serving/chat"}, "h100", 4 * 10_000},
+		{Account{LenderAccount, "serving/embed"}, "h100", 30_000},
+	}
+	if diff := cmp.Diff(want, balances(l)); diff != "" {
+		t.Errorf("balances (-want +got):\n%s", diff)
+	}
+}
+
 func TestClockStampsEntries(t *testing.T) {
 	clk := testclock.NewFakePassiveClock(t0)
 	l := openAt(t, tempPath(t), Options{Clock: clk})

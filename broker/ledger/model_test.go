@@ -33,11 +33,16 @@ func (m *model) find(opID string, kind Kind) *Entry {
 func (m *model) kinds(loan string) string {
 	var history string
 	for _, e := range m.entries {
-		if e.Loan == loan && e.Kind != Refused && e.Kind != Correction && e.Kind != Shed && e.Kind != ShedIntent {
+		if e.Loan == loan && e.Kind != Refused && e.Kind != Correction && !stays(e.Kind) {
 			history += " " + e.Kind.String()
 		}
 	}
 	return history
+}
+
+// stays tells whether entries of the kind leave their loan's state as it is.
+func stays(k Kind) bool {
+	return slices.Contains([]Kind{ShedIntent, Shed, ShedLost, Stopped, Killed}, k)
 }
 
 // histories are all that a loan's history may be.
@@ -91,12 +96,14 @@ func (m *model) judge(e Entry) error {
 			}
 		}
 	}
-	if e.Kind == Shed || e.Kind == ShedIntent {
+	if stays(e.Kind) {
 		history := m.kinds(e.Loan)
+		granted := strings.HasSuffix(history, " LEND_GRANTED") || history == " RECOVERED"
+		asked := strings.HasSuffix(history, " RECLAIM_INTENT") && (e.Kind == Stopped || e.Kind == Killed)
 		switch {
-		case !strings.HasSuffix(history, " LEND_GRANTED") && history != " RECOVERED":
+		case !granted && !asked:
 			return ErrTransition
-		case e.Kind == Shed && !isPart(e.Grants, m.held(e.Loan)):
+		case e.Kind.Sheds() && !isPart(e.Grants, m.held(e.Loan)):
 			return ErrInvalid
 		}
 		return nil
@@ -145,7 +152,7 @@ func isPart(some, all []Grant) bool {
 func (m *model) balances() map[Balance]int64 {
 	sums := map[Balance]int64{}
 	for _, end := range m.entries {
-		if !slices.Contains([]Kind{ReclaimDone, Released, Preempted, Lost, Shed}, end.Kind) {
+		if !slices.Contains([]Kind{ReclaimDone, Released, Preempted, Lost, Shed, ShedLost}, end.Kind) {
 			continue
 		}
 		var start Entry
@@ -158,7 +165,7 @@ func (m *model) balances() map[Balance]int64 {
 				ends = count(e.Grants)
 			}
 		}
-		if end.Kind == Shed {
+		if end.Kind.Sheds() {
 			for key, n := range count(end.Grants) {
 				ends[key] -= n
 			}
@@ -274,7 +281,7 @@ func drawOp(t *rapid.T, m *model, at *moment) Entry {
 				Flavor: rapid.SampledFrom([]string{"h100", "a100"}).Draw(t, "flavor"), Count: rapid.Int64Range(1, 8).Draw(t, "count"),
 			})
 		}
-	case Shed:
+	case Shed, ShedLost:
 		e.Loan = loanName(i)
 		e.Grants = drawPart(t, m.held(e.Loan))
 	default:
@@ -301,7 +308,7 @@ func TestEveryTransition(t *testing.T) {
 	allowed := 0
 	for history := range histories {
 		for _, kind := range Kinds() {
-			if _, moves := transitions[kind]; moves && kind != Shed && kind != ShedIntent && tryAfter(t, strings.Fields(history), kind) {
+			if _, moves := transitions[kind]; moves && !stays(kind) && tryAfter(t, strings.Fields(history), kind) {
 				allowed++
 			}
 		}

@@ -19,8 +19,9 @@ import (
 //	       to Granted        RELEASED, PREEMPTED, LOST                         ▼
 //	                                                                        Closed
 //
-// SHED_INTENT and SHED leave a granted loan Granted, the latter with fewer units.
-// RELEASED, PREEMPTED and LOST close a granted loan and a reclaiming one alike.
+// SHED_INTENT, SHED and SHED_LOST leave a granted loan Granted, the latter two with fewer
+// units. STOPPED and KILLED leave a granted or reclaiming loan as it is. RELEASED,
+// PREEMPTED and LOST close a granted loan and a reclaiming one alike.
 // A closed loan's name is never used again.
 type LoanState uint8
 
@@ -44,7 +45,7 @@ func (s LoanState) String() string {
 
 type transition struct {
 	from []LoanState
-	to   LoanState
+	to   LoanState // Unknown: the state stays
 }
 
 // transitions has an entry for each kind that moves a loan.
@@ -53,8 +54,11 @@ var transitions = map[Kind]transition{
 	Recovered:     {[]LoanState{Unknown}, Granted},
 	LendGranted:   {[]LoanState{Intended}, Granted},
 	LendAborted:   {[]LoanState{Intended}, Closed},
-	ShedIntent:    {[]LoanState{Granted}, Granted},
-	Shed:          {[]LoanState{Granted}, Granted},
+	ShedIntent:    {[]LoanState{Granted}, Unknown},
+	Shed:          {[]LoanState{Granted}, Unknown},
+	ShedLost:      {[]LoanState{Granted}, Unknown},
+	Stopped:       {[]LoanState{Granted, Reclaiming}, Unknown},
+	Killed:        {[]LoanState{Granted, Reclaiming}, Unknown},
 	ReclaimIntent: {[]LoanState{Granted}, Reclaiming},
 	ReclaimDone:   {[]LoanState{Reclaiming}, Closed},
 	Released:      {[]LoanState{Granted, Reclaiming}, Closed},
@@ -137,6 +141,12 @@ func between(a, b moment) int64 {
 	return max(ns, 0) / int64(time.Millisecond)
 }
 
+// After is how long after an earlier entry this one took effect, in whole milliseconds and
+// never negative, by the clocks that accounts use.
+func (e *Entry) After(earlier *Entry) time.Duration {
+	return time.Duration(between(momentOf(earlier), momentOf(e))) * time.Millisecond
+}
+
 // state is everything that follows from the log up to one entry, except the
 // names of closed loans, which only indexes and a full replay know.
 type state struct {
@@ -195,7 +205,11 @@ func (s *state) plan(e *Entry, closed bool) (change, error) {
 	if !slices.Contains(tr.from, was) {
 		return change{}, fmt.Errorf("%w: loan %s is %s, which %s does not follow", ErrTransition, e.Loan, was, e.Kind)
 	}
-	return s.move(e, loan, tr.to)
+	to := tr.to
+	if to == Unknown {
+		to = was
+	}
+	return s.move(e, loan, to)
 }
 
 func opens(k Kind) bool { return k == LendIntent || k == Recovered }
@@ -216,19 +230,19 @@ func (s *state) move(e *Entry, loan *OpenLoan, to LoanState) (change, error) {
 	c := change{loanState: to, loan: &next, closed: to == Closed}
 	ends := next.Grants
 	switch {
-	case e.Kind == Shed:
+	case e.Kind.Sheds():
 		var err error
 		if ends, err = without(next.Grants, e.Grants); err != nil {
 			return change{}, err
 		}
 		next.Grants = slices.Clone(e.Grants)
-	case to == Reclaiming:
+	case e.Kind == ReclaimIntent:
 		next.ReclaimID = e.ReclaimID
-	case to == Granted && e.Kind != ShedIntent:
+	case e.Kind == LendGranted || e.Kind == Recovered:
 		next.start, next.StartSeq = momentOf(e), s.seq+1
 		next.Since = time.Unix(0, next.start.wall).UTC()
 	}
-	if next.StartSeq != 0 && (c.closed || e.Kind == Shed) {
+	if next.StartSeq != 0 && (c.closed || e.Kind.Sheds()) {
 		var err error
 		if c.bookings, err = s.book(&next, ends, momentOf(e)); err != nil {
 			return change{}, err
@@ -294,7 +308,7 @@ func fillIn(e *Entry, loan *OpenLoan) error {
 		}
 		*f.have = f.want
 	}
-	if e.Kind != Shed {
+	if !e.Kind.Sheds() {
 		if len(e.Grants) > 0 && !slices.Equal(e.Grants, loan.Grants) {
 			return invalid("grants", "differ from those in entry %d of loan %s", loan.LastSeq, loan.Loan)
 		}

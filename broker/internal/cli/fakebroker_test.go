@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"testing"
@@ -122,7 +123,12 @@ func newLedger(t *testing.T) (*ledger.Ledger, string) {
 		return ledger.Entry{Kind: kind, OpID: loan, Loan: loan, Reason: reason}
 	}
 	reclaim := after(ledger.ReclaimIntent, "research/resnet-1", "AboveHighWater")
-	reclaim.ReclaimID = "r-1"
+	reclaim.ReclaimID, reclaim.Payload = "r-1", json.RawMessage(`{"reclaimBy":"2026-03-01T11:20:30Z"}`)
+	stopped := after(ledger.Stopped, "research/resnet-1", "AboveHighWater")
+	stopped.At = testNow.Add(-40*time.Minute + 310*time.Millisecond)
+	stopped.Payload = json.RawMessage(`{"toldAt":"2026-03-01T11:20:00.012Z","told":3,"untold":1}`)
+	killed := after(ledger.Killed, "research/resnet-1", "GraceExpired")
+	killed.At, killed.Payload = testNow.Add(-39*time.Minute-29*time.Second), json.RawMessage(`{"pods":2}`)
 	for _, step := range []struct {
 		minutes int
 		entry   ledger.Entry
@@ -131,6 +137,8 @@ func newLedger(t *testing.T) (*ledger.Ledger, string) {
 		{-100, lent(ledger.LendIntent, "research/resnet-1", "research/resnet", 4, "BelowLowWater")},
 		{-99, after(ledger.LendGranted, "research/resnet-1", "BelowLowWater")},
 		{-40, reclaim},
+		{-39, stopped},
+		{-39, killed},
 		{-39, after(ledger.ReclaimDone, "research/resnet-1", "Returned")},
 		{-10, lent(ledger.LendIntent, "research/resnet-2", "research/resnet", 4, "BelowLowWater")},
 		{-9, after(ledger.LendGranted, "research/resnet-2", "BelowLowWater")},

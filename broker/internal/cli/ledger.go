@@ -33,7 +33,7 @@ The leading broker writes it; nothing here changes it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newLedgerListCommand(s), newLedgerShowCommand(s), newLedgerCheckCommand(s), newLedgerExportCommand(s))
+	cmd.AddCommand(newLedgerListCommand(s), newLedgerShowCommand(s), newLedgerReclaimsCommand(s), newLedgerCheckCommand(s), newLedgerExportCommand(s))
 	return cmd
 }
 
@@ -232,7 +232,7 @@ func newLedgerShowCommand(s *session) *cobra.Command {
 	out := newOutput("wide")
 	cmd := &cobra.Command{
 		Use:   "show LOAN",
-		Short: "Show the course of one loan: its entries, and a picture of them",
+		Short: "Show the course of one loan: its entries, its reclaims by their parts, and a picture",
 		Example: `  # From intent to return
   kubectl ebbtide ledger show bert-large-1 -n research`,
 		Args:              cobra.ExactArgs(1),
@@ -279,6 +279,16 @@ func showLoan(ctx context.Context, s *session, out *output, name string) error {
 	now := s.Clock.Now()
 	if err := out.table(view.Ledger(entries, now, out.wide()), nil, s.Streams.Out); err != nil {
 		return err
+	}
+	reclaims, err := reclaimsOf(raw)
+	if err != nil {
+		return err
+	}
+	if len(reclaims) > 0 {
+		fmt.Fprintln(s.Streams.Out)
+		if err := out.table(view.Reclaims(reclaims), nil, s.Streams.Out); err != nil {
+			return err
+		}
 	}
 	spans := view.LoanSpans(entries)
 	if len(spans) == 0 {

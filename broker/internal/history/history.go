@@ -115,7 +115,7 @@ func (h *History) add(e *ledger.Entry) {
 		if s := h.open[e.Loan]; s != nil {
 			s.from = at
 		}
-	case ledger.Shed:
+	case ledger.Shed, ledger.ShedLost:
 		if s := h.open[e.Loan]; s != nil {
 			h.close(&span{tenant: s.tenant, queue: s.queue, grants: ledger.Without(s.grants, e.Grants), from: s.from}, at)
 			s.grants = e.Grants

@@ -60,6 +60,77 @@ func TestEveryEntryIsReachable(t *testing.T) {
 	}
 }
 
+// TestReclaims: each is told once and as a whole, however its entries are spread over
+// pages.
+func TestReclaims(t *testing.T) {
+	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	add := func(kind ledger.Kind, loan string) {
+		e := ledger.Entry{Kind: kind, OpID: loan, Epoch: 1, Loan: loan}
+		if kind == ledger.Recovered {
+			e.Job, e.JobUID, e.Borrower = loan, loan, strings.Split(loan, "/")[0]
+			e.Grants = []ledger.Grant{{Lender: "serving/chat", Node: "gpu-0", Flavor: "h100", Count: 1}}
+		}
+		if kind == ledger.ReclaimIntent {
+			e.ReclaimID = "r-1"
+		}
+		if _, err := l.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loans := []string{"a/x-1", "b/x-1", "a/y-1", "b/y-1", "a/z-1"}
+	for _, kind := range []ledger.Kind{ledger.Recovered, ledger.ReclaimIntent, ledger.Stopped, ledger.ReclaimDone} {
+		for _, loan := range loans {
+			if kind != ledger.ReclaimDone || loan != "b/y-1" { // one is not over
+				add(kind, loan)
+			}
+		}
+	}
+	ask := func(query string) (loans, ends string, next float64) {
+		t.Helper()
+		status, body, _ := get(t, &fixture{ledger: l}, "/ledger/reclaims?"+query)
+		if status != http.StatusOK {
+			t.Fatalf("%s: status %d", query, status)
+		}
+		next, _ = body["next"].(float64)
+		return column(body, "reclaims", "loan"), column(body, "reclaims", "end"), next
+	}
+	for _, limit := range []int{1, 2, 3, 7, 19, 100} {
+		var loansSeen, ends []string
+		pages := 0
+		for from := 1.0; from != 0; pages++ {
+			var seen, how string
+			seen, how, from = ask(fmt.Sprintf("from=%.0f&limit=%d", from, limit))
+			loansSeen, ends = append(loansSeen, strings.Fields(seen)...), append(ends, strings.Fields(how)...)
+		}
+		if got := strings.Join(loansSeen, " "); got != strings.Join(loans, " ") {
+			t.Errorf("by %d: reclaims of %s", limit, got)
+		}
+		if n := strings.Count(strings.Join(ends, " "), "RECLAIM_DONE"); n != 4 {
+			t.Errorf("by %d: %d of them are over, want 4 (%v)", limit, n, ends)
+		}
+		if want := (19 + limit - 1) / limit; pages != want {
+			t.Errorf("by %d: %d pages, want %d", limit, pages, want)
+		}
+	}
+	if loans, _, _ := ask("tenant=b"); loans != "b/x-1 b/y-1" {
+		t.Errorf("of tenant b: %q", loans)
+	}
+	if loans, _, _ := ask("loan=a/y-1"); loans != "a/y-1" {
+		t.Errorf("of loan a/y-1: %q", loans)
+	}
+	if status, _, _ := get(t, &fixture{ledger: l}, "/ledger/reclaims?limit=10001"); status != http.StatusBadRequest {
+		t.Errorf("a limit above the greatest: status %d", status)
+	}
+}
+
 func lendAndReturn(t *testing.T, l *ledger.Ledger, loans, message int) {
 	t.Helper()
 	add := func(e ledger.Entry) {

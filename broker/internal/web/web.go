@@ -18,6 +18,8 @@
 //	GET /lenders            {decidedAt, lenders: [{name, tenant, flavor, advise, owned, held, need, headroom, lent, lendable,
 //	                        utilization, desired, running, ready, pending, load, reason, message, since}]}
 //	GET /ledger             {head: {seq, hash}, entries: [ledger.Entry], next}; ?from=, ?limit=, ?loan=, ?tenant=
+//	GET /ledger/reclaims    {head, reclaims: [course.Reclaim], next}: those asked for among the entries from ?from= on,
+//	                        of which ?limit= are looked at; ?loan=, ?tenant=
 //	GET /ledger/check       {ok, head, problems}
 //
 // An error is {"error": text}, with {"leader": identity} where another leads.
@@ -115,6 +117,7 @@ func Handler(source Source, metrics http.Handler) http.Handler {
 	mux.HandleFunc("GET /queue", s.decided(s.queue))
 	mux.HandleFunc("GET /lenders", s.decided(s.lenders))
 	mux.HandleFunc("GET /ledger", s.ledgered(s.entries))
+	mux.HandleFunc("GET /ledger/reclaims", s.ledgered(s.reclaims))
 	mux.HandleFunc("GET /ledger/check", s.ledgered(s.check))
 	return mux
 }

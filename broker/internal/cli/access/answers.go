@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -44,6 +45,14 @@ type LedgerPage struct {
 	Head    Head              `json:"head"`
 	Entries []json.RawMessage `json:"entries"`
 	// Next is where to go on; 0 at the end.
+	Next uint64 `json:"next,omitempty"`
+}
+
+// ReclaimsPage is the reclaims that a run of ledger entries asked for.
+type ReclaimsPage struct {
+	Head     Head             `json:"head"`
+	Reclaims []course.Reclaim `json:"reclaims"`
+	// Next is the entry from which to go on; 0 at the end.
 	Next uint64 `json:"next,omitempty"`
 }
 

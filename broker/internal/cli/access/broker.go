@@ -148,6 +148,19 @@ func (b *Broker) Place(ctx context.Context, job string) (QueuedJob, error) {
 
 // Ledger is one page of entries.
 func (b *Broker) Ledger(ctx context.Context, q LedgerQuery) (LedgerPage, error) {
+	var page LedgerPage
+	err := b.get(ctx, "/ledger", q.values(), &page)
+	return page, err
+}
+
+// Reclaims are those asked for among the entries of one page.
+func (b *Broker) Reclaims(ctx context.Context, q LedgerQuery) (ReclaimsPage, error) {
+	var page ReclaimsPage
+	err := b.get(ctx, "/ledger/reclaims", q.values(), &page)
+	return page, err
+}
+
+func (q *LedgerQuery) values() url.Values {
 	query := url.Values{}
 	if q.From > 0 {
 		query.Set("from", strconv.FormatUint(q.From, 10))
@@ -161,9 +174,7 @@ func (b *Broker) Ledger(ctx context.Context, q LedgerQuery) (LedgerPage, error) 
 	if q.Tenant != "" {
 		query.Set("tenant", q.Tenant)
 	}
-	var page LedgerPage
-	err := b.get(ctx, "/ledger", query, &page)
-	return page, err
+	return query
 }
 
 // CheckLedger has the broker check its whole ledger.

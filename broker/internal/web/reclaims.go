@@ -1,0 +1,64 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
+)
+
+// mostScanned bounds how many entries one question about reclaims looks at.
+const mostScanned = 10000
+
+func (s *server) reclaims(w http.ResponseWriter, r *http.Request, l Ledger) {
+	from, errFrom := number(r, "from", 1, 1<<63)
+	limit, errLimit := number(r, "limit", mostScanned, mostScanned)
+	if err := errors.Join(errFrom, errLimit); err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	body := struct {
+		Head     head             `json:"head"`
+		Reclaims []course.Reclaim `json:"reclaims"`
+		Next     uint64           `json:"next,omitempty"`
+	}{Head: headOf(l)}
+	entries, next, err := scan(l, r.URL.Query().Get("loan"), r.URL.Query().Get("tenant"), from, int(limit))
+	body.Reclaims, body.Next = append([]course.Reclaim{}, course.Of(entries)...), next
+	for i := range body.Reclaims {
+		if next != 0 && err == nil && body.Reclaims[i].End == "" {
+			err = complete(l, &body.Reclaims[i])
+		}
+	}
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, "read the ledger: "+err.Error())
+		return
+	}
+	write(w, http.StatusOK, body)
+}
+
+// scan is query beyond one page of the ledger. next is 0 at the end.
+func scan(l Ledger, loan, tenant string, from uint64, limit int) (entries []ledger.Entry, next uint64, err error) {
+	for {
+		page, err := query(l, loan, tenant, from, min(max(limit-len(entries), 1), maxLimit))
+		if err != nil || len(page) == 0 {
+			return entries, 0, err
+		}
+		if len(entries) == limit { // one more was asked for, to tell whether there is one
+			return entries, page[0].Seq, nil
+		}
+		entries = append(entries, page...)
+		from = page[len(page)-1].Seq + 1
+	}
+}
+
+// complete adds to a reclaim what entries after those that were looked at say.
+func complete(l Ledger, r *course.Reclaim) error {
+	entries, err := l.ByLoan(r.Loan)
+	for _, whole := range course.Of(entries) {
+		if whole.Seq == r.Seq {
+			*r = whole
+		}
+	}
+	return err
+}
