@@ -52,11 +52,16 @@ func (e *exact) addBounds() {
 	e.scratch = scratch{least: make([]price, exactUnits+1), last: make([]int, exactUnits+1)}
 }
 
-// touch notes that something changed where the piece is.
+// touch notes that something changed where the piece is. How many pods a loan can still
+// give up matters on all its nodes.
 func (e *exact) touch(i int) {
+	at := e.pieces[i].parts
+	if e.pieces[i].pod {
+		at = e.pieces[e.candidates[e.pieces[i].owner].whole].parts
+	}
 	for k := range e.bounds {
 		b := &e.bounds[k]
-		for _, p := range e.pieces[i].parts {
+		for _, p := range at {
 			if n := b.at[p.site]; n >= 0 {
 				b.places[n].stale = true
 			}
@@ -157,14 +162,7 @@ func upward(n, by int64) int64 {
 func (e *exact) climb(b *bound, p *place) {
 	at := &e.sites[p.site]
 	have := max(at.free, 0) / b.size
-	var units int64
-	for _, k := range at.on {
-		// The pods of a loan that could be stopped are part of it.
-		if e.fate[k.piece] == undecided && !(e.pieces[k.piece].pod && e.fate[e.candidates[e.pieces[k.piece].owner].whole] == undecided) {
-			units += k.count
-		}
-	}
-	most := max(at.free+units, 0)/b.size - have
+	most := max(at.free+e.atMost(at), 0)/b.size - have
 	p.steps = p.steps[:0]
 	if most == 0 {
 		return
@@ -188,6 +186,28 @@ func (e *exact) climb(b *bound, p *place) {
 	for n := len(p.steps) - 1; n >= 0; n-- {
 		p.steps[n] = p.rise(n)
 	}
+}
+
+// atMost is how many more units can come free at a site.
+func (e *exact) atMost(at *site) (units int64) {
+	var before stake // a piece of the same loan that this one replaces
+	for _, k := range at.on {
+		p := &e.pieces[k.piece]
+		c := &e.candidates[p.owner]
+		// The pods of a loan that could be stopped are part of it.
+		if e.fate[k.piece] != undecided || p.pod && e.fate[c.whole] == undecided {
+			continue
+		}
+		units += k.count
+		if !c.tails {
+			continue
+		}
+		if p.pod && before.count > 0 && e.pieces[before.piece].owner == p.owner {
+			units -= before.count
+		}
+		before = k
+	}
+	return units
 }
 
 // rise is the n-th stair of a hull of which the points are known.
@@ -222,6 +242,10 @@ func (e *exact) knapsack(at *site, units int64) {
 // offer adds what one loan can give at a site.
 func (e *exact) offer(on []stake, least []price, last []int) {
 	c := &e.candidates[e.pieces[on[0].piece].owner]
+	if c.tails {
+		e.offerTails(on, least, last)
+		return
+	}
 	var pods []stake
 	for n, k := range on {
 		if e.openPod(k.piece) {
@@ -244,6 +268,17 @@ func (e *exact) offer(on []stake, least []price, last []int) {
 			}
 			some = stake{pods[0].piece, some.count + k.count, some.share.plus(k.share)}
 			improve(least, last, w, some)
+		}
+	}
+}
+
+// offerTails is offer where at most one of the pieces can be taken.
+func (e *exact) offerTails(on []stake, least []price, last []int) {
+	for w := len(least) - 1; w > 0; w-- {
+		for _, k := range on {
+			if e.fate[k.piece] == undecided {
+				improve(least, last, w, k)
+			}
 		}
 	}
 }

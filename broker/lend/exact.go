@@ -95,7 +95,7 @@ func newExact(s *search) *exact {
 func (e *exact) chainPods() {
 	for i := range e.candidates {
 		pods := e.candidates[i].pods
-		for n := 1; n < len(pods); n++ {
+		for n := 1; n < len(pods) && !e.candidates[i].tails; n++ {
 			if e.pieces[pods[n-1]].parts[0].site == e.pieces[pods[n]].parts[0].site {
 				e.next[pods[n-1]] = pods[n]
 			}
@@ -193,7 +193,7 @@ func (e *exact) include(i int) {
 		return
 	}
 	e.decide(c.whole, excluded)
-	if c.shedding < c.spare {
+	if c.shedding < c.spare && !c.tails {
 		return
 	}
 	for _, pod := range c.pods {

@@ -221,8 +221,11 @@ func (x *exchange) below(p price) int {
 }
 
 // fresh: the piece can come in. The whole of a loan that gives up pods would throw
-// these out.
+// these out, and so would another number of its first pods.
 func (x *exchange) fresh(i int) bool {
 	c := &x.candidates[x.pieces[i].owner]
-	return !x.taken[i] && (x.pieces[i].pod && !x.taken[c.whole] || !x.pieces[i].pod && c.shedding == 0)
+	if x.taken[i] || x.taken[c.whole] {
+		return false
+	}
+	return x.pieces[i].pod && !c.tails || c.shedding == 0
 }

@@ -98,7 +98,7 @@ func (s *search) fill() bool {
 		return cmp.Or(cmp.Compare(p.price.over(p.units), q.price.over(q.units)), cmp.Compare(q.units, p.units))
 	})
 	for _, i := range line {
-		if n := s.pieces[i].units; n <= lacks && s.open(i) {
+		if n := s.adds(i); n <= lacks && s.open(i) {
 			s.take(i)
 			lacks -= n
 		}
@@ -131,8 +131,8 @@ func (s *search) takeInOrder(by order, most int64) bool {
 			i := line[0].piece
 			line = pop(line)
 			if s.open(i) {
+				most -= s.adds(i)
 				s.take(i)
-				most -= s.pieces[i].units
 			}
 		}
 	}
@@ -187,13 +187,17 @@ func (s *search) reprieve() {
 	slices.SortStableFunc(victims, func(a, b int) int { return s.pieces[b].price.compare(s.pieces[a].price) })
 	for again := true; again; {
 		again = false
-		for _, i := range victims {
+		for n, i := range victims {
 			if !s.taken[i] {
 				continue
 			}
 			s.spare(i)
 			if s.enough() {
 				again = true
+				continue
+			}
+			if fewer := s.shorten(i); fewer >= 0 {
+				victims[n], again = fewer, true
 				continue
 			}
 			s.take(i)
@@ -295,7 +299,12 @@ func (s *search) clear(at *site, size int64) {
 		if lacks <= 0 {
 			break
 		}
-		if p := &s.pieces[k.piece]; !p.pod {
+		p := &s.pieces[k.piece]
+		tail := p.pod && s.candidates[p.owner].tails
+		if tail && slices.ContainsFunc(chosen, func(c stake) bool { return s.pieces[c.piece].owner == p.owner && c.count >= k.count }) {
+			continue
+		}
+		if tail || !p.pod {
 			// Its pods come free with it, and are not given up besides.
 			chosen = slices.DeleteFunc(chosen, func(pod stake) bool {
 				mine := s.pieces[pod.piece].owner == p.owner
@@ -334,12 +343,8 @@ func (s *search) openAt(at *site) []stake {
 		if !s.open(k.piece) {
 			continue
 		}
-		if c := &s.candidates[s.pieces[k.piece].owner]; c.shedding > 0 && k.piece == c.whole {
-			for _, pod := range c.pods {
-				if p := &s.pieces[pod].parts[0]; s.taken[pod] && &s.sites[p.site] == at {
-					k.count -= p.count
-				}
-			}
+		if c := &s.candidates[s.pieces[k.piece].owner]; c.shedding > 0 && (c.tails || k.piece == c.whole) {
+			k.count -= s.shedAt(c, at)
 		}
 		if k.count > 0 {
 			on = append(on, k)
@@ -347,6 +352,21 @@ func (s *search) openAt(at *site) []stake {
 	}
 	s.near = on
 	return on
+}
+
+// shedAt is how many units the candidate gives up at a site so far.
+func (s *search) shedAt(c *candidate, at *site) (n int64) {
+	for _, pod := range c.pods {
+		if !s.taken[pod] {
+			continue
+		}
+		for _, p := range s.pieces[pod].parts {
+			if &s.sites[p.site] == at {
+				n += p.count
+			}
+		}
+	}
+	return n
 }
 
 // podsAmong is how many of the pieces are pods of the owner.

@@ -252,6 +252,7 @@ func (r *round) pick(c class, from []*loan) (Choice, bool) {
 		candidate := Candidate{
 			Name: l.Name, LostWork: l.cost + r.spares(c, l), Priority: l.Priority, Since: l.Since, Grants: l.Grants,
 			Pods: l.Pods, MinPods: l.MinPods, UnitsPerPod: l.UnitsPerPod, ShedCost: float64(l.UnitsPerPod) * max(r.d.pol.RestartCost, 0).Seconds(),
+			Order: l.ShedOrder,
 		}
 		candidates = append(candidates, candidate)
 	}

@@ -174,3 +174,53 @@ func verdictOf(p *Plan, kind SubjectKind, subject string) string {
 	}
 	return ""
 }
+
+// TestSheddingInOrder: a job that keeps its lowest indexes gives up the others, also where
+// that frees more than is wanted, or nothing; and is stopped whole where they do not help.
+func TestSheddingInOrder(t *testing.T) {
+	for name, tc := range map[string]struct {
+		order []string
+		want  map[string]int64 // shed by node; nil: the gang is stopped
+	}{
+		"any":             {nil, map[string]int64{"b": 1, "a": 1}},
+		"the right ones":  {[]string{"b", "b", "a"}, map[string]int64{"b": 2}},
+		"one too many":    {[]string{"c", "b", "a"}, map[string]int64{"b": 1, "c": 1, "a": 1}},
+		"of no use":       {[]string{"c", "c", "c"}, nil},
+		"nobody knows":    {[]string{"elsewhere"}, nil},
+		"ends too early":  {[]string{"b"}, nil},
+		"none is too few": {[]string{"b", "elsewhere", "b", "a"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := elasticWorld()
+			wait(&in, 2)
+			in.Nodes = append(in.Nodes, Node{Name: "c", Units: []Units{{Flavor: "h100", Capacity: 8}}}) // cordoned
+			tune := &in.Loans[1]
+			tune.Grants = append(tune.Grants, Grant{Lender: "serving/chat", Node: "c", Flavor: "h100", Count: 3})
+			tune.Pods, tune.Live, tune.Bound, tune.MinPods, tune.ShedOrder = 11, 11, 11, 8, tc.order
+			plan, _ := Decide(in, State{}, DefaultPolicy())
+			asked := reclaims(&plan)
+			if len(asked) != 1 {
+				t.Fatalf("asked back: %+v", asked)
+			}
+			if tc.want == nil {
+				if asked[0].Shed != nil {
+					t.Errorf("sheds %v", asked[0].Shed)
+				}
+				return
+			}
+			got := map[string]int64{}
+			for _, g := range asked[0].Shed {
+				got[g.Node] += g.Count
+			}
+			if name == "any" {
+				if units(asked[0].Shed) != 2 || got["c"] > 0 {
+					t.Errorf("sheds %v", got)
+				}
+				return
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("sheds (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -170,6 +170,8 @@ type Job struct {
 	UnitsPerPod int64  `json:"unitsPerPod"`
 	// MinPods is how many of them an elastic job can go on with; 0 if it stops whole.
 	MinPods int64 `json:"minPods,omitempty"`
+	// Grace is how long its pods would take to stop; 0 is not known.
+	Grace time.Duration `json:"grace,omitempty"`
 	// Attempt is the number of times the job has been admitted before.
 	Attempt int32 `json:"attempt"`
 }
@@ -209,6 +211,10 @@ type Loan struct {
 	// units; 0 if it stops whole.
 	MinPods     int64 `json:"minPods,omitempty"`
 	UnitsPerPod int64 `json:"unitsPerPod,omitempty"`
+	// ShedOrder has the nodes of its pods in the order in which they go when it gets
+	// smaller, for jobs that keep the pods of the lowest indexes; it ends where no more can
+	// go. Empty: any pods can go.
+	ShedOrder []string `json:"shedOrder,omitempty"`
 	// Shedding is what it is giving back, part of Grants, until ReclaimBy; Pods are without
 	// the pods for it. ShedLive counts those that still exist; ShedKilled: they were told
 	// to die at once.

@@ -35,6 +35,10 @@ type Candidate struct {
 	// and what it holds of one flavor on one node is a multiple of UnitsPerPod; where it
 	// is not, or for any other numbers, the loan can only be stopped whole.
 	Pods, MinPods, UnitsPerPod int64
+	// Order has the nodes of its pods in the order in which they go, if whoever runs them
+	// insists on one: of the pods that it can give up, only the first ones can go. It may
+	// end early, and does where it does not agree with Grants. Empty: any pods can go.
+	Order []string
 	// ShedCost is what it costs to give up one pod, in unit-seconds, read like LostWork.
 	ShedCost float64
 }
@@ -127,8 +131,13 @@ func (s *search) choice(proved bool) Choice {
 // lent it before what is its tenant's own.
 func (s *search) shedOf(c *candidate) []Grant {
 	left := map[[2]string]int64{}
+	if c.tails {
+		for _, node := range c.Order[:c.shedding] {
+			left[[2]string{node, c.Grants[0].Flavor}] += c.UnitsPerPod
+		}
+	}
 	for _, i := range c.pods {
-		if s.taken[i] {
+		if s.taken[i] && !c.tails {
 			p := s.pieces[i].parts[0]
 			left[[2]string{s.sites[p.site].node, s.sites[p.site].market.flavor}] += p.count
 		}

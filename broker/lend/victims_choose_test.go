@@ -3,6 +3,7 @@ package lend
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -36,6 +37,9 @@ func drawElastic(r dice, nodes, loans int, most int64) puzzle {
 		}
 		if r.IntN(2) == 0 {
 			c.MinPods, c.ShedCost = r.upTo(c.Pods), float64(r.IntN(4))
+			if r.IntN(3) == 0 {
+				c.Order = drawOrder(r, c)
+			}
 		}
 		p.candidates = append(p.candidates, c)
 	}
@@ -49,6 +53,51 @@ func drawElastic(r dice, nodes, loans int, most int64) puzzle {
 		p.owed = append(p.owed, Owed{Flavor: "a100", UnitsPerPod: pick[int64](r, 1, 2, 4, 8), Pods: r.upTo(3)})
 	}
 	return p
+}
+
+// drawOrder is some order in which a candidate's pods go; sometimes it ends early, or has
+// one too many.
+func drawOrder(r dice, c Candidate) []string {
+	var order []string
+	for _, g := range c.Grants {
+		for range g.Count / c.UnitsPerPod {
+			order = append(order, g.Node)
+		}
+	}
+	for i := len(order) - 1; i > 0; i-- {
+		k := r.IntN(i + 1)
+		order[i], order[k] = order[k], order[i]
+	}
+	switch {
+	case len(order) > 1 && r.IntN(6) == 0:
+		order = order[:len(order)-1]
+	case len(order) > 0 && r.IntN(6) == 0:
+		order = slices.Insert(order, r.IntN(len(order)), "elsewhere")
+	}
+	return order
+}
+
+// prefix is what the candidate holds less on each node when so many of its pods are gone,
+// in its order; ok is false if they cannot.
+func (c *Candidate) prefix(pods int64) (units map[string]int64, ok bool) {
+	units = map[string]int64{}
+	if pods > int64(len(c.Order)) || slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.Flavor != c.Grants[0].Flavor }) {
+		return nil, false
+	}
+	for _, node := range c.Order[:pods] {
+		units[node] += c.UnitsPerPod
+	}
+	for node, n := range units {
+		for _, g := range c.Grants {
+			if g.Node == node {
+				n -= g.Count
+			}
+		}
+		if n > 0 {
+			return nil, false
+		}
+	}
+	return units, true
 }
 
 // answer is a choice as the exhaustive judge sees it: what each candidate frees where.
@@ -83,8 +132,25 @@ func (p puzzle) cheapestOf(first int, free map[string]int64, so answer, best *an
 	for _, g := range c.Grants {
 		free[g.Node] -= g.Count
 	}
-	if c.MinPods > 0 && c.MinPods < c.Pods {
+	if c.MinPods <= 0 || c.MinPods >= c.Pods {
+		return
+	}
+	if len(c.Order) == 0 {
 		p.shedFrom(first, 0, c.Pods-c.MinPods, 0, free, so, best, found)
+		return
+	}
+	for n := int64(1); n <= c.Pods-c.MinPods; n++ {
+		units, ok := c.prefix(n)
+		if !ok {
+			return
+		}
+		for node, n := range units {
+			free[node] += n
+		}
+		p.cheapestOf(first+1, free, answer{so.stopped, so.shed + float64(n)*c.ShedCost, so.victims + 1}, best, found)
+		for node, n := range units {
+			free[node] -= n
+		}
 	}
 }
 
@@ -142,6 +208,12 @@ func (p puzzle) freed(t failer, choice Choice) map[string]int64 {
 		}
 		if c.MinPods <= 0 || c.Pods-pods < c.MinPods {
 			t.Fatalf("%s has %d pods, needs %d and sheds %d", c.Name, c.Pods, c.MinPods, pods)
+		}
+		if len(c.Order) == 0 {
+			continue
+		}
+		if units, ok := c.prefix(pods); !ok || !maps.Equal(units, perNode) {
+			t.Fatalf("%s sheds %v, but its pods go in the order %v", c.Name, v.Shed, c.Order)
 		}
 	}
 	return free
@@ -232,6 +304,36 @@ func TestProveAloneFindsTheBest(t *testing.T) {
 	}
 }
 
+// TestProveForgetsWhatItTookBack: that a loan could give up no more pods, because of what
+// was tried on one node, must not be believed on another one after that was undone.
+func TestProveForgetsWhatItTookBack(t *testing.T) {
+	on := func(node, flavor string, count int64) Grant { return Grant{Node: node, Flavor: flavor, Count: count} }
+	p := puzzle{
+		rooms: []Room{{"n0", "h100", 1}, {"n1", "a100", -2}, {"n2", "h100", 1}, {"n3", "a100", 1}},
+		owed:  []Owed{{Flavor: "h100", UnitsPerPod: 2, Pods: 4}, {Flavor: "a100", UnitsPerPod: 4, Pods: 2}},
+		candidates: []Candidate{
+			{Name: "0", LostWork: 1, Pods: 3, MinPods: 1, UnitsPerPod: 1, ShedCost: 1, Grants: []Grant{on("n2", "h100", 3)}},
+			{Name: "1", LostWork: 2, Grants: []Grant{on("n0", "h100", 3), on("n1", "a100", 1)}},
+			{Name: "2", LostWork: 5, Pods: 2, MinPods: 1, UnitsPerPod: 2, ShedCost: 1, Grants: []Grant{on("n2", "h100", 4)}},
+			{Name: "3", LostWork: 5, Pods: 4, MinPods: 1, UnitsPerPod: 2, ShedCost: 1, Grants: []Grant{on("n0", "h100", 4), on("n3", "a100", 4)}},
+			{Name: "5", LostWork: 2, Grants: []Grant{on("n1", "a100", 4)}},
+			{Name: "6", LostWork: 3, Grants: []Grant{on("n1", "a100", 3)}},
+			{Name: "7", LostWork: 4, Grants: []Grant{on("n3", "a100", 3)}},
+		},
+	}
+	s := newSearch(p.rooms, p.owed, p.candidates)
+	for _, i := range s.useful {
+		if !s.pieces[i].pod {
+			s.take(i)
+		}
+	}
+	s.keep()
+	s.reset()
+	if choice := s.choice(s.prove()); !choice.Proved || choice.Stopped != 5 || choice.Shed != 4 {
+		t.Errorf("stopped for %v, shed for %v: %+v", choice.Stopped, choice.Shed, choice.Victims)
+	}
+}
+
 func indexes(c Choice) (out []int) {
 	for _, v := range c.Victims {
 		out = append(out, v.Index)
@@ -291,12 +393,12 @@ func (p puzzle) checkSpare(t failer, choice Choice) {
 	}
 	for _, v := range choice.Victims {
 		c := p.candidates[v.Index]
-		for _, g := range v.Shed {
-			free[g.Node] -= c.UnitsPerPod
+		for _, node := range c.couldStay(v.Shed) {
+			free[node] -= c.UnitsPerPod
 			if p.fitsWith(free) {
-				t.Fatalf("a pod of %s on %s could be spared", c.Name, g.Node)
+				t.Fatalf("a pod of %s on %s could be spared", c.Name, node)
 			}
-			free[g.Node] += c.UnitsPerPod
+			free[node] += c.UnitsPerPod
 		}
 		if v.Shed != nil {
 			continue
@@ -311,6 +413,17 @@ func (p puzzle) checkSpare(t failer, choice Choice) {
 			free[g.Node] += g.Count
 		}
 	}
+}
+
+// couldStay are the nodes of the pods of which one could stay of those that are given up.
+func (c *Candidate) couldStay(shed []Grant) (nodes []string) {
+	if n := units(shed); len(c.Order) > 0 && n > 0 {
+		return []string{c.Order[n/c.UnitsPerPod-1]}
+	}
+	for _, g := range shed {
+		nodes = append(nodes, g.Node)
+	}
+	return nodes
 }
 
 // Law 5, elastic first: where shrinking alone is enough, nobody is stopped. One loan gives
@@ -411,6 +524,7 @@ func TestChoose(t *testing.T) {
 	elastic := func(name string, lost float64, pods, least int64, grants ...Grant) Candidate {
 		return Candidate{Name: name, LostWork: lost, Pods: pods, MinPods: least, UnitsPerPod: 1, ShedCost: 60, Grants: grants}
 	}
+	ordered := func(c Candidate, order ...string) Candidate { c.Order = order; return c }
 	rooms := []Room{{"a", "h100", 0}, {"b", "h100", 0}, {"c", "h100", -4}, {"d", "h100", 0}}
 	for name, tc := range map[string]struct {
 		owed       []Owed
@@ -447,6 +561,26 @@ func TestChoose(t *testing.T) {
 		"what is not a number of pods is not elastic": {
 			owed: owe(1, 1), want: []Victim{{Index: 0}},
 			candidates: []Candidate{{Name: "x", LostWork: 1, Pods: 3, MinPods: 1, UnitsPerPod: 2, Grants: []Grant{on("a", 5)}}},
+		},
+		"in its order: what stands before it goes too": {
+			owed: owe(2, 1), want: []Victim{{Index: 0, Shed: []Grant{on("a", 1), on("b", 2)}}},
+			candidates: []Candidate{ordered(elastic("x", 9, 6, 2, on("a", 3), on("b", 3)), "b", "a", "b", "a", "b", "a")},
+		},
+		"in its order: stopped whole where the ones that go first are of no use": {
+			owed: owe(2, 1), want: []Victim{{Index: 0}},
+			candidates: []Candidate{ordered(elastic("x", 9, 6, 4, on("a", 3), on("b", 3)), "a", "b", "b", "b", "a", "a"), elastic("y", 99, 4, 4, on("d", 4))},
+		},
+		"in its order: also from where nothing is to be had": {
+			owed: owe(1, 1), want: []Victim{{Index: 0, Shed: []Grant{on("a", 1), on("gone", 2)}}},
+			candidates: []Candidate{ordered(elastic("x", 9, 6, 2, on("a", 4), on("gone", 2)), "gone", "gone", "a", "a")},
+		},
+		"in its order: as far as that goes": {
+			owed: owe(2, 1), want: []Victim{{Index: 0}},
+			candidates: []Candidate{ordered(elastic("x", 9, 6, 2, on("a", 6)), "a", "b", "a", "a")},
+		},
+		"in its order: of two flavors nobody knows which": {
+			owed: owe(1, 1), want: []Victim{{Index: 0}},
+			candidates: []Candidate{ordered(elastic("x", 9, 6, 2, on("a", 3), Grant{Node: "a", Flavor: "a100", Count: 3}), "a", "a")},
 		},
 		"a minimum of all pods is not elastic": {
 			owed: owe(1, 1), want: []Victim{{Index: 0}}, candidates: []Candidate{elastic("x", 1, 4, 4, on("a", 4))},

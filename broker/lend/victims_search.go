@@ -26,7 +26,7 @@ type search struct {
 }
 
 // candidate is a loan with its pieces: the whole of it, and, if it is elastic, each
-// pod on the rooms.
+// pod on the rooms; or each number of pods, where these go in a certain order.
 type candidate struct {
 	Candidate
 	index    int // in the caller's slice
@@ -34,12 +34,14 @@ type candidate struct {
 	pods     []int
 	spare    int64 // pods that it can give up
 	shedding int64 // pods that are taken
+	tails    bool  // pods are pieces of several pods each, of which one can be taken
 }
 
-// piece is what is taken at once: a loan, or one pod of it.
+// piece is what is taken at once: a loan, or some of its pods: one, but for tails.
 type piece struct {
 	owner int // candidate
 	pod   bool
+	pods  int64
 	price price
 	units int64 // of use
 	parts []part
@@ -150,12 +152,22 @@ func (s *search) addCandidates(candidates []Candidate) {
 
 // stopPrice is what stopping a loan costs in whole numbers. Those of several loans are
 // each rounded, by up to a half; so that they never seem to cost less than a single one
-// that loses as much, each stands for two more.
-func stopPrice(scaled float64) int64 {
+// that loses as much, each stands for slack more.
+func stopPrice(scaled float64, slack int64) int64 {
 	if scaled <= 0 {
 		return 0
 	}
-	return int64(math.Round(scaled)) + 2
+	return int64(math.Round(scaled)) + slack
+}
+
+// slack is 2, or 0 where nothing has to be rounded.
+func (s *search) slack(stops float64) int64 {
+	for i := range s.candidates {
+		if scaled := s.candidates[i].LostWork * stops; scaled != math.Round(scaled) {
+			return 2
+		}
+	}
+	return 0
 }
 
 // sane reads a cost.
@@ -172,7 +184,12 @@ func (s *search) addPieces() {
 	for i := len(s.sites) - 1; i >= 0; i-- {
 		at[[2]string{s.sites[i].node, s.sites[i].market.flavor}] = i
 	}
+	site := func(node, flavor string) (int, bool) {
+		i, ok := at[[2]string{node, flavor}]
+		return i, ok
+	}
 	stops, sheds := s.scales()
+	slack := s.slack(stops)
 	s.pieces = make([]piece, 0, len(s.candidates))
 	grants := 0
 	for i := range s.candidates {
@@ -182,9 +199,9 @@ func (s *search) addPieces() {
 	for i := range s.candidates {
 		c := &s.candidates[i]
 		c.whole = len(s.pieces)
-		whole := piece{owner: i, price: price{stopPrice(c.LostWork * stops), 0, 1}, parts: memory[len(memory):]}
+		whole := piece{owner: i, price: price{stopPrice(c.LostWork*stops, slack), 0, 1}, parts: memory[len(memory):]}
 		for _, g := range c.Grants {
-			if where, ok := at[[2]string{g.Node, g.Flavor}]; ok && g.Count > 0 {
+			if where, ok := site(g.Node, g.Flavor); ok && g.Count > 0 {
 				whole.hold(where, clamp(g.Count))
 			}
 		}
@@ -193,8 +210,12 @@ func (s *search) addPieces() {
 		whole.split()
 		s.pieces = append(s.pieces, whole)
 		c.readElastic(whole.parts)
-		if c.spare > 0 {
-			s.addPods(i, whole.parts, price{0, int64(math.Round(c.ShedCost * sheds)), 0})
+		each := price{0, int64(math.Round(c.ShedCost * sheds)), 0}
+		switch {
+		case c.spare > 0 && c.tails:
+			s.addTails(i, site, each)
+		case c.spare > 0:
+			s.addPods(i, whole.parts, each)
 		}
 	}
 	s.taken = make([]bool, len(s.pieces))
@@ -273,6 +294,7 @@ func (c *candidate) readElastic(parts []part) {
 		}
 	}
 	c.spare = clamp(c.Pods) - min(clamp(c.MinPods), clamp(c.Pods))
+	c.readOrder()
 }
 
 // addPods makes a piece of each pod, as far as the candidate can give them up.
@@ -282,7 +304,7 @@ func (s *search) addPods(owner int, parts []part, each price) {
 		for range min(on.count/c.UnitsPerPod, c.spare, mostShed) {
 			c.pods = append(c.pods, len(s.pieces))
 			s.pieces = append(s.pieces, piece{
-				owner: owner, pod: true, price: each, units: c.UnitsPerPod,
+				owner: owner, pod: true, pods: 1, price: each, units: c.UnitsPerPod,
 				parts: []part{{site: on.site, count: c.UnitsPerPod, share: each}},
 			})
 		}
@@ -296,7 +318,7 @@ const mostShed = 1024
 func (s *search) open(i int) bool {
 	p := &s.pieces[i]
 	c := &s.candidates[p.owner]
-	return !s.taken[i] && !s.barred[i] && !(p.pod && (s.taken[c.whole] || c.shedding >= c.spare))
+	return !s.taken[i] && !s.barred[i] && !(p.pod && (s.taken[c.whole] || c.full(p)))
 }
 
 // bar keeps a piece from being taken, or no longer.
@@ -307,9 +329,10 @@ func (s *search) bar(i int, barred bool) {
 	}
 }
 
-// take takes a piece; the whole of a loan instead of its pods.
+// take takes a piece; the whole of a loan instead of its pods, and more of its pods
+// instead of fewer.
 func (s *search) take(i int) {
-	if c := &s.candidates[s.pieces[i].owner]; c.shedding > 0 && !s.pieces[i].pod {
+	if c := &s.candidates[s.pieces[i].owner]; c.shedding > 0 && (c.tails || !s.pieces[i].pod) {
 		for _, pod := range c.pods {
 			s.spare(pod)
 		}
@@ -333,7 +356,7 @@ func (s *search) move(i int, take bool) {
 	if p.pod {
 		c := &s.candidates[p.owner]
 		before := min(c.shedding, 1)
-		c.shedding += sign
+		c.shedding += sign * p.pods
 		s.price.victims += min(c.shedding, 1) - before
 		// How many more pods it can give up has changed on all its nodes.
 		for _, part := range s.pieces[c.whole].parts {
