@@ -71,6 +71,11 @@ type LoanSpec struct {
 	// MinPods is how many of them an elastic job can go on with; 0 if it stops whole.
 	// +optional
 	MinPods int32 `json:"minPods,omitempty"`
+	// IndexLabel is the label of the pods with their number, if the job keeps those of the
+	// lowest numbers when it gets smaller, whoever was stopped. Empty: it keeps those that
+	// run.
+	// +optional
+	IndexLabel string `json:"indexLabel,omitempty"`
 	// UnitsPerPod is what each pod of the gang asks for.
 	// +required
 	// +kubebuilder:validation:Minimum=1

@@ -78,14 +78,23 @@ func (r *round) newIntent(action *lend.Action) (*intent, error) {
 			Attempt: action.Attempt, Borrower: waiting.Tenant, Queue: job.Queue,
 			Resource: string(r.view.Resources[waiting.Flavor]),
 			Pods:     int32(waiting.Pods), MinPods: int32(waiting.MinPods), UnitsPerPod: waiting.UnitsPerPod,
-			MaxGrace: metav1.Duration{Duration: action.MaxGrace},
-			OpID:     action.Loan, Epoch: r.Epoch,
+			IndexLabel: indexLabel(job),
+			MaxGrace:   metav1.Duration{Duration: action.MaxGrace},
+			OpID:       action.Loan, Epoch: r.Epoch,
 		},
 	}
 	for _, g := range action.Grants {
 		object.Spec.Grants = append(object.Spec.Grants, v1alpha1.Grant(g))
 	}
 	return &intent{action: action, object: object, job: job.Ref}, nil
+}
+
+// indexLabel is what an elastic job's pods are to be told apart by when it gets smaller.
+func indexLabel(job *jobs.Job) string {
+	if job.MinPods == 0 {
+		return ""
+	}
+	return job.IndexLabel
 }
 
 // waiting is a job of the snapshot, nil if it does not wait.

@@ -11,7 +11,9 @@ import (
 
 // Leaving are those of a job's pods that have to go so that the job holds no more than its
 // loan keeps on the nodes where it sheds: those that go anyway first, the soonest before
-// the others, then those that were told, then the newest. None if it sheds nothing.
+// the others, then those that were told, then the newest. A job that keeps the pods of
+// the lowest numbers has those of the highest go first, whatever else. None if it sheds
+// nothing.
 func Leaving(pods []*corev1.Pod, object *v1alpha1.Loan) []*corev1.Pod {
 	if len(object.Status.Shedding) == 0 {
 		return nil
@@ -24,7 +26,11 @@ func Leaving(pods []*corev1.Pod, object *v1alpha1.Loan) []*corev1.Pod {
 		sheds[g.Node] = true
 	}
 	order := slices.Clone(pods)
+	label := object.Spec.IndexLabel
 	slices.SortFunc(order, func(a, b *corev1.Pod) int {
+		if label != "" && index(a, label) != index(b, label) {
+			return cmp.Compare(index(b, label), index(a, label))
+		}
 		return cmp.Or(cmp.Compare(stays(a), stays(b)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(b.Name, a.Name))
 	})
 	for _, p := range order {

@@ -129,6 +129,7 @@ func (l *loan) checkpoints(job *jobs.Job) lend.Checkpoints {
 // shedding counts the pods that are still to go of those that the job is to do without.
 func (l *loan) shedding() {
 	leaving := Leaving(l.pods, l.object)
+	l.shedOrder(leaving)
 	l.ShedLive = int64(len(leaving))
 	l.ShedKilled = l.ShedLive > 0 && !slices.ContainsFunc(leaving, func(p *corev1.Pod) bool { return !dying(p) })
 }

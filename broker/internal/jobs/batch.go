@@ -179,10 +179,15 @@ const batchPods = "pods"
 // together only, and the others would be run later, by themselves.
 func sizeBatch(old *batchv1.JobSpec, spec map[string]any, pods int64) {
 	spec["parallelism"] = pods
-	indexed := old.CompletionMode != nil && *old.CompletionMode == batchv1.IndexedCompletion
-	if indexed && old.Completions != nil && *old.Completions == ptr.Deref(old.Parallelism, 1) {
+	if allAtOnce(old) {
 		spec["completions"] = pods
 	}
+}
+
+// allAtOnce: every index is a pod that runs all the time.
+func allAtOnce(spec *batchv1.JobSpec) bool {
+	indexed := spec.CompletionMode != nil && *spec.CompletionMode == batchv1.IndexedCompletion
+	return indexed && spec.Completions != nil && *spec.Completions == ptr.Deref(spec.Parallelism, 1)
 }
 
 // restoreBatch makes a job whole that was made smaller.
@@ -228,6 +233,10 @@ func fromBatch(job *batchv1.Job) Job {
 		j.Pods = pods // it is made whole when it is admitted
 	}
 	j.setMinimum(job.Annotations)
+	if allAtOnce(&job.Spec) {
+		// Of fewer indexes the first remain; other pods that were stopped are made again.
+		j.IndexLabel = batchv1.JobCompletionIndexAnnotation
+	}
 	j.Told, j.Waits = told(job.Status.Conditions)
 	j.CheckpointEvery, j.LastCheckpoint = checkpoints(job.Annotations)
 	j.Finished = !job.DeletionTimestamp.IsZero()

@@ -218,6 +218,30 @@ func TestRigid(t *testing.T) {
 	}
 }
 
+// TestIndexLabel: which kinds choose for themselves who stops.
+func TestIndexLabel(t *testing.T) {
+	for name, want := range map[string]string{
+		"job": "batch.kubernetes.io/job-completion-index", "pytorchjob": "training.kubeflow.org/replica-index",
+		"raycluster": "", "rayjob": "",
+	} {
+		s, c := cluster(t, objectsOf(t, name)...)
+		if got := only(t, s, c); got.IndexLabel != want || got.MinPods == 0 {
+			t.Errorf("%s: at least %d, by %q", name, got.MinPods, got.IndexLabel)
+		}
+	}
+	for name, edit := range map[string]func(*batchv1.JobSpec){
+		"not indexed": func(*batchv1.JobSpec) {},
+		"more indexes than pods": func(spec *batchv1.JobSpec) {
+			spec.CompletionMode, spec.Completions = ptr.To(batchv1.IndexedCompletion), ptr.To[int32](9)
+		},
+	} {
+		b, _ := adapter(job(func(j *batchv1.Job) { edit(&j.Spec) }))
+		if got, err := b.Get(t.Context(), b.Live, ref.Key); err != nil || got.IndexLabel != "" {
+			t.Errorf("%s: by %q, %v", name, got.IndexLabel, err)
+		}
+	}
+}
+
 // TestMinPods: the annotation of a Job.
 func TestMinPods(t *testing.T) {
 	for text, want := range map[string]struct {

@@ -88,6 +88,10 @@ type Job struct {
 	Template corev1.PodTemplateSpec
 	// MinPods is how many of them an elastic job can go on with; 0 if it stops whole.
 	MinPods int64
+	// IndexLabel is the label of the pods with their number, if an elastic job that gets
+	// smaller keeps those of the lowest numbers: stopping another one would not make it
+	// smaller. Empty if it goes on with any.
+	IndexLabel string
 	// Problem says why the job cannot be admitted as it is, naming the fields that
 	// would have to change; empty if nothing is wrong with it.
 	Problem string

@@ -21,7 +21,7 @@ func pyTorchJob() *about {
 		kind: kindPyTorchJob, suspend: []string{"spec", "runPolicy", "suspend"},
 		ended:  func(o *unstructured.Unstructured) bool { return hasCondition(o, "Succeeded", "Failed") },
 		sets:   func(o, _ *unstructured.Unstructured) ([]podSet, string, error) { return pyTorchSets(o) },
-		resize: resizePyTorch,
+		resize: resizePyTorch, indexLabel: "training.kubeflow.org/replica-index",
 	}
 }
 

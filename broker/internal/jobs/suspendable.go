@@ -64,6 +64,8 @@ type about struct {
 	// setOf is the label with a pod's set, if the controller has to be told which pods
 	// go: else it stops others.
 	setOf string
+	// indexLabel is a Job's IndexLabel, if its controller cannot be told.
+	indexLabel string
 }
 
 // Kind is what the objects are.
@@ -216,6 +218,7 @@ func (s *Suspendable) job(o, part *unstructured.Unstructured) Job {
 	}
 	j.Problem = problem
 	j.setGang(sets)
+	j.IndexLabel = s.about.indexLabel
 	j.CheckpointEvery, j.LastCheckpoint = checkpoints(annotations)
 	j.Told, j.Waits = s.told(o)
 	return j
