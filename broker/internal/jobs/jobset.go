@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -46,17 +47,39 @@ func oneAfterAnother(o *unstructured.Unstructured, jobs []map[string]any, sets [
 		return fmt.Sprintf("spec.startupPolicy.startupPolicyOrder: the pods of %s start after those of %s are ready; those of a gang start together",
 			gang[1].field, gang[0].field)
 	}
-	asks := func(name string) bool {
-		return slices.ContainsFunc(gang, func(s podSet) bool { return s.name == name })
-	}
+	on := map[string][]string{}
 	for _, job := range jobs {
 		name, _, _ := unstructured.NestedString(job, "name")
-		for _, on := range itemsIn(job, "dependsOn") {
-			first, _, _ := unstructured.NestedString(on, "name")
-			if asks(name) && asks(first) {
-				return fmt.Sprintf("spec.replicatedJobs[%s].dependsOn: its pods start after those of %s; those of a gang start together", name, first)
+		for _, first := range itemsIn(job, "dependsOn") {
+			before, _, _ := unstructured.NestedString(first, "name")
+			on[name] = append(on[name], before)
+		}
+	}
+	for i := range gang {
+		for before := range allBefore(gang[i].name, on) {
+			if slices.ContainsFunc(gang, func(s podSet) bool { return s.name == before }) {
+				return fmt.Sprintf("spec.replicatedJobs[%s].dependsOn: its pods start after those of %s; those of a gang start together", gang[i].name, before)
 			}
 		}
 	}
 	return ""
+}
+
+// allBefore are those that one waits for, and those that these wait for, and so on.
+func allBefore(name string, on map[string][]string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for next := []string{name}; len(next) > 0; next = next[1:] {
+			for _, before := range on[next[0]] {
+				if seen[before] {
+					continue
+				}
+				seen[before] = true
+				next = append(next, before)
+				if !yield(before) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -108,6 +108,46 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// TestDependsInBetween: what stands between two sets of a gang makes one wait for the other.
+func TestDependsInBetween(t *testing.T) {
+	o := example(t, "jobset")[0]
+	jobs, _, _ := unstructured.NestedSlice(o.Object, "spec", "replicatedJobs")
+	named := func(name string, from int, dependsOn ...any) any {
+		job := (&unstructured.Unstructured{Object: jobs[from].(map[string]any)}).DeepCopy().Object
+		job["name"] = name
+		for _, on := range dependsOn {
+			job["dependsOn"] = append(itemsAny(job["dependsOn"]), map[string]any{"name": on, "status": "Ready"})
+		}
+		return job
+	}
+	for name, test := range map[string]struct {
+		between int // of the example: 0 asks for nothing
+		on      []any
+		problem bool
+	}{
+		"a launcher":            {0, []any{"first"}, true},
+		"a launcher by itself":  {0, nil, false},
+		"a circle of launchers": {0, []any{"last", "between"}, true}, // last is above last
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := []any{named("first", 1), named("between", test.between, test.on...), named("last", 1, "between")}
+			if err := unstructured.SetNestedSlice(o.Object, list, "spec", "replicatedJobs"); err != nil {
+				t.Fatal(err)
+			}
+			s, c := cluster(t, o.DeepCopy())
+			job := only(t, s, c)
+			if (job.Problem != "") != test.problem || test.problem && !strings.Contains(job.Problem, "spec.replicatedJobs[last].dependsOn") {
+				t.Errorf("problem %q", job.Problem)
+			}
+		})
+	}
+}
+
+func itemsAny(of any) []any {
+	list, _ := of.([]any)
+	return list
+}
+
 // TestRigidUnlessSaid: a minimum that says nothing makes no job elastic.
 func TestRigidUnlessSaid(t *testing.T) {
 	headAsks := edit{limits(gpu, "1"), []any{"spec", "headGroupSpec", "template", "spec", "containers", 0, "resources"}}
