@@ -17,7 +17,8 @@
 //
 // Simulated are only the machines: kwok keeps the nodes alive and starts the pods,
 // and package kubelet gives them load times, grace periods and exit codes (see the
-// annotations there). Containers are never run.
+// annotations there). Containers are never run, but for the images that
+// Options.Programs names: a pod of such an image is a process, see package container.
 //
 // It refuses to run anything against a cluster it did not start.
 package lab
@@ -34,6 +35,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/ebbtide/ebbtide/e2e/lab/container"
 	"github.com/ebbtide/ebbtide/e2e/lab/host"
 	"github.com/ebbtide/ebbtide/e2e/lab/manifest"
 	"github.com/ebbtide/ebbtide/e2e/lab/pki"
@@ -78,6 +80,10 @@ type Options struct {
 	// Scheduler and Broker start Ebbtide's programs.
 	Scheduler *Program
 	Broker    *Program
+	// Programs are paths of programs by images: a pod whose container has such an image
+	// is a process of that program on this machine, from its start to its end, on a
+	// simulated node. Its output is in the lab's folder, logs/pods.
+	Programs map[string]string
 	// Nodes are created last. See Lab.AddNodes.
 	Nodes []NodeSpec
 }
@@ -103,6 +109,7 @@ type Lab struct {
 	dynamic       dynamic.Interface
 
 	starter     *process.Starter
+	programs    *container.Runtime // nil without Options.Programs
 	stopKubelet context.CancelFunc
 	kubelet     chan error
 

@@ -227,6 +227,9 @@ func (l *Lab) kwok() (*Part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kwok's stages: %w", err)
 	}
+	if text, err = withoutPrograms(text, l.opts.Programs); err != nil {
+		return nil, err
+	}
 	config, err := l.folder.Write("config/kwok.yaml", text)
 	if err != nil {
 		return nil, err

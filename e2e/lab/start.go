@@ -42,6 +42,9 @@ func Start(ctx context.Context, opts Options) (*Lab, error) {
 	}
 	l.starter = process.NewStarter()
 	if err = l.prepare(); err == nil {
+		err = l.preparePods()
+	}
+	if err == nil {
 		err = l.bringUp(ctx)
 	}
 	if err != nil {
@@ -250,8 +253,11 @@ func (l *Lab) startKubelet() error {
 	l.mu.Lock()
 	l.stopKubelet, l.kubelet = cancel, done
 	l.mu.Unlock()
+	nodes := kubelet.New(client, logger)
+	nodes.RunPrograms(l.programs)
 	go func() {
-		kubelet.New(client, logger).Run(ctx)
+		nodes.Run(ctx)
+		l.programs.Close()
 		done <- log.Close()
 	}()
 	return nil

@@ -28,6 +28,8 @@ const (
 	Operators    = "operators"
 	Broker       = "ebbtide-broker"
 	Scheduler    = "ebbtide-scheduler"
+	// SampleTrainer is a training program that pods can be, see lab.Options.Programs.
+	SampleTrainer = "sample-trainer"
 )
 
 // kubernetesVersion is the version of k8s.io/kubernetes in the nested module.
@@ -59,6 +61,10 @@ var targets = map[string]target{
 	Operators: {pkg: "./cmd/operators", dir: "e2e/operators", inputs: []string{"e2e/operators"}},
 	Broker:    {pkg: "./broker/cmd/ebbtide-broker", dir: ".", inputs: productInputs},
 	Scheduler: {pkg: "./scheduler-plugin/cmd/ebbtide-scheduler", dir: ".", inputs: productInputs, ld: versionFlags()},
+	SampleTrainer: {
+		pkg: "./e2e/cmd/sample-trainer", dir: ".",
+		inputs: []string{"e2e/cmd/sample-trainer", "e2e/sample"},
+	},
 }
 
 func versionFlags() string {

@@ -15,7 +15,13 @@
 // annotation fails the pod with reason InvalidLabAnnotation rather than being
 // ignored. The kubelet of a node labelled LabelNodeLost does nothing.
 //
-// It starts no pod: that, and the nodes themselves, are kwok's.
+// A pod whose image stands for a program (see RunPrograms) runs as a real process and
+// makes its own end: its phase follows its exit status, and the annotations about times
+// and exit codes say nothing about it. SIGTERM and SIGKILL come when a kubelet would
+// send them. If its object is removed before it has ended, its process is killed; on a
+// node that is lost it runs on until the node is back.
+//
+// All other pods are started by kwok, which keeps the nodes, too.
 package kubelet
 
 import (
@@ -33,6 +39,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/container"
 )
 
 const (
@@ -50,6 +58,8 @@ type Kubelet struct {
 	pods   cache.Store
 	nodes  cache.Store
 	queue  workqueue.TypedRateLimitingInterface[key]
+	// programs runs the pods that are processes; nil: there are none.
+	programs *container.Runtime
 
 	mu    sync.Mutex
 	lives map[types.UID]life
@@ -75,6 +85,10 @@ func New(client kubernetes.Interface, log logr.Logger) *Kubelet {
 		lives: map[types.UID]life{},
 	}
 }
+
+// RunPrograms has the pods whose images stand for programs run by r, which must be
+// closed only after Run has returned. It must be called before Run.
+func (k *Kubelet) RunPrograms(r *container.Runtime) { k.programs = r }
 
 // Run works until ctx ends and returns once all its goroutines have.
 func (k *Kubelet) Run(ctx context.Context) {
@@ -119,12 +133,12 @@ func (k *Kubelet) work(ctx context.Context) {
 // before the pod changes.
 func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 	obj, exists, err := k.pods.GetByKey(item.namespacedName)
-	if err != nil || !exists {
+	if err != nil {
 		return 0, err
 	}
 	pod, ok := obj.(*corev1.Pod)
-	if !ok || pod.UID != item.uid {
-		return 0, nil
+	if !exists || !ok || pod.UID != item.uid {
+		return k.bury(item.uid)
 	}
 	if k.nodeLost(pod.Spec.NodeName) {
 		return lostRecheck, nil
@@ -134,6 +148,11 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 	k.mu.Unlock()
 	now := time.Now()
 	next := current.next(pod)
+	if k.programs.Runs(pod) {
+		if next, err = k.follow(current, pod); err != nil {
+			return 0, err
+		}
+	}
 	if next.act == actNothing {
 		return 0, nil
 	}
@@ -159,11 +178,16 @@ func (k *Kubelet) nodeLost(name string) bool {
 // there makes the removal of the object the pod's next step.
 func (k *Kubelet) do(ctx context.Context, pod *corev1.Pod, next step) error {
 	var err error
-	if next.act == actRemove {
+	switch next.act {
+	case actStart:
+		return k.start(ctx, pod)
+	case actSignal:
+		return k.signal(pod, next.signal)
+	case actRemove:
 		err = k.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 			GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID},
 		})
-	} else {
+	default:
 		err = k.writeStatus(ctx, pod, next.status(pod, metav1.Now()))
 	}
 	if err != nil && !gone(err) {

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"fmt"
 	"strconv"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -85,6 +86,8 @@ const (
 	actKill   // by SIGKILL, at the end of its grace
 	actRemove // its processes have ended before
 	actReject // an annotation cannot be read
+	actStart  // the process of a program
+	actSignal // to the process of a program
 )
 
 // step is the next thing to happen to a pod.
@@ -92,19 +95,19 @@ type step struct {
 	act      action
 	at       time.Time
 	exitCode int32
+	signal   syscall.Signal
 	problem  string
 }
 
 // next returns what happens next to pod if it does not change.
 func (l life) next(pod *corev1.Pod) step {
-	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	if !l.term.IsZero() {
-		if ended {
+		if ended(pod) {
 			return step{act: actRemove, at: l.term}
 		}
 		return l.termination(pod)
 	}
-	if ended || l.running.IsZero() {
+	if ended(pod) || l.running.IsZero() {
 		return step{}
 	}
 	if !isReady(pod) {

@@ -34,6 +34,20 @@ func (s step) status(pod *corev1.Pod, now metav1.Time) *corev1.PodStatus {
 	return nil
 }
 
+// startedStatus is that of a pod whose process runs.
+func startedStatus(pod *corev1.Pod, ip string, now metav1.Time) *corev1.PodStatus {
+	status := readyStatus(pod, now)
+	status.Conditions = append(status.Conditions,
+		corev1.PodCondition{Type: corev1.PodInitialized, Status: corev1.ConditionTrue, LastTransitionTime: now})
+	status.StartTime = &now
+	status.HostIP = "127.0.0.1"
+	status.PodIP, status.PodIPs = ip, []corev1.PodIP{{IP: ip}}
+	for i := range status.ContainerStatuses {
+		status.ContainerStatuses[i].State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}}
+	}
+	return status
+}
+
 func readyStatus(pod *corev1.Pod, now metav1.Time) *corev1.PodStatus {
 	return &corev1.PodStatus{
 		Phase:      corev1.PodRunning,

@@ -65,7 +65,11 @@ func (k *Kubelet) Delete(obj any) error {
 	k.mu.Lock()
 	delete(k.lives, pod.UID)
 	k.mu.Unlock()
-	return k.pods.Delete(pod)
+	err := k.pods.Delete(pod)
+	if k.programs.Get(pod.UID) != nil {
+		k.queue.Add(keyOf(pod))
+	}
+	return err
 }
 
 // Replace sees all pods there are, at first and after the watch was interrupted.
@@ -80,6 +84,11 @@ func (k *Kubelet) Replace(objs []any, resourceVersion string) error {
 			return err
 		}
 		present[obj.(*corev1.Pod).UID] = true
+	}
+	for _, c := range k.programs.All() {
+		if !present[c.UID] {
+			k.queue.Add(key{namespacedName: c.Namespace + "/" + c.Name, uid: c.UID})
+		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
