@@ -65,6 +65,7 @@ func (d *decision) admit() {
 	a.line = newLine(a)
 	a.serveAsked()
 	a.line.pass(a)
+	a.line.tellGrace(a)
 	a.decision.line, a.waiting = a.line, a.line.places()
 }
 

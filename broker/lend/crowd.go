@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ebbtide/ebbtide/quota"
 	"github.com/ebbtide/ebbtide/quota/queue"
@@ -75,6 +76,7 @@ type named struct {
 type brief struct {
 	since moment // the job waits without a break
 	units int64
+	grace time.Duration
 	queue int32 // nobody: no such queue
 	// of is tenant × flavor, kind the flavor's name, draws what is drawn; 0 is nothing.
 	of          int

@@ -42,7 +42,7 @@ func crowded(jobs int, held string) Snapshot {
 		in.Jobs = append(in.Jobs, Job{
 			Name: fmt.Sprintf("t%04d/j%06d", t, i), UID: fmt.Sprintf("u%06d", i), Tenant: in.Tenants[t].Name, Queue: in.Queues[t].Name,
 			Priority: int32(r.IntN(3)), Created: noon.Add(-time.Duration(r.IntN(7200)) * time.Second),
-			Flavor: pick(r, flavors...), Pods: pick[int64](r, 1, 1, 2, 4, 8), UnitsPerPod: pick[int64](r, 1, 2, 4, 8),
+			Flavor: pick(r, flavors...), Pods: pick[int64](r, 1, 1, 2, 4, 8), UnitsPerPod: pick[int64](r, 1, 2, 4, 8), Grace: pick(r, 30*time.Second, 5*time.Minute),
 		})
 	}
 	if held != "none" {

@@ -87,6 +87,8 @@ func (w *world) reorder(r dice) {
 		j.Queue = pick(r, w.queues...).Name
 	case 4:
 		j.Created = w.now.Add(-time.Duration(r.IntN(2000)) * time.Second)
+	case 5:
+		j.Grace = time.Duration(r.IntN(300)) * time.Second
 	}
 }
 

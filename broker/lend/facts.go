@@ -12,6 +12,7 @@ import (
 type facts struct {
 	created, queued       moment
 	pods, perPod          int64
+	grace                 time.Duration
 	tenant, queue, flavor string
 	draws                 int32
 	priority, attempt     int32
@@ -71,7 +72,7 @@ func (c *crowd) compare(jobs []Job) (n news, ok bool) {
 func (c *crowd) same(slot int32, j *Job) bool {
 	f := &c.facts[slot]
 	return c.sameProblem(slot, j) && f.created == momentOf(j.Created) && f.queued == momentOf(j.Queued) && f.pods == j.Pods && f.perPod == j.UnitsPerPod &&
-		f.priority == j.Priority && f.attempt == j.Attempt &&
+		f.priority == j.Priority && f.attempt == j.Attempt && f.grace == j.Grace &&
 		f.tenant == j.Tenant && f.queue == j.Queue && f.flavor == j.Flavor &&
 		(f.draws == 0 && len(j.Draws) == 0 || slices.Equal(c.draws[f.draws], j.Draws))
 }
@@ -94,14 +95,14 @@ func (c *crowd) read(slot int32, i int, b *books) {
 		c.problems[slot] = *j.Problem
 	}
 	f := facts{
-		created: momentOf(j.Created), queued: momentOf(j.Queued), pods: j.Pods, perPod: j.UnitsPerPod,
+		created: momentOf(j.Created), queued: momentOf(j.Queued), pods: j.Pods, perPod: j.UnitsPerPod, grace: j.Grace,
 		tenant: j.Tenant, queue: j.Queue, flavor: j.Flavor, draws: c.drawing(j.Draws),
 		priority: j.Priority, attempt: j.Attempt, troubled: j.Problem != nil,
 	}
 	c.facts[slot] = f
 	k := brief{
 		since: momentOf(j.since()), units: clamp(j.units()), queue: nobody, of: nobody, flavor: quota.None,
-		kind: c.kind(j.Flavor), draws: f.draws, priority: j.Priority,
+		kind: c.kind(j.Flavor), draws: f.draws, priority: j.Priority, grace: j.Grace,
 	}
 	var q *Queue
 	if at, known := c.byQueue[j.Queue]; known {

@@ -34,6 +34,9 @@ func (a *admission) grantLoan(j *ask, p *pool, spots []spot, takes []take) (reas
 			t.lender.lent += t.units
 		}
 	}
+	if j.Grace > act.MaxGrace {
+		act.Message += fmt.Sprintf("; when they are asked back its pods get %s, not their grace of %s", act.MaxGrace, j.Grace)
+	}
 	left := takes
 	for _, s := range spots {
 		for units := s.pods * j.UnitsPerPod; units > 0; {

@@ -31,7 +31,7 @@ import (
 //	hold LENDER [REASON] | prepare LENDER [done]
 //	book LENDER                            what an adviser would have done
 //	scale NAME REPLICAS [for=]             what the autoscaler wants
-//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [lingers] [draws=LIMIT:AMOUNT]
+//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [grace=] [lingers] [draws=LIMIT:AMOUNT]
 //	finish JOB | preempt JOB | stall JOB | pause QUEUE | drain QUEUE
 //	borrowed TENANT FLAVOR=UNITS           what the tenant borrowed lately
 //	cordon NODE | uncordon NODE | lose NODE | stop NODE | mend NODE
@@ -360,6 +360,7 @@ func (s *script) addJob(a args, name string) {
 		Name: name, UID: "uid-" + name, Queue: a.text("queue", "research/default"),
 		Tenant: a.text("tenant", "research"), Priority: int32(a.number("priority", 0)), Created: s.now,
 		Flavor: a.text("flavor", "h100"), Pods: a.number("pods", 1), UnitsPerPod: a.number("units", 1), Draws: a.draws(),
+		Grace: a.duration("grace", 0),
 	}})
 }
 

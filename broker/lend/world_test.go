@@ -1,6 +1,7 @@
 package lend
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -313,7 +314,7 @@ func (w *world) apply(a Action) {
 		w.loans = append(w.loans, &Loan{
 			Name: a.Loan, Job: a.Job, JobUID: a.JobUID, Borrower: j.Tenant, Queue: j.Queue,
 			Priority: j.Priority, Attempt: a.Attempt, Pods: j.Pods, Grants: a.Grants,
-			Since: w.now, Checkpoint: w.now, Grace: 30 * time.Second, Live: j.Pods, Bound: j.Pods,
+			Since: w.now, Checkpoint: w.now, Grace: cmp.Or(j.Grace, 30*time.Second), Live: j.Pods, Bound: j.Pods,
 		})
 		return
 	}
