@@ -1,0 +1,144 @@
+// Package loans reads all Loans from the cache, whose cost does not grow with the time
+// that the API server needs for thousands of them.
+//
+// It promises that what it reads is never older than what this process has written, and
+// never older than what it has read before: else it reads the API server. Loans are
+// written by the broker that leads alone, and so the cache, once it has caught up with
+// this one's writes, has all there is. It refuses to guess: after a write of which
+// nobody knows whether it was carried out, the API server is asked.
+package loans
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// Loans reads what the cache has, or the API server. Its methods may be called from any
+// goroutine; List from one at a time.
+type Loans struct {
+	// Cache has all Loans, as of some time ago. What it returns is not copied.
+	Cache client.Reader
+	// Live reads the API server.
+	Live client.Reader
+
+	mu sync.Mutex
+	// begun: the API server was read once. Before that, others may have written.
+	begun bool
+	// due is what the cache is to show before it is believed.
+	due map[types.NamespacedName]mark
+}
+
+// mark is a state of a Loan that was seen or written. The one of an unknown state is of
+// a write that may or may not have been carried out.
+type mark struct {
+	uid     types.UID
+	version string
+	gone    bool
+	unknown bool
+}
+
+// List reads all Loans. They are not to be changed.
+func (l *Loans) List(ctx context.Context, into *v1alpha1.LoanList) error {
+	if err := l.Cache.List(ctx, into, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list the cached loans: %w", err)
+	}
+	if l.caughtUp(into.Items) {
+		return nil
+	}
+	cached := into.Items
+	var live v1alpha1.LoanList
+	if err := l.Live.List(ctx, &live); err != nil {
+		return fmt.Errorf("list the loans: %w", err)
+	}
+	l.expect(live.Items, cached)
+	*into = live
+	return nil
+}
+
+// caughtUp tells whether the cache shows all that is due, and forgets what it shows.
+func (l *Loans) caughtUp(cached []v1alpha1.Loan) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begun || len(l.due) == 0 {
+		return l.begun
+	}
+	shown := make(map[types.NamespacedName]*v1alpha1.Loan, len(cached))
+	for i := range cached {
+		shown[client.ObjectKeyFromObject(&cached[i])] = &cached[i]
+	}
+	for key, m := range l.due {
+		if m.shownBy(shown[key]) {
+			delete(l.due, key)
+		}
+	}
+	return len(l.due) == 0
+}
+
+// shownBy tells whether a Loan, nil if there is none, is as the mark says or newer.
+func (m mark) shownBy(loan *v1alpha1.Loan) bool {
+	switch {
+	case m.unknown:
+		return false
+	case m.gone:
+		return loan == nil || loan.UID != m.uid
+	case loan == nil:
+		return false
+	case loan.UID != m.uid:
+		// Either it has not seen this one yet, or one that came after it.
+		return later(loan.ResourceVersion, m.version)
+	}
+	return !later(m.version, loan.ResourceVersion)
+}
+
+// later tells whether one resourceVersion is later than another. Those that cannot be
+// compared are.
+func later(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err != nil || order > 0
+}
+
+// expect takes over what the API server has: the cache is not to show less.
+func (l *Loans) expect(live, cached []v1alpha1.Loan) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// Writes of which nobody knows were carried out before the list, or never will be:
+	// who writes waits for the answer.
+	l.begun, l.due = true, make(map[types.NamespacedName]mark, len(live))
+	for i := range cached {
+		l.due[client.ObjectKeyFromObject(&cached[i])] = mark{uid: cached[i].UID, gone: true}
+	}
+	for i := range live {
+		l.due[client.ObjectKeyFromObject(&live[i])] = mark{uid: live[i].UID, version: live[i].ResourceVersion}
+	}
+}
+
+// note remembers a write and its outcome.
+func (l *Loans) note(loan *v1alpha1.Loan, deleted bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.due == nil {
+		l.due = map[types.NamespacedName]mark{}
+	}
+	key := client.ObjectKeyFromObject(loan)
+	switch {
+	case err != nil && refused(err):
+	case err != nil || loan.UID == "" || loan.ResourceVersion == "" && !deleted:
+		l.due[key] = mark{unknown: true}
+	default:
+		l.due[key] = mark{uid: loan.UID, version: loan.ResourceVersion, gone: deleted}
+	}
+}
+
+// refused tells whether the API server has answered that it did nothing.
+func refused(err error) bool {
+	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) ||
+		apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
+}
