@@ -24,6 +24,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -31,6 +32,9 @@ import (
 type Options struct {
 	// Resource is what is counted, e.g. nvidia.com/gpu.
 	Resource string
+	// Makers are the kinds of what stands between jobs and pods, of those that the API
+	// server has: Jobs within JobSets, say. Without them, a pod's job is who made it.
+	Makers []schema.GroupVersionResource
 	// MaxGrace is the longest that a lender lets an online pod wait, Slack what
 	// the programs may need beyond it.
 	MaxGrace, Slack time.Duration

@@ -378,3 +378,46 @@ func TestPodsOfNoTenantAreFound(t *testing.T) {
 	s.pass(10 * time.Second)
 	s.violations(t, "law 9: pods in namespaces of no tenant hold 1 units")
 }
+
+// TestKin: whose pod it is, for each way in which jobs make pods.
+func TestKin(t *testing.T) {
+	by := func(kind, uid string) []metav1.OwnerReference {
+		return []metav1.OwnerReference{{Kind: kind, UID: types.UID(uid), Controller: new(true)}}
+	}
+	queued := map[string]string{ebbtidev1.LabelQueue: "default"}
+	grouped := map[string]string{ebbtidev1.LabelQueue: "default", ebbtidev1.LabelPodGroup: "g"}
+	c := newCluster(gpu)
+	for uid, owners := range map[string][]metav1.OwnerReference{
+		"job": by("JobSet", "jobset"), "jobset": by("TrainJob", "train"), "cluster": by("RayJob", "ray"),
+		"workers": by("Pod", "leader"), "leader": by("StatefulSet", "leaders"), "leaders": by("LeaderWorkerSet", "lws"),
+		"rs": by("Deployment", "chat"), "a": by("Job", "b"), "b": by("Job", "a"),
+	} {
+		c.apply(event{object: maker{types.UID(uid), madeBy(owners)}})
+	}
+	for name, tc := range map[string]struct {
+		labels map[string]string
+		owners []metav1.OwnerReference
+		want   types.UID
+	}{
+		"nobody's":                {nil, nil, ""},
+		"alone":                   {queued, nil, "pod"},
+		"of a group":              {grouped, nil, "group/x/g"},
+		"of a Deployment":         {queued, by("ReplicaSet", "rs"), "pod"},
+		"of a service":            {nil, by("ReplicaSet", "rs"), ""},
+		"of a Job":                {nil, by("Job", "alone"), "alone"},
+		"of a TrainJob":           {queued, by("Job", "job"), "train"},
+		"of a RayJob":             {queued, by("RayCluster", "cluster"), "ray"},
+		"a leader":                {queued, by("StatefulSet", "leaders"), "pod"},
+		"a worker":                {queued, by("StatefulSet", "workers"), "leader"},
+		"a Job's, in a group too": {grouped, by("Job", "job"), "train"},
+		"in a circle":             {queued, by("Job", "a"), "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := gpuPod("pod", "", 1, -100)
+			p.Labels, p.OwnerReferences = tc.labels, tc.owners
+			if got := c.jobOf(p); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

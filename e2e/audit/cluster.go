@@ -23,6 +23,8 @@ type cluster struct {
 	// held is what the bound training pods of a job hold.
 	held    map[types.UID]int64
 	tenants tenants
+	// makers are what was ever seen to stand between jobs and pods.
+	makers map[types.UID]maker
 }
 
 // pod is a pod that asks for units.
@@ -80,6 +82,7 @@ func newCluster(resource string) cluster {
 		loans:    map[string]*loan{},
 		byJob:    map[types.UID]*loan{},
 		held:     map[types.UID]int64{},
+		makers:   map[types.UID]maker{},
 		tenants:  newTenants(),
 	}
 }
@@ -96,7 +99,12 @@ func (c *cluster) apply(e event) any {
 		}
 		return nodeChange{obj.Name}
 	case *corev1.Pod:
+		if by := madeBy(obj.OwnerReferences); by != nil && by.Kind == "StatefulSet" {
+			c.makers[obj.UID] = maker{obj.UID, by} // it may lead others
+		}
 		return c.applyPod(obj, e)
+	case maker:
+		c.makers[obj.uid] = obj
 	case *ebbtidev1.Loan:
 		return c.applyLoan(obj, e.deleted)
 	case *ebbtidev1.TenantQuota:
@@ -132,11 +140,7 @@ func (c *cluster) applyPod(obj *corev1.Pod, e event) any {
 		disrupted:   disrupted(obj),
 		queued:      obj.Labels[ebbtidev1.LabelQueue] != "",
 	}
-	for _, o := range obj.OwnerReferences {
-		if o.Kind == "Job" {
-			after.job = o.UID
-		}
-	}
+	after.job = c.jobOf(obj)
 	if before != nil {
 		after.created, after.initial = before.created, before.initial
 	}
@@ -227,7 +231,7 @@ func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 	}
 	change := loanChange{opened: l == nil}
 	if l == nil {
-		l = &loan{name: name, job: obj.Spec.Job.UID, borrower: obj.Spec.Borrower}
+		l = &loan{name: name, job: loanJob(obj), borrower: obj.Spec.Borrower}
 		if other := c.byJob[l.job]; other != nil {
 			change.other = other.name
 		}

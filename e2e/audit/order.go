@@ -12,8 +12,8 @@ type event struct {
 	// revision is etcd's, which orders the changes of all kinds.
 	revision uint64
 	received time.Time
-	// object is a *corev1.Node, *corev1.Pod, *corev1.Namespace, *ebbtidev1.Loan or
-	// *ebbtidev1.TenantQuota.
+	// object is a *corev1.Node, *corev1.Pod, *corev1.Namespace, *ebbtidev1.Loan,
+	// *ebbtidev1.TenantQuota or maker.
 	object  any
 	deleted bool
 	initial bool

@@ -44,6 +44,9 @@ func Start(ctx context.Context, client kubernetes.Interface, dyn dynamic.Interfa
 		untyped.ForResource(ebbtidev1.GroupVersion.WithResource("loans")).Informer(),
 		untyped.ForResource(ebbtidev1.GroupVersion.WithResource("tenantquotas")).Informer(),
 	}
+	for _, kind := range opts.Makers {
+		watched = append(watched, untyped.ForResource(kind).Informer())
+	}
 	var synced []cache.InformerSynced
 	for _, informer := range watched {
 		registration, err := informer.AddEventHandler(a)
@@ -135,6 +138,13 @@ func (a *Auditor) receive(obj any, deleted, initial bool) {
 	case *corev1.Namespace:
 		e.object, meta = o, o
 	case *unstructured.Unstructured:
+		if o.GroupVersionKind().Group != ebbtidev1.GroupVersion.Group {
+			if deleted {
+				return // what it made may still be there
+			}
+			e.object, meta = maker{o.GetUID(), madeBy(o.GetOwnerReferences())}, o
+			break
+		}
 		var own interface {
 			metav1.Object
 			runtime.Object
