@@ -30,6 +30,7 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 		{"tenant quotas", watches.Quotas, p.onQuota(logger)},
 		{"pods", factory.Core().V1().Pods().Informer(), p.onPod(logger)},
 		{"nodes", factory.Core().V1().Nodes().Informer(), p.onNode(logger)},
+		{"stateful sets", factory.Apps().V1().StatefulSets().Informer(), p.onStatefulSet(logger)},
 		{"jobs", factory.Batch().V1().Jobs().Informer(), p.onJob(logger)},
 		{"namespaces", factory.Core().V1().Namespaces().Informer(), p.onNamespace(logger)},
 		{"priority classes", factory.Scheduling().V1().PriorityClasses().Informer(), p.onPriorityClass(logger)},
@@ -57,6 +58,7 @@ func (p *Ebbtide) awaitStart(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), p.heard...) {
 		return fmt.Errorf("read what is in use: %w", context.Cause(ctx))
 	}
+	p.askAll()
 	p.ready.Store(true)
 	return nil
 }
@@ -72,6 +74,9 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			if loan, ok := obj.(*v1alpha1.Loan); ok {
 				p.wake(logger, p.account.SetLoan(loan))
 				p.restore(loan)
+				if p.unwatched(loan) {
+					p.said.ask(loan, false)
+				}
 				p.noteHolds(logger, loan, false)
 				p.activate(logger, p.pendingOf(loan))
 			}
@@ -85,6 +90,7 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			if old.UID != loan.UID {
 				p.wake(logger, p.account.DropLoan(old.UID))
 				p.noteHolds(logger, old, true)
+				p.said.forget(old.UID)
 			}
 			p.wake(logger, p.account.SetLoan(loan))
 			p.noteHolds(logger, loan, false)
@@ -104,6 +110,7 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 				p.noteHolds(logger, loan, true)
 				ended(loan)
 				p.gangs.forgetLoan(loan.UID)
+				p.said.forget(loan.UID)
 			}
 		},
 	}
@@ -150,6 +157,7 @@ func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 		AddFunc: func(obj any) {
 			if pod, ok := obj.(*corev1.Pod); ok {
 				p.account.SetPod(nil, pod)
+				p.follow(logger, nil, pod)
 				p.wakeGroup(logger, pod)
 			}
 		},
@@ -161,17 +169,21 @@ func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			}
 			if old != nil && old.UID != pod.UID {
 				p.forget(old.UID)
+				p.unfollow(old)
+				old = nil
 			}
 			freed := p.account.SetPod(old, pod)
 			if pod.Spec.NodeName != "" {
 				p.forget(pod.UID)
 			}
+			p.follow(logger, old, pod)
 			p.wake(logger, freed)
 		},
 		DeleteFunc: func(obj any) {
 			if pod, ok := deleted[*corev1.Pod](obj); ok {
 				freed := p.account.DropPod(pod.UID)
 				p.forget(pod.UID)
+				p.unfollow(pod)
 				p.wake(logger, freed)
 			}
 		},

@@ -14,11 +14,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
 	policylisters "k8s.io/client-go/listers/policy/v1"
 	schedulinglisters "k8s.io/client-go/listers/scheduling/v1"
+	metadatafake "k8s.io/client-go/metadata/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -26,9 +29,11 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 	config "github.com/ebbtide/ebbtide/scheduler-plugin/config/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/account"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/kin"
 )
 
 const gpu = "nvidia.com/gpu"
@@ -52,6 +57,13 @@ type world struct {
 	nominated   map[string][]fwk.PodInfo
 	permits     map[types.UID]*permit
 	activated   []string
+
+	// dynamic has the jobs, of whatever kind; metadata reads the same.
+	dynamic  *dynamicfake.FakeDynamicClient
+	metadata *metadatafake.FakeMetadataClient
+	// links are the objects between jobs and pods that the plugin was told of.
+	links []metav1.Object
+	calls []clienttesting.Action
 
 	budgetStore             cache.Indexer
 	podsSynced, loansSynced map[types.UID]bool
@@ -80,6 +92,8 @@ func newWorld(t testing.TB) *world {
 		args:   config.Default(),
 		pods:   cache.NewIndexer(cache.MetaNamespaceKeyFunc, podIndexers()),
 	}
+	must(t, w.pods.AddIndexers(byName))
+	w.newClients()
 	w.restart()
 	must(t, w.classes.Add(&schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "ebbtide-online"}, Value: v1alpha1.PriorityOnline}))
 	w.tenant("serving", 64)
@@ -89,12 +103,19 @@ func newWorld(t testing.TB) *world {
 
 // restart makes a new plugin over the same objects.
 func (w *world) restart() {
+	chains := &lineage.Lineage{}
+	for _, o := range w.links {
+		chains.Put(o)
+	}
 	w.Ebbtide = &Ebbtide{
 		handle:   w.handle,
 		args:     w.args,
 		clock:    w.time,
-		book:     book.New(w.loans, schedulinglisters.NewPriorityClassLister(w.classes)),
-		account:  account.New(),
+		book:     book.New(w.loans, schedulinglisters.NewPriorityClassLister(w.classes), chains),
+		account:  account.New(chains),
+		chains:   chains,
+		objects:  &objects{dynamic: w.dynamic, metadata: w.metadata, api: w.client.Discovery()},
+		said:     newSaid(),
 		pods:     w.pods,
 		policies: w.policyStore,
 		jobs:     batchlisters.NewJobLister(w.jobStore),
@@ -105,6 +126,15 @@ func (w *world) restart() {
 		taken:    newTaken(),
 		holds:    newHolds(),
 	}
+	w.kin = &kin.Kin{Resources: kinResources(), Client: w.metadata, API: w.client.Discovery(), Clock: w.time, Changed: w.onKin(klog.Background())}
+	w.kin.Look(w.t.Context())
+	w.ready.Store(true)
+}
+
+// know tells the plugin of an object between jobs and pods.
+func (w *world) know(o metav1.Object) {
+	w.links = append(w.links, o)
+	w.linked(klog.Background(), o)
 }
 
 // sync tells the account what there is, as events would.
@@ -189,9 +219,12 @@ func (w *world) loan(name string, pods int32, per int64, grants ...v1alpha1.Gran
 	for i := range grants {
 		grants[i].Flavor = "h100"
 	}
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "research", UID: types.UID("job-" + name), Labels: map[string]string{v1alpha1.LabelQueue: "default"}}}
-	must(w.t, w.jobStore.Add(job))
-	_ = w.client.Tracker().Add(job.DeepCopy()) // a job may get a second loan
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Namespace: "research", UID: types.UID("job-" + name),
+		Labels: map[string]string{v1alpha1.LabelQueue: "default"}, Annotations: map[string]string{v1alpha1.AnnotationAttempt: "1"},
+	}}
+	w.putJob(job)
+	w.know(job)
 	l := &v1alpha1.Loan{
 		ObjectMeta: metav1.ObjectMeta{Name: name + "-1", Namespace: "research", UID: types.UID("loan-" + name), CreationTimestamp: metav1.NewTime(w.time.Now())},
 		Spec: v1alpha1.LoanSpec{

@@ -21,7 +21,12 @@ import (
 // admit takes the loan's pod through PreFilter, Reserve and Permit.
 func (w *world) admit(l *v1alpha1.Loan, name string) (*corev1.Pod, *state, *fwk.Status) {
 	w.t.Helper()
-	p, s := w.borrowed(l, name, nil), newState()
+	return w.admitPod(w.borrowed(l, name, nil))
+}
+
+func (w *world) admitPod(p *corev1.Pod) (*corev1.Pod, *state, *fwk.Status) {
+	w.t.Helper()
+	s := newState()
 	if _, status := w.PreFilter(w.t.Context(), s, p, nil); !status.IsSuccess() {
 		w.t.Fatal(status.Message())
 	}

@@ -34,7 +34,7 @@ func (p *Ebbtide) afterPodDelete(_ klog.Logger, pod *corev1.Pod, oldObj, _ any) 
 	if !ok {
 		return fwk.Queue, fmt.Errorf("want a deleted object of type %T, got %T", gone, oldObj)
 	}
-	if p.blocked.has(pod.UID) || p.unplaced(gone) && sameGang(pod, gone) {
+	if p.blocked.has(pod.UID) || p.unplaced(gone) && p.sameGang(pod, gone) {
 		return fwk.QueueSkip, nil // what it waits for, or its gang, was not helped
 	}
 	resources := p.account.Resources()
@@ -107,12 +107,16 @@ func (p *Ebbtide) unplaced(gone *corev1.Pod) bool {
 }
 
 // sameGang reports whether the two pods are of one job or of one PodGroup.
-func sameGang(a, b *corev1.Pod) bool {
+func (p *Ebbtide) sameGang(a, b *corev1.Pod) bool {
 	if name := groupName(a); name != "" && name == groupName(b) {
 		return true
 	}
-	x, y := metav1.GetControllerOf(a), metav1.GetControllerOf(b)
-	return x != nil && y != nil && x.UID == y.UID
+	x, y := metav1.GetControllerOfNoCopy(a), metav1.GetControllerOfNoCopy(b)
+	if x != nil && y != nil && x.UID == y.UID {
+		return true
+	}
+	loan := p.book.LoanOf(a)
+	return loan != nil && loan == p.book.LoanOf(b)
 }
 
 // share returns the resources that both ask for.

@@ -61,6 +61,9 @@ func (p *Ebbtide) surveyPods(c *cycle, h *house, now time.Time) {
 			h.leaving, h.frees = append(h.leaving, pod), h.frees.Plus(1, held.Takes)
 			continue
 		}
+		if _, known := p.queued(pod); !known && !p.orphaned(pod, now) {
+			continue // it may be on a loan
+		}
 		name := unitOf(pod)
 		if book.Priority(pod) >= c.priority {
 			senior[name] = true
@@ -90,7 +93,7 @@ func unitOf(pod *corev1.Pod) string {
 }
 
 func (p *Ebbtide) surveyLoan(c *cycle, h *house, loan *v1alpha1.Loan, frees account.Use, now time.Time) {
-	pods := slices.DeleteFunc(p.podsOf(loan), func(pod *corev1.Pod) bool { return !holds(pod) })
+	pods := slices.DeleteFunc(p.gangOf(loan), func(pod *corev1.Pod) bool { return !holds(pod) })
 	reclaiming, late := p.askedBack(loan, now)
 	going := p.suspended(loan) && !slices.ContainsFunc(pods, func(pod *corev1.Pod) bool {
 		due, told := p.due(pod, loan, now)
@@ -119,6 +122,9 @@ func (p *Ebbtide) surveyLoan(c *cycle, h *house, loan *v1alpha1.Loan, frees acco
 // priorityOf returns the highest priority of the loan's pods, or that which they
 // will have. Where that cannot be told the job is left alone.
 func (p *Ebbtide) priorityOf(loan *v1alpha1.Loan, pods []*corev1.Pod) (priority int32, known bool) {
+	if len(pods) == 0 {
+		pods = p.gangOf(loan)
+	}
 	for i, pod := range pods {
 		if i == 0 || book.Priority(pod) > priority {
 			priority = book.Priority(pod)

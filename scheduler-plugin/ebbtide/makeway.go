@@ -230,7 +230,7 @@ func (p *Ebbtide) juniorsOn(h *house, node fwk.NodeInfo) []junior {
 		if name := "loan/" + loan.Namespace + "/" + loan.Name; !named(out, name) {
 			out = append(out, junior{
 				Junior: outrank.Junior{Name: name, Priority: math.MinInt32, Since: loan.CreationTimestamp.Time},
-				loan:   loan, pods: p.podsOf(loan), frees: make(account.Use, len(h.frees)), lent: true,
+				loan:   loan, pods: p.gangOf(loan), frees: make(account.Use, len(h.frees)), lent: true,
 			})
 		}
 	}

@@ -357,7 +357,7 @@ func TestQuotaOfAJobThatMadeWayIsReleased(t *testing.T) {
 	if got := left(); got != 0 {
 		t.Fatalf("%d units are left while the pods run", got)
 	}
-	for _, pod := range w.podsBy(byJob, "research/job-job") {
+	for _, pod := range w.podsBy(byController, "research/job-job") {
 		must(t, w.pods.Delete(pod))
 	}
 	w.blocked.note("serving", p)

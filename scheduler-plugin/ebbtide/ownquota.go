@@ -54,5 +54,5 @@ func (p *Ebbtide) whyOwnQuotaWaits(loan *v1alpha1.Loan) string {
 // begun reports whether any of the loan's pods has a node, or a place.
 func (p *Ebbtide) begun(loan *v1alpha1.Loan) bool {
 	return len(p.placedIn(loan.UID)) > 0 ||
-		slices.ContainsFunc(p.podsOf(loan), func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
+		slices.ContainsFunc(p.gangOf(loan), func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
 }

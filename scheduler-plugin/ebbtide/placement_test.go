@@ -31,7 +31,7 @@ func TestPreEnqueue(t *testing.T) {
 		"asks for no units": {pod: func(w *world) *corev1.Pod { return w.pod("p", "research", 0, 0, nil) }},
 		"a bare pod":        {pod: func(w *world) *corev1.Pod { return w.pod("p", "research", 0, 1, nil) }},
 		"of a job without a queue": {pod: func(w *world) *corev1.Pod {
-			must(w.t, w.jobStore.Add(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "plain", Namespace: "research", UID: "job-plain"}}))
+			w.know(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "plain", Namespace: "research", UID: "job-plain"}})
 			p := w.pod("p", "research", 0, 1, nil)
 			ownedBy(p, "plain", "job-plain")
 			return p
@@ -87,18 +87,18 @@ func TestPreEnqueue(t *testing.T) {
 			},
 			want: "is suspended",
 		},
-		"controlled by something else of the job's UID": {
+		"controlled by another job of that name and kind": {
 			pod: func(w *world) *corev1.Pod {
 				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
-				p.OwnerReferences[0].Kind = "ReplicaSet"
+				p.OwnerReferences[0].UID = "job-a-before"
 				return p
 			},
-			want: "need a loan",
+			want: "is not known yet",
 		},
-		"controlled by a Job of another group": {
+		"controlled by a kind that makes nothing of jobs": {
 			pod: func(w *world) *corev1.Pod {
 				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
-				p.OwnerReferences[0].APIVersion = "example.com/v1"
+				p.OwnerReferences[0].UID, p.OwnerReferences[0].Kind = "set", "ReplicaSet"
 				return p
 			},
 			want: "need a loan",

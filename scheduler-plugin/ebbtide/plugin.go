@@ -3,8 +3,9 @@
 // back for online pods by itself, with or without a broker running.
 //
 // A pod that asks for a flavor's resource is one of two kinds. A pod of a queued job
-// needs an open Loan for the exact UID of the Job that controls it, and runs as a
-// gang on the loan's nodes. Every other pod, a bare pod, runs within its tenant's
+// needs an open Loan for the exact UID of a job in its chain of controllers, for itself
+// or for the group of pods that it names, and runs as a gang on the loan's nodes. As long
+// as the chain is not known to its end the pod waits. Every other pod, a bare pod, runs within its tenant's
 // nominal quota or waits, with the others of its PodGroup if it is of one; one at
 // or above the priority of ebbtide-online is online. Pods that ask for no such
 // resource are none of the plugin's business.
@@ -53,12 +54,15 @@ import (
 	policylisters "k8s.io/client-go/listers/policy/v1"
 	schedulinglisters "k8s.io/client-go/listers/scheduling/v1alpha2"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
 
+	"github.com/ebbtide/ebbtide/broker/lineage"
 	config "github.com/ebbtide/ebbtide/scheduler-plugin/config/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/account"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/kin"
 )
 
 // Name is the plugin's name in a KubeSchedulerConfiguration.
@@ -79,7 +83,13 @@ type Ebbtide struct {
 	// policies are the LendingPolicies that have pools; empty where they cannot be read.
 	policies cache.Indexer
 	jobs     batchlisters.JobLister
-	budgets  policylisters.PodDisruptionBudgetLister
+	// chains knows whose pod a pod is; kin are the objects between pods and jobs that
+	// are watched for it beside those that every cluster has.
+	chains  *lineage.Lineage
+	kin     *kin.Kin
+	objects *objects
+	said    *said
+	budgets policylisters.PodDisruptionBudgetLister
 	// groups is nil where the API server does not serve PodGroups.
 	groups  schedulinglisters.PodGroupLister
 	gangs   *gangs
@@ -125,12 +135,20 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 	if err := podInformer.AddIndexers(podIndexers()); err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
 	}
+	api, chains := handle.ClientSet().Discovery(), &lineage.Lineage{}
+	objects, err := newObjects(handle.KubeConfig(), api)
+	if err != nil {
+		return nil, err
+	}
 	p := &Ebbtide{
 		handle:   handle,
 		args:     *args,
 		clock:    clock.RealClock{},
-		book:     book.New(watches.Loans.GetIndexer(), factory.Scheduling().V1().PriorityClasses().Lister()),
-		account:  account.New(),
+		book:     book.New(watches.Loans.GetIndexer(), factory.Scheduling().V1().PriorityClasses().Lister(), chains),
+		account:  account.New(chains),
+		chains:   chains,
+		objects:  objects,
+		said:     newSaid(),
 		pods:     podInformer.GetIndexer(),
 		policies: watches.Policies.GetIndexer(),
 		jobs:     factory.Batch().V1().Jobs().Lister(),
@@ -141,7 +159,8 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		taken:    newTaken(),
 		holds:    newHolds(),
 	}
-	served, err := podGroupsServed(handle.ClientSet().Discovery())
+	p.kin = &kin.Kin{Resources: kinResources(), Client: objects.metadata, API: api, Clock: p.clock, Changed: p.onKin(klog.FromContext(ctx))}
+	served, err := podGroupsServed(api)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +173,8 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 	if err := watches.Start(ctx, syncPatience); err != nil {
 		return nil, err
 	}
+	go p.kin.Run(ctx)
+	go p.runReader(ctx)
 	go p.runReclaimer(ctx)
 	return p, nil
 }

@@ -1,7 +1,11 @@
 package ebbtide
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -11,7 +15,9 @@ import (
 
 // Names of the plugin's indexes on the scheduler's pods.
 const (
-	byJob = "ebbtide.dev/job"
+	byController = "ebbtide.dev/controller"
+	// byName is by the group that a pod names, other than upstream's (see byGroup).
+	byName = "ebbtide.dev/group"
 	// byWaiting is by scheduler, and by scheduler and namespace.
 	byWaiting = "ebbtide.dev/waiting"
 )
@@ -24,16 +30,21 @@ func podIndexers() cache.Indexers {
 			}
 			return nil, nil
 		},
-		byJob: func(obj any) ([]string, error) {
+		byController: func(obj any) ([]string, error) {
 			pod, ok := obj.(*corev1.Pod)
 			if !ok {
 				return nil, nil
 			}
-			job, ok := book.JobOf(pod)
-			if !ok {
-				return nil, nil
+			if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
+				return []string{pod.Namespace + "/" + string(owner.UID)}, nil
 			}
-			return []string{pod.Namespace + "/" + string(job)}, nil
+			return nil, nil
+		},
+		byName: func(obj any) ([]string, error) {
+			if pod, ok := obj.(*corev1.Pod); ok && pod.Labels[v1alpha1.LabelPodGroup] != "" {
+				return []string{pod.Namespace + "/" + pod.Labels[v1alpha1.LabelPodGroup]}, nil
+			}
+			return nil, nil
 		},
 		byWaiting: func(obj any) ([]string, error) {
 			if pod, ok := obj.(*corev1.Pod); ok && waits(pod) {
@@ -62,9 +73,38 @@ func (p *Ebbtide) activate(logger klog.Logger, pods []*corev1.Pod) {
 	}
 }
 
-// podsOf returns the pods that the loan's job controls.
+// podsOf returns the pods of the loan's job, as far as is known: those whose latest loan
+// is one of that job. They are looked for from above, since their chains may have become
+// known after they did: under all that the job has below it, and in the group that it is.
 func (p *Ebbtide) podsOf(loan *v1alpha1.Loan) []*corev1.Pod {
-	return p.podsBy(byJob, loan.Namespace+"/"+string(loan.Spec.Job.UID))
+	job := &loan.Spec.Job
+	pods := p.podsUnder(loan.Namespace, job.UID)
+	if job.PodGroup != "" {
+		pods = append(pods, p.podsBy(byName, loan.Namespace+"/"+job.PodGroup)...)
+	}
+	if gated(loan) {
+		if pod := p.leadOf(loan); pod != nil {
+			pods = append(pods, pod)
+		}
+	}
+	seen := make(map[types.UID]bool, len(pods))
+	return slices.DeleteFunc(pods, func(pod *corev1.Pod) bool {
+		if seen[pod.UID] {
+			return true
+		}
+		seen[pod.UID] = true
+		of := p.book.LoanOf(pod)
+		return of == nil || of.Spec.Job.UID != job.UID
+	})
+}
+
+// gangOf returns those of the loan's pods that ask for its units. Others, such as the
+// head of a cluster of pods or what launches them, are no part of the gang: they are not
+// waited for, hold nothing, and end with their job.
+func (p *Ebbtide) gangOf(loan *v1alpha1.Loan) []*corev1.Pod {
+	return slices.DeleteFunc(p.podsOf(loan), func(pod *corev1.Pod) bool {
+		return book.Units(pod, corev1.ResourceName(loan.Spec.Resource)) <= 0
+	})
 }
 
 // pendingOf returns those of the loan's pods that have no node yet.

@@ -3,9 +3,7 @@ package ebbtide
 import (
 	"context"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -38,32 +36,10 @@ func (p *Ebbtide) loanFor(pod *corev1.Pod) (loan *v1alpha1.Loan, reason string) 
 	return loan, p.whyNoLoan(loan)
 }
 
-// queued reports whether the pod is of a queued job: it carries the label of a
-// queue, or the Job that controls it does. known is false as long as that Job has
-// yet to be seen.
-func (p *Ebbtide) queued(pod *corev1.Pod) (needs, known bool) {
-	if book.Queued(pod) {
-		return true, true
-	}
-	if _, ofJob := book.JobOf(pod); !ofJob {
-		return false, true
-	}
-	job := p.controllerOf(pod)
-	if job == nil {
-		return false, false
-	}
-	return job.Labels[v1alpha1.LabelQueue] != "", true
-}
-
-// controllerOf returns the Job that controls the pod, or nil if it is not known.
-func (p *Ebbtide) controllerOf(pod *corev1.Pod) *batchv1.Job {
-	owner := metav1.GetControllerOf(pod)
-	job, err := p.jobs.Jobs(pod.Namespace).Get(owner.Name)
-	if err != nil || job.UID != owner.UID {
-		return nil
-	}
-	return job
-}
+// queued reports whether the pod is of a queued job: it carries the label of a queue, or
+// any in its chain of controllers does. known is false as long as one of them has yet to
+// be seen.
+func (p *Ebbtide) queued(pod *corev1.Pod) (needs, known bool) { return p.chains.Queued(pod) }
 
 // whyNoLoan says why no pod may start on the loan now; empty if it may.
 func (p *Ebbtide) whyNoLoan(loan *v1alpha1.Loan) string {
@@ -76,6 +52,10 @@ func (p *Ebbtide) whyNoLoan(loan *v1alpha1.Loan) string {
 		return "the loan of the job that controls this pod is not open; the job waits to be admitted again"
 	case p.suspended(loan):
 		return "the job that controls this pod is suspended; it waits to be admitted again"
+	case p.broken(loan):
+		return "the pod that stands for this pod's gang has ended, and so the gang ends"
+	case p.said.awaits(loan.UID):
+		return "it is not known yet whether the units of this job were taken back"
 	}
 	return ""
 }

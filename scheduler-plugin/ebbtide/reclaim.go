@@ -12,9 +12,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
 // sweepEvery is how often pods that are to go are looked for again: what an API
@@ -153,13 +155,14 @@ func (p *Ebbtide) takenBack(loan *v1alpha1.Loan) bool {
 		return false
 	}
 	return p.taken.has(loan.UID) || p.saysTakenBack(loan) ||
-		slices.ContainsFunc(p.podsOf(loan), func(pod *corev1.Pod) bool { return marked(pod, loan) })
+		slices.ContainsFunc(p.gangOf(loan), func(pod *corev1.Pod) bool { return marked(pod, loan) })
 }
 
 // marked reports whether a scheduler told the pod to stop, for the sake of units
-// of this very loan and not of one that its job had before.
+// of this very loan and not of one that its job had before. Pods that are a job
+// themselves have waited for their only loan.
 func marked(pod *corev1.Pod, loan *v1alpha1.Loan) bool {
-	if pod.Annotations[v1alpha1.AnnotationReclaimBy] == "" || pod.CreationTimestamp.Before(&loan.CreationTimestamp) {
+	if pod.Annotations[v1alpha1.AnnotationReclaimBy] == "" || !gated(loan) && pod.CreationTimestamp.Before(&loan.CreationTimestamp) {
 		return false
 	}
 	return v1alpha1.Preempted(pod)
@@ -203,6 +206,7 @@ func (p *Ebbtide) runReclaimer(ctx context.Context) {
 // that are gone.
 func (p *Ebbtide) sweep(ctx context.Context) error {
 	p.sweepGangs()
+	p.forgetKin()
 	var errs []error
 	for _, t := range p.taken.all() {
 		current := p.book.LoanOfJob(t.loan.Namespace, t.loan.Spec.Job.UID)
@@ -211,12 +215,24 @@ func (p *Ebbtide) sweep(ctx context.Context) error {
 			continue
 		}
 		errs = append(errs, p.stop(ctx, t, current))
-		if !slices.ContainsFunc(p.podsOf(current), holds) {
+		if !slices.ContainsFunc(p.gangOf(current), holds) && !p.hiddenIn(current) {
 			// Its quota is free with its units, whether or not a broker runs to say so.
 			p.wake(klog.FromContext(ctx), p.account.Release(current.UID))
 		}
 	}
 	return errors.Join(append(errs, p.sweepPods(ctx))...)
+}
+
+// hiddenIn reports whether a pod in the loan's namespace holds units of its resource of
+// which it is not known yet whose they are: they may be the loan's.
+func (p *Ebbtide) hiddenIn(loan *v1alpha1.Loan) bool {
+	return slices.ContainsFunc(p.podsBy(cache.NamespaceIndex, loan.Namespace), func(pod *corev1.Pod) bool {
+		if !holds(pod) || book.Units(pod, corev1.ResourceName(loan.Spec.Resource)) <= 0 || p.book.LoanOf(pod) != nil {
+			return false
+		}
+		_, known := p.queued(pod)
+		return !known
+	})
 }
 
 func holds(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" && !ended(pod) }
@@ -268,7 +284,7 @@ func (p *Ebbtide) stop(ctx context.Context, t *takenLoan, loan *v1alpha1.Loan) e
 func (p *Ebbtide) toTell(t *takenLoan, loan *v1alpha1.Loan) []*corev1.Pod {
 	now := p.clock.Now()
 	var tell []*corev1.Pod
-	for _, pod := range p.podsOf(loan) {
+	for _, pod := range p.gangOf(loan) {
 		due, leaving := p.due(pod, loan, now)
 		switch {
 		case t.told[pod.UID] || ended(pod):

@@ -32,11 +32,11 @@ func TestSweepTellsEveryPodOfTheLoan(t *testing.T) {
 	w.permits[waits.UID] = &permit{pod: waits}
 	stranger := w.borrowed(w.loan("b", 1, 1, lent("n", 1)), "stranger", n)
 	w.reclaim(t.Context(), l, lentMessage)
-	w.client.ClearActions()
+	w.calls = nil
 	must(t, w.sweep(t.Context()))
 
 	var steps []string
-	for _, a := range w.client.Actions() {
+	for _, a := range w.calls {
 		step := a.GetVerb()
 		if a.GetSubresource() != "" {
 			step += " " + a.GetSubresource()
@@ -65,9 +65,9 @@ func TestSweepTellsEveryPodOfTheLoan(t *testing.T) {
 		t.Errorf("a pod of another loan is gone: %v", err)
 	}
 
-	w.client.ClearActions()
+	w.calls = nil
 	must(t, w.sweep(t.Context()))
-	if got := w.client.Actions(); len(got) != 0 {
+	if got := w.calls; len(got) != 0 {
 		t.Errorf("the next sweep told the pods again: %v", got)
 	}
 	evictedAfter, err := testutil.GetCounterMetricValue(evictedPodsTotal)
@@ -268,11 +268,7 @@ func TestSweepShortensALongGrace(t *testing.T) {
 func TestSweepSuspendsTheJobBetweenMarkAndDeletion(t *testing.T) {
 	w := newWorld(t)
 	l := w.fill(w.loan("a", 2, 1, lent("n", 2)), w.node("n", 8, 64))
-	w.annotate("a", v1alpha1.AnnotationAttempt, "1")
-	j, err := w.jobs.Jobs("research").Get("a")
-	must(t, err)
-	must(t, w.client.Tracker().Update(batchv1.SchemeGroupVersion.WithResource("jobs"), j.DeepCopy(), "research"))
-	w.client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+	w.dynamic.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		// The client is locked while it calls this.
 		for _, name := range []string{"a-1-n-0", "a-1-n-1"} {
 			obj, err := w.client.Tracker().Get(corev1.SchemeGroupVersion.WithResource("pods"), "research", name)
@@ -284,9 +280,7 @@ func TestSweepSuspendsTheJobBetweenMarkAndDeletion(t *testing.T) {
 	})
 	w.reclaim(t.Context(), l, lentMessage)
 	must(t, w.sweep(t.Context()))
-	got, err := w.client.BatchV1().Jobs("research").Get(t.Context(), "a", metav1.GetOptions{})
-	must(t, err)
-	if !isSuspended(got) || got.Annotations[v1alpha1.AnnotationTakenBack] != "1" {
+	if got := w.jobNow("a"); !isSuspended(got) || got.Annotations[v1alpha1.AnnotationTakenBack] != "1" {
 		t.Errorf("the job is not suspended with the word why: %v", got.Annotations)
 	}
 }
@@ -296,7 +290,7 @@ func TestSweepEvictsWithoutTheSuspension(t *testing.T) {
 	w := newWorld(t)
 	l := w.fill(w.loan("a", 2, 1, lent("n", 2)), w.node("n", 8, 64))
 	broken := true
-	w.client.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+	w.dynamic.PrependReactor("patch", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return broken, nil, errors.New("a webhook says no")
 	})
 	w.reclaim(t.Context(), l, lentMessage)
@@ -310,9 +304,7 @@ func TestSweepEvictsWithoutTheSuspension(t *testing.T) {
 	}
 	broken = false
 	must(t, w.sweep(t.Context()))
-	got, err := w.client.BatchV1().Jobs("research").Get(t.Context(), "a", metav1.GetOptions{})
-	must(t, err)
-	if !isSuspended(got) {
+	if !isSuspended(w.jobNow("a")) {
 		t.Error("the suspension was not tried again")
 	}
 }
@@ -322,7 +314,7 @@ func TestSuspendLeavesALaterAdmissionAlone(t *testing.T) {
 	l := w.loan("a", 1, 1, lent("n", 1))
 	w.annotate("a", v1alpha1.AnnotationAttempt, "2")
 	must(t, w.suspend(t.Context(), l))
-	for _, a := range w.client.Actions() {
-		t.Errorf("API call %s %s", a.GetVerb(), a.GetResource().Resource)
+	if got := w.jobNow("a"); isSuspended(got) || got.Annotations[v1alpha1.AnnotationTakenBack] != "" {
+		t.Errorf("the job of a later admission was suspended: %v", got.Annotations)
 	}
 }

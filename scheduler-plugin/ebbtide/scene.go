@@ -83,7 +83,7 @@ func (p *Ebbtide) fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) fa
 		}
 	}
 	if loan == nil {
-		return p.fateOfBare(pod)
+		return p.fateOfBare(pod, now)
 	}
 	reclaiming, late := p.askedBack(loan, now)
 	switch {
@@ -100,12 +100,12 @@ func (p *Ebbtide) fateOf(pod *corev1.Pod, loan *v1alpha1.Loan, now time.Time) fa
 }
 
 // fateOfBare is fateOf for a pod without a loan.
-func (p *Ebbtide) fateOfBare(pod *corev1.Pod) fate {
+func (p *Ebbtide) fateOfBare(pod *corev1.Pod, now time.Time) fate {
 	needs, known := p.queued(pod)
 	switch {
 	case p.taken.hasPod(pod.UID):
 		return leaves
-	case needs && known && slices.Contains(p.profiles.list(p.handle.ProfileName()), pod.Spec.SchedulerName):
+	case needs && (known || p.orphaned(pod, now)) && slices.Contains(p.profiles.list(p.handle.ProfileName()), pod.Spec.SchedulerName):
 		return strays
 	}
 	return stays

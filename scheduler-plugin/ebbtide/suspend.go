@@ -3,13 +3,14 @@ package ebbtide
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -17,8 +18,12 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-// jobOf returns the job that the loan was made for, or nil if it is not known.
+// jobOf returns the Job that the loan was made for; nil if it is of another kind, or not
+// known.
 func (p *Ebbtide) jobOf(loan *v1alpha1.Loan) *batchv1.Job {
+	if !batch(loan) {
+		return nil
+	}
 	job, err := p.jobs.Jobs(loan.Namespace).Get(loan.Spec.Job.Name)
 	if err != nil || job.UID != loan.Spec.Job.UID {
 		return nil
@@ -26,9 +31,10 @@ func (p *Ebbtide) jobOf(loan *v1alpha1.Loan) *batchv1.Job {
 	return job
 }
 
-// suspended reports whether the loan's job is suspended: its pods are on their
+// suspended reports whether the loan's job is a Job that is suspended: its pods are on their
 // way out, and it gets no new ones. So a loan that was taken back stays closed
-// when neither this scheduler's memory nor a marked pod tells of it any more.
+// when neither this scheduler's memory nor a marked pod tells of it any more. Of other
+// kinds it is what the job says that keeps it closed (see said).
 func (p *Ebbtide) suspended(loan *v1alpha1.Loan) bool {
 	job := p.jobOf(loan)
 	return job != nil && isSuspended(job)
@@ -51,8 +57,7 @@ func attemptOf(loan *v1alpha1.Loan) string { return strconv.Itoa(int(loan.Spec.A
 // saysTakenBack reports whether the job carries the word that a scheduler took this
 // very loan back.
 func (p *Ebbtide) saysTakenBack(loan *v1alpha1.Loan) bool {
-	job := p.jobOf(loan)
-	return job != nil && job.Annotations[v1alpha1.AnnotationTakenBack] == attemptOf(loan)
+	return p.annotationsOf(loan)[v1alpha1.AnnotationTakenBack] == attemptOf(loan)
 }
 
 // operation is one step of a JSON patch.
@@ -62,48 +67,70 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-// suspend suspends the loan's job and says on it that the loan was taken back,
-// unless it is gone, has ended or was admitted anew meanwhile. Only the broker
-// starts it again.
+// suspend suspends the loan's job and says on it that the loan was taken back, unless
+// it is gone, has ended or was admitted anew meanwhile. Only the broker starts it again.
+// A job that cannot be suspended stops with its pods.
 func (p *Ebbtide) suspend(ctx context.Context, loan *v1alpha1.Loan) error {
-	job := p.jobOf(loan)
-	if job == nil || isFinished(job) || isSuspended(job) && p.saysTakenBack(loan) {
+	path := suspendPath(loan)
+	if job := p.jobOf(loan); path == "" || job != nil && (isFinished(job) || isSuspended(job) && p.saysTakenBack(loan)) {
 		return nil
 	}
-	kind, body := suspension(job, loan)
-	if body == nil {
+	attempt := attemptOf(loan)
+	err := p.patchJob(ctx, loan, types.JSONPatchType, []operation{
+		{"test", "/metadata/uid", loan.Spec.Job.UID},
+		{"test", "/metadata/annotations/ebbtide.dev~1attempt", attempt},
+		{"add", "/metadata/annotations/ebbtide.dev~1taken-back", attempt},
+		{"add", path, true},
+	})
+	if !apierrors.IsInvalid(err) {
+		return err
+	}
+	// It is not as the patch wants it, or the API server does not want the patch.
+	job, readErr := p.objects.read(ctx, loan)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	if job == nil {
 		return nil
 	}
-	data, err := json.Marshal(body)
-	if err != nil {
-		return fmt.Errorf("encode the patch: %w", err)
-	}
-	_, err = p.handle.ClientSet().BatchV1().Jobs(job.Namespace).Patch(ctx, job.Name, kind, data, metav1.PatchOptions{})
-	if apierrors.IsNotFound(err) {
+	at, counted := job.Annotations[v1alpha1.AnnotationAttempt]
+	switch {
+	case !counted:
+		return p.patchJob(ctx, loan, types.MergePatchType, uncounted(loan, path))
+	case at != attempt:
 		return nil
 	}
 	return err
 }
 
-// suspension returns the patch that suspends the job, bound to its UID and to the
-// loan's admission; a nil body if the job is at another admission.
-func suspension(job *batchv1.Job, loan *v1alpha1.Loan) (types.PatchType, any) {
-	attempt, counted := job.Annotations[v1alpha1.AnnotationAttempt]
-	switch {
-	case !counted:
-		return types.MergePatchType, map[string]any{
-			"metadata": map[string]any{"uid": job.UID, "annotations": map[string]string{v1alpha1.AnnotationTakenBack: attemptOf(loan)}},
-			"spec":     map[string]any{"suspend": true},
+// uncounted is what suspend writes where no admission is counted yet.
+func uncounted(loan *v1alpha1.Loan, path string) map[string]any {
+	body := map[string]any{"metadata": map[string]any{
+		"uid": loan.Spec.Job.UID, "annotations": map[string]any{v1alpha1.AnnotationTakenBack: attemptOf(loan)},
+	}}
+	steps := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i, step := range steps { // pointers write / as ~1, and ~ as ~0
+		steps[i] = strings.ReplaceAll(strings.ReplaceAll(step, "~1", "/"), "~0", "~")
+	}
+	at := body
+	for _, step := range steps[:len(steps)-1] {
+		next, ok := at[step].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			at[step] = next
 		}
-	case attempt != attemptOf(loan):
-		return "", nil
+		at = next
 	}
-	return types.JSONPatchType, []operation{
-		{"test", "/metadata/uid", job.UID},
-		{"test", "/metadata/annotations/ebbtide.dev~1attempt", attempt},
-		{"add", "/metadata/annotations/ebbtide.dev~1taken-back", attempt},
-		{"add", "/spec/suspend", true},
+	at[steps[len(steps)-1]] = true
+	return body
+}
+
+func (p *Ebbtide) patchJob(ctx context.Context, loan *v1alpha1.Loan, kind types.PatchType, body any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode the patch: %w", err)
 	}
+	return p.objects.patch(ctx, loan, kind, data)
 }
 
 // onJob closes and opens loans with the suspension of their jobs, and wakes pods
@@ -113,7 +140,7 @@ func (p *Ebbtide) onJob(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 		AddFunc: func(obj any) {
 			if job, ok := obj.(*batchv1.Job); ok {
 				p.restore(p.book.LoanOfJob(job.Namespace, job.UID))
-				p.activate(logger, p.podsBy(byJob, job.Namespace+"/"+string(job.UID)))
+				p.linked(logger, job)
 			}
 		},
 		UpdateFunc: func(before, after any) {
@@ -122,6 +149,7 @@ func (p *Ebbtide) onJob(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			if !ok1 || !ok2 {
 				return
 			}
+			p.relinked(logger, old, job)
 			loan := p.book.LoanOfJob(job.Namespace, job.UID)
 			switch {
 			case loan == nil:
@@ -131,6 +159,11 @@ func (p *Ebbtide) onJob(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 				p.activate(logger, p.pendingOf(loan))
 			case wanted(loan, old) != wanted(loan, job):
 				p.muster(logger, loan, "") // fewer are wanted: perhaps all are there
+			}
+		},
+		DeleteFunc: func(obj any) {
+			if job, ok := deleted[*batchv1.Job](obj); ok {
+				p.chains.Delete(job.Namespace, job.UID)
 			}
 		},
 	}

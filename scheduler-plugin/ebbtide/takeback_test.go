@@ -362,8 +362,8 @@ func (w *world) annotate(job, key, value string) {
 	j, err := w.jobs.Jobs("research").Get(job)
 	must(w.t, err)
 	j = j.DeepCopy()
-	j.Annotations = map[string]string{key: value}
-	must(w.t, w.jobStore.Update(j))
+	metav1.SetMetaDataAnnotation(&j.ObjectMeta, key, value)
+	w.putJob(j)
 }
 
 // halt suspends the job or lets it run.
@@ -372,7 +372,7 @@ func (w *world) halt(job string, suspended bool) {
 	must(w.t, err)
 	j = j.DeepCopy()
 	j.Spec.Suspend = &suspended
-	must(w.t, w.jobStore.Update(j))
+	w.putJob(j)
 }
 
 // A broker that lives has marked the loan just now; the scheduler steps in when

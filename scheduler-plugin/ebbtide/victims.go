@@ -193,17 +193,16 @@ func loansIn(scenes []*scene) []*v1alpha1.Loan {
 // units did since the last checkpoint, plus the restart.
 func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
 	saved := loan.CreationTimestamp.Time
-	if job := p.jobOf(loan); job != nil {
-		every, at := lend.ReadCheckpoints(job.Annotations[v1alpha1.AnnotationCheckpointInterval], job.Annotations[v1alpha1.AnnotationLastCheckpoint])
-		said := lend.Checkpoints{Every: every, Last: []time.Time{at}}
-		for _, pod := range p.podsOf(loan) {
-			_, at := lend.ReadCheckpoints("", pod.Annotations[v1alpha1.AnnotationLastCheckpoint])
-			said.Last = append(said.Last, at)
-		}
-		saved = said.Since(saved, now).At
+	job := p.annotationsOf(loan)
+	every, at := lend.ReadCheckpoints(job[v1alpha1.AnnotationCheckpointInterval], job[v1alpha1.AnnotationLastCheckpoint])
+	said := lend.Checkpoints{Every: every, Last: []time.Time{at}}
+	for _, pod := range p.podsOf(loan) {
+		_, at := lend.ReadCheckpoints("", pod.Annotations[v1alpha1.AnnotationLastCheckpoint])
+		said.Last = append(said.Last, at)
 	}
+	saved = said.Since(saved, now).At
 	units := float64(loan.HeldPods()) * float64(loan.Spec.UnitsPerPod)
-	return units * (max(now.Sub(saved), 0) + lend.DefaultPolicy().RestartCost).Seconds()
+	return units * (max(now.Sub(saved), 0) + p.args.RestartCost).Seconds()
 }
 
 // lentBy reports whether any of the loan's units are those of a LendingPolicy in

@@ -16,6 +16,7 @@ type document struct {
 	TakeBackAfter *string `json:"takeBackAfter"`
 	GangTimeout   *string `json:"gangTimeout"`
 	MaxGrace      *string `json:"maxGrace"`
+	RestartCost   *string `json:"restartCost"`
 }
 
 // Decode reads the plugin's arguments as the scheduler hands them over: nil when
@@ -40,6 +41,7 @@ func Decode(obj runtime.Object) (*EbbtideArgs, error) {
 	errs = append(errs, duration(field.NewPath("takeBackAfter"), doc.TakeBackAfter, &args.TakeBackAfter)...)
 	errs = append(errs, duration(field.NewPath("gangTimeout"), doc.GangTimeout, &args.GangTimeout)...)
 	errs = append(errs, duration(field.NewPath("maxGrace"), doc.MaxGrace, &args.MaxGrace)...)
+	errs = append(errs, duration(field.NewPath("restartCost"), doc.RestartCost, &args.RestartCost)...)
 	if len(errs) == 0 {
 		errs = Validate(&args)
 	}

@@ -6,5 +6,6 @@ func Default() EbbtideArgs {
 		TakeBackAfter: DefaultTakeBackAfter,
 		GangTimeout:   DefaultGangTimeout,
 		MaxGrace:      DefaultMaxGrace,
+		RestartCost:   DefaultRestartCost,
 	}
 }

@@ -19,6 +19,8 @@ const (
 	DefaultGangTimeout = 30 * time.Second
 	// DefaultMaxGrace is the default of a LendingPolicy's spec.reclaim.maxGrace.
 	DefaultMaxGrace = time.Minute
+	// DefaultRestartCost is the default of the broker's policy.restartCost.
+	DefaultRestartCost = time.Minute
 )
 
 // EbbtideArgs are the plugin's settings.
@@ -38,4 +40,8 @@ type EbbtideArgs struct {
 	// A pod that takes longer to terminate does not count as coming free.
 	// From 1s to 1h; 60s by default.
 	MaxGrace time.Duration
+	// RestartCost is added to the lost work of every job that is stopped, for each of its
+	// units: what it takes to start again. It is to be the broker's policy.restartCost, so
+	// that both choose alike. From 0s to 24h; 1m by default.
+	RestartCost time.Duration
 }

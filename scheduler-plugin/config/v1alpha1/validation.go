@@ -16,6 +16,7 @@ const (
 	maxGangTimeout = 10 * time.Minute
 	minMaxGrace    = time.Second
 	maxMaxGrace    = time.Hour
+	maxRestartCost = 24 * time.Hour
 )
 
 // Validate reports every argument that is outside its bounds, by field path.
@@ -24,6 +25,7 @@ func Validate(args *EbbtideArgs) field.ErrorList {
 		between(field.NewPath("takeBackAfter"), args.TakeBackAfter, 0, maxTakeBackAfter),
 		between(field.NewPath("gangTimeout"), args.GangTimeout, minGangTimeout, maxGangTimeout),
 		between(field.NewPath("maxGrace"), args.MaxGrace, minMaxGrace, maxMaxGrace),
+		between(field.NewPath("restartCost"), args.RestartCost, 0, maxRestartCost),
 	)
 }
 

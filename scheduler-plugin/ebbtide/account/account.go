@@ -1,8 +1,8 @@
 // Package account keeps count of what each tenant uses of its nominal quota, by
 // event: what one pod costs to look up does not depend on how many there are.
 //
-// It counts the pods of the tenant's namespaces that are not on a loan, where they
-// are bound, else assumed, else nominated, and the units that its loans hold on its
+// It counts the pods of the tenant's namespaces that are not on a loan (those of which
+// that is not known yet included), where they are bound, else assumed, else nominated, and the units that its loans hold on its
 // own quota until they are returned. A pod on a node that is of none of the
 // tenant's flavors counts nowhere. What is counted is always what a recount of the
 // same facts finds, whatever the order they came in.
@@ -24,12 +24,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
 // Account is the running count. Make it with New.
 type Account struct {
 	resources atomic.Pointer[map[corev1.ResourceName]bool]
+	chains    *lineage.Lineage
 
 	mu      sync.RWMutex
 	quotas  map[string]*v1alpha1.TenantQuota
@@ -37,7 +39,7 @@ type Account struct {
 	spaces  map[string]space
 	nodes   map[string]map[string]string
 	loans   map[types.UID]*loan
-	jobs    map[ref]int // loans by job
+	jobs    map[ref]int // loans by what their pods look for them under
 	pods    map[types.UID]*pod
 	refs    map[ref]map[types.UID]*pod
 	used    map[string]*sheet
@@ -61,7 +63,7 @@ const (
 	ofJob   = "job"
 )
 
-func jobRef(namespace string, job types.UID) ref { return ref{ofJob, namespace + "/" + string(job)} }
+func jobRef(namespace string, job lineage.Key) ref { return ref{ofJob, namespace + "/" + string(job)} }
 
 // sheet is what one tenant uses.
 type sheet struct {
@@ -69,9 +71,11 @@ type sheet struct {
 	nominated map[int32]Use // by priority
 }
 
-// New returns an empty account.
-func New() *Account {
+// New returns an empty account. chains knows whose pod a pod is; where it learns more,
+// Retrace is to be called.
+func New(chains *lineage.Lineage) *Account {
 	a := &Account{
+		chains:  chains,
 		quotas:  map[string]*v1alpha1.TenantQuota{},
 		tenants: map[string]*Tenant{},
 		spaces:  map[string]space{},

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 const (
@@ -24,6 +25,7 @@ const (
 // cluster is an account and, beside it, the facts that it was told.
 type cluster struct {
 	*Account
+	chains *lineage.Lineage
 	quotas map[string]*v1alpha1.TenantQuota
 	spaces map[string]*corev1.Namespace
 	nodes  map[string]*corev1.Node
@@ -32,13 +34,14 @@ type cluster struct {
 }
 
 func newCluster() *cluster {
-	return &cluster{New(), map[string]*v1alpha1.TenantQuota{}, map[string]*corev1.Namespace{}, map[string]*corev1.Node{}, map[types.UID]*v1alpha1.Loan{}, map[types.UID]*Placed{}}
+	chains := &lineage.Lineage{}
+	return &cluster{New(chains), chains, map[string]*v1alpha1.TenantQuota{}, map[string]*corev1.Namespace{}, map[string]*corev1.Node{}, map[types.UID]*v1alpha1.Loan{}, map[types.UID]*Placed{}}
 }
 
 func (c *cluster) facts() Facts {
 	f := Facts{
 		Quotas: slices.Collect(maps.Values(c.quotas)), Namespaces: slices.Collect(maps.Values(c.spaces)),
-		Nodes: slices.Collect(maps.Values(c.nodes)), Loans: slices.Collect(maps.Values(c.loans)),
+		Nodes: slices.Collect(maps.Values(c.nodes)), Loans: slices.Collect(maps.Values(c.loans)), Chains: c.chains,
 	}
 	for _, p := range c.pods {
 		f.Pods = append(f.Pods, *p)
@@ -93,6 +96,7 @@ func (c *cluster) check(t interface{ Fatalf(string, ...any) }, step string) {
 		}
 	}
 	again := newCluster()
+	again.Account = New(c.chains)
 	for _, q := range facts.Quotas {
 		again.SetQuota(q)
 	}
@@ -119,7 +123,7 @@ func (c *cluster) check(t interface{ Fatalf(string, ...any) }, step string) {
 func (c *cluster) change(t *rapid.T) string {
 	pick := func(what string, of ...string) string { return rapid.SampledFrom(of).Draw(t, what) }
 	switch what := pick("what", "quota", "no quota", "namespace", "no namespace", "node", "no node", "loan", "shed", "returned", "released", "no loan",
-		"pod", "pod", "pod", "bind", "no pod", "ended", "assume", "assume", "forget", "nominate", "withdraw"); what {
+		"link", "link", "unlink", "pod", "pod", "pod", "bind", "no pod", "ended", "assume", "assume", "forget", "nominate", "withdraw"); what {
 	case "quota":
 		q := quotaOf(pick("tenant", "a", "b"), pick("team", "x", "y"))
 		for _, f := range []v1alpha1.FlavorQuota{gpus("h100", "h100", 4), gpus("any", "a100", 2), slicesOf("small", "h100", 1, 1), slicesOf("lost", "nothing", 2, 2)} {
@@ -155,10 +159,36 @@ func (c *cluster) change(t *rapid.T) string {
 		delete(c.nodes, name)
 		c.DropNode(name)
 		return what
+	case "link", "unlink":
+		c.changeChain(t, what, pick)
+		return what
 	case "loan", "shed", "returned", "released", "no loan":
 		return c.changeLoan(t, what, pick)
 	default:
 		return c.changePod(t, what, pick)
+	}
+}
+
+// changeChain tells of an object between jobs and pods. As the plugin does, it has only
+// those pods traced anew that such objects control.
+func (c *cluster) changeChain(t *rapid.T, what string, pick func(string, ...string) string) {
+	o := &metav1.ObjectMeta{Namespace: pick("namespace", "m", "n"), UID: types.UID(pick("object", "j1", "j2", "s1", "s2"))}
+	if what == "unlink" {
+		c.chains.Delete(o.Namespace, o.UID)
+		return
+	}
+	if owner := types.UID(pick("owner", "", "s1", "s2", "other")); owner != "" {
+		controller := true
+		o.OwnerReferences = []metav1.OwnerReference{{UID: owner, APIVersion: "jobset.x-k8s.io/v1alpha2", Kind: "JobSet", Controller: &controller}}
+	}
+	if !c.chains.Put(o) {
+		return
+	}
+	below := append(c.chains.Below(o.Namespace, o.UID), o.UID)
+	for uid, p := range c.pods {
+		if ref := metav1.GetControllerOf(p.Pod); ref != nil && p.Namespace == o.Namespace && slices.Contains(below, ref.UID) {
+			c.Retrace(uid)
+		}
 	}
 }
 
@@ -169,7 +199,7 @@ func (c *cluster) changeLoan(t *rapid.T, what string, pick func(string, ...strin
 	case what == "loan" && l == nil:
 		l = &v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: pick("namespace", "m", "n"), UID: uid}, Spec: v1alpha1.LoanSpec{
 			Borrower: pick("borrower", "a", "b"), Resource: pick("resource", gpu, mig), Pods: 2, UnitsPerPod: rapid.Int64Range(1, 2).Draw(t, "per"),
-			Job: v1alpha1.JobRef{UID: types.UID(pick("job", "j1", "j2"))},
+			Job: v1alpha1.JobRef{UID: types.UID(pick("job", "j1", "j2", "s1", "p1", "p2")), PodGroup: pick("group", "", "", "g")},
 		}}
 		for range 2 {
 			l.Spec.Grants = append(l.Spec.Grants, v1alpha1.Grant{Lender: pick("lender", "", "s/c", "cohort:lab"), Node: "1", Flavor: pick("flavor", "h100", "any", "small"), Count: 1})
@@ -207,6 +237,7 @@ func (c *cluster) changePod(t *rapid.T, what string, pick func(string, ...string
 		p = &Placed{Pod: podOf(uid, pick("namespace", "m", "n"), pick("job", "", "j1", "j2"), rapid.Int32Range(0, 9).Draw(t, "priority"),
 			map[corev1.ResourceName]int64{gpu: rapid.Int64Range(0, 2).Draw(t, "gpus"), mig: rapid.Int64Range(0, 2).Draw(t, "migs")})}
 		p.Spec.NodeName = pick("bound", "", "", "1")
+		p.Labels = map[string]string{v1alpha1.LabelPodGroup: pick("group", "", "", "g", "h")}
 		c.pods[p.UID] = p
 		c.SetPod(nil, p.Pod)
 		return what
@@ -481,5 +512,30 @@ func TestHolders(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"grouped", "junior", "leaving", "named"}, names); diff != "" {
 		t.Errorf("holders (-want +got):\n%s", diff)
+	}
+}
+
+// A pod of whose job it is not known yet whether it has a loan counts on its tenant's
+// quota, until that is known.
+func TestPodsOfUnknownJobsCount(t *testing.T) {
+	c := small()
+	tenant, _ := c.Tenant("m")
+	used := func() int64 { return 4 - tenant.Left(0, c.Used(tenant, "", 0)) }
+	p := podOf("p", "m", "job", 0, map[corev1.ResourceName]int64{gpu: 1})
+	p.Spec.NodeName = "1"
+	c.SetPod(nil, p)
+	c.SetLoan(&v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{UID: "l", Namespace: "m"}, Spec: v1alpha1.LoanSpec{Job: v1alpha1.JobRef{UID: "set"}}})
+	if used() != 1 {
+		t.Errorf("%d units are used before the job is known, want 1", used())
+	}
+	controller := true
+	c.chains.Put(&metav1.ObjectMeta{Namespace: "m", UID: "job", OwnerReferences: []metav1.OwnerReference{
+		{UID: "set", APIVersion: "jobset.x-k8s.io/v1alpha2", Kind: "JobSet", Controller: &controller},
+	}})
+	if diff := cmp.Diff([]string{"a"}, c.Retrace("p", "stranger")); diff != "" {
+		t.Errorf("freed (-want +got):\n%s", diff)
+	}
+	if used() != 0 {
+		t.Errorf("%d units are used besides the loan, want none", used())
 	}
 }

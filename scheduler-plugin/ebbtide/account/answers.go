@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/ebbtide/ebbtide/broker/lineage"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
@@ -93,15 +94,13 @@ func (a *Account) Counts(uid types.UID, priority int32) bool {
 	return p != nil && slices.ContainsFunc(p.charges, func(c charge) bool { return !c.nominated || c.priority >= priority })
 }
 
-// OnLoan reports whether a loan was made for the job that controls the pod.
+// OnLoan reports whether a loan was made for the job that the pod is of, as far as is
+// known.
 func (a *Account) OnLoan(p *corev1.Pod) bool {
-	job, ok := book.JobOf(p)
-	if !ok {
-		return false
-	}
+	keys, _ := a.chains.Keys(p)
 	a.rlock()
 	defer a.mu.RUnlock()
-	return a.jobs[jobRef(p.Namespace, job)] > 0
+	return slices.ContainsFunc(keys, func(key lineage.Key) bool { return a.jobs[jobRef(p.Namespace, key)] > 0 })
 }
 
 // LoansOn returns how many loans that are not returned hold units on the node.

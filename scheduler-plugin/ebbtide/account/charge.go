@@ -13,8 +13,10 @@ type pod struct {
 	uid             types.UID
 	namespace, name string
 	priority        int32
-	job             *ref // of the job that controls it
-	requests        []book.Request
+	jobs            []ref // what its loan is looked for under: first itself
+	// self is the pod as it was noted last.
+	self     *corev1.Pod
+	requests []book.Request
 
 	// leaving: it was told to stop. grouped: it is of a group of pods.
 	leaving, grouped bool
@@ -130,13 +132,37 @@ func (a *Account) pod(now *corev1.Pod) *pod {
 		a.pods[now.UID] = p
 	}
 	p.namespace, p.name, p.priority = now.Namespace, now.Name, book.Priority(now)
-	p.requests, p.job = book.Requests(now, nil), nil
+	p.requests, p.self = book.Requests(now, nil), now
 	p.leaving, p.grouped = now.DeletionTimestamp != nil, now.Spec.SchedulingGroup != nil
-	if job, ok := book.JobOf(now); ok {
-		r := jobRef(now.Namespace, job)
-		p.job = &r
-	}
+	a.trace(p)
 	return p
+}
+
+// trace finds out anew whose pod it is. Pods that ask for nothing are nobody's business.
+func (a *Account) trace(p *pod) {
+	p.jobs = nil
+	if len(p.requests) == 0 {
+		return
+	}
+	keys, _ := a.chains.Keys(p.self)
+	for _, key := range keys {
+		p.jobs = append(p.jobs, jobRef(p.namespace, key))
+	}
+}
+
+// Retrace counts pods anew of whose chains more is known now. Those that are not known
+// are left out.
+func (a *Account) Retrace(pods ...types.UID) (freed []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, uid := range pods {
+		if p := a.pods[uid]; p != nil {
+			a.trace(p)
+			freed = append(freed, a.recharge(p)...)
+		}
+	}
+	slices.Sort(freed)
+	return slices.Compact(freed)
 }
 
 // point files the pod under what decides about it.
@@ -147,8 +173,8 @@ func (a *Account) point(p *pod) {
 			refs = append(refs, ref{ofNode, node})
 		}
 	}
-	if p.job != nil {
-		refs = append(refs, *p.job)
+	if len(p.jobs) > 0 { // itself it is found without
+		refs = append(refs, p.jobs[1:]...)
 	}
 	if slices.Equal(refs, p.refs) {
 		return
@@ -201,7 +227,7 @@ func (a *Account) recharge(p *pod) (freed []string) {
 
 // charge counts what the pod takes, where it is.
 func (a *Account) charge(p *pod) {
-	if a.stale || p.job != nil && a.jobs[*p.job] > 0 {
+	if a.stale || a.lentTo(p.jobs) {
 		return
 	}
 	p.shaped = p.requests
@@ -218,6 +244,11 @@ func (a *Account) charge(p *pod) {
 		}
 	}
 	a.add(p.charges, 1)
+}
+
+// lentTo reports whether there is a loan under one of the keys.
+func (a *Account) lentTo(jobs []ref) bool {
+	return slices.ContainsFunc(jobs, func(r ref) bool { return a.jobs[r] > 0 })
 }
 
 func (a *Account) uncharge(charges []charge) (freed []string) {

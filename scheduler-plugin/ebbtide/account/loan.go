@@ -7,13 +7,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
 type loan struct {
 	borrower string
 	resource corev1.ResourceName
-	job      ref
+	job      types.UID
+	jobs     []ref            // what its pods look for it under
 	own      []v1alpha1.Grant // of the borrower's own quota
 	nodes    []string
 	shaped   []book.Request
@@ -42,8 +44,10 @@ func (a *Account) SetLoan(l *v1alpha1.Loan) (freed []string) {
 	}
 	known = readLoan(l)
 	a.loans[l.UID] = known
-	a.jobs[known.job]++
-	freed = a.rechargeAll(known.job)
+	for _, job := range known.jobs {
+		a.jobs[job]++
+	}
+	freed = a.rechargeJob(known)
 	if !a.Resources()[known.resource] {
 		a.rereadResources()
 	}
@@ -53,6 +57,18 @@ func (a *Account) SetLoan(l *v1alpha1.Loan) (freed []string) {
 	}
 	a.begin(known)
 	return freed
+}
+
+// rechargeJob counts the pods anew that look for the loan.
+func (a *Account) rechargeJob(l *loan) (freed []string) {
+	if p := a.pods[l.job]; p != nil { // a pod by itself is a job too
+		freed = a.recharge(p)
+	}
+	for _, job := range l.jobs {
+		freed = append(freed, a.rechargeAll(job)...)
+	}
+	slices.Sort(freed)
+	return slices.Compact(freed)
 }
 
 // begin counts what the loan holds.
@@ -79,11 +95,14 @@ func readLoan(l *v1alpha1.Loan) *loan {
 	out := &loan{
 		borrower: l.Spec.Borrower,
 		resource: corev1.ResourceName(l.Spec.Resource),
-		job:      jobRef(l.Namespace, l.Spec.Job.UID),
+		job:      l.Spec.Job.UID,
 		nodes:    book.Nodes(l),
 		shaped:   []book.Request{{Resource: corev1.ResourceName(l.Spec.Resource), Units: l.Spec.UnitsPerPod}},
 		pods:     int64(l.HeldPods()),
 		units:    v1alpha1.Units(l.Held()),
+	}
+	for _, key := range lineage.LoanKeys(&l.Spec.Job) {
+		out.jobs = append(out.jobs, jobRef(l.Namespace, key))
 	}
 	for _, g := range l.Held() {
 		if g.Lender == "" {
@@ -104,10 +123,12 @@ func (a *Account) DropLoan(uid types.UID) (freed []string) {
 	}
 	freed = a.settle(l)
 	delete(a.loans, uid)
-	if a.jobs[l.job]--; a.jobs[l.job] == 0 {
-		delete(a.jobs, l.job)
+	for _, job := range l.jobs {
+		if a.jobs[job]--; a.jobs[job] == 0 {
+			delete(a.jobs, job)
+		}
 	}
-	a.rechargeAll(l.job)
+	a.rechargeJob(l)
 	a.rereadResources()
 	return freed
 }

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
@@ -16,6 +17,8 @@ type Facts struct {
 	Nodes      []*corev1.Node
 	Loans      []*v1alpha1.Loan
 	Pods       []Placed
+	// Chains knows whose pod a pod is.
+	Chains *lineage.Lineage
 }
 
 // Placed is a pod and where this scheduler means it to be, beyond what its spec
@@ -86,9 +89,11 @@ func (f *Facts) recountPod(t *Tenant, tenants []*Tenant, p Placed, priority int3
 }
 
 func (f *Facts) onLoan(p *corev1.Pod) bool {
-	job, ok := book.JobOf(p)
-	return ok && slices.ContainsFunc(f.Loans, func(l *v1alpha1.Loan) bool {
-		return l.Namespace == p.Namespace && l.Spec.Job.UID == job
+	keys, _ := f.Chains.Keys(p)
+	return slices.ContainsFunc(f.Loans, func(l *v1alpha1.Loan) bool {
+		return l.Namespace == p.Namespace && slices.ContainsFunc(lineage.LoanKeys(&l.Spec.Job), func(key lineage.Key) bool {
+			return slices.Contains(keys, key)
+		})
 	})
 }
 

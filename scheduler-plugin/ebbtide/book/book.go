@@ -10,15 +10,14 @@ package book
 import (
 	"fmt"
 	"sort"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	schedulinglisters "k8s.io/client-go/listers/scheduling/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 // Names of the indexes that a Book needs on its loans.
@@ -35,7 +34,12 @@ func LoanIndexers() cache.Indexers {
 			if !ok {
 				return nil, nil
 			}
-			return []string{jobKey(loan.Namespace, loan.Spec.Job.UID)}, nil
+			keys := lineage.LoanKeys(&loan.Spec.Job)
+			out := make([]string, len(keys))
+			for i, key := range keys {
+				out[i] = jobKey(loan.Namespace, key)
+			}
+			return out, nil
 		},
 		byNode: func(obj any) ([]string, error) {
 			loan, ok := obj.(*v1alpha1.Loan)
@@ -47,7 +51,7 @@ func LoanIndexers() cache.Indexers {
 	}
 }
 
-func jobKey(namespace string, uid types.UID) string { return namespace + "/" + string(uid) }
+func jobKey(namespace string, key lineage.Key) string { return namespace + "/" + string(key) }
 
 // Refusal says why a question has no answer. Reason is one sentence for the
 // pod's owner.
@@ -63,48 +67,55 @@ func Refuse(format string, args ...any) error { return &Refusal{Reason: fmt.Spri
 type Book struct {
 	loans   cache.Indexer
 	classes schedulinglisters.PriorityClassLister
+	chains  *lineage.Lineage
 }
 
-// New returns a Book over caches. loans must have LoanIndexers.
-func New(loans cache.Indexer, classes schedulinglisters.PriorityClassLister) *Book {
-	return &Book{loans: loans, classes: classes}
+// New returns a Book over caches. loans must have LoanIndexers; chains knows whose pod a
+// pod is.
+func New(loans cache.Indexer, classes schedulinglisters.PriorityClassLister, chains *lineage.Lineage) *Book {
+	return &Book{loans: loans, classes: classes, chains: chains}
 }
 
-// LoanOf returns the latest loan of the job that controls the pod, open or not,
-// or nil. Only the exact UID of the controlling job counts: labels and names
-// that a tenant may write lead nowhere.
+// LoanOf returns the latest loan of the job that the pod is of, open or not, or nil.
+// That is a job in its chain of controllers, by their exact UIDs, or the group that it
+// names (see lineage.Keys). No other label, and no name that a tenant may write, leads
+// anywhere.
 func (b *Book) LoanOf(pod *corev1.Pod) *v1alpha1.Loan {
-	job, ok := JobOf(pod)
-	if !ok {
-		return nil
+	keys, _ := b.chains.Keys(pod)
+	for _, key := range keys {
+		if loan := b.latest(pod.Namespace, key); loan != nil {
+			return loan
+		}
 	}
-	return b.LoanOfJob(pod.Namespace, job)
+	return nil
 }
 
-// JobOf returns the UID of the Job (of group batch) that controls the pod, and
-// whether one does.
-func JobOf(pod *corev1.Pod) (types.UID, bool) {
-	owner := metav1.GetControllerOf(pod)
-	if owner == nil || owner.Kind != "Job" {
-		return "", false
-	}
-	group, _, versioned := strings.Cut(owner.APIVersion, "/")
-	return owner.UID, versioned && group == "batch"
-}
-
-// LoanOfJob returns the job's loan with the highest attempt, or nil.
+// LoanOfJob returns the latest loan of the job of that UID, or nil.
 func (b *Book) LoanOfJob(namespace string, uid types.UID) *v1alpha1.Loan {
-	objs, err := b.loans.ByIndex(byJob, jobKey(namespace, uid))
+	return b.latest(namespace, lineage.JobKey(uid))
+}
+
+func (b *Book) latest(namespace string, key lineage.Key) *v1alpha1.Loan {
+	objs, err := b.loans.ByIndex(byJob, jobKey(namespace, key))
 	if err != nil {
 		return nil
 	}
 	var latest *v1alpha1.Loan
 	for _, obj := range objs {
-		if loan, ok := obj.(*v1alpha1.Loan); ok && (latest == nil || loan.Spec.Attempt > latest.Spec.Attempt) {
+		if loan, ok := obj.(*v1alpha1.Loan); ok && (latest == nil || supersedes(loan, latest)) {
 			latest = loan
 		}
 	}
 	return latest
+}
+
+// supersedes reports whether a loan is a later one than another of the same job, or of
+// the same group of pods, for which one pod after the other may have stood.
+func supersedes(a, b *v1alpha1.Loan) bool {
+	if a.Spec.Job.UID == b.Spec.Job.UID {
+		return a.Spec.Attempt > b.Spec.Attempt
+	}
+	return Before(b, a)
 }
 
 // LoansOn returns the loans that hold units on the node, oldest first.

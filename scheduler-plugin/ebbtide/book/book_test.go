@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 func TestOpen(t *testing.T) {
@@ -68,7 +69,7 @@ func TestRequestsCountWhatTheSchedulerCounts(t *testing.T) {
 func TestLoansAreIndexedAndOrderedByAge(t *testing.T) {
 	start := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
 	loans := cache.NewIndexer(cache.MetaNamespaceKeyFunc, LoanIndexers())
-	b := New(loans, nil)
+	b := New(loans, nil, &lineage.Lineage{})
 	add := func(name string, attempt int32, age time.Duration, nodes ...string) {
 		l := &v1alpha1.Loan{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: name, CreationTimestamp: metav1.NewTime(start.Add(-age))},

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 func start(t *testing.T, config *rest.Config, patience time.Duration) (*Watches, error) {
@@ -59,7 +60,7 @@ func TestWatchesReadEverythingAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := New(w.Loans.GetIndexer(), nil).LoanOfJob("research", "job-a"); got == nil || got.Name != "a-1" {
+	if got := New(w.Loans.GetIndexer(), nil, &lineage.Lineage{}).LoanOfJob("research", "job-a"); got == nil || got.Name != "a-1" {
 		t.Errorf("loan = %v", got)
 	}
 }
