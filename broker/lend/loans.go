@@ -87,12 +87,15 @@ func lostWork(l *loan, now time.Time, restart time.Duration) float64 {
 // followLoans returns loans whose units are free, evicts what overstays its grace
 // and asks back what a lost node has broken.
 func (d *decision) followLoans() {
-	present := map[string]bool{}
+	present, answers := map[string]bool{}, map[string]bool{}
 	for _, n := range d.in.Nodes {
-		present[n.Name] = true
+		present[n.Name], answers[n.Name] = true, !n.Silent
 	}
 	for _, l := range d.loans {
 		if reason, message := returned(&l.Loan); reason != "" {
+			if node := l.lostNode(answers); node != "" && reason != ReasonReleased && len(present) > 0 {
+				reason, message = ReasonNodeUnhealthy, fmt.Sprintf("node %s is gone or silent: what it has of the loan is broken", node)
+			}
 			d.returns = append(d.returns, l.act(ActionReturn, reason, message))
 			d.countPreemption(l)
 			continue

@@ -34,7 +34,7 @@ import (
 //	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [grace=] [lingers] [draws=LIMIT:AMOUNT]
 //	finish JOB | preempt JOB | stall JOB | pause QUEUE | drain QUEUE
 //	borrowed TENANT FLAVOR=UNITS           what the tenant borrowed lately
-//	cordon NODE | uncordon NODE | lose NODE | stop NODE | mend NODE
+//	cordon NODE | uncordon NODE | lose NODE | stop NODE | mend NODE | silence NODE | hear NODE
 //	sleep DURATION                         time without a decision
 //	restart                                the broker forgets its state
 //	run DURATION                           a decision every 5 seconds
@@ -199,6 +199,8 @@ func (s *script) disturb(cmd, name string) error {
 		}
 	case "cordon", "uncordon":
 		s.node(name).Schedulable = cmd == "uncordon"
+	case "silence", "hear":
+		s.node(name).Schedulable, s.node(name).Silent = cmd == "hear", cmd == "silence"
 	case "lose":
 		for i := range s.nodes {
 			if s.nodes[i].Name == name {

@@ -108,11 +108,20 @@ func TestSheddingRunsItsCourse(t *testing.T) {
 		"gone": {func() { tune.ShedLive, tune.Live = 0, 5 }, []Action{{
 			Kind: ActionReturn, Reason: ReasonReturned, Message: "the units are free after the reclaim",
 		}}},
+		"gone with the node": {func() {
+			tune.ShedLive, tune.Live = 0, 5
+			for i := range in.Nodes {
+				in.Nodes[i].Silent = in.Nodes[i].Name == tune.Shedding[0].Node
+			}
+		}, []Action{{
+			Kind: ActionReturn, Reason: ReasonNodeUnhealthy, Message: "node a is gone or silent: what it has of the loan is broken",
+		}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := in
 			before.Loans = append([]Loan(nil), in.Loans...)
 			before.Lenders = append([]Lender(nil), in.Lenders...)
+			before.Nodes = append([]Node(nil), in.Nodes...)
 			defer func() { in, tune = before, &before.Loans[1] }()
 			tune = &in.Loans[1]
 			tc.edit()

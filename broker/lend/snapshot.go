@@ -35,6 +35,8 @@ type Node struct {
 	// Schedulable is false for a node that is cordoned, not ready or gone: its
 	// free units are neither lent nor counted on.
 	Schedulable bool `json:"schedulable"`
+	// Silent: the node is not ready, so that nobody confirms the end of a pod on it.
+	Silent bool `json:"silent,omitempty"`
 	// Units per flavor, by Flavor.
 	Units []Units `json:"units"`
 	// LendLast orders the nodes for lending: those with a lower value first. It is above
