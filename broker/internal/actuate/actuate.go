@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 // Finalizer keeps a Loan until the ledger has its last entry.
@@ -38,13 +38,25 @@ type Ledger interface {
 	ByLoan(name string) ([]ledger.Entry, error)
 }
 
+// Jobs is what actuating needs of the kinds of jobs; *jobs.Set is one, and says what the
+// methods do.
+type Jobs interface {
+	Find(ctx context.Context, r client.Reader, ref jobs.Ref) (jobs.Job, error)
+	Resume(ctx context.Context, ref jobs.Ref, attempt int32, gang jobs.Gang) error
+	Suspend(ctx context.Context, ref jobs.Ref) error
+	SkipAttempt(ctx context.Context, ref jobs.Ref, attempt int32) error
+	Resize(ctx context.Context, ref jobs.Ref, pods int64) error
+}
+
 // Actuator carries plans out. Its fields are set once, before the first call; it
 // is to be used from one goroutine.
 type Actuator struct {
 	// Client writes; Live reads around the caches.
 	Client client.Client
 	Live   client.Reader
-	Jobs   jobs.Kind
+	Jobs   Jobs
+	// Chains knows who made pods; nil: nobody is known.
+	Chains *lineage.Lineage
 	Ledger Ledger
 	Events *Events
 	// Teller tells waiting jobs' owners in the job itself; nil if nobody does.
@@ -252,18 +264,11 @@ type loanRef struct {
 }
 
 func (r *round) loan(name string, object *v1alpha1.Loan) *loanRef {
-	l := &loanRef{name: name, object: object.DeepCopy(), job: jobRef(object)}
+	l := &loanRef{name: name, object: object.DeepCopy(), job: jobs.RefOf(object)}
 	loans := r.view.Snapshot.Loans // by name
 	at, found := slices.BinarySearchFunc(loans, name, func(s lend.Loan, name string) int { return cmp.Compare(s.Name, name) })
 	if found {
 		l.snapshot = &loans[at]
 	}
 	return l
-}
-
-func jobRef(object *v1alpha1.Loan) jobs.Ref {
-	return jobs.Ref{
-		Key: types.NamespacedName{Namespace: object.Namespace, Name: object.Spec.Job.Name},
-		UID: object.Spec.Job.UID,
-	}
 }

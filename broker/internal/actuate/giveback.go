@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,7 +69,7 @@ func (r *round) closeReturned(ctx context.Context, name string, object *v1alpha1
 // proveFree reads live that the job can start no pod and that none is left. A
 // job that could is suspended, and the proof is left to the next decision.
 func (r *round) proveFree(ctx context.Context, l *loanRef) (bool, error) {
-	job, err := r.Jobs.Get(ctx, r.Live, l.job.Key)
+	job, err := r.Jobs.Find(ctx, r.Live, l.job)
 	if client.IgnoreNotFound(err) != nil {
 		return false, err
 	}
@@ -81,39 +78,6 @@ func (r *round) proveFree(ctx context.Context, l *loanRef) (bool, error) {
 	}
 	pods, err := r.podsOf(ctx, l)
 	return len(pods) == 0, err
-}
-
-// podsOf are the pods of a loan's job that have not ended, read live. Of a Job only those
-// are listed that its controller has made, since nobody else may write or remove its
-// label; whoever calls himself a pod of it without that, the cache knows. There may be
-// thousands of others in the namespace.
-func (r *round) podsOf(ctx context.Context, l *loanRef) ([]corev1.Pod, error) {
-	for _, pod := range r.view.Pods[l.name] {
-		if pod.Labels[batchv1.ControllerUidLabel] != string(l.job.UID) {
-			return r.livePods(ctx, l.job)
-		}
-	}
-	if l.object.Spec.Job.Kind != "Job" {
-		return r.livePods(ctx, l.job)
-	}
-	return r.livePods(ctx, l.job, client.MatchingLabels{batchv1.ControllerUidLabel: string(l.job.UID)})
-}
-
-// livePods are the pods of a job that have not ended.
-func (a *Actuator) livePods(ctx context.Context, job jobs.Ref, which ...client.ListOption) ([]corev1.Pod, error) {
-	namespace, uid := job.Key.Namespace, job.UID
-	var pods corev1.PodList
-	if err := a.Live.List(ctx, &pods, append(which, client.InNamespace(namespace))...); err != nil {
-		return nil, fmt.Errorf("list the job's pods: %w", err)
-	}
-	var live []corev1.Pod
-	for _, pod := range pods.Items {
-		over := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-		if !over && slices.Contains(gather.JobUIDs(&pod), uid) {
-			live = append(live, pod)
-		}
-	}
-	return live, nil
 }
 
 // close writes the last entry of a returned Loan.
@@ -127,7 +91,7 @@ func (a *Actuator) close(ctx context.Context, name string, object *v1alpha1.Loan
 		}
 		if !admitted {
 			_, err := a.record(ledger.LendAborted, name, ledger.Entry{Reason: reasonAborted, Message: "the job was not admitted"})
-			return errors.Join(err, a.Jobs.SkipAttempt(ctx, jobRef(object), object.Spec.Attempt))
+			return errors.Join(err, a.Jobs.SkipAttempt(ctx, jobs.RefOf(object), object.Spec.Attempt))
 		}
 	}
 	known, err := a.ensureGranted(name, object)
@@ -154,7 +118,7 @@ func (a *Actuator) close(ctx context.Context, name string, object *v1alpha1.Loan
 
 // wasAdmitted tells whether the job got as far as this loan's attempt.
 func (a *Actuator) wasAdmitted(ctx context.Context, object *v1alpha1.Loan) (bool, error) {
-	job, err := a.Jobs.Get(ctx, a.Live, jobRef(object).Key)
+	job, err := a.Jobs.Find(ctx, a.Live, jobs.RefOf(object))
 	if client.IgnoreNotFound(err) != nil {
 		return false, err
 	}

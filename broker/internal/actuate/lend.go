@@ -244,7 +244,7 @@ func (r *round) remove(ctx context.Context, object *v1alpha1.Loan) error {
 	if found.Spec.OpID != object.Spec.OpID || found.Spec.Job.UID != object.Spec.Job.UID {
 		return nil // it was never ours
 	}
-	job, err := r.Jobs.Get(ctx, r.Live, jobRef(object).Key)
+	job, err := r.Jobs.Find(ctx, r.Live, jobs.RefOf(object))
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}

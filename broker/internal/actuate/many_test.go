@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
-	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 // stored lists jobs as an informer's store does.
@@ -36,7 +36,7 @@ func BenchmarkApply(b *testing.B) {
 				plan.Verdicts[i] = lend.Verdict{Kind: lend.SubjectJob, Subject: "research/" + j.Name, Reason: lend.ReasonNoLendableUnits, Message: "3 are lendable"}
 				plan.Waiting[i] = lend.Place{UID: string(j.UID), Position: int32(i + 1), Ahead: int64(i)}
 			}
-			broker.gatherer.Jobs = &jobs.Batch{Live: w.api, Store: list}
+			broker.gatherer.Jobs = w.adapters(w.api, &lineage.Lineage{}, list)
 			apply := func(plan *lend.Plan, view *gather.View) {
 				if err := broker.actuator.Apply(context.Background(), view, plan); err != nil {
 					b.Fatal(err)

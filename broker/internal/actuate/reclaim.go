@@ -78,7 +78,7 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 // SIGTERM by suspending the job, then a shorter grace where the pods' own is too
 // long. All of it is idempotent, and repeated until the pods are gone.
 func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
-	r.notice(ctx, r.view.Pods[l.name], by)
+	r.notice(ctx, slices.Concat(r.view.Pods[l.name], r.view.Beside[l.name]), by)
 	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
 		return err
 	}

@@ -2,12 +2,14 @@ package actuate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,9 +76,11 @@ func (r *round) missing() []step {
 // closeMissing closes a loan of which only the ledger knows.
 func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) error {
 	log := logr.FromContextOrDiscard(ctx)
-	namespace, name, _ := strings.Cut(open.Job, "/")
-	ref := jobs.Ref{Key: types.NamespacedName{Namespace: namespace, Name: name}, UID: types.UID(open.JobUID)}
-	job, err := a.Jobs.Get(ctx, a.Live, ref.Key)
+	ref, err := a.openJob(open)
+	if err != nil {
+		return err
+	}
+	job, err := a.Jobs.Find(ctx, a.Live, ref)
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
@@ -96,7 +100,7 @@ func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) erro
 	if err := a.Jobs.Suspend(ctx, ref); err != nil {
 		return err
 	}
-	pods, err := a.livePods(ctx, ref)
+	pods, err := a.livePods(ctx, ref, nil)
 	if err != nil || len(pods) > 0 {
 		log.V(1).Info("A loan without a Loan object is not closed yet", "loan", open.Loan, "pods", len(pods))
 		return err
@@ -108,6 +112,28 @@ func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) erro
 	log.Info("Closed a loan without a Loan object", "loan", open.Loan, "kind", kind.String())
 	_, err = a.record(kind, open.Loan, ledger.Entry{Reason: "LoanMissing", Message: message})
 	return err
+}
+
+// openJob names the job of a loan of which only the ledger knows. Entries of older
+// versions do not say its kind: there was one.
+func (a *Actuator) openJob(open *ledger.OpenLoan) (jobs.Ref, error) {
+	namespace, name, _ := strings.Cut(open.Job, "/")
+	ref := jobs.Ref{Key: types.NamespacedName{Namespace: namespace, Name: name}, UID: types.UID(open.JobUID)}
+	entries, err := a.Ledger.ByLoan(open.Loan)
+	if err != nil {
+		return ref, fmt.Errorf("look up the loan: %w", err)
+	}
+	for i := range entries {
+		if entries[i].Seq != open.FirstSeq {
+			continue
+		}
+		var said openingPayload
+		if json.Unmarshal(entries[i].Payload, &said) == nil && said.Job != nil {
+			ref.GroupKind = schema.GroupKind{Group: said.Job.Group, Kind: said.Job.Kind}
+			ref.PodGroup = said.Job.PodGroup
+		}
+	}
+	return ref, nil
 }
 
 // attemptAfter is the attempt to count for an intent whose number only its name

@@ -8,9 +8,12 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -38,8 +41,28 @@ func opening(object *v1alpha1.Loan) ledger.Entry {
 		Borrower: object.Spec.Borrower,
 	}
 	e.Grants = grantsOf(object)
-	e.Payload, _ = json.Marshal(history.Opening{Queue: object.Namespace + "/" + object.Spec.Queue}) // a string always has JSON
+	p := openingPayload{Opening: history.Opening{Queue: object.Namespace + "/" + object.Spec.Queue}}
+	if ref := jobs.RefOf(object); ref.GroupKind != kindJob {
+		p.Job = &openingJob{Group: ref.GroupKind.Group, Kind: ref.GroupKind.Kind, PodGroup: ref.PodGroup}
+	}
+	e.Payload, _ = json.Marshal(p) // strings always have JSON
 	return e
+}
+
+var kindJob = schema.GroupKind{Group: "batch", Kind: "Job"}
+
+// openingPayload is what an entry that opens a loan keeps beside its own fields.
+type openingPayload struct {
+	history.Opening
+	// Job is what the loan's job is, if it is not a batch Job.
+	Job *openingJob `json:"job,omitempty"`
+}
+
+// openingJob says what a job is that has a name and a UID.
+type openingJob struct {
+	Group    string `json:"group,omitempty"`
+	Kind     string `json:"kind"`
+	PodGroup string `json:"podGroup,omitempty"`
 }
 
 // grantsOf is what the Loan holds.

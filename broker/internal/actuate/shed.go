@@ -12,7 +12,6 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
-	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -87,11 +86,7 @@ func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 
 // resize sets the job to what its loan keeps.
 func (r *round) resize(ctx context.Context, l *loanRef) error {
-	kind, elastic := r.Jobs.(jobs.Resizer)
-	if !elastic {
-		return errors.New("jobs of this kind cannot be shrunk")
-	}
-	return kind.Resize(ctx, l.job, int64(l.object.KeptPods()))
+	return r.Jobs.Resize(ctx, l.job, int64(l.object.KeptPods()))
 }
 
 // evictShed kills the pods that are left of those when their grace has passed.

@@ -34,7 +34,7 @@ func (r *round) strays() []step {
 // read of both: the Loans after the job, because a job that is admitted in the
 // meantime had its Loan before.
 func (a *Actuator) suspendStray(ctx context.Context, ref jobs.Ref) (stopped bool, err error) {
-	job, err := a.Jobs.Get(ctx, a.Live, ref.Key)
+	job, err := a.Jobs.Find(ctx, a.Live, ref)
 	if err != nil {
 		return false, client.IgnoreNotFound(err)
 	}

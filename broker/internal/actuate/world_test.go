@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
@@ -33,6 +34,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 const gpu = "nvidia.com/gpu"
@@ -161,15 +163,23 @@ func (w *world) broker(f *fuse) *broker {
 			return f.write("status "+o.GetName(), func() error { return c.SubResource(sub).Update(ctx, o, opts...) })
 		},
 	})
-	kind := &jobs.Batch{Live: w.api, Client: c}
+	chains := &lineage.Lineage{}
+	kinds := w.adapters(c, chains, nil)
 	return &broker{
 		world: w,
 		actuator: &actuate.Actuator{
-			Client: c, Live: w.api, Jobs: kind, Ledger: fusedLedger{w.book, f},
+			Client: c, Live: w.api, Jobs: kinds, Chains: chains, Ledger: fusedLedger{w.book, f},
 			Events: &actuate.Events{}, Clock: w.clock, Epoch: w.epoch,
 		},
-		gatherer: &gather.Gatherer{Cache: w.api, Live: w.api, Scales: w.api, Jobs: kind, Signals: nothing{}, Disrupted: &gather.Disrupted{}},
+		gatherer: &gather.Gatherer{Cache: w.api, Live: w.api, Scales: w.api, Jobs: kinds, Chains: chains, Signals: nothing{}, Disrupted: &gather.Disrupted{}},
 	}
+}
+
+// adapters are the kinds of jobs of a cluster on which none is installed that not every cluster has.
+func (w *world) adapters(c client.Client, chains *lineage.Lineage, store jobs.Store) *jobs.Set {
+	set := jobs.NewSet(jobs.Clients{Live: w.api, Client: c, Status: c.Status()}, chains, &jobs.Batch{Live: w.api, Client: c, Store: store})
+	set.Installed = func(schema.GroupVersionKind) bool { return false }
+	return set
 }
 
 func (b *broker) gather() *gather.View {

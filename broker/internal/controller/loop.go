@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
@@ -39,6 +41,8 @@ type loop struct {
 
 	decider lend.Decider
 	state   lend.State
+	// goneBefore is how many objects were remembered after the last forgetting.
+	goneBefore int
 }
 
 // run decides whenever it is due until ctx ends, or until the process must stop.
@@ -79,6 +83,7 @@ func (l *loop) decide(ctx context.Context) error {
 		return err
 	}
 	l.resources.set(view.Resources)
+	l.forget(ctx)
 	l.checkLaws(log, &view.Snapshot)
 
 	// 2. What is to be done?
@@ -111,6 +116,30 @@ func (l *loop) decide(ctx context.Context) error {
 	log.V(2).Info("Decided", "actions", len(plan.Actions), "jobs", len(view.Snapshot.Jobs), "loans", len(view.Snapshot.Loans),
 		"duration", l.clock.Since(began).String())
 	return err
+}
+
+// mostGone is how many objects that are gone are remembered between pods and their jobs
+// before those are forgotten that nothing is below.
+const mostGone = 1024
+
+// forget drops them.
+func (l *loop) forget(ctx context.Context) {
+	gone := l.gatherer.Chains.Gone()
+	if gone < mostGone || gone < 2*l.goneBefore {
+		return
+	}
+	var pods corev1.PodList
+	if err := l.gatherer.Cache.List(ctx, &pods); err != nil {
+		return // another time
+	}
+	l.gatherer.Chains.Forget(func(yield func(metav1.Object) bool) {
+		for i := range pods.Items {
+			if !yield(&pods.Items[i]) {
+				return
+			}
+		}
+	})
+	l.goneBefore = l.gatherer.Chains.Gone() // are above pods that are there
 }
 
 func (l *loop) countLedger() {

@@ -38,6 +38,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 // LeaseName is the Lease, in the broker's namespace, that elects the leader.
@@ -70,7 +71,7 @@ func Run(ctx context.Context, restConfig *rest.Config, kubeconfig, namespace str
 	if err := b.metricsAndProbes(); err != nil {
 		return err
 	}
-	if err := watch(ctx, mgr.GetCache(), &watcher{disrupted: &b.disrupted, resources: &b.resources, poke: b.wakes.poke}); err != nil {
+	if err := b.watch(ctx); err != nil {
 		return err
 	}
 	handler := web.Handler(b.board, promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
@@ -126,8 +127,31 @@ type broker struct {
 	disrupted gather.Disrupted
 	setbacks  gather.Setbacks
 	resources resources
+	// chains knows who made pods.
+	chains lineage.Lineage
+	jobs   *jobs.Set
+	batch  *jobs.Batch
+	kinds  *kinds
+	// seen report whether the watches have looked at all that there was.
+	seen []toolscache.InformerSynced
 	// wanted is the training demand of the last decision.
 	wanted extmetrics.Board
+}
+
+// watch prepares the kinds of jobs, and has all changes looked at.
+func (b *broker) watch(ctx context.Context) error {
+	c, live := b.mgr.GetClient(), b.mgr.GetAPIReader()
+	b.batch = &jobs.Batch{Live: live, Client: c, Status: c.Status()}
+	b.jobs = jobs.NewSet(jobs.Clients{Live: live, Client: c, Status: c.Status()}, &b.chains, b.batch)
+	w := &watcher{disrupted: &b.disrupted, resources: &b.resources, chains: &b.chains, jobs: b.jobs, poke: b.wakes.poke}
+	served, err := servedBy(b.mgr.GetConfig())
+	if err != nil {
+		return err
+	}
+	b.kinds = newKinds(b.mgr.GetCache(), served, w, b.clock)
+	b.kinds.stores(b.jobs)
+	b.seen, err = watch(ctx, b.mgr.GetCache(), w)
+	return err
 }
 
 func (b *broker) metricsAndProbes() error {
@@ -156,9 +180,10 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	log := b.mgr.GetLogger()
 	ctx = logr.NewContext(ctx, log)
 	// 1. Nothing is decided on half a cluster.
-	if !b.mgr.GetCache().WaitForCacheSync(ctx) {
+	if !b.mgr.GetCache().WaitForCacheSync(ctx) || !toolscache.WaitForCacheSync(ctx.Done(), b.seen...) {
 		return nil
 	}
+	b.kinds.begin(ctx)
 	// 2. A damaged ledger stops the process before anything is written.
 	book, err := b.openLedger(ctx)
 	if err != nil {
@@ -174,11 +199,10 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := b.jobStore(ctx)
-	if err != nil {
+	if b.batch.Store, err = b.jobStore(ctx); err != nil {
 		return err
 	}
-	actuator := b.newActuator(book, epoch, store)
+	actuator := b.newActuator(book, epoch)
 	// 4. What was intended, and what is?
 	if err := actuator.Start(ctx); err != nil {
 		return fmt.Errorf("reconcile the ledger: %w", err)
@@ -209,8 +233,8 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{
 		gatherer: &gather.Gatherer{
-			Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
-			Jobs: actuator.Jobs, Signals: tide.poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
+			Cache: reader{b.mgr.GetCache(), b.kinds}, Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
+			Jobs: b.jobs, Chains: &b.chains, Signals: tide.poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
 			Disrupted: &b.disrupted, Setbacks: &b.setbacks, History: past,
 			Kinds: tide.kinds, Backends: b.config.Signals.Backends,
 			Demand: tide.memory(b.config.Signals.Forecast), Hooks: tide.hooks,
@@ -237,13 +261,12 @@ func (b *broker) jobStore(ctx context.Context) (jobs.Store, error) {
 	return nil, nil // then they are listed through the cache
 }
 
-func (b *broker) newActuator(book *ledger.Ledger, epoch int64, store jobs.Store) *actuate.Actuator {
-	c := b.mgr.GetClient()
-	kind := &jobs.Batch{Live: b.mgr.GetAPIReader(), Client: c, Status: c.Status(), Store: store}
+func (b *broker) newActuator(book *ledger.Ledger, epoch int64) *actuate.Actuator {
 	return &actuate.Actuator{
-		Client: c, Live: b.mgr.GetAPIReader(),
-		Jobs:     kind,
-		Teller:   kind,
+		Client: b.mgr.GetClient(), Live: b.mgr.GetAPIReader(),
+		Jobs:     b.jobs,
+		Chains:   &b.chains,
+		Teller:   b.jobs,
 		Ledger:   book,
 		Events:   &actuate.Events{Recorder: b.mgr.GetEventRecorder("ebbtide-broker")},
 		Clock:    b.clock,

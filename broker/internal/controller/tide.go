@@ -102,6 +102,7 @@ func (t *tide) run(ctx context.Context, b *broker) (stop func()) {
 	var running sync.WaitGroup
 	running.Go(func() { t.poller.Run(ctx) })
 	running.Go(func() { t.kinds.Run(ctx) })
+	running.Go(func() { b.kinds.run(ctx) })
 	if b.config.Signals.Forecast && t.past != nil {
 		running.Go(func() { t.demand.Seed(ctx, t.past, b.clock) })
 	}

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -17,39 +19,66 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 // watch asks for all caches before they start, and has the watcher look at every
-// change.
-func watch(ctx context.Context, informers cache.Informers, w *watcher) error {
+// change. seen reports whether it has looked at all that there was.
+func watch(ctx context.Context, informers cache.Informers, w *watcher) (seen []toolscache.InformerSynced, err error) {
 	for _, kind := range gather.Kinds() {
 		informer, err := informers.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if meta.IsNoMatchError(err) {
-			return fmt.Errorf("watch %T: %w: install Ebbtide's CustomResourceDefinitions first", kind, err)
+			return nil, fmt.Errorf("watch %T: %w: install Ebbtide's CustomResourceDefinitions first", kind, err)
 		}
 		if err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
+			return nil, fmt.Errorf("watch %T: %w", kind, err)
 		}
-		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(object any) { w.poke(w.added(object)) },
-			UpdateFunc: func(before, after any) { w.poke(w.changed(before, after)) },
-			DeleteFunc: func(object any) { w.poke(w.deleted(object)) },
-		})
+		registration, err := informer.AddEventHandler(w.handler())
 		if err != nil {
-			return fmt.Errorf("watch %T: %w", kind, err)
+			return nil, fmt.Errorf("watch %T: %w", kind, err)
 		}
+		seen = append(seen, registration.HasSynced)
 	}
-	return nil
+	return seen, nil
 }
 
-// watcher judges how urgent a change is.
+// handler looks at every change.
+func (w *watcher) handler() toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { w.poke(w.added(object)) },
+		UpdateFunc: func(before, after any) { w.poke(w.changed(before, after)) },
+		DeleteFunc: func(object any) { w.poke(w.deleted(object)) },
+	}
+}
+
+// watcher judges how urgent a change is, and notes who has made whom.
 type watcher struct {
 	disrupted *gather.Disrupted
 	resources *resources
-	poke      func(urgency)
+	chains    *lineage.Lineage
+	// jobs reads the state of objects of other kinds than Job.
+	jobs *jobs.Set
+	poke func(urgency)
+}
+
+// link notes who controls an object that may control pods, or what has made pods.
+func (w *watcher) link(object any) {
+	switch o := object.(type) {
+	case *corev1.Pod:
+		if lineage.Leads(o) {
+			w.chains.Put(o)
+		}
+	case *batchv1.Job:
+		w.chains.Put(o)
+	case *appsv1.StatefulSet:
+		w.chains.Put(o)
+	case *unstructured.Unstructured:
+		w.chains.Put(o)
+	}
 }
 
 func (w *watcher) added(object any) urgency {
+	w.link(object)
 	switch o := object.(type) {
 	case *corev1.Pod:
 		switch {
@@ -67,6 +96,7 @@ func (w *watcher) added(object any) urgency {
 }
 
 func (w *watcher) changed(before, after any) urgency {
+	w.link(after)
 	switch old := before.(type) {
 	case *corev1.Pod:
 		new := after.(*corev1.Pod)
@@ -94,8 +124,30 @@ func (w *watcher) changed(before, after any) urgency {
 		if taken := new.Annotations[v1alpha1.AnnotationTakenBack]; taken != "" && taken != old.Annotations[v1alpha1.AnnotationTakenBack] {
 			return atOnce // its units are gone
 		}
+	case *unstructured.Unstructured:
+		return w.jobChanged(old, after.(*unstructured.Unstructured))
 	}
 	if matters(before, after) {
+		return soon
+	}
+	return never
+}
+
+// jobChanged judges a change of a job of another kind than Job.
+func (w *watcher) jobChanged(old, new *unstructured.Unstructured) urgency {
+	_, queued := new.GetLabels()[v1alpha1.LabelQueue]
+	if kind, is := w.jobs.Of(new.GroupVersionKind().GroupKind()).(*jobs.Suspendable); is && queued {
+		wasSuspended, had := kind.State(old)
+		suspended, ended := kind.State(new)
+		taken := new.GetAnnotations()[v1alpha1.AnnotationTakenBack]
+		switch {
+		case had != ended, suspended && !wasSuspended:
+			return atOnce // units have come free, or will
+		case taken != "" && taken != old.GetAnnotations()[v1alpha1.AnnotationTakenBack]:
+			return atOnce // they are gone
+		}
+	}
+	if old.GetGeneration() != new.GetGeneration() || !apiequality.Semantic.DeepEqual(old.GetLabels(), new.GetLabels()) {
 		return soon
 	}
 	return never
@@ -105,6 +157,9 @@ func (w *watcher) deleted(object any) urgency {
 	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
 		object = gone.Obj
 	}
+	if o, ok := object.(client.Object); ok { // it keeps its place above what it has made
+		w.chains.Delete(o.GetNamespace(), o.GetUID())
+	}
 	switch o := object.(type) {
 	case *corev1.Pod:
 		if !w.disrupted.Note(o) && !w.resources.concern(o) {
@@ -113,6 +168,10 @@ func (w *watcher) deleted(object any) urgency {
 		return atOnce
 	case *corev1.Node, *batchv1.Job:
 		return atOnce
+	case *unstructured.Unstructured:
+		if _, queued := o.GetLabels()[v1alpha1.LabelQueue]; queued {
+			return atOnce
+		}
 	}
 	return soon
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 func asks(name corev1.ResourceName, edits ...func(*corev1.Pod)) *corev1.Pod {
@@ -90,7 +91,7 @@ func TestUrgency(t *testing.T) {
 		"pod that asks for none, alike": {toolscache.DeletedFinalStateUnknown{Obj: asks("cpu")}, nil, never},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &watcher{disrupted: &gather.Disrupted{}, resources: &resources{}}
+			w := &watcher{disrupted: &gather.Disrupted{}, resources: &resources{}, chains: &lineage.Lineage{}}
 			w.resources.set(map[string]corev1.ResourceName{"h100": gpu})
 			var got urgency
 			switch {
@@ -106,7 +107,7 @@ func TestUrgency(t *testing.T) {
 			}
 		})
 	}
-	blind := &watcher{disrupted: &gather.Disrupted{}, resources: &resources{}}
+	blind := &watcher{disrupted: &gather.Disrupted{}, resources: &resources{}, chains: &lineage.Lineage{}}
 	if got := blind.added(asks("example.com/fpga", online)); got != crowd {
 		t.Errorf("before the first decision: urgency %d, want %d", got, crowd)
 	}

@@ -8,10 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 const gpu = "nvidia.com/gpu"
@@ -153,4 +157,11 @@ func loan(job, node string, count int64) *v1alpha1.Loan {
 			Grants: []v1alpha1.Grant{{Lender: "serving/chat", Node: node, Flavor: "h100", Count: count}},
 		},
 	}
+}
+
+// batchOnly are the kinds of jobs of a cluster that has no others installed.
+func batchOnly(c client.Client, store jobs.Store) *jobs.Set {
+	set := jobs.NewSet(jobs.Clients{Live: c, Client: c, Status: c.Status()}, &lineage.Lineage{}, &jobs.Batch{Live: c, Client: c, Store: store})
+	set.Installed = func(schema.GroupVersionKind) bool { return false }
+	return set
 }

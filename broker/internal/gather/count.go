@@ -5,13 +5,13 @@ import (
 	"maps"
 	"slices"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -23,7 +23,9 @@ type count struct {
 	// between a Knative Service and its Deployments.
 	owners  map[types.UID]types.UID
 	lenders map[types.UID]*lender // by target
-	loans   map[types.UID]*loan   // by job
+	*kin
+	// asked are the resources of all flavors.
+	asked map[corev1.ResourceName]bool
 
 	// targets are the schedulable nodes of each flavor.
 	targets map[string][]*corev1.Node
@@ -43,7 +45,7 @@ type count struct {
 
 func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable, tenants *tenancy) *count {
 	c := &count{
-		flavors: flavors, tenants: tenants, loans: map[types.UID]*loan{},
+		flavors: flavors, tenants: tenants, asked: map[corev1.ResourceName]bool{},
 		owners: map[types.UID]types.UID{}, lenders: map[types.UID]*lender{},
 		targets: nodesByFlavor(flavors, in.nodes.Items),
 		units:   map[place]*lend.Units{}, granted: map[place]int64{}, named: map[string]bool{},
@@ -56,11 +58,13 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 		}
 	}
 	for _, l := range loans {
-		c.loans[l.object.Spec.Job.UID] = l
 		for _, g := range l.Grants {
 			c.granted[place{g.Node, g.Flavor}] += g.Count
 			c.named[g.Node] = true
 		}
+	}
+	for _, f := range tenants.flavors {
+		c.asked[f.Resource] = true
 	}
 	for i := range in.replicaSets.Items {
 		c.owner(&in.replicaSets.Items[i])
@@ -94,8 +98,20 @@ func (c *count) owner(object metav1.Object) {
 // pod counts one pod. Who owns it is told by UIDs, never by labels that a tenant
 // could put on anything.
 func (c *count) pod(pod *corev1.Pod) {
-	loan := c.loanOf(pod)
+	loan, kin := c.loanOf(pod)
 	held := c.flavors.held(pod)
+	if loan != nil {
+		switch {
+		case !c.asks(pod, loan): // a launcher, or a head: no part of the gang
+			if !ended(pod) {
+				loan.beside = append(loan.beside, pod)
+			}
+			return
+		case loan.gated() && Waits(pod): // it is of no admission yet
+			return
+		}
+		loan.marked = loan.marked || (kin == own && loan.current(pod) && v1alpha1.Preempted(pod))
+	}
 	if ended(pod) {
 		if loan != nil {
 			loan.count(pod, nil)
@@ -110,6 +126,9 @@ func (c *count) pod(pod *corev1.Pod) {
 			c.units[place{pod.Spec.NodeName, flavor}].Other += n
 		}
 		return
+	}
+	if kin == unclear && len(held) > 0 {
+		c.unsure(pod.Namespace)
 	}
 	lender := c.lenderOf(pod)
 	if lender != nil {
@@ -185,29 +204,17 @@ func (c *count) lenderOf(pod *corev1.Pod) *lender {
 	return nil
 }
 
-// loanOf is the loan whose job a pod belongs to. A job has pods in its own
-// namespace only.
-func (c *count) loanOf(pod *corev1.Pod) *loan {
-	for _, uid := range JobUIDs(pod) {
-		if l := c.loans[uid]; l != nil && l.object.Namespace == pod.Namespace {
-			return l
+// asks tells whether the pod asks for units: those of the loan, or of any flavor.
+func (c *count) asks(pod *corev1.Pod, l *loan) bool {
+	if jobs.UnitsOf(&pod.Spec, corev1.ResourceName(l.object.Spec.Resource)) > 0 {
+		return true
+	}
+	for resource := range c.asked {
+		if jobs.UnitsOf(&pod.Spec, resource) > 0 {
+			return true
 		}
 	}
-	return nil
-}
-
-// JobUIDs are the jobs that a pod says it belongs to, by its owner references or
-// by its label. A tenant could take one of them off, and the label outlives a job
-// that is deleted without its pods, so either counts.
-func JobUIDs(pod *corev1.Pod) []types.UID {
-	var uids []types.UID
-	for _, ref := range pod.OwnerReferences {
-		uids = append(uids, ref.UID)
-	}
-	if label := pod.Labels[batchv1.ControllerUidLabel]; label != "" {
-		uids = append(uids, types.UID(label))
-	}
-	return uids
+	return false
 }
 
 // nodes returns the snapshot's part: the nodes of any flavor, and those that a loan

@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
 // Signals has the latest answers about the lenders' load.
@@ -34,8 +36,11 @@ type Gatherer struct {
 	// Cache reads the informers' caches, Live the API server.
 	Cache, Live client.Reader
 	// Scales reads targets of kinds that have no cache.
-	Scales  Scaler
-	Jobs    jobs.Kind
+	Scales Scaler
+	Jobs   Jobs
+	// Chains knows who made pods; nil: nobody is known. It is told of what the caches did
+	// not have yet.
+	Chains  *lineage.Lineage
 	Signals Signals
 	// YoungReplica is how long a replica must have been ready before it is believed
 	// that it has nothing to do.
@@ -65,10 +70,12 @@ type Gatherer struct {
 type View struct {
 	Snapshot lend.Snapshot
 	// Policies and Loans are live objects by namespace/name; Loans has returned
-	// ones too, Pods the pods of open loans that have not ended.
+	// ones too, Pods the pods of open loans that have not ended, but for those that ask
+	// for no units: these are Beside.
 	Policies map[string]*v1alpha1.LendingPolicy
 	Loans    map[string]*v1alpha1.Loan
 	Pods     map[string][]*corev1.Pod
+	Beside   map[string][]*corev1.Pod
 	// Strays are jobs with a queue that run without an open loan, as far as the
 	// cache knows.
 	Strays []*jobs.Job
@@ -154,9 +161,11 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	loans := openLoans(in.loans.Items)
 	flavors := newFlavorTable(tenants.flavors, in.nodes.Items, loans)
 	c := newCount(in, lenders, loans, flavors, tenants)
+	c.kin = g.kinship(ctx, loans)
 	for i := range in.pods.Items {
 		c.pod(&in.pods.Items[i])
 	}
+	g.Disrupted.mark(c)
 	for _, l := range lenders {
 		l.expand(g.Backends)
 	}
@@ -174,6 +183,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	if err != nil {
 		return nil, err
 	}
+	g.memory.coverGroups(covered, loans)
 	g.Setbacks.keep(func(uid types.UID) bool { return view.Job(uid) != nil })
 	sorted := g.memory.sort(covered, g.Setbacks, s.Now)
 	s.Jobs, view.Strays = sorted.waiting, sorted.strays
@@ -211,7 +221,7 @@ func (g *Gatherer) finishAll(v *View, lenders []*lender) {
 func newView(in *inputs, t *tenancy, m *memory) *View {
 	v := &View{
 		Policies: map[string]*v1alpha1.LendingPolicy{}, Loans: map[string]*v1alpha1.Loan{},
-		Pods: map[string][]*corev1.Pod{}, memory: m,
+		Pods: map[string][]*corev1.Pod{}, Beside: map[string][]*corev1.Pod{}, memory: m,
 		Resources: map[string]corev1.ResourceName{}, Nodes: map[string]bool{},
 		ScalingRefused: map[string]*lend.Problem{}, Notes: map[string][]string{},
 		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
@@ -262,11 +272,11 @@ func (g *Gatherer) poll(lenders []*lender) {
 func (g *Gatherer) loans(ctx context.Context, v *View, r *rules, open []*loan) (covered map[types.UID]bool, err error) {
 	s := &v.Snapshot
 	covered = make(map[types.UID]bool, len(open))
+	look := &finder{Gatherer: g, failed: map[schema.GroupKind]bool{}}
 	for _, l := range open {
 		uid := l.object.Spec.Job.UID
 		covered[uid] = true
-		l.marked = l.marked || g.Disrupted.has(l.object)
-		job, err := g.jobOf(ctx, l, v.Job(uid))
+		job, err := look.jobOf(ctx, l, v.Job(uid))
 		if err != nil {
 			return nil, err
 		}
@@ -275,30 +285,9 @@ func (g *Gatherer) loans(ctx context.Context, v *View, r *rules, open []*loan) (
 			priority = r.classes.of(job.Template.Spec.PriorityClassName)
 		}
 		s.Loans = append(s.Loans, l.finish(job, priority, s.Now))
-		v.Pods[l.Name] = l.pods
+		v.Pods[l.Name], v.Beside[l.Name] = l.pods, l.beside
 	}
-	g.Disrupted.keep(covered)
 	return covered, nil
-}
-
-// jobOf returns the job of an open loan, nil if it is gone. Where the cache says
-// that it is gone or suspended although nobody asked for its units, the API
-// server is asked: the cache may not have seen the admission yet, and a loan must
-// not end because of that.
-func (g *Gatherer) jobOf(ctx context.Context, l *loan, cached *jobs.Job) (*jobs.Job, error) {
-	if cached != nil && (!cached.Suspended || l.Reclaiming || cached.Finished) {
-		return cached, nil
-	}
-	key := types.NamespacedName{Namespace: l.object.Namespace, Name: l.object.Spec.Job.Name}
-	job, err := g.Jobs.Get(ctx, g.Live, key)
-	switch {
-	case client.IgnoreNotFound(err) != nil:
-		return nil, err
-	case err == nil && job.UID == l.object.Spec.Job.UID:
-		return &job, nil
-	default:
-		return nil, nil
-	}
 }
 
 func (g *Gatherer) read(ctx context.Context) (*inputs, error) {
@@ -332,34 +321,5 @@ func (g *Gatherer) readAutoscalers(ctx context.Context, in *inputs, hpas []autos
 	if err := g.Cache.List(ctx, &in.deployments); err != nil {
 		return fmt.Errorf("list %T: %w", &in.deployments, err)
 	}
-	return nil
-}
-
-// readJobs reads the queued jobs, and those that have a loan but no queue label any
-// more: taking the label off must not make the job look gone.
-func (g *Gatherer) readJobs(ctx context.Context, in *inputs, r *rules) error {
-	m := &g.memory
-	m.begin(r)
-	list, err := g.Jobs.List(ctx, g.Cache, m.known)
-	if err != nil {
-		return err
-	}
-	for i := range list {
-		m.see(&list[i])
-	}
-	for i := range in.loans.Items {
-		l := &in.loans.Items[i]
-		if e := m.jobs[l.Spec.Job.UID]; e != nil && e.round == m.round {
-			continue
-		}
-		job, err := g.Jobs.Get(ctx, g.Cache, types.NamespacedName{Namespace: l.Namespace, Name: l.Spec.Job.Name})
-		if client.IgnoreNotFound(err) != nil {
-			return err
-		}
-		if err == nil && job.UID == l.Spec.Job.UID && !m.known(job.UID, job.Version) {
-			m.see(&job)
-		}
-	}
-	m.end()
 	return nil
 }

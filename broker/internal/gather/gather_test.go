@@ -23,7 +23,6 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
-	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -76,7 +75,7 @@ func newGatherer(objects ...client.Object) (*gather.Gatherer, *silent) {
 	c := builder.Build()
 	signals := &silent{}
 	return &gather.Gatherer{
-		Cache: c, Live: c, Scales: c, Jobs: &jobs.Batch{Live: c, Client: c}, Signals: signals, Disrupted: &gather.Disrupted{},
+		Cache: c, Live: c, Scales: c, Jobs: batchOnly(c, nil), Signals: signals, Disrupted: &gather.Disrupted{},
 	}, signals
 }
 

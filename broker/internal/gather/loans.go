@@ -21,9 +21,14 @@ type loan struct {
 	lend.Loan
 	object *v1alpha1.Loan
 	pods   []*corev1.Pod // that exist and have not ended
+	beside []*corev1.Pod // such pods that ask for no units
 	marked bool          // the scheduler took a pod
 	over   int64         // pods of this admission that have ended
 	left   map[place]int64
+	// unsure: there are units of which it is not known whether they are held by the job.
+	unsure bool
+	// unread: the job cannot be read now.
+	unread bool
 }
 
 // ConditionPreempted on a Loan remembers, beyond the pods, that the scheduler
@@ -69,11 +74,8 @@ func Returned(object *v1alpha1.Loan) bool {
 
 // count adds a pod of the loan's job and returns what it holds beyond the grant.
 func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
-	// A pod that was made before the loan is of an earlier admission.
-	current := !pod.CreationTimestamp.Before(&l.object.CreationTimestamp)
-	l.marked = l.marked || (current && v1alpha1.Preempted(pod) && controller(pod) == l.object.Spec.Job.UID)
 	if ended(pod) {
-		if current {
+		if l.current(pod) {
 			l.over++
 		}
 		return nil
@@ -91,6 +93,18 @@ func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 	return beyond
 }
 
+// current: the pod is of this admission. One that was made before the loan is of an
+// earlier one, but where pods that exist are what is admitted.
+func (l *loan) current(pod *corev1.Pod) bool {
+	return l.gated() || !pod.CreationTimestamp.Before(&l.object.CreationTimestamp)
+}
+
+// gated: the job is pods that no object with a suspend field has made.
+func (l *loan) gated() bool {
+	job := &l.object.Spec.Job
+	return job.Kind == "Pod" && job.APIVersion == "v1"
+}
+
 // finish joins the job, nil if it is gone, and returns the snapshot's part.
 func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	l.Live, l.Bound = int64(len(l.pods)), l.bound()
@@ -100,9 +114,12 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	l.Preempted = !l.Reclaiming &&
 		(taken || meta.IsStatusConditionTrue(l.object.Status.Conditions, ConditionPreempted))
 	l.Killed = l.Live > 0 && !slices.ContainsFunc(l.pods, func(p *corev1.Pod) bool { return !dying(p) })
+	if l.unsure && l.Live == 0 {
+		l.Live, l.Killed = 1, true // nothing is proven free, and there is nobody to kill
+	}
 	// A suspended job has no use for its units. Either its admission did not get
 	// that far, or its owner stopped it; it waits in its queue again after the return.
-	l.Finished = job == nil || job.Finished || (job.Suspended && !l.Reclaiming && !l.Preempted)
+	l.Finished = !l.unread && (job == nil || job.Finished || (job.Suspended && !l.Reclaiming && !l.Preempted))
 	l.Checkpoint = l.Since
 	l.Grace = corev1.DefaultTerminationGracePeriodSeconds * time.Second
 	if job != nil {
@@ -117,7 +134,7 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 // checkpoints is what the job, and its pods, say of them.
 func (l *loan) checkpoints(job *jobs.Job) lend.Checkpoints {
 	said := lend.Checkpoints{Every: job.CheckpointEvery, Last: []time.Time{job.LastCheckpoint}}
-	for _, pod := range l.pods {
+	for _, pod := range slices.Concat(l.pods, l.beside) {
 		if text := pod.Annotations[v1alpha1.AnnotationLastCheckpoint]; text != "" {
 			_, at := lend.ReadCheckpoints("", text)
 			said.Last = append(said.Last, at)
@@ -136,7 +153,7 @@ func (l *loan) shedding() {
 
 // coming is how many of the gang's pods are still to be made.
 func (l *loan) coming() int64 {
-	if l.Reclaiming || l.Preempted || l.Finished {
+	if l.Reclaiming || l.Preempted || l.Finished || l.gated() {
 		return 0
 	}
 	return max(0, l.Pods-l.Live-l.over)
@@ -163,62 +180,40 @@ func dying(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil && grace != nil && *grace <= 1
 }
 
-// Disrupted remembers jobs of which the scheduler took a pod, because the pod,
-// and the mark on it, may be gone before the next decision. The zero value is
-// ready to use.
+// Disrupted remembers the pods that the scheduler took, because one, and the mark on
+// it, may be gone before the next decision. The zero value is ready to use.
 type Disrupted struct {
-	mu sync.Mutex
-	// jobs has when the youngest such pod was made.
-	jobs map[jobKey]metav1.Time
+	mu   sync.Mutex
+	pods map[types.UID]*corev1.Pod
 }
 
-// jobKey is a job by UID, and where it is: a pod elsewhere is not its own.
-type jobKey struct {
-	namespace string
-	uid       types.UID
-}
-
-// controller is who made a pod, empty if nobody says so. Labels are not asked, and
-// neither are other owners: a mark must be on a pod of the very job.
-func controller(pod *corev1.Pod) types.UID {
-	if ref := metav1.GetControllerOf(pod); ref != nil {
-		return ref.UID
-	}
-	return ""
-}
-
-// Note looks at a pod as a watch saw it, and reports whether it is marked.
+// Note looks at a pod as a watch saw it, and reports whether it is marked, and may be a
+// job's.
 func (d *Disrupted) Note(pod *corev1.Pod) bool {
-	job := jobKey{pod.Namespace, controller(pod)}
-	if job.uid == "" || !v1alpha1.Preempted(pod) {
+	_, queued := pod.Labels[v1alpha1.LabelQueue]
+	if !v1alpha1.Preempted(pod) || (!queued && metav1.GetControllerOfNoCopy(pod) == nil) {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.jobs == nil {
-		d.jobs = map[jobKey]metav1.Time{}
+	if d.pods == nil {
+		d.pods = map[types.UID]*corev1.Pod{}
 	}
-	if made := d.jobs[job]; made.Before(&pod.CreationTimestamp) {
-		d.jobs[job] = pod.CreationTimestamp
-	}
+	d.pods[pod.UID] = pod
 	return true
 }
 
-// has tells whether a pod of a loan's job was noted, and keep forgets all jobs
-// that are not open.
-func (d *Disrupted) has(loan *v1alpha1.Loan) bool {
+// mark tells the open loans of whose jobs pods were noted, and forgets all other pods.
+func (d *Disrupted) mark(c *count) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	made, noted := d.jobs[jobKey{loan.Namespace, loan.Spec.Job.UID}]
-	return noted && !made.Before(&loan.CreationTimestamp)
-}
-
-func (d *Disrupted) keep(open map[types.UID]bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for job := range d.jobs {
-		if !open[job.uid] {
-			delete(d.jobs, job)
+	for uid, pod := range d.pods {
+		l, kin := c.loanOf(pod)
+		if kin == own && c.asks(pod, l) {
+			l.marked = l.marked || l.current(pod)
+		}
+		if kin != own && kin != unclear {
+			delete(d.pods, uid)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -155,7 +156,7 @@ func manyJobs(b *testing.B, n int) *gather.Gatherer {
 		j.UID, j.ResourceVersion = types.UID(fmt.Sprintf("%08x-5d5c-4b7f-9b1a-%012d", i*2654435761%(1<<32), i)), "1"
 		list[i] = j
 	}
-	g.Jobs = &jobs.Batch{Live: g.Live, Client: g.Live.(client.Client), Store: list}
+	g.Jobs = batchOnly(g.Live.(client.Client), list)
 	return g
 }
 
@@ -187,7 +188,7 @@ func BenchmarkGather(b *testing.B) {
 	b.Run("ten changed", func(b *testing.B) {
 		g := manyJobs(b, n)
 		look(b, g)
-		list := g.Jobs.(*jobs.Batch).Store.(stored)
+		list := g.Jobs.(*jobs.Set).Of(schema.GroupKind{}).(*jobs.Batch).Store.(stored)
 		version := 1
 		for b.Loop() {
 			version++

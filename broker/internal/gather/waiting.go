@@ -82,7 +82,7 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 		problem(ReasonUnfitJob, "%s", job.Problem)
 	}
 	if job.Pods < 1 {
-		problem(ReasonNoUnits, "the job runs no pods: spec.parallelism is 0")
+		problem(ReasonNoUnits, "the job runs no pods: the numbers of its pods are 0")
 	}
 	flavor, why := onlyFlavor(&job.Template, t.own[w.Tenant])
 	switch {
@@ -93,9 +93,12 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 	default:
 		problem(lend.ReasonUnknownFlavor, "the job's pods %s", why)
 	}
-	drawn, refused := r.namespaces[job.Key.Namespace].Draws(&job.Template, job.Pods)
-	if refused != "" {
-		problem(lend.ReasonResourceQuota, "%s", refused)
+	var drawn []lend.Draw
+	if !exists(job) {
+		var refused string
+		if drawn, refused = r.namespaces[job.Key.Namespace].Draws(&job.Template, job.Pods); refused != "" {
+			problem(lend.ReasonResourceQuota, "%s", refused)
+		}
 	}
 	if queue != nil {
 		limited, never := queueDraws(queue, &w)
@@ -108,6 +111,9 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 	w.Draws = drawn
 	return w
 }
+
+// exists: the job's pods are there already, and counted in ResourceQuotas.
+func exists(job *jobs.Job) bool { return job.Kind.Kind == "Pod" && job.Kind.Group == "" }
 
 func asksNothing(job *jobs.Job, t *tenancy) bool {
 	for _, f := range t.flavors {

@@ -192,7 +192,7 @@ func version(o, part *unstructured.Unstructured) string {
 // job is what the broker needs to know of an object.
 func (s *Suspendable) job(o, part *unstructured.Unstructured) Job {
 	annotations := o.GetAnnotations()
-	suspended, _, _ := unstructured.NestedBool(o.Object, s.about.suspend...)
+	suspended, ended := s.State(o)
 	j := Job{
 		Ref:         Ref{Key: client.ObjectKeyFromObject(o), UID: o.GetUID(), GroupKind: s.about.kind.GroupKind()},
 		Kind:        s.about.kind,
@@ -200,7 +200,7 @@ func (s *Suspendable) job(o, part *unstructured.Unstructured) Job {
 		Queue:       o.GetLabels()[v1alpha1.LabelQueue],
 		Created:     o.GetCreationTimestamp().UTC(),
 		Suspended:   suspended,
-		Finished:    o.GetDeletionTimestamp() != nil || s.about.ended(o),
+		Finished:    ended,
 		Version:     version(o, part),
 		Attempt:     attemptIn(annotations, v1alpha1.AnnotationAttempt),
 		TakenBack:   attemptIn(annotations, v1alpha1.AnnotationTakenBack),
@@ -222,6 +222,13 @@ func (s *Suspendable) job(o, part *unstructured.Unstructured) Job {
 	j.CheckpointEvery, j.LastCheckpoint = checkpoints(annotations)
 	j.Told, j.Waits = s.told(o)
 	return j
+}
+
+// State tells whether an object is suspended, and whether it has ended, or is on its way
+// out.
+func (s *Suspendable) State(o *unstructured.Unstructured) (suspended, ended bool) {
+	suspended, _, _ = unstructured.NestedBool(o.Object, s.about.suspend...)
+	return suspended, o.GetDeletionTimestamp() != nil || s.about.ended(o)
 }
 
 // Resume implements Kind.

@@ -1,0 +1,235 @@
+package gather
+
+import (
+	"context"
+
+	"github.com/go-logr/logr"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lineage"
+)
+
+// relation is what a pod is to a job.
+type relation int
+
+const (
+	// stranger: it belongs to another, or to none.
+	stranger relation = iota
+	// unclear: somebody above it is not known yet.
+	unclear
+	// said: it says so, by an owner that does not control it or by a label. A tenant could
+	// take one of these off, and the label outlives a job that is deleted without its
+	// pods, so either counts as holding units.
+	said
+	// own: the job is among its ancestors, or it is of the job's group.
+	own
+)
+
+// Holds tells whether a pod holds, or may hold, units for the job that a Loan names:
+// unless it is clear that it belongs to somebody else, or has no node and no admission.
+// resources are those of the flavors.
+func Holds(chains *lineage.Lineage, pod *corev1.Pod, job *v1alpha1.JobRef) bool {
+	keys, complete := chains.Keys(pod)
+	for _, key := range lineage.LoanKeys(job) {
+		for _, k := range keys {
+			if k == key {
+				return true
+			}
+		}
+	}
+	for _, uid := range saidJobs(pod) {
+		if uid == job.UID {
+			return true
+		}
+	}
+	return !complete && pod.Spec.NodeName != ""
+}
+
+// Waits: nobody has admitted the pod yet, of those that are admitted themselves.
+func Waits(pod *corev1.Pod) bool {
+	return pod.Spec.NodeName == "" && pod.Annotations[v1alpha1.AnnotationAttempt] == ""
+}
+
+// saidJobs are the jobs that a pod says it belongs to, by its owner references or by its
+// label.
+func saidJobs(pod *corev1.Pod) []types.UID {
+	var uids []types.UID
+	for _, ref := range pod.OwnerReferences {
+		uids = append(uids, ref.UID)
+	}
+	if label := pod.Labels[batchv1.ControllerUidLabel]; label != "" {
+		uids = append(uids, types.UID(label))
+	}
+	return uids
+}
+
+// kin finds the open loans of pods.
+type kin struct {
+	chains *lineage.Lineage
+	// loans are the open ones.
+	loans map[loanKey]*loan
+	// among are those of a namespace, in order.
+	among map[string][]*loan
+	// climb learns who is above a pod. It reports whether the whole chain is known now, and
+	// whether somebody in it is gone without having been seen.
+	climb func(pod *corev1.Pod) (complete, gone bool)
+}
+
+// loanKey is a key where it is: a job has pods in its own namespace only.
+type loanKey struct {
+	namespace string
+	key       lineage.Key
+}
+
+func (g *Gatherer) kinship(ctx context.Context, open []*loan) *kin {
+	if g.Chains == nil {
+		g.Chains = &lineage.Lineage{}
+	}
+	k := &kin{chains: g.Chains, loans: map[loanKey]*loan{}, among: map[string][]*loan{}}
+	for _, l := range open {
+		namespace := l.object.Namespace
+		k.among[namespace] = append(k.among[namespace], l)
+		for _, key := range lineage.LoanKeys(&l.object.Spec.Job) {
+			k.loans[loanKey{namespace, key}] = l
+		}
+	}
+	left := mostClimbs
+	k.climb = func(pod *corev1.Pod) (complete, gone bool) {
+		if left == 0 {
+			return false, false
+		}
+		left--
+		return g.climb(ctx, pod)
+	}
+	return k
+}
+
+// loanOf is the open loan whose job a pod belongs to, nil if there is none that is known.
+func (k *kin) loanOf(pod *corev1.Pod) (*loan, relation) {
+	if len(k.among[pod.Namespace]) == 0 {
+		return nil, stranger
+	}
+	l, complete := k.byKeys(pod)
+	if l != nil {
+		return l, own
+	}
+	for _, uid := range saidJobs(pod) {
+		if l := k.loans[loanKey{pod.Namespace, lineage.JobKey(uid)}]; l != nil {
+			return l, said
+		}
+	}
+	if complete {
+		return nil, stranger
+	}
+	if pod.Spec.NodeName == "" || ended(pod) {
+		return nil, unclear // it holds nothing
+	}
+	complete, gone := k.climb(pod)
+	if complete || gone {
+		if l, _ := k.byKeys(pod); l != nil {
+			return l, own
+		}
+	}
+	switch {
+	case complete:
+		return nil, stranger
+	case gone:
+		return k.orphan(pod)
+	}
+	return nil, unclear
+}
+
+func (k *kin) byKeys(pod *corev1.Pod) (l *loan, complete bool) {
+	keys, complete := k.chains.Keys(pod)
+	for _, key := range keys {
+		if l := k.loans[loanKey{pod.Namespace, key}]; l != nil {
+			return l, complete
+		}
+	}
+	return nil, complete
+}
+
+// orphan is whose a pod is that was made by somebody who is gone, and was never seen: the
+// one's that has units where it is. Its end is near anyway, since the cluster collects
+// what has no owner.
+func (k *kin) orphan(pod *corev1.Pod) (*loan, relation) {
+	for _, l := range k.among[pod.Namespace] {
+		for _, g := range l.Grants {
+			if g.Node == pod.Spec.NodeName {
+				return l, said
+			}
+		}
+	}
+	return nil, stranger
+}
+
+// unsure: no loan of the namespace counts as returned.
+func (k *kin) unsure(namespace string) {
+	for _, l := range k.among[namespace] {
+		l.unsure = true
+	}
+}
+
+const (
+	// mostClimbs bounds for how many pods of a snapshot the API server is asked who is
+	// above them. Those beyond are looked at next time.
+	mostClimbs = 32
+	// mostSteps bounds each such climb.
+	mostSteps = 8
+)
+
+// climbed are the versions of the kinds that are between pods and jobs.
+var climbed = map[schema.GroupKind]string{
+	{Kind: "Pod"}:                              "v1",
+	{Group: "batch", Kind: "Job"}:              "v1",
+	{Group: "apps", Kind: "StatefulSet"}:       "v1",
+	{Group: "jobset.x-k8s.io", Kind: "JobSet"}: "v1alpha2",
+	{Group: "ray.io", Kind: "RayCluster"}:      "v1",
+}
+
+// climb asks the API server who is above a pod, where the caches did not say: they may
+// have the pod before its owner, or the owner's kind may have been installed just now.
+// Nobody is above an owner of a kind that is not installed.
+func (g *Gatherer) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bool) {
+	var object metav1.Object = pod
+	for range mostSteps {
+		if _, complete := g.Chains.Chain(pod); complete {
+			return true, false
+		}
+		ref := metav1.GetControllerOfNoCopy(object)
+		if ref == nil {
+			return false, false
+		}
+		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+		owner := &metav1.PartialObjectMetadata{}
+		owner.SetGroupVersionKind(kind.WithVersion(climbed[kind]))
+		err := g.lookUp(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: ref.Name}, owner)
+		switch {
+		case meta.IsNoMatchError(err):
+			g.Chains.PutOwner(pod.Namespace, ref.UID, lineage.Owner{})
+			return true, false
+		case apierrors.IsNotFound(err), err == nil && owner.UID != ref.UID:
+			return false, true
+		case err != nil:
+			logr.FromContextOrDiscard(ctx).Error(err, "It is not known whose a pod is; no loan of its namespace is over", "pod", pod.Namespace+"/"+pod.Name)
+			return false, false
+		}
+		g.Chains.Put(owner)
+		object = owner
+	}
+	return false, false
+}
+
+func (g *Gatherer) lookUp(ctx context.Context, key types.NamespacedName, into client.Object) error {
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
+	return g.Live.Get(ctx, key, into)
+}
