@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/ebbtide/ebbtide/broker/grants"
 )
 
 // LoanState is where a loan stands:
@@ -253,46 +255,17 @@ func (s *state) move(e *Entry, loan *OpenLoan, to LoanState) (change, error) {
 
 // without is what a loan gives back that holds less from now on.
 func without(held, kept []Grant) ([]Grant, error) {
-	left := map[Grant]int64{} // by grant without a count
-	for _, g := range held {
-		n := g.Count
-		g.Count = 0
-		left[g] += n
+	if more := grants.Without(kept, held); len(more) > 0 {
+		at := slices.IndexFunc(kept, func(g Grant) bool {
+			return g.Lender == more[0].Lender && g.Node == more[0].Node && g.Flavor == more[0].Flavor
+		})
+		return nil, invalid(fmt.Sprintf("grants[%d].count", at), "is more than the loan holds of %s on %s", more[0].Flavor, more[0].Node)
 	}
-	for i, g := range kept {
-		n := g.Count
-		g.Count = 0
-		if left[g] -= n; left[g] < 0 {
-			return nil, invalid(fmt.Sprintf("grants[%d].count", i), "is more than the loan holds of %s on %s", g.Flavor, g.Node)
-		}
-	}
-	out := Without(held, kept)
+	out := grants.Without(held, kept)
 	if len(out) == 0 {
 		return nil, invalid("grants", "are all that the loan holds, so nothing is shed")
 	}
 	return out, nil
-}
-
-// Without returns the grants less others, matched by lender, node and flavor. What there
-// is not is not taken off.
-func Without(grants, others []Grant) []Grant {
-	left := map[Grant]int64{} // by grant without a count
-	for _, g := range others {
-		n := g.Count
-		g.Count = 0
-		left[g] += n
-	}
-	var out []Grant
-	for _, g := range grants {
-		key := g
-		key.Count = 0
-		covered := min(g.Count, left[key])
-		left[key] -= covered
-		if g.Count -= covered; g.Count > 0 {
-			out = append(out, g)
-		}
-	}
-	return out
 }
 
 // fillIn copies what a later entry of a loan may leave out, and refuses what
@@ -322,17 +295,17 @@ func fillIn(e *Entry, loan *OpenLoan) error {
 
 // book credits every lender and debits the borrower for the time that the loan had
 // the grants. Own quota moves nothing.
-func (s *state) book(loan *OpenLoan, grants []Grant, end moment) (map[balanceKey]int64, error) {
+func (s *state) book(loan *OpenLoan, held []Grant, end moment) (map[balanceKey]int64, error) {
 	ms := between(loan.start, end)
 	var units int64
-	for _, g := range grants {
+	for _, g := range held {
 		units += g.Count // at most MaxGrants × MaxCount
 	}
 	if units > 0 && ms > math.MaxInt64/units {
 		return nil, invalid("time", "%d units for %d ms are more than an account can hold", units, ms)
 	}
 	out := map[balanceKey]int64{}
-	for _, g := range grants {
+	for _, g := range held {
 		if g.Lender == "" {
 			continue
 		}

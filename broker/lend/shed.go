@@ -1,6 +1,10 @@
 package lend
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/ebbtide/ebbtide/broker/grants"
+)
 
 // An elastic loan that gives back a part of its units is two loans for the decision:
 // one that goes on, and one of that part that ends.
@@ -9,14 +13,11 @@ import "slices"
 // the loan does not hold is not shed.
 func (l *loan) splitOff(shed []Grant) *loan {
 	part := &loan{Loan: l.Loan, part: true, lent: l.lent, memory: LoanState{Name: l.Name}}
-	part.Grants, part.Shedding, part.Reclaiming = nil, nil, true
+	part.Shedding, part.Reclaiming = nil, true
 	part.Live, part.Killed, part.Finished = l.ShedLive, l.ShedKilled, false
-	for _, s := range shed {
-		if n := l.give(s); n > 0 {
-			s.Count = n
-			part.Grants = append(part.Grants, s)
-			part.units += n
-		}
+	l.Grants, part.Grants = grants.Split(l.Grants, shed)
+	for _, g := range part.Grants {
+		part.units += g.Count
 	}
 	l.units -= part.units
 	part.before, l.shed = l.shed, part
@@ -65,21 +66,6 @@ func (l *loan) sheds() []Grant {
 	sum := slices.Concat(l.before.Grants, l.Grants)
 	slices.SortStableFunc(sum, compareGrants)
 	return sum
-}
-
-// give takes units off the loan's grants, as many as it holds of them.
-func (l *loan) give(g Grant) int64 {
-	i := slices.IndexFunc(l.Grants, func(have Grant) bool {
-		return have.Lender == g.Lender && have.Node == g.Node && have.Flavor == g.Flavor
-	})
-	if i < 0 {
-		return 0
-	}
-	n := min(clamp(g.Count), l.Grants[i].Count)
-	if l.Grants[i].Count -= n; l.Grants[i].Count == 0 {
-		l.Grants = slices.Delete(l.Grants, i, i+1)
-	}
-	return n
 }
 
 // from names the grants behind units that are to be shed on nodes: those of the

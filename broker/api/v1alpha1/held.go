@@ -1,12 +1,14 @@
 package v1alpha1
 
+import "github.com/ebbtide/ebbtide/broker/grants"
+
 // Held returns what the loan holds: its grants without what was shed. What is being
 // shed is still held. The result may share memory with the Loan.
 func (l *Loan) Held() []Grant {
 	if len(l.Status.Shed) == 0 {
 		return l.Spec.Grants
 	}
-	return Without(l.Spec.Grants, l.Status.Shed)
+	return grants.Without(l.Spec.Grants, l.Status.Shed)
 }
 
 // Keeps returns what the job may use from now on: what the loan holds without what is
@@ -15,7 +17,7 @@ func (l *Loan) Keeps() []Grant {
 	if len(l.Status.Shedding) == 0 {
 		return l.Held()
 	}
-	return Without(l.Held(), l.Status.Shedding)
+	return grants.Without(l.Held(), l.Status.Shedding)
 }
 
 // KeptPods returns how many pods that is enough for, as far as the loan's gang goes.
@@ -27,8 +29,8 @@ func (l *Loan) HeldPods() int32 { return l.podsLess(l.Status.Shed) }
 
 func (l *Loan) podsLess(gone ...[]Grant) int32 {
 	var units int64
-	for _, grants := range gone {
-		units += Units(grants)
+	for _, some := range gone {
+		units += Units(some)
 	}
 	if units <= 0 || l.Spec.UnitsPerPod <= 0 {
 		return l.Spec.Pods
@@ -37,32 +39,10 @@ func (l *Loan) podsLess(gone ...[]Grant) int32 {
 }
 
 // Units adds up the counts.
-func Units(grants []Grant) int64 {
+func Units(list []Grant) int64 {
 	var n int64
-	for i := range grants {
-		n += grants[i].Count
+	for i := range list {
+		n += list[i].Count
 	}
 	return n
-}
-
-// Without returns the grants less others, matched by lender, node and flavor. What
-// there is not is not taken off.
-func Without(grants, others []Grant) []Grant {
-	off := map[Grant]int64{} // by grant without a count
-	for _, g := range others {
-		n := g.Count
-		g.Count = 0
-		off[g] += n
-	}
-	out := make([]Grant, 0, len(grants))
-	for _, g := range grants {
-		key := g
-		key.Count = 0
-		n := min(g.Count, off[key])
-		off[key] -= n
-		if g.Count -= n; g.Count > 0 {
-			out = append(out, g)
-		}
-	}
-	return out
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/grants"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 )
 
@@ -117,7 +118,7 @@ func (h *History) add(e *ledger.Entry) {
 		}
 	case ledger.Shed, ledger.ShedLost:
 		if s := h.open[e.Loan]; s != nil {
-			h.close(&span{tenant: s.tenant, queue: s.queue, grants: ledger.Without(s.grants, e.Grants), from: s.from}, at)
+			h.close(&span{tenant: s.tenant, queue: s.queue, grants: grants.Without(s.grants, e.Grants), from: s.from}, at)
 			s.grants = e.Grants
 		}
 	case ledger.LendAborted:
