@@ -34,6 +34,7 @@ const (
 	broker        = "system:serviceaccount:ebbtide-system:ebbtide-broker"
 	scheduler     = "system:serviceaccount:ebbtide-system:ebbtide-scheduler"
 	jobController = "system:serviceaccount:kube-system:job-controller"
+	replicaSets   = "system:serviceaccount:kube-system:replicaset-controller"
 	collector     = "system:serviceaccount:kube-system:generic-garbage-collector"
 )
 

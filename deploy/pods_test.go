@@ -53,6 +53,23 @@ func queuedPod(pod *corev1.Pod) {
 	}}
 }
 
+// barePod is a pod in a queue that nobody made for a job.
+func barePod(pod *corev1.Pod) {
+	pod.Labels = map[string]string{v1alpha1.LabelQueue: "default"}
+	pod.Spec.PriorityClassName = ""
+}
+
+// owned makes a pod look as its controller of a kind makes it.
+func owned(apiVersion, kind string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: apiVersion, Kind: kind, Name: "maker", UID: "8c11d0aa", Controller: ptr.To(true)}}
+	}
+}
+
+func annotate(key, value string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { metav1.SetMetaDataAnnotation(&pod.ObjectMeta, key, value) }
+}
+
 func stock(pod *corev1.Pod) { pod.Spec.SchedulerName = corev1.DefaultSchedulerName }
 
 // restricted makes a pod meet the Pod Security level of the same name.
@@ -105,7 +122,7 @@ func (c *cluster) tryPods(t *testing.T, namespace string, tries []podTry) {
 
 func TestCreatingPods(t *testing.T) {
 	c := testCluster(t)
-	namespace := c.namespace(t)
+	namespace := c.withKinds(t)
 	grace := func(seconds int64) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = ptr.To(seconds) }
 	}
@@ -161,7 +178,23 @@ func TestCreatingPods(t *testing.T) {
 		{"system class, no GPU", tenant, "", both(class("system-node-critical"), noGPU), ""},
 
 		{"queued pod, by the Job controller", jobController, "", queuedPod, ""},
-		{"queued pod, by hand", tenant, "", queuedPod, "metadata.labels[ebbtide.dev/queue]: pods get it from their Job"},
+		{"queued pod of a job, by hand", tenant, "", queuedPod, "metadata.ownerReferences: only the Job controller makes"},
+		{"queued pod of its own", tenant, "", barePod, ""},
+		{"queued pod of its own, without a GPU", tenant, "", both(noGPU, barePod), ""},
+		{"queued pod of a replica set", replicaSets, "", both(barePod, owned("apps/v1", "ReplicaSet")), ""},
+		{"queued pod of a PyTorchJob", operator, "", both(barePod, owned("kubeflow.org/v1", "PyTorchJob")), ""},
+		{"queued pod for the stock scheduler, without a GPU", tenant, "", both(noGPU, barePod, stock),
+			"spec.schedulerName: must be ebbtide for a pod in a queue"},
+		{"queued pod in a queue without a name", tenant, "", both(barePod, func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelQueue] = "" }),
+			"metadata.labels[ebbtide.dev/queue]: must name a TrainingQueue"},
+		{"queued pod of its own, above all", tenant, "", both(barePod, class("ebbtide-online")),
+			"spec.priorityClassName: a pod of a queued job must be below ebbtide-online"},
+		{"queued pod of its own, with ten days of grace", tenant, "", both(barePod, grace(864000)),
+			"spec.terminationGracePeriodSeconds: must be at most 3600"},
+		{"queued pod of its own, on a node of its choice", tenant, "", both(barePod, onNode), "spec.nodeName: must not be set"},
+		{"queued pod that says it is admitted", tenant, "", both(barePod, annotate(v1alpha1.AnnotationAttempt, "1")),
+			"metadata.annotations[ebbtide.dev/attempt, ebbtide.dev/skipped-attempts]: only the broker writes them"},
+		{"queued pod that says where it is told", tenant, "", both(barePod, annotate(v1alpha1.AnnotationReclaimHook, ":8080/reclaim")), ""},
 		{"pod of a job, by hand, without the label", tenant, "", both(queuedPod, func(pod *corev1.Pod) { pod.Labels = nil }),
 			"metadata.ownerReferences: only the Job controller makes"},
 		{"queued pod above all", jobController, "", both(queuedPod, class("ebbtide-online")),
@@ -189,7 +222,7 @@ func TestCreatingPods(t *testing.T) {
 
 func TestChangingPods(t *testing.T) {
 	c := testCluster(t)
-	namespace := c.namespace(t)
+	namespace := c.withKinds(t)
 	makeOnline := func(t *testing.T) *corev1.Pod { return create(t, c.client(t, tenant), namespace, onlinePod()) }
 	// Without an owner, which does not exist: the garbage collector runs here too.
 	orphan := func(pod *corev1.Pod) { pod.OwnerReferences = nil }
@@ -215,6 +248,29 @@ func TestChangingPods(t *testing.T) {
 			}
 		}))
 	}
+	// A pod of its own, in a group of two.
+	makeBare := func(t *testing.T) *corev1.Pod {
+		return create(t, c.client(t, tenant), namespace, onlinePod(barePod, annotate(v1alpha1.AnnotationPodGroupSize, "2"), func(pod *corev1.Pod) {
+			pod.Labels[v1alpha1.LabelPodGroup] = "pair"
+		}))
+	}
+	torch := c.jobOf(t, "pytorchjob", namespace, "waiting")
+	set := statefulSet(t, c.client(t, operator), namespace, nil)
+	ofOwner := func(apiVersion, kind string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			owned(apiVersion, kind)(pod)
+			made := &pod.OwnerReferences[0]
+			made.Name, made.UID = torch.GetName(), torch.GetUID()
+			if kind == "StatefulSet" {
+				made.Name, made.UID = set.Name, set.UID
+			}
+		}
+	}
+	makeMade := func(apiVersion, kind string) func(*testing.T) *corev1.Pod {
+		return func(t *testing.T) *corev1.Pod {
+			return create(t, c.client(t, operator), namespace, onlinePod(barePod, ofOwner(apiVersion, kind)))
+		}
+	}
 	notice := func(value string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{v1alpha1.AnnotationReclaimBy: value}
@@ -229,6 +285,10 @@ func TestChangingPods(t *testing.T) {
 		jobUID      = "metadata.labels[batch.kubernetes.io/controller-uid, controller-uid]: only the Job controller writes them"
 		jobName     = "metadata.labels[batch.kubernetes.io/job-name, job-name]: cannot be added to, changed on or removed"
 		labelStays  = "metadata.labels[ebbtide.dev/queue]: cannot be added to, changed on or removed from a pod"
+
+		whichGroup     = "metadata: the label ebbtide.dev/pod-group and the annotation ebbtide.dev/pod-group-size cannot"
+		onlyBroker     = "metadata.annotations[ebbtide.dev/attempt, ebbtide.dev/skipped-attempts]: only the broker writes them"
+		staysWithMaker = "metadata.ownerReferences: a pod in a queue stays with what made it"
 	)
 	tests := []struct {
 		name   string
@@ -257,7 +317,7 @@ func TestChangingPods(t *testing.T) {
 		{"broker frees a pod of its job", makeOwned, nil, broker, orphan, outOfJob},
 		{"tenant makes the job a mere owner", makeOwned, nil, tenant,
 			func(pod *corev1.Pod) { pod.OwnerReferences[0].Controller = ptr.To(false) }, outOfJob},
-		{"garbage collector orphans a pod", makeOwned, nil, collector, orphan, ""},
+		{"garbage collector orphans a pod", makeOwned, nil, collector, orphan, outOfJob},
 		{"Job controller frees a pod", makeOwned, nil, jobController, orphan, ""},
 		{"tenant takes off the job's UID", makeOwned, nil, tenant,
 			func(pod *corev1.Pod) { delete(pod.Labels, "batch.kubernetes.io/controller-uid") }, jobUID},
@@ -277,6 +337,28 @@ func TestChangingPods(t *testing.T) {
 		{"tenant holds on to a pod", makeQueued, nil, tenant,
 			func(pod *corev1.Pod) { pod.Finalizers = append(pod.Finalizers, "example.com/stay") },
 			"metadata.finalizers: none may be added to a pod of a queued job"},
+		{"tenant joins a group", makeBare, nil, tenant, func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelPodGroup] = "others" }, whichGroup},
+		{"tenant leaves a group", makeBare, nil, tenant, func(pod *corev1.Pod) { delete(pod.Labels, v1alpha1.LabelPodGroup) }, whichGroup},
+		{"tenant makes a group smaller", makeBare, nil, tenant, annotate(v1alpha1.AnnotationPodGroupSize, "1"), whichGroup},
+		{"tenant says that a pod is admitted", makeBare, nil, tenant, annotate(v1alpha1.AnnotationAttempt, "1"), onlyBroker},
+		{"tenant says that an attempt was skipped", makeBare, nil, tenant, annotate("ebbtide.dev/skipped-attempts", "1"), onlyBroker},
+		{"broker admits a pod", makeBare, nil, broker, annotate(v1alpha1.AnnotationAttempt, "1"), ""},
+		{"scheduler admits a pod", makeBare, nil, scheduler, annotate(v1alpha1.AnnotationAttempt, "1"), onlyBroker},
+		{"tenant takes back that a pod is admitted", makeBare, annotate(v1alpha1.AnnotationAttempt, "1"), tenant,
+			func(pod *corev1.Pod) { delete(pod.Annotations, v1alpha1.AnnotationAttempt) }, onlyBroker},
+		{"tenant reports a checkpoint", makeBare, nil, tenant, annotate(v1alpha1.AnnotationLastCheckpoint, "2030-01-01T00:00:00Z"), ""},
+		{"tenant says where a pod is told", makeBare, nil, tenant, annotate(v1alpha1.AnnotationReclaimHook, ":8080/reclaim"), ""},
+		{"tenant puts a pod under a PyTorchJob", makeBare, nil, tenant, owned("kubeflow.org/v1", "PyTorchJob"), staysWithMaker},
+		{"operator takes up a pod", makeBare, nil, operator, owned("kubeflow.org/v1", "PyTorchJob"), staysWithMaker},
+		{"replica set takes up a pod", makeBare, nil, replicaSets, owned("apps/v1", "ReplicaSet"), ""},
+		{"tenant frees a pod of its maker", makeMade("kubeflow.org/v1", "PyTorchJob"), nil, tenant, orphan, staysWithMaker},
+		{"garbage collector frees a pod of its maker", makeMade("kubeflow.org/v1", "PyTorchJob"), nil, collector, orphan, staysWithMaker},
+		{"garbage collector frees a pod of a stateful set", makeMade("apps/v1", "StatefulSet"), nil, collector, orphan, ""},
+		{"garbage collector frees a leader", func(t *testing.T) *corev1.Pod {
+			return create(t, c.client(t, operator), namespace, onlinePod(barePod, annotate("leaderworkerset.sigs.k8s.io/size", "3"), func(pod *corev1.Pod) {
+				pod.Labels["leaderworkerset.sigs.k8s.io/name"] = "inference"
+			}, ofOwner("apps/v1", "StatefulSet")))
+		}, nil, collector, orphan, staysWithMaker},
 		{"Job controller lets a pod go", makeQueued, nil, jobController, func(pod *corev1.Pod) { pod.Finalizers = nil }, ""},
 	}
 	for _, test := range tests {

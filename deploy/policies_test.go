@@ -13,7 +13,7 @@ import (
 
 // validatingPolicies are all that Ebbtide ships.
 var validatingPolicies = []string{
-	"ebbtide-jobs", "ebbtide-jobs-of-the-scheduler", "ebbtide-pods", "ebbtide-loans", "ebbtide-status",
+	"ebbtide-jobs", "ebbtide-kinds", "ebbtide-parts", "ebbtide-jobs-of-the-scheduler", "ebbtide-pods", "ebbtide-loans", "ebbtide-status",
 	"ebbtide-devices", "ebbtide-claims", "ebbtide-claims-by-class", "ebbtide-deviceclasses",
 	"ebbtide-namespaces", "ebbtide-namespace-security",
 }
@@ -22,6 +22,9 @@ var validatingPolicies = []string{
 // say against ours: a misspelt field would deny, or allow, without a word.
 func TestPoliciesTypeCheck(t *testing.T) {
 	c := testCluster(t)
+	if err := installKinds(); err != nil {
+		t.Fatal(err)
+	}
 	policies := c.client(t, administrator).AdmissionregistrationV1().ValidatingAdmissionPolicies()
 	for _, name := range validatingPolicies {
 		t.Run(name, func(t *testing.T) {
