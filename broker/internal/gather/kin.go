@@ -2,6 +2,7 @@ package gather
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
@@ -107,7 +108,12 @@ func (g *Gatherer) kinship(ctx context.Context, open []*loan) *kin {
 			return false, false
 		}
 		left--
-		return g.climb(ctx, pod)
+		complete, gone, err := g.climb(ctx, pod)
+		if err != nil {
+			logr.FromContextOrDiscard(ctx).Error(err, "It is not known whose a pod is; no loan of its namespace is over", "pod", pod.Namespace+"/"+pod.Name)
+			left = 0 // the others would have to wait for the same
+		}
+		return complete, gone
 	}
 	return k
 }
@@ -198,15 +204,15 @@ var climbed = map[schema.GroupKind]string{
 // climb asks the API server who is above a pod, where the caches did not say: they may
 // have the pod before its owner, or the owner's kind may have been installed just now.
 // Nobody is above an owner of a kind that is not installed.
-func (g *Gatherer) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bool) {
+func (g *Gatherer) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bool, err error) {
 	var object metav1.Object = pod
 	for range mostSteps {
 		if _, complete := g.Chains.Chain(pod); complete {
-			return true, false
+			return true, false, nil
 		}
 		ref := metav1.GetControllerOfNoCopy(object)
 		if ref == nil {
-			return false, false
+			return false, false, nil
 		}
 		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
 		owner := &metav1.PartialObjectMetadata{}
@@ -215,17 +221,16 @@ func (g *Gatherer) climb(ctx context.Context, pod *corev1.Pod) (complete, gone b
 		switch {
 		case meta.IsNoMatchError(err):
 			g.Chains.PutOwner(pod.Namespace, ref.UID, lineage.Owner{})
-			return true, false
+			return true, false, nil
 		case apierrors.IsNotFound(err), err == nil && owner.UID != ref.UID:
-			return false, true
+			return false, true, nil
 		case err != nil:
-			logr.FromContextOrDiscard(ctx).Error(err, "It is not known whose a pod is; no loan of its namespace is over", "pod", pod.Namespace+"/"+pod.Name)
-			return false, false
+			return false, false, fmt.Errorf("read %s %s/%s: %w", ref.Kind, pod.Namespace, ref.Name, err)
 		}
 		g.Chains.Put(owner)
 		object = owner
 	}
-	return false, false
+	return false, false, nil
 }
 
 func (g *Gatherer) lookUp(ctx context.Context, key types.NamespacedName, into client.Object) error {
