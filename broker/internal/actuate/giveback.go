@@ -132,7 +132,7 @@ func closingKind(object *v1alpha1.Loan, reason string) ledger.Kind {
 	switch {
 	case reason == lend.ReasonReleased:
 		return ledger.Released
-	case lost(reclaiming), lost(preempted):
+	case reason == lend.ReasonNodeUnhealthy, lost(reclaiming), lost(preempted):
 		return ledger.Lost
 	case preempted != nil:
 		return ledger.Preempted

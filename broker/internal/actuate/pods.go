@@ -14,7 +14,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
-// podsOf are the pods of a loan's job that have not ended and ask for units, read live,
+// podsOf are the pods of a loan's job that are not over and ask for units, read live,
 // and those of which it is not known whose they are. Of a Job only those are listed that
 // its controller has made, since nobody else may write or remove its label; whoever calls
 // himself a pod of it without that, the cache knows. There may be thousands of others in
@@ -32,9 +32,13 @@ func (r *round) podsOf(ctx context.Context, l *loanRef) ([]corev1.Pod, error) {
 	return r.livePods(ctx, l.job, asks, client.MatchingLabels{batchv1.ControllerUidLabel: string(l.job.UID)})
 }
 
-// asks tells whether a pod asks for units: those of the loan, or of any flavor.
+// asks tells whether a pod that is not over asks for units: those of the loan, or of any
+// flavor.
 func (r *round) asks(object *v1alpha1.Loan) func(*corev1.Pod) bool {
 	return func(pod *corev1.Pod) bool {
+		if r.view.Over(pod) {
+			return false
+		}
 		if jobs.UnitsOf(&pod.Spec, corev1.ResourceName(object.Spec.Resource)) > 0 {
 			return true
 		}

@@ -197,7 +197,7 @@ func (r *round) excuse(ctx context.Context, pod *corev1.Pod) {
 
 // evict kills what is left when the grace has passed, of a loan that was asked back
 // or that ends by itself, whether or not its job still exists. On a node that is
-// gone nothing can run, and no kubelet would confirm the end of a pod.
+// gone or silent no kubelet would confirm the end of a pod.
 func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) error {
 	if l.snapshot.Preempted {
 		if err := r.requeue(ctx, l); err != nil {
@@ -223,7 +223,7 @@ func (r *round) killNow(ctx context.Context, pods []*corev1.Pod) error {
 
 // lastGrace is how many seconds a pod gets whose time is over.
 func (r *round) lastGrace(pod *corev1.Pod) int64 {
-	if pod.Spec.NodeName != "" && !r.view.Nodes[pod.Spec.NodeName] {
+	if pod.Spec.NodeName != "" && !r.view.Answers(pod.Spec.NodeName) {
 		return 0
 	}
 	return 1
@@ -238,7 +238,7 @@ func (r *round) requeue(ctx context.Context, l *loanRef) error {
 		Reason: lend.ReasonPreempted, Message: "the scheduler took the units back for a pod within its tenant's quota",
 	}
 	for _, g := range l.object.Spec.Grants {
-		if !r.view.Nodes[g.Node] {
+		if !r.view.Exists(g.Node) {
 			why.Reason, why.Message = lend.ReasonNodeUnhealthy, "node "+g.Node+" is gone"
 		}
 	}

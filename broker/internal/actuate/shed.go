@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -122,6 +123,12 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 	shed := status.Shedding
 	status.Shed, status.Shedding = append(status.Shed, shed...), nil
 	status.ReclaimBy, status.ReclaimID = nil, ""
+	meta.RemoveStatusCondition(&status.Conditions, gather.ConditionPartLost)
+	if action.Reason == lend.ReasonNodeUnhealthy {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: gather.ConditionPartLost, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
+		})
+	}
 	if err := r.Client.Status().Update(ctx, l.object); err != nil {
 		return fmt.Errorf("set the Loan smaller: %w", err)
 	}
@@ -130,8 +137,8 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 	return r.settle(l.name, l.object)
 }
 
-// settle writes SHED if the Loan holds less than the ledger says: an earlier round may
-// have ended between the two.
+// settle writes SHED, or SHED_LOST, if the Loan holds less than the ledger says: an earlier
+// round may have ended between the two.
 func (a *Actuator) settle(name string, object *v1alpha1.Loan) error {
 	known, open := a.Ledger.Loan(name)
 	held := object.Held()
@@ -147,6 +154,10 @@ func (a *Actuator) settle(name string, object *v1alpha1.Loan) error {
 		Message: fmt.Sprintf("gave %d units back", units-v1alpha1.Units(held)),
 	}
 	e.Grants = grantsOf(object)
-	_, err := a.record(ledger.Shed, name, e)
+	kind := ledger.Shed
+	if lost := meta.FindStatusCondition(object.Status.Conditions, gather.ConditionPartLost); lost != nil {
+		kind, e.Reason, e.Message = ledger.ShedLost, lost.Reason, lost.Message
+	}
+	_, err := a.record(kind, name, e)
 	return err
 }

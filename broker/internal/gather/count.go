@@ -17,8 +17,9 @@ import (
 
 // count attributes every pod's units to a lender, a loan or neither.
 type count struct {
-	flavors *flavorTable
-	tenants *tenancy
+	presence *Presence
+	flavors  *flavorTable
+	tenants  *tenancy
 	// owners has the controller of each ReplicaSet and StatefulSet, and of what stands
 	// between a Knative Service and its Deployments.
 	owners  map[types.UID]types.UID
@@ -43,9 +44,10 @@ type count struct {
 	spoken, nominal map[[2]string]int64
 }
 
-func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable, tenants *tenancy) *count {
+func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable, tenants *tenancy, presence *Presence) *count {
 	c := &count{
-		flavors: flavors, tenants: tenants, asked: map[corev1.ResourceName]bool{},
+		presence: presence,
+		flavors:  flavors, tenants: tenants, asked: map[corev1.ResourceName]bool{},
 		owners: map[types.UID]types.UID{}, lenders: map[types.UID]*lender{},
 		targets: nodesByFlavor(flavors, in.nodes.Items),
 		units:   map[place]*lend.Units{}, granted: map[place]int64{}, named: map[string]bool{},
@@ -58,6 +60,7 @@ func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable
 		}
 	}
 	for _, l := range loans {
+		l.presence = presence
 		for _, g := range l.Grants {
 			c.granted[place{g.Node, g.Flavor}] += g.Count
 			c.named[g.Node] = true
@@ -103,7 +106,7 @@ func (c *count) pod(pod *corev1.Pod) {
 	if loan != nil {
 		switch {
 		case !c.asks(pod, loan): // a launcher, or a head: no part of the gang
-			if !ended(pod) {
+			if !c.presence.Over(pod) {
 				loan.beside = append(loan.beside, pod)
 			}
 			return
@@ -112,10 +115,11 @@ func (c *count) pod(pod *corev1.Pod) {
 		}
 		loan.marked = loan.marked || (kin == own && loan.current(pod) && v1alpha1.Preempted(pod))
 	}
+	if loan != nil && c.presence.Over(pod) {
+		loan.count(pod, nil)
+		return
+	}
 	if ended(pod) {
-		if loan != nil {
-			loan.count(pod, nil)
-		}
 		return
 	}
 	c.use(c.used, pod.Namespace, held)
@@ -224,7 +228,7 @@ func (c *count) nodes(list []corev1.Node, policies []v1alpha1.LendingPolicy) []l
 	pools := newPools(policies)
 	nodes := make([]lend.Node, 0, len(list))
 	for i := range list {
-		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i]), LendLast: pools.lendLast(list[i].Labels)}
+		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i]), Silent: !c.presence.Answers(list[i].Name), LendLast: pools.lendLast(list[i].Labels)}
 		for _, flavor := range slices.Sorted(maps.Values(c.flavors.nodes[node.Name])) {
 			node.Units = append(node.Units, c.unitsAt(place{node.Name, flavor}))
 		}

@@ -81,8 +81,8 @@ type View struct {
 	Strays []*jobs.Job
 	// Resources by flavor.
 	Resources map[string]corev1.ResourceName
-	// Nodes are the names of the nodes that exist.
-	Nodes  map[string]bool
+	// Presence of the nodes.
+	*Presence
 	Queues []v1alpha1.TrainingQueue
 	// Quotas, by name, and what is wrong with them.
 	Quotas        []v1alpha1.TenantQuota
@@ -160,7 +160,8 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	}
 	loans := openLoans(in.loans.Items)
 	flavors := newFlavorTable(tenants.flavors, in.nodes.Items, loans)
-	c := newCount(in, lenders, loans, flavors, tenants)
+	presence := newPresence(in.nodes.Items, now)
+	c := newCount(in, lenders, loans, flavors, tenants, presence)
 	c.kin = g.kinship(ctx, loans)
 	for i := range in.pods.Items {
 		c.pod(&in.pods.Items[i])
@@ -172,6 +173,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	g.poll(lenders)
 
 	view := newView(in, tenants, &g.memory)
+	view.Presence = presence
 	view.Used, view.Freed, view.QuotaNotes = c.used, g.History.Freed(now), tenants.notes(flavors)
 	s := &view.Snapshot
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
@@ -222,16 +224,13 @@ func newView(in *inputs, t *tenancy, m *memory) *View {
 	v := &View{
 		Policies: map[string]*v1alpha1.LendingPolicy{}, Loans: map[string]*v1alpha1.Loan{},
 		Pods: map[string][]*corev1.Pod{}, Beside: map[string][]*corev1.Pod{}, memory: m,
-		Resources: map[string]corev1.ResourceName{}, Nodes: map[string]bool{},
+		Resources:      map[string]corev1.ResourceName{},
 		ScalingRefused: map[string]*lend.Problem{}, Notes: map[string][]string{},
 		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
 		Subtrees: t.subtrees,
 	}
 	for name, f := range t.flavors {
 		v.Resources[name] = f.Resource
-	}
-	for i := range in.nodes.Items {
-		v.Nodes[in.nodes.Items[i].Name] = true
 	}
 	for i := range in.loans.Items {
 		l := &in.loans.Items[i]

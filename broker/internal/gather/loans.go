@@ -25,6 +25,8 @@ type loan struct {
 	marked bool          // the scheduler took a pod
 	over   int64         // pods of this admission that have ended
 	left   map[place]int64
+	// presence of the nodes; nil: all answer.
+	presence *Presence
 	// unsure: there are units of which it is not known whether they are held by the job.
 	unsure bool
 	// unread: the job cannot be read now.
@@ -34,6 +36,10 @@ type loan struct {
 // ConditionPreempted on a Loan remembers, beyond the pods, that the scheduler
 // took it back by itself.
 const ConditionPreempted = "Preempted"
+
+// ConditionPartLost on a Loan says that what it last gave up was not given back, but went
+// away with its node.
+const ConditionPartLost = "PartLost"
 
 // place is where units are.
 type place struct{ node, flavor string }
@@ -74,7 +80,7 @@ func Returned(object *v1alpha1.Loan) bool {
 
 // count adds a pod of the loan's job and returns what it holds beyond the grant.
 func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
-	if ended(pod) {
+	if l.presence.Over(pod) {
 		if l.current(pod) {
 			l.over++
 		}
@@ -113,7 +119,7 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	taken := l.marked || (job != nil && job.TakenBack != 0 && job.TakenBack == l.Attempt)
 	l.Preempted = !l.Reclaiming &&
 		(taken || meta.IsStatusConditionTrue(l.object.Status.Conditions, ConditionPreempted))
-	l.Killed = l.Live > 0 && !slices.ContainsFunc(l.pods, func(p *corev1.Pod) bool { return !dying(p) })
+	l.Killed = l.Live > 0 && l.killed(l.pods)
 	if l.unsure && l.Live == 0 {
 		l.Live, l.Killed = 1, true // nothing is proven free, and there is nobody to kill
 	}
@@ -148,7 +154,7 @@ func (l *loan) shedding() {
 	leaving := Leaving(l.pods, l.object)
 	l.shedOrder(leaving)
 	l.ShedLive = int64(len(leaving))
-	l.ShedKilled = l.ShedLive > 0 && !slices.ContainsFunc(leaving, func(p *corev1.Pod) bool { return !dying(p) })
+	l.ShedKilled = l.ShedLive > 0 && l.killed(leaving)
 }
 
 // coming is how many of the gang's pods are still to be made.
@@ -174,10 +180,9 @@ func (l *loan) bound() int64 {
 	return max(bound, 0)
 }
 
-// dying: told to stop within a second.
-func dying(pod *corev1.Pod) bool {
-	grace := pod.DeletionGracePeriodSeconds
-	return pod.DeletionTimestamp != nil && grace != nil && *grace <= 1
+// killed: none of the pods could be hurried more.
+func (l *loan) killed(pods []*corev1.Pod) bool {
+	return !slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return !l.presence.killed(p) })
 }
 
 // Disrupted remembers the pods that the scheduler took, because one, and the mark on
