@@ -36,6 +36,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
+	"github.com/ebbtide/ebbtide/broker/internal/loans"
 	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lineage"
@@ -202,18 +203,19 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	if b.batch.Store, err = b.jobStore(ctx); err != nil {
 		return err
 	}
-	actuator := b.newActuator(book, epoch)
+	own := &loans.Loans{Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader()}
+	actuator := b.newActuator(book, epoch, own.Writer(b.mgr.GetClient()))
 	// 4. What was intended, and what is?
 	if err := actuator.Start(ctx); err != nil {
 		return fmt.Errorf("reconcile the ledger: %w", err)
 	}
 	seq, hash := book.Head()
 	log.Info("Leading", "epoch", epoch, "ledgerSeq", seq, "ledgerHead", hash.String())
-	return b.decide(ctx, actuator, book)
+	return b.decide(ctx, actuator, book, own)
 }
 
 // decide runs the loop, and what is asked in the background.
-func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *ledger.Ledger) (err error) {
+func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *ledger.Ledger, own *loans.Loans) (err error) {
 	tide, err := b.newTide()
 	if err != nil {
 		return err
@@ -233,7 +235,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{
 		gatherer: &gather.Gatherer{
-			Cache: reader{b.mgr.GetCache(), b.kinds}, Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(),
+			Cache: reader{b.mgr.GetCache(), b.kinds}, Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(), Loans: own,
 			Jobs: b.jobs, Chains: &b.chains, Signals: tide.poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
 			Disrupted: &b.disrupted, Setbacks: &b.setbacks, History: past,
 			Kinds: tide.kinds, Backends: b.config.Signals.Backends,
@@ -261,9 +263,9 @@ func (b *broker) jobStore(ctx context.Context) (jobs.Store, error) {
 	return nil, nil // then they are listed through the cache
 }
 
-func (b *broker) newActuator(book *ledger.Ledger, epoch int64) *actuate.Actuator {
+func (b *broker) newActuator(book *ledger.Ledger, epoch int64, c client.Client) *actuate.Actuator {
 	return &actuate.Actuator{
-		Client: b.mgr.GetClient(), Live: b.mgr.GetAPIReader(),
+		Client: c, Live: b.mgr.GetAPIReader(),
 		Jobs:     b.jobs,
 		Chains:   &b.chains,
 		Teller:   b.jobs,

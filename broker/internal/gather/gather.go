@@ -35,6 +35,8 @@ type Signals interface {
 type Gatherer struct {
 	// Cache reads the informers' caches, Live the API server.
 	Cache, Live client.Reader
+	// Loans, if set, reads all Loans; else Live does.
+	Loans LoanReader
 	// Scales reads targets of kinds that have no cache.
 	Scales Scaler
 	Jobs   Jobs
@@ -63,6 +65,11 @@ type Gatherer struct {
 
 	memory  memory
 	windows windows
+}
+
+// LoanReader reads Loans, no older than what the broker has written. They are not changed.
+type LoanReader interface {
+	List(ctx context.Context, into *v1alpha1.LoanList) error
 }
 
 // View is a snapshot together with the objects that it was made from, which the
@@ -289,14 +296,27 @@ func (g *Gatherer) loans(ctx context.Context, v *View, r *rules, open []*loan) (
 	return covered, nil
 }
 
+func (g *Gatherer) readLoans(ctx context.Context, into *v1alpha1.LoanList) error {
+	if g.Loans != nil {
+		return g.Loans.List(ctx, into)
+	}
+	if err := g.Live.List(ctx, into); err != nil {
+		return fmt.Errorf("list %T: %w", into, err)
+	}
+	return nil
+}
+
 func (g *Gatherer) read(ctx context.Context) (*inputs, error) {
 	in := &inputs{}
+	if err := g.readLoans(ctx, &in.loans); err != nil {
+		return nil, err
+	}
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
 	for _, q := range []struct {
 		from client.Reader
 		into client.ObjectList
 	}{
-		{g.Live, &in.loans}, {g.Live, &in.policies},
+		{g.Live, &in.policies},
 		{g.Cache, &in.nodes}, {g.Cache, &in.namespaces}, {g.Cache, &in.pods},
 		{g.Cache, &in.replicaSets}, {g.Cache, &in.sets}, {g.Cache, &hpas}, {g.Cache, &in.classes},
 		{g.Cache, &in.quotas}, {g.Cache, &in.queues}, {g.Cache, &in.resourceQuotas}, {g.Cache, &in.limitRanges},
