@@ -18,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -41,7 +43,18 @@ const gpu = "nvidia.com/gpu"
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-var scheme = controller.Scheme()
+var scheme = withKinds(controller.Scheme())
+
+// withKinds adds the kinds of jobs that have no Go types here.
+func withKinds(s *runtime.Scheme) *runtime.Scheme {
+	for _, f := range jobs.Fields() {
+		if f.Kind.Group != "batch" {
+			s.AddKnownTypeWithName(f.Kind, &unstructured.Unstructured{})
+			s.AddKnownTypeWithName(f.Kind.GroupVersion().WithKind(f.Kind.Kind+"List"), &unstructured.UnstructuredList{})
+		}
+	}
+	return s
+}
 
 var errCrash = errors.New("the process has died")
 

@@ -2,7 +2,6 @@ package gather
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
@@ -102,19 +101,8 @@ func (g *Gatherer) kinship(ctx context.Context, open []*loan) *kin {
 			k.loans[loanKey{namespace, key}] = l
 		}
 	}
-	left := mostClimbs
-	k.climb = func(pod *corev1.Pod) (complete, gone bool) {
-		if left == 0 {
-			return false, false
-		}
-		left--
-		complete, gone, err := g.climb(ctx, pod)
-		if err != nil {
-			logr.FromContextOrDiscard(ctx).Error(err, "It is not known whose a pod is; no loan of its namespace is over", "pod", pod.Namespace+"/"+pod.Name)
-			left = 0 // the others would have to wait for the same
-		}
-		return complete, gone
-	}
+	up := &climber{g, mostClimbs, map[schema.GroupKind]bool{}}
+	k.climb = func(pod *corev1.Pod) (complete, gone bool) { return up.climb(ctx, pod) }
 	return k
 }
 
@@ -201,40 +189,57 @@ var climbed = map[schema.GroupKind]string{
 	{Group: "ray.io", Kind: "RayCluster"}:      "v1",
 }
 
-// climb asks the API server who is above a pod, where the caches did not say: they may
+// climber asks the API server who is above a pod, where the caches did not say: they may
 // have the pod before its owner, or the owner's kind may have been installed just now.
+type climber struct {
+	*Gatherer
+	left int
+	// failed are the kinds that could not be read.
+	failed map[schema.GroupKind]bool
+}
+
+// climb reports whether the whole chain is known now, and whether somebody in it is gone.
 // Nobody is above an owner of a kind that is not installed.
-func (g *Gatherer) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bool, err error) {
+func (c *climber) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bool) {
+	if c.left--; c.left < 0 {
+		return false, false
+	}
 	var object metav1.Object = pod
 	for range mostSteps {
-		if _, complete := g.Chains.Chain(pod); complete {
-			return true, false, nil
+		if _, complete := c.Chains.Chain(pod); complete {
+			return true, false
 		}
 		ref := metav1.GetControllerOfNoCopy(object)
 		if ref == nil {
-			return false, false, nil
+			return false, false
 		}
 		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+		if c.failed[kind] {
+			return false, false
+		}
 		owner := &metav1.PartialObjectMetadata{}
 		owner.SetGroupVersionKind(kind.WithVersion(climbed[kind]))
-		err := g.lookUp(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: ref.Name}, owner)
+		err := c.lookUp(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: ref.Name}, owner)
 		switch {
 		case meta.IsNoMatchError(err):
-			g.Chains.PutOwner(pod.Namespace, ref.UID, lineage.Owner{})
-			return true, false, nil
+			c.Chains.PutOwner(pod.Namespace, ref.UID, lineage.Owner{})
+			return true, false
 		case apierrors.IsNotFound(err), err == nil && owner.UID != ref.UID:
-			return false, true, nil
+			return false, true
 		case err != nil:
-			return false, false, fmt.Errorf("read %s %s/%s: %w", ref.Kind, pod.Namespace, ref.Name, err)
+			c.failed[kind] = true
+			logr.FromContextOrDiscard(ctx).Error(err, "It is not known whose a pod is; no loan of its namespace is over",
+				"pod", pod.Namespace+"/"+pod.Name, "kind", kind.String())
+			return false, false
 		}
-		g.Chains.Put(owner)
+		c.Chains.Put(owner)
 		object = owner
 	}
-	return false, false, nil
+	return false, false
 }
 
-func (g *Gatherer) lookUp(ctx context.Context, key types.NamespacedName, into client.Object) error {
+func (c *climber) lookUp(ctx context.Context, key types.NamespacedName, into client.Object) error {
 	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
 	defer cancel()
-	return g.Live.Get(ctx, key, into)
+	return c.Live.Get(ctx, key, into)
 }
