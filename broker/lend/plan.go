@@ -64,6 +64,8 @@ type Action struct {
 	// Owed is what the reclaim makes room for, the same for all actions with one
 	// ReclaimID.
 	Owed []Owed `json:"owed,omitempty"`
+	// Asking are the lenders on whose account a reclaim is: their cooldown begins with it.
+	Asking []string `json:"asking,omitempty"`
 
 	Reason  string `json:"reason"`
 	Message string `json:"message"`

@@ -59,6 +59,7 @@ func (d *decision) reclaim() {
 			ReclaimBy: d.now.Add(d.graceOf(l, why.hurried)),
 			ReclaimID: fmt.Sprintf("r-%d-%d", d.in.Epoch, d.number),
 			Owed:      owed,
+			Asking:    names(why.asking),
 			Reason:    reclaimReason(why.class),
 			Message:   reclaimMessage(why.class, why.asking),
 		})
@@ -310,11 +311,7 @@ var reclaimReasons = [classes]string{
 func reclaimReason(c class) string { return reclaimReasons[c] }
 
 func reclaimMessage(c class, asking []*lender) string {
-	names := make([]string, 0, len(asking))
-	for _, l := range asking {
-		names = append(names, l.Name)
-	}
-	who := strings.Join(names, ", ")
+	who := strings.Join(names(asking), ", ")
 	switch c {
 	case classPending:
 		return "online pods of " + who + " wait for the units"
@@ -331,6 +328,14 @@ func reclaimMessage(c class, asking []*lender) string {
 		return "in these hours " + who + " has needed more before"
 	}
 	return "need of " + who + " rose" + whatRose(asking)
+}
+
+func names(lenders []*lender) []string {
+	out := make([]string, 0, len(lenders))
+	for _, l := range lenders {
+		out = append(out, l.Name)
+	}
+	return out
 }
 
 // whatRose says what set the need.

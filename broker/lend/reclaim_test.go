@@ -232,6 +232,7 @@ func TestReclaimAction(t *testing.T) {
 		ReclaimBy: noon.Add(5 * time.Second), ReclaimID: "r-3-42",
 		LostWork: 4 * (600 + 60), // ten minutes and the restart, on 4 units
 		Owed:     []Owed{{Lender: "code", Flavor: "h100", UnitsPerPod: 4, Pods: 1}},
+		Asking:   []string{"code"},
 		Reason:   ReasonLenderPodPending, Message: "online pods of code wait for the units",
 	}}
 	if diff := cmp.Diff(want, plan.Actions); diff != "" {

@@ -132,10 +132,11 @@ type reclaimPayload struct {
 	ReclaimedFor string `json:"reclaimedFor,omitempty"`
 	// Shed is what a SHED_INTENT asks for.
 	Shed []lend.Grant `json:"shed,omitempty"`
+	history.Reclaim
 }
 
 func payload(action *lend.Action) json.RawMessage {
-	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed, action.ReclaimedFor, action.Shed})
+	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed, action.ReclaimedFor, action.Shed, history.Reclaim{Asking: action.Asking}})
 	if err != nil {
 		return nil // a lost work that is not a number has no JSON; the entry stands without
 	}

@@ -247,6 +247,9 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 			wakes: b.wakes, interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
 		},
 	}
+	if l.state, err = history.Recall(book, l.policy, b.clock.Now()); err != nil {
+		return err
+	}
 	b.wakes.poke(atOnce)
 	return l.run(ctx)
 }
