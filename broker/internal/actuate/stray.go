@@ -23,7 +23,11 @@ func (r *round) strays() []step {
 				return err
 			}
 			r.log.Info("Suspended a job without a Loan", "job", name)
-			r.Events.write(jobReference(job), reasonNoLoan, "Suspend", "the job is in a queue and ran without a Loan; it waits in its queue again")
+			next := "it waits in its queue again"
+			if job.SuspendPath == "" {
+				next = "its pods are stopped"
+			}
+			r.Events.write(jobReference(job), reasonNoLoan, "Suspend", "the job is in a queue and ran without a Loan; %s", next)
 			return nil
 		}})
 	}

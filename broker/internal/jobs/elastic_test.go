@@ -159,6 +159,33 @@ func TestElasticRayJob(t *testing.T) {
 	}
 }
 
+// TestRestOfRayJob: the cluster of a RayJob that has ended runs on for as long as the job
+// says, on units that others may want.
+func TestRestOfRayJob(t *testing.T) {
+	for owner, want := range map[types.UID]bool{"train": true, "another": false} {
+		rest := example(t, "raycluster")[0]
+		rest.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "ray.io/v1", Kind: "RayJob", Name: "train", UID: owner, Controller: ptr.To(true)}})
+		if err := unstructured.SetNestedField(rest.Object, false, "spec", "suspend"); err != nil {
+			t.Fatal(err)
+		}
+		s, c, job := admitted(t, "rayjob", rest)
+		o := live(t, c, objectsOf(t, "rayjob")[0])
+		o.Object["status"] = map[string]any{"rayClusterName": rest.GetName(), "jobDeploymentStatus": "Complete"}
+		if err := c.Status().Update(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := s.Suspend(t.Context(), job.Ref); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stopped, _, _ := unstructured.NestedBool(live(t, c, rest).Object, "spec", "suspend")
+		if stopped != want || only(t, s, c).Suspended {
+			t.Errorf("cluster of %s: suspended %t, want %t", owner, stopped, want)
+		}
+	}
+}
+
 // TestRayIsToldWhoGoes: KubeRay counts pods that are on their way out, and would stop
 // others instead; and the group shrinks that they are of.
 func TestRayIsToldWhoGoes(t *testing.T) {

@@ -247,15 +247,19 @@ func (s *Suspendable) Resume(ctx context.Context, ref Ref, attempt int32, gang G
 	return s.setSuspended(ctx, o, false, annotations, true)
 }
 
-// Suspend implements Kind.
+// Suspend implements Kind. Where an object that has ended leaves another one running that
+// can be suspended, that one is.
 func (s *Suspendable) Suspend(ctx context.Context, ref Ref) error {
 	return again(func() error {
 		o, now, err := s.read(ctx, s.Live, ref.Key)
 		if err != nil {
 			return client.IgnoreNotFound(err)
 		}
+		if now.UID == ref.UID && now.Finished {
+			return s.suspendRest(ctx, o)
+		}
 		small := wholeIn(o.GetAnnotations()) != nil
-		if now.UID != ref.UID || now.Finished || (now.Suspended && now.TakenBack == 0 && !small) {
+		if now.UID != ref.UID || (now.Suspended && now.TakenBack == 0 && !small) {
 			return nil
 		}
 		annotations := map[string]*string{}
@@ -264,6 +268,24 @@ func (s *Suspendable) Suspend(ctx context.Context, ref Ref) error {
 		}
 		return s.setSuspended(ctx, o, true, annotations, small)
 	})
+}
+
+// suspendRest suspends what an object that has ended has made to run on. What is deleted
+// goes by itself.
+func (s *Suspendable) suspendRest(ctx context.Context, o *unstructured.Unstructured) error {
+	if s.about.grows == nil || o.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	about, name := s.about.grows(o)
+	rest, err := s.owned(ctx, s.Live, o, about.kind, name)
+	if err != nil || rest == nil {
+		return err
+	}
+	of := &Suspendable{Live: s.Live, Client: s.Client, Status: s.Status, about: about}
+	if suspended, ended := of.State(rest); suspended || ended {
+		return nil
+	}
+	return of.setSuspended(ctx, rest, true, map[string]*string{}, false)
 }
 
 // setSuspended writes the field and the annotations, and makes a job whole again that
