@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
@@ -18,6 +17,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/lineage"
 )
@@ -68,9 +68,9 @@ type Actuator struct {
 	Setbacks *gather.Setbacks
 	// Epoch is stamped on Loans and ledger entries.
 	Epoch int64
-	// Reclaimed, if set, hears of each loan that was reclaimed when its units were asked
-	// back, and when they were proven free.
-	Reclaimed func(loan *v1alpha1.Loan, asked, returned time.Time)
+	// Reclaimed, if set, hears how units came back that the broker had asked for, of each
+	// loan or part of one.
+	Reclaimed func(loan *v1alpha1.Loan, how course.Reclaim)
 
 	numbers throttle
 	told    told

@@ -34,7 +34,7 @@ var operations = map[string]operation{
 	"reclaim": {
 		prepare: func(b *broker) error { return admit(b) },
 		act:     func(b *broker) error { return b.apply(reclaiming("research/tune-1")) },
-		writes:  []string{"ledger RECLAIM_INTENT", "status tune-1", "patch tune-0", "patch tune", "patch status tune-0", "delete tune-0"},
+		writes:  []string{"ledger RECLAIM_INTENT", "status tune-1", "patch tune-0", "patch tune", "patch status tune-0", "delete tune-0", "ledger STOPPED"},
 	},
 	"return": {
 		prepare: func(b *broker) error {

@@ -53,7 +53,7 @@ func TestOrphans(t *testing.T) {
 		t.Fatal("the pod outlives its job")
 	}
 	b.at(65 * time.Second)
-	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED RELEASED")
+	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED KILLED RELEASED")
 }
 
 // TestPreemptedLingers: a preempted loan whose pods do not go is killed, and
@@ -83,5 +83,5 @@ func TestPreemptedLingers(t *testing.T) {
 		t.Errorf("conditions: %+v", object.Status.Conditions)
 	}
 	b.at(time.Minute)
-	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED PREEMPTED")
+	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED STOPPED KILLED PREEMPTED")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -49,10 +50,20 @@ func (r *round) giveBack(ctx context.Context, l *loanRef, action *lend.Action) e
 	r.note(r.returned, l.name)
 	r.log.Info("Returned", "loan", l.name, "reason", action.Reason)
 	r.Events.Loan(l.object, action.Reason, "Return", "%s", action.Message)
-	if l.snapshot.Reclaiming && r.Reclaimed != nil {
-		if asked := meta.FindStatusCondition(l.object.Status.Conditions, v1alpha1.LoanReclaiming); asked != nil {
-			r.Reclaimed(l.object, asked.LastTransitionTime.Time, r.Clock.Now())
-		}
+	return r.report(l)
+}
+
+// report tells how the units came back that were asked for last, all the loan's or a part.
+func (r *round) report(l *loanRef) error {
+	if r.Reclaimed == nil {
+		return nil
+	}
+	entries, err := r.Ledger.ByLoan(l.name)
+	if err != nil {
+		return fmt.Errorf("read the loan's entries: %w", err)
+	}
+	if last, ok := course.Last(entries); ok && last.ReclaimID != "" && last.Freed() {
+		r.Reclaimed(l.object, last)
 	}
 	return nil
 }
@@ -111,7 +122,7 @@ func (a *Actuator) close(ctx context.Context, name string, object *v1alpha1.Loan
 		}
 	}
 	_, err = a.record(kind, name, ledger.Entry{
-		At: returned.LastTransitionTime.UTC(), Reason: returned.Reason, Message: returned.Message,
+		At: a.lately(returned.LastTransitionTime.Time), Reason: returned.Reason, Message: returned.Message,
 	})
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -65,7 +64,7 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 		"reclaimID", action.ReclaimID, "reclaimedFor", action.ReclaimedFor, "lostWorkSeconds", int64(action.LostWork))
 	r.Events.Loan(l.object, lend.ReasonReclaiming, "Reclaim", "%s: %s", action.Reason, action.Message)
 	r.Events.Job(l.object, lend.ReasonReclaiming, "Reclaim",
-		"the units of Loan %s are asked back until %s: %s", l.object.Name, action.ReclaimBy.UTC().Format(time.RFC3339), rule(action.Reason))
+		"the units of Loan %s are asked back until %s: %s", l.object.Name, stamp(action.ReclaimBy), rule(action.Reason))
 	if n := r.cycling[string(l.job.UID)]; n > 0 {
 		r.log.Info("A job is taken back again and again", "job", l.job.Key.String(), "times", n)
 		r.Events.Job(l.object, lend.ReasonCycling, "Reclaim",
@@ -78,7 +77,7 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 // SIGTERM by suspending the job, then a shorter grace where the pods' own is too
 // long. All of it is idempotent, and repeated until the pods are gone.
 func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
-	r.notice(ctx, slices.Concat(r.view.Pods[l.name], r.view.Beside[l.name]), by)
+	told := r.notice(ctx, slices.Concat(r.view.Pods[l.name], r.view.Beside[l.name]), by)
 	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
 		return err
 	}
@@ -91,37 +90,10 @@ func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 		}
 		errs = append(errs, r.kill(ctx, pod, max(1, int64(left/time.Second))))
 	}
-	return errors.Join(errs...)
-}
-
-// notice tells the pods until when they have time, each once. It is a courtesy: what it
-// cannot write it leaves out, and it never holds up the stop.
-func (r *round) notice(ctx context.Context, pods []*corev1.Pod, by time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
-	defer cancel()
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for _, pod := range pods {
-		if pod.Annotations[v1alpha1.AnnotationReclaimBy] != "" || pod.DeletionTimestamp != nil {
-			continue
-		}
-		group.Go(func() error {
-			r.announce(ctx, pod, by)
-			return nil
-		})
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
-	_ = group.Wait() // there are no errors
-}
-
-// announce tells one pod.
-func (r *round) announce(ctx context.Context, pod *corev1.Pod, by time.Time) {
-	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, pod.UID, v1alpha1.AnnotationReclaimBy, by.UTC().Format(time.RFC3339))
-	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
-	if err := r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
-		r.log.V(1).Info("The pod was not told about the reclaim", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
-		return // it is told next time
-	}
-	r.Hooks.Call(ctx, pod, by)
+	return r.noteStopped(l, told)
 }
 
 // kill deletes exactly this pod, which must not count as one that has failed.
@@ -204,7 +176,11 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 			return err
 		}
 	}
-	if err := errors.Join(r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, r.view.Pods[l.name])); err != nil {
+	pods := r.view.Pods[l.name]
+	if err := errors.Join(r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, pods)); err != nil {
+		return err
+	}
+	if err := r.noteKilled(l, action, len(pods)); err != nil {
 		return err
 	}
 	r.log.Info("Evicted", "loan", l.name, "pods", len(r.view.Pods[l.name]), "reason", action.Reason)
@@ -245,6 +221,9 @@ func (r *round) requeue(ctx context.Context, l *loanRef) error {
 	changed := !meta.IsStatusConditionTrue(l.object.Status.Conditions, gather.ConditionPreempted) &&
 		meta.SetStatusCondition(&l.object.Status.Conditions, why)
 	if changed {
+		if err := r.noteTaken(l); err != nil {
+			return err
+		}
 		if err := r.Client.Status().Update(ctx, l.object); err != nil {
 			return fmt.Errorf("set the Loan preempted: %w", err)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -125,7 +125,7 @@ func causes(view *gather.View, grants []lend.Grant) []ledger.Value {
 
 // reclaimPayload is what a RECLAIM_INTENT keeps beside the entry's own fields.
 type reclaimPayload struct {
-	ReclaimBy       time.Time   `json:"reclaimBy"`
+	course.Asked
 	LostWorkSeconds float64     `json:"lostWorkSeconds"`
 	Owed            []lend.Owed `json:"owed,omitempty"`
 	// ReclaimedFor is the UID of the job that the units are for.
@@ -136,7 +136,7 @@ type reclaimPayload struct {
 }
 
 func payload(action *lend.Action) json.RawMessage {
-	data, err := json.Marshal(reclaimPayload{action.ReclaimBy.UTC(), action.LostWork, action.Owed, action.ReclaimedFor, action.Shed, history.Reclaim{Asking: action.Asking}})
+	data, err := json.Marshal(reclaimPayload{course.Asked{ReclaimBy: action.ReclaimBy.UTC()}, action.LostWork, action.Owed, action.ReclaimedFor, action.Shed, history.Reclaim{Asking: action.Asking}})
 	if err != nil {
 		return nil // a lost work that is not a number has no JSON; the entry stands without
 	}

@@ -340,7 +340,7 @@ func TestPreempted(t *testing.T) {
 	for range 2 {
 		b.round()
 	}
-	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED PREEMPTED")
+	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED STOPPED PREEMPTED")
 	agree(t, w)
 }
 

@@ -62,7 +62,7 @@ func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error
 	r.log.Info("Shrinking", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason, "shed", action.Shed, "reclaimID", action.ReclaimID)
 	r.Events.Loan(l.object, lend.ReasonShedding, "Shrink", "%s: %s", action.Reason, action.Message)
 	r.Events.Job(l.object, lend.ReasonShedding, "Shrink", "%d of the units of Loan %s are asked back until %s: %s; the job goes on with the rest",
-		v1alpha1.Units(status.Shedding), l.object.Name, action.ReclaimBy.UTC().Format(time.RFC3339), rule(action.Reason))
+		v1alpha1.Units(status.Shedding), l.object.Name, stamp(action.ReclaimBy), rule(action.Reason))
 	return r.shrink(ctx, l, action.ReclaimBy)
 }
 
@@ -72,7 +72,7 @@ func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error
 // unless as many are on their way out. All of it is repeated until the pods are gone.
 func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 	leaving := gather.Leaving(r.view.Pods[l.name], l.object)
-	r.notice(ctx, leaving, by)
+	told := r.notice(ctx, leaving, by)
 	left := by.Sub(r.Clock.Now())
 	var errs []error
 	for _, pod := range leaving {
@@ -82,7 +82,11 @@ func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 		}
 		errs = append(errs, r.kill(ctx, pod, max(1, int64(min(grace, left)/time.Second))))
 	}
-	return errors.Join(append(errs, r.resize(ctx, l))...)
+	errs = append(errs, r.resize(ctx, l), r.reassure(ctx, r.view.Pods[l.name], leaving))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return r.noteStopped(l, told)
 }
 
 // resize sets the job to what its loan keeps.
@@ -94,6 +98,9 @@ func (r *round) resize(ctx context.Context, l *loanRef) error {
 func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) error {
 	pods := gather.Leaving(r.view.Pods[l.name], l.object)
 	if err := errors.Join(r.killNow(ctx, pods), r.resize(ctx, l)); err != nil {
+		return err
+	}
+	if err := r.noteKilled(l, action, len(pods)); err != nil {
 		return err
 	}
 	r.log.Info("Evicted", "loan", l.name, "pods", len(pods), "reason", action.Reason)
@@ -115,8 +122,9 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 		r.log.V(1).Info("The units are not free yet", "loan", l.name)
 		return nil
 	}
-	// Or it would wait for the pods that it is to do without.
-	if err := r.resize(ctx, l); err != nil {
+	// Or it would wait for the pods that it is to do without, and others that were told
+	// would think that they have to go.
+	if err := errors.Join(r.resize(ctx, l), r.reassure(ctx, pods, nil)); err != nil {
 		return err
 	}
 	status := &l.object.Status
@@ -134,7 +142,10 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 	}
 	r.log.Info("Returned", "loan", l.name, "units", v1alpha1.Units(shed), "reason", action.Reason)
 	r.Events.Loan(l.object, lend.ReasonShed, "Return", "gave %d units back and goes on with %d", v1alpha1.Units(shed), v1alpha1.Units(l.object.Held()))
-	return r.settle(l.name, l.object)
+	if err := r.settle(l.name, l.object); err != nil {
+		return err
+	}
+	return r.report(l)
 }
 
 // settle writes SHED, or SHED_LOST, if the Loan holds less than the ledger says: an earlier

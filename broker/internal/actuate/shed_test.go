@@ -40,7 +40,7 @@ var shedding = map[string]operation{
 		prepare: admit,
 		act:     func(b *broker) error { return b.apply(shrinking(1)) },
 		writes: []string{
-			"ledger SHED_INTENT", "status tune-1", "patch tune-3", "patch status tune-3", "delete tune-3", "patch tune",
+			"ledger SHED_INTENT", "status tune-1", "patch tune-3", "patch status tune-3", "delete tune-3", "patch tune", "ledger STOPPED",
 		},
 	},
 	"return": {

@@ -60,7 +60,7 @@ func TestSilentNode(t *testing.T) {
 		t.Errorf("pods were deleted with a grace of %v seconds, want one with none", *graces)
 	}
 	b.at(11 * time.Second)
-	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED RECLAIM_INTENT LOST")
+	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED RECLAIM_INTENT STOPPED KILLED LOST")
 	if !*w.job().Spec.Suspend {
 		t.Error("the job does not wait")
 	}
@@ -80,6 +80,6 @@ func TestSilentShed(t *testing.T) {
 	b.at(10 * time.Second)
 	b.at(11 * time.Second)
 	b.at(12 * time.Second)
-	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED SHED_INTENT SHED_LOST")
+	wantKinds(t, w, "research/tune-1", "LEND_INTENT LEND_GRANTED SHED_INTENT STOPPED KILLED SHED_LOST")
 	agreeOnSize(t, w)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,9 +99,9 @@ func TestReclaimedFor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		last := entries[len(entries)-1]
+		last := entries[slices.IndexFunc(entries, func(e ledger.Entry) bool { return e.Kind == ledger.ReclaimIntent })]
 		var payload struct{ ReclaimedFor string }
-		if err := json.Unmarshal(last.Payload, &payload); err != nil || last.Kind != ledger.ReclaimIntent || last.Reason != reason || payload.ReclaimedFor != "uid-of-bert" {
+		if err := json.Unmarshal(last.Payload, &payload); err != nil || last.Reason != reason || payload.ReclaimedFor != "uid-of-bert" {
 			t.Errorf("%s: the ledger has %+v, %v", reason, last, err)
 		}
 		var said []string

@@ -4,8 +4,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -27,6 +29,7 @@ type Metrics struct {
 	decisions  *prometheus.CounterVec
 	seconds    prometheus.Histogram
 	reclaims   prometheus.Histogram
+	steps      *prometheus.HistogramVec
 	violations *prometheus.CounterVec
 	actions    *prometheus.CounterVec
 	reasons    *prometheus.CounterVec
@@ -37,6 +40,7 @@ type Metrics struct {
 	entries    prometheus.Gauge
 	head       prometheus.Gauge
 	past       pastCollector
+	lately     *lately
 }
 
 // The gauges of a lender's arithmetic, in units.
@@ -49,8 +53,9 @@ var lenderGauges = map[string]string{
 	"lendable_units": "Units that could be lent in addition.",
 }
 
-// NewMetrics registers the broker's metrics.
-func NewMetrics(registry prometheus.Registerer) *Metrics {
+// NewMetrics registers the broker's metrics. What a decision found is shown until, by the
+// clock, some intervals between decisions have passed without another.
+func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval time.Duration) *Metrics {
 	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
 	}
@@ -66,9 +71,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}),
 		reclaims: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "reclaim_seconds",
-			Help:    "Time from asking a loan back to the proof that its units are free.",
+			Help:    "Time from asking for a loan's units, or a part, to the proof that they are free.",
 			Buckets: []float64{1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600, 1800, 3600},
 		}),
+		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "reclaim_step_seconds",
+			Help:    "Time from asking for a loan's units until a step was taken: told (the pods know), stopped (the job is suspended, and its pods end), killed (what was left when the time was over).",
+			Buckets: []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
+		}, []string{"step"}),
 		violations: counters("law_violations_total", "Decisions whose snapshot broke an invariant, by law. It must stay 0.", "law"),
 		actions:    counters("actions_total", "Actions that decisions asked for, by kind: Lend, Reclaim, Evict, Return.", "kind"),
 		reasons:    counters("reclaims_total", "Loans that decisions asked back, by reason.", "reason"),
@@ -82,13 +92,19 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		entries: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
 		head:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
 	}
-	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.violations, m.actions, m.reasons, m.cycling, m.known, m.age, m.entries, m.head, &m.past)
+	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.steps, m.violations, m.actions, m.reasons, m.entries, m.head, &m.past)
 	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
 		m.violations.WithLabelValues(law)
 	}
+	shown := []prometheus.Collector{m.cycling, m.known, m.age}
 	for name, help := range lenderGauges {
 		m.lender[name] = gauges(name, help, "lender")
-		registry.MustRegister(m.lender[name])
+		shown = append(shown, m.lender[name])
+	}
+	m.lately = newLately(clk, interval, shown...)
+	registry.MustRegister(m.lately)
+	for _, step := range []string{stepTold, stepStopped, stepKilled} {
+		m.steps.WithLabelValues(step)
 	}
 	for _, outcome := range []string{outcomeDone, outcomeIncomplete, outcomeBlind} {
 		m.decisions.WithLabelValues(outcome)
@@ -108,8 +124,22 @@ var reclaimReasons = []string{
 	lend.ReasonNotStarted, lend.ReasonOwnerWants, lend.ReasonFairShare, lend.ReasonOutranked, lend.ReasonQueueDraining,
 }
 
+// Steps of a reclaim.
+const (
+	stepTold    = "told"
+	stepStopped = "stopped"
+	stepKilled  = "killed"
+)
+
 // reclaimed observes one finished reclaim.
-func (m *Metrics) reclaimed(d time.Duration) { m.reclaims.Observe(d.Seconds()) }
+func (m *Metrics) reclaimed(how *course.Reclaim) {
+	m.reclaims.Observe(how.Ended.Seconds)
+	for step, at := range map[string]*course.Step{stepTold: how.Told, stepStopped: how.Stopped, stepKilled: how.Killed} {
+		if at != nil {
+			m.steps.WithLabelValues(step).Observe(at.Seconds)
+		}
+	}
+}
 
 // decided shows a decision. Lenders that are gone vanish.
 func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
@@ -119,6 +149,7 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 			m.reasons.WithLabelValues(action.Reason).Inc()
 		}
 	}
+	m.lately.decided(view.Snapshot.Now)
 	m.cycling.Set(float64(len(plan.Cycling)))
 	for _, g := range m.lender {
 		g.Reset()

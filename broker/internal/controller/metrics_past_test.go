@@ -23,7 +23,7 @@ var pastNames = []string{"ebbtide_broker_notice_seconds", "ebbtide_broker_foreca
 // whom it was learned by.
 func TestPast(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m := NewMetrics(registry)
+	m := newMetrics(registry)
 	scrape := func(want string) {
 		t.Helper()
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(want), pastNames...); err != nil {
@@ -69,7 +69,7 @@ ebbtide_broker_notice_seconds{lender="serving/young"} 75
 // other; the race detector sees it.
 func TestPastWhileDeciding(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m := NewMetrics(registry)
+	m := newMetrics(registry)
 	memory := demand.New(demand.Config{})
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -98,7 +98,7 @@ func TestPastWhileDeciding(t *testing.T) {
 // TestNoMetricTwice: what waits and what is on loan is told in one place.
 func TestNoMetricTwice(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	NewMetrics(registry).decided(&gather.View{Snapshot: lend.Snapshot{
+	newMetrics(registry).decided(&gather.View{Snapshot: lend.Snapshot{
 		Queues: []lend.Queue{{Name: "research/default"}}, Loans: []lend.Loan{{Name: "research/a"}},
 	}}, &lend.Plan{})
 	families, err := registry.Gather()

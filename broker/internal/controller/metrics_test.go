@@ -3,24 +3,90 @@ package controller
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// newMetrics are metrics at noon.
+func newMetrics(registry prometheus.Registerer) *Metrics {
+	return NewMetrics(registry, clocktesting.NewFakePassiveClock(now), 15*time.Second)
+}
+
+// TestMetricsExpire: what a decision found is not shown for ever when none follows.
+func TestMetricsExpire(t *testing.T) {
+	registry, clk := prometheus.NewRegistry(), clocktesting.NewFakePassiveClock(now)
+	m := NewMetrics(registry, clk, 30*time.Second)
+	m.decided(&gather.View{Snapshot: lend.Snapshot{
+		Now: now, Lenders: []lend.Lender{{Name: "serving/chat", Load: lend.Load{Known: true, ObservedAt: now}}},
+	}}, &lend.Plan{Lenders: []lend.LenderView{{Name: "serving/chat", Lent: 5}}})
+	for _, step := range []struct {
+		after time.Duration
+		shown int
+	}{{0, 9}, {90 * time.Second, 9}, {91 * time.Second, 0}, {-time.Hour, 0}, {time.Second, 9}} {
+		clk.SetTime(now.Add(step.after))
+		n := 0
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			name := f.GetName()
+			if strings.HasPrefix(name, "ebbtide_broker_signal_") || strings.HasSuffix(name, "_units") || strings.HasSuffix(name, "_cycling_jobs") {
+				n++
+			}
+		}
+		if n != step.shown {
+			t.Errorf("%s after the decision %d of them are shown, want %d", step.after, n, step.shown)
+		}
+	}
+}
+
+// TestReclaimMetrics: a reclaim is counted by its steps, those that it had.
+func TestReclaimMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry)
+	m.reclaimed(&course.Reclaim{Told: &course.Step{Seconds: 0.03}, Stopped: &course.Step{Seconds: 0.1}, Ended: &course.Step{Seconds: 12}})
+	m.reclaimed(&course.Reclaim{Killed: &course.Step{Seconds: 30.5}, Ended: &course.Step{Seconds: 31}})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, f := range families {
+		for _, s := range f.Metric {
+			if h := s.GetHistogram(); strings.HasPrefix(f.GetName(), "ebbtide_broker_reclaim_") {
+				step := f.GetName()
+				for _, l := range s.Label {
+					step = l.GetValue()
+				}
+				got[step] = fmt.Sprintf("%d in %gs", h.GetSampleCount(), h.GetSampleSum())
+			}
+		}
+	}
+	want := map[string]string{"ebbtide_broker_reclaim_seconds": "2 in 43s", "told": "1 in 0.03s", "stopped": "1 in 0.1s", "killed": "1 in 30.5s"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("histograms (-want +got):\n%s", diff)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m := NewMetrics(registry)
+	m := newMetrics(registry)
 	view := &gather.View{Snapshot: lend.Snapshot{
 		Now: now,
 		Lenders: []lend.Lender{

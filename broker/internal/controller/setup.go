@@ -39,6 +39,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/loans"
 	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
@@ -68,7 +69,7 @@ func Run(ctx context.Context, restConfig *rest.Config, kubeconfig, namespace str
 		wanted: extmetrics.Board{Clock: clock.RealClock{}, Interval: c.Interval.Duration},
 	}
 	b.board = &Board{leader: b.leader}
-	b.metrics = NewMetrics(metrics.Registry)
+	b.metrics = NewMetrics(metrics.Registry, b.clock, c.Interval.Duration)
 	if err := b.metricsAndProbes(); err != nil {
 		return err
 	}
@@ -228,9 +229,9 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 	}
 	defer func() { err = errors.Join(err, record.close()) }()
 	defer actuator.Hooks.Wait() // no longer than one call takes
-	actuator.Reclaimed = func(loan *v1alpha1.Loan, asked, returned time.Time) {
-		b.metrics.reclaimed(returned.Sub(asked))
-		tide.reclaimed(loan, asked, returned)
+	actuator.Reclaimed = func(loan *v1alpha1.Loan, how course.Reclaim) {
+		b.metrics.reclaimed(&how)
+		tide.reclaimed(loan, how)
 	}
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{

@@ -18,6 +18,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/internal/signal/backlog"
 	"github.com/ebbtide/ebbtide/broker/internal/signal/kubemetrics"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -114,12 +115,10 @@ func (t *tide) run(ctx context.Context, b *broker) (stop func()) {
 }
 
 // reclaimed learns how long the services that lent to a loan waited for its units.
-func (t *tide) reclaimed(loan *v1alpha1.Loan, asked, returned time.Time) {
-	seen := map[string]bool{}
-	for _, g := range loan.Spec.Grants {
-		if g.Lender != "" && !lend.IsCohortLender(g.Lender) && !seen[g.Lender] {
-			seen[g.Lender] = true
-			t.demand.SawReclaim(g.Lender, loan.Namespace+"/"+loan.Name, asked, returned)
+func (t *tide) reclaimed(loan *v1alpha1.Loan, how course.Reclaim) {
+	for _, lender := range how.Lenders {
+		if !lend.IsCohortLender(lender) {
+			t.demand.SawReclaim(lender, loan.Namespace+"/"+loan.Name, how.Asked, how.EndedAt())
 		}
 	}
 }

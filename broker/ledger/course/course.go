@@ -9,6 +9,7 @@ package course
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/ledger"
@@ -59,6 +60,8 @@ type Reclaim struct {
 	// with others.
 	Units int64 `json:"units,omitempty"`
 	Part  bool  `json:"part,omitempty"`
+	// Lenders that had lent them, by name.
+	Lenders []string `json:"lenders,omitempty"`
 	// Asked is when, and BoundSeconds how long it may take; 0 where no bound was recorded.
 	Asked        time.Time `json:"asked"`
 	BoundSeconds float64   `json:"boundSeconds,omitempty"`
@@ -138,6 +141,9 @@ func begin(e *ledger.Entry) *running {
 	}
 	for _, g := range grants {
 		r.Units += g.Count
+		if at, known := slices.BinarySearch(r.Lenders, g.Lender); g.Lender != "" && !known {
+			r.Lenders = slices.Insert(r.Lenders, at, g.Lender)
+		}
 	}
 	if !asked.ReclaimBy.IsZero() {
 		r.BoundSeconds = max(0, asked.ReclaimBy.Sub(r.Asked).Seconds())
@@ -184,4 +190,18 @@ func read(e *ledger.Entry, into any) { _ = json.Unmarshal(e.Payload, into) }
 // Late tells whether the units came back after their time was over.
 func (r *Reclaim) Late() bool {
 	return r.Ended != nil && r.BoundSeconds > 0 && r.Ended.Seconds > r.BoundSeconds
+}
+
+// Freed tells whether it has ended, and that with units that can be used.
+func (r *Reclaim) Freed() bool {
+	lost := r.End == ledger.Lost.String() || r.End == ledger.ShedLost.String()
+	return r.Ended != nil && !lost
+}
+
+// EndedAt is when it ended; the zero time if it has not.
+func (r *Reclaim) EndedAt() time.Time {
+	if r.Ended == nil {
+		return time.Time{}
+	}
+	return r.Asked.Add(time.Duration(r.Ended.Seconds * float64(time.Second)))
 }

@@ -72,7 +72,7 @@ func TestOf(t *testing.T) {
 	}
 	shed := json.RawMessage(`{"reclaimBy":"2026-03-01T12:00:30Z","shed":[{"Lender":"serving/chat","Node":"gpu-0","Flavor":"h100","Count":2}]}`)
 	stopped := payload(t, Stopped{ToldAt: start.Add(40 * time.Millisecond), Told: 7, Untold: 1})
-	base := Reclaim{Loan: "research/tune-1", Job: "research/tune", Borrower: "research", ReclaimID: "r-1", Reason: "NeedRose", Units: 8, Asked: start}
+	base := Reclaim{Loan: "research/tune-1", Job: "research/tune", Borrower: "research", ReclaimID: "r-1", Reason: "NeedRose", Units: 8, Lenders: []string{"serving/chat"}, Asked: start}
 	change := func(edit func(*Reclaim)) Reclaim {
 		r := base
 		edit(&r)
@@ -170,6 +170,11 @@ func TestOf(t *testing.T) {
 			got := Of(entries)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("reclaims (-want +got):\n%s", diff)
+			}
+			for _, r := range got {
+				if over := r.Ended != nil; over == r.EndedAt().IsZero() || r.Freed() != (over && r.End != "LOST" && r.End != "SHED_LOST") {
+					t.Errorf("%s ended %s, and is free: %t", r.End, r.EndedAt(), r.Freed())
+				}
 			}
 			last, ok := Last(entries)
 			if ok != (len(got) > 0) || ok && !cmp.Equal(last, got[len(got)-1]) {

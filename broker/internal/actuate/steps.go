@@ -1,0 +1,109 @@
+package actuate
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// noteStopped writes once for each reclaim that the pods were told, and had to stop.
+func (r *round) noteStopped(l *loanRef, said course.Stopped) error {
+	if l.object.Status.ReclaimID == "" || !r.holds(l.name) {
+		return nil
+	}
+	_, err := r.record(ledger.Stopped, l.name, ledger.Entry{
+		OpID: stepID(l), ReclaimID: l.object.Status.ReclaimID, Payload: asJSON(said),
+		Reason: reasonStopped, Message: fmt.Sprintf("%d pods know until when they have time, %d do not", said.Told, said.Untold),
+	})
+	return err
+}
+
+// reasonStopped of a STOPPED entry: the broker made the pods stop.
+const reasonStopped = "Stopped"
+
+// noteTaken is noteStopped for what the scheduler took by itself, as soon as that is seen.
+// When it did, the marks on pods that are still there say.
+func (r *round) noteTaken(l *loanRef) error {
+	if known, open := r.Ledger.Loan(l.name); !open || known.State != ledger.Granted {
+		return nil
+	}
+	var first, told metav1.Time
+	var said course.Stopped
+	for _, pod := range r.view.Pods[l.name] {
+		at := markedAt(pod)
+		if !at.IsZero() && (first.IsZero() || at.Before(&first)) {
+			first = at
+		}
+		if pod.Annotations[v1alpha1.AnnotationReclaimBy] == "" {
+			said.Untold++
+			continue
+		}
+		said.Told++
+		if told.Before(&at) {
+			told = at
+		}
+	}
+	said.ToldAt = told.UTC()
+	_, err := r.record(ledger.Stopped, l.name, ledger.Entry{
+		OpID: l.name + "#taken", At: first.UTC(), Payload: asJSON(said),
+		Reason: lend.ReasonPreempted, Message: "the scheduler stopped the job by itself",
+	})
+	return err
+}
+
+// markedAt is when the scheduler took a pod; zero if it did not, or did not say.
+func markedAt(pod *corev1.Pod) metav1.Time {
+	if !v1alpha1.Preempted(pod) {
+		return metav1.Time{}
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.DisruptionTarget {
+			return c.LastTransitionTime
+		}
+	}
+	return metav1.Time{}
+}
+
+// noteKilled writes once for each reclaim, or other end, that pods were left when the time
+// was over.
+func (r *round) noteKilled(l *loanRef, action *lend.Action, pods int) error {
+	if pods == 0 || !r.holds(l.name) {
+		return nil
+	}
+	_, err := r.record(ledger.Killed, l.name, ledger.Entry{
+		OpID: stepID(l), ReclaimID: l.object.Status.ReclaimID, Reason: action.Reason, Message: action.Message,
+		Payload: asJSON(course.Killed{Pods: pods}),
+	})
+	return err
+}
+
+// holds: the ledger knows the loan, and that it took effect.
+func (a *Actuator) holds(loan string) bool {
+	known, open := a.Ledger.Loan(loan)
+	return open && known.State != ledger.Intended
+}
+
+// stepID is the operation that a step of a loan's present end is.
+func stepID(l *loanRef) string { return l.name + "#" + l.object.Status.ReclaimID }
+
+func asJSON(v any) json.RawMessage {
+	data, _ := json.Marshal(v) // times and numbers always have JSON
+	return data
+}
+
+// lately is the time to tell in an entry about something that happened then: none, if that
+// was just now, since the API knows only whole seconds.
+func (a *Actuator) lately(at time.Time) time.Time {
+	if since := a.Clock.Now().Sub(at); since < 2*time.Second {
+		return time.Time{}
+	}
+	return at.UTC()
+}
