@@ -91,6 +91,9 @@ func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 				p.wake(logger, p.account.DropLoan(old.UID))
 				p.noteHolds(logger, old, true)
 				p.said.forget(old.UID)
+				if p.unwatched(loan) {
+					p.said.ask(loan, false)
+				}
 			}
 			p.wake(logger, p.account.SetLoan(loan))
 			p.noteHolds(logger, loan, false)

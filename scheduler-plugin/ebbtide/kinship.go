@@ -132,8 +132,8 @@ func (p *Ebbtide) follow(logger klog.Logger, before, now *corev1.Pod) {
 		p.linked(logger, now)
 	}
 	if before == nil {
-		if _, complete := p.chains.Chain(now); !complete {
-			p.kin.Kick()
+		if chain, complete := p.chains.Chain(now); !complete {
+			p.kin.Kick(chain[len(chain)-1].Kind)
 		}
 	}
 	switch loan := p.book.LoanOf(now); {

@@ -74,11 +74,26 @@ func (p *Ebbtide) activate(logger klog.Logger, pods []*corev1.Pod) {
 }
 
 // podsOf returns the pods of the loan's job, as far as is known: those whose latest loan
-// is one of that job. They are looked for from above, since their chains may have become
-// known after they did: under all that the job has below it, and in the group that it is.
+// is one of that job.
 func (p *Ebbtide) podsOf(loan *v1alpha1.Loan) []*corev1.Pod {
+	return slices.DeleteFunc(p.maybeOf(loan), func(pod *corev1.Pod) bool { return !p.isOf(pod, loan) })
+}
+
+// isOf reports whether the pod is of the loan's job.
+func (p *Ebbtide) isOf(pod *corev1.Pod, loan *v1alpha1.Loan) bool {
+	of := p.book.LoanOf(pod)
+	return of != nil && of.Spec.Job.UID == loan.Spec.Job.UID
+}
+
+// maybeOf returns all pods of the loan's job, and perhaps others. They are looked for
+// from above, since their chains may have become known after they did: under all that
+// the job has below it, and in the group that it is.
+func (p *Ebbtide) maybeOf(loan *v1alpha1.Loan) []*corev1.Pod {
 	job := &loan.Spec.Job
 	pods := p.podsUnder(loan.Namespace, job.UID)
+	if !gated(loan) && job.PodGroup == "" {
+		return pods
+	}
 	if job.PodGroup != "" {
 		pods = append(pods, p.podsBy(byName, loan.Namespace+"/"+job.PodGroup)...)
 	}
@@ -93,8 +108,7 @@ func (p *Ebbtide) podsOf(loan *v1alpha1.Loan) []*corev1.Pod {
 			return true
 		}
 		seen[pod.UID] = true
-		of := p.book.LoanOf(pod)
-		return of == nil || of.Spec.Job.UID != job.UID
+		return false
 	})
 }
 

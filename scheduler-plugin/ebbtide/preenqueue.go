@@ -45,7 +45,7 @@ func (p *Ebbtide) queued(pod *corev1.Pod) (needs, known bool) { return p.chains.
 func (p *Ebbtide) whyNoLoan(loan *v1alpha1.Loan) string {
 	switch {
 	case loan == nil:
-		return "pods of queued jobs need a loan to use these units, and the job that controls this pod has none; it waits to be admitted"
+		return "pods of queued jobs need a loan to use these units, and this pod's job has none; it waits to be admitted"
 	case p.takenBack(loan):
 		return "the units of this job were taken back; the job waits to be admitted again"
 	case !book.Open(loan):

@@ -10,6 +10,7 @@ package kin
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,12 +67,25 @@ func (k *Kin) kicks() chan struct{} {
 	return k.kick
 }
 
-// Kick has the kinds looked for soon: there is word of an object of one.
-func (k *Kin) Kick() {
+// Kick has the kinds looked for soon, unless this one is watched or none of them: there
+// is word of an object of it.
+func (k *Kin) Kick(kind schema.GroupKind) {
+	if !k.missing(kind) {
+		return
+	}
 	select {
 	case k.kicks() <- struct{}{}:
 	default: // that is to happen anyway
 	}
+}
+
+func (k *Kin) missing(kind schema.GroupKind) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return slices.ContainsFunc(k.Resources, func(resource schema.GroupVersionResource) bool {
+		s := k.states[resource]
+		return resource.Group == kind.Group && (s == nil || s.informer == nil)
+	})
 }
 
 // Run watches until ctx ends.

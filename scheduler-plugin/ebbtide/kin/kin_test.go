@@ -176,13 +176,16 @@ func TestKick(t *testing.T) {
 		asked := func(when string, want int) {
 			t.Helper()
 			synctest.Wait()
-			if got := w.api.asked; got != want {
+			w.api.mu.Lock()
+			got := w.api.asked
+			w.api.mu.Unlock()
+			if got != want {
 				t.Errorf("%s: asked %d times, want %d", when, got, want)
 			}
 		}
 		asked("at the start", 1)
 		for range 5 {
-			w.Kick()
+			w.Kick(jobSet)
 		}
 		asked("kicked at once", 1)
 		time.Sleep(lookAgain)
@@ -191,7 +194,9 @@ func TestKick(t *testing.T) {
 		asked("a kick that came meanwhile", 3)
 		time.Sleep(lookEvery)
 		asked("later", 4)
-		w.Kick()
+		w.Kick(schema.GroupKind{Group: "batch", Kind: "Job"})
+		asked("kicked for what is none of the kinds", 4)
+		w.Kick(jobSet)
 		asked("kicked much later", 5)
 		cancel()
 		synctest.Wait()
