@@ -169,7 +169,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	flavors := newFlavorTable(tenants.flavors, in.nodes.Items, loans)
 	presence := newPresence(in.nodes.Items, now)
 	c := newCount(in, lenders, loans, flavors, tenants, presence)
-	c.kin = g.kinship(ctx, loans)
+	c.kin = g.kinship(ctx, loans, flavors)
 	for i := range in.pods.Items {
 		c.pod(&in.pods.Items[i])
 	}

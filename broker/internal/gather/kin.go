@@ -78,8 +78,8 @@ type kin struct {
 	loans map[loanKey]*loan
 	// among are those of a namespace, in order.
 	among map[string][]*loan
-	// climb learns who is above a pod. It reports whether the whole chain is known now, and
-	// whether somebody in it is gone without having been seen.
+	// climb learns who is above a pod that holds units. It reports whether the whole chain
+	// is known now, and whether somebody in it is gone without having been seen.
 	climb func(pod *corev1.Pod) (complete, gone bool)
 }
 
@@ -89,7 +89,7 @@ type loanKey struct {
 	key       lineage.Key
 }
 
-func (g *Gatherer) kinship(ctx context.Context, open []*loan) *kin {
+func (g *Gatherer) kinship(ctx context.Context, open []*loan, flavors *flavorTable) *kin {
 	if g.Chains == nil {
 		g.Chains = &lineage.Lineage{}
 	}
@@ -102,7 +102,12 @@ func (g *Gatherer) kinship(ctx context.Context, open []*loan) *kin {
 		}
 	}
 	up := &climber{g, mostClimbs, map[schema.GroupKind]bool{}}
-	k.climb = func(pod *corev1.Pod) (complete, gone bool) { return up.climb(ctx, pod) }
+	k.climb = func(pod *corev1.Pod) (complete, gone bool) {
+		if len(flavors.held(pod)) == 0 {
+			return false, false
+		}
+		return up.climb(ctx, pod)
+	}
 	return k
 }
 
@@ -123,8 +128,8 @@ func (k *kin) loanOf(pod *corev1.Pod) (*loan, relation) {
 	if complete {
 		return nil, stranger
 	}
-	if pod.Spec.NodeName == "" || ended(pod) {
-		return nil, unclear // it holds nothing
+	if ended(pod) {
+		return nil, unclear
 	}
 	complete, gone := k.climb(pod)
 	if complete || gone {
