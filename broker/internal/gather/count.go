@@ -102,35 +102,44 @@ func (c *count) owner(object metav1.Object) {
 // could put on anything.
 func (c *count) pod(pod *corev1.Pod) {
 	loan, kin := c.loanOf(pod)
-	held := c.flavors.held(pod)
-	if loan != nil {
-		switch {
-		case !c.asks(pod, loan): // a launcher, or a head: no part of the gang
-			if !c.presence.Over(pod) {
-				loan.beside = append(loan.beside, pod)
-			}
-			return
-		case loan.gated() && Waits(pod): // it is of no admission yet
-			return
-		}
-		loan.marked = loan.marked || (kin == own && loan.current(pod) && v1alpha1.Preempted(pod))
+	switch {
+	case loan != nil:
+		c.lent(pod, loan, kin)
+	case !ended(pod):
+		c.unlent(pod, kin)
 	}
-	if loan != nil && c.presence.Over(pod) {
+}
+
+// lent counts a pod of a loan's job.
+func (c *count) lent(pod *corev1.Pod, loan *loan, kin relation) {
+	over := c.presence.Over(pod)
+	switch {
+	case !c.asks(pod, loan): // a launcher, or a head: no part of the gang
+		if !over {
+			loan.beside = append(loan.beside, pod)
+		}
+		return
+	case loan.gated() && Waits(pod): // it is of no admission yet
+		return
+	}
+	loan.marked = loan.marked || (kin == own && loan.current(pod) && v1alpha1.Preempted(pod))
+	if over {
 		loan.count(pod, nil)
 		return
 	}
-	if ended(pod) {
-		return
-	}
+	held := c.flavors.held(pod)
 	c.use(c.used, pod.Namespace, held)
-	if loan != nil {
-		beyond := loan.count(pod, held)
-		c.use(c.outside, pod.Namespace, beyond)
-		for flavor, n := range beyond {
-			c.units[place{pod.Spec.NodeName, flavor}].Other += n
-		}
-		return
+	beyond := loan.count(pod, held)
+	c.use(c.outside, pod.Namespace, beyond)
+	for flavor, n := range beyond {
+		c.units[place{pod.Spec.NodeName, flavor}].Other += n
 	}
+}
+
+// unlent counts a pod that is of no loan and has not ended.
+func (c *count) unlent(pod *corev1.Pod, kin relation) {
+	held := c.flavors.held(pod)
+	c.use(c.used, pod.Namespace, held)
 	if kin == unclear && len(held) > 0 {
 		c.unsure(pod.Namespace)
 	}
