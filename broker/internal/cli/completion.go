@@ -56,13 +56,13 @@ func completeQueues(ctx context.Context, api client.Reader, ns string) ([]string
 }
 
 func completeJobs(ctx context.Context, api client.Reader, ns string) ([]string, error) {
-	jobs, err := listJobs(ctx, api, ns, false)
+	list, _, err := listJobs(ctx, api, ns, false)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for i := range jobs {
-		names = append(names, jobs[i].Name)
+	for i := range list {
+		names = append(names, shownName(&list[i]))
 	}
 	return names, nil
 }

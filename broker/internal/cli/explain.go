@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
@@ -22,9 +23,8 @@ const (
 	fromAPIServer = "APIServer"
 )
 
-// kindsByName are the words for what explain can explain.
+// kindsByName are the words for what explain can explain beside jobs.
 var kindsByName = map[string]lend.SubjectKind{
-	"job": lend.SubjectJob, "jobs": lend.SubjectJob, "job.batch": lend.SubjectJob, "jobs.batch": lend.SubjectJob,
 	"lendingpolicy": lend.SubjectLender, "lendingpolicies": lend.SubjectLender, "lp": lend.SubjectLender,
 	"lendingpolicy.ebbtide.dev": lend.SubjectLender, "lendingpolicies.ebbtide.dev": lend.SubjectLender,
 	"loan": lend.SubjectLoan, "loans": lend.SubjectLoan, "ln": lend.SubjectLoan,
@@ -36,9 +36,11 @@ type explainOptions struct {
 	out *output
 
 	kind lend.SubjectKind
-	key  client.ObjectKey
-	api  client.Reader
-	ask  *access.Broker
+	// jobKind is that of the job; empty for any.
+	jobKind schema.GroupVersionKind
+	key     client.ObjectKey
+	api     client.Reader
+	ask     *access.Broker
 }
 
 // explanation is an answer and where it comes from.
@@ -50,15 +52,19 @@ type explanation struct {
 func newExplainCommand(s *session) *cobra.Command {
 	o := &explainOptions{session: s, out: newOutput()}
 	cmd := &cobra.Command{
-		Use:   "explain (JOB | loan/NAME | lendingpolicy/NAME)",
+		Use:   "explain (JOB | KIND/JOB | loan/NAME | lendingpolicy/NAME)",
 		Short: "Say in one sentence why a job waits, or what a lender or a loan does",
 		Long: `Say in one sentence why a job waits, or what a lender or a loan does.
 
 The answer is the broker's last verdict. When the broker cannot be reached, the
 answer is what the objects and events in the API server say, and a note on
-standard error tells so.`,
+standard error tells so. A job's name alone means the batch/v1 Job of that name, or
+else the job of another kind; rayjob/NAME and the like say which.`,
 		Example: `  # Why does my job wait?
   kubectl ebbtide explain bert-large -n research
+
+  # The same for a job of another kind
+  kubectl ebbtide explain rayjob/train -n research
 
   # Why does this service lend nothing?
   kubectl ebbtide explain lendingpolicy/chat -n serving
@@ -92,7 +98,10 @@ func (o *explainOptions) complete(subject string) (err error) {
 	if kind, rest, found := strings.Cut(subject, "/"); found {
 		known, ok := kindsByName[strings.ToLower(kind)]
 		if !ok {
-			return fmt.Errorf("cannot explain %q: only job, loan and lendingpolicy can be explained (for another namespace, use -n)", kind)
+			if o.jobKind, ok = jobKindBy(kind); !ok {
+				return fmt.Errorf("cannot explain %q: only jobs of any kind, loan and lendingpolicy can be explained (for another namespace, use -n)", kind)
+			}
+			known = lend.SubjectJob
 		}
 		o.kind, name = known, rest
 	}

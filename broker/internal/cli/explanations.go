@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -15,29 +15,39 @@ import (
 
 // job: the object says whether it waits at all, the verdict why.
 func (o *explainOptions) job(ctx context.Context) (explanation, error) {
-	job := &batchv1.Job{}
-	if err := o.get(ctx, "job", job); err != nil {
+	job, err := findJob(ctx, o.api, o.jobKind, o.key)
+	if apierrors.IsNotFound(err) {
+		word := "job"
+		if !o.jobKind.Empty() {
+			word = strings.ToLower(o.jobKind.Kind)
+		}
+		return explanation{}, fmt.Errorf("%s %q not found in namespace %q", word, o.key.Name, o.key.Namespace)
+	}
+	if err != nil {
 		return explanation{}, err
 	}
-	e := explanation{Answer: view.Answer{Subject: "Job " + o.key.String()}, source: fromAPIServer}
-	queue := job.Labels[v1alpha1.LabelQueue]
-	if queue == "" {
+	e := explanation{Answer: view.Answer{Subject: job.Kind.Kind + " " + o.key.String()}, source: fromAPIServer}
+	if job.Queue == "" {
 		e.State = fmt.Sprintf("is in no queue: it has no label %s", v1alpha1.LabelQueue)
 		return e, nil
 	}
-	if end := finish(job); end != nil {
-		e.State, e.Message, e.Reason, e.Since = "has ended as "+string(end.Type), end.Message, end.Reason, end.LastTransitionTime.Time
+	if job.Finished {
+		end, err := ending(ctx, o.api, &job)
+		if err != nil {
+			return explanation{}, err
+		}
+		e.State, e.Message, e.Reason, e.Since = "has ended as "+end.Type, end.Message, end.Reason, end.LastTransitionTime.Time
 		return e, nil
 	}
 	loans, err := listLoans(ctx, o.api, o.key.Namespace, false)
 	if err != nil {
 		return explanation{}, err
 	}
-	if loan := openLoan(loans.Items, job); loan != nil {
+	if loan := openLoan(loans.Items, &job); loan != nil {
 		return o.admitted(ctx, e, loan)
 	}
-	e.State = "waits in queue " + queue
-	said, err := o.verdict(ctx, lend.SubjectJob, o.key.Name)
+	e.State = "waits in queue " + job.Queue
+	said, err := o.verdict(ctx, lend.SubjectJob, job.Key.Name)
 	switch {
 	case err != nil:
 		return explanation{}, err
@@ -45,7 +55,7 @@ func (o *explainOptions) job(ctx context.Context) (explanation, error) {
 		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
 		e.State += o.position(ctx)
 	default:
-		err = o.fromEvents(ctx, &e, "Job")
+		err = o.fromEvents(ctx, &e, job.Kind.Kind)
 	}
 	return e, err
 }

@@ -57,17 +57,19 @@ func (s *fakeSource) Decision() *web.Decision {
 	at := testNow.Add(-30 * time.Minute)
 	d := &web.Decision{Freed: map[string]int64{"h100": 48}}
 	d.Record.Snapshot.Now = testNow
-	d.Record.Snapshot.Queues = []lend.Queue{{Name: "research/default"}, {Name: "research/nightly", FIFO: true, Paused: true}}
+	d.Record.Snapshot.Queues = []lend.Queue{{Name: "research/default"}, {Name: "research/nightly", FIFO: true, Paused: true}, {Name: "vision/gangs"}}
 	d.Record.Snapshot.Jobs = []lend.Job{
 		{Name: "research/bert-large", UID: "1", Queue: "research/default", Flavor: "h100", Priority: -100, Pods: 4, UnitsPerPod: 8, Created: at},
 		{Name: "research/bert-small", UID: "2", Queue: "research/default", Pods: 1, UnitsPerPod: 1, Created: at},
 		{Name: "research/sweep", UID: "5", Queue: "research/nightly", Pods: 2, UnitsPerPod: 1, Created: at},
+		{Name: "vision/pretrain", UID: "6", Queue: "vision/gangs", Flavor: "h100", Priority: -100, Pods: 4, UnitsPerPod: 4, Created: at},
 	}
-	d.Record.Plan.Waiting = []lend.Place{{UID: "2", Position: 1}, {UID: "1", Position: 2, Ahead: 32}, {UID: "5", Position: 1}}
+	d.Record.Plan.Waiting = []lend.Place{{UID: "2", Position: 1}, {UID: "1", Position: 2, Ahead: 32}, {UID: "5", Position: 1}, {UID: "6", Position: 2, Ahead: 24}}
 	for _, v := range []lend.Verdict{
 		{Kind: lend.SubjectJob, Subject: "research/bert-large", Reason: "NoLendableUnits", Message: "needs 32 units of h100 (4 pods of 8); 30 are lendable now"},
 		{Kind: lend.SubjectJob, Subject: "research/bert-small", Reason: "EvictionBudgetSpent", Message: "was taken back 4 times within 1h0m0s; lent to again at 12:40:00"},
 		{Kind: lend.SubjectJob, Subject: "research/sweep", Reason: "QueuePaused", Message: "queue research/nightly is paused"},
+		{Kind: lend.SubjectJob, Subject: "vision/pretrain", Reason: "NoLendableUnits", Message: "needs 16 units of h100 (4 pods of 4); 6 are lendable now"},
 		{Kind: lend.SubjectLender, Subject: "serving/chat", Reason: "BelowLowWater", Message: "load 12% is below 30%; 24 units lent, 30 lendable"},
 		{Kind: lend.SubjectLoan, Subject: "research/gpt-mini-1", Reason: "Active", Message: "holds 24 units"},
 		{Kind: lend.SubjectLoan, Subject: "research/resnet-2", Reason: "Reclaiming", Message: "asked back; the grace ends at 12:00:12"},

@@ -65,7 +65,9 @@ func newFakeAPIServer(t *testing.T, broker http.Handler) *fakeAPIServer {
 
 var kindsByResource = map[string]string{
 	"priorityclasses": "PriorityClass", "trainingqueues": "TrainingQueue", "lendingpolicies": "LendingPolicy",
-	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event",
+	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event", "pods": "Pod",
+	"jobsets": "JobSet", "trainjobs": "TrainJob", "pytorchjobs": "PyTorchJob", "mpijobs": "MPIJob",
+	"rayjobs": "RayJob", "rayclusters": "RayCluster", "deployments": "Deployment", "leaderworkersets": "LeaderWorkerSet",
 }
 
 func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -132,6 +134,10 @@ func (f *fakeAPIServer) api(w http.ResponseWriter, r *http.Request, parts []stri
 		version += "/" + parts[0]
 		parts = parts[1:]
 	}
+	if len(parts) == 0 {
+		f.discovery(w, version)
+		return
+	}
 	ns := ""
 	if parts[0] == "namespaces" {
 		ns, parts = parts[1], parts[2:]
@@ -151,6 +157,21 @@ func (f *fakeAPIServer) api(w http.ResponseWriter, r *http.Request, parts []stri
 		}
 		refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: parts[0]}, parts[1]))
 	}
+}
+
+// discovery says which kinds there are: those of which there are objects.
+func (f *fakeAPIServer) discovery(w http.ResponseWriter, version string) {
+	var resources []any
+	for resource, kind := range kindsByResource {
+		if len(f.match(version, kind, "")) > 0 {
+			resources = append(resources, map[string]any{"name": resource, "kind": kind, "namespaced": true, "verbs": []any{"list"}})
+		}
+	}
+	if len(resources) == 0 {
+		refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: version}, ""))
+		return
+	}
+	send(w, http.StatusOK, map[string]any{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources})
 }
 
 func (f *fakeAPIServer) match(version, kind, ns string) []*unstructured.Unstructured {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 )
 
 // gang is what a job asks for at once.
@@ -23,7 +24,13 @@ type gang struct {
 
 // gangOf reads a job's gang: as many pods as run side by side, and the devices
 // of one of them.
-func gangOf(job *batchv1.Job) gang {
+func gangOf(job *jobs.Job) gang {
+	resource, units := devicesOf(&job.Template.Spec)
+	return gang{Pods: job.Pods, UnitsPerPod: units, Resource: resource}
+}
+
+// podsOf is how many pods of a Job run side by side.
+func podsOf(job *batchv1.Job) int64 {
 	pods := int64(1)
 	if job.Spec.Parallelism != nil {
 		pods = int64(*job.Spec.Parallelism)
@@ -31,8 +38,7 @@ func gangOf(job *batchv1.Job) gang {
 	if job.Spec.Completions != nil {
 		pods = min(pods, int64(*job.Spec.Completions))
 	}
-	resource, units := devicesOf(&job.Spec.Template.Spec)
-	return gang{Pods: pods, UnitsPerPod: units, Resource: resource}
+	return pods
 }
 
 // devicesOf finds the devices that a pod asks for. Of several kinds the GPUs
@@ -104,34 +110,34 @@ func isGPU(name string) bool {
 func checkJob(job *batchv1.Job) field.ErrorList {
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
-	g := gangOf(job)
+	resource, _ := devicesOf(&job.Spec.Template.Spec)
 	switch {
 	case job.Spec.Parallelism != nil && *job.Spec.Parallelism < 1:
 		errs = append(errs, field.Invalid(spec.Child("parallelism"), *job.Spec.Parallelism, "must be at least 1: a job without pods has nothing to wait for"))
-	case g.Pods < 1:
+	case podsOf(job) < 1:
 		errs = append(errs, field.Invalid(spec.Child("completions"), *job.Spec.Completions, "must be at least 1: a job without pods has nothing to wait for"))
 	}
-	if g.Resource == "" {
+	if resource == "" {
 		errs = append(errs, field.Required(spec.Child("template", "spec", "containers"),
 			"no container asks for a GPU in resources.limits (nvidia.com/gpu, for example); a queue is for jobs that do"))
 	}
 	if job.Name == "" && job.GenerateName == "" {
 		errs = append(errs, field.Required(field.NewPath("metadata", "name"), "name or generateName must be set"))
 	}
-	return append(errs, checkAnnotations(job)...)
+	return append(errs, checkAnnotations(job.Annotations)...)
 }
 
 // checkAnnotations: a checkpoint that cannot be read would silently count as
 // none, and cost the job its protection.
-func checkAnnotations(job *batchv1.Job) field.ErrorList {
+func checkAnnotations(annotations map[string]string) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("metadata", "annotations")
-	if text, ok := job.Annotations[v1alpha1.AnnotationCheckpointInterval]; ok {
+	if text, ok := annotations[v1alpha1.AnnotationCheckpointInterval]; ok {
 		if d, err := time.ParseDuration(text); err != nil || d <= 0 {
 			errs = append(errs, field.Invalid(path.Key(v1alpha1.AnnotationCheckpointInterval), text, "must be a duration above 0 such as 15m or 1h30m"))
 		}
 	}
-	if text, ok := job.Annotations[v1alpha1.AnnotationLastCheckpoint]; ok {
+	if text, ok := annotations[v1alpha1.AnnotationLastCheckpoint]; ok {
 		if _, err := time.Parse(time.RFC3339, text); err != nil {
 			errs = append(errs, field.Invalid(path.Key(v1alpha1.AnnotationLastCheckpoint), text, "must be a time such as 2026-01-02T15:04:05Z"))
 		}
@@ -141,9 +147,9 @@ func checkAnnotations(job *batchv1.Job) field.ErrorList {
 
 // graceWarning says that a pod's own grace is longer than what the strictest
 // visible lender allows. It is empty if there is nothing to say.
-func graceWarning(job *batchv1.Job, policies []v1alpha1.LendingPolicy) string {
+func graceWarning(pod *corev1.PodSpec, policies []v1alpha1.LendingPolicy) string {
 	grace, origin := int64(corev1.DefaultTerminationGracePeriodSeconds), " by default"
-	if own := job.Spec.Template.Spec.TerminationGracePeriodSeconds; own != nil {
+	if own := pod.TerminationGracePeriodSeconds; own != nil {
 		grace, origin = *own, ""
 	}
 	var strictest *v1alpha1.LendingPolicy

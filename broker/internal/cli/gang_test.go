@@ -45,7 +45,8 @@ func TestGangOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			job := &batchv1.Job{Spec: batchv1.JobSpec{Parallelism: tt.parallelism, Completions: tt.completions}}
 			job.Spec.Template.Spec.InitContainers, job.Spec.Template.Spec.Containers = tt.init, tt.main
-			if diff := cmp.Diff(tt.want, gangOf(job)); diff != "" {
+			resource, units := devicesOf(&job.Spec.Template.Spec)
+			if diff := cmp.Diff(tt.want, gang{podsOf(job), units, resource}); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -75,9 +76,7 @@ func TestGraceWarningIsAboutTheStrictestLender(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			job := &batchv1.Job{}
-			job.Spec.Template.Spec.TerminationGracePeriodSeconds = tt.grace
-			if got := graceWarning(job, tt.seen); got != tt.want {
+			if got := graceWarning(&corev1.PodSpec{TerminationGracePeriodSeconds: tt.grace}, tt.seen); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -26,21 +27,6 @@ func listQueues(ctx context.Context, api client.Reader, ns string, everywhere bo
 	return list.Items, nil
 }
 
-// listJobs are the jobs that name a queue.
-func listJobs(ctx context.Context, api client.Reader, ns string, everywhere bool) ([]batchv1.Job, error) {
-	list := &batchv1.JobList{}
-	options := append(scope(ns, everywhere), client.HasLabels{v1alpha1.LabelQueue})
-	if err := api.List(ctx, list, options...); err != nil {
-		return nil, fmt.Errorf("list jobs: %w", err)
-	}
-	for i := range list.Items {
-		list.Items[i].SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("Job"))
-	}
-	return list.Items, nil
-}
-
-func isFinished(job *batchv1.Job) bool { return finish(job) != nil }
-
 // finish is the condition that ended a job, if one did.
 func finish(job *batchv1.Job) *batchv1.JobCondition {
 	for i, c := range job.Status.Conditions {
@@ -52,10 +38,11 @@ func finish(job *batchv1.Job) *batchv1.JobCondition {
 }
 
 // openLoan is the newest loan of a job that is not returned yet.
-func openLoan(loans []v1alpha1.Loan, job *batchv1.Job) *v1alpha1.Loan {
+func openLoan(loans []v1alpha1.Loan, job *jobs.Job) *v1alpha1.Loan {
 	for i := len(loans) - 1; i >= 0; i-- {
 		l := &loans[i]
-		if l.Namespace != job.Namespace || l.Spec.Job.UID != job.UID {
+		ofGroup := job.PodGroup != "" && l.Spec.Job.PodGroup == job.PodGroup
+		if l.Namespace != job.Key.Namespace || l.Spec.Job.UID != job.UID && !ofGroup {
 			continue
 		}
 		if state, _ := view.LoanState(viewConditions(l.Status.Conditions)); state != view.StateReturned {
@@ -65,9 +52,9 @@ func openLoan(loans []v1alpha1.Loan, job *batchv1.Job) *v1alpha1.Loan {
 	return nil
 }
 
-func isFIFO(queues []v1alpha1.TrainingQueue, job *batchv1.Job) bool {
+func isFIFO(queues []v1alpha1.TrainingQueue, job *jobs.Job) bool {
 	for _, q := range queues {
-		if q.Namespace == job.Namespace && q.Name == job.Labels[v1alpha1.LabelQueue] {
+		if q.Namespace == job.Key.Namespace && q.Name == job.Queue {
 			return q.Spec.Order == v1alpha1.OrderFIFO
 		}
 	}
@@ -93,8 +80,8 @@ func readPriorities(ctx context.Context, api client.Reader) priorities {
 	return p
 }
 
-func (p priorities) of(job *batchv1.Job) *int32 {
-	if value, ok := p[job.Spec.Template.Spec.PriorityClassName]; ok {
+func (p priorities) of(job *jobs.Job) *int32 {
+	if value, ok := p[job.Template.Spec.PriorityClassName]; ok {
 		return &value
 	}
 	return nil

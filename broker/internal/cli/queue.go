@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -23,7 +23,7 @@ type queueOptions struct {
 
 // queued is one job of a queue, with all that is known of it.
 type queued struct {
-	job     *batchv1.Job
+	job     *jobs.Job
 	row     view.QueuedJob
 	message string
 }
@@ -39,7 +39,8 @@ func newQueueCommand(s *session) *cobra.Command {
 Waiting jobs come first, in the order in which they are considered. REASON is
 the broker's last verdict; "kubectl ebbtide explain JOB" says it in a sentence.
 START is in how long the job would start if units kept coming free as they did in
-the last hour. Finished jobs are not shown.`,
+the last hour. Finished jobs are not shown. The name of a job that is no batch/v1
+Job has its kind before it, as in rayjob/train.`,
 		Example: `  # All queues of the namespace
   kubectl ebbtide queue -n research
 
@@ -82,7 +83,7 @@ func (o *queueOptions) run(ctx context.Context) error {
 	case o.out.format() == "name":
 		objects := make([]runtime.Object, len(entries))
 		for i := range entries {
-			objects[i] = entries[i].job
+			objects[i] = objectOf(entries[i].job)
 		}
 		return o.out.names(objects, o.Streams.Out)
 	case !o.out.isText():
@@ -96,7 +97,7 @@ func (o *queueOptions) run(ctx context.Context) error {
 	for i, e := range entries {
 		rows[i] = e.row
 		if o.allNamespaces {
-			namespaces = append(namespaces, e.job.Namespace)
+			namespaces = append(namespaces, e.job.Key.Namespace)
 		}
 	}
 	return o.out.table(view.Queue(rows, o.Clock.Now()), namespaces, o.Streams.Out)
@@ -104,7 +105,7 @@ func (o *queueOptions) run(ctx context.Context) error {
 
 // gather joins the jobs, their loans and what the broker says of them.
 func (o *queueOptions) gather(ctx context.Context, queues []v1alpha1.TrainingQueue) ([]queued, error) {
-	jobs, err := listJobs(ctx, o.api, o.ns, o.allNamespaces)
+	list, err := o.jobs(ctx, o.api, o.ns, o.allNamespaces)
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +122,9 @@ func (o *queueOptions) gather(ctx context.Context, queues []v1alpha1.TrainingQue
 		o.note("note: PriorityClasses cannot be read, so jobs are placed by age alone")
 	}
 	var entries []queued
-	for i := range jobs {
-		job := &jobs[i]
-		if isFinished(job) || (o.name != "" && job.Labels[v1alpha1.LabelQueue] != o.name) {
+	for i := range list {
+		job := &list[i]
+		if job.Finished || (o.name != "" && job.Queue != o.name) {
 			continue
 		}
 		e := newQueued(job, openLoan(loans.Items, job), said)
@@ -158,17 +159,17 @@ func (o *queueOptions) whatIsSaid(ctx context.Context) (said map[string]access.Q
 		o.note("note: %v", err)
 	}
 	for _, e := range events {
-		if e.InvolvedObject.Kind == "Job" {
+		if isJobKind(e.InvolvedObject.Kind) {
 			said[e.InvolvedObject.Namespace+"/"+e.InvolvedObject.Name] = access.QueuedJob{Reason: e.Reason, Message: e.Message}
 		}
 	}
 	return said, false, nil
 }
 
-func newQueued(job *batchv1.Job, loan *v1alpha1.Loan, said map[string]access.QueuedJob) queued {
+func newQueued(job *jobs.Job, loan *v1alpha1.Loan, said map[string]access.QueuedJob) queued {
 	g := gangOf(job)
 	e := queued{job: job, row: view.QueuedJob{
-		Name: job.Name, Queue: job.Labels[v1alpha1.LabelQueue], Created: job.CreationTimestamp.Time,
+		Name: shownName(job), Queue: job.Queue, Created: job.Created,
 		Pods: g.Pods, Units: g.Pods * g.UnitsPerPod,
 		State: view.StateWaiting, Reason: view.Unknown,
 	}}
@@ -180,7 +181,7 @@ func newQueued(job *batchv1.Job, loan *v1alpha1.Loan, said map[string]access.Que
 		}
 		return e
 	}
-	if words, ok := said[job.Namespace+"/"+job.Name]; ok {
+	if words, ok := said[job.Key.String()]; ok {
 		e.row.Reason, e.message, e.row.Position = words.Reason, words.Message, words.Position
 		e.row.Start = words.EstimatedStart
 		if words.Position > 0 {
@@ -198,8 +199,8 @@ func place(entries []queued) {
 	for i, e := range entries {
 		// Queues of different namespaces are different queues.
 		rows[i] = e.row
-		rows[i].Queue = e.job.Namespace + "/" + e.row.Queue
-		byKey[e.job.Namespace+"/"+e.job.Name] = e
+		rows[i].Queue = e.job.Key.Namespace + "/" + e.row.Queue
+		byKey[e.job.Key.Namespace+"/"+e.row.Name] = e
 	}
 	view.PlaceInQueues(rows)
 	for i, row := range rows {
@@ -216,7 +217,8 @@ func (o *queueOptions) printObject(entries []queued) error {
 	for i, e := range entries {
 		item := map[string]any{
 			"apiVersion": answersVersion, "kind": "QueueEntry",
-			"metadata": map[string]any{"name": e.job.Name, "namespace": e.job.Namespace, "creationTimestamp": e.job.CreationTimestamp},
+			"metadata": map[string]any{"name": e.job.Key.Name, "namespace": e.job.Key.Namespace, "creationTimestamp": e.job.Created},
+			"job":      map[string]any{"apiVersion": e.job.Kind.GroupVersion().String(), "kind": e.job.Kind.Kind},
 			"queue":    e.row.Queue, "pods": e.row.Pods, "units": e.row.Units,
 			"state": e.row.State, "reason": e.row.Reason, "message": e.message,
 		}

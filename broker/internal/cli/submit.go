@@ -9,12 +9,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/resource"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -38,8 +37,16 @@ type submitOptions struct {
 
 // submission is a job that has passed all checks.
 type submission struct {
-	job   *batchv1.Job
-	queue string
+	object client.Object
+	kind   schema.GroupVersionKind
+	queue  string
+	// pod is what its pods look like; nil if that is not known.
+	pod *corev1.PodSpec
+}
+
+// String is the object's kind and name, or what is known of a name that is not made yet.
+func (s *submission) String() string {
+	return typedName(s.kind, cmp.Or(s.object.GetName(), s.object.GetGenerateName()+"*"))
 }
 
 func newSubmitCommand(s *session) *cobra.Command {
@@ -49,10 +56,12 @@ func newSubmitCommand(s *session) *cobra.Command {
 		Short: "Submit training jobs to a queue",
 		Long: `Submit training jobs to a queue.
 
-Creates the batch/v1 Jobs of a manifest, suspended and labelled with the queue;
-Ebbtide admits each one when its whole gang has units. The queue is that of
---queue, or else of the job's label ebbtide.dev/queue, or else the only
-TrainingQueue of the namespace. All jobs are checked before any is sent.`,
+Creates the jobs of a manifest, suspended and labelled with the queue; Ebbtide
+admits each one when its whole gang has units. A job is a batch/v1 Job, a JobSet,
+TrainJob, PyTorchJob, MPIJob, RayJob or RayCluster. Pods, and those of a
+Deployment, StatefulSet or LeaderWorkerSet, wait without being suspended. The
+queue is that of --queue, or else of the label ebbtide.dev/queue, or else the
+only TrainingQueue of the namespace. All jobs are checked before any is sent.`,
 		Example: `  # Submit to the only queue of the namespace
   kubectl ebbtide submit -f job.yaml
 
@@ -154,85 +163,59 @@ func (o *submitOptions) read() ([]*resource.Info, error) {
 
 // prepare checks one object and makes it what is sent.
 func (o *submitOptions) prepare(ctx context.Context, info *resource.Info) (submission, error) {
-	job, err := decodeJob(info.Object)
+	sub, err := decode(info.Object)
 	if err != nil {
 		return submission{}, err
 	}
-	name := jobName(job)
+	object := sub.object
 	switch {
-	case job.Namespace == "":
-		job.Namespace = o.ns
-	case o.nsExplicit && job.Namespace != o.ns:
-		return submission{}, fmt.Errorf("job.batch/%s: metadata.namespace is %q, but --namespace says %q", name, job.Namespace, o.ns)
+	case object.GetNamespace() == "":
+		object.SetNamespace(o.ns)
+	case o.nsExplicit && object.GetNamespace() != o.ns:
+		return submission{}, fmt.Errorf("%s: metadata.namespace is %q, but --namespace says %q", &sub, object.GetNamespace(), o.ns)
 	}
-	if errs := checkJob(job); len(errs) > 0 {
-		return submission{}, fmt.Errorf("job.batch/%s: %w", name, errs.ToAggregate())
+	if errs := sub.check(); len(errs) > 0 {
+		return submission{}, fmt.Errorf("%s: %w", &sub, errs.ToAggregate())
 	}
-	queue, err := o.chooseQueue(ctx, job)
-	if err != nil {
-		return submission{}, fmt.Errorf("job.batch/%s: %w", name, err)
+	if err := o.chooseQueue(ctx, &sub); err != nil {
+		return submission{}, fmt.Errorf("%s: %w", &sub, err)
 	}
-	if job.Labels == nil {
-		job.Labels = map[string]string{}
+	if err := sub.enqueue(); err != nil {
+		return submission{}, fmt.Errorf("%s: %w", &sub, err)
 	}
-	if job.Spec.Template.Labels == nil {
-		job.Spec.Template.Labels = map[string]string{}
-	}
-	job.Labels[v1alpha1.LabelQueue] = queue
-	job.Spec.Template.Labels[v1alpha1.LabelQueue] = queue
-	job.Spec.Suspend = ptr.To(true)
-	return submission{job: job, queue: queue}, nil
+	return sub, nil
 }
 
-// jobName is the job's name, or what is known of a name that is not made yet.
-func jobName(job *batchv1.Job) string { return cmp.Or(job.Name, job.GenerateName+"*") }
-
-func decodeJob(obj runtime.Object) (*batchv1.Job, error) {
-	gvk := obj.GetObjectKind().GroupVersionKind()
-	if gvk != batchv1.SchemeGroupVersion.WithKind("Job") {
-		return nil, fmt.Errorf("%s of %s cannot be submitted; only Job of batch/v1 can", gvk.Kind, gvk.GroupVersion())
-	}
-	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return nil, fmt.Errorf("read the job: unexpected form %T", obj)
-	}
-	job := &batchv1.Job{}
-	// Strict: a misspelt field must not vanish on the way.
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, job, true); err != nil {
-		return nil, fmt.Errorf("job.batch/%s: %w", u.GetName(), err)
-	}
-	job.SetGroupVersionKind(gvk)
-	return job, nil
-}
-
-// chooseQueue names the queue of a job, which must exist.
-func (o *submitOptions) chooseQueue(ctx context.Context, job *batchv1.Job) (string, error) {
-	queues, ok := o.queues[job.Namespace]
+// chooseQueue finds the queue of a job, which must exist.
+func (o *submitOptions) chooseQueue(ctx context.Context, sub *submission) error {
+	ns := sub.object.GetNamespace()
+	queues, ok := o.queues[ns]
 	if !ok {
 		var err error
-		if queues, err = listQueues(ctx, o.api, job.Namespace, false); err != nil {
-			return "", err
+		if queues, err = listQueues(ctx, o.api, ns, false); err != nil {
+			return err
 		}
-		o.queues[job.Namespace] = queues
+		o.queues[ns] = queues
 	}
 	names := queueNames(queues)
-	label := job.Labels[v1alpha1.LabelQueue]
-	name := cmp.Or(o.queue, label)
+	label := sub.label()
+	sub.queue = cmp.Or(o.queue, label)
 	switch {
-	case name == "" && len(names) == 1:
-		return names[0], nil
-	case name == "" && len(names) > 1:
-		return "", fmt.Errorf("namespace %q has %d queues (%s): say which one with --queue or the label %s",
-			job.Namespace, len(names), strings.Join(names, ", "), v1alpha1.LabelQueue)
+	case sub.queue == "" && len(names) == 1:
+		sub.queue = names[0]
+		return nil
+	case sub.queue == "" && len(names) > 1:
+		return fmt.Errorf("namespace %q has %d queues (%s): say which one with --queue or the label %s",
+			ns, len(names), strings.Join(names, ", "), v1alpha1.LabelQueue)
 	case len(names) == 0:
-		return "", fmt.Errorf("namespace %q has no TrainingQueue: create one first", job.Namespace)
-	case !slices.Contains(names, name):
-		return "", unknownQueue(name, job.Namespace, names)
+		return fmt.Errorf("namespace %q has no TrainingQueue: create one first", ns)
+	case !slices.Contains(names, sub.queue):
+		return unknownQueue(sub.queue, ns, names)
 	}
 	if o.queue != "" && label != "" && o.queue != label {
-		o.note("warning: job.batch/%s: --queue %s replaces the label %s=%s", jobName(job), o.queue, v1alpha1.LabelQueue, label)
+		o.note("warning: %s: --queue %s replaces the label %s=%s", sub, o.queue, v1alpha1.LabelQueue, label)
 	}
-	return name, nil
+	return nil
 }
 
 func unknownQueue(name, ns string, names []string) error {
@@ -245,14 +228,18 @@ func unknownQueue(name, ns string, names []string) error {
 // warn says what is allowed but probably not meant.
 func (o *submitOptions) warn(ctx context.Context, submissions []submission) {
 	policies := o.visiblePolicies(ctx)
-	for _, sub := range submissions {
-		for _, q := range o.queues[sub.job.Namespace] {
+	for i := range submissions {
+		sub := &submissions[i]
+		for _, q := range o.queues[sub.object.GetNamespace()] {
 			if q.Name == sub.queue && q.Spec.Paused {
-				o.note("warning: job.batch/%s: queue %s is paused; the job waits until it is not", jobName(sub.job), sub.queue)
+				o.note("warning: %s: queue %s is paused; the job waits until it is not", sub, sub.queue)
 			}
 		}
-		if text := graceWarning(sub.job, policies); text != "" {
-			o.note("warning: job.batch/%s: %s", jobName(sub.job), text)
+		if sub.pod == nil {
+			continue
+		}
+		if text := graceWarning(sub.pod, policies); text != "" {
+			o.note("warning: %s: %s", sub, text)
 		}
 	}
 }
@@ -270,25 +257,30 @@ func (o *submitOptions) visiblePolicies(ctx context.Context) []v1alpha1.LendingP
 func (o *submitOptions) send(ctx context.Context, sub submission) error {
 	suffix := ""
 	var err error
+	// Strict: a misspelt field must not vanish on the way.
+	strict := client.FieldValidation(metav1.FieldValidationStrict)
 	switch o.dryRun {
 	case "client":
 		suffix = " (dry run)"
 	case "server":
 		suffix = " (server dry run)"
-		err = o.api.Create(ctx, sub.job, client.DryRunAll)
+		err = o.api.Create(ctx, sub.object, client.DryRunAll, strict)
 	default:
-		err = o.api.Create(ctx, sub.job)
+		err = o.api.Create(ctx, sub.object, strict)
 	}
-	if apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("job.batch/%s already exists in namespace %q: delete it first, or use metadata.generateName", sub.job.Name, sub.job.Namespace)
-	}
-	if err != nil {
-		return fmt.Errorf("create job.batch/%s in namespace %q: %w", jobName(sub.job), sub.job.Namespace, err)
+	ns := sub.object.GetNamespace()
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%s already exists in namespace %q: delete it first, or use metadata.generateName", &sub, ns)
+	case apierrors.IsNotFound(err) && sub.kind != kindJob:
+		return fmt.Errorf("create %s in namespace %q: the cluster has no kind %s of %s, or no such namespace: %w",
+			&sub, ns, sub.kind.Kind, sub.kind.GroupVersion(), err)
+	case err != nil:
+		return fmt.Errorf("create %s in namespace %q: %w", &sub, ns, err)
 	}
 	if !o.out.isText() {
-		return o.out.object(sub.job, o.Streams.Out)
+		return o.out.object(sub.object, o.Streams.Out)
 	}
-	_, err = fmt.Fprintf(o.Streams.Out, "job.batch/%s submitted to queue %s%s\n",
-		jobName(sub.job), sub.queue, suffix)
+	_, err = fmt.Fprintf(o.Streams.Out, "%s submitted to queue %s%s\n", &sub, sub.queue, suffix)
 	return err
 }

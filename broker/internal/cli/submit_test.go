@@ -30,6 +30,51 @@ spec:
 `)
 }
 
+// examples are the flags for files with a job of each kind.
+func examples(kinds ...string) string {
+	var flags []string
+	for _, kind := range kinds {
+		flags = append(flags, "-f ../jobs/testdata/"+kind+".yaml")
+	}
+	return strings.Join(flags, " ")
+}
+
+func jobSet(resource string) string {
+	return `apiVersion: jobset.x-k8s.io/v1alpha2
+kind: JobSet
+metadata: {name: tune}
+spec:
+  replicatedJobs:
+  - name: workers
+    template:
+      spec:
+        template:
+          spec:
+            containers: [{name: train, image: train, resources: {limits: {` + resource + `: 8}}}]
+`
+}
+
+const trainJob = `apiVersion: trainer.kubeflow.org/v1alpha1
+kind: TrainJob
+metadata: {name: finetune-llm}
+spec:
+  runtimeRef: {name: torch-distributed}
+  trainer: {numNodes: 2}
+`
+
+// rayJob keeps its cluster when it is finished.
+const rayJob = `apiVersion: ray.io/v1
+kind: RayJob
+metadata: {name: segment}
+spec:
+  entrypoint: python train.py
+  rayClusterSpec:
+    headGroupSpec:
+      template:
+        spec:
+          containers: [{name: ray-head, image: ray, resources: {limits: {nvidia.com/gpu: 8}}}]
+`
+
 func TestSubmitGolden(t *testing.T) {
 	const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
 	tests := map[string]struct {
@@ -64,6 +109,10 @@ func TestSubmitGolden(t *testing.T) {
 		"submit-no-pods":            {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("parallelism: 2", "parallelism: 0")}},
 		"submit-no-completions":     {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("completions: 2", "completions: 0")}},
 		"submit-bad-checkpoint":     {invocation: invocation{args: "submit -f - -n solo", stdin: manifest("name: tune", "name: tune\n  annotations: {ebbtide.dev/checkpoint-interval: 15 minutes, ebbtide.dev/last-checkpoint: noon}")}},
+		"submit-kinds":              {invocation: invocation{args: "submit -n research --queue default " + examples("jobset", "trainjob", "pytorchjob", "mpijob", "rayjob", "raycluster", "leaderworkerset", "podgroup"), stdin: ""}},
+		"submit-kind-dry-run-yaml":  {invocation: invocation{args: "submit -f - -n solo --dry-run=client -o yaml", stdin: trainJob}},
+		"submit-kind-no-gpu":        {invocation: invocation{args: "submit -f - -n solo", stdin: jobSet("cpu")}},
+		"submit-kind-problem":       {invocation: invocation{args: "submit -f - -n solo", stdin: rayJob}},
 		"submit-one-bad-sends-none": {invocation: invocation{args: "submit -f - -n solo", stdin: manifest() + "---\n" + configMap}},
 	}
 	for name, tt := range tests {

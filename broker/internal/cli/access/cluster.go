@@ -3,6 +3,7 @@ package access
 import (
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 )
 
 // Scheme has the kinds that the command line reads and writes.
@@ -52,8 +54,16 @@ func mapper() meta.RESTMapper {
 		v1alpha1.GroupVersion.WithKind("TrainingQueue"),
 		v1alpha1.GroupVersion.WithKind("LendingPolicy"),
 		v1alpha1.GroupVersion.WithKind("Loan"),
+		// Kinds of jobs, and what stands between them and their pods.
+		corev1.SchemeGroupVersion.WithKind("Pod"),
+		appsv1.SchemeGroupVersion.WithKind("StatefulSet"),
+		appsv1.SchemeGroupVersion.WithKind("Deployment"),
+		{Group: "leaderworkerset.x-k8s.io", Version: "v1", Kind: "LeaderWorkerSet"},
 	} {
 		m.Add(namespaced, meta.RESTScopeNamespace)
+	}
+	for _, field := range jobs.Fields() {
+		m.Add(field.Kind, meta.RESTScopeNamespace)
 	}
 	m.Add(schedulingv1.SchemeGroupVersion.WithKind("PriorityClass"), meta.RESTScopeRoot)
 	return m
