@@ -359,7 +359,7 @@ func TestJobs(t *testing.T) {
 	}{
 		"waits": {want: &lend.Job{
 			Name: "research/tune", UID: "tune", Tenant: "research", Queue: "research/default", Priority: -100,
-			Created: now.Add(-time.Minute), Flavor: "h100", Pods: 2, UnitsPerPod: 4, Attempt: 3,
+			Created: now.Add(-time.Minute), Flavor: "h100", Pods: 2, UnitsPerPod: 4, Attempt: 3, Grace: 30 * time.Second,
 		}},
 		"running":     {edit: func(j *batchv1.Job) { j.Spec.Suspend = ptr.To(false) }},
 		"finished":    {edit: func(j *batchv1.Job) { j.Status.Conditions = done() }},

@@ -55,6 +55,7 @@ func (r *rules) waiting(job *jobs.Job) lend.Job {
 		Created:  job.Created,
 		Pods:     job.Pods,
 		MinPods:  job.MinPods,
+		Grace:    job.Grace(),
 		Attempt:  job.Attempt,
 	}
 	if job.Attempt > 0 {
