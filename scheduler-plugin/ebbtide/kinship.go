@@ -136,14 +136,23 @@ func (p *Ebbtide) follow(logger klog.Logger, before, now *corev1.Pod) {
 			p.kin.Kick(chain[len(chain)-1].Kind)
 		}
 	}
-	switch loan := p.book.LoanOf(now); {
+	loan := p.book.LoanOf(now)
+	switch {
 	case loan == nil:
-	case loan.Spec.Job.UID == now.UID && !leads(now) && (before == nil || leads(before)):
-		p.breakUp(loan, "the pod that stands for the gang has ended")
-	case loan.Spec.Job.UID == now.UID && before == nil:
-		p.activate(logger, p.pendingOf(loan))
+	case loan.Spec.Job.UID == now.UID:
+		p.followLead(logger, loan, before, now)
 	case !batch(loan) && before != nil && ended(now) && !ended(before) && len(p.placedIn(loan.UID)) > 0:
 		p.muster(logger, loan, "") // fewer are wanted: perhaps all are there
+	}
+}
+
+// followLead is follow for the pod that stands for the loan's gang.
+func (p *Ebbtide) followLead(logger klog.Logger, loan *v1alpha1.Loan, before, now *corev1.Pod) {
+	switch {
+	case !leads(now) && (before == nil || leads(before)):
+		p.breakUp(loan, "the pod that stands for the gang has ended")
+	case before == nil:
+		p.activate(logger, p.pendingOf(loan))
 	}
 }
 
