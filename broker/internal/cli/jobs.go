@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -25,16 +23,6 @@ func listQueues(ctx context.Context, api client.Reader, ns string, everywhere bo
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	return list.Items, nil
-}
-
-// finish is the condition that ended a job, if one did.
-func finish(job *batchv1.Job) *batchv1.JobCondition {
-	for i, c := range job.Status.Conditions {
-		if c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) {
-			return &job.Status.Conditions[i]
-		}
-	}
-	return nil
 }
 
 // openLoan is the newest loan of a job that is not returned yet.
