@@ -15,8 +15,9 @@ import (
 
 // job: the object says whether it waits at all, the verdict why.
 func (o *explainOptions) job(ctx context.Context) (explanation, error) {
-	job, err := findJob(ctx, o.api, o.jobKind, o.key)
+	job, hidden, err := findJob(ctx, o.api, o.jobKind, o.key)
 	if apierrors.IsNotFound(err) {
+		o.noteHidden(hidden)
 		word := "job"
 		if !o.jobKind.Empty() {
 			word = strings.ToLower(o.jobKind.Kind)

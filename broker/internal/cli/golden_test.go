@@ -157,6 +157,7 @@ func TestGolden(t *testing.T) {
 		"explain-kind-group":     {invocation: invocation{args: "explain jobsets.jobset.x-k8s.io/pretrain -n vision"}},
 		"explain-kind-ended":     {invocation: invocation{args: "explain pytorchjob/imagenet -n vision"}},
 		"explain-kind-unknown":   {invocation: invocation{args: "explain rayjob/pretrain -n vision"}},
+		"explain-kind-hidden":    {invocation: invocation{args: "explain segment -n vision"}, forbidden: []string{"rayjobs", "mpijobs"}},
 		"explain-pod-group":      {invocation: invocation{args: "explain pod/pair-1 -n vision"}, brokerGone: true},
 		"ledger-list":            {invocation: invocation{args: "ledger list"}},
 		"ledger-list-last":       {invocation: invocation{args: "ledger list --limit 2 -o wide"}},

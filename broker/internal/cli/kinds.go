@@ -8,7 +8,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -157,12 +156,17 @@ func listJobs(ctx context.Context, api client.Reader, ns string, everywhere bool
 // jobs is listJobs, with a note for whatever is not shown.
 func (s *session) jobs(ctx context.Context, api client.Reader, ns string, everywhere bool) ([]jobs.Job, error) {
 	list, hidden, err := listJobs(ctx, api, ns, everywhere)
+	s.noteHidden(hidden)
+	return list, err
+}
+
+// noteHidden says which kinds there are that could not be looked at.
+func (s *session) noteHidden(hidden []schema.GroupVersionKind) {
 	for _, kind := range hidden {
 		if s.installed(kind) {
-			s.note("note: jobs of kind %s are not shown: you may not list them", kind.Kind)
+			s.note("note: jobs of kind %s are not shown: you may not read them", kind.Kind)
 		}
 	}
-	return list, err
 }
 
 // installed tells whether the cluster has a kind, as far as that can be learnt.
@@ -187,28 +191,27 @@ func (s *session) installed(kind schema.GroupVersionKind) bool {
 	return false
 }
 
-// findJob reads a job by its name: of one kind, or of the first that has one of that name.
-func findJob(ctx context.Context, api client.Reader, kind schema.GroupVersionKind, key client.ObjectKey) (jobs.Job, error) {
+// findJob reads a job by its name: of one kind, or of the first that has one of that
+// name. The error is NotFound if none has; hidden are the kinds that the user may not
+// read, if the cluster has them.
+func findJob(ctx context.Context, api client.Reader, kind schema.GroupVersionKind, key client.ObjectKey) (job jobs.Job, hidden []schema.GroupVersionKind, err error) {
 	set := newSet(ctx, api)
 	kinds := []schema.GroupVersionKind{kind}
 	if kind.Empty() {
 		kinds = jobKinds()
 	}
-	var first error
 	for _, kind := range kinds {
-		job, err := set.Of(kind.GroupKind()).Get(ctx, api, key)
-		if err == nil {
-			return job, nil
-		}
-		if first == nil {
-			first = err
-		}
-		absent := apierrors.IsNotFound(err) || meta.IsNoMatchError(err)
-		if !absent && kind == kinds[0] {
-			return jobs.Job{}, err
+		job, err = set.Of(kind.GroupKind()).Get(ctx, api, key)
+		switch {
+		case err == nil:
+			return job, nil, nil
+		case apierrors.IsForbidden(err) && kind != kinds[0]:
+			hidden = append(hidden, kind)
+		case !apierrors.IsNotFound(err):
+			return jobs.Job{}, nil, err
 		}
 	}
-	return jobs.Job{}, first
+	return jobs.Job{}, hidden, apierrors.NewNotFound(schema.GroupResource{Resource: "jobs"}, key.Name)
 }
 
 // ending says how a job of any kind has ended, in its object's own words.
