@@ -125,7 +125,11 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	}
 	// A suspended job has no use for its units. Either its admission did not get
 	// that far, or its owner stopped it; it waits in its queue again after the return.
-	l.Finished = !l.unread && (job == nil || job.Finished || (job.Suspended && !l.Reclaiming && !l.Preempted))
+	asked := l.Reclaiming || l.Preempted
+	l.Finished = !l.unread && (job == nil || job.Finished || (job.Suspended && !asked))
+	if l.gated() && asked {
+		l.Finished = false // its pods' end is how it is stopped
+	}
 	l.Checkpoint = l.Since
 	l.Grace = corev1.DefaultTerminationGracePeriodSeconds * time.Second
 	if job != nil {

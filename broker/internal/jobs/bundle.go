@@ -158,7 +158,6 @@ func (b *bundle) job() Job {
 	var sets []podSet
 	for _, pod := range b.pods {
 		j.Finished = j.Finished && gone(pod)
-		j.Suspended = j.Suspended && (pod.Spec.NodeName == "" || over(pod))
 		every, last := checkpoints(pod.Annotations)
 		j.CheckpointEvery = cmp.Or(j.CheckpointEvery, every)
 		if last.After(j.LastCheckpoint) {
@@ -171,9 +170,22 @@ func (b *bundle) job() Job {
 	if !j.Finished {
 		j.Problem = b.incomplete(len(sets))
 	}
+	j.Suspended = j.Suspended && !b.runs()
 	j.setGang(sets)
 	j.Told, j.Waits = toldPod(lead)
 	return j
+}
+
+// runs: some of the pods have a node. Those without units need none of the scheduler's
+// leave to run, as a leader may, and count only where nobody asks for units.
+func (b *bundle) runs() bool {
+	var any, withUnits, asked bool
+	for _, pod := range b.pods {
+		set := podSet{template: podTemplate(pod)}
+		asks, on := len(set.asks()) > 0, pod.Spec.NodeName != "" && !over(pod)
+		any, withUnits, asked = any || on, withUnits || asks && on, asked || asks
+	}
+	return withUnits || !asked && any
 }
 
 // incomplete says why the pods are not the group that they say they are.

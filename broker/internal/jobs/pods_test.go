@@ -389,6 +389,33 @@ func TestLeaderWorkerSet(t *testing.T) {
 	}
 }
 
+// TestLeaderWithoutUnits: it may run before its group is admitted, and is stopped with it.
+func TestLeaderWithoutUnits(t *testing.T) {
+	bare := func(p *corev1.Pod) { p.Spec.Containers[0].Resources = corev1.ResourceRequirements{} }
+	s, c := gated(t, nil, pod("leader", inGroup("g", "2"), older(time.Hour), bare, on("n1")), pod("worker", inGroup("g", "2")))
+	job := only(t, s, c)
+	if !job.Suspended || job.Problem != "" || job.Pods != 1 {
+		t.Fatalf("got %+v", job)
+	}
+	if err := s.Resume(t.Context(), job.Ref, 1, Gang{1, gpu, 1}); err != nil || only(t, s, c).Suspended {
+		t.Fatalf("got %+v, %v", only(t, s, c), err)
+	}
+	if err := s.Suspend(t.Context(), job.Ref); err != nil || len(names(t, s, c)) != 0 {
+		t.Errorf("still there: %v, %v", names(t, s, c), err)
+	}
+	// A worker that runs without a Loan is not to be overlooked, and neither is a pod that
+	// asks for nothing beside none that do.
+	for _, pods := range [][]*corev1.Pod{
+		{pod("leader", inGroup("g", "2"), older(time.Hour), bare), pod("worker", inGroup("g", "2"), on("n1"))},
+		{pod("alone", bare, on("n1"))},
+	} {
+		s, c := gated(t, nil, pods...)
+		if job := only(t, s, c); job.Suspended {
+			t.Errorf("got %+v", job)
+		}
+	}
+}
+
 // TestTellPod: the pod's own conditions stay.
 func TestTellPod(t *testing.T) {
 	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "SchedulingGated"}
