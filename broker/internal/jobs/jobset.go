@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 var kindJobSet = schema.GroupVersionKind{Group: "jobset.x-k8s.io", Version: "v1alpha2", Kind: "JobSet"}
@@ -36,7 +38,28 @@ func jobSetSets(o *unstructured.Unstructured) (sets []podSet, problem string, er
 		set.min = set.pods
 		sets = append(sets, set)
 	}
-	return sets, oneAfterAnother(o, jobs, sets), nil
+	if problem = apart(o, jobs, sets); problem == "" {
+		problem = oneAfterAnother(o, jobs, sets)
+	}
+	return sets, problem, nil
+}
+
+// annotationExclusive of a JobSet, or of one of its Jobs, keeps the pods of others off
+// where its own are, which it tells apart by a label with their priority.
+const annotationExclusive = "alpha.jobset.sigs.k8s.io/exclusive-topology"
+
+// apart says that no pod could be made: a label cannot be a number below 0.
+func apart(o *unstructured.Unstructured, jobs []map[string]any, sets []podSet) string {
+	for i, job := range jobs {
+		annotations, _, _ := unstructured.NestedStringMap(job, "template", "metadata", "annotations")
+		_, one := annotations[annotationExclusive]
+		_, all := o.GetAnnotations()[annotationExclusive]
+		if (one || all) && sets[i].template.Spec.PriorityClassName == v1alpha1.PriorityClassBorrower {
+			return fmt.Sprintf("%s.spec.priorityClassName: JobSet's annotation %s does not work with pods of a priority below 0, which that of %s is; %s has 0",
+				sets[i].field, annotationExclusive, v1alpha1.PriorityClassBorrower, v1alpha1.PriorityClassTraining)
+		}
+	}
+	return ""
 }
 
 // oneAfterAnother says why not all pods with units run at the same time: a gang must.

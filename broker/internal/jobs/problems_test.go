@@ -50,6 +50,7 @@ func TestProblems(t *testing.T) {
 	container := []any{"template", "spec", "containers", 0, "resources"}
 	launcher := append(append([]any{}, append(jobs, 0, "template", "spec")...), container...)
 	workers := []any{"spec", "workerGroupSpecs"}
+	borrower := edit{"ebbtide-borrower", append(jobs, 1, "template", "spec", "template", "spec", "priorityClassName")}
 	for name, test := range map[string]struct {
 		example string
 		edits   []edit
@@ -66,6 +67,10 @@ func TestProblems(t *testing.T) {
 		"launcher first":          {"jobset", []edit{{"InOrder", []any{"spec", "startupPolicy", "startupPolicyOrder"}}}, nil, 4},
 		"depends":                 {"jobset", []edit{{limits(gpu, "1"), launcher}, {[]any{map[string]any{"name": "launcher", "status": "Ready"}}, append(jobs, 1, "dependsOn")}}, []string{"spec.replicatedJobs[workers].dependsOn"}, 5},
 		"depends on a launcher":   {"jobset", []edit{{[]any{map[string]any{"name": "launcher", "status": "Ready"}}, append(jobs, 1, "dependsOn")}}, nil, 4},
+		"exclusive":               {"jobset", []edit{{"rack", []any{"metadata", "annotations", annotationExclusive}}, borrower}, []string{"spec.replicatedJobs[workers].template.spec.priorityClassName", "ebbtide-training"}, 4},
+		"one Job is exclusive":    {"jobset", []edit{{map[string]any{annotationExclusive: "rack"}, append(jobs, 1, "template", "metadata", "annotations")}, borrower}, []string{annotationExclusive}, 4},
+		"another Job is":          {"jobset", []edit{{map[string]any{annotationExclusive: "rack"}, append(jobs, 0, "template", "metadata", "annotations")}, borrower}, nil, 4},
+		"exclusive, at 0":         {"jobset", []edit{{"rack", []any{"metadata", "annotations", annotationExclusive}}}, nil, 4},
 		"none asks":               {"jobset", []edit{{nil, append(append([]any{}, append(jobs, 1, "template", "spec")...), container...)}}, nil, 5},
 		"no template":             {"jobset", []edit{{nil, append(jobs, 1, "template", "spec", "template")}}, []string{"spec.replicatedJobs[workers].template"}, 0},
 		"fewer completions":       {"jobset", []edit{{int64(1), append(jobs, 1, "template", "spec", "completions")}}, nil, 2},
