@@ -123,13 +123,7 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 	if l.unsure && l.Live == 0 {
 		l.Live, l.Killed = 1, true // nothing is proven free, and there is nobody to kill
 	}
-	// A suspended job has no use for its units. Either its admission did not get
-	// that far, or its owner stopped it; it waits in its queue again after the return.
-	asked := l.Reclaiming || l.Preempted
-	l.Finished = !l.unread && (job == nil || job.Finished || (job.Suspended && !asked))
-	if l.gated() && asked {
-		l.Finished = false // its pods' end is how it is stopped
-	}
+	l.Finished = l.finished(job)
 	l.Checkpoint = l.Since
 	l.Grace = corev1.DefaultTerminationGracePeriodSeconds * time.Second
 	if job != nil {
@@ -139,6 +133,17 @@ func (l *loan) finish(job *jobs.Job, priority int32, now time.Time) lend.Loan {
 		l.Grace = job.Grace()
 	}
 	return l.Loan
+}
+
+// finished tells whether the job, nil if it is gone, needs its units no more. A suspended
+// one has no use for them: either its admission did not get that far, or its owner stopped
+// it; it waits in its queue again after the return.
+func (l *loan) finished(job *jobs.Job) bool {
+	asked := l.Reclaiming || l.Preempted
+	if l.unread || l.gated() && asked { // the end of pods is how they are stopped
+		return false
+	}
+	return job == nil || job.Finished || job.Suspended && !asked
 }
 
 // checkpoints is what the job, and its pods, say of them.
