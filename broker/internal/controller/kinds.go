@@ -149,6 +149,7 @@ func (k *kinds) look(ctx context.Context) {
 			s, err := k.start(ctx, kind)
 			if err != nil {
 				log.Error(err, "A kind of jobs cannot be watched yet", "kind", kind.String())
+				k.set(kind, &kindState{})
 				continue
 			}
 			log.Info("Jobs of this kind are admitted", "kind", kind.String())
