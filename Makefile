@@ -167,6 +167,10 @@ bench-victims: ## Measure the work lost by the choice of victims against the lea
 bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CASES=a,b,c ROUNDS= SEED=)
 	@bin/ebbtide-lab bench-reclaim $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))
 
+.PHONY: soak
+soak: build ## Play an adversary for an hour, compressed, and count how often jobs are taken back; the last line is JSON (LENGTH=1h SPEED= SEED=)
+	@bin/ebbtide-lab soak $(if $(LENGTH),--length=$(LENGTH)) $(if $(SPEED),--speed=$(SPEED)) $(if $(SEED),--seed=$(SEED))
+
 IMAGES := ebbtide-broker ebbtide-scheduler kubectl-ebbtide
 PUSH ?=
 # Images of several platforms can only be pushed; what stays here is for here.

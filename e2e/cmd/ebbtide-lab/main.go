@@ -30,6 +30,7 @@ func main() {
 		forecastCommand(),
 		victimsCommand(),
 		reclaimCommand(),
+		soakCommand(),
 		buildCommand(),
 	)
 	if err := root.ExecuteContext(ctx); err != nil {
