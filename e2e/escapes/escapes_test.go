@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -31,7 +32,7 @@ type way struct {
 // ways are all that are known.
 func ways() []way {
 	var all []way
-	for _, some := range [][]way{jobWays(), podWays(), deviceWays(), objectWays(), forgeries(), namespaceWays()} {
+	for _, some := range [][]way{jobWays(), kindWays(), podWays(), queuedPodWays(), deviceWays(), objectWays(), forgeries(), namespaceWays()} {
 		all = append(all, some...)
 	}
 	return all
@@ -98,7 +99,13 @@ func (w *town) restore(t *testing.T) {
 func (w *town) clear(t *testing.T, namespace string) {
 	t.Helper()
 	var left []client.Object
-	for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &batchv1.JobList{}, &v1alpha1.LendingPolicyList{}, &corev1.PodList{}} {
+	lists := []client.ObjectList{&appsv1.DeploymentList{}, &batchv1.JobList{}, &v1alpha1.LendingPolicyList{}, &corev1.PodList{}}
+	for _, kind := range otherKinds() {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		lists = append([]client.ObjectList{list}, lists...)
+	}
+	for _, list := range lists {
 		if err := w.admin.List(t.Context(), list, client.InNamespace(namespace)); err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +124,7 @@ func (w *town) clear(t *testing.T, namespace string) {
 		if err := w.admin.Delete(t.Context(), o, client.PropagationPolicy(metav1.DeletePropagationBackground), client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
 			t.Error(err)
 		}
-		if _, job := o.(*batchv1.Job); job {
+		if _, pod := o.(*corev1.Pod); !pod {
 			err := w.admin.Patch(t.Context(), o, client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"finalizers": null}}`)))
 			if client.IgnoreNotFound(err) != nil {
 				t.Error(err)

@@ -25,6 +25,7 @@ type holdings struct {
 	loans  v1alpha1.LoanList
 	quotas v1alpha1.TenantQuotaList
 	nodes  corev1.NodeList
+	jobs   batchv1.JobList
 }
 
 // overheld waits until nobody holds more than it may, and returns what is wrong if
@@ -47,7 +48,7 @@ func (w *town) overheld(ctx context.Context) []string {
 
 func (w *town) holdings(ctx context.Context) (*holdings, error) {
 	h := &holdings{}
-	for _, list := range []client.ObjectList{&h.pods, &h.loans, &h.quotas, &h.nodes} {
+	for _, list := range []client.ObjectList{&h.pods, &h.loans, &h.quotas, &h.nodes, &h.jobs} {
 		if err := w.admin.List(ctx, list); err != nil {
 			return nil, fmt.Errorf("list what is held: %w", err)
 		}
@@ -97,7 +98,7 @@ func (h *holdings) wrongs() []string {
 		}
 		for resource, units := range unitsOf(pod) {
 			onNode[place{"", pod.Spec.NodeName, resource}] += units
-			if loan := loans[jobOf(pod)]; loan != nil {
+			if loan := h.loanOf(pod, loans); loan != nil {
 				onLoan[place{loan.UID, pod.Spec.NodeName, resource}] += units
 				continue
 			}
@@ -131,13 +132,32 @@ func (h *holdings) wrongs() []string {
 	return out
 }
 
-// jobOf is the UID of the job that a pod is of, or was: a pod that outlives its job
-// stays on the job's loan.
-func jobOf(pod *corev1.Pod) types.UID {
+// loanOf finds the loan of the job that a pod is of, or was, by the job's UID: the pod
+// itself, who controls it, and who controls that. A pod that outlives its job stays on
+// the job's loan. Pods of a group have the loan of the one that stands for them.
+func (h *holdings) loanOf(pod *corev1.Pod, loans map[types.UID]*v1alpha1.Loan) *v1alpha1.Loan {
+	maker := types.UID(pod.Labels[batchv1.ControllerUidLabel])
 	if owner := metav1.GetControllerOf(pod); owner != nil {
-		return owner.UID
+		maker = owner.UID
 	}
-	return types.UID(pod.Labels[batchv1.ControllerUidLabel])
+	chain := []types.UID{pod.UID, maker}
+	for i := range h.jobs.Items {
+		if owner := metav1.GetControllerOf(&h.jobs.Items[i]); owner != nil && h.jobs.Items[i].UID == maker {
+			chain = append(chain, owner.UID)
+		}
+	}
+	for _, uid := range chain {
+		if loan := loans[uid]; loan != nil {
+			return loan
+		}
+	}
+	group := pod.Labels[v1alpha1.LabelPodGroup]
+	for _, loan := range loans {
+		if group != "" && loan.Namespace == pod.Namespace && loan.Spec.Job.PodGroup == group {
+			return loan
+		}
+	}
+	return nil
 }
 
 // tenantOf is the tenant of a namespace of the town; of one of no tenant, its name.

@@ -115,8 +115,8 @@ func podWays() []way {
 			}))
 		}, forbidden("metadata.ownerReferences: only the Job controller makes a pod that asks for a GPU part of a Job")},
 		{"an ownerless pod with a job's labels", run(pod("1", func(pod *corev1.Pod) {
-			pod.Labels = map[string]string{v1alpha1.LabelQueue: "default"}
-		})), forbidden("metadata.labels[ebbtide.dev/queue]: pods get it from their Job")},
+			pod.Labels = map[string]string{v1alpha1.LabelQueue: "paused", "job-name": "waiting", batchv1.JobNameLabel: "waiting"}
+		})), queuedPodWaits("QueuePaused")},
 		{"an ownerless pod with a job's UID", run(pod("1", func(pod *corev1.Pod) {
 			pod.Labels = map[string]string{batchv1.ControllerUidLabel: "5b0b6d2e"}
 		})), forbidden("only the Job controller writes them on a pod that asks for a GPU")},

@@ -24,6 +24,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/deploy"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/lab/crds"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
@@ -46,6 +47,8 @@ const (
 
 	// patience is how long a test waits for what it expects.
 	patience = time.Minute
+	// pace is how often it looks.
+	pace = 50 * time.Millisecond
 )
 
 // town is a cluster of two tenants. Red runs one job of two units and has another
@@ -75,12 +78,18 @@ func newTown(t *testing.T) *town {
 		t.Fatal(err)
 	}
 	extra := corev1.ResourceList{slice: resource.MustParse("7"), unnamed: resource.MustParse("2")}
+	// Objects of these kinds wait and say so; those of the others run as well.
+	kinds, err := crds.Manifests(crds.Trainer, crds.TrainingOperator)
+	if err != nil {
+		t.Fatal(err)
+	}
 	l := labtest.New(t, lab.Options{
 		NoPrometheus: true,
-		Manifests:    [][]byte{manifests},
+		Manifests:    append(kinds, manifests),
 		Nodes:        []lab.NodeSpec{{Name: "gpu-0", GPUs: 8, Extra: extra}, {Name: "gpu-1", GPUs: 8, Extra: extra}},
 		Scheduler:    &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }},
 		Broker:       broker(),
+		Operators:    []string{crds.JobSet, crds.KubeRay},
 	})
 	w := &town{Lab: l, t: t}
 	w.admin = w.user(l.Config()).Client
@@ -183,6 +192,9 @@ func (w *town) grant() {
 	w.t.Helper()
 	debugger := []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods/ephemeralcontainers", "pods/resize"}, Verbs: []string{"patch", "update"}},
+		{APIGroups: []string{jobSets.Group, trainJobs.Group, pyTorchJobs.Group, rayJobs.Group}, Resources: []string{
+			"jobsets", "trainjobs", "pytorchjobs", "mpijobs", "rayjobs", "rayclusters",
+		}, Verbs: []string{"*"}},
 		{APIGroups: []string{"resource.k8s.io"}, Resources: []string{"resourceclaims", "resourceclaimtemplates"}, Verbs: []string{"*"}},
 	}
 	writer := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"get", "create", "update", "patch"}}}
