@@ -93,6 +93,7 @@ type round struct {
 	mu       sync.Mutex
 	errs     []error
 	returned map[string]bool // loans that are proven free and closed in the ledger
+	taken    []ledger.Entry  // steps that are to be written down
 }
 
 // Apply carries a plan out. What fails is left for the next decision and
@@ -118,6 +119,7 @@ func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan
 	news := r.news(plan)
 	r.verdicts(plan, news)
 	r.tell(ctx, plan, news)
+	r.writeSteps()
 	return errors.Join(r.errs...)
 }
 

@@ -93,7 +93,8 @@ func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return r.noteStopped(l, told)
+	r.noteStopped(l, told)
+	return nil
 }
 
 // kill deletes exactly this pod, which must not count as one that has failed.
@@ -180,9 +181,7 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 	if err := errors.Join(r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, pods)); err != nil {
 		return err
 	}
-	if err := r.noteKilled(l, action, len(pods)); err != nil {
-		return err
-	}
+	r.noteKilled(l, action, len(pods))
 	r.log.Info("Evicted", "loan", l.name, "pods", len(r.view.Pods[l.name]), "reason", action.Reason)
 	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of Loan %s has passed: its pods are killed", l.object.Name)
 	return nil

@@ -86,7 +86,8 @@ func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return r.noteStopped(l, told)
+	r.noteStopped(l, told)
+	return nil
 }
 
 // resize sets the job to what its loan keeps.
@@ -100,9 +101,7 @@ func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) 
 	if err := errors.Join(r.killNow(ctx, pods), r.resize(ctx, l)); err != nil {
 		return err
 	}
-	if err := r.noteKilled(l, action, len(pods)); err != nil {
-		return err
-	}
+	r.noteKilled(l, action, len(pods))
 	r.log.Info("Evicted", "loan", l.name, "pods", len(pods), "reason", action.Reason)
 	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of what Loan %s gives back has passed: %d of its pods are killed", l.object.Name, len(pods))
 	return nil

@@ -3,6 +3,7 @@ package actuate
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,15 +16,13 @@ import (
 )
 
 // noteStopped writes once for each reclaim that the pods were told, and had to stop.
-func (r *round) noteStopped(l *loanRef, said course.Stopped) error {
-	if l.object.Status.ReclaimID == "" || !r.holds(l.name) {
-		return nil
+func (r *round) noteStopped(l *loanRef, said course.Stopped) {
+	if l.object.Status.ReclaimID != "" {
+		r.later(ledger.Stopped, l, ledger.Entry{
+			Reason: reasonStopped, Message: fmt.Sprintf("%d pods know until when they have time, %d do not", said.Told, said.Untold),
+			Payload: asJSON(said),
+		})
 	}
-	_, err := r.record(ledger.Stopped, l.name, ledger.Entry{
-		OpID: stepID(l), ReclaimID: l.object.Status.ReclaimID, Payload: asJSON(said),
-		Reason: reasonStopped, Message: fmt.Sprintf("%d pods know until when they have time, %d do not", said.Told, said.Untold),
-	})
-	return err
 }
 
 // reasonStopped of a STOPPED entry: the broker made the pods stop.
@@ -74,25 +73,39 @@ func markedAt(pod *corev1.Pod) metav1.Time {
 
 // noteKilled writes once for each reclaim, or other end, that pods were left when the time
 // was over.
-func (r *round) noteKilled(l *loanRef, action *lend.Action, pods int) error {
-	if pods == 0 || !r.holds(l.name) {
-		return nil
+func (r *round) noteKilled(l *loanRef, action *lend.Action, pods int) {
+	if pods > 0 {
+		r.later(ledger.Killed, l, ledger.Entry{
+			Reason: action.Reason, Message: action.Message, Payload: asJSON(course.Killed{Pods: pods}),
+		})
 	}
-	_, err := r.record(ledger.Killed, l.name, ledger.Entry{
-		OpID: stepID(l), ReclaimID: l.object.Status.ReclaimID, Reason: action.Reason, Message: action.Message,
-		Payload: asJSON(course.Killed{Pods: pods}),
-	})
-	return err
 }
 
-// holds: the ledger knows the loan, and that it took effect.
-func (a *Actuator) holds(loan string) bool {
-	known, open := a.Ledger.Loan(loan)
-	return open && known.State != ledger.Intended
+// later has a step of a loan's end, taken now, written down when the round has nothing more
+// urgent to do: other loans' entries would have to wait for it. If the process ends before
+// that, the next round, which repeats the step, writes it.
+func (r *round) later(kind ledger.Kind, l *loanRef, e ledger.Entry) {
+	e.Kind, e.Loan, e.At = kind, l.name, r.Clock.Now().UTC()
+	e.OpID, e.ReclaimID = l.name+"#"+l.object.Status.ReclaimID, l.object.Status.ReclaimID
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken = append(r.taken, e)
 }
 
-// stepID is the operation that a step of a loan's present end is.
-func stepID(l *loanRef) string { return l.name + "#" + l.object.Status.ReclaimID }
+// writeSteps writes down what was put off. Steps of a loan that the ledger does not hold to
+// have taken effect, or knows to be over, are nobody's.
+func (r *round) writeSteps() {
+	slices.SortFunc(r.taken, func(a, b ledger.Entry) int { return a.At.Compare(b.At) })
+	for _, e := range r.taken {
+		known, open := r.Ledger.Loan(e.Loan)
+		if r.stopped() || !open || known.State == ledger.Intended {
+			continue
+		}
+		if _, err := r.record(e.Kind, e.Loan, e); err != nil {
+			r.fail(fmt.Errorf("write down a step of %s: %w", e.Loan, err))
+		}
+	}
+}
 
 func asJSON(v any) json.RawMessage {
 	data, _ := json.Marshal(v) // times and numbers always have JSON
