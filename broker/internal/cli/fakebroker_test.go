@@ -66,7 +66,7 @@ func (s *fakeSource) Decision() *web.Decision {
 	}
 	d.Record.Plan.Waiting = []lend.Place{{UID: "2", Position: 1}, {UID: "1", Position: 2, Ahead: 32}, {UID: "5", Position: 1}, {UID: "6", Position: 2, Ahead: 24}}
 	for _, v := range []lend.Verdict{
-		{Kind: lend.SubjectJob, Subject: "research/bert-large", Reason: "NoLendableUnits", Message: "needs 32 units of h100 (4 pods of 8); 30 are lendable now"},
+		{Kind: lend.SubjectJob, Subject: "research/bert-large", Reason: "NoLendableUnits", Message: "needs 32 units of h100 (4 pods of 8); 30 are lendable now; when units of serving/chat are asked back its pods get 30s, not their grace of 5m0s"},
 		{Kind: lend.SubjectJob, Subject: "research/bert-small", Reason: "EvictionBudgetSpent", Message: "was taken back 4 times within 1h0m0s; lent to again at 12:40:00"},
 		{Kind: lend.SubjectJob, Subject: "research/sweep", Reason: "QueuePaused", Message: "queue research/nightly is paused"},
 		{Kind: lend.SubjectJob, Subject: "vision/pretrain", Reason: "NoLendableUnits", Message: "needs 16 units of h100 (4 pods of 4); 6 are lendable now"},
