@@ -121,6 +121,16 @@ func (d *decision) followLoans() {
 			})
 			continue
 		}
+		if node := d.crowdedOut(l); node != "" {
+			d.history.add(l.JobUID, l.Since, d.now)
+			d.takeBack(l, &Action{
+				ReclaimBy: d.now.Add(d.graceOf(l, nil)),
+				ReclaimID: fmt.Sprintf("r-%d-%d-crowd", d.in.Epoch, d.number),
+				Reason:    ReasonCrowdedOut,
+				Message:   fmt.Sprintf("node %s had pods of others on the loan's units before its own were there", node),
+			})
+			continue
+		}
 		d.stopStalled(l)
 	}
 }

@@ -212,5 +212,6 @@ const (
 	ReasonOwnerWants    = "OwnerWantsQuota"   // reclaim: a tenant wants what is within its nominal quota
 	ReasonFairShare     = "FairShare"         // reclaim: a tenant with a smaller share wants it
 	ReasonOutranked     = "OutrankedInTenant" // reclaim: a job of the same tenant with a higher priority wants its quota
+	ReasonCrowdedOut    = "CrowdedOut"        // reclaim: others hold its units, which its pods had not taken yet
 	ReasonNotStarted    = "NotStarted"        // reclaim, job: the gang's pods found no node for too long
 )
