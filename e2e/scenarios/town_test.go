@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,6 +58,10 @@ type town struct {
 	auditor *audit.Auditor
 	// queue that submit names.
 	queue string
+	// makers are the kinds that stand between jobs and pods, beside Jobs of their own.
+	makers []schema.GroupVersionResource
+	// late is how long after slack the auditor lets online pods wait.
+	late time.Duration
 }
 
 // newTown starts a cluster of nodes with 8 GPUs each, all of them promised to the
@@ -96,7 +101,9 @@ func raise(t *testing.T, nodes int, opts lab.Options) *town {
 	}
 	opts.Manifests = append([][]byte{manifests}, opts.Manifests...)
 	opts.ScrapeInterval = time.Second
-	opts.Scheduler = &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }}
+	if opts.Scheduler == nil {
+		opts.Scheduler = &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }}
+	}
 	l := labtest.New(t, opts)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
@@ -117,7 +124,7 @@ func raise(t *testing.T, nodes int, opts lab.Options) *town {
 func (w *town) audit() {
 	w.t.Helper()
 	auditor, stop, err := audit.Start(w.t.Context(), w.Client(), w.Dynamic(), audit.Options{
-		Resource: gpu, MaxGrace: maxGrace, Slack: slack, Settle: settle, Hold: time.Second,
+		Resource: gpu, Makers: w.makers, MaxGrace: maxGrace, Slack: slack + w.late, Settle: settle, Hold: time.Second,
 	})
 	if err != nil {
 		w.t.Fatal(err)

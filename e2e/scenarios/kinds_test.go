@@ -1,0 +1,400 @@
+package scenarios
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/e2e/lab/kubelet"
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
+)
+
+// A job of every kind goes the whole way under its own operator: created, suspended by
+// admission, waiting, admitted, running where its loan says, smaller where it is elastic,
+// stopped because the service needs its units, waiting and admitted again, finished. It
+// never has a failure or a restart counted. Then the scheduler takes some of them back
+// while there is no broker.
+func TestEveryKindOfJob(t *testing.T) {
+	t.Parallel()
+	w := newArchipelago(t)
+	t.Run("with a broker", func(t *testing.T) {
+		for _, kind := range kindsOfJobs {
+			t.Run(kind.name, func(t *testing.T) {
+				t.Parallel()
+				i := w.on(t, kind)
+				i.settle()
+				i.course()
+			})
+		}
+	})
+	if !t.Failed() {
+		t.Run("without a broker", func(t *testing.T) { w.orphaned(t, "jobset", "raycluster", "podgroup") })
+	}
+	w.closeTheBooks()
+}
+
+// course is the whole way of a job.
+func (i *island) course() {
+	i.submit()
+	i.waits()
+	i.want(0)
+	before := i.runs(i.kind.pods)
+	i.lentWhereTheyRun(before, 1)
+	if i.kind.least > 0 {
+		i.want(1)
+		i.online(1)
+		i.shrunk(before, i.runs(i.kind.least))
+	}
+	i.want(islandUnits / replicaUnits)
+	i.online(islandUnits / replicaUnits)
+	i.returned()
+	i.noRetries()
+	if i.kind.forGood {
+		i.submit()
+	}
+	i.waits()
+	i.want(0)
+	after := i.runs(i.kind.pods)
+	for _, p := range after {
+		if slices.ContainsFunc(before, func(b corev1.Pod) bool { return b.UID == p.UID }) {
+			i.t.Errorf("pod %s was never stopped", p.Name)
+		}
+	}
+	i.lentWhereTheyRun(after, 2)
+	i.finish()
+}
+
+// waits: nothing of the job holds units, it has no loan, and says that it waits.
+func (i *island) waits() {
+	i.t.Helper()
+	labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+		if i.kind.suspend == nil {
+			pods, err := i.pods(ctx)
+			return err == nil && i.podsWait(pods), fmt.Sprintf("%v\n%s", err, i.story(ctx))
+		}
+		object, err := i.object(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		if suspended, _, _ := unstructured.NestedBool(object.Object, i.kind.suspend...); !suspended {
+			return false, "it is not suspended"
+		}
+		admitted, says := saysAdmitted(object)
+		hold, err := i.holders(ctx)
+		return err == nil && len(hold) == 0 && says && !admitted, fmt.Sprintf("admitted %t (%t), %d pods hold units (%v)\n%s", admitted, says, len(hold), err, i.story(ctx))
+	})
+}
+
+// podsWait: none has a node, and who stands for them says that they are not admitted.
+func (i *island) podsWait(pods []corev1.Pod) bool {
+	var said, waiting int
+	for _, p := range pods {
+		if p.DeletionTimestamp != nil || podEnded(&p) {
+			continue
+		}
+		if p.Spec.NodeName != "" && unitsIn(&p) > 0 {
+			return false
+		}
+		if unitsIn(&p) > 0 {
+			waiting++
+		}
+		for _, c := range p.Status.Conditions {
+			if string(c.Type) == v1alpha1.ConditionAdmitted && c.Status == corev1.ConditionFalse {
+				said++
+			}
+		}
+	}
+	return waiting == i.kind.pods && said > 0
+}
+
+// saysAdmitted reads what the broker wrote on the object: a condition, or an annotation.
+func saysAdmitted(object *unstructured.Unstructured) (admitted, says bool) {
+	if text := object.GetAnnotations()["ebbtide.dev/admission"]; text != "" {
+		var note struct{ Admitted bool }
+		err := json.Unmarshal([]byte(text), &note)
+		return note.Admitted, err == nil
+	}
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	for _, c := range conditions {
+		if condition, ok := c.(map[string]any); ok && condition["type"] == v1alpha1.ConditionAdmitted {
+			return condition["status"] == "True", true
+		}
+	}
+	return false, false
+}
+
+// lentWhereTheyRun: the pods are on the nodes of the open loans, whose attempt is the
+// given one, and the loans hold what the pods do.
+func (i *island) lentWhereTheyRun(pods []corev1.Pod, attempt int32) {
+	i.t.Helper()
+	loans, err := i.openLoans(i.t.Context())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if i.kind.suspend == nil {
+		attempt = 1 // other pods are another job
+	}
+	want := 1
+	if i.kind.each {
+		want = len(pods)
+	}
+	granted := map[string]int64{}
+	for _, l := range loans {
+		if l.Spec.Attempt != attempt {
+			i.t.Errorf("loan %s is of attempt %d, want %d", l.Name, l.Spec.Attempt, attempt)
+		}
+		for _, g := range l.Held() {
+			granted[g.Node] += g.Count
+		}
+	}
+	if len(loans) != want {
+		i.t.Errorf("%d loans, want %d", len(loans), want)
+	}
+	for _, p := range pods {
+		granted[p.Spec.NodeName] -= unitsIn(&p)
+	}
+	for node, n := range granted {
+		if n != 0 {
+			i.t.Errorf("on node %s the loans hold %d units more than the pods", node, n)
+		}
+	}
+}
+
+// shrunk: the job goes on with some of its pods, of which none was stopped beside those
+// that had to go, and its loan holds as much.
+func (i *island) shrunk(before, now []corev1.Pod) {
+	i.t.Helper()
+	stayed := map[types.UID]bool{}
+	for _, p := range before {
+		stayed[p.UID] = true
+	}
+	for _, p := range now {
+		if !stayed[p.UID] {
+			i.t.Errorf("pod %s was made while the job shrank", p.Name)
+		}
+		if number, err := strconv.Atoi(p.Labels[i.kind.index]); i.kind.index != "" && (err != nil || number >= i.kind.least) {
+			i.t.Errorf("pod %s goes on, whose number is %q", p.Name, p.Labels[i.kind.index])
+		}
+	}
+	if !i.kind.each {
+		i.ledgerHas("SHED")
+	}
+	labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+		loans, err := i.openLoans(ctx)
+		var held int64
+		for _, l := range loans {
+			held += v1alpha1.Units(l.Held())
+		}
+		return err == nil && len(loans) == 1 && held == islandUnits-replicaUnits, fmt.Sprintf("the loans hold %d units (%v)\n%s", held, err, i.story(ctx))
+	})
+	if i.kind.suspend == nil {
+		return
+	}
+	object, err := i.object(i.t.Context())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	if suspended, _, _ := unstructured.NestedBool(object.Object, i.kind.suspend...); suspended || object.GetAnnotations()[v1alpha1.AnnotationAttempt] != "1" {
+		i.t.Errorf("suspended %t, at attempt %s; want that it goes on", suspended, object.GetAnnotations()[v1alpha1.AnnotationAttempt])
+	}
+	i.noRetries()
+}
+
+// returned: the units came back, by the broker's hand, and within the grace.
+func (i *island) returned() {
+	i.t.Helper()
+	i.gone()
+	i.ledgerHas("RECLAIM_DONE")
+	entries := i.ledger(i.t.Context())
+	for at, done := range entries {
+		if done.Kind == "PREEMPTED" {
+			i.t.Errorf("the scheduler took loan %s back by itself", done.Loan)
+		}
+		if done.Kind != "RECLAIM_DONE" {
+			continue
+		}
+		asked := slices.IndexFunc(entries[:at], func(e ledgerEntry) bool { return e.Kind == "RECLAIM_INTENT" && e.Loan == done.Loan })
+		if asked < 0 {
+			i.t.Errorf("loan %s was returned and never asked back", done.Loan)
+		} else if took := done.Time.Sub(entries[asked].Time); took > maxGrace+slack {
+			i.t.Errorf("loan %s took %s to return, with a grace of %s", done.Loan, took, maxGrace)
+		}
+	}
+}
+
+// ledger has the entries about the island's jobs.
+func (i *island) ledger(ctx context.Context) []ledgerEntry {
+	entries, err := i.entries(ctx)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(entries, func(e ledgerEntry) bool { return !strings.HasPrefix(e.Loan, i.kind.name+"/") })
+}
+
+func (i *island) ledgerHas(kind string) {
+	i.t.Helper()
+	labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+		entries := i.ledger(ctx)
+		return slices.ContainsFunc(entries, func(e ledgerEntry) bool { return e.Kind == kind }), fmt.Sprintf("the ledger has no %s: %v\n%s", kind, entries, i.story(ctx))
+	})
+}
+
+// noRetries: nobody has counted a failure or a restart: neither the job, nor a Job that it
+// made, nor a container.
+func (i *island) noRetries() {
+	i.t.Helper()
+	if object, err := i.object(i.t.Context()); err == nil {
+		status, _, _ := unstructured.NestedMap(object.Object, "status")
+		for _, path := range i.kind.counters {
+			if n, _, _ := unstructured.NestedInt64(status, path...); n != 0 {
+				i.t.Errorf("status.%s counts %d", strings.Join(path, "."), n)
+			}
+		}
+	}
+	jobs, err := i.Client().BatchV1().Jobs(i.kind.name).List(i.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	for _, job := range jobs.Items {
+		if job.Status.Failed > 0 {
+			i.t.Errorf("Job %s counts %d failed pods", job.Name, job.Status.Failed)
+		}
+	}
+	pods, err := i.pods(i.t.Context())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	for _, p := range pods {
+		for _, c := range p.Status.ContainerStatuses {
+			if c.RestartCount > 0 {
+				i.t.Errorf("container %s of pod %s was restarted %d times", c.Name, p.Name, c.RestartCount)
+			}
+		}
+	}
+}
+
+// finish lets the job succeed, or removes what never does, and sees its units returned.
+func (i *island) finish() {
+	i.t.Helper()
+	if i.kind.ended == nil {
+		i.remove()
+	} else {
+		i.complete()
+		labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+			object, err := i.object(ctx)
+			if err != nil {
+				return false, err.Error()
+			}
+			status, _, _ := unstructured.NestedMap(object.Object, "status")
+			return i.kind.ended(status), fmt.Sprintf("it has not ended: %v", status)
+		})
+	}
+	i.ledgerHas("RELEASED")
+	i.gone()
+	i.noRetries()
+}
+
+// complete lets the pods succeed on which the job waits.
+func (i *island) complete() {
+	i.t.Helper()
+	var last []corev1.Pod
+	labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+		list, err := i.Client().CoreV1().Pods(i.kind.name).List(ctx, metav1.ListOptions{LabelSelector: i.kind.last})
+		if err != nil {
+			return false, err.Error()
+		}
+		last = list.Items
+		run := len(last) > 0
+		for _, p := range last {
+			run = run && p.Status.Phase == corev1.PodRunning
+		}
+		return run, "not all of those run whose end is the job's\n" + i.story(ctx)
+	})
+	for _, p := range last {
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"0s"}}}`, kubelet.AnnotationCompleteAfter)
+		_, err := i.Client().CoreV1().Pods(i.kind.name).Patch(i.t.Context(), p.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		if err != nil {
+			i.t.Fatal(err)
+		}
+	}
+}
+
+// remove deletes the kind's objects, and waits until they are gone.
+func (i *island) remove() {
+	i.t.Helper()
+	background := metav1.DeletePropagationBackground
+	objects := i.Dynamic().Resource(i.kind.resource).Namespace(i.kind.name)
+	if err := objects.DeleteCollection(i.t.Context(), metav1.DeleteOptions{PropagationPolicy: &background}, metav1.ListOptions{}); err != nil {
+		i.t.Fatal(err)
+	}
+	labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+		list, err := objects.List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		return len(list.Items) == 0, fmt.Sprintf("%d objects are left", len(list.Items))
+	})
+}
+
+// orphaned: online pods get the units of these kinds also while there is no broker; when
+// it is back, it finds what was done, and the jobs wait and are admitted again.
+func (w *town) orphaned(t *testing.T, names ...string) {
+	var islands []*island
+	for _, name := range names {
+		i := w.on(t, kindNamed(name))
+		islands = append(islands, i)
+		i.remove()
+		i.submit()
+	}
+	before := map[string][]corev1.Pod{}
+	for _, i := range islands {
+		before[i.kind.name] = i.runs(i.kind.pods)
+	}
+	if err := w.Part(lab.Broker).Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range islands {
+		i.want(1)
+	}
+	for _, i := range islands {
+		i.online(1)
+		i.runs(0) // whole loans alone are taken
+		if i.kind.suspend == nil {
+			continue
+		}
+		object, err := i.object(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		suspended, _, _ := unstructured.NestedBool(object.Object, i.kind.suspend...)
+		if mark := object.GetAnnotations()[v1alpha1.AnnotationTakenBack]; !suspended || mark != "1" {
+			t.Errorf("%s: suspended %t, and marked as taken back at attempt %q", i.kind.name, suspended, mark)
+		}
+	}
+	if err := w.Part(lab.Broker).Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range islands {
+		i.ledgerHas("PREEMPTED")
+		i.gone()
+		i.noRetries()
+		if i.kind.forGood {
+			i.submit()
+		}
+		i.waits()
+		i.want(0)
+		i.lentWhereTheyRun(i.runs(i.kind.pods), 2)
+		i.finish()
+	}
+}
