@@ -126,7 +126,7 @@ func (c Config) broker(e lab.Env) ([]byte, error) {
 	}
 	budget, minimum := c.Budget, c.real(c.MinimumLoan)
 	if c.Unguarded {
-		budget, minimum = 0, 0
+		budget, minimum = 1000, 0 // more often than there are chances
 	}
 	return fmt.Appendf(nil, `apiVersion: ebbtide.dev/v1alpha1
 kind: BrokerConfiguration
