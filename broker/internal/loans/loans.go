@@ -88,7 +88,9 @@ func (m mark) shownBy(loan *v1alpha1.Loan) bool {
 	case m.unknown:
 		return false
 	case m.gone:
-		return loan == nil || loan.UID != m.uid
+		// One of another UID may have been there before it: only a later one proves that
+		// the cache has seen the end of this one.
+		return loan == nil || loan.UID != m.uid && m.version != "" && later(loan.ResourceVersion, m.version)
 	case loan == nil:
 		return false
 	case loan.UID != m.uid:
@@ -113,7 +115,7 @@ func (l *Loans) expect(live, cached []v1alpha1.Loan) {
 	// who writes waits for the answer.
 	l.begun, l.due = true, make(map[types.NamespacedName]mark, len(live))
 	for i := range cached {
-		l.due[client.ObjectKeyFromObject(&cached[i])] = mark{uid: cached[i].UID, gone: true}
+		l.due[client.ObjectKeyFromObject(&cached[i])] = mark{uid: cached[i].UID, version: cached[i].ResourceVersion, gone: true}
 	}
 	for i := range live {
 		l.due[client.ObjectKeyFromObject(&live[i])] = mark{uid: live[i].UID, version: live[i].ResourceVersion}

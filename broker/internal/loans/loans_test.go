@@ -191,6 +191,33 @@ func TestNeverOlderThanWritten(t *testing.T) {
 	})
 }
 
+// TestAnotherOfThatNameBefore: a cache that still shows the Loan before the one that was
+// deleted has not seen that one's end.
+func TestAnotherOfThatNameBefore(t *testing.T) {
+	w, ctx := newWorld(), t.Context()
+	for uid := 1; uid <= 2; uid++ {
+		of := loan("a", uid)
+		if err := w.client.Create(ctx, of); err != nil {
+			t.Fatal(err)
+		}
+		if uid == 1 {
+			w.catchUp()
+		}
+		w.read(t)
+		if err := w.client.Delete(ctx, of); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.read(t); len(got) > 0 {
+		t.Errorf("read %v, there is none", got)
+	}
+	w.catchUp()
+	lists := w.live.lists
+	if w.read(t); w.live.lists != lists {
+		t.Error("the API server was asked though the cache has caught up")
+	}
+}
+
 // TestTheCacheIsEnough: once it has caught up the API server is left alone.
 func TestTheCacheIsEnough(t *testing.T) {
 	w, ctx := newWorld(), t.Context()
