@@ -31,12 +31,6 @@ func Without[G Grant](all, others []G) []G {
 	return left
 }
 
-// Common returns what of some grants is also in others, in their order.
-func Common[G Grant](all, others []G) []G {
-	_, taken := Split(all, others)
-	return taken
-}
-
 // Split returns what is left of grants when others are taken off, and what was taken.
 // Neither is nil, nor shares memory with what was given.
 func Split[G Grant](all, others []G) (left, taken []G) {

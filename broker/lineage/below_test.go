@@ -41,7 +41,7 @@ func TestBelowMissesNobody(t *testing.T) {
 			}
 		}
 		for _, pod := range pods {
-			chain, _ := l.Ancestors(pod)
+			chain, _ := uidsAbove(&l, pod)
 			for _, of := range chain {
 				if below := l.Below("research", of); of != pod.OwnerReferences[1].UID && !slices.Contains(below, pod.OwnerReferences[1].UID) {
 					t.Fatalf("pod %s has %s in its chain %v, and its controller %s is not among those below: %v", pod.UID, of, chain, pod.OwnerReferences[1].UID, below)

@@ -190,15 +190,6 @@ func (l *Lineage) Chain(pod metav1.Object) (chain []Owner, complete bool) {
 	return l.climb(pod.GetNamespace(), ownerOf(pod))
 }
 
-// Ancestors is Chain by UID alone.
-func (l *Lineage) Ancestors(pod metav1.Object) (uids []types.UID, complete bool) {
-	chain, complete := l.Chain(pod)
-	for _, o := range chain {
-		uids = append(uids, o.UID)
-	}
-	return uids, complete
-}
-
 // climb is the chain that begins with an owner; the caller holds the lock.
 func (l *Lineage) climb(namespace string, owner Owner) (chain []Owner, complete bool) {
 	for owner.UID != "" && len(chain) < mostLinks {
