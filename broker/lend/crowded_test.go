@@ -39,8 +39,8 @@ func TestCrowdedOut(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			for _, j := range next.Jobs {
-				if !j.NotStarted.IsZero() {
-					t.Errorf("job %s is to wait as if it had found no nodes by itself", j.UID)
+				if !j.NotStarted.IsZero() || len(j.Evictions) > 0 {
+					t.Errorf("job %s is to pay for what others did: %+v", j.UID, j)
 				}
 			}
 		})

@@ -121,8 +121,8 @@ func (d *decision) followLoans() {
 			})
 			continue
 		}
+		// Nobody has chosen it: that counts for no budget.
 		if node := d.crowdedOut(l); node != "" {
-			d.history.add(l.JobUID, l.Since, d.now)
 			d.takeBack(l, &Action{
 				ReclaimBy: d.now.Add(d.graceOf(l, nil)),
 				ReclaimID: fmt.Sprintf("r-%d-%d-crowd", d.in.Epoch, d.number),

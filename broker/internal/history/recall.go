@@ -98,10 +98,10 @@ func (r *recall) add(e *ledger.Entry) {
 	}
 }
 
-// take counts that a job was stopped. That its node went away, or that its queue is
-// emptied, counts for no budget.
+// take counts that a job was stopped. That its node went away, that others got its units
+// before it did, or that its queue is emptied, counts for no budget.
 func (r *recall) take(l *held, reason string, at time.Time) {
-	if l.taken || reason == lend.ReasonNodeUnhealthy || reason == lend.ReasonQueueDraining {
+	if l.taken || reason == lend.ReasonNodeUnhealthy || reason == lend.ReasonCrowdedOut || reason == lend.ReasonQueueDraining {
 		return
 	}
 	l.taken = true

@@ -86,6 +86,8 @@ func TestRecall(t *testing.T) {
 			b.of("", "x-1", 5, ledger.ReclaimIntent, lend.ReasonNodeUnhealthy)
 			b.of("y", "y-1", 0, ledger.LendIntent, "")
 			b.of("", "y-1", 5, ledger.ReclaimIntent, lend.ReasonQueueDraining)
+			b.of("z", "z-1", 0, ledger.LendIntent, "")
+			b.of("", "z-1", 5, ledger.ReclaimIntent, lend.ReasonCrowdedOut)
 		}},
 		{name: "again and again, and one time too long ago", past: func(b *book) {
 			for i, at := range []int{-60, 10, 20, 30} {

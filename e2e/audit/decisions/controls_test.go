@@ -110,6 +110,52 @@ func TestOnlyAGangThatNeverStartedExcusesAReclaim(t *testing.T) {
 	}
 }
 
+// A gang whose node others have filled is taken back for nobody, and rightly; one that
+// has all its nodes is not, nor one on whose node there is room, or will be.
+func TestOnlyACrowdedGangExcusesAReclaim(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*lend.Record, *lend.Units, *lend.Loan)
+		want   int
+	}{
+		"others came first":     {func(_ *lend.Record, u *lend.Units, _ *lend.Loan) { u.Online = 1 }, 0},
+		"its node is not full":  {func(*lend.Record, *lend.Units, *lend.Loan) {}, 1},
+		"it runs":               {func(_ *lend.Record, u *lend.Units, l *lend.Loan) { u.Online, l.Bound = 1, 1 }, 1},
+		"they go":               {func(_ *lend.Record, u *lend.Units, _ *lend.Loan) { u.Online, u.Leaving = 1, 1 }, 1},
+		"units broke":           {func(_ *lend.Record, u *lend.Units, _ *lend.Loan) { u.Capacity, u.Broken = 7, 1 }, 1},
+		"another node is full":  {func(r *lend.Record, _ *lend.Units, _ *lend.Loan) { r.Snapshot.Nodes[3].Units[0].Other = 1 }, 1},
+		"another loan is there": {func(r *lend.Record, _ *lend.Units, l *lend.Loan) { beside(r, l) }, 0},
+		"another loan goes":     {func(r *lend.Record, _ *lend.Units, l *lend.Loan) { beside(r, l).Reclaiming = true }, 1},
+		"another loan sheds": {func(r *lend.Record, _ *lend.Units, l *lend.Loan) {
+			o := beside(r, l)
+			o.Shedding = o.Grants
+		}, 1},
+		"one of two is enough": {func(r *lend.Record, _ *lend.Units, l *lend.Loan) {
+			second := *reclaimIn(r)
+			second.Loan = beside(r, l).Name
+			r.Plan.Actions = append(r.Plan.Actions, second)
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := recorded(1)
+			l, a := victimIn(&r), reclaimIn(&r)
+			a.Owed, a.Reason = nil, lend.ReasonCrowdedOut
+			i := slices.IndexFunc(r.Snapshot.Nodes, func(n lend.Node) bool { return n.Name == l.Grants[0].Node })
+			tc.change(&r, &r.Snapshot.Nodes[i].Units[0], l)
+			if got := audit(t, r); len(got.Violations) != tc.want {
+				t.Errorf("violations %v, want %d", got.Violations, tc.want)
+			}
+		})
+	}
+}
+
+// beside adds a loan of as many units on the same node.
+func beside(r *lend.Record, l *lend.Loan) *lend.Loan {
+	other := *l
+	other.Name, other.JobUID = "research/beside", "beside"
+	r.Snapshot.Loans = append(slices.Clone(r.Snapshot.Loans), other)
+	return &r.Snapshot.Loans[len(r.Snapshot.Loans)-1]
+}
+
 // Units that were asked back are not lent again before the cooldown is over.
 func TestLendingInTheCooldownIsFound(t *testing.T) {
 	for after, want := range map[time.Duration]int{29 * time.Second: 1, 30 * time.Second: 0} {
@@ -171,6 +217,9 @@ func TestTheCoreIsLawful(t *testing.T) {
 			r.Snapshot = carriedOut(r)
 			step := time.Duration(rapid.IntRange(1, 120).Draw(rt, "seconds")) * time.Second
 			r.Snapshot.Now = r.Snapshot.Now.Add(step)
+			if n := rapid.IntRange(0, 2*len(r.Snapshot.Nodes)).Draw(rt, "crowded"); n < len(r.Snapshot.Nodes) {
+				r.Snapshot.Nodes = alsoOn(r.Snapshot.Nodes, n)
+			}
 			for i := range r.Snapshot.Lenders {
 				r.Snapshot.Lenders[i].Desired = int64(rapid.IntRange(0, 4).Draw(rt, "desired"))
 				r.Snapshot.Lenders[i].Load = anyLoad(rt, r.Snapshot.Now)
@@ -181,6 +230,15 @@ func TestTheCoreIsLawful(t *testing.T) {
 			rt.Fatalf("%+v", got)
 		}
 	})
+}
+
+// alsoOn lets somebody in on a node whom nobody has reckoned with.
+func alsoOn(nodes []lend.Node, at int) []lend.Node {
+	nodes = slices.Clone(nodes)
+	n := &nodes[at]
+	n.Units = slices.Clone(n.Units)
+	n.Units[0].Other++
+	return nodes
 }
 
 // anyCluster has two lenders of different shapes, one team that borrows and one

@@ -25,6 +25,8 @@ type reclaim struct {
 	// facts bear it out; byLender the same per lender.
 	owed     map[string][]Shape
 	byLender map[string]Shape
+	// asked are the loans that the plan has asked back so far.
+	asked map[string]bool
 	// unfounded are sentences about what no fact justifies.
 	unfounded []string
 }
@@ -35,7 +37,7 @@ func (r *reclaim) blame(format string, args ...any) {
 
 // reclaimOf reads what the plan takes back and holds it against the snapshot.
 func reclaimOf(rec *record, plan *lend.Plan) *reclaim {
-	r := &reclaim{owed: map[string][]Shape{}, byLender: map[string]Shape{}}
+	r := &reclaim{owed: map[string][]Shape{}, byLender: map[string]Shape{}, asked: map[string]bool{}}
 	claims := map[string]lend.Owed{}
 	seen := map[string]bool{}
 	for _, a := range plan.Actions {
@@ -43,6 +45,7 @@ func reclaimOf(rec *record, plan *lend.Plan) *reclaim {
 			continue
 		}
 		r.take(rec, &a)
+		r.asked[a.Loan] = r.asked[a.Loan] || len(a.Shed) == 0
 		if seen[a.ReclaimID] {
 			continue
 		}
@@ -76,7 +79,8 @@ func (r *reclaim) take(rec *record, a *lend.Action) {
 		if !lent {
 			r.blame("%s is asked back and is use of its tenant's own quota", l.Name)
 		}
-	case nodeGone(&rec.Snapshot, l), a.Reason == lend.ReasonNotStarted && l.Bound < l.Pods:
+	case nodeGone(&rec.Snapshot, l), a.Reason == lend.ReasonNotStarted && l.Bound < l.Pods,
+		a.Reason == lend.ReasonCrowdedOut && l.Bound < l.Pods && crowded(&rec.Snapshot, l, r.asked):
 		r.broken = append(r.broken, l.Name)
 	default:
 		r.blame("%s is asked back for nobody (%s): its nodes are there, and %d of its %d pods have one", l.Name, a.Reason, l.Bound, l.Pods)
@@ -91,6 +95,30 @@ func nodeGone(in *lend.Snapshot, l *lend.Loan) bool {
 		there[n.Name] = true
 	}
 	return len(there) > 0 && slices.ContainsFunc(l.Grants, func(g lend.Grant) bool { return !there[g.Node] })
+}
+
+// crowded reports whether more is held on a node of the loan than the node has, by pods
+// that stay and loans that go on: those that are gone by themselves, or were asked back
+// before this one, do not crowd it.
+func crowded(in *lend.Snapshot, l *lend.Loan, asked map[string]bool) bool {
+	left := map[place]int64{}
+	for _, n := range in.Nodes {
+		for _, u := range n.Units {
+			left[place{n.Name, u.Flavor}] += u.Capacity + u.Broken - u.Other - u.Online + min(u.Leaving, u.Online)
+		}
+	}
+	for _, other := range in.Loans {
+		if asked[other.Name] || other.Reclaiming || other.Preempted || other.Finished {
+			continue
+		}
+		for _, g := range other.Grants {
+			left[place{g.Node, g.Flavor}] -= g.Count
+		}
+		for _, g := range other.Shedding {
+			left[place{g.Node, g.Flavor}] += g.Count
+		}
+	}
+	return slices.ContainsFunc(l.Grants, func(g lend.Grant) bool { return left[place{g.Node, g.Flavor}] < 0 })
 }
 
 // claim takes what a lender is said to be owed, and cuts it to what the facts bear
