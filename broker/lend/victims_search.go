@@ -198,26 +198,39 @@ func (s *search) addPieces() {
 	memory := make([]part, 0, grants)
 	for i := range s.candidates {
 		c := &s.candidates[i]
-		c.whole = len(s.pieces)
-		whole := piece{owner: i, price: price{stopPrice(c.LostWork*stops, slack), 0, 1}, parts: memory[len(memory):]}
-		for _, g := range c.Grants {
-			if where, ok := site(g.Node, g.Flavor); ok && g.Count > 0 {
-				whole.hold(where, clamp(g.Count))
-			}
-		}
-		memory = memory[:len(memory)+len(whole.parts)]
-		whole.parts = slices.Clip(whole.parts)
-		whole.split()
-		s.pieces = append(s.pieces, whole)
-		c.readElastic(whole.parts)
-		each := price{0, int64(math.Round(c.ShedCost * sheds)), 0}
+		stop, each := price{stopPrice(c.LostWork*stops, slack), 0, 1}, price{0, int64(math.Round(c.ShedCost * sheds)), 0}
+		whole := s.addWhole(i, site, stop, memory[len(memory):])
+		memory = memory[:len(memory)+len(whole)]
+		c.readElastic(whole)
 		switch {
 		case c.spare > 0 && c.tails:
 			s.addTails(i, site, each)
 		case c.spare > 0:
-			s.addPods(i, whole.parts, each)
+			s.addPods(i, whole, each)
 		}
 	}
+	s.takeStakes()
+}
+
+// addWhole makes a piece of all that a candidate has on the sites, in memory that has
+// room for it, and returns its parts.
+func (s *search) addWhole(owner int, site func(node, flavor string) (int, bool), stop price, memory []part) []part {
+	c := &s.candidates[owner]
+	c.whole = len(s.pieces)
+	whole := piece{owner: owner, price: stop, parts: memory}
+	for _, g := range c.Grants {
+		if where, ok := site(g.Node, g.Flavor); ok && g.Count > 0 {
+			whole.hold(where, clamp(g.Count))
+		}
+	}
+	whole.parts = slices.Clip(whole.parts)
+	whole.split()
+	s.pieces = append(s.pieces, whole)
+	return whole.parts
+}
+
+// takeStakes notes on the sites which pieces they have, and that none is taken.
+func (s *search) takeStakes() {
 	s.taken = make([]bool, len(s.pieces))
 	s.barred = make([]bool, len(s.pieces))
 	s.useful = make([]int, 0, len(s.pieces))

@@ -9,21 +9,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
 // job: the object says whether it waits at all, the verdict why.
 func (o *explainOptions) job(ctx context.Context) (explanation, error) {
-	job, hidden, err := findJob(ctx, o.api, o.jobKind, o.key)
-	if apierrors.IsNotFound(err) {
-		o.noteHidden(hidden)
-		word := "job"
-		if !o.jobKind.Empty() {
-			word = strings.ToLower(o.jobKind.Kind)
-		}
-		return explanation{}, fmt.Errorf("%s %q not found in namespace %q", word, o.key.Name, o.key.Namespace)
-	}
+	job, err := o.find(ctx)
 	if err != nil {
 		return explanation{}, err
 	}
@@ -47,6 +40,25 @@ func (o *explainOptions) job(ctx context.Context) (explanation, error) {
 	if loan := openLoan(loans.Items, &job); loan != nil {
 		return o.admitted(ctx, e, loan)
 	}
+	return o.waiting(ctx, e, &job)
+}
+
+// find looks for the job of that name.
+func (o *explainOptions) find(ctx context.Context) (jobs.Job, error) {
+	job, hidden, err := findJob(ctx, o.api, o.jobKind, o.key)
+	if !apierrors.IsNotFound(err) {
+		return job, err
+	}
+	o.noteHidden(hidden)
+	word := "job"
+	if !o.jobKind.Empty() {
+		word = strings.ToLower(o.jobKind.Kind)
+	}
+	return jobs.Job{}, fmt.Errorf("%s %q not found in namespace %q", word, o.key.Name, o.key.Namespace)
+}
+
+// waiting explains a job that has no loan.
+func (o *explainOptions) waiting(ctx context.Context, e explanation, job *jobs.Job) (explanation, error) {
 	e.State = "waits in queue " + job.Queue
 	said, err := o.verdict(ctx, lend.SubjectJob, job.Key.Name)
 	switch {
