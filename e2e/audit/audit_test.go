@@ -421,3 +421,25 @@ func TestKin(t *testing.T) {
 		})
 	}
 }
+
+// TestNeedlessWhereItWouldNotFit: units on nodes where a pod may not go are none of its.
+func TestNeedlessWhereItWouldNotFit(t *testing.T) {
+	for name, selector := range map[string]map[string]string{"its own nodes": {"island": "a"}, "any": nil} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(2)
+			for i, island := range []string{"a", "b"} {
+				n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("n%d", i), Labels: map[string]string{"island": island}}}
+				n.Status.Allocatable = corev1.ResourceList{gpu: resource.MustParse("8")}
+				s.play(n)
+			}
+			victim := trainingPod("w", "job", "n0", 8)
+			waiting := onlinePod("p", "")
+			waiting.Spec.NodeSelector = selector
+			s.play(testLoan("l", "job", 1, grant("n0", 8)), victim, waiting, marked(victim))
+			s.pass(time.Second)
+			if got := len(s.a.snapshot().Needless); (got == 0) != (selector != nil) {
+				t.Errorf("%d needless", got)
+			}
+		})
+	}
+}

@@ -14,6 +14,7 @@ import (
 type cluster struct {
 	resource corev1.ResourceName
 	nodes    map[string]int64 // allocatable units of schedulable nodes
+	labels   map[string]map[string]string
 	pods     map[types.UID]*pod
 	onNode   map[string]map[types.UID]*pod // bound and not ended
 	loans    map[string]*loan              // open ones, by namespace/name
@@ -34,6 +35,7 @@ type pod struct {
 	namespace   string
 	node        string
 	units       int64
+	selector    map[string]string // of nodes
 	online      bool
 	job         types.UID
 	queued      bool // of a job that waits in a queue for a loan
@@ -77,6 +79,7 @@ func newCluster(resource string) cluster {
 	return cluster{
 		resource: corev1.ResourceName(resource),
 		nodes:    map[string]int64{},
+		labels:   map[string]map[string]string{},
 		pods:     map[types.UID]*pod{},
 		onNode:   map[string]map[types.UID]*pod{},
 		loans:    map[string]*loan{},
@@ -95,7 +98,7 @@ func (c *cluster) apply(e event) any {
 			delete(c.nodes, obj.Name)
 		} else {
 			q := obj.Status.Allocatable[c.resource]
-			c.nodes[obj.Name] = q.Value()
+			c.nodes[obj.Name], c.labels[obj.Name] = q.Value(), obj.Labels
 		}
 		return nodeChange{obj.Name}
 	case *corev1.Pod:
@@ -130,7 +133,7 @@ func (c *cluster) applyPod(obj *corev1.Pod, e event) any {
 		return podChange{before, nil}
 	}
 	after := &pod{
-		uid: obj.UID, name: obj.Namespace + "/" + obj.Name, namespace: obj.Namespace, node: obj.Spec.NodeName, units: units,
+		uid: obj.UID, name: obj.Namespace + "/" + obj.Name, namespace: obj.Namespace, node: obj.Spec.NodeName, units: units, selector: obj.Spec.NodeSelector,
 		online:      obj.Spec.Priority != nil && *obj.Spec.Priority >= ebbtidev1.PriorityOnline,
 		created:     firstSeen(obj, e),
 		initial:     e.initial,

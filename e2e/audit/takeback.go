@@ -70,25 +70,67 @@ func (a *auditor) closeBurst(now time.Time) {
 }
 
 // judgeBurst finds victims that could have been spared with the others still
-// making room for all that waited.
+// making room for all that waited. Of pods that may go to different nodes each kind is
+// looked at by itself, with all that may go to some of the same nodes: where they share
+// some only, a victim may be thought to be needed that was not.
 func (a *auditor) judgeBurst() {
 	b := a.burst
 	a.burst = nil
-	bySize := map[int64]int64{}
-	for _, p := range b.owed {
-		bySize[p.units]++
-	}
-	var want []decisions.Shape
-	for units, pods := range bySize {
-		want = append(want, decisions.Shape{Units: units, Pods: pods})
-	}
 	for _, spared := range b.victims {
-		if decisions.Fits(b.roomsSparing(spared), want) {
+		if a.fitsSparing(b, spared) {
 			a.report.Needless = append(a.report.Needless, fmt.Sprintf(
 				"%s take-back of %s: %d waiting pods had room without it, beside %d other victims",
 				b.last.UTC().Format("15:04:05.000"), spared.name, len(b.owed), len(b.victims)-1))
 		}
 	}
+}
+
+// fitsSparing tells whether all that waited have room when all victims but one go.
+func (a *auditor) fitsSparing(b *burst, spared *loan) bool {
+	all := b.roomsSparing(spared)
+	seen := map[string]bool{}
+	for _, kind := range b.owed {
+		selector := fmt.Sprint(kind.selector) // in order
+		if seen[selector] {
+			continue
+		}
+		seen[selector] = true
+		var rooms []int64
+		meets := map[types.UID]bool{}
+		for i, node := range b.nodes {
+			if !a.cluster.mayGo(kind, node) {
+				continue
+			}
+			rooms = append(rooms, all[i])
+			for uid, p := range b.owed {
+				meets[uid] = meets[uid] || a.cluster.mayGo(p, node)
+			}
+		}
+		bySize := map[int64]int64{}
+		for uid, p := range b.owed {
+			if meets[uid] {
+				bySize[p.units]++
+			}
+		}
+		var want []decisions.Shape
+		for units, pods := range bySize {
+			want = append(want, decisions.Shape{Units: units, Pods: pods})
+		}
+		if !decisions.Fits(rooms, want) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayGo tells whether a pod's selector allows a node.
+func (c *cluster) mayGo(p *pod, node string) bool {
+	for key, value := range p.selector {
+		if c.labels[node][key] != value {
+			return false
+		}
+	}
+	return true
 }
 
 // roomsSparing is what each node has to give when all victims but one go.
