@@ -39,6 +39,7 @@ func TestEveryKindOfJob(t *testing.T) {
 		}
 	})
 	if !t.Failed() {
+		t.Run("a broken group", func(t *testing.T) { w.on(t, kindNamed("podgroup")).broken() })
 		t.Run("without a broker", func(t *testing.T) { w.orphaned(t, "jobset", "raycluster", "podgroup") })
 	}
 	w.closeTheBooks()
@@ -73,6 +74,21 @@ func (i *island) course() {
 	}
 	i.lentWhereTheyRun(after, 2)
 	i.finish()
+}
+
+// broken: when the pod ends that stands for a group, the others end with it.
+func (i *island) broken() {
+	i.remove()
+	i.submit()
+	i.runs(i.kind.pods)
+	loans, err := i.openLoans(i.t.Context())
+	if err != nil || len(loans) != 1 {
+		i.t.Fatalf("%d loans, %v", len(loans), err)
+	}
+	if err := i.Client().CoreV1().Pods(i.kind.name).Delete(i.t.Context(), loans[0].Spec.Job.Name, metav1.DeleteOptions{}); err != nil {
+		i.t.Fatal(err)
+	}
+	i.gone()
 }
 
 // waits: nothing of the job holds units, it has no loan, and says that it waits.
@@ -250,6 +266,21 @@ func (i *island) ledgerHas(kind string) {
 	})
 }
 
+// closed: the ledger says how the loan ended that was taken back without a broker. What
+// pods were marked with is gone with them; of those that nobody suspends it says no more
+// than that they have ended.
+func (i *island) closed(loan string) {
+	i.t.Helper()
+	want := "PREEMPTED"
+	if i.kind.suspend == nil {
+		want = "RELEASED"
+	}
+	entries := i.ledger(i.t.Context())
+	if !slices.ContainsFunc(entries, func(e ledgerEntry) bool { return e.Loan == loan && e.Kind == want }) {
+		i.t.Errorf("the ledger does not say %s of loan %s: %v", want, loan, entries)
+	}
+}
+
 // noRetries: nobody has counted a failure or a restart: neither the job, nor a Job that it
 // made, nor a container.
 func (i *island) noRetries() {
@@ -357,9 +388,14 @@ func (w *town) orphaned(t *testing.T, names ...string) {
 		i.remove()
 		i.submit()
 	}
-	before := map[string][]corev1.Pod{}
+	lent := map[string]string{}
 	for _, i := range islands {
-		before[i.kind.name] = i.runs(i.kind.pods)
+		i.runs(i.kind.pods)
+		loans, err := i.openLoans(t.Context())
+		if err != nil || len(loans) != 1 {
+			t.Fatalf("%s: %d loans, %v", i.kind.name, len(loans), err)
+		}
+		lent[i.kind.name] = i.kind.name + "/" + loans[0].Name
 	}
 	if err := w.Part(lab.Broker).Stop(); err != nil {
 		t.Fatal(err)
@@ -386,8 +422,8 @@ func (w *town) orphaned(t *testing.T, names ...string) {
 		t.Fatal(err)
 	}
 	for _, i := range islands {
-		i.ledgerHas("PREEMPTED")
 		i.gone()
+		i.closed(lent[i.kind.name])
 		i.noRetries()
 		if i.kind.forGood {
 			i.submit()
