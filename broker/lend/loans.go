@@ -85,54 +85,74 @@ func lostWork(l *loan, now time.Time, restart time.Duration) float64 {
 }
 
 // followLoans returns loans whose units are free, evicts what overstays its grace
-// and asks back what a lost node has broken.
+// and asks back what a lost node has broken, and what others have taken.
 func (d *decision) followLoans() {
 	present, answers := map[string]bool{}, map[string]bool{}
 	for _, n := range d.in.Nodes {
 		present[n.Name], answers[n.Name] = true, !n.Silent
 	}
 	for _, l := range d.loans {
-		if reason, message := returned(&l.Loan); reason != "" {
-			if node := l.lostNode(answers); node != "" && reason != ReasonReleased && len(present) > 0 {
-				reason, message = ReasonNodeUnhealthy, fmt.Sprintf("node %s is gone or silent: what it has of the loan is broken", node)
-			}
-			d.returns = append(d.returns, l.act(ActionReturn, reason, message))
-			d.countPreemption(l)
-			continue
-		}
+		closed := d.close(l, answers)
 		d.countPreemption(l)
-		if l.overstays(d.now) {
-			d.evicts = append(d.evicts, l.act(ActionEvict, ReasonGraceExpired,
-				fmt.Sprintf("%s left when the grace ended at %s", plural(l.Live, "pod"), stamp(l.ReclaimBy))))
-			continue
-		}
-		if d.lingers(l) {
-			d.evicts = append(d.evicts, l.act(ActionEvict, ReasonGraceExpired,
-				fmt.Sprintf("%s left %s after the loan began to end, at %s", plural(l.Live, "pod"), d.endingGrace(l), stamp(l.memory.EndingSince))))
-			continue
-		}
-		// A snapshot without nodes is a blind one: nothing in it proves a node lost.
-		if node := l.lostNode(present); node != "" && !l.ending && len(present) > 0 {
-			d.takeBack(l, &Action{
-				ReclaimBy: d.now.Add(d.graceOf(l, nil)),
-				ReclaimID: fmt.Sprintf("r-%d-%d-node", d.in.Epoch, d.number),
-				Reason:    ReasonNodeUnhealthy,
-				Message:   fmt.Sprintf("node %s is gone, and a gang without one of its nodes is broken", node),
-			})
-			continue
-		}
-		// Nobody has chosen it: that counts for no budget.
-		if node := d.crowdedOut(l); node != "" {
-			d.takeBack(l, &Action{
-				ReclaimBy: d.now.Add(d.graceOf(l, nil)),
-				ReclaimID: fmt.Sprintf("r-%d-%d-crowd", d.in.Epoch, d.number),
-				Reason:    ReasonCrowdedOut,
-				Message:   fmt.Sprintf("node %s had pods of others on the loan's units before its own were there", node),
-			})
+		if closed || d.evict(l) || d.stopBroken(l, present) {
 			continue
 		}
 		d.stopStalled(l)
 	}
+}
+
+// close returns a loan whose units are free, or broken where a node does not answer.
+func (d *decision) close(l *loan, answers map[string]bool) bool {
+	reason, message := returned(&l.Loan)
+	if reason == "" {
+		return false
+	}
+	if node := l.lostNode(answers); node != "" && reason != ReasonReleased && len(answers) > 0 {
+		reason, message = ReasonNodeUnhealthy, fmt.Sprintf("node %s is gone or silent: what it has of the loan is broken", node)
+	}
+	d.returns = append(d.returns, l.act(ActionReturn, reason, message))
+	return true
+}
+
+// evict ends the pods that are left when their time is over.
+func (d *decision) evict(l *loan) bool {
+	var message string
+	switch {
+	case l.overstays(d.now):
+		message = fmt.Sprintf("%s left when the grace ended at %s", plural(l.Live, "pod"), stamp(l.ReclaimBy))
+	case d.lingers(l):
+		message = fmt.Sprintf("%s left %s after the loan began to end, at %s", plural(l.Live, "pod"), d.endingGrace(l), stamp(l.memory.EndingSince))
+	default:
+		return false
+	}
+	d.evicts = append(d.evicts, l.act(ActionEvict, ReasonGraceExpired, message))
+	return true
+}
+
+// stopBroken asks a loan back that cannot be whole any more. Nobody has chosen it: that
+// counts for no budget.
+func (d *decision) stopBroken(l *loan, present map[string]bool) bool {
+	// A snapshot without nodes is a blind one: nothing in it proves a node lost.
+	if node := l.lostNode(present); node != "" && !l.ending && len(present) > 0 {
+		d.takeBack(l, &Action{
+			ReclaimBy: d.now.Add(d.graceOf(l, nil)),
+			ReclaimID: fmt.Sprintf("r-%d-%d-node", d.in.Epoch, d.number),
+			Reason:    ReasonNodeUnhealthy,
+			Message:   fmt.Sprintf("node %s is gone, and a gang without one of its nodes is broken", node),
+		})
+		return true
+	}
+	node := d.crowdedOut(l)
+	if node == "" {
+		return false
+	}
+	d.takeBack(l, &Action{
+		ReclaimBy: d.now.Add(d.graceOf(l, nil)),
+		ReclaimID: fmt.Sprintf("r-%d-%d-crowd", d.in.Epoch, d.number),
+		Reason:    ReasonCrowdedOut,
+		Message:   fmt.Sprintf("node %s had pods of others on the loan's units before its own were there", node),
+	})
+	return true
 }
 
 // stopStalled asks a loan back of which some pods have found no node for too long:
@@ -178,33 +198,6 @@ func (d *decision) lingers(l *loan) bool {
 	return !since.IsZero() && !l.Killed && d.now.Sub(since) >= d.endingGrace(l)
 }
 
-// ownGraceLimit bounds the grace of pods on their tenant's own quota.
-const ownGraceLimit = time.Hour
-
-// endingGrace is how long pods may stay after their loan began to end: what its
-// lenders allow; without any, their own grace and a minute. Since its units count as
-// coming free, no owed online pod waits for them longer than its lender allows.
-func (d *decision) endingGrace(l *loan) time.Duration {
-	grace := min(max(l.Grace, 0), ownGraceLimit) + time.Minute
-	lent := false
-	for _, g := range l.Grants {
-		if allowed, ok := d.allowed(g.Lender); ok {
-			if !lent {
-				grace, lent = allowed, true
-			}
-			grace = min(grace, allowed)
-		}
-		if p := d.pools[g.Flavor]; p != nil {
-			for _, lender := range p.lenders {
-				if !lender.Advise && len(lender.Pending) > 0 && lender.Running < lender.ownedPods {
-					grace = min(grace, lender.MaxGrace)
-				}
-			}
-		}
-	}
-	return grace
-}
-
 // observe updates what is remembered about the loan. Times after now are not
 // believed.
 func (m *LoanState) observe(l *Loan, now time.Time) {
@@ -245,33 +238,6 @@ func (d *decision) countPreemption(l *loan) {
 		}
 	}
 	d.history.add(l.JobUID, l.Since, d.now)
-}
-
-// graceOf is how long the loan's pods may take to stop: its own grace, cut to what
-// its lenders, and those who ask, allow.
-func (d *decision) graceOf(l *loan, asking []*lender) time.Duration {
-	grace := max(l.Grace, 0)
-	for _, g := range l.Grants {
-		if allowed, ok := d.allowed(g.Lender); ok {
-			grace = min(grace, allowed)
-		}
-	}
-	for _, lender := range asking {
-		grace = min(grace, lender.MaxGrace)
-	}
-	return grace
-}
-
-// allowed is the longest grace that whoever lent the units allows; ok is false for
-// the own quota, and for a lender that is gone.
-func (d *decision) allowed(lender string) (grace time.Duration, ok bool) {
-	if l := d.byName[lender]; l != nil {
-		return l.MaxGrace, true
-	}
-	if IsCohortLender(lender) {
-		return max(d.pol.QuotaGrace, 0), true
-	}
-	return 0, false
 }
 
 // act notes what is done with the loan.
