@@ -204,7 +204,11 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	if b.batch.Store, err = b.jobStore(ctx); err != nil {
 		return err
 	}
-	own := &loans.Loans{Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader()}
+	shown, err := b.shown(ctx)
+	if err != nil {
+		return err
+	}
+	own := &loans.Loans{Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Shown: shown}
 	actuator := b.newActuator(book, epoch, own.Writer(b.mgr.GetClient()))
 	// 4. What was intended, and what is?
 	if err := actuator.Start(ctx); err != nil {
@@ -265,6 +269,18 @@ func (b *broker) jobStore(ctx context.Context) (jobs.Store, error) {
 		return shared.GetStore(), nil
 	}
 	return nil, nil // then they are listed through the cache
+}
+
+// shown tells what the Loans' informer has seen.
+func (b *broker) shown(ctx context.Context) (func() string, error) {
+	informer, err := b.mgr.GetCache().GetInformer(ctx, &v1alpha1.Loan{})
+	if err != nil {
+		return nil, fmt.Errorf("find the informer of Loans: %w", err)
+	}
+	if shared, ok := informer.(toolscache.SharedInformer); ok {
+		return shared.GetStore().LastStoreSyncResourceVersion, nil
+	}
+	return func() string { return "" }, nil // then they are read from the API server
 }
 
 func (b *broker) newActuator(book *ledger.Ledger, epoch int64, c client.Client) *actuate.Actuator {

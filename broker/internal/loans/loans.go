@@ -11,6 +11,7 @@ package loans
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,16 +29,20 @@ type Loans struct {
 	Cache client.Reader
 	// Live reads the API server.
 	Live client.Reader
+	// Shown is the latest resourceVersion of all that the cache has seen, empty if that is
+	// not known.
+	Shown func() string
 
 	mu sync.Mutex
-	// begun: the API server was read once. Before that, others may have written.
-	begun bool
-	// due is what the cache is to show before it is believed.
+	// since is when the API server was read last: a cache that has not seen all until then
+	// is not believed. Empty: it was not yet, and others may have written.
+	since string
+	// due is what the cache is to show of what was written after that.
 	due map[types.NamespacedName]mark
 }
 
-// mark is a state of a Loan that was seen or written. The one of an unknown state is of
-// a write that may or may not have been carried out.
+// mark is a state of a Loan that was written. The one of an unknown state is of a write
+// that may or may not have been carried out.
 type mark struct {
 	uid     types.UID
 	version string
@@ -47,50 +52,59 @@ type mark struct {
 
 // List reads all Loans. They are not to be changed.
 func (l *Loans) List(ctx context.Context, into *v1alpha1.LoanList) error {
+	shown := l.Shown() // before: the list may show more, and not less
 	if err := l.Cache.List(ctx, into, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list the cached loans: %w", err)
 	}
-	if l.caughtUp(into.Items) {
+	if l.caughtUp(into.Items, shown) {
 		return nil
 	}
-	cached := into.Items
 	var live v1alpha1.LoanList
 	if err := l.Live.List(ctx, &live); err != nil {
 		return fmt.Errorf("list the loans: %w", err)
 	}
-	l.expect(live.Items, cached)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// Writes of which nobody knows were carried out before the list, or never will be:
+	// who writes waits for the answer.
+	l.since = live.ResourceVersion
+	maps.DeleteFunc(l.due, func(_ types.NamespacedName, m mark) bool { return m.unknown || !later(m.version, l.since) })
 	*into = live
 	return nil
 }
 
 // caughtUp tells whether the cache shows all that is due, and forgets what it shows.
-func (l *Loans) caughtUp(cached []v1alpha1.Loan) bool {
+func (l *Loans) caughtUp(cached []v1alpha1.Loan, version string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.begun || len(l.due) == 0 {
-		return l.begun
+	if l.since == "" || later(l.since, version) {
+		return false
+	}
+	if len(l.due) == 0 {
+		return true
 	}
 	shown := make(map[types.NamespacedName]*v1alpha1.Loan, len(cached))
 	for i := range cached {
 		shown[client.ObjectKeyFromObject(&cached[i])] = &cached[i]
 	}
 	for key, m := range l.due {
-		if m.shownBy(shown[key]) {
+		if m.shownBy(shown[key], version) {
 			delete(l.due, key)
 		}
 	}
 	return len(l.due) == 0
 }
 
-// shownBy tells whether a Loan, nil if there is none, is as the mark says or newer.
-func (m mark) shownBy(loan *v1alpha1.Loan) bool {
+// shownBy tells whether a Loan, nil if there is none, is as the mark says or newer, where
+// a cache shows it that has seen all until version.
+func (m mark) shownBy(loan *v1alpha1.Loan, version string) bool {
 	switch {
 	case m.unknown:
 		return false
 	case m.gone:
-		// One of another UID may have been there before it: only a later one proves that
-		// the cache has seen the end of this one.
-		return loan == nil || loan.UID != m.uid && m.version != "" && later(loan.ResourceVersion, m.version)
+		// A cache that has not seen the Loan's last writes may not have seen it at all, and
+		// show it yet, or still show another that had its name before.
+		return (loan == nil || loan.UID != m.uid) && !later(m.version, version)
 	case loan == nil:
 		return false
 	case loan.UID != m.uid:
@@ -107,21 +121,6 @@ func later(a, b string) bool {
 	return err != nil || order > 0
 }
 
-// expect takes over what the API server has: the cache is not to show less.
-func (l *Loans) expect(live, cached []v1alpha1.Loan) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	// Writes of which nobody knows were carried out before the list, or never will be:
-	// who writes waits for the answer.
-	l.begun, l.due = true, make(map[types.NamespacedName]mark, len(live))
-	for i := range cached {
-		l.due[client.ObjectKeyFromObject(&cached[i])] = mark{uid: cached[i].UID, version: cached[i].ResourceVersion, gone: true}
-	}
-	for i := range live {
-		l.due[client.ObjectKeyFromObject(&live[i])] = mark{uid: live[i].UID, version: live[i].ResourceVersion}
-	}
-}
-
 // note remembers a write and its outcome.
 func (l *Loans) note(loan *v1alpha1.Loan, deleted bool, err error) {
 	l.mu.Lock()
@@ -132,7 +131,7 @@ func (l *Loans) note(loan *v1alpha1.Loan, deleted bool, err error) {
 	key := client.ObjectKeyFromObject(loan)
 	switch {
 	case err != nil && refused(err):
-	case err != nil || loan.UID == "" || loan.ResourceVersion == "" && !deleted:
+	case err != nil || loan.UID == "" || loan.ResourceVersion == "":
 		l.due[key] = mark{unknown: true}
 	default:
 		l.due[key] = mark{uid: loan.UID, version: loan.ResourceVersion, gone: deleted}

@@ -21,11 +21,11 @@ import (
 // lagging is a cache that shows what the API server had when it looked last.
 type lagging struct {
 	client.Reader
-	shows []v1alpha1.Loan
+	state
 }
 
 func (c *lagging) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
-	into.(*v1alpha1.LoanList).Items = slices.Clone(c.shows)
+	into.(*v1alpha1.LoanList).Items = slices.Clone(c.items)
 	return nil
 }
 
@@ -40,11 +40,18 @@ func (c *counting) List(ctx context.Context, into client.ObjectList, options ...
 	return c.Reader.List(ctx, into, options...)
 }
 
+// state is what there was after a write.
+type state struct {
+	version int
+	items   []v1alpha1.Loan
+}
+
 // server has Loans as an API server does: each write has a resourceVersion of its own.
 type server struct {
 	client.Client
-	version int
-	items   []v1alpha1.Loan
+	state
+	// past is what caches may see, one after the other.
+	past []state
 	// fails, if set, is what writes answer; did tells whether they are done.
 	fails error
 	did   bool
@@ -55,7 +62,8 @@ func (s *server) at(o client.Object) int {
 }
 
 func (s *server) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
-	into.(*v1alpha1.LoanList).Items = slices.Clone(s.items)
+	list := into.(*v1alpha1.LoanList)
+	list.ResourceVersion, list.Items = strconv.Itoa(s.version), slices.Clone(s.items)
 	return nil
 }
 
@@ -66,13 +74,15 @@ func (s *server) next(o client.Object) {
 
 func (s *server) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
 	s.next(o)
-	s.items = append(s.items, *o.(*v1alpha1.Loan))
+	s.items = append(slices.Clone(s.items), *o.(*v1alpha1.Loan))
+	s.past = append(s.past, s.state)
 	return nil
 }
 
 func (s *server) Delete(_ context.Context, o client.Object, _ ...client.DeleteOption) error {
 	s.version++
-	s.items = slices.Delete(s.items, s.at(o), s.at(o)+1)
+	s.items = slices.Delete(slices.Clone(s.items), s.at(o), s.at(o)+1)
+	s.past = append(s.past, s.state)
 	return nil
 }
 
@@ -89,7 +99,9 @@ func (s *statuses) Update(_ context.Context, o client.Object, _ ...client.SubRes
 	}
 	written := o.DeepCopyObject().(*v1alpha1.Loan)
 	s.server.next(written)
+	s.server.items = slices.Clone(s.server.items)
 	s.server.items[s.server.at(o)] = *written
+	s.server.past = append(s.server.past, s.server.state)
 	if s.server.fails != nil {
 		return s.server.fails
 	}
@@ -109,7 +121,7 @@ type world struct {
 func newWorld() *world {
 	w := &world{server: &server{}, cache: &lagging{}}
 	w.live = &counting{Reader: w.server}
-	w.loans = &Loans{Cache: w.cache, Live: w.live}
+	w.loans = &Loans{Cache: w.cache, Live: w.live, Shown: func() string { return strconv.Itoa(w.cache.version) }}
 	w.client = w.loans.Writer(w.server)
 	return w
 }
@@ -119,7 +131,16 @@ type fataler interface {
 }
 
 // catchUp lets the cache look.
-func (w *world) catchUp() { w.cache.shows = slices.Clone(w.items) }
+func (w *world) catchUp() { w.see(len(w.past)) }
+
+// see lets it see so many of the writes that it has not seen.
+func (w *world) see(writes int) {
+	writes = min(writes, len(w.past))
+	if writes > 0 {
+		w.cache.state = w.past[writes-1]
+	}
+	w.past = w.past[writes:]
+}
 
 func (w *world) read(t fataler) []v1alpha1.Loan {
 	var list v1alpha1.LoanList
@@ -157,7 +178,7 @@ func TestNeverOlderThanWritten(t *testing.T) {
 			var err error
 			switch what := rapid.SampledFrom([]string{"write", "write", "delete", "lost", "refused", "look", "read"}).Draw(t, "what"); {
 			case what == "look":
-				w.catchUp()
+				w.see(rapid.IntRange(1, 4).Draw(t, "writes"))
 			case what == "read":
 				if got, want := w.read(t), w.items; !same(got, want) {
 					t.Fatalf("read %v, there is %v", got, want)
