@@ -2,7 +2,6 @@ package actuate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -137,33 +137,10 @@ func (r *round) untrack(ctx context.Context, pod *corev1.Pod) {
 	}
 }
 
-// ReasonReclaimed of a pod's condition DisruptionTarget says that the broker has
-// ended it to give its units back.
-const ReasonReclaimed = "EbbtideReclaim"
-
 // excuse marks a pod so that the failure policy of its job ignores its end, which
 // the backoffLimit would count otherwise. The deadline is kept even if it cannot.
 func (r *round) excuse(ctx context.Context, pod *corev1.Pod) {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
-			return
-		}
-	}
-	patch := map[string]any{
-		"metadata": map[string]any{"uid": pod.UID},
-		"status": map[string]any{"conditions": []corev1.PodCondition{{
-			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
-			Reason: ReasonReclaimed, Message: "the units are given back to their owner",
-		}}},
-	}
-	data, err := json.Marshal(patch)
-	if err == nil {
-		target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
-		ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
-		defer cancel()
-		err = ignorable(r.Client.Status().Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, data)))
-	}
-	if err != nil {
+	if err := jobs.Excuse(ctx, r.Client.Status(), pod, r.Clock.Now()); err != nil {
 		r.log.Info("The pod's end may count as its failure", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -310,7 +311,7 @@ func TestExcused(t *testing.T) {
 	if p.DeletionTimestamp == nil || len(p.Status.Conditions) != 1 || !slices.Equal(p.Finalizers, []string{holds}) {
 		t.Fatalf("got %+v", p)
 	}
-	if c := p.Status.Conditions[0]; c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue || c.Reason != actuate.ReasonReclaimed {
+	if c := p.Status.Conditions[0]; c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue || c.Reason != jobs.ReasonReclaimed {
 		t.Errorf("condition: %+v", c)
 	}
 	for _, l := range b.gather().Snapshot.Loans {

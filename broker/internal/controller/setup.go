@@ -144,7 +144,7 @@ type broker struct {
 func (b *broker) watch(ctx context.Context) error {
 	c, live := b.mgr.GetClient(), b.mgr.GetAPIReader()
 	b.batch = &jobs.Batch{Live: live, Client: c, Status: c.Status()}
-	b.jobs = jobs.NewSet(jobs.Clients{Live: live, Client: c, Status: c.Status()}, &b.chains, b.batch)
+	b.jobs = jobs.NewSet(jobs.Clients{Live: live, Client: c, Status: c.Status(), Clock: b.clock}, &b.chains, b.batch)
 	w := &watcher{disrupted: &b.disrupted, resources: &b.resources, chains: &b.chains, jobs: b.jobs, poke: b.wakes.poke}
 	served, err := servedBy(b.mgr.GetConfig())
 	if err != nil {

@@ -95,14 +95,21 @@ func (g *Gated) identify(pod *corev1.Pod) (id bundleID, is bool) {
 	return bundleID{pod.Namespace, single, string(pod.UID)}, true
 }
 
-// sort puts first the pod that stands for all: the leader, or the oldest of those that
-// are not on their way out.
+// sort puts first the pod that stands for all: the leader, or the oldest of those that are
+// not on their way out. One that has ended is left of an earlier group where the others
+// wait; beside those that run it was admitted with them, and a Loan may name it.
 func (b *bundle) sort() {
+	if len(b.pods) == 1 {
+		return
+	}
+	waits := b.waits()
 	rank := func(pod *corev1.Pod) int {
 		switch {
 		case b.id.kind == led && string(pod.UID) == b.id.name:
 			return 0
-		case pod.DeletionTimestamp == nil:
+		case pod.DeletionTimestamp != nil:
+			return 3
+		case !over(pod) || !waits && admissions(pod) > 0:
 			return 1
 		}
 		return 2
@@ -110,6 +117,23 @@ func (b *bundle) sort() {
 	slices.SortFunc(b.pods, func(x, y *corev1.Pod) int {
 		return cmp.Or(cmp.Compare(rank(x), rank(y)), x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(x.UID, y.UID))
 	})
+}
+
+// waits: there are pods that may run yet, and none of them was admitted. One that asks for
+// no units may run without that.
+func (b *bundle) waits() bool {
+	some := false
+	for _, pod := range b.pods {
+		if gone(pod) {
+			continue
+		}
+		set := podSet{template: podTemplate(pod)}
+		if admissions(pod) > 0 || pod.Spec.NodeName != "" && len(set.asks()) > 0 {
+			return false
+		}
+		some = true
+	}
+	return some
 }
 
 // lead stands for all pods; nil if a group's leader is gone: its pods are going too.
@@ -136,7 +160,7 @@ func (b *bundle) version() string {
 	return fmt.Sprintf("%x", sum.Sum(nil))
 }
 
-func (b *bundle) attempt() int32 { return attemptIn(b.lead().Annotations, v1alpha1.AnnotationAttempt) }
+func (b *bundle) attempt() int32 { return admissions(b.lead()) }
 func (b *bundle) skipped() int32 { return attemptIn(b.lead().Annotations, annotationSkipped) }
 
 // job is what the broker needs to know of the pods.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -42,6 +44,8 @@ type Gated struct {
 	Client client.Writer
 	Status client.SubResourceWriter
 	Chains Chains
+	// Clock is asked when a pod is told to end; nil is the machine's.
+	Clock clock.PassiveClock
 }
 
 var (
@@ -119,21 +123,25 @@ func (g *Gated) Resume(ctx context.Context, ref Ref, attempt int32, gang Gang) e
 	if done, err := admissible(&now, ref, attempt, gang); done || err != nil {
 		return err
 	}
-	// The one that stands for them comes last: when it says so, all do.
+	// The one that stands for them comes last: when it says so, all do. What is left of an
+	// earlier group of that name comes first: it was not admitted with these.
 	for i := len(b.pods) - 1; i >= 0; i-- {
-		if gone(b.pods[i]) {
+		pod, says := b.pods[i], annotation(attempt)
+		switch {
+		case over(pod) && admissions(pod) > 0:
+			says = nil
+		case gone(pod):
 			continue
 		}
-		err := g.annotate(ctx, b.pods[i], map[string]*string{v1alpha1.AnnotationAttempt: annotation(attempt)})
-		if err != nil {
+		if err := g.annotate(ctx, pod, map[string]*string{v1alpha1.AnnotationAttempt: says}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Suspend implements Kind: it deletes the pods, each with its own grace, unless they
-// wait. The one that stands for them goes first: what is made of it goes with it. Where
+// Suspend implements Kind: it marks and deletes the pods, each with its own grace, unless
+// they wait. The one that stands for them goes first: what is made of it goes with it. Where
 // that one is gone already, the rest of its group goes, but for what waits.
 func (g *Gated) Suspend(ctx context.Context, ref Ref) error {
 	pods, err := g.running(ctx, ref)
@@ -142,12 +150,23 @@ func (g *Gated) Suspend(ctx context.Context, ref Ref) error {
 		if gone(pod) {
 			continue
 		}
+		// It ends even if nobody can be told why.
+		if err := Excuse(ctx, g.Status, pod, g.now()); err != nil {
+			logr.FromContextOrDiscard(ctx).Info("The pod's end may count as its failure", "reason", err.Error())
+		}
 		err := client.IgnoreNotFound(g.Client.Delete(ctx, pod.DeepCopy(), client.Preconditions{UID: &pod.UID}))
 		if err != nil && !apierrors.IsConflict(err) {
 			errs = append(errs, fmt.Errorf("delete pod %s: %w", client.ObjectKeyFromObject(pod), err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (g *Gated) now() time.Time {
+	if g.Clock == nil {
+		return time.Now()
+	}
+	return g.Clock.Now()
 }
 
 // running are the pods that have to end so that the job stops.
@@ -173,8 +192,7 @@ func (g *Gated) running(ctx context.Context, ref Ref) ([]*corev1.Pod, error) {
 	var rest []*corev1.Pod
 	for _, b := range g.bundles(pods) {
 		for _, pod := range b.pods {
-			admitted := pod.Spec.NodeName != "" || attemptIn(pod.Annotations, v1alpha1.AnnotationAttempt) > 0
-			if b.id == group && admitted {
+			if b.id == group && (pod.Spec.NodeName != "" || admissions(pod) > 0) {
 				rest = append(rest, pod)
 			}
 		}
@@ -217,6 +235,9 @@ func toldPod(pod *corev1.Pod) (said Admission, waits time.Time) {
 	}
 	return Admission{}, time.Time{}
 }
+
+// admissions is how often the pod was admitted, as far as it says.
+func admissions(pod *corev1.Pod) int32 { return attemptIn(pod.Annotations, v1alpha1.AnnotationAttempt) }
 
 // over: it starts no container any more.
 func over(pod *corev1.Pod) bool {

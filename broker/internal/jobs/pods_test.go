@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,8 +13,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lineage"
@@ -321,7 +324,7 @@ func TestGroupProblems(t *testing.T) {
 		"unlike":        {[]*corev1.Pod{pod("a", inGroup("g", "2")), pod("b", inGroup("g", "2"), func(p *corev1.Pod) { p.Spec.Containers[0].Resources = units("8") })}, "pod b for 8 nvidia.com/gpu", "a"},
 		"whole":         {[]*corev1.Pod{pod("a", inGroup("g", "1"))}, "", "a"},
 		"made anew":     {[]*corev1.Pod{pod("a", inGroup("g", "1"), older(time.Hour), leaving), pod("b", inGroup("g", "1"))}, "", "b"},
-		"one failed":    {[]*corev1.Pod{pod("a", inGroup("g", "2"), in(corev1.PodFailed), older(time.Hour)), pod("b", inGroup("g", "2"))}, "1 of the 2", "a"},
+		"one failed":    {[]*corev1.Pod{pod("a", inGroup("g", "2"), in(corev1.PodFailed), older(time.Hour)), pod("b", inGroup("g", "2"))}, "1 of the 2", "b"},
 		"all succeeded": {[]*corev1.Pod{pod("a", inGroup("g", "2"), in(corev1.PodSucceeded)), pod("b", inGroup("g", "2"), in(corev1.PodSucceeded))}, "", "a"},
 	} {
 		s, c := gated(t, nil, test.pods...)
@@ -332,6 +335,118 @@ func TestGroupProblems(t *testing.T) {
 		if job.Finished != (name == "all succeeded") {
 			t.Errorf("%s: finished %t", name, job.Finished)
 		}
+	}
+}
+
+// TestEndedPodsOfAGroup: one that has ended stands for those that were admitted with it,
+// since their Loan names it, and not for those that wait under the same name.
+func TestEndedPodsOfAGroup(t *testing.T) {
+	admitted := func(p *corev1.Pod) { p.Annotations[v1alpha1.AnnotationAttempt] = "1" }
+	bare := func(p *corev1.Pod) { p.Spec.Containers[0].Resources = corev1.ResourceRequirements{} }
+	failed := pod("a", inGroup("g", "2"), older(time.Hour), admitted, on("n1"), in(corev1.PodFailed))
+	for name, test := range map[string]struct {
+		others []*corev1.Pod
+		want   string
+		waits  bool
+	}{
+		"the rest runs":         {[]*corev1.Pod{pod("b", inGroup("g", "2"), admitted, on("n1"))}, "a", false},
+		"the rest will run":     {[]*corev1.Pod{pod("b", inGroup("g", "2"), admitted)}, "a", false},
+		"one was made instead":  {[]*corev1.Pod{pod("b", inGroup("g", "2"), on("n1"))}, "a", false},
+		"others wait":           {[]*corev1.Pod{pod("b", inGroup("g", "2")), pod("c", inGroup("g", "2"))}, "b", true},
+		"with one that may run": {[]*corev1.Pod{pod("b", inGroup("g", "2"), bare, on("n1")), pod("c", inGroup("g", "2"))}, "b", true},
+		"all have ended":        {[]*corev1.Pod{pod("b", inGroup("g", "2"), in(corev1.PodSucceeded))}, "a", false},
+		"the rest goes":         {[]*corev1.Pod{pod("b", inGroup("g", "2"), admitted, on("n1"), leaving)}, "a", false},
+	} {
+		s, c := gated(t, nil, append(test.others, failed.DeepCopy())...)
+		if job := only(t, s, c); job.Key.Name != test.want || job.Suspended != test.waits {
+			t.Errorf("%s: %s stands for them, waits %t", name, job.Key.Name, job.Suspended)
+		}
+	}
+}
+
+// TestGroupMadeAnew: what is left of a group changes nothing for the next one of that name.
+func TestGroupMadeAnew(t *testing.T) {
+	earlier := pod("earlier", inGroup("g", "2"), older(time.Hour), on("n1"), in(corev1.PodFailed), func(p *corev1.Pod) {
+		p.Annotations[v1alpha1.AnnotationAttempt] = "1"
+	})
+	a, b := pod("a", inGroup("g", "2"), older(time.Minute)), pod("b", inGroup("g", "2"))
+	s, c := gated(t, nil, earlier, a, b)
+	job := only(t, s, c)
+	if job.Problem != "" || job.Pods != 2 || job.Attempt != 0 {
+		t.Fatalf("got %+v", job)
+	}
+	last := Ref{Key: client.ObjectKeyFromObject(earlier), UID: earlier.UID, GroupKind: kindPod.GroupKind(), PodGroup: "g"}
+	if found, err := s.Find(t.Context(), c, last); err != nil || found.UID == last.UID {
+		t.Errorf("the group before still counts as there: %+v, %v", found, err)
+	}
+	if err := s.Suspend(t.Context(), last); err != nil || len(names(t, s, c)) != 1 || !only(t, s, c).Suspended {
+		t.Errorf("stopping the group before hurt this one: %v", err)
+	}
+	for range 2 {
+		if err := s.Resume(t.Context(), job.Ref, 1, Gang{2, gpu, 1}); err != nil {
+			t.Fatal(err)
+		}
+		if got := only(t, s, c); got.UID != "a" || got.Suspended || got.Finished {
+			t.Fatalf("admitted: %+v", got)
+		}
+	}
+	// The first ends, and the other goes on: the Loan's pod still stands for both.
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(a), a); err != nil {
+		t.Fatal(err)
+	}
+	a.Status.Phase = corev1.PodSucceeded
+	if err := c.Status().Update(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if got := only(t, s, c); got.UID != "a" || got.Finished {
+		t.Errorf("one has ended: %+v", got)
+	}
+	if err := s.Suspend(t.Context(), job.Ref); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(b), b); !apierrors.IsNotFound(err) {
+		t.Errorf("the other was not stopped: %v", err)
+	}
+}
+
+// TestStoppedPodsAreExcused: whoever counts failures sees that these are none.
+func TestStoppedPodsAreExcused(t *testing.T) {
+	keeps := func(p *corev1.Pod) { p.Finalizers = []string{"example.com/keeps"} }
+	already := func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: v1alpha1.ReasonPreempted}}
+	}
+	s, c := gated(t, nil, pod("a", inGroup("g", "3"), older(time.Hour), on("n1"), keeps), pod("b", inGroup("g", "3"), on("n1"), keeps, already),
+		pod("c", inGroup("g", "3"), on("n1"), in(corev1.PodSucceeded)))
+	s.Of(kindPod.GroupKind()).(*Gated).Clock = clocktesting.NewFakePassiveClock(now)
+	if err := s.Suspend(t.Context(), only(t, s, c).Ref); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": ReasonReclaimed, "b": v1alpha1.ReasonPreempted, "c": ""} {
+		var p corev1.Pod
+		if err := c.Get(t.Context(), types.NamespacedName{Namespace: "research", Name: name}, &p); err != nil || (p.DeletionTimestamp == nil) != (want == "") {
+			t.Errorf("%s: deleted %s, %v", name, p.DeletionTimestamp, err)
+		}
+		switch said := p.Status.Conditions; {
+		case want == "" && len(said) == 0:
+		case len(said) != 1 || said[0].Type != corev1.DisruptionTarget || said[0].Status != corev1.ConditionTrue || said[0].Reason != want:
+			t.Errorf("%s: conditions %v, want %s", name, said, want)
+		case want == ReasonReclaimed && !said[0].LastTransitionTime.Time.Equal(now):
+			t.Errorf("%s: marked at %s", name, said[0].LastTransitionTime)
+		}
+	}
+}
+
+// TestStoppedWithoutExcuse: a pod that cannot be marked ends all the same.
+func TestStoppedWithoutExcuse(t *testing.T) {
+	s, c := gated(t, nil, pod("bare", on("n1")))
+	refuses := interceptor.NewClient(c, interceptor.Funcs{
+		SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+			return errors.New("not allowed")
+		},
+	})
+	s.Of(kindPod.GroupKind()).(*Gated).Status = refuses.Status()
+	if err := s.Suspend(t.Context(), only(t, s, c).Ref); err != nil || len(names(t, s, c)) != 0 {
+		t.Errorf("still there: %v, %v", names(t, s, c), err)
 	}
 }
 

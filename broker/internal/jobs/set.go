@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -18,6 +19,8 @@ type Clients struct {
 	Live   client.Reader
 	Client client.Writer
 	Status client.SubResourceWriter
+	// Clock may be nil, for the machine's.
+	Clock clock.PassiveClock
 }
 
 // Set is kinds of jobs together. Its methods are those of a Kind; which one is meant is
@@ -41,7 +44,7 @@ type kindOf struct {
 func NewSet(c Clients, chains Chains, batch *Batch) *Set {
 	s := &Set{}
 	s.add(kindJob, batch, false)
-	s.add(kindPod, &Gated{Live: c.Live, Client: c.Client, Status: c.Status, Chains: chains}, false)
+	s.add(kindPod, &Gated{Live: c.Live, Client: c.Client, Status: c.Status, Chains: chains, Clock: c.Clock}, false)
 	for _, about := range suspendables() {
 		s.add(about.kind, &Suspendable{Live: c.Live, Client: c.Client, Status: c.Status, about: about}, true)
 	}
