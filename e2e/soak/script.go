@@ -47,7 +47,7 @@ const (
 	brokerEvery, brokerAway   = 10 * time.Minute, 20 * time.Second
 	schedulerEvery, schedAway = 12 * time.Minute, 10 * time.Second
 	// scaling surges, and how often a loan is answered with a surge within answerWithin.
-	scalingShare, answerShare = 0.6, 0.35
+	scalingShare, answerShare = 0.7, 0.35
 	answerWithin              = 40 * time.Second
 )
 

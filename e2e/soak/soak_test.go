@@ -19,7 +19,7 @@ import (
 // A quarter of an hour, in which the window of the budget passes more than twice.
 func TestSoak(t *testing.T) {
 	c := Default()
-	c.Nodes, c.Length, c.Window, c.Budget = 10, 12*time.Minute, 5*time.Minute, 2
+	c.Nodes, c.Length, c.Window, c.Budget = 16, 14*time.Minute, 6*time.Minute, 2
 	c.MinimumLoan, c.Cooldown, c.Dwell = time.Minute, time.Minute, 15*time.Second
 	var out, log bytes.Buffer
 	c.Out, c.Log = &out, &log
