@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/pack"
@@ -44,6 +45,22 @@ func TestPreEnqueue(t *testing.T) {
 				return p
 			},
 			want: "need a loan",
+		},
+		"of a queued job that has a loan, without the label itself": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
+				p.Labels = nil
+				return p
+			},
+			want: "it lacks the label ebbtide.dev/queue",
+		},
+		"of a queued job that has a loan, at online priority": {
+			pod: func(w *world) *corev1.Pod {
+				p := w.borrowed(w.loan("a", 1, 1, lent("n", 1)), "p", nil)
+				p.Spec.Priority = ptr.To[int32](v1alpha1.PriorityOnline)
+				return p
+			},
+			want: "the priority of online pods, which do not run on loans",
 		},
 		"of a job that is not known yet": {
 			pod: func(w *world) *corev1.Pod {

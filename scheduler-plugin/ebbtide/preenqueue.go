@@ -31,7 +31,12 @@ func (p *Ebbtide) loanFor(pod *corev1.Pod) (loan *v1alpha1.Loan, reason string) 
 			return nil, "the job that controls this pod is not known yet"
 		case !needs:
 			return nil, ""
+		case !book.Queued(pod):
+			return nil, "pods of queued jobs need a loan to use these units, and this pod gets none, whatever its job has: it lacks the label " + v1alpha1.LabelQueue
 		}
+	}
+	if loan != nil && book.Online(pod) {
+		return nil, "the pod has the priority of online pods, which do not run on loans; a job in a queue must be below it"
 	}
 	return loan, p.whyNoLoan(loan)
 }

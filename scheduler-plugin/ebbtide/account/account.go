@@ -39,7 +39,7 @@ type Account struct {
 	spaces  map[string]space
 	nodes   map[string]map[string]string
 	loans   map[types.UID]*loan
-	jobs    map[ref]int // loans by what their pods look for them under
+	jobs    map[ref]map[types.UID]bool // loans by what their pods look for them under
 	pods    map[types.UID]*pod
 	refs    map[ref]map[types.UID]*pod
 	used    map[string]*sheet
@@ -81,7 +81,7 @@ func New(chains *lineage.Lineage) *Account {
 		spaces:  map[string]space{},
 		nodes:   map[string]map[string]string{},
 		loans:   map[types.UID]*loan{},
-		jobs:    map[ref]int{},
+		jobs:    map[ref]map[types.UID]bool{},
 		pods:    map[types.UID]*pod{},
 		refs:    map[ref]map[types.UID]*pod{},
 		used:    map[string]*sheet{},

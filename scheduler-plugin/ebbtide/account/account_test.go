@@ -73,6 +73,7 @@ func podOf(uid, namespace, job string, priority int32, asks map[corev1.ResourceN
 	}
 	if job != "" {
 		controller := true
+		p.Labels = map[string]string{v1alpha1.LabelQueue: "q"}
 		p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(job), APIVersion: "batch/v1", Kind: "Job", Controller: &controller}}
 	}
 	return p
@@ -237,7 +238,7 @@ func (c *cluster) changePod(t *rapid.T, what string, pick func(string, ...string
 		p = &Placed{Pod: podOf(uid, pick("namespace", "m", "n"), pick("job", "", "j1", "j2"), rapid.Int32Range(0, 9).Draw(t, "priority"),
 			map[corev1.ResourceName]int64{gpu: rapid.Int64Range(0, 2).Draw(t, "gpus"), mig: rapid.Int64Range(0, 2).Draw(t, "migs")})}
 		p.Spec.NodeName = pick("bound", "", "", "1")
-		p.Labels = map[string]string{v1alpha1.LabelPodGroup: pick("group", "", "", "g", "h")}
+		p.Labels = map[string]string{v1alpha1.LabelPodGroup: pick("group", "", "", "g", "h"), v1alpha1.LabelQueue: pick("queue", "q", "q", "")}
 		c.pods[p.UID] = p
 		c.SetPod(nil, p.Pod)
 		return what
@@ -489,7 +490,7 @@ func TestAbsurdRequestsDoNotOverflow(t *testing.T) {
 
 func TestHolders(t *testing.T) {
 	c := small()
-	c.SetLoan(&v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{UID: "l", Namespace: "m"}, Spec: v1alpha1.LoanSpec{Job: v1alpha1.JobRef{UID: "j"}}})
+	c.SetLoan(lentTo(v1alpha1.JobRef{UID: "j"}, 1))
 	one := map[corev1.ResourceName]int64{gpu: 1}
 	leaving, grouped, group := podOf("leaving", "m", "", 9, one), podOf("grouped", "m", "", 9, one), "g"
 	leaving.DeletionTimestamp = &metav1.Time{}
@@ -524,7 +525,7 @@ func TestPodsOfUnknownJobsCount(t *testing.T) {
 	p := podOf("p", "m", "job", 0, map[corev1.ResourceName]int64{gpu: 1})
 	p.Spec.NodeName = "1"
 	c.SetPod(nil, p)
-	c.SetLoan(&v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{UID: "l", Namespace: "m"}, Spec: v1alpha1.LoanSpec{Job: v1alpha1.JobRef{UID: "set"}}})
+	c.SetLoan(lentTo(v1alpha1.JobRef{UID: "set"}, 1))
 	if used() != 1 {
 		t.Errorf("%d units are used before the job is known, want 1", used())
 	}
@@ -537,5 +538,84 @@ func TestPodsOfUnknownJobsCount(t *testing.T) {
 	}
 	if used() != 0 {
 		t.Errorf("%d units are used besides the loan, want none", used())
+	}
+}
+
+// lentTo is a loan of a lender's units on node 1 to a job of namespace m.
+func lentTo(job v1alpha1.JobRef, units int64) *v1alpha1.Loan {
+	return &v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{UID: "l", Namespace: "m"}, Spec: v1alpha1.LoanSpec{
+		Job: job, Borrower: "a", Resource: gpu, Pods: 1, UnitsPerPod: units, Grants: []v1alpha1.Grant{{Lender: "s/c", Node: "1", Flavor: "h100", Count: units}},
+	}}
+}
+
+// A pod that runs on its tenant's quota stays there, whatever it says later of whose it
+// is, and whenever that gets a loan.
+func TestNoPodTakesUpALoan(t *testing.T) {
+	controller := true
+	job := podOf("job", "m", "", 0, nil)
+	for name, tc := range map[string]struct {
+		before, after func(*corev1.Pod)
+		loan          v1alpha1.JobRef
+		later         bool // the loan comes after the pod says so
+	}{
+		"the label of a group": {
+			after: func(p *corev1.Pod) { p.Labels = map[string]string{v1alpha1.LabelPodGroup: "g"} },
+			loan:  v1alpha1.JobRef{UID: "lead", PodGroup: "g"},
+		},
+		"the label of a group before that has a loan": {
+			before: func(p *corev1.Pod) { p.Labels = map[string]string{v1alpha1.LabelPodGroup: "g"} },
+			loan:   v1alpha1.JobRef{UID: "lead", PodGroup: "g"}, later: true,
+		},
+		"a controller of a foreign kind": {
+			after: func(p *corev1.Pod) {
+				p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: "Foo", UID: job.UID, Controller: &controller}}
+			},
+			loan: v1alpha1.JobRef{UID: job.UID},
+		},
+		"a controller before that has a loan": {
+			before: func(p *corev1.Pod) {
+				p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "kubeflow.org/v1", Kind: "PyTorchJob", UID: job.UID, Controller: &controller}}
+			},
+			loan: v1alpha1.JobRef{UID: job.UID}, later: true,
+		},
+		"more than the loan has": {
+			before: func(p *corev1.Pod) {
+				p.Labels = map[string]string{v1alpha1.LabelPodGroup: "g", v1alpha1.LabelQueue: "q"}
+			},
+			loan: v1alpha1.JobRef{UID: "lead", PodGroup: "g"}, later: true,
+		},
+		"another node than the loan's": {
+			before: func(p *corev1.Pod) {
+				p.Labels = map[string]string{v1alpha1.LabelPodGroup: "g", v1alpha1.LabelQueue: "q"}
+				p.Spec.NodeName, p.Spec.Containers[0].Resources.Requests = "2", podOf("", "", "", 0, map[corev1.ResourceName]int64{gpu: 3}).Spec.Containers[0].Resources.Requests
+			},
+			loan: v1alpha1.JobRef{UID: "lead", PodGroup: "g"}, later: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := small()
+			c.SetNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "2", Labels: map[string]string{"gpu": "h100"}}})
+			tenant, _ := c.Tenant("m")
+			p := podOf("p", "m", "", 0, map[corev1.ResourceName]int64{gpu: 3})
+			p.Spec.NodeName = "1"
+			if tc.before != nil {
+				tc.before(p)
+			}
+			if !tc.later {
+				c.SetLoan(lentTo(tc.loan, 1))
+			}
+			c.SetPod(nil, p)
+			if tc.after != nil {
+				now := p.DeepCopy()
+				tc.after(now)
+				c.SetPod(p, now)
+			}
+			if tc.later {
+				c.SetLoan(lentTo(tc.loan, 1))
+			}
+			if used := 4 - tenant.Left(0, c.Used(tenant, "", 0)); used != 3 {
+				t.Errorf("%d units are used, want the pod's 3", used)
+			}
+		})
 	}
 }

@@ -97,10 +97,13 @@ func (a *Account) Counts(uid types.UID, priority int32) bool {
 // OnLoan reports whether a loan was made for the job that the pod is of, as far as is
 // known.
 func (a *Account) OnLoan(p *corev1.Pod) bool {
+	if !book.Queued(p) {
+		return false
+	}
 	keys, _ := a.chains.Keys(p)
 	a.rlock()
 	defer a.mu.RUnlock()
-	return slices.ContainsFunc(keys, func(key lineage.Key) bool { return a.jobs[jobRef(p.Namespace, key)] > 0 })
+	return slices.ContainsFunc(keys, func(key lineage.Key) bool { return len(a.jobs[jobRef(p.Namespace, key)]) > 0 })
 }
 
 // LoansOn returns how many loans that are not returned hold units on the node.

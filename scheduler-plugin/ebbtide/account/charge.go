@@ -138,10 +138,11 @@ func (a *Account) pod(now *corev1.Pod) *pod {
 	return p
 }
 
-// trace finds out anew whose pod it is. Pods that ask for nothing are nobody's business.
+// trace finds out anew whose pod it is. Pods that ask for nothing are nobody's business,
+// and those in no queue have no loan (see book.LoanOf).
 func (a *Account) trace(p *pod) {
 	p.jobs = nil
-	if len(p.requests) == 0 {
+	if len(p.requests) == 0 || !book.Queued(p.self) {
 		return
 	}
 	keys, _ := a.chains.Keys(p.self)
@@ -227,7 +228,7 @@ func (a *Account) recharge(p *pod) (freed []string) {
 
 // charge counts what the pod takes, where it is.
 func (a *Account) charge(p *pod) {
-	if a.stale || a.lentTo(p.jobs) {
+	if a.stale || a.lent(p) {
 		return
 	}
 	p.shaped = p.requests
@@ -246,9 +247,18 @@ func (a *Account) charge(p *pod) {
 	a.add(p.charges, 1)
 }
 
-// lentTo reports whether there is a loan under one of the keys.
-func (a *Account) lentTo(jobs []ref) bool {
-	return slices.ContainsFunc(jobs, func(r ref) bool { return a.jobs[r] > 0 })
+// lent reports whether a loan has what the pod takes: there is one under one of the
+// pod's keys, made for as many units as the pod has where it is.
+func (a *Account) lent(p *pod) bool {
+	node, _ := p.node()
+	for _, r := range p.jobs {
+		for uid := range a.jobs[r] {
+			if a.loans[uid].covers(p.requests, node) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (a *Account) uncharge(charges []charge) (freed []string) {

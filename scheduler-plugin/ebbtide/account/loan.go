@@ -18,6 +18,7 @@ type loan struct {
 	jobs     []ref            // what its pods look for it under
 	own      []v1alpha1.Grant // of the borrower's own quota
 	nodes    []string
+	granted  map[string]int64 // by node, whatever it has shed since
 	shaped   []book.Request
 	pods     int64
 	units    int64 // of all grants
@@ -45,7 +46,10 @@ func (a *Account) SetLoan(l *v1alpha1.Loan) (freed []string) {
 	known = readLoan(l)
 	a.loans[l.UID] = known
 	for _, job := range known.jobs {
-		a.jobs[job]++
+		if a.jobs[job] == nil {
+			a.jobs[job] = map[types.UID]bool{}
+		}
+		a.jobs[job][l.UID] = true
 	}
 	freed = a.rechargeJob(known)
 	if !a.Resources()[known.resource] {
@@ -100,6 +104,10 @@ func readLoan(l *v1alpha1.Loan) *loan {
 		shaped:   []book.Request{{Resource: corev1.ResourceName(l.Spec.Resource), Units: l.Spec.UnitsPerPod}},
 		pods:     int64(l.HeldPods()),
 		units:    v1alpha1.Units(l.Held()),
+		granted:  map[string]int64{},
+	}
+	for i := range l.Spec.Grants {
+		out.granted[l.Spec.Grants[i].Node] += l.Spec.Grants[i].Count
 	}
 	for _, key := range lineage.LoanKeys(&l.Spec.Job) {
 		out.jobs = append(out.jobs, jobRef(l.Namespace, key))
@@ -110,6 +118,15 @@ func readLoan(l *v1alpha1.Loan) *loan {
 		}
 	}
 	return out
+}
+
+// covers reports whether a pod can have such requests of the loan's on the node; if that
+// is empty, it has none yet.
+func (l *loan) covers(requests []book.Request, node string) bool {
+	granted, any := l.granted[node]
+	return node == "" || any && !slices.ContainsFunc(requests, func(r book.Request) bool {
+		return r.Resource == l.resource && r.Units > granted
+	})
 }
 
 // DropLoan forgets a loan that no longer exists. Pods that are left of it count
@@ -124,7 +141,7 @@ func (a *Account) DropLoan(uid types.UID) (freed []string) {
 	freed = a.settle(l)
 	delete(a.loans, uid)
 	for _, job := range l.jobs {
-		if a.jobs[job]--; a.jobs[job] == 0 {
+		if delete(a.jobs[job], uid); len(a.jobs[job]) == 0 {
 			delete(a.jobs, job)
 		}
 	}

@@ -67,7 +67,7 @@ func (f *Facts) recountPod(t *Tenant, tenants []*Tenant, p Placed, priority int3
 	if node == "" {
 		node, nominated = p.Nominated, true
 	}
-	if ended(p.Pod) || nominated && book.Priority(p.Pod) < priority || f.onLoan(p.Pod) {
+	if ended(p.Pod) || nominated && book.Priority(p.Pod) < priority || f.onLoan(p.Pod, node) {
 		return
 	}
 	for _, ns := range f.Namespaces {
@@ -88,10 +88,21 @@ func (f *Facts) recountPod(t *Tenant, tenants []*Tenant, p Placed, priority int3
 	}
 }
 
-func (f *Facts) onLoan(p *corev1.Pod) bool {
+// onLoan: the pod is in a queue, and of a job that has a loan with what it takes there.
+func (f *Facts) onLoan(p *corev1.Pod, node string) bool {
 	keys, _ := f.Chains.Keys(p)
+	if p.Labels[v1alpha1.LabelQueue] == "" {
+		return false
+	}
 	return slices.ContainsFunc(f.Loans, func(l *v1alpha1.Loan) bool {
-		return l.Namespace == p.Namespace && slices.ContainsFunc(lineage.LoanKeys(&l.Spec.Job), func(key lineage.Key) bool {
+		granted, named := int64(0), node == ""
+		for _, g := range l.Spec.Grants {
+			if g.Node == node {
+				granted, named = granted+g.Count, true
+			}
+		}
+		covered := named && (node == "" || book.Units(p, corev1.ResourceName(l.Spec.Resource)) <= granted)
+		return covered && l.Namespace == p.Namespace && slices.ContainsFunc(lineage.LoanKeys(&l.Spec.Job), func(key lineage.Key) bool {
 			return slices.Contains(keys, key)
 		})
 	})

@@ -80,10 +80,17 @@ func New(loans cache.Indexer, classes schedulinglisters.PriorityClassLister, cha
 // That is a job in its chain of controllers, by their exact UIDs, or the group that it
 // names (see lineage.Keys). No other label, and no name that a tenant may write, leads
 // anywhere.
+//
+// A pod that asks for units and is in no queue by its own label has none, whoever
+// controls it: it counts against its tenant's quota, and nobody can add that label to it
+// later, as groups and controllers can be.
 func (b *Book) LoanOf(pod *corev1.Pod) *v1alpha1.Loan {
 	keys, _ := b.chains.Keys(pod)
 	for _, key := range keys {
 		if loan := b.latest(pod.Namespace, key); loan != nil {
+			if !Queued(pod) && len(Requests(pod, nil)) > 0 {
+				return nil
+			}
 			return loan
 		}
 	}

@@ -104,3 +104,33 @@ func TestLoansAreIndexedAndOrderedByAge(t *testing.T) {
 		t.Errorf("granted = %d, %d", GrantedOn(latest, "n"), GrantedOn(latest, "m"))
 	}
 }
+
+// A pod that asks for units has a loan only if it is in a queue by its own label.
+func TestOnlyPodsInQueuesHaveLoans(t *testing.T) {
+	loans := cache.NewIndexer(cache.MetaNamespaceKeyFunc, LoanIndexers())
+	b := New(loans, nil, &lineage.Lineage{})
+	err := loans.Add(&v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: "g-1"}, Spec: v1alpha1.LoanSpec{Job: v1alpha1.JobRef{UID: "lead", PodGroup: "g"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")},
+	}}}}
+	for name, tc := range map[string]struct {
+		labels map[string]string
+		spec   corev1.PodSpec
+		want   bool
+	}{
+		"of the group, in a queue":               {labels: map[string]string{v1alpha1.LabelPodGroup: "g", v1alpha1.LabelQueue: "q"}, spec: one, want: true},
+		"of the group":                           {labels: map[string]string{v1alpha1.LabelPodGroup: "g"}, spec: one},
+		"of the group, in a queue without name":  {labels: map[string]string{v1alpha1.LabelPodGroup: "g", v1alpha1.LabelQueue: ""}, spec: one},
+		"of the group, asking for nothing":       {labels: map[string]string{v1alpha1.LabelPodGroup: "g"}, want: true},
+		"of another group, in a queue":           {labels: map[string]string{v1alpha1.LabelPodGroup: "h", v1alpha1.LabelQueue: "q"}, spec: one},
+		"of the group, asking for an init's GPU": {labels: map[string]string{v1alpha1.LabelPodGroup: "g"}, spec: corev1.PodSpec{InitContainers: one.Containers}},
+	} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "research", UID: "p", Labels: tc.labels}, Spec: tc.spec}
+		if got := b.LoanOf(pod); (got != nil) != tc.want {
+			t.Errorf("%s: loan = %v, want one: %t", name, got, tc.want)
+		}
+	}
+}
