@@ -208,8 +208,8 @@ func (s *soak) play(ctx, setup context.Context) error {
 	case <-s.town.Failed():
 		return errors.Join(s.town.Err(), end())
 	}
-	if ctx.Err() == nil {
-		err = s.drain(ctx)
+	if ctx.Err() != nil { // half a soak proves nothing
+		return errors.Join(fmt.Errorf("the soak was interrupted: %w", context.Cause(ctx)), end())
 	}
-	return errors.Join(err, end())
+	return errors.Join(s.drain(ctx), end())
 }
