@@ -555,6 +555,45 @@ func TestRestartReadsWhatJobsSay(t *testing.T) {
 	}
 }
 
+// A kind that cannot be read keeps the pods of no other kind from starting.
+func TestOneKindThatCannotBeReadKeepsNoOtherWaiting(t *testing.T) {
+	w := newWorld(t)
+	var waiting []*corev1.Pod
+	for i, kind := range []schema.GroupVersionKind{kindTorch, kindTorch.GroupVersion().WithKind("MPIJob"), kindTorch.GroupVersion().WithKind("XJob")} {
+		resource := kindTorch.GroupVersion().WithResource(strings.ToLower(kind.Kind) + "s")
+		w.serve(kind, resource.Resource)
+		name := fmt.Sprint("a", i)
+		l := w.loanOf(kind, "/spec/runPolicy/suspend", name, 1, lent("n", 1))
+		w.jobObject(l, resource, map[string]string{v1alpha1.AnnotationAttempt: "1"})
+		p := w.queuedPod("p-"+name, "", nil)
+		controlledBy(p, kind, name, l.Spec.Job.UID)
+		w.put(p)
+		waiting = append(waiting, p)
+	}
+	w.restart()
+	w.sync()
+	w.ready.Store(false)
+	must(t, w.awaitStart(t.Context()))
+	reads := 0
+	w.metadata.PrependReactor("get", "pytorchjobs", func(clienttesting.Action) (bool, runtime.Object, error) {
+		reads++
+		return true, nil, apierrors.NewInternalError(fmt.Errorf("its conversion fails"))
+	})
+	for range 2 {
+		if err := w.readSaid(t.Context()); err == nil || !strings.Contains(err.Error(), "read PyTorchJob research/a0: ") {
+			t.Errorf("error = %v", err)
+		}
+	}
+	if reads != 2 {
+		t.Errorf("what fails was read %d times in two passes", reads)
+	}
+	for i, p := range waiting {
+		if _, reason := w.loanFor(p); strings.Contains(reason, "not known yet whether") != (i == 0) {
+			t.Errorf("pod %s: %q", p.Name, reason)
+		}
+	}
+}
+
 // What jobs that are watched say needs no reading.
 func TestKinSaysThatALoanWasTakenBack(t *testing.T) {
 	w := newWorld(t)

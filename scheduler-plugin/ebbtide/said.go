@@ -3,11 +3,13 @@ package ebbtide
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
@@ -166,14 +168,23 @@ func (p *Ebbtide) runReader(ctx context.Context) {
 	}
 }
 
-// readSaid reads what is unread, up to the first error.
+// readSaid reads what is unread. A kind of which one cannot be read is left for the next
+// time; it keeps no others waiting.
 func (p *Ebbtide) readSaid(ctx context.Context) error {
+	var errs []error
+	failed := map[schema.GroupVersionKind]bool{}
 	for _, loan := range p.said.unread() {
+		kind := kindOf(loan)
+		if failed[kind] {
+			continue
+		}
 		bounded, cancel := context.WithTimeout(ctx, readPatience)
 		job, err := p.objects.read(bounded, loan)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("read %s %s: %w", loan.Spec.Job.Kind, klog.KRef(loan.Namespace, loan.Spec.Job.Name), err)
+			failed[kind] = true
+			errs = append(errs, fmt.Errorf("read %s %s: %w", loan.Spec.Job.Kind, klog.KRef(loan.Namespace, loan.Spec.Job.Name), err))
+			continue
 		}
 		var annotations map[string]string
 		if job != nil {
@@ -183,5 +194,5 @@ func (p *Ebbtide) readSaid(ctx context.Context) error {
 		p.restore(p.book.LoanOfJob(loan.Namespace, loan.Spec.Job.UID))
 		p.activate(klog.FromContext(ctx), p.pendingOf(loan))
 	}
-	return nil
+	return errors.Join(errs...)
 }
