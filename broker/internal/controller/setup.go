@@ -201,7 +201,7 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.batch.Store, err = b.jobStore(ctx); err != nil {
+	if err := b.stores(ctx); err != nil {
 		return err
 	}
 	shown, err := b.shown(ctx)
@@ -259,11 +259,22 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 	return l.run(ctx)
 }
 
-// jobStore is the store of the Jobs' informer.
-func (b *broker) jobStore(ctx context.Context) (jobs.Store, error) {
-	informer, err := b.mgr.GetCache().GetInformer(ctx, &batchv1.Job{})
+// stores gives the kinds that every cluster has their informers' stores.
+func (b *broker) stores(ctx context.Context) (err error) {
+	if b.batch.Store, err = b.store(ctx, &batchv1.Job{}); err != nil {
+		return err
+	}
+	if pods, is := b.jobs.Of(corev1.SchemeGroupVersion.WithKind("Pod").GroupKind()).(*jobs.Gated); is {
+		pods.Store, err = b.store(ctx, &corev1.Pod{})
+	}
+	return err
+}
+
+// store is that of the objects' informer.
+func (b *broker) store(ctx context.Context, like client.Object) (jobs.Store, error) {
+	informer, err := b.mgr.GetCache().GetInformer(ctx, like)
 	if err != nil {
-		return nil, fmt.Errorf("find the informer of Jobs: %w", err)
+		return nil, fmt.Errorf("find the informer of a %T: %w", like, err)
 	}
 	if shared, ok := informer.(toolscache.SharedInformer); ok {
 		return shared.GetStore(), nil

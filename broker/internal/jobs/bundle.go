@@ -50,12 +50,16 @@ func siblings(pod *corev1.Pod) (label string, is bool) {
 
 // bundles sorts pods into jobs, in the order of their names. Those that are a part of a
 // job of another kind are left out, and those of which that is not known yet.
-func (g *Gated) bundles(pods []corev1.Pod) []*bundle {
+func (g *Gated) bundles(pods []*corev1.Pod) []*bundle {
 	byID := map[bundleID]*bundle{}
 	var all []*bundle
-	for i := range pods {
-		id, is := g.identify(&pods[i])
+	for _, pod := range pods {
+		id, is := g.identify(pod)
 		if !is {
+			continue
+		}
+		if id.kind == single { // there may be thousands
+			all = append(all, &bundle{id, []*corev1.Pod{pod}})
 			continue
 		}
 		b := byID[id]
@@ -64,7 +68,7 @@ func (g *Gated) bundles(pods []corev1.Pod) []*bundle {
 			byID[id] = b
 			all = append(all, b)
 		}
-		b.pods = append(b.pods, &pods[i])
+		b.pods = append(b.pods, pod)
 	}
 	for _, b := range all {
 		b.sort()
@@ -127,8 +131,7 @@ func (b *bundle) waits() bool {
 		if gone(pod) {
 			continue
 		}
-		set := podSet{template: podTemplate(pod)}
-		if admissions(pod) > 0 || pod.Spec.NodeName != "" && len(set.asks()) > 0 {
+		if admissions(pod) > 0 || pod.Spec.NodeName != "" && asksUnits(pod) {
 			return false
 		}
 		some = true
@@ -205,11 +208,15 @@ func (b *bundle) job() Job {
 func (b *bundle) runs() bool {
 	var any, withUnits, asked bool
 	for _, pod := range b.pods {
-		set := podSet{template: podTemplate(pod)}
-		asks, on := len(set.asks()) > 0, pod.Spec.NodeName != "" && !over(pod)
+		asks, on := asksUnits(pod), pod.Spec.NodeName != "" && !over(pod)
 		any, withUnits, asked = any || on, withUnits || asks && on, asked || asks
 	}
 	return withUnits || !asked && any
+}
+
+func asksUnits(pod *corev1.Pod) bool {
+	set := podSet{template: podTemplate(pod)}
+	return len(set.asks()) > 0
 }
 
 // incomplete says why the pods are not the group that they say they are.

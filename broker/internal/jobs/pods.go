@@ -44,6 +44,9 @@ type Gated struct {
 	Client client.Writer
 	Status client.SubResourceWriter
 	Chains Chains
+	// Store, if set, has all pods, and is listed instead of the reader: a reader's list is a
+	// copy of every pod, also of those that are known.
+	Store Store
 	// Clock is asked when a pod is told to end; nil is the machine's.
 	Clock clock.PassiveClock
 }
@@ -55,17 +58,45 @@ var (
 
 // List implements Kind. A pod of which it is not known yet who made it is left out.
 func (g *Gated) List(ctx context.Context, r client.Reader, known func(types.UID, string) bool) ([]Job, error) {
-	var list corev1.PodList
-	if err := r.List(ctx, &list, client.HasLabels{v1alpha1.LabelQueue}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list pods: %w", err)
+	queued, err := g.queued(ctx, r)
+	if err != nil {
+		return nil, err
 	}
 	var jobs []Job
-	for _, b := range g.bundles(list.Items) {
+	for _, b := range g.bundles(queued) {
 		if b.lead() != nil && !known(b.lead().UID, b.version()) {
 			jobs = append(jobs, b.job())
 		}
 	}
 	return jobs, nil
+}
+
+// queued are the pods that have a queue.
+func (g *Gated) queued(ctx context.Context, r client.Reader) ([]*corev1.Pod, error) {
+	if g.Store == nil {
+		var list corev1.PodList
+		if err := r.List(ctx, &list, client.HasLabels{v1alpha1.LabelQueue}, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, fmt.Errorf("list pods: %w", err)
+		}
+		return pointers(list.Items), nil
+	}
+	var pods []*corev1.Pod
+	for _, object := range g.Store.List() {
+		if pod, ok := object.(*corev1.Pod); ok {
+			if _, queued := pod.Labels[v1alpha1.LabelQueue]; queued {
+				pods = append(pods, pod)
+			}
+		}
+	}
+	return pods, nil
+}
+
+func pointers(pods []corev1.Pod) []*corev1.Pod {
+	all := make([]*corev1.Pod, len(pods))
+	for i := range pods {
+		all[i] = &pods[i]
+	}
+	return all
 }
 
 // Get implements Kind: the job that the pod of that name is of. Another pod may stand
@@ -84,7 +115,7 @@ func (g *Gated) read(ctx context.Context, r client.Reader, key types.NamespacedN
 	if err := r.Get(ctx, key, &pod); err != nil {
 		return nil, fmt.Errorf("read pod %s: %w", key, err)
 	}
-	one := []corev1.Pod{pod}
+	one := []*corev1.Pod{&pod}
 	if label, is := siblings(&pod); is {
 		var err error
 		if one, err = g.labelled(ctx, r, key.Namespace, label, pod.Labels[label]); err != nil {
@@ -100,12 +131,12 @@ func (g *Gated) read(ctx context.Context, r client.Reader, key types.NamespacedN
 	return nil, fmt.Errorf("read pod %s: %w", key, apierrors.NewNotFound(corev1.Resource("pods"), key.Name))
 }
 
-func (g *Gated) labelled(ctx context.Context, r client.Reader, namespace, label, value string) ([]corev1.Pod, error) {
+func (g *Gated) labelled(ctx context.Context, r client.Reader, namespace, label, value string) ([]*corev1.Pod, error) {
 	var list corev1.PodList
 	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{label: value}); err != nil {
 		return nil, fmt.Errorf("list the pods with label %s=%s in namespace %s: %w", label, value, namespace, err)
 	}
-	return list.Items, nil
+	return pointers(list.Items), nil
 }
 
 // Resume implements Kind. The scheduler may have let pods go as soon as there was a

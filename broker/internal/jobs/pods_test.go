@@ -116,6 +116,17 @@ func TestWhichPodsAreJobs(t *testing.T) {
 	}
 }
 
+// TestPodsOfAStore: with a store, nothing is asked of a reader.
+func TestPodsOfAStore(t *testing.T) {
+	s, c := gated(t, nil)
+	s.Of(kindPod.GroupKind()).(*Gated).Store = store{
+		pod("bare"), pod("a-0", inGroup("a", "2")), pod("a-1", inGroup("a", "2")), pod("no-queue", func(p *corev1.Pod) { p.Labels = nil }), "no pod",
+	}
+	if got, want := names(t, s, c), []string{"a-0 2", "bare 1"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // TestPodCourse: a pod is admitted, and its end is what stops it.
 func TestPodCourse(t *testing.T) {
 	s, c := gated(t, nil, pod("bare", func(p *corev1.Pod) { p.Annotations[v1alpha1.AnnotationCheckpointInterval] = "15m" }))
