@@ -99,18 +99,7 @@ func (w *watcher) changed(before, after any) urgency {
 	w.link(after)
 	switch old := before.(type) {
 	case *corev1.Pod:
-		new := after.(*corev1.Pod)
-		switch {
-		case w.disrupted.Note(new):
-			return atOnce
-		case !w.resources.concern(new) || !podMatters(old, new):
-			return never
-		case waits(new):
-			return crowd
-		case over(new):
-			return atOnce
-		}
-		return soon
+		return w.podChanged(old, after.(*corev1.Pod))
 	case *corev1.Node:
 		if matters(before, after) {
 			return atOnce
@@ -131,6 +120,20 @@ func (w *watcher) changed(before, after any) urgency {
 		return soon
 	}
 	return never
+}
+
+func (w *watcher) podChanged(old, new *corev1.Pod) urgency {
+	switch {
+	case w.disrupted.Note(new):
+		return atOnce
+	case !w.resources.concern(new) || !podMatters(old, new):
+		return never
+	case waits(new):
+		return crowd
+	case over(new):
+		return atOnce
+	}
+	return soon
 }
 
 // jobChanged judges a change of a job of another kind than Job.
