@@ -164,8 +164,8 @@ bench-victims: ## Measure the work lost by the choice of victims against the lea
 	@$(GO) run ./e2e/cmd/ebbtide-lab bench-victims $(if $(SMALL),--small=$(SMALL)) $(if $(LARGE),--large=$(LARGE))
 
 .PHONY: bench-reclaim
-bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CASES=a,b,c ROUNDS= SEED=)
-	@bin/ebbtide-lab bench-reclaim $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))
+bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CHECK=1 CASES=a,b,c ROUNDS= SEED=)
+	@bin/ebbtide-lab bench-reclaim $(if $(CHECK),--check) $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))
 
 .PHONY: soak
 soak: build ## Play an adversary for an hour, compressed, and count how often jobs are taken back; the last line is JSON (LENGTH=1h SPEED= SEED=)

@@ -55,6 +55,8 @@ type Config struct {
 	// Keep leaves the folders of all labs behind, with their logs, and with what the
 	// broker decided on record, which takes some of its time.
 	Keep bool
+	// Check makes it an error if an aim was missed.
+	Check bool
 	// Out gets the tables and the lines of JSON, Log the progress.
 	Out, Log io.Writer
 }
@@ -96,7 +98,7 @@ const (
 type outcome map[system][]row
 
 // Run measures the cases and writes a table for each to c.Out. The last lines are JSON,
-// one for each case.
+// one for each case. With c.Check, it fails after that if an aim was missed.
 func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -105,7 +107,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	var lines []string
+	var lines, missed []string
 	for i, t := range trials {
 		rounds, err := c.rounds(ctx, t, i)
 		if err != nil {
@@ -115,10 +117,31 @@ func Run(ctx context.Context, c Config) error {
 		if err != nil {
 			return err
 		}
-		lines = append(lines, line)
+		lines, missed = append(lines, line), append(missed, missedIn(t, rounds)...)
 	}
-	_, err = fmt.Fprintln(c.Out, strings.Join(lines, "\n"))
-	return err
+	if _, err = fmt.Fprintln(c.Out, strings.Join(lines, "\n")); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return c.checked(missed)
+}
+
+// missedIn are the aims of a case that its rounds missed.
+func missedIn(t trial, rounds []outcome) []string {
+	var missed []string
+	for _, a := range judge(t, rounds) {
+		if !a.met {
+			missed = append(missed, "case "+t.name+": "+a.text)
+		}
+	}
+	return missed
+}
+
+// checked is an error if aims were missed and somebody wants to know.
+func (c Config) checked(missed []string) error {
+	if !c.Check || len(missed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of the aims were missed: %s", len(missed), strings.Join(missed, "; "))
 }
 
 // rounds plays all rounds of a trial, each with both systems.

@@ -70,6 +70,16 @@ func TestReport(t *testing.T) {
 			if !strings.Contains(line, test.line) {
 				t.Errorf("line %s, want in it %s", line, test.line)
 			}
+			missed := missedIn(test.trial, test.rounds)
+			if n := strings.Count(out.String(), "MISSED: "); n != len(missed) {
+				t.Errorf("%d aims are shown as missed, and %d were: %v", n, len(missed), missed)
+			}
+			if err := (Config{}).checked(missed); err != nil {
+				t.Errorf("nobody asked: %v", err)
+			}
+			if err := (Config{Check: true}).checked(missed); (err != nil) != (len(missed) > 0) {
+				t.Errorf("%d aims were missed: %v", len(missed), err)
+			}
 			for _, want := range test.want {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("%q is missing:\n%s", want, out.String())

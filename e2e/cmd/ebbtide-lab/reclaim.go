@@ -25,6 +25,7 @@ func reclaimCommand() *cobra.Command {
 	f.IntVar(&c.NodesC, "nodes-c", c.NodesC, "nodes with 8 GPUs each in case c")
 	f.IntVar(&c.Single, "single", c.Single, "single reclaims in case c")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "fixes the order of gangs, their ages and checkpoints")
+	f.BoolVar(&c.Check, "check", false, "fail if an aim was missed")
 	f.BoolVar(&c.Keep, "keep", false, "keep the folders of all labs, with their logs")
 	f.StringVar(&c.Programs, "programs", "", "folder with all binaries, taken as they are (default: the repository's bin/, built where stale)")
 	return cmd
