@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,6 +18,8 @@ type kindOfJob struct {
 	// pods hold units when it runs, least when it has given back what one replica of the
 	// service needs; 0: it stops whole.
 	pods, least int
+	// units of the island's only node; 0: eight.
+	units int64
 	// each pod is a job of its own.
 	each bool
 	// forGood: when it is stopped, nobody makes it anew.
@@ -31,6 +34,9 @@ type kindOfJob struct {
 	counters [][]string
 }
 
+// island is how many units the kind's node has.
+func (k *kindOfJob) island() int64 { return cmp.Or(k.units, 8) }
+
 var kindsOfJobs = []kindOfJob{
 	{
 		name: "job", object: "tune", resource: schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"},
@@ -38,7 +44,7 @@ var kindsOfJobs = []kindOfJob{
 	},
 	{
 		name: "indexed", object: "ranks", resource: schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"},
-		suspend: []string{"spec", "suspend"}, pods: 8, least: 4, index: "batch.kubernetes.io/job-completion-index",
+		suspend: []string{"spec", "suspend"}, pods: 12, least: 6, units: 12, index: "batch.kubernetes.io/job-completion-index",
 		ended: hasCondition("Complete"), counters: [][]string{{"failed"}},
 	},
 	{
@@ -52,7 +58,7 @@ var kindsOfJobs = []kindOfJob{
 	},
 	{
 		name: "pytorchjob", object: "resnet", resource: schema.GroupVersionResource{Group: "kubeflow.org", Version: "v1", Resource: "pytorchjobs"},
-		suspend: []string{"spec", "runPolicy", "suspend"}, pods: 8, least: 4, index: "training.kubeflow.org/replica-index",
+		suspend: []string{"spec", "runPolicy", "suspend"}, pods: 12, least: 6, units: 12, index: "training.kubeflow.org/replica-index",
 		ended: hasCondition("Succeeded"), counters: [][]string{{"replicaStatuses", "Worker", "failed"}},
 	},
 	{

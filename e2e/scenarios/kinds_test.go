@@ -57,8 +57,8 @@ func (i *island) course() {
 		i.online(1)
 		i.shrunk(before, i.runs(i.kind.least))
 	}
-	i.want(islandUnits / replicaUnits)
-	i.online(islandUnits / replicaUnits)
+	i.want(2)
+	i.online(2)
 	i.returned()
 	i.noRetries()
 	if i.kind.forGood {
@@ -212,7 +212,7 @@ func (i *island) shrunk(before, now []corev1.Pod) {
 		for _, l := range loans {
 			held += v1alpha1.Units(l.Held())
 		}
-		return err == nil && len(loans) == 1 && held == islandUnits-replicaUnits, fmt.Sprintf("the loans hold %d units (%v)\n%s", held, err, i.story(ctx))
+		return err == nil && len(loans) == 1 && held == i.kind.island()/2, fmt.Sprintf("the loans hold %d units (%v)\n%s", held, err, i.story(ctx))
 	})
 	if i.kind.suspend == nil {
 		return

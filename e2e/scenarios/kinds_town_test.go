@@ -22,13 +22,6 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
-// islandUnits are the units of an island's only node, and replicaUnits those of one
-// replica of its service.
-const (
-	islandUnits  = 8
-	replicaUnits = 4
-)
-
 // patient is how long the scheduler waits for the broker here. Many things run at once,
 // and it is the broker's way that is looked at while there is one.
 const patient = 5 * time.Second
@@ -45,7 +38,7 @@ func newArchipelago(t *testing.T) *town {
 		Scheduler:     &lab.Program{Config: func(lab.Env) ([]byte, error) { return config, nil }},
 	}
 	for _, kind := range kindsOfJobs {
-		opts.Nodes = append(opts.Nodes, lab.NodeSpec{Name: "gpu-" + kind.name, GPUs: islandUnits, Labels: map[string]string{"island": kind.name}})
+		opts.Nodes = append(opts.Nodes, lab.NodeSpec{Name: "gpu-" + kind.name, GPUs: kind.island(), Labels: map[string]string{"island": kind.name}})
 	}
 	w := raise(t, 0, opts)
 	w.late = patient
@@ -73,10 +66,11 @@ func (w *town) on(t *testing.T, kind kindOfJob) *island {
 	return i
 }
 
-// settle makes the island's tenants, its queue, and its service, which wants all of it.
+// settle makes the island's tenants, its queue, and its service, two replicas of which
+// want all of it.
 func (i *island) settle() {
 	i.t.Helper()
-	for namespace, nominal := range map[string]int64{i.service(): islandUnits, i.kind.name: 0} {
+	for namespace, nominal := range map[string]int64{i.service(): i.kind.island(), i.kind.name: 0} {
 		if err := i.CreateNamespace(i.t.Context(), namespace, map[string]string{"team": namespace}); err != nil {
 			i.t.Fatal(err)
 		}
@@ -92,16 +86,16 @@ func (i *island) settle() {
 		})
 	}
 	i.create(&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: i.kind.name, Name: "default"}})
-	chat := service(islandUnits/replicaUnits, replicaUnits)
+	chat := service(2, i.kind.island()/2)
 	chat.Namespace = i.service()
 	chat.Spec.Template.Spec.NodeSelector = map[string]string{"island": i.kind.name}
 	i.create(chat)
-	policy := lends(islandUnits)
+	policy := lends(i.kind.island())
 	policy.Namespace = i.service()
 	// It has nothing to do: what asks units back is replicas that are to be placed.
 	policy.Spec.Signals = []v1alpha1.Signal{{Query: "vector(0)", LowWater: "1", HighWater: "2"}}
 	i.create(policy)
-	i.online(islandUnits / replicaUnits)
+	i.online(2)
 }
 
 // service is the namespace of the island's service.
