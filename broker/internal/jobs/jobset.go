@@ -21,6 +21,7 @@ func jobSet() *about {
 		kind: kindJobSet, suspend: []string{"spec", "suspend"}, conditions: true,
 		ended: func(o *unstructured.Unstructured) bool { return hasCondition(o, "Completed", "Failed") },
 		sets:  func(o, _ *unstructured.Unstructured) ([]podSet, string, error) { return jobSetSets(o) },
+		jobs:  true,
 	}
 }
 

@@ -57,6 +57,11 @@ type about struct {
 	// grows names the object of the object's own whose size is changed while it runs;
 	// nil if it is the object itself.
 	grows func(o *unstructured.Unstructured) (*about, string)
+	// runs names the object of the object's own that runs the pods, if its controller keeps
+	// that one as suspended as the object is.
+	runs func(o *unstructured.Unstructured) (*about, string)
+	// jobs: what runs the pods are Jobs that the object controls.
+	jobs bool
 	// resize writes the sizes of sets into the fields of a merge patch, and by the names
 	// of the sets which of their pods are on their way out; nil if none of the kind's jobs
 	// is elastic.
@@ -247,8 +252,8 @@ func (s *Suspendable) Resume(ctx context.Context, ref Ref, attempt int32, gang G
 	return s.setSuspended(ctx, o, false, annotations, true)
 }
 
-// Suspend implements Kind. Where an object that has ended leaves another one running that
-// can be suspended, that one is.
+// Suspend implements Kind. Where an object that has ended, or is being deleted, leaves
+// others running that can be suspended, these are.
 func (s *Suspendable) Suspend(ctx context.Context, ref Ref) error {
 	return again(func() error {
 		o, now, err := s.read(ctx, s.Live, ref.Key)
@@ -268,24 +273,6 @@ func (s *Suspendable) Suspend(ctx context.Context, ref Ref) error {
 		}
 		return s.setSuspended(ctx, o, true, annotations, small)
 	})
-}
-
-// suspendRest suspends what an object that has ended has made to run on. What is deleted
-// goes by itself.
-func (s *Suspendable) suspendRest(ctx context.Context, o *unstructured.Unstructured) error {
-	if s.about.grows == nil || o.GetDeletionTimestamp() != nil {
-		return nil
-	}
-	about, name := s.about.grows(o)
-	rest, err := s.owned(ctx, s.Live, o, about.kind, name)
-	if err != nil || rest == nil {
-		return err
-	}
-	of := &Suspendable{Live: s.Live, Client: s.Client, Status: s.Status, about: about}
-	if suspended, ended := of.State(rest); suspended || ended {
-		return nil
-	}
-	return of.setSuspended(ctx, rest, true, map[string]*string{}, false)
 }
 
 // setSuspended writes the field and the annotations, and makes a job whole again that

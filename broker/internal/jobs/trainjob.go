@@ -23,6 +23,7 @@ func trainJob() *about {
 			return hasCondition(o, "Complete", "Failed")
 		},
 		part: func(o *unstructured.Unstructured) (schema.GroupVersionKind, string) { return kindJobSet, o.GetName() },
+		runs: func(o *unstructured.Unstructured) (*about, string) { return jobSet(), o.GetName() },
 		sets: trainJobSets,
 	}
 }
