@@ -35,6 +35,7 @@ const (
 	scheduler     = "system:serviceaccount:ebbtide-system:ebbtide-scheduler"
 	jobController = "system:serviceaccount:kube-system:job-controller"
 	replicaSets   = "system:serviceaccount:kube-system:replicaset-controller"
+	daemonSets    = "system:serviceaccount:kube-system:daemon-set-controller"
 	collector     = "system:serviceaccount:kube-system:generic-garbage-collector"
 )
 

@@ -194,6 +194,8 @@ func TestCreatingPods(t *testing.T) {
 		{"queued pod of its own, on a node of its choice", tenant, "", both(barePod, onNode), "spec.nodeName: must not be set"},
 		{"queued pod that says it is admitted", tenant, "", both(barePod, annotate(v1alpha1.AnnotationAttempt, "1")),
 			"metadata.annotations[ebbtide.dev/attempt, ebbtide.dev/skipped-attempts]: only the broker writes them"},
+		{"queued pod that says it was taken back", tenant, "", both(barePod, annotate(v1alpha1.AnnotationTakenBack, "1")),
+			"metadata.annotations[ebbtide.dev/taken-back]: is never written on a pod of a queued job"},
 		{"queued pod that says where it is told", tenant, "", both(barePod, annotate(v1alpha1.AnnotationReclaimHook, ":8080/reclaim")), ""},
 		{"pod of a job, by hand, without the label", tenant, "", both(queuedPod, func(pod *corev1.Pod) { pod.Labels = nil }),
 			"metadata.ownerReferences: only the Job controller makes"},
@@ -248,6 +250,9 @@ func TestChangingPods(t *testing.T) {
 			}
 		}))
 	}
+	makeWeb := func(t *testing.T) *corev1.Pod {
+		return create(t, c.client(t, tenant), namespace, onlinePod(ask(corev1.Container{Name: "main", Image: "example.com/web:1"})))
+	}
 	// A pod of its own, in a group of two.
 	makeBare := func(t *testing.T) *corev1.Pod {
 		return create(t, c.client(t, tenant), namespace, onlinePod(barePod, annotate(v1alpha1.AnnotationPodGroupSize, "2"), func(pod *corev1.Pod) {
@@ -286,6 +291,8 @@ func TestChangingPods(t *testing.T) {
 		jobName     = "metadata.labels[batch.kubernetes.io/job-name, job-name]: cannot be added to, changed on or removed"
 		labelStays  = "metadata.labels[ebbtide.dev/queue]: cannot be added to, changed on or removed from a pod"
 
+		joinsNothing   = "metadata.ownerReferences: a pod that asks for a GPU does not join what did not make it"
+		takenBack      = "metadata.annotations[ebbtide.dev/taken-back]: is never written on a pod of a queued job"
 		whichGroup     = "metadata: the label ebbtide.dev/pod-group and the annotation ebbtide.dev/pod-group-size cannot"
 		onlyBroker     = "metadata.annotations[ebbtide.dev/attempt, ebbtide.dev/skipped-attempts]: only the broker writes them"
 		staysWithMaker = "metadata.ownerReferences: a pod in a queue stays with what made it"
@@ -340,6 +347,27 @@ func TestChangingPods(t *testing.T) {
 		{"tenant joins a group", makeBare, nil, tenant, func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelPodGroup] = "others" }, whichGroup},
 		{"tenant leaves a group", makeBare, nil, tenant, func(pod *corev1.Pod) { delete(pod.Labels, v1alpha1.LabelPodGroup) }, whichGroup},
 		{"tenant makes a group smaller", makeBare, nil, tenant, annotate(v1alpha1.AnnotationPodGroupSize, "1"), whichGroup},
+		{"tenant puts an online pod into a group", makeOnline, nil, tenant, func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{v1alpha1.LabelPodGroup: "pair"}
+		}, whichGroup},
+		{"tenant puts an online pod into a group of a LeaderWorkerSet", makeOnline, nil, tenant, func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{"leaderworkerset.sigs.k8s.io/name": "inference"}
+		}, whichGroup},
+		{"tenant gives an online pod a group's size", makeOnline, nil, tenant, annotate(v1alpha1.AnnotationPodGroupSize, "2"), whichGroup},
+		{"tenant puts a pod without a GPU into a group", makeWeb, nil, tenant, func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{v1alpha1.LabelPodGroup: "pair"}
+		}, ""},
+		{"tenant puts an online pod under a PyTorchJob", makeOnline, nil, tenant, owned("kubeflow.org/v1", "PyTorchJob"), joinsNothing},
+		{"tenant puts an online pod under something else", makeOnline, nil, tenant, owned("example.com/v1", "Foo"), joinsNothing},
+		{"operator takes up an online pod", makeOnline, nil, operator, owned("kubeflow.org/v1", "PyTorchJob"), joinsNothing},
+		{"replica set takes up an online pod", makeOnline, nil, replicaSets, owned("apps/v1", "ReplicaSet"), ""},
+		{"daemon set takes up an online pod", makeOnline, nil, daemonSets, owned("apps/v1", "DaemonSet"), ""},
+		{"tenant puts a pod without a GPU under something else", makeWeb, nil, tenant, owned("example.com/v1", "Foo"), ""},
+		{"garbage collector frees an online pod of its maker", func(t *testing.T) *corev1.Pod {
+			return create(t, c.client(t, operator), namespace, onlinePod(ofOwner("kubeflow.org/v1", "PyTorchJob")))
+		}, nil, collector, orphan, ""},
+		{"tenant says that a pod was taken back", makeBare, nil, tenant, annotate(v1alpha1.AnnotationTakenBack, "1"), takenBack},
+		{"scheduler says that a pod was taken back", makeBare, nil, scheduler, annotate(v1alpha1.AnnotationTakenBack, "1"), takenBack},
 		{"tenant says that a pod is admitted", makeBare, nil, tenant, annotate(v1alpha1.AnnotationAttempt, "1"), onlyBroker},
 		{"tenant says that an attempt was skipped", makeBare, nil, tenant, annotate("ebbtide.dev/skipped-attempts", "1"), onlyBroker},
 		{"broker admits a pod", makeBare, nil, broker, annotate(v1alpha1.AnnotationAttempt, "1"), ""},
@@ -369,7 +397,11 @@ func TestChangingPods(t *testing.T) {
 			}
 			changed := pod.DeepCopy()
 			test.change(changed)
-			_, err := c.client(t, test.user).CoreV1().Pods(namespace).Patch(t.Context(), pod.Name,
+			var groups []string
+			if test.user == daemonSets {
+				groups = []string{"system:serviceaccounts:kube-system"}
+			}
+			_, err := c.client(t, test.user, groups...).CoreV1().Pods(namespace).Patch(t.Context(), pod.Name,
 				types.StrategicMergePatchType, difference(t, pod, changed), metav1.PatchOptions{})
 			wantOutcome(t, err, test.want)
 		})
