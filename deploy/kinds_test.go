@@ -472,8 +472,6 @@ func TestChangingQueuedKinds(t *testing.T) {
 			"metadata.annotations: the scheduler writes ebbtide.dev/taken-back only"},
 		{"running", scheduler, "keeps it from going", func(_ kind, o *unstructured.Unstructured) { o.SetFinalizers([]string{"example.com/stay"}) },
 			"metadata: the scheduler writes the annotation ebbtide.dev/taken-back only"},
-		{"waiting", tenant, "takes its pods out of the queue", inPods("metadata.labels", map[string]any{"a": "b"}), ".metadata.labels[ebbtide.dev/queue]: must be the job's own queue"},
-		{"waiting", tenant, "gives its pods to another scheduler", inPods("spec.schedulerName", "default-scheduler"), ".spec.schedulerName: must be ebbtide"},
 		{"running", tenant, "gives its pods a finalizer", inPods("metadata.finalizers", []any{"example.com/stay"}), ".metadata.finalizers: must be empty"},
 	}
 	for _, name := range slices.Sorted(maps.Keys(kinds)) {
@@ -494,6 +492,81 @@ func TestChangingQueuedKinds(t *testing.T) {
 				_, err := k.as(t, c, test.user, namespace).Patch(t.Context(), job.GetName(), types.MergePatchType, patch,
 					metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
 				wantOutcome(t, err, test.want)
+			})
+		}
+	}
+}
+
+// Whoever applies the same manifest again, as kubectl, Helm and others do, changes
+// nothing: what the manifest does not say of the pods is written again. Nor does one
+// change it who says otherwise.
+func TestApplyingQueuedKindsAgain(t *testing.T) {
+	c := testCluster(t)
+	namespace := c.withKinds(t)
+	for _, name := range slices.Sorted(maps.Keys(kinds)) {
+		k := kinds[name]
+		for _, state := range []string{"waiting", "running", "taken back"} {
+			job := c.jobOf(t, name, namespace, state)
+			for what, change := range map[string]change{
+				"as it is":                      same,
+				"with its pods in no queue":     inPods("metadata.labels", map[string]any{"a": "b"}),
+				"with its pods in another one":  inPods("metadata.labels", map[string]any{v1alpha1.LabelQueue: "fast"}),
+				"for another scheduler":         inPods("spec.schedulerName", "default-scheduler"),
+				"by the operator, without more": nil,
+			} {
+				t.Run(fmt.Sprintf("%s %s, %s", state, name, what), func(t *testing.T) {
+					user := tenant
+					if change == nil {
+						user, change = operator, same
+					}
+					manifest := short(t, name)
+					sent := short(t, name, change)
+					patch, err := jsonmergepatch.CreateThreeWayJSONMergePatch(text(t, manifest), text(t, sent), text(t, job))
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := k.as(t, c, user, namespace).Patch(t.Context(), job.GetName(), types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, template := range k.templates {
+						for _, path := range []string{".metadata.labels." + labelInPath, ".spec.schedulerName", ".spec.priorityClassName"} {
+							if was, is := readLabel(job.Object, template+path), readLabel(got.Object, template+path); was != is {
+								t.Errorf("%s was %v and is %v", template+path, was, is)
+							}
+						}
+					}
+					if was, is := read(job.Object, k.suspend), read(got.Object, k.suspend); was != is {
+						t.Errorf("suspended was %v and is %v", was, is)
+					}
+					for key, was := range job.GetAnnotations() {
+						if is := got.GetAnnotations()[key]; was != is {
+							t.Errorf("annotation %s was %q and is %q", key, was, is)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// A PyTorchJob goes on with fewer workers if it is elastic and makes lost ones again.
+func TestRunningPyTorchJobsStayAsElasticAsTheyAre(t *testing.T) {
+	c := testCluster(t)
+	namespace := c.withKinds(t)
+	k := kinds["pytorchjob"]
+	metrics := []any{map[string]any{"type": "Resource", "resource": map[string]any{"name": "cpu", "target": map[string]any{"type": "Utilization", "averageUtilization": int64(80)}}}}
+	for state, want := range map[string]string{"waiting": "", "running": "cannot change while the job holds units; suspend the job first"} {
+		job := c.jobOf(t, "pytorchjob", namespace, state)
+		for what, change := range map[string]change{
+			"its workers are not made again": at("spec.pytorchReplicaSpecs.Worker.restartPolicy", "Never"),
+			"it is scaled by load":           at("spec.elasticPolicy.metrics", metrics),
+		} {
+			t.Run(state+": "+what, func(t *testing.T) {
+				changed := job.DeepCopy()
+				change(k, changed)
+				_, err := k.as(t, c, tenant, namespace).Patch(t.Context(), job.GetName(), types.MergePatchType, merge(t, job, changed), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+				wantOutcome(t, err, want)
 			})
 		}
 	}
@@ -530,17 +603,19 @@ func (c *cluster) jobOf(t *testing.T, name, namespace, state string) *unstructur
 // merge is the patch that turns one object into another.
 func merge(t *testing.T, from, to *unstructured.Unstructured) []byte {
 	t.Helper()
-	old, err := from.MarshalJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed, err := to.MarshalJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch, err := jsonmergepatch.CreateThreeWayJSONMergePatch(old, changed, old)
+	old := text(t, from)
+	patch, err := jsonmergepatch.CreateThreeWayJSONMergePatch(old, text(t, to), old)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return patch
+}
+
+func text(t *testing.T, o *unstructured.Unstructured) []byte {
+	t.Helper()
+	out, err := o.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
