@@ -22,21 +22,21 @@ import (
 func (r *round) podsOf(ctx context.Context, l *loanRef) ([]corev1.Pod, error) {
 	asks := r.asks(l.object)
 	if l.job.GroupKind != kindJob {
-		return r.livePods(ctx, l.job, asks)
+		return r.livePods(ctx, l.job, gather.Nodes(l.object), asks)
 	}
 	for _, pod := range r.view.Pods[l.name] {
 		if pod.Labels[batchv1.ControllerUidLabel] != string(l.job.UID) {
-			return r.livePods(ctx, l.job, asks)
+			return r.livePods(ctx, l.job, gather.Nodes(l.object), asks)
 		}
 	}
-	return r.livePods(ctx, l.job, asks, client.MatchingLabels{batchv1.ControllerUidLabel: string(l.job.UID)})
+	return r.livePods(ctx, l.job, gather.Nodes(l.object), asks, client.MatchingLabels{batchv1.ControllerUidLabel: string(l.job.UID)})
 }
 
-// asks tells whether a pod that is not over asks for units: those of the loan, or of any
-// flavor.
+// asks tells whether a pod that is not over, and did not come too late, asks for units:
+// those of the loan, or of any flavor.
 func (r *round) asks(object *v1alpha1.Loan) func(*corev1.Pod) bool {
 	return func(pod *corev1.Pod) bool {
-		if r.view.Over(pod) {
+		if r.view.Over(pod) || gather.Late(pod, object) {
 			return false
 		}
 		if jobs.UnitsOf(&pod.Spec, corev1.ResourceName(object.Spec.Resource)) > 0 {
@@ -51,9 +51,9 @@ func (r *round) asks(object *v1alpha1.Loan) func(*corev1.Pod) bool {
 	}
 }
 
-// livePods are the pods of a job that have not ended, and those that may be its own; of
-// both only the ones that ask for units, if asks is given.
-func (a *Actuator) livePods(ctx context.Context, job jobs.Ref, asks func(*corev1.Pod) bool, which ...client.ListOption) ([]corev1.Pod, error) {
+// livePods are the pods of a job that have not ended, and those that may be its own,
+// because they are on nodes; of both only the ones that ask for units.
+func (a *Actuator) livePods(ctx context.Context, job jobs.Ref, nodes map[string]bool, asks func(*corev1.Pod) bool, which ...client.ListOption) ([]corev1.Pod, error) {
 	var pods corev1.PodList
 	if err := a.Live.List(ctx, &pods, append(which, client.InNamespace(job.Key.Namespace))...); err != nil {
 		return nil, fmt.Errorf("list the job's pods: %w", err)
@@ -69,8 +69,8 @@ func (a *Actuator) livePods(ctx context.Context, job jobs.Ref, asks func(*corev1
 		pod := &pods.Items[i]
 		over := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 		switch {
-		case over, asks != nil && !asks(pod), gated && gather.Waits(pod):
-		case gather.Holds(chains, pod, ref):
+		case over, !asks(pod), gated && gather.Waits(pod):
+		case gather.Holds(chains, pod, ref, nodes):
 			live = append(live, *pod)
 		}
 	}

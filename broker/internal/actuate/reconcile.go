@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -100,7 +102,11 @@ func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) erro
 	if err := a.Jobs.Suspend(ctx, ref); err != nil {
 		return err
 	}
-	pods, err := a.livePods(ctx, ref, nil)
+	nodes := map[string]bool{}
+	for _, g := range open.Grants {
+		nodes[g.Node] = true
+	}
+	pods, err := a.livePods(ctx, ref, nodes, asksForDevices)
 	if err != nil || len(pods) > 0 {
 		log.V(1).Info("A loan without a Loan object is not closed yet", "loan", open.Loan, "pods", len(pods))
 		return err
@@ -112,6 +118,21 @@ func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) erro
 	log.Info("Closed a loan without a Loan object", "loan", open.Loan, "kind", kind.String())
 	_, err = a.record(kind, open.Loan, ledger.Entry{Reason: "LoanMissing", Message: message})
 	return err
+}
+
+// asksForDevices tells whether a pod asks for anything that only some nodes have: what the
+// units of a loan are that is gone, nobody says any more.
+func asksForDevices(pod *corev1.Pod) bool {
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
+			for resource := range list {
+				if domain, _, others := strings.Cut(string(resource), "/"); others && domain != "kubernetes.io" {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // openJob names the job of a loan of which only the ledger knows. Entries of older

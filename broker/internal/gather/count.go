@@ -121,6 +121,8 @@ func (c *count) lent(pod *corev1.Pod, loan *loan, kin relation) {
 		return
 	case loan.gated() && Waits(pod): // it is of no admission yet
 		return
+	case Late(pod, loan.object):
+		return
 	}
 	loan.marked = loan.marked || (kin == own && loan.current(pod) && v1alpha1.Preempted(pod))
 	if over {
@@ -141,7 +143,7 @@ func (c *count) unlent(pod *corev1.Pod, kin relation) {
 	held := c.flavors.held(pod)
 	c.use(c.used, pod.Namespace, held)
 	if kin == unclear && len(held) > 0 {
-		c.unsure(pod.Namespace)
+		c.unsure(pod)
 	}
 	lender := c.lenderOf(pod)
 	if lender != nil {

@@ -65,6 +65,8 @@ type Gatherer struct {
 
 	memory  memory
 	windows windows
+	// gone are owners of pods of which the API server said that they are.
+	gone map[types.UID]bool
 }
 
 // LoanReader reads Loans, no older than what the broker has written. They are not changed.

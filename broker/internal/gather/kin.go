@@ -33,10 +33,10 @@ const (
 	own
 )
 
-// Holds tells whether a pod holds, or may hold, units for the job that a Loan names:
-// unless it is clear that it belongs to somebody else, or has no node and no admission.
-// resources are those of the flavors.
-func Holds(chains *lineage.Lineage, pod *corev1.Pod, job *v1alpha1.JobRef) bool {
+// Holds tells whether a pod holds, or may hold, units for the job that a Loan names. Of
+// which it is not known whose it is, it may only where the loan has units: the scheduler
+// places the pods of a loan nowhere else. nodes are these.
+func Holds(chains *lineage.Lineage, pod *corev1.Pod, job *v1alpha1.JobRef, nodes map[string]bool) bool {
 	keys, complete := chains.Keys(pod)
 	for _, key := range lineage.LoanKeys(job) {
 		for _, k := range keys {
@@ -50,7 +50,7 @@ func Holds(chains *lineage.Lineage, pod *corev1.Pod, job *v1alpha1.JobRef) bool 
 			return true
 		}
 	}
-	return !complete && pod.Spec.NodeName != ""
+	return !complete && nodes[pod.Spec.NodeName]
 }
 
 // Waits: nobody has admitted the pod yet, of those that are admitted themselves.
@@ -76,12 +76,17 @@ type kin struct {
 	chains *lineage.Lineage
 	// loans are the open ones.
 	loans map[loanKey]*loan
-	// among are those of a namespace, in order.
+	// among are those of a namespace, in order, and near those of it that have units on a
+	// node.
 	among map[string][]*loan
+	near  map[spot][]*loan
 	// climb learns who is above a pod that holds units. It reports whether the whole chain
 	// is known now, and whether somebody in it is gone without having been seen.
 	climb func(pod *corev1.Pod) (complete, gone bool)
 }
+
+// spot is where a pod of a namespace may hold units.
+type spot struct{ namespace, node string }
 
 // loanKey is a key where it is: a job has pods in its own namespace only.
 type loanKey struct {
@@ -93,15 +98,20 @@ func (g *Gatherer) kinship(ctx context.Context, open []*loan, flavors *flavorTab
 	if g.Chains == nil {
 		g.Chains = &lineage.Lineage{}
 	}
-	k := &kin{chains: g.Chains, loans: map[loanKey]*loan{}, among: map[string][]*loan{}}
+	k := &kin{chains: g.Chains, loans: map[loanKey]*loan{}, among: map[string][]*loan{}, near: map[spot][]*loan{}}
 	for _, l := range open {
 		namespace := l.object.Namespace
 		k.among[namespace] = append(k.among[namespace], l)
+		for node := range Nodes(l.object) {
+			at := spot{namespace, node}
+			k.near[at] = append(k.near[at], l)
+		}
 		for _, key := range lineage.LoanKeys(&l.object.Spec.Job) {
 			k.loans[loanKey{namespace, key}] = l
 		}
 	}
-	up := &climber{g, mostClimbs, map[schema.GroupKind]bool{}}
+	up := &climber{Gatherer: g, left: mostClimbs, failed: map[schema.GroupKind]bool{}, were: g.gone, gone: map[types.UID]bool{}}
+	g.gone = up.gone
 	k.climb = func(pod *corev1.Pod) (complete, gone bool) {
 		if len(flavors.held(pod)) == 0 {
 			return false, false
@@ -128,7 +138,10 @@ func (k *kin) loanOf(pod *corev1.Pod) (*loan, relation) {
 	if complete {
 		return nil, stranger
 	}
-	if ended(pod) {
+	switch {
+	case pod.Spec.NodeName != "" && len(k.around(pod)) == 0:
+		return nil, stranger
+	case ended(pod):
 		return nil, unclear
 	}
 	complete, gone := k.climb(pod)
@@ -141,10 +154,15 @@ func (k *kin) loanOf(pod *corev1.Pod) (*loan, relation) {
 	case complete:
 		return nil, stranger
 	case gone:
-		return k.orphan(pod)
+		// Somebody made it who is gone, and was never seen: it counts for who has units
+		// where it is. Its end is near, since the cluster collects what has no owner.
+		return k.around(pod)[0], said
 	}
 	return nil, unclear
 }
+
+// around are the loans of the pod's namespace that have units where it is, in order.
+func (k *kin) around(pod *corev1.Pod) []*loan { return k.near[spot{pod.Namespace, pod.Spec.NodeName}] }
 
 func (k *kin) byKeys(pod *corev1.Pod) (l *loan, complete bool) {
 	keys, complete := k.chains.Keys(pod)
@@ -156,30 +174,17 @@ func (k *kin) byKeys(pod *corev1.Pod) (l *loan, complete bool) {
 	return nil, complete
 }
 
-// orphan is whose a pod is that was made by somebody who is gone, and was never seen: the
-// one's that has units where it is. Its end is near anyway, since the cluster collects
-// what has no owner.
-func (k *kin) orphan(pod *corev1.Pod) (*loan, relation) {
-	for _, l := range k.among[pod.Namespace] {
-		for _, g := range l.Grants {
-			if g.Node == pod.Spec.NodeName {
-				return l, said
-			}
-		}
-	}
-	return nil, stranger
-}
-
-// unsure: no loan of the namespace counts as returned.
-func (k *kin) unsure(namespace string) {
-	for _, l := range k.among[namespace] {
+// unsure: no loan counts as returned whose units the pod may hold.
+func (k *kin) unsure(pod *corev1.Pod) {
+	for _, l := range k.around(pod) {
 		l.unsure = true
 	}
 }
 
 const (
 	// mostClimbs bounds for how many pods of a snapshot the API server is asked who is
-	// above them. Those beyond are looked at next time.
+	// above them. Those beyond are looked at next time: what was found out is not asked
+	// again, and of a kind that cannot be read only one is asked for.
 	mostClimbs = 32
 	// mostSteps bounds each such climb.
 	mostSteps = 8
@@ -201,15 +206,16 @@ type climber struct {
 	left int
 	// failed are the kinds that could not be read.
 	failed map[schema.GroupKind]bool
+	// were are the owners that an earlier snapshot found gone, gone those that this one did,
+	// or met again. Their UIDs never come back.
+	were, gone map[types.UID]bool
 }
 
 // climb reports whether the whole chain is known now, and whether somebody in it is gone.
 // Nobody is above an owner of a kind that is not installed.
 func (c *climber) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bool) {
-	if c.left--; c.left < 0 {
-		return false, false
-	}
 	var object metav1.Object = pod
+	asked := false
 	for range mostSteps {
 		if _, complete := c.Chains.Chain(pod); complete {
 			return true, false
@@ -219,8 +225,16 @@ func (c *climber) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bo
 			return false, false
 		}
 		kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
-		if c.failed[kind] {
+		if c.were[ref.UID] || c.gone[ref.UID] {
+			c.gone[ref.UID] = true
+			return false, true
+		}
+		if c.failed[kind] || !asked && c.left <= 0 {
 			return false, false
+		}
+		if !asked {
+			asked = true
+			c.left--
 		}
 		owner := &metav1.PartialObjectMetadata{}
 		owner.SetGroupVersionKind(kind.WithVersion(climbed[kind]))
@@ -230,10 +244,11 @@ func (c *climber) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bo
 			c.Chains.PutOwner(pod.Namespace, ref.UID, lineage.Owner{})
 			return true, false
 		case apierrors.IsNotFound(err), err == nil && owner.UID != ref.UID:
+			c.gone[ref.UID] = true
 			return false, true
 		case err != nil:
 			c.failed[kind] = true
-			logr.FromContextOrDiscard(ctx).Error(err, "It is not known whose a pod is; no loan of its namespace is over",
+			logr.FromContextOrDiscard(ctx).Error(err, "It is not known whose a pod is; no loan of its namespace with units on its node is over",
 				"pod", pod.Namespace+"/"+pod.Name, "kind", kind.String())
 			return false, false
 		}

@@ -3,6 +3,7 @@ package gather_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -295,16 +296,17 @@ func TestIncompleteChain(t *testing.T) {
 		pods    int
 		killed  bool
 	}{
-		"known":             {[]client.Object{childJob("workers", "runs"), ofJob("w", "workers").on("gpu-1")}, nil, 1, 1, false},
-		"another's":         {[]client.Object{childJob("workers", "other"), jobSet("other", true), ofJob("w", "workers").on("gpu-1")}, nil, 0, 0, false},
-		"known to others":   {[]client.Object{hidden(childJob("workers", "runs")), ofJob("w", "workers").on("gpu-1")}, nil, 1, 1, false},
-		"cannot be asked":   {[]client.Object{hidden(childJob("workers", "runs")), ofJob("w", "workers").on("gpu-1")}, errors.New("overloaded"), 1, 0, true},
-		"asks for none":     {[]client.Object{withoutUnits(ofJob("w", "workers").on("gpu-1"))}, errors.New("overloaded"), 0, 0, false},
-		"is nowhere":        {[]client.Object{ofJob("w", "workers")}, errors.New("overloaded"), 0, 0, false},
-		"elsewhere":         {[]client.Object{newPod("serving", "w", 4, owned("batch/v1", "Job", "workers")).on("gpu-1")}, errors.New("overloaded"), 0, 0, false},
-		"made by nobody":    {[]client.Object{ofJob("w", "workers").on("gpu-1")}, nil, 1, 1, false},
-		"on another node":   {[]client.Object{ofJob("w", "workers").on("gpu-0")}, nil, 0, 0, false},
-		"kind is not there": {[]client.Object{ofJob("w", "workers").on("gpu-1")}, &meta.NoKindMatchError{}, 0, 0, false},
+		"known":               {[]client.Object{childJob("workers", "runs"), ofJob("w", "workers").on("gpu-1")}, nil, 1, 1, false},
+		"another's":           {[]client.Object{childJob("workers", "other"), jobSet("other", true), ofJob("w", "workers").on("gpu-1")}, nil, 0, 0, false},
+		"known to others":     {[]client.Object{hidden(childJob("workers", "runs")), ofJob("w", "workers").on("gpu-1")}, nil, 1, 1, false},
+		"cannot be asked":     {[]client.Object{hidden(childJob("workers", "runs")), ofJob("w", "workers").on("gpu-1")}, errors.New("overloaded"), 1, 0, true},
+		"asks for none":       {[]client.Object{withoutUnits(ofJob("w", "workers").on("gpu-1"))}, errors.New("overloaded"), 0, 0, false},
+		"is nowhere":          {[]client.Object{ofJob("w", "workers")}, errors.New("overloaded"), 0, 0, false},
+		"not asked, not here": {[]client.Object{hidden(childJob("workers", "runs")), ofJob("w", "workers").on("gpu-0")}, errors.New("overloaded"), 0, 0, false},
+		"elsewhere":           {[]client.Object{newPod("serving", "w", 4, owned("batch/v1", "Job", "workers")).on("gpu-1")}, errors.New("overloaded"), 0, 0, false},
+		"made by nobody":      {[]client.Object{ofJob("w", "workers").on("gpu-1")}, nil, 1, 1, false},
+		"on another node":     {[]client.Object{ofJob("w", "workers").on("gpu-0")}, nil, 0, 0, false},
+		"kind is not there":   {[]client.Object{ofJob("w", "workers").on("gpu-1")}, &meta.NoKindMatchError{}, 0, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, _ := withKinds(reads(test.err), append(append(cluster(), over, open), test.objects...)...)
@@ -346,6 +348,84 @@ func TestUnreadKind(t *testing.T) {
 			view := look(t, g)
 			if len(view.Snapshot.Loans) != 2 || view.Snapshot.Loans[0].Finished != test.finished || !view.Snapshot.Loans[1].Finished || len(view.Snapshot.Jobs) != 1 {
 				t.Errorf("loans: %+v, jobs: %+v", view.Snapshot.Loans, view.Snapshot.Jobs)
+			}
+		})
+	}
+}
+
+// TestManyUnclear: pods whose owners are gone, or cannot be read, do not keep the API from
+// being asked about all others, and hold up no loan that has no units on their nodes.
+func TestManyUnclear(t *testing.T) {
+	over := jobSet("runs", false)
+	if err := unstructured.SetNestedSlice(over.Object, []any{map[string]any{"type": "Completed", "status": "True"}}, "status", "conditions"); err != nil {
+		t.Fatal(err)
+	}
+	here := loanOf(over.GroupVersionKind(), "runs", "gpu-1", 2, 4)
+	there := loanOf(schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}, "tune", "gpu-0", 1, 4)
+	objects := append(cluster(), over, here, there)
+	for i := range 40 {
+		name := fmt.Sprintf("gone-%02d", i)
+		objects = append(objects, ofJob("a-"+name, name).on("gpu-1"))
+		objects = append(objects, newPod("research", "b-"+name, 4, owned("ray.io/v1", "RayCluster", name)).on("gpu-1"))
+	}
+	child := childJob("workers", "other")
+	child.SetAnnotations(map[string]string{"test/hidden": "yes"})
+	objects = append(objects, child, jobSet("other", true), ofJob("z", "workers").on("gpu-1"))
+	asked := map[string]int{}
+	g, _ := withKinds(func(key types.NamespacedName, o client.Object) error {
+		if _, is := o.(*metav1.PartialObjectMetadata); !is {
+			return nil
+		}
+		asked[key.Name]++
+		if o.GetObjectKind().GroupVersionKind().Kind == "RayCluster" {
+			return errors.New("conversion webhook: connection refused")
+		}
+		return nil
+	}, objects...)
+	for range 2 {
+		view := look(t, g)
+		if l := view.Snapshot.Loans[1]; l.JobUID != "tune" || l.Live != 0 || !l.Finished {
+			t.Errorf("the loan with units elsewhere: %+v", l)
+		}
+		if l := view.Snapshot.Loans[0]; l.Live == 0 {
+			t.Errorf("the loan with units there: %+v", l)
+		}
+	}
+	if asked["workers"] != 1 || asked["gone-00"] > 3 || len(asked) > 43 {
+		t.Errorf("asked: %v", asked)
+	}
+}
+
+// TestLate: a pod that was made when its loan was closed, and has no node, holds nothing.
+func TestLate(t *testing.T) {
+	for name, test := range map[string]struct {
+		condition string
+		status    metav1.ConditionStatus
+		after     time.Duration // when the pod was made
+		node      string
+		live      int64
+	}{
+		"made before":      {v1alpha1.LoanReclaiming, metav1.ConditionTrue, -time.Second, "", 1},
+		"made just then":   {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 4 * time.Second, "", 1},
+		"made later":       {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 6 * time.Second, "", 0},
+		"has a node":       {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 6 * time.Second, "gpu-1", 1},
+		"no more active":   {v1alpha1.LoanActive, metav1.ConditionFalse, 6 * time.Second, "", 0},
+		"active":           {v1alpha1.LoanActive, metav1.ConditionTrue, 6 * time.Second, "", 1},
+		"not asked back":   {v1alpha1.LoanReclaiming, metav1.ConditionFalse, 6 * time.Second, "", 1},
+		"some other thing": {"Other", metav1.ConditionTrue, 6 * time.Second, "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := now.Add(-time.Minute)
+			l := loan("tune", "gpu-1", 4)
+			l.Status.Conditions = []metav1.Condition{{Type: test.condition, Status: test.status, LastTransitionTime: metav1.Time{Time: at}}}
+			// A Job below the loan's job, which nobody has suspended.
+			foreign := childJob("foreign", "tune")
+			p := ofJob("p", "foreign").on(test.node)
+			p.CreationTimestamp = metav1.Time{Time: at.Add(test.after)}
+			g, _ := withKinds(nil, append(cluster(), l, foreign, p)...)
+			view := look(t, g)
+			if got := view.Snapshot.Loans[0]; got.Live != test.live || int64(len(view.Pods[got.Name])) != test.live {
+				t.Errorf("live %d, %d pods, want %d", got.Live, len(view.Pods[got.Name]), test.live)
 			}
 		})
 	}

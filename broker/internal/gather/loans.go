@@ -78,6 +78,37 @@ func Returned(object *v1alpha1.Loan) bool {
 	return meta.IsStatusConditionTrue(object.Status.Conditions, v1alpha1.LoanReturned)
 }
 
+// Nodes are where a Loan has units.
+func Nodes(object *v1alpha1.Loan) map[string]bool {
+	nodes := map[string]bool{}
+	for _, g := range object.Held() {
+		nodes[g.Node] = true
+	}
+	return nodes
+}
+
+// lateness is how much later than its Loan's closing a pod must have been made that it
+// does not count: the clocks of those who write the two differ, and the scheduler learns
+// of the closing in a moment.
+const lateness = 5 * time.Second
+
+// Late tells whether a pod came too late to get units of its Loan: it has no node, and was
+// made when the Loan was closed to new pods. A job that has ended, or is stopped, may own
+// what goes on making such pods.
+func Late(pod *corev1.Pod, object *v1alpha1.Loan) bool {
+	if pod.Spec.NodeName != "" {
+		return false
+	}
+	for _, c := range object.Status.Conditions {
+		closes := c.Type == v1alpha1.LoanReclaiming && c.Status == metav1.ConditionTrue ||
+			c.Type == v1alpha1.LoanActive && c.Status == metav1.ConditionFalse
+		if closes && pod.CreationTimestamp.After(c.LastTransitionTime.Add(lateness)) {
+			return true
+		}
+	}
+	return false
+}
+
 // count adds a pod of the loan's job and returns what it holds beyond the grant.
 func (l *loan) count(pod *corev1.Pod, held map[string]int64) map[string]int64 {
 	if l.presence.Over(pod) {
