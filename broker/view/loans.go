@@ -55,6 +55,11 @@ func LoanState(conditions []Condition) (state string, by Condition) {
 			}
 		}
 	}
+	for _, c := range conditions {
+		if c.Type == StateActive { // it was, and its job has ended
+			return StateReclaiming, c
+		}
+	}
 	return StatePending, Condition{}
 }
 

@@ -40,7 +40,7 @@ func TestLoanStateIsTheFurthestTrueCondition(t *testing.T) {
 		state, reason string
 	}{
 		{nil, StatePending, ""},
-		{[]Condition{condition("Active", false)}, StatePending, ""},
+		{[]Condition{condition("Active", false)}, StateReclaiming, "ActiveReason"},
 		{[]Condition{condition("Active", true), condition("Reclaiming", false)}, StateActive, "ActiveReason"},
 		{[]Condition{condition("Active", true), condition("Reclaiming", true)}, StateReclaiming, "ReclaimingReason"},
 		{[]Condition{condition("Active", true), condition("Preempted", true)}, StateReclaiming, "PreemptedReason"},
