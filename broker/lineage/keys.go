@@ -33,15 +33,16 @@ func LoanKeys(job *v1alpha1.JobRef) []Key {
 // it is false and none of the keys has a Loan, it is not known yet whether the pod's job
 // has one.
 //
-// The label of a group is the only one that counts. It leads to no job but such a group,
-// which is made of nothing else, and to none in another namespace.
+// The label of a group is the only one that counts, and only on a pod in a queue: a group
+// is made of such pods. It leads to no job but such a group, which is made of nothing
+// else, and to none in another namespace.
 func (l *Lineage) Keys(pod metav1.Object) (keys []Key, complete bool) {
 	chain, complete := l.Chain(pod)
 	keys = append(keys, JobKey(pod.GetUID()))
 	for _, owner := range chain {
 		keys = append(keys, JobKey(owner.UID))
 	}
-	if group := pod.GetLabels()[v1alpha1.LabelPodGroup]; group != "" {
+	if group := pod.GetLabels()[v1alpha1.LabelPodGroup]; group != "" && hasQueue(pod) {
 		keys = append(keys, Key(byGroup+group))
 	}
 	return keys, complete

@@ -14,7 +14,7 @@ func TestKeys(t *testing.T) {
 	var l Lineage
 	l.PutOwner("research", "job", Owner{UID: "jobset", Kind: kindJobSet})
 	pod := &metav1.ObjectMeta{
-		Namespace: "research", UID: "pod", Labels: map[string]string{v1alpha1.LabelPodGroup: "gang"},
+		Namespace: "research", UID: "pod", Labels: map[string]string{v1alpha1.LabelPodGroup: "gang", v1alpha1.LabelQueue: "default"},
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", UID: "job", Controller: ptr.To(true)}},
 	}
 	keys, complete := l.Keys(pod)
@@ -27,6 +27,11 @@ func TestKeys(t *testing.T) {
 	l.PutOwner("research", "jobset", Owner{})
 	if _, complete := l.Keys(pod); !complete {
 		t.Error("nobody is above the JobSet")
+	}
+	bare := pod.DeepCopy()
+	delete(bare.Labels, v1alpha1.LabelQueue)
+	if keys, _ := l.Keys(bare); len(keys) != 3 {
+		t.Errorf("a pod in no queue is of a group: %v", keys)
 	}
 	elsewhere := pod.DeepCopy()
 	elsewhere.Namespace = "other"

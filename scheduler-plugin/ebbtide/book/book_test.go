@@ -116,19 +116,26 @@ func TestOnlyPodsInQueuesHaveLoans(t *testing.T) {
 	one := corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")},
 	}}}}
+	controller := true
 	for name, tc := range map[string]struct {
-		labels map[string]string
-		spec   corev1.PodSpec
-		want   bool
+		queue, group, maker string
+		spec                corev1.PodSpec
+		want                bool
 	}{
-		"of the group, in a queue":               {labels: map[string]string{v1alpha1.LabelPodGroup: "g", v1alpha1.LabelQueue: "q"}, spec: one, want: true},
-		"of the group":                           {labels: map[string]string{v1alpha1.LabelPodGroup: "g"}, spec: one},
-		"of the group, in a queue without name":  {labels: map[string]string{v1alpha1.LabelPodGroup: "g", v1alpha1.LabelQueue: ""}, spec: one},
-		"of the group, asking for nothing":       {labels: map[string]string{v1alpha1.LabelPodGroup: "g"}, want: true},
-		"of another group, in a queue":           {labels: map[string]string{v1alpha1.LabelPodGroup: "h", v1alpha1.LabelQueue: "q"}, spec: one},
-		"of the group, asking for an init's GPU": {labels: map[string]string{v1alpha1.LabelPodGroup: "g"}, spec: corev1.PodSpec{InitContainers: one.Containers}},
+		"of the group, in a queue":               {queue: "q", group: "g", spec: one, want: true},
+		"of the group":                           {group: "g", spec: one},
+		"of another group, in a queue":           {queue: "q", group: "h", spec: one},
+		"made by the job, in a queue":            {queue: "q", maker: "lead", spec: one, want: true},
+		"made by the job":                        {maker: "lead", spec: one},
+		"made by the job, with a GPU at first":   {maker: "lead", spec: corev1.PodSpec{InitContainers: one.Containers}},
+		"made by the job, asking for nothing":    {maker: "lead", want: true},
+		"made by another job, in the same queue": {queue: "q", maker: "other", spec: one},
 	} {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "research", UID: "p", Labels: tc.labels}, Spec: tc.spec}
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "research", UID: "p"}, Spec: tc.spec}
+		pod.Labels = map[string]string{v1alpha1.LabelPodGroup: tc.group, v1alpha1.LabelQueue: tc.queue}
+		if tc.maker != "" {
+			pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "kubeflow.org/v1", Kind: "PyTorchJob", UID: types.UID(tc.maker), Controller: &controller}}
+		}
 		if got := b.LoanOf(pod); (got != nil) != tc.want {
 			t.Errorf("%s: loan = %v, want one: %t", name, got, tc.want)
 		}
