@@ -151,7 +151,10 @@ const (
 type Verdict struct {
 	Kind    SubjectKind `json:"kind"`
 	Subject string      `json:"subject"` // namespace/name
-	Reason  string      `json:"reason"`
+	// UID of a waiting job; empty for others. Jobs of different kinds may have one name.
+	// It is no part of a record: Place has it.
+	UID    string `json:"-"`
+	Reason string `json:"reason"`
 	// Message is one sentence for the subject's owner. It names no other tenant's
 	// jobs, and does not change while nothing changes.
 	Message string `json:"message"`

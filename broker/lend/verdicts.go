@@ -54,7 +54,7 @@ func (l *line) verdicts(out *telling[Verdict], jobs []named) {
 
 func (l *line) verdict(n *named) Verdict {
 	o := &l.texts[l.said[n.slot]]
-	return Verdict{Kind: SubjectJob, Subject: n.name, Reason: o.reason, Message: o.message}
+	return Verdict{Kind: SubjectJob, Subject: n.name, UID: l.uids[n.slot], Reason: o.reason, Message: o.message}
 }
 
 // twinVerdicts is verdicts where several jobs may have one name.
@@ -77,7 +77,7 @@ func compareVerdicts(a, b *Verdict) int {
 	if c := cmp.Compare(a.Subject, b.Subject); c != 0 {
 		return c
 	}
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.UID, b.UID), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
 }
 
 // explainLenders gives every lender its reason.

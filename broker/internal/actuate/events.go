@@ -76,7 +76,7 @@ type Events struct {
 	Recorder events.EventRecorder
 
 	mu   sync.Mutex
-	last map[string]string // reason of the last verdict by kind and subject
+	last map[string]string // reason of the last verdict, by what it is about
 }
 
 // Loan writes an event on a Loan.
@@ -106,11 +106,13 @@ func (e *Events) news(v *lend.Verdict) bool {
 	if e.last == nil {
 		e.last = map[string]string{}
 	}
-	key := string(v.Kind) + " " + v.Subject
+	key := about(v)
 	changed := e.last[key] != v.Reason
 	e.last[key] = v.Reason
 	return changed
 }
+
+func about(v *lend.Verdict) string { return string(v.Kind) + " " + v.Subject + " " + v.UID }
 
 // Keep forgets the subjects that none of the verdicts names.
 func (e *Events) Keep(verdicts ...[]lend.Verdict) {
@@ -126,7 +128,7 @@ func (e *Events) Keep(verdicts ...[]lend.Verdict) {
 	kept := make(map[string]string, n)
 	for _, list := range verdicts {
 		for i := range list {
-			key := string(list[i].Kind) + " " + list[i].Subject
+			key := about(&list[i])
 			kept[key] = e.last[key]
 		}
 	}

@@ -33,7 +33,7 @@ func BenchmarkApply(b *testing.B) {
 				j.Name, j.UID, j.ResourceVersion = fmt.Sprintf("job-%06d", i), types.UID(fmt.Sprintf("uid-%06d", i)), "1"
 				j.Status.Conditions = []batchv1.JobCondition{{Type: "ebbtide.dev/Admitted", Status: "False", Reason: lend.ReasonNoLendableUnits, Message: "3 are lendable"}}
 				list[i] = j
-				plan.Verdicts[i] = lend.Verdict{Kind: lend.SubjectJob, Subject: "research/" + j.Name, Reason: lend.ReasonNoLendableUnits, Message: "3 are lendable"}
+				plan.Verdicts[i] = lend.Verdict{Kind: lend.SubjectJob, Subject: "research/" + j.Name, UID: string(j.UID), Reason: lend.ReasonNoLendableUnits, Message: "3 are lendable"}
 				plan.Waiting[i] = lend.Place{UID: string(j.UID), Position: int32(i + 1), Ahead: int64(i)}
 			}
 			broker.gatherer.Jobs = w.adapters(w.api, &lineage.Lineage{}, list)

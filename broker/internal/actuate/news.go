@@ -26,12 +26,12 @@ func (r *round) news(plan *lend.Plan) []*lend.Verdict {
 }
 
 func compareVerdicts(a, b *lend.Verdict) int {
-	return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Kind, b.Kind))
+	return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.UID, b.UID))
 }
 
-// verdictOn is what a plan says about one subject, nil if nothing.
-func verdictOn(plan *lend.Plan, kind lend.SubjectKind, subject string) *lend.Verdict {
-	at, found := slices.BinarySearchFunc(plan.Verdicts, &lend.Verdict{Kind: kind, Subject: subject},
+// verdictOn is what a plan says about a waiting job, nil if nothing.
+func verdictOn(plan *lend.Plan, job *lend.Job) *lend.Verdict {
+	at, found := slices.BinarySearchFunc(plan.Verdicts, &lend.Verdict{Kind: lend.SubjectJob, Subject: job.Name, UID: job.UID},
 		func(v lend.Verdict, want *lend.Verdict) int { return compareVerdicts(&v, want) })
 	if !found {
 		return nil

@@ -71,7 +71,7 @@ func (r *round) first(plan *lend.Plan) map[string][]v1alpha1.QueuedJob {
 			continue
 		}
 		shown := v1alpha1.QueuedJob{Name: job.Key.Name, Position: place.Position}
-		if v := verdictOn(plan, lend.SubjectJob, j.Name); v != nil {
+		if v := verdictOn(plan, j); v != nil {
 			shown.Reason = v.Reason
 			if at := outlook.Start(j, *place, v.Reason); !at.IsZero() {
 				shown.EstimatedStart = &metav1.Time{Time: at}

@@ -137,7 +137,7 @@ func (w *world) tenant(name string) *v1alpha1.TenantQuota {
 func waitingPlan(position int32, reason string) *lend.Plan {
 	return &lend.Plan{
 		Waiting:  []lend.Place{{UID: "tune", Position: position, Ahead: 4 * int64(position)}},
-		Verdicts: []lend.Verdict{{Kind: lend.SubjectJob, Subject: "research/tune", Reason: reason, Message: "m"}},
+		Verdicts: []lend.Verdict{{Kind: lend.SubjectJob, Subject: "research/tune", UID: "tune", Reason: reason, Message: "m"}},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -124,7 +125,7 @@ func (r *round) verdicts(plan *lend.Plan, news []*lend.Verdict) {
 				r.Events.Verdict(policyReference(policy), v)
 			}
 		case lend.SubjectJob:
-			if job := r.view.JobNamed(v.Subject); job != nil {
+			if job := r.view.Job(types.UID(v.UID)); job != nil {
 				r.Events.Verdict(jobReference(job), v)
 			}
 		case lend.SubjectLoan:

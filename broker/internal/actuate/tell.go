@@ -123,7 +123,7 @@ func (r *round) conditions(plan *lend.Plan, said []*lend.Verdict) []news {
 		}
 	})
 	for _, v := range said {
-		if job := r.view.JobNamed(v.Subject); v.Kind == lend.SubjectJob && job != nil {
+		if job := r.view.Job(types.UID(v.UID)); v.Kind == lend.SubjectJob && job != nil {
 			r.told.lineFor(v.Reason).add(job.UID)
 		}
 	}
@@ -157,7 +157,7 @@ func (r *round) newsOfWaiting(plan *lend.Plan, uid types.UID) (n news, is, later
 	if job == nil || waiting == nil {
 		return news{}, false, false
 	}
-	v := verdictOn(plan, lend.SubjectJob, waiting.Name)
+	v := verdictOn(plan, waiting)
 	// One that is admitted now has a Loan in the next snapshot, or waits again.
 	if v == nil || v.Reason == lend.ReasonLent || v.Reason == lend.ReasonWithinNominal {
 		return news{}, false, true

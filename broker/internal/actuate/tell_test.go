@@ -27,7 +27,7 @@ func (w *world) teller(f *fuse) *broker {
 // decide carries out a plan that only says something about the job.
 func (b *broker) decide(reason, message string) {
 	b.t.Helper()
-	verdict := lend.Verdict{Kind: lend.SubjectJob, Subject: "research/tune", Reason: reason, Message: message}
+	verdict := lend.Verdict{Kind: lend.SubjectJob, Subject: "research/tune", UID: "tune", Reason: reason, Message: message}
 	if err := b.actuator.Apply(b.context(), b.gather(), &lend.Plan{Verdicts: []lend.Verdict{verdict}}); err != nil {
 		b.t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestTellMany(t *testing.T) {
 		if err := w.api.Create(t.Context(), job); err != nil {
 			t.Fatal(err)
 		}
-		v := lend.Verdict{Kind: lend.SubjectJob, Subject: "research/" + job.Name, Reason: lend.ReasonNoLendableUnits, Message: "waits"}
+		v := lend.Verdict{Kind: lend.SubjectJob, Subject: "research/" + job.Name, UID: string(job.UID), Reason: lend.ReasonNoLendableUnits, Message: "waits"}
 		if i%8 == 7 {
 			v.Reason = lend.ReasonUnknownQueue
 		}

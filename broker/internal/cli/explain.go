@@ -138,8 +138,8 @@ func (o *explainOptions) run(ctx context.Context) error {
 
 // verdict is nil, with a note, if the broker cannot be reached or has nothing to
 // say about the subject yet.
-func (o *explainOptions) verdict(ctx context.Context, kind lend.SubjectKind, name string) (*access.Verdict, error) {
-	v, err := o.ask.Verdict(ctx, kind, o.key.Namespace+"/"+name)
+func (o *explainOptions) verdict(ctx context.Context, kind lend.SubjectKind, name, uid string) (*access.Verdict, error) {
+	v, err := o.ask.Verdict(ctx, kind, o.key.Namespace+"/"+name, uid)
 	switch {
 	case err == nil:
 		return &v, nil

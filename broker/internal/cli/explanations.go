@@ -60,13 +60,13 @@ func (o *explainOptions) find(ctx context.Context) (jobs.Job, error) {
 // waiting explains a job that has no loan.
 func (o *explainOptions) waiting(ctx context.Context, e explanation, job *jobs.Job) (explanation, error) {
 	e.State = "waits in queue " + job.Queue
-	said, err := o.verdict(ctx, lend.SubjectJob, job.Key.Name)
+	said, err := o.verdict(ctx, lend.SubjectJob, job.Key.Name, string(job.UID))
 	switch {
 	case err != nil:
 		return explanation{}, err
 	case said != nil:
 		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
-		e.State += o.position(ctx)
+		e.State += o.position(ctx, string(job.UID))
 	default:
 		err = o.fromEvents(ctx, &e, job.Kind.Kind)
 	}
@@ -75,8 +75,8 @@ func (o *explainOptions) waiting(ctx context.Context, e explanation, job *jobs.J
 
 // position is where the job stands in its queue, and when it is likely to start.
 // Without it the answer is as true, so that it cannot be had is no error.
-func (o *explainOptions) position(ctx context.Context) string {
-	j, err := o.ask.Place(ctx, o.key.String())
+func (o *explainOptions) position(ctx context.Context, uid string) string {
+	j, err := o.ask.Place(ctx, o.key.String(), uid)
 	switch {
 	case err != nil || j.Position <= 0:
 		return ""
@@ -126,7 +126,7 @@ func (o *explainOptions) explainLoan(ctx context.Context, loan *v1alpha1.Loan) (
 	if state == view.StateReturned {
 		return e, nil
 	}
-	said, err := o.verdict(ctx, lend.SubjectLoan, loan.Name)
+	said, err := o.verdict(ctx, lend.SubjectLoan, loan.Name, "")
 	// A verdict that only repeats the state says less than the condition, which
 	// has the reason why the loan came into it.
 	if err == nil && said != nil && said.Reason != state {
@@ -169,7 +169,7 @@ func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	if len(s.Conditions) == 0 {
 		e.State = "has not been looked at by the broker yet"
 	}
-	said, err := o.verdict(ctx, lend.SubjectLender, o.key.Name)
+	said, err := o.verdict(ctx, lend.SubjectLender, o.key.Name, "")
 	if err != nil {
 		return explanation{}, err
 	}

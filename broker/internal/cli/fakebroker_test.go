@@ -59,17 +59,17 @@ func (s *fakeSource) Decision() *web.Decision {
 	d.Record.Snapshot.Now = testNow
 	d.Record.Snapshot.Queues = []lend.Queue{{Name: "research/default"}, {Name: "research/nightly", FIFO: true, Paused: true}, {Name: "vision/gangs"}}
 	d.Record.Snapshot.Jobs = []lend.Job{
-		{Name: "research/bert-large", UID: "1", Queue: "research/default", Flavor: "h100", Priority: -100, Pods: 4, UnitsPerPod: 8, Created: at},
-		{Name: "research/bert-small", UID: "2", Queue: "research/default", Pods: 1, UnitsPerPod: 1, Created: at},
-		{Name: "research/sweep", UID: "5", Queue: "research/nightly", Pods: 2, UnitsPerPod: 1, Created: at},
-		{Name: "vision/pretrain", UID: "6", Queue: "vision/gangs", Flavor: "h100", Priority: -100, Pods: 4, UnitsPerPod: 4, Created: at},
+		{Name: "research/bert-large", UID: "11111111-0000-0000-0000-000000000001", Queue: "research/default", Flavor: "h100", Priority: -100, Pods: 4, UnitsPerPod: 8, Created: at},
+		{Name: "research/bert-small", UID: "11111111-0000-0000-0000-000000000002", Queue: "research/default", Pods: 1, UnitsPerPod: 1, Created: at},
+		{Name: "research/sweep", UID: "11111111-0000-0000-0000-000000000005", Queue: "research/nightly", Pods: 2, UnitsPerPod: 1, Created: at},
+		{Name: "vision/pretrain", UID: "22222222-0000-0000-0000-000000000001", Queue: "vision/gangs", Flavor: "h100", Priority: -100, Pods: 4, UnitsPerPod: 4, Created: at},
 	}
-	d.Record.Plan.Waiting = []lend.Place{{UID: "2", Position: 1}, {UID: "1", Position: 2, Ahead: 32}, {UID: "5", Position: 1}, {UID: "6", Position: 2, Ahead: 24}}
+	d.Record.Plan.Waiting = []lend.Place{{UID: "11111111-0000-0000-0000-000000000002", Position: 1}, {UID: "11111111-0000-0000-0000-000000000001", Position: 2, Ahead: 32}, {UID: "11111111-0000-0000-0000-000000000005", Position: 1}, {UID: "22222222-0000-0000-0000-000000000001", Position: 2, Ahead: 24}}
 	for _, v := range []lend.Verdict{
-		{Kind: lend.SubjectJob, Subject: "research/bert-large", Reason: "NoLendableUnits", Message: "needs 32 units of h100 (4 pods of 8); 30 are lendable now; when units of serving/chat are asked back its pods get 30s, not their grace of 5m0s"},
-		{Kind: lend.SubjectJob, Subject: "research/bert-small", Reason: "EvictionBudgetSpent", Message: "was taken back 4 times within 1h0m0s; lent to again at 12:40:00"},
-		{Kind: lend.SubjectJob, Subject: "research/sweep", Reason: "QueuePaused", Message: "queue research/nightly is paused"},
-		{Kind: lend.SubjectJob, Subject: "vision/pretrain", Reason: "NoLendableUnits", Message: "needs 16 units of h100 (4 pods of 4); 6 are lendable now"},
+		{Kind: lend.SubjectJob, Subject: "research/bert-large", UID: "11111111-0000-0000-0000-000000000001", Reason: "NoLendableUnits", Message: "needs 32 units of h100 (4 pods of 8); 30 are lendable now; when units of serving/chat are asked back its pods get 30s, not their grace of 5m0s"},
+		{Kind: lend.SubjectJob, Subject: "research/bert-small", UID: "11111111-0000-0000-0000-000000000002", Reason: "EvictionBudgetSpent", Message: "was taken back 4 times within 1h0m0s; lent to again at 12:40:00"},
+		{Kind: lend.SubjectJob, Subject: "research/sweep", UID: "11111111-0000-0000-0000-000000000005", Reason: "QueuePaused", Message: "queue research/nightly is paused"},
+		{Kind: lend.SubjectJob, Subject: "vision/pretrain", UID: "22222222-0000-0000-0000-000000000001", Reason: "NoLendableUnits", Message: "needs 16 units of h100 (4 pods of 4); 6 are lendable now"},
 		{Kind: lend.SubjectLender, Subject: "serving/chat", Reason: "BelowLowWater", Message: "load 12% is below 30%; 24 units lent, 30 lendable"},
 		{Kind: lend.SubjectLoan, Subject: "research/gpt-mini-1", Reason: "Active", Message: "holds 24 units"},
 		{Kind: lend.SubjectLoan, Subject: "research/resnet-2", Reason: "Reclaiming", Message: "asked back; the grace ends at 12:00:12"},

@@ -161,7 +161,7 @@ func TestBoardSince(t *testing.T) {
 		t.Error("a new board shows something")
 	}
 	since := func() time.Time {
-		_, since := b.Decision().About(lend.SubjectJob, "research/tune")
+		_, since := b.Decision().About(lend.SubjectJob, "research/tune", "")
 		return since
 	}
 	for i, step := range []struct {

@@ -18,8 +18,7 @@ import (
 type memory struct {
 	rules *rules
 	jobs  map[types.UID]*remembered
-	named map[string]*remembered // by namespace/name
-	order []*remembered          // by UID
+	order []*remembered // by UID
 	round int
 
 	changed bool // a job came, went or changed since the last sorting
@@ -53,7 +52,7 @@ func (m *memory) begin(r *rules) {
 	m.changed = m.changed || m.rules != r
 	m.rules = r
 	if m.jobs == nil {
-		m.jobs, m.named = map[types.UID]*remembered{}, map[string]*remembered{}
+		m.jobs = map[types.UID]*remembered{}
 	}
 }
 
@@ -77,7 +76,6 @@ func (m *memory) see(job *jobs.Job) {
 		m.order, m.added = append(m.order, e), true
 	}
 	e.job, e.rules, e.round = *job, nil, m.round
-	m.named[job.Key.String()] = e
 	m.fresh = append(m.fresh, job.UID)
 }
 
@@ -89,9 +87,6 @@ func (m *memory) end() {
 		}
 		m.changed = true
 		delete(m.jobs, e.job.UID)
-		if name := e.job.Key.String(); m.named[name] == e {
-			delete(m.named, name)
-		}
 		return true
 	})
 	if m.added {
@@ -145,14 +140,6 @@ func (v *View) Job(uid types.UID) *jobs.Job {
 		return nil
 	}
 	return &v.memory.jobs[uid].job
-}
-
-// JobNamed is Job by namespace/name.
-func (v *View) JobNamed(name string) *jobs.Job {
-	if v.memory == nil || v.memory.named[name] == nil {
-		return nil
-	}
-	return &v.memory.named[name].job
 }
 
 // CountJobs is how many there are.

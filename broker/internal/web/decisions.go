@@ -31,8 +31,8 @@ type verdict struct {
 }
 
 // about is the verdict on a subject; zero if there is none.
-func (d *Decision) about(kind lend.SubjectKind, subject string) verdict {
-	v, since := d.About(kind, subject)
+func (d *Decision) about(kind lend.SubjectKind, subject, uid string) verdict {
+	v, since := d.About(kind, subject, uid)
 	return verdict{v, since}
 }
 
@@ -53,6 +53,7 @@ func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
 	}{d.Record.Snapshot.Now, d.Record.Snapshot.Epoch, []verdict{}}
 	for i, v := range d.Record.Plan.Verdicts {
 		if (kind == "" || strings.EqualFold(kind, string(v.Kind))) && (subject == "" || subject == v.Subject) &&
+			(query.Get("uid") == "" || v.UID == query.Get("uid")) &&
 			(query.Get("namespace") == "" || strings.HasPrefix(v.Subject, query.Get("namespace")+"/")) {
 			body.Verdicts = append(body.Verdicts, verdict{v, d.Since[i]})
 		}
@@ -103,7 +104,7 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 		if len(body.Jobs) == limit {
 			break
 		}
-		j, v := p.job, d.about(lend.SubjectJob, p.job.Name)
+		j, v := p.job, d.about(lend.SubjectJob, p.job.Name, p.job.UID)
 		body.Jobs = append(body.Jobs, waiting{
 			Position: int(p.Position), Job: j.Name, UID: j.UID, Queue: j.Queue, Tenant: j.Tenant,
 			Priority: j.Priority, Created: j.Created, Flavor: j.Flavor, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
@@ -162,7 +163,7 @@ func (s *server) lenders(w http.ResponseWriter, _ *http.Request, d *Decision) {
 		views[v.Name] = v
 	}
 	for _, l := range d.Record.Snapshot.Lenders {
-		v := d.about(lend.SubjectLender, l.Name)
+		v := d.about(lend.SubjectLender, l.Name, "")
 		body.Lenders = append(body.Lenders, lender{
 			LenderView: views[l.Name], Tenant: l.Tenant, Flavor: l.Flavor, Advise: l.Advise,
 			Desired: l.Desired, Running: l.Running, Ready: l.Ready, Pending: len(l.Pending), Load: l.Load,

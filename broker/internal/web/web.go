@@ -56,25 +56,27 @@ func NewDecision(r lend.Record, freed map[string]int64, before *Decision) *Decis
 	}
 	for i := range r.Plan.Verdicts {
 		v := &r.Plan.Verdicts[i]
-		for len(last) > 0 && compare(&last[0], v.Kind, v.Subject) < 0 {
+		for len(last) > 0 && compare(&last[0], v) < 0 {
 			last, since = last[1:], since[1:]
 		}
 		d.Since[i] = r.Snapshot.Now
-		if len(last) > 0 && compare(&last[0], v.Kind, v.Subject) == 0 && last[0].Reason == v.Reason {
+		if len(last) > 0 && compare(&last[0], v) == 0 && last[0].Reason == v.Reason {
 			d.Since[i] = since[0]
 		}
 	}
 	return d
 }
 
-func compare(v *lend.Verdict, kind lend.SubjectKind, subject string) int {
-	return cmp.Or(cmp.Compare(v.Subject, subject), cmp.Compare(v.Kind, kind))
+func compare(a, b *lend.Verdict) int {
+	return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.UID, b.UID))
 }
 
-// About is the verdict on a subject, and since when it stands; zero if there is none.
-func (d *Decision) About(kind lend.SubjectKind, subject string) (lend.Verdict, time.Time) {
+// About is the verdict on a subject, and since when it stands; zero if there is none. uid
+// is that of a waiting job, and empty for others.
+func (d *Decision) About(kind lend.SubjectKind, subject, uid string) (lend.Verdict, time.Time) {
 	verdicts := d.Record.Plan.Verdicts
-	at, found := slices.BinarySearchFunc(verdicts, subject, func(v lend.Verdict, subject string) int { return compare(&v, kind, subject) })
+	at, found := slices.BinarySearchFunc(verdicts, &lend.Verdict{Kind: kind, Subject: subject, UID: uid},
+		func(v lend.Verdict, want *lend.Verdict) int { return compare(&v, want) })
 	if !found {
 		return lend.Verdict{}, time.Time{}
 	}

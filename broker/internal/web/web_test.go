@@ -40,7 +40,11 @@ func leading(t *testing.T) *fixture {
 		job("a", "fifo", 0, time.Hour), job("b", "fifo", 9, time.Minute), job("c", "prio", 0, time.Hour), job("d", "prio", 9, time.Minute),
 	}
 	verdict := func(kind lend.SubjectKind, subject, reason string) lend.Verdict {
-		return lend.Verdict{Kind: kind, Subject: subject, Reason: reason, Message: reason + "."}
+		v := lend.Verdict{Kind: kind, Subject: subject, Reason: reason, Message: reason + "."}
+		if kind == lend.SubjectJob {
+			v.UID = strings.TrimPrefix(subject, "research/")
+		}
+		return v
 	}
 	record := lend.Record{
 		Snapshot: lend.Snapshot{
@@ -212,22 +216,30 @@ func TestSince(t *testing.T) {
 		{"a=X b=Y c=X", "a1 b2 c1"},
 		{"c=X", "c1"},
 		{"a=X c=X d=X", "a4 c1 d4"},
+		{"a:1=X a:2=Y", "a:15 a:25"},
+		{"a:1=X a:2=X", "a:15 a:26"},
+		{"a:2=X", "a:26"},
 	} {
 		r := lend.Record{Snapshot: lend.Snapshot{Now: now.Add(time.Duration(i) * time.Minute)}}
 		for _, text := range strings.Fields(step.verdicts) {
 			subject, reason, _ := strings.Cut(text, "=")
-			r.Plan.Verdicts = append(r.Plan.Verdicts, lend.Verdict{Kind: lend.SubjectJob, Subject: subject, Reason: reason, Message: fmt.Sprint(i)})
+			name, uid, _ := strings.Cut(subject, ":")
+			r.Plan.Verdicts = append(r.Plan.Verdicts, lend.Verdict{Kind: lend.SubjectJob, Subject: name, UID: uid, Reason: reason, Message: fmt.Sprint(i)})
 		}
 		d = NewDecision(r, nil, d)
 		var got []string
 		for _, v := range r.Plan.Verdicts {
-			_, since := d.About(lend.SubjectJob, v.Subject)
-			got = append(got, fmt.Sprint(v.Subject, int(since.Sub(now).Minutes())))
+			_, since := d.About(lend.SubjectJob, v.Subject, v.UID)
+			name := v.Subject
+			if v.UID != "" {
+				name += ":" + v.UID
+			}
+			got = append(got, fmt.Sprint(name, int(since.Sub(now).Minutes())))
 		}
 		if diff := cmp.Diff(step.want, strings.Join(got, " ")); diff != "" {
 			t.Errorf("step %d (-want +got):\n%s", i, diff)
 		}
-		if v, since := d.About(lend.SubjectLender, "c"); v.Subject != "" || !since.IsZero() {
+		if v, since := d.About(lend.SubjectLender, "c", ""); v.Subject != "" || !since.IsZero() {
 			t.Errorf("step %d: a verdict on another kind: %+v", i, v)
 		}
 	}

@@ -21,6 +21,7 @@ type QueuedJob struct {
 	Position int `json:"position"`
 	// Job and Queue are namespace/name.
 	Job      string    `json:"job"`
+	UID      string    `json:"uid"`
 	Queue    string    `json:"queue"`
 	Priority int32     `json:"priority"`
 	Created  time.Time `json:"created"`

@@ -104,12 +104,16 @@ func leader(ctx context.Context, api client.Reader) (string, error) {
 	return pod, nil
 }
 
-// Verdict of one subject (namespace/name). ErrUnknownSubject if there is none.
-func (b *Broker) Verdict(ctx context.Context, kind lend.SubjectKind, subject string) (Verdict, error) {
+// Verdict of one subject (namespace/name). Of jobs of one name, the one of the UID is
+// meant; of others it is empty. ErrUnknownSubject if there is none.
+func (b *Broker) Verdict(ctx context.Context, kind lend.SubjectKind, subject, uid string) (Verdict, error) {
 	var answer struct {
 		Verdicts []Verdict `json:"verdicts"`
 	}
 	query := url.Values{"subject": {string(kind) + "/" + subject}}
+	if uid != "" {
+		query.Set("uid", uid)
+	}
 	if err := b.get(ctx, "/verdicts", query, &answer); err != nil {
 		return Verdict{}, err
 	}
@@ -131,7 +135,7 @@ func (b *Broker) Queue(ctx context.Context) ([]QueuedJob, error) {
 }
 
 // Place is one waiting job (namespace/name). ErrUnknownSubject if it does not wait.
-func (b *Broker) Place(ctx context.Context, job string) (QueuedJob, error) {
+func (b *Broker) Place(ctx context.Context, job, uid string) (QueuedJob, error) {
 	var answer struct {
 		Jobs []QueuedJob `json:"jobs"`
 	}
@@ -139,7 +143,7 @@ func (b *Broker) Place(ctx context.Context, job string) (QueuedJob, error) {
 		return QueuedJob{}, err
 	}
 	for _, j := range answer.Jobs {
-		if j.Job == job {
+		if j.Job == job && j.UID == uid {
 			return j, nil
 		}
 	}

@@ -46,7 +46,7 @@ func TestOutcomesCanBeToldApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v, err := b.Verdict(context.Background(), lend.SubjectJob, "ns/a")
+			v, err := b.Verdict(context.Background(), lend.SubjectJob, "ns/a", "")
 			if tt.text == "" {
 				if err != nil || v.Reason != "Lent" {
 					t.Fatalf("got %+v, %v", v, err)
