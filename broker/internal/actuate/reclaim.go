@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -52,6 +53,7 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 	status := &l.object.Status
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
+		LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
 	})
 	status.ReclaimBy, status.Shedding = &metav1.Time{Time: action.ReclaimBy}, nil
 	status.ReclaimID, status.ReclaimedFor = action.ReclaimID, types.UID(action.ReclaimedFor)
@@ -75,26 +77,49 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 
 // stop makes the pods of a reclaimed loan end by the deadline: the notice, then
 // SIGTERM by suspending the job, then a shorter grace where the pods' own is too
-// long. All of it is idempotent, and repeated until the pods are gone.
+// long. If the job cannot be suspended, its pods get SIGTERM one by one. All of it is
+// idempotent, and repeated until the pods are gone.
 func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 	told := r.notice(ctx, slices.Concat(r.view.Pods[l.name], r.view.Beside[l.name]), by)
-	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
-		return err
-	}
+	stopped := r.Jobs.Suspend(ctx, l.job)
 	left := by.Sub(r.Clock.Now())
-	var errs []error
+	var pods []*corev1.Pod
 	for _, pod := range r.view.Pods[l.name] {
-		grace := time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, 30)) * time.Second
-		if grace <= left+deadlineSlack || (pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))) {
-			continue
+		inTime := pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))
+		if !inTime && (stopped != nil || graceOf(pod) > left+deadlineSlack) {
+			pods = append(pods, pod)
 		}
-		errs = append(errs, r.kill(ctx, pod, max(1, int64(left/time.Second))))
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(stopped, r.killAll(ctx, pods, within(left))); err != nil {
 		return err
 	}
 	r.noteStopped(l, told)
 	return nil
+}
+
+// graceOf is how long a pod may take to stop.
+func graceOf(pod *corev1.Pod) time.Duration {
+	return time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds)) * time.Second
+}
+
+// within is a pod's own grace in seconds, or what is left if that is less.
+func within(left time.Duration) func(*corev1.Pod) int64 {
+	return func(pod *corev1.Pod) int64 { return max(1, int64(min(graceOf(pod), left)/time.Second)) }
+}
+
+// killAll kills pods side by side. That one cannot be killed spares no other.
+func (r *round) killAll(ctx context.Context, pods []*corev1.Pod, seconds func(*corev1.Pod) int64) error {
+	errs := make([]error, len(pods))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, pod := range pods {
+		group.Go(func() error {
+			errs[i] = r.kill(ctx, pod, seconds(pod))
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are in errs
+	return errors.Join(errs...)
 }
 
 // kill deletes exactly this pod, which must not count as one that has failed.
@@ -149,13 +174,18 @@ func (r *round) excuse(ctx context.Context, pod *corev1.Pod) {
 // or that ends by itself, whether or not its job still exists. On a node that is
 // gone or silent no kubelet would confirm the end of a pod.
 func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) error {
-	if l.snapshot.Preempted {
-		if err := r.requeue(ctx, l); err != nil {
-			return err
-		}
+	var closed error
+	switch {
+	case l.snapshot.Preempted:
+		closed = r.requeue(ctx, l)
+	case l.snapshot.Finished && !l.snapshot.Reclaiming:
+		closed = r.shut(ctx, l)
+	}
+	if errors.Is(closed, ErrStop) {
+		return closed
 	}
 	pods := r.view.Pods[l.name]
-	if err := errors.Join(r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, pods)); err != nil {
+	if err := errors.Join(closed, r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, pods)); err != nil {
 		return err
 	}
 	r.noteKilled(l, action, len(pods))
@@ -164,13 +194,30 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 	return nil
 }
 
-// killNow kills pods whose time is over. That one cannot be killed spares no other.
-func (r *round) killNow(ctx context.Context, pods []*corev1.Pod) error {
-	var errs []error
-	for _, pod := range pods {
-		errs = append(errs, r.kill(ctx, pod, r.lastGrace(pod)))
+// shut closes the Loan of a job that has ended, so that the scheduler starts no pod on it
+// any more: what the job has made may go on making pods.
+func (r *round) shut(ctx context.Context, l *loanRef) error {
+	if !r.deactivate(l.object, lend.ReasonReleased, "the job has ended; its pods that are left are stopped") {
+		return nil
 	}
-	return errors.Join(errs...)
+	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+		return fmt.Errorf("close the Loan to new pods: %w", err)
+	}
+	return nil
+}
+
+// deactivate says on the Loan that the job may use it no more, unless it says so already.
+func (r *round) deactivate(object *v1alpha1.Loan, reason, message string) (changed bool) {
+	conditions := &object.Status.Conditions
+	return !meta.IsStatusConditionFalse(*conditions, v1alpha1.LoanActive) && meta.SetStatusCondition(conditions, metav1.Condition{
+		Type: v1alpha1.LoanActive, Status: metav1.ConditionFalse, Reason: reason, Message: message,
+		LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
+	})
+}
+
+// killNow kills pods whose time is over.
+func (r *round) killNow(ctx context.Context, pods []*corev1.Pod) error {
+	return r.killAll(ctx, pods, r.lastGrace)
 }
 
 // lastGrace is how many seconds a pod gets whose time is over.
@@ -200,6 +247,8 @@ func (r *round) requeue(ctx context.Context, l *loanRef) error {
 		if err := r.noteTaken(l); err != nil {
 			return err
 		}
+	}
+	if r.deactivate(l.object, why.Reason, why.Message) || changed {
 		if err := r.Client.Status().Update(ctx, l.object); err != nil {
 			return fmt.Errorf("set the Loan preempted: %w", err)
 		}

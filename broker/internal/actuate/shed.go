@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
@@ -74,16 +74,11 @@ func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 	leaving := gather.Leaving(r.view.Pods[l.name], l.object)
 	told := r.notice(ctx, leaving, by)
 	left := by.Sub(r.Clock.Now())
-	var errs []error
-	for _, pod := range leaving {
-		grace := time.Duration(ptr.Deref(pod.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds)) * time.Second
-		if pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack)) {
-			continue
-		}
-		errs = append(errs, r.kill(ctx, pod, max(1, int64(min(grace, left)/time.Second))))
-	}
-	errs = append(errs, r.resize(ctx, l), r.reassure(ctx, r.view.Pods[l.name], leaving))
-	if err := errors.Join(errs...); err != nil {
+	going := slices.DeleteFunc(slices.Clone(leaving), func(pod *corev1.Pod) bool {
+		return pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))
+	})
+	err := errors.Join(r.killAll(ctx, going, within(left)), r.resize(ctx, l), r.reassure(ctx, r.view.Pods[l.name], leaving))
+	if err != nil {
 		return err
 	}
 	r.noteStopped(l, told)
@@ -122,10 +117,10 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 		return nil
 	}
 	// Or it would wait for the pods that it is to do without, and others that were told
-	// would think that they have to go.
-	if err := errors.Join(r.resize(ctx, l), r.reassure(ctx, pods, nil)); err != nil {
-		return err
-	}
+	// would think that they have to go. If it cannot be told, the part is free all the same;
+	// confirm tries again, and a job that goes on waiting is asked back whole as one that
+	// did not start.
+	untold := errors.Join(r.resize(ctx, l), r.reassure(ctx, pods, nil))
 	status := &l.object.Status
 	shed := status.Shedding
 	status.Shed, status.Shedding = append(status.Shed, shed...), nil
@@ -137,14 +132,14 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 		})
 	}
 	if err := r.Client.Status().Update(ctx, l.object); err != nil {
-		return fmt.Errorf("set the Loan smaller: %w", err)
+		return errors.Join(untold, fmt.Errorf("set the Loan smaller: %w", err))
 	}
 	r.log.Info("Returned", "loan", l.name, "units", v1alpha1.Units(shed), "reason", action.Reason)
 	r.Events.Loan(l.object, lend.ReasonShed, "Return", "gave %d units back and goes on with %d", v1alpha1.Units(shed), v1alpha1.Units(l.object.Held()))
 	if err := r.settle(l.name, l.object); err != nil {
-		return err
+		return errors.Join(untold, err)
 	}
-	return r.report(l)
+	return errors.Join(untold, r.report(l))
 }
 
 // settle writes SHED, or SHED_LOST, if the Loan holds less than the ledger says: an earlier

@@ -113,7 +113,7 @@ func newWorld(t testing.TB) *world {
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 				w.uid++
 				o.SetUID(types.UID("uid-" + strconv.Itoa(w.uid)))
-				o.SetCreationTimestamp(metav1.Time{Time: now})
+				o.SetCreationTimestamp(metav1.Time{Time: w.clock.Now()})
 				return c.Create(ctx, o, opts...)
 			},
 		}).Build()
