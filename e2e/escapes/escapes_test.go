@@ -187,9 +187,14 @@ func TestHoldingsSeeWhatIsWrong(t *testing.T) {
 		pod := gpuPod(red, name, gpu, "3")
 		pod.Spec.NodeName = node
 		if job != "" {
+			pod.Labels = map[string]string{v1alpha1.LabelQueue: "default"}
 			pod.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", UID: "u-job", Controller: ptr.To(true)}}
 		}
 		return *pod
+	}
+	unqueued := func(pod corev1.Pod) corev1.Pod {
+		pod.Labels = nil
+		return pod
 	}
 	quotas := v1alpha1.TenantQuotaList{Items: []v1alpha1.TenantQuota{{
 		ObjectMeta: metav1.ObjectMeta{Name: red},
@@ -211,6 +216,8 @@ func TestHoldingsSeeWhatIsWrong(t *testing.T) {
 		{"within nominal", []corev1.Pod{bound("p", "a", "")}, nil, ""},
 		{"beyond nominal", []corev1.Pod{bound("p", "a", ""), bound("q", "b", "")}, nil, "red holds 6 units of nvidia.com/gpu as its own and was promised 4"},
 		{"a loan beside it", []corev1.Pod{bound("p", "a", "")}, []v1alpha1.Loan{loan("", 3)}, "red holds 6 units of nvidia.com/gpu as its own"},
+		{"in no queue, but controlled by a job with a loan", []corev1.Pod{unqueued(bound("p", "a", "job")), bound("q", "b", "")}, []v1alpha1.Loan{loan("cohort:lab", 2)},
+			"red holds 6 units of nvidia.com/gpu as its own"},
 		{"on a loan", []corev1.Pod{bound("p", "a", "job")}, []v1alpha1.Loan{loan("", 3)}, ""},
 		{"more than the loan", []corev1.Pod{bound("p", "a", "job"), bound("q", "a", "job")}, []v1alpha1.Loan{loan("", 3)}, "a job holds 6 units of nvidia.com/gpu on a and was granted 3"},
 		{"another node than the loan's", []corev1.Pod{bound("p", "b", "job")}, []v1alpha1.Loan{loan("", 3)}, "on b and was granted 0"},

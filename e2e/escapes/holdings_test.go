@@ -134,8 +134,12 @@ func (h *holdings) wrongs() []string {
 
 // loanOf finds the loan of the job that a pod is of, or was, by the job's UID: the pod
 // itself, who controls it, and who controls that. A pod that outlives its job stays on
-// the job's loan. Pods of a group have the loan of the one that stands for them.
+// the job's loan. Pods of a group have the loan of the one that stands for them. A pod in
+// no queue has none.
 func (h *holdings) loanOf(pod *corev1.Pod, loans map[types.UID]*v1alpha1.Loan) *v1alpha1.Loan {
+	if pod.Labels[v1alpha1.LabelQueue] == "" {
+		return nil
+	}
 	maker := types.UID(pod.Labels[batchv1.ControllerUidLabel])
 	if owner := metav1.GetControllerOf(pod); owner != nil {
 		maker = owner.UID

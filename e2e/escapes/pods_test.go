@@ -57,6 +57,7 @@ func stock(pod *corev1.Pod)  { pod.Spec.SchedulerName = corev1.DefaultSchedulerN
 // podWays are ways out through pods that no queue knows.
 func podWays() []way {
 	const beyond = "tenant red: 4 of 4 units of flavor h100 are used"
+	bound := func(ctx context.Context, w *town, made client.Object) error { return w.awaitBound(ctx, made.GetName()) }
 	pod := func(units string, changes ...func(*corev1.Pod)) *corev1.Pod {
 		return gpuPod(red, "try", gpu, units, changes...)
 	}
@@ -122,6 +123,16 @@ func podWays() []way {
 		})), forbidden("only the Job controller writes them on a pod that asks for a GPU")},
 		{"taking a running pod out of its job", alter(`{"metadata": {"ownerReferences": [{"$patch": "replace"}]}}`),
 			forbidden("metadata.ownerReferences: only the Job controller takes a pod that asks for a GPU out of its Job")},
+		{"putting a running pod into a group", send(pod("2"), bound, write(`{"metadata": {"labels": {"ebbtide.dev/pod-group": "pair"}}}`)),
+			forbidden("the label ebbtide.dev/pod-group")},
+		{"putting a running pod under another job", send(pod("2"), bound, func(ctx context.Context, w *town, made client.Object) error {
+			var job batchv1.Job
+			if err := w.admin.Get(ctx, types.NamespacedName{Namespace: red, Name: "running"}, &job); err != nil {
+				return err
+			}
+			return write(fmt.Sprintf(`{"metadata": {"ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Foo", "name": "x", "uid": %q, "controller": true}]}}`, job.UID))(ctx, w, made)
+		}), forbidden("metadata.ownerReferences: a pod that asks for a GPU does not join what did not make it")},
+		{"a pod that says it is a part of a PyTorchJob", podOfTorch, buysNothing(podRuns)},
 		{"a finalizer on a running pod", alter(`{"metadata": {"finalizers": ["example.com/stay"]}}`),
 			forbidden("metadata.finalizers: none may be added to a pod of a queued job")},
 		{"more GPUs for a running pod", alter(`{"spec": {"containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": 8}}}]}}`),
@@ -143,6 +154,18 @@ func podWays() []way {
 			return nil, w.mallory.kube.CoreV1().Pods(blue).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: blue, Name: pod.Name}})
 		}, noRole("create", "pods/eviction")},
 	}
+}
+
+// podOfTorch makes a pod, of no queue by its label, that names a PyTorchJob that waits as
+// its controller.
+func podOfTorch(ctx context.Context, w *town) (client.Object, error) {
+	torch, err := send(pyTorchJob("paused", template(nil)))(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	pod := gpuPod(red, "part", gpu, "2")
+	pod.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(torch, pyTorchJobs)}
+	return pod, w.mallory.Create(ctx, pod)
 }
 
 // awaitBound waits until a pod of red's has a node.
