@@ -131,9 +131,10 @@ func (g *Gated) read(ctx context.Context, r client.Reader, key types.NamespacedN
 	return nil, fmt.Errorf("read pod %s: %w", key, apierrors.NewNotFound(corev1.Resource("pods"), key.Name))
 }
 
+// labelled are the pods in queues that have the label: any other may be given it.
 func (g *Gated) labelled(ctx context.Context, r client.Reader, namespace, label, value string) ([]*corev1.Pod, error) {
 	var list corev1.PodList
-	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{label: value}); err != nil {
+	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{label: value}, client.HasLabels{v1alpha1.LabelQueue}); err != nil {
 		return nil, fmt.Errorf("list the pods with label %s=%s in namespace %s: %w", label, value, namespace, err)
 	}
 	return pointers(list.Items), nil

@@ -226,7 +226,9 @@ func TestPodGroup(t *testing.T) {
 		pod("b", inGroup("g", "3"), older(time.Minute))
 	launcher := pod("launcher", inGroup("g", "3"), func(p *corev1.Pod) { p.Spec.Containers[0].Resources = corev1.ResourceRequirements{} })
 	elsewhere := pod("other", inGroup("g", "1"), func(p *corev1.Pod) { p.Namespace = "serving" })
-	s, c := gated(t, nil, a, b, elsewhere)
+	// In no queue, a pod is of no group, whatever its label says.
+	bare := pod("bare", inGroup("g", "3"), on("node-1"), older(time.Hour), func(p *corev1.Pod) { delete(p.Labels, v1alpha1.LabelQueue) })
+	s, c := gated(t, nil, a, b, elsewhere, bare)
 	find := func() Job {
 		t.Helper()
 		job, err := s.Find(t.Context(), c, Ref{Key: client.ObjectKeyFromObject(a), GroupKind: kindPod.GroupKind()})
