@@ -132,6 +132,7 @@ func podWays() []way {
 			}
 			return write(fmt.Sprintf(`{"metadata": {"ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Foo", "name": "x", "uid": %q, "controller": true}]}}`, job.UID))(ctx, w, made)
 		}), forbidden("metadata.ownerReferences: a pod that asks for a GPU does not join what did not make it")},
+		{"a pod with the name of a group beyond the quota", joinGroupInName, podWaits(beyond)},
 		{"a pod that says it is a part of a PyTorchJob", podOfTorch, buysNothing(podRuns)},
 		{"a finalizer on a running pod", alter(`{"metadata": {"finalizers": ["example.com/stay"]}}`),
 			forbidden("metadata.finalizers: none may be added to a pod of a queued job")},
@@ -154,6 +155,28 @@ func podWays() []way {
 			return nil, w.mallory.kube.CoreV1().Pods(blue).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: blue, Name: pod.Name}})
 		}, noRole("create", "pods/eviction")},
 	}
+}
+
+// joinGroupInName uses up red's quota with a pod that names a group, lets the group have a
+// loan, and then creates one pod more.
+func joinGroupInName(ctx context.Context, w *town) (client.Object, error) {
+	first := gpuPod(red, "first", gpu, "2")
+	first.Labels = map[string]string{v1alpha1.LabelPodGroup: "pair"}
+	if err := w.mallory.Create(ctx, first); err != nil {
+		return nil, err
+	}
+	if err := w.awaitBound(ctx, first.Name); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"one", "two"} {
+		if err := w.mallory.Create(ctx, queuedPod(name, "default", inGroup)); err != nil {
+			return nil, err
+		}
+	}
+	if err := onceBound(v1alpha1.LabelPodGroup, "pair", 3)(ctx, w, nil); err != nil {
+		return nil, err
+	}
+	return run(gpuPod(red, "try", gpu, "1"))(ctx, w)
 }
 
 // podOfTorch makes a pod, of no queue by its label, that names a PyTorchJob that waits as
