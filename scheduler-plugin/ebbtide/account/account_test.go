@@ -107,8 +107,12 @@ func (c *cluster) check(t interface{ Fatalf(string, ...any) }, step string) {
 	for _, l := range facts.Loans {
 		again.SetLoan(l)
 	}
-	for _, p := range facts.Pods {
+	for _, p := range facts.Pods { // a loan has what a pod takes on some nodes only
 		again.SetPod(nil, p.Pod)
+		if p.Assumed != "" {
+			again.Assume(p.Pod, p.Assumed)
+		}
+		again.Nominate(p.UID, p.Nominated)
 	}
 	for _, r := range []corev1.ResourceName{gpu, mig} {
 		if diff := cmp.Diff(again.Shapes(r), c.Shapes(r)); diff != "" {
