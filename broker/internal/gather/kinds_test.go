@@ -406,13 +406,13 @@ func TestLate(t *testing.T) {
 		live      int64
 	}{
 		"made before":      {v1alpha1.LoanReclaiming, metav1.ConditionTrue, -time.Second, "", 1},
-		"made just then":   {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 4 * time.Second, "", 1},
-		"made later":       {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 6 * time.Second, "", 0},
-		"has a node":       {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 6 * time.Second, "gpu-1", 1},
-		"no more active":   {v1alpha1.LoanActive, metav1.ConditionFalse, 6 * time.Second, "", 0},
-		"active":           {v1alpha1.LoanActive, metav1.ConditionTrue, 6 * time.Second, "", 1},
-		"not asked back":   {v1alpha1.LoanReclaiming, metav1.ConditionFalse, 6 * time.Second, "", 1},
-		"some other thing": {"Other", metav1.ConditionTrue, 6 * time.Second, "", 1},
+		"made just then":   {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 40 * time.Second, "", 1},
+		"made later":       {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 50 * time.Second, "", 0},
+		"has a node":       {v1alpha1.LoanReclaiming, metav1.ConditionTrue, 50 * time.Second, "gpu-1", 1},
+		"no more active":   {v1alpha1.LoanActive, metav1.ConditionFalse, 50 * time.Second, "", 0},
+		"active":           {v1alpha1.LoanActive, metav1.ConditionTrue, 50 * time.Second, "", 1},
+		"not asked back":   {v1alpha1.LoanReclaiming, metav1.ConditionFalse, 50 * time.Second, "", 1},
+		"some other thing": {"Other", metav1.ConditionTrue, 50 * time.Second, "", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := now.Add(-time.Minute)

@@ -88,9 +88,9 @@ func Nodes(object *v1alpha1.Loan) map[string]bool {
 }
 
 // lateness is how much later than its Loan's closing a pod must have been made that it
-// does not count: the clocks of those who write the two differ, and the scheduler learns
-// of the closing in a moment.
-const lateness = 5 * time.Second
+// does not count: the clocks of those who write the two differ, and a scheduler whose watch
+// of Loans was interrupted learns of the closing up to half a minute later.
+const lateness = 45 * time.Second
 
 // Late tells whether a pod came too late to get units of its Loan: it has no node, and was
 // made when the Loan was closed to new pods. A job that has ended, or is stopped, may own

@@ -17,8 +17,9 @@ import (
 // ended it to give its units back.
 const ReasonReclaimed = "EbbtideReclaim"
 
-// excuseTimeout bounds how long the mark may hold up the end of the pod.
-const excuseTimeout = 500 * time.Millisecond
+// excuseTimeout bounds how long the mark may hold up the end of the pod: longer than the
+// marks of a few gangs wait for their turn with each other.
+const excuseTimeout = time.Second
 
 // Excuse marks a pod that is to be deleted at the time, so that nobody takes its end for a
 // failure. One that is marked already, whoever did it, stays as it is; one that is gone or

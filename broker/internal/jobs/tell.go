@@ -27,6 +27,9 @@ type Admission struct {
 // they are. now is when it became so, if last, what it says so far, said the
 // opposite. A job that is gone or was replaced needs no telling.
 func (b *Batch) Tell(ctx context.Context, ref Ref, last, a Admission, now time.Time) error {
+	if b.Status == nil {
+		return nil
+	}
 	job := &batchv1.Job{}
 	job.Namespace, job.Name = ref.Key.Namespace, ref.Key.Name
 	return tellCondition(ctx, b.Status, job, ref, last, a, now)

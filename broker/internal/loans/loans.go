@@ -34,8 +34,9 @@ type Loans struct {
 	Shown func() string
 
 	mu sync.Mutex
-	// since is when the API server was read last: a cache that has not seen all until then
-	// is not believed. Empty: it was not yet, and others may have written.
+	// since is when the API server was read in order to know what there is: a cache that
+	// has not seen all until then is not believed. Empty: it was not yet, and others may
+	// have written.
 	since string
 	// due is what the cache is to show of what was written after that.
 	due map[types.NamespacedName]mark
@@ -63,14 +64,28 @@ func (l *Loans) List(ctx context.Context, into *v1alpha1.LoanList) error {
 	if err := l.Live.List(ctx, &live); err != nil {
 		return fmt.Errorf("list the loans: %w", err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	// Writes of which nobody knows were carried out before the list, or never will be:
-	// who writes waits for the answer.
-	l.since = live.ResourceVersion
-	maps.DeleteFunc(l.due, func(_ types.NamespacedName, m mark) bool { return m.unknown || !later(m.version, l.since) })
+	l.believe(live.ResourceVersion)
 	*into = live
 	return nil
+}
+
+// believe takes note of a reading of the API server. What was written since the one
+// before is due already, and so only what is not known makes it the new beginning: else a
+// cache that is a little late would never be believed.
+func (l *Loans) believe(version string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	unclear := l.since == ""
+	for _, m := range l.due {
+		unclear = unclear || m.unknown
+	}
+	if !unclear {
+		return
+	}
+	// Writes of which nobody knows were carried out before this, or never will be: who
+	// writes waits for the answer.
+	l.since = version
+	maps.DeleteFunc(l.due, func(_ types.NamespacedName, m mark) bool { return m.unknown || !later(m.version, version) })
 }
 
 // caughtUp tells whether the cache shows all that is due, and forgets what it shows.
