@@ -20,6 +20,7 @@ func TestBudgetOutlivesTheBroker(t *testing.T) {
 	w.awaitBound(onlineNamespace, 1)
 	w.submit("once", 1, 8, nil)
 	w.awaitLoans("once")
+	w.awaitBound(trainingNamespace, 1) // else it would be crowded out, which no budget counts
 	w.scale(2)
 	w.awaitBound(onlineNamespace, 2)
 	w.awaitLoans()
