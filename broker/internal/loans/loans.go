@@ -11,7 +11,6 @@ package loans
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,7 +22,7 @@ import (
 )
 
 // Loans reads what the cache has, or the API server. Its methods may be called from any
-// goroutine; List from one at a time.
+// goroutine, but List not beside another or beside a write.
 type Loans struct {
 	// Cache has all Loans, as of some time ago. What it returns is not copied.
 	Cache client.Reader
@@ -34,21 +33,13 @@ type Loans struct {
 	Shown func() string
 
 	mu sync.Mutex
-	// since is when the API server was read in order to know what there is: a cache that
-	// has not seen all until then is not believed. Empty: it was not yet, and others may
-	// have written.
+	// since is the latest of what was written, and of the first reading of the API server: a
+	// cache that has not seen all until then is not believed. Empty: others may have
+	// written, or nobody knows whether a write was carried out.
 	since string
-	// due is what the cache is to show of what was written after that.
-	due map[types.NamespacedName]mark
-}
-
-// mark is a state of a Loan that was written. The one of an unknown state is of a write
-// that may or may not have been carried out.
-type mark struct {
-	uid     types.UID
-	version string
-	gone    bool
-	unknown bool
+	// gone are Loans that were deleted. Nobody says at which resourceVersion, and so the
+	// cache may show them still.
+	gone map[types.UID]bool
 }
 
 // List reads all Loans. They are not to be changed.
@@ -69,64 +60,35 @@ func (l *Loans) List(ctx context.Context, into *v1alpha1.LoanList) error {
 	return nil
 }
 
-// believe takes note of a reading of the API server. What was written since the one
-// before is due already, and so only what is not known makes it the new beginning: else a
-// cache that is a little late would never be believed.
+// believe takes note of a reading of the API server. Only what is not known makes it the
+// new beginning: else a cache that is a little late would never be believed.
 func (l *Loans) believe(version string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	unclear := l.since == ""
-	for _, m := range l.due {
-		unclear = unclear || m.unknown
+	if l.since == "" {
+		// Writes of which nobody knows were carried out before this, or never will be: who
+		// writes waits for the answer.
+		l.since, l.gone = version, nil
 	}
-	if !unclear {
-		return
-	}
-	// Writes of which nobody knows were carried out before this, or never will be: who
-	// writes waits for the answer.
-	l.since = version
-	maps.DeleteFunc(l.due, func(_ types.NamespacedName, m mark) bool { return m.unknown || !later(m.version, version) })
 }
 
-// caughtUp tells whether the cache shows all that is due, and forgets what it shows.
+// caughtUp tells whether a cache that has seen all until version shows all that is due.
 func (l *Loans) caughtUp(cached []v1alpha1.Loan, version string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.since == "" || later(l.since, version) {
 		return false
 	}
-	if len(l.due) == 0 {
+	if len(l.gone) == 0 {
 		return true
 	}
-	shown := make(map[types.NamespacedName]*v1alpha1.Loan, len(cached))
 	for i := range cached {
-		shown[client.ObjectKeyFromObject(&cached[i])] = &cached[i]
-	}
-	for key, m := range l.due {
-		if m.shownBy(shown[key], version) {
-			delete(l.due, key)
+		if l.gone[cached[i].UID] {
+			return false
 		}
 	}
-	return len(l.due) == 0
-}
-
-// shownBy tells whether a Loan, nil if there is none, is as the mark says or newer, where
-// a cache shows it that has seen all until version.
-func (m mark) shownBy(loan *v1alpha1.Loan, version string) bool {
-	switch {
-	case m.unknown:
-		return false
-	case m.gone:
-		// A cache that has not seen the Loan's last writes may not have seen it at all, and
-		// show it yet, or still show another that had its name before.
-		return (loan == nil || loan.UID != m.uid) && !later(m.version, version)
-	case loan == nil:
-		return false
-	case loan.UID != m.uid:
-		// Either it has not seen this one yet, or one that came after it.
-		return later(loan.ResourceVersion, m.version)
-	}
-	return !later(m.version, loan.ResourceVersion)
+	l.gone = nil // it has seen what was written to them before, and does not show them
+	return true
 }
 
 // later tells whether one resourceVersion is later than another. Those that cannot be
@@ -140,16 +102,20 @@ func later(a, b string) bool {
 func (l *Loans) note(loan *v1alpha1.Loan, deleted bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.due == nil {
-		l.due = map[types.NamespacedName]mark{}
-	}
-	key := client.ObjectKeyFromObject(loan)
 	switch {
 	case err != nil && refused(err):
 	case err != nil || loan.UID == "" || loan.ResourceVersion == "":
-		l.due[key] = mark{unknown: true}
+		l.since = ""
 	default:
-		l.due[key] = mark{uid: loan.UID, version: loan.ResourceVersion, gone: deleted}
+		if l.since != "" && later(loan.ResourceVersion, l.since) {
+			l.since = loan.ResourceVersion
+		}
+		if deleted {
+			if l.gone == nil {
+				l.gone = map[types.UID]bool{}
+			}
+			l.gone[loan.UID] = true
+		}
 	}
 }
 
