@@ -37,11 +37,35 @@ The leading broker writes it; nothing here changes it.`,
 	return cmd
 }
 
-type ledgerListOptions struct {
-	*session
-	out   *output
+// ledgerSelection is which entries, or what is made of them, somebody wants to see.
+type ledgerSelection struct {
 	query access.LedgerQuery
 	limit int
+}
+
+// addFlags adds the flags: most of plural, beginning as from says, and only those that are
+// ofTenant or ofLoan, which "this tenant" and "this loan" complete.
+func (s *ledgerSelection) addFlags(cmd *cobra.Command, plural, from, ofTenant, ofLoan string) {
+	cmd.Flags().IntVar(&s.limit, "limit", 50, "At most so many "+plural+"; 0 is all")
+	cmd.Flags().Uint64Var(&s.query.From, "from", 0, from)
+	cmd.Flags().StringVar(&s.query.Tenant, "tenant", "", "Only "+ofTenant+" this tenant")
+	cmd.Flags().StringVar(&s.query.Loan, "loan", "", "Only "+ofLoan+" this loan (namespace/name)")
+}
+
+func (s *ledgerSelection) validate() error {
+	if s.limit < 0 {
+		return fmt.Errorf("--limit: %d is negative", s.limit)
+	}
+	if s.query.Loan != "" && strings.Count(s.query.Loan, "/") != 1 {
+		return fmt.Errorf("--loan: %q must be namespace/name", s.query.Loan)
+	}
+	return nil
+}
+
+type ledgerListOptions struct {
+	*session
+	ledgerSelection
+	out *output
 }
 
 func newLedgerListCommand(s *session) *cobra.Command {
@@ -63,19 +87,14 @@ func newLedgerListCommand(s *session) *cobra.Command {
 		},
 	}
 	o.out.addFlags(cmd)
-	cmd.Flags().IntVar(&o.limit, "limit", 50, "At most so many entries; 0 is all")
-	cmd.Flags().Uint64Var(&o.query.From, "from", 0, "Begin at this sequence number rather than end at the newest")
-	cmd.Flags().StringVar(&o.query.Tenant, "tenant", "", "Only entries about loans of this tenant")
-	cmd.Flags().StringVar(&o.query.Loan, "loan", "", "Only entries about this loan (namespace/name)")
+	o.ledgerSelection.addFlags(cmd, "entries", "Begin at this sequence number rather than end at the newest",
+		"entries about loans of", "entries about")
 	return cmd
 }
 
 func (o *ledgerListOptions) validate() error {
-	if o.limit < 0 {
-		return fmt.Errorf("--limit: %d is negative", o.limit)
-	}
-	if o.query.Loan != "" && strings.Count(o.query.Loan, "/") != 1 {
-		return fmt.Errorf("--loan: %q must be namespace/name", o.query.Loan)
+	if err := o.ledgerSelection.validate(); err != nil {
+		return err
 	}
 	return o.out.validate()
 }

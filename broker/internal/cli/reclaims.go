@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,9 +20,8 @@ const lookBack = 5000
 
 type ledgerReclaimsOptions struct {
 	*session
-	out   *output
-	query access.LedgerQuery
-	limit int
+	ledgerSelection
+	out *output
 }
 
 func newLedgerReclaimsCommand(s *session) *cobra.Command {
@@ -51,19 +49,14 @@ loan was over (ENDED). BOUND is how long that may take.`,
 		},
 	}
 	o.out.addFlags(cmd)
-	cmd.Flags().IntVar(&o.limit, "limit", 50, "At most so many reclaims; 0 is all")
-	cmd.Flags().Uint64Var(&o.query.From, "from", 0, "Begin with what was asked for from this sequence number on rather than end with the newest")
-	cmd.Flags().StringVar(&o.query.Tenant, "tenant", "", "Only what was taken back from this tenant")
-	cmd.Flags().StringVar(&o.query.Loan, "loan", "", "Only what was taken back from this loan (namespace/name)")
+	o.ledgerSelection.addFlags(cmd, "reclaims", "Begin with what was asked for from this sequence number on rather than end with the newest",
+		"what was taken back from", "what was taken back from")
 	return cmd
 }
 
 func (o *ledgerReclaimsOptions) validate() error {
-	if o.limit < 0 {
-		return fmt.Errorf("--limit: %d is negative", o.limit)
-	}
-	if o.query.Loan != "" && strings.Count(o.query.Loan, "/") != 1 {
-		return fmt.Errorf("--loan: %q must be namespace/name", o.query.Loan)
+	if err := o.ledgerSelection.validate(); err != nil {
+		return err
 	}
 	return o.out.validate()
 }
