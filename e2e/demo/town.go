@@ -13,8 +13,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -71,14 +69,8 @@ func newTown(ctx context.Context, c Config, targetsURL string) (*town, error) {
 		return nil, err
 	}
 	w := &town{Lab: l, config: c}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return w, fmt.Errorf("register the API: %w", err)
-		}
-	}
-	if w.api, err = client.New(l.Config(), client.Options{Scheme: scheme}); err != nil {
-		return w, fmt.Errorf("make a client: %w", err)
+	if w.api, err = lab.TypedClient(l.Config()); err != nil {
+		return w, err
 	}
 	return w, w.settle(ctx)
 }

@@ -14,9 +14,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -123,13 +121,7 @@ policy: {minimumLoan: 1s, evictionBudget: 100, quotaGrace: 2s}
 
 func (w *town) user(config *rest.Config) *user {
 	w.t.Helper()
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	api, err := client.New(config, client.Options{Scheme: scheme})
+	api, err := lab.TypedClient(config)
 	if err != nil {
 		w.t.Fatal(err)
 	}

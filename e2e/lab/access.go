@@ -6,11 +6,15 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab/pki"
 )
 
@@ -21,6 +25,22 @@ const tokenSeconds = 24 * 3600
 // Config returns a client configuration for a user in system:masters, without a
 // client-side rate limit. The caller may change it.
 func (l *Lab) Config() *rest.Config { return rest.CopyConfig(l.admin) }
+
+// TypedClient returns a client for the kinds of Kubernetes and of Ebbtide, with their Go
+// types.
+func TypedClient(config *rest.Config) (client.Client, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register the API: %w", err)
+		}
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return c, nil
+}
 
 // UserConfig returns a client configuration for an ordinary user, who
 // authenticates with a certificate and may do what RBAC allows.

@@ -16,9 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -105,13 +103,7 @@ func raise(t *testing.T, nodes int, opts lab.Options) *town {
 		opts.Scheduler = &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }}
 	}
 	l := labtest.New(t, opts)
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	api, err := client.New(l.Config(), client.Options{Scheme: scheme})
+	api, err := lab.TypedClient(l.Config())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/deploy"
 	"github.com/ebbtide/ebbtide/e2e/bench"
@@ -57,14 +55,8 @@ func (c Config) start(ctx context.Context, t trial, s system) (*cluster, error) 
 	if w.pods, err = kubernetes.NewForConfig(config); err != nil {
 		return w, fmt.Errorf("make a client: %w", err)
 	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return w, fmt.Errorf("register the API: %w", err)
-		}
-	}
-	if w.api, err = client.New(l.Config(), client.Options{Scheme: scheme}); err != nil {
-		return w, fmt.Errorf("make a client: %w", err)
+	if w.api, err = lab.TypedClient(l.Config()); err != nil {
+		return w, err
 	}
 	if w.seen, err = observe(ctx, w.pods); err != nil {
 		return w, err
