@@ -37,13 +37,27 @@ var (
 	kindRayCluster  = Kind{Group: "ray.io", Kind: "RayCluster"}
 )
 
-// followed tells whether objects of a kind may have a job above them.
-func followed(k Kind) bool {
-	switch k {
-	case kindPod, kindJob, kindStatefulSet, kindJobSet, kindRayCluster:
-		return true
+// between has those kinds with their resources.
+var between = []struct {
+	kind     Kind
+	resource schema.GroupVersionResource
+}{
+	{kindPod, schema.GroupVersionResource{Version: "v1", Resource: "pods"}},
+	{kindStatefulSet, schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}},
+	{kindJob, schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}},
+	{kindJobSet, schema.GroupVersionResource{Group: "jobset.x-k8s.io", Version: "v1alpha2", Resource: "jobsets"}},
+	{kindRayCluster, schema.GroupVersionResource{Group: "ray.io", Version: "v1", Resource: "rayclusters"}},
+}
+
+// Resource is what objects of a kind are read as; followed, whether they may have a job
+// above them: of no other kind the resource is known.
+func Resource(k Kind) (resource schema.GroupVersionResource, followed bool) {
+	for i := range between {
+		if between[i].kind == k {
+			return between[i].resource, true
+		}
 	}
-	return false
+	return resource, false
 }
 
 // Kinds are the resources whose objects are to be Put, all of them, whoever has
@@ -53,12 +67,13 @@ func followed(k Kind) bool {
 // Jobs of other kinds (TrainJob, PyTorchJob, MPIJob, RayJob, LeaderWorkerSet) need not
 // be watched for this: a chain ends at them, and they are named by what they control.
 func Kinds() []schema.GroupVersionResource {
-	return []schema.GroupVersionResource{
-		{Group: "apps", Version: "v1", Resource: "statefulsets"},
-		{Group: "batch", Version: "v1", Resource: "jobs"},
-		{Group: "jobset.x-k8s.io", Version: "v1alpha2", Resource: "jobsets"},
-		{Group: "ray.io", Version: "v1", Resource: "rayclusters"},
+	var kinds []schema.GroupVersionResource
+	for i := range between {
+		if between[i].kind != kindPod {
+			kinds = append(kinds, between[i].resource)
+		}
 	}
+	return kinds
 }
 
 // Leads tells whether a pod may control others: one that a StatefulSet made. Putting
@@ -199,7 +214,7 @@ func (l *Lineage) climb(namespace string, owner Owner) (chain []Owner, complete 
 			}
 		}
 		chain = append(chain, owner)
-		if !followed(owner.Kind) {
+		if _, followed := Resource(owner.Kind); !followed {
 			return chain, true
 		}
 		known, is := l.links[key{namespace, owner.UID}]

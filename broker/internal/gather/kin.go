@@ -190,15 +190,6 @@ const (
 	mostSteps = 8
 )
 
-// climbed are the versions of the kinds that are between pods and jobs.
-var climbed = map[schema.GroupKind]string{
-	{Kind: "Pod"}:                              "v1",
-	{Group: "batch", Kind: "Job"}:              "v1",
-	{Group: "apps", Kind: "StatefulSet"}:       "v1",
-	{Group: "jobset.x-k8s.io", Kind: "JobSet"}: "v1alpha2",
-	{Group: "ray.io", Kind: "RayCluster"}:      "v1",
-}
-
 // climber asks the API server who is above a pod, where the caches did not say: they may
 // have the pod before its owner, or the owner's kind may have been installed just now.
 type climber struct {
@@ -237,7 +228,8 @@ func (c *climber) climb(ctx context.Context, pod *corev1.Pod) (complete, gone bo
 			c.left--
 		}
 		owner := &metav1.PartialObjectMetadata{}
-		owner.SetGroupVersionKind(kind.WithVersion(climbed[kind]))
+		resource, _ := lineage.Resource(kind) // a chain that is not whole ends at one of these
+		owner.SetGroupVersionKind(kind.WithVersion(resource.Version))
 		err := c.lookUp(ctx, types.NamespacedName{Namespace: pod.Namespace, Name: ref.Name}, owner)
 		switch {
 		case meta.IsNoMatchError(err):
