@@ -109,9 +109,7 @@ func create(t *testing.T, l *lab.Lab, object client.Object) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := api.Create(t.Context(), object); err != nil {
-		t.Fatalf("create %T %s: %v", object, object.GetName(), err)
-	}
+	labtest.Create(t, api, object)
 }
 
 // awaitNode waits until the pod has a node.

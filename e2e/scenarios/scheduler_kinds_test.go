@@ -132,9 +132,7 @@ func asBroker(t *testing.T, l *lab.Lab) client.Client {
 
 func (w lonely) takeBack(kind lentKind) {
 	job := w.read(kind)
-	if err := w.api.Create(w.t.Context(), job); err != nil {
-		w.t.Fatal(err)
-	}
+	labtest.Create(w.t, w.api, job)
 	w.lend(job.GroupVersionKind(), job.GetName(), job.GetUID(), kind.suspendPath, "")
 	w.admit(job, kind.suspendPath)
 	w.awaitRunning(2 + kind.others)

@@ -184,9 +184,7 @@ func (w *town) team(name, cohort string, nominal int64) {
 
 func (w *town) create(o client.Object) {
 	w.t.Helper()
-	if err := w.api.Create(w.t.Context(), o); err != nil {
-		w.t.Fatalf("create %T %s: %v", o, o.GetName(), err)
-	}
+	labtest.Create(w.t, w.api, o)
 }
 
 // serve starts the online service and lets it lend all of owned units.
