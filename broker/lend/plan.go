@@ -24,6 +24,8 @@ type Plan struct {
 	Actions []Action `json:"actions"`
 	// Lenders is the arithmetic of each lender, by Name.
 	Lenders []LenderView `json:"lenders"`
+	// Reshapes are the changes of cards' layouts: Undos to do before Actions, Makes after.
+	Reshapes []ReshapeAction `json:"reshapes,omitempty"`
 	// Scales are the replicas to set, by Lender: only those that change.
 	Scales []ScaleTo `json:"scales,omitempty"`
 	// Tenants is what quotas say of each tenant and cohort and flavor, by Name (a

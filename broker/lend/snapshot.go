@@ -3,6 +3,8 @@ package lend
 import (
 	"strings"
 	"time"
+
+	"github.com/ebbtide/ebbtide/mig"
 )
 
 // Snapshot is the cluster as one decision sees it. All slices are sorted by
@@ -15,6 +17,8 @@ type Snapshot struct {
 	Epoch int64 `json:"epoch"`
 
 	Nodes []Node `json:"nodes"` // by Name
+	// Boards are what the nodes' GPUs in MIG mode can be cut into, by Board.
+	Boards []mig.Geometry `json:"boards,omitempty"`
 	// Flavors are those that are slices of another, by Name. A flavor that is not
 	// listed is counted in units of its own.
 	Flavors []Flavor `json:"flavors,omitempty"`
@@ -39,6 +43,13 @@ type Node struct {
 	Silent bool `json:"silent,omitempty"`
 	// Units per flavor, by Flavor.
 	Units []Units `json:"units"`
+	// Cards are its GPUs in MIG mode whose instances are known, by UUID; Reshapes the
+	// changes of their layouts that are wanted or in force, by ID.
+	Cards    []Card    `json:"cards,omitempty"`
+	Reshapes []Reshape `json:"reshapes,omitempty"`
+	// Unlendable says why nothing new is lent on the node although its units are there;
+	// empty: it may be.
+	Unlendable string `json:"unlendable,omitempty"`
 	// LendLast orders the nodes for lending: those with a lower value first. It is above
 	// 0 on the nodes that a service prefers for its own pods.
 	LendLast int32 `json:"lendLast,omitempty"`
@@ -61,6 +72,8 @@ type Units struct {
 	// Other is held by pods that are neither a lender's nor a loan's. It never
 	// comes free by anything Ebbtide does.
 	Other int64 `json:"other,omitempty"`
+	// Pinned is what loans must leave of it for services, held or not.
+	Pinned int64 `json:"pinned,omitempty"`
 	// Promised is what pods outside lenders and loans will hold that the scheduler has
 	// nominated to the node; others may still hold it.
 	Promised int64 `json:"promised,omitempty"`
@@ -73,6 +86,8 @@ type Flavor struct {
 	// Compute slices of 7 and memory slices of 8 that one unit takes.
 	Compute int64 `json:"compute"`
 	Memory  int64 `json:"memory"`
+	// Profile is the MIG profile that the flavor's resource names, such as 1g.5gb.
+	Profile string `json:"profile,omitempty"`
 }
 
 // Cohort is a group of tenants and cohorts. One that a tenant or a cohort names and

@@ -96,6 +96,9 @@ type LendingPolicySpec struct {
 	// +optional
 	// +kubebuilder:default={mode: "Observe"}
 	Scaling Scaling `json:"scaling,omitzero"`
+	// MIG says how the service's slices are lent, if its pods run on slices of GPUs.
+	// +optional
+	MIG *MIGPolicy `json:"mig,omitempty"`
 	// +optional
 	Behavior *Behavior `json:"behavior,omitempty"`
 	// Pools of nodes, the preferred first: the service's pods go to the first that has

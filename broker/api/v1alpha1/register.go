@@ -20,6 +20,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&LendingPolicy{}, &LendingPolicyList{},
 		&TrainingQueue{}, &TrainingQueueList{},
 		&Loan{}, &LoanList{},
+		&GPUNode{}, &GPUNodeList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -54,6 +54,11 @@ const (
 	// are in their namespace; AnnotationPodGroupSize on them is how many pods it has.
 	LabelPodGroup          = "ebbtide.dev/pod-group"
 	AnnotationPodGroupSize = "ebbtide.dev/pod-group-size"
+
+	// AnnotationInstances on a pod are the MIG instances that the scheduler reserved for
+	// it, as GPU/PROFILE@START#GENERATION (GPU-…/1g.5gb@4#2), separated by commas. Only
+	// the scheduler writes it.
+	AnnotationInstances = "ebbtide.dev/mig-instances"
 )
 
 // GPU tells whether a resource is a GPU or a part of one: what a flavor may count, and
