@@ -41,6 +41,7 @@ var controllers = []string{
 	"clusterrole-aggregation-controller", "deployment-controller", "disruption-controller",
 	"garbage-collector-controller", "job-controller", "namespace-controller",
 	"node-lifecycle-controller", "pod-garbage-collector-controller", "replicaset-controller",
+	"resourceclaim-controller",
 	"resourcequota-controller", "serviceaccount-controller", "serviceaccount-token-controller",
 	"statefulset-controller", "taint-eviction-controller", "ttl-after-finished-controller",
 	"validatingadmissionpolicy-status-controller",
