@@ -132,7 +132,8 @@ type Entry struct {
 	ReclaimID string `json:"reclaimID,omitempty"`
 	// Corrects is the Seq that a CORRECTION is about.
 	Corrects uint64 `json:"corrects,omitempty"`
-	// Payload is any further JSON, e.g. the shapes owed. Append compacts it.
+	// Payload is any further JSON, e.g. the shapes owed. Append compacts it. A reshape's
+	// entries need one: what is made of what.
 	Payload json.RawMessage `json:"payload,omitempty"`
 
 	PrevHash Hash `json:"prevHash"`
@@ -324,6 +325,8 @@ func checkKind(e *Entry) error {
 		need, refuse = []field{job, borrower}, []field{corrects}
 	case Correction:
 		need = []field{corrects, message}
+	case ReshapeIntent, ReshapeDone, ReshapeUndone, ReshapeFailed:
+		need, refuse = []field{{"payload", len(e.Payload) > 0}}, []field{loan, grants, corrects}
 	case Shed, ShedLost:
 		need, refuse = []field{loan, grants}, []field{corrects}
 	default:

@@ -49,6 +49,15 @@ const (
 	// ShedLost: what an elastic job was asked for went away with its node; it goes on with
 	// the grants that the entry states.
 	ShedLost Kind = 17
+	// ReshapeIntent: a GPU in MIG mode is about to be cut anew. It and the three that
+	// follow it are about no loan: their OpID is the reshape's ID.
+	ReshapeIntent Kind = 18
+	// ReshapeDone: what was to be made is there.
+	ReshapeDone Kind = 19
+	// ReshapeUndone: what was there before is there again.
+	ReshapeUndone Kind = 20
+	// ReshapeFailed: nothing came of it, or nobody can say what did.
+	ReshapeFailed Kind = 21
 )
 
 var kindNames = map[Kind]string{
@@ -69,6 +78,10 @@ var kindNames = map[Kind]string{
 	Stopped:       "STOPPED",
 	Killed:        "KILLED",
 	ShedLost:      "SHED_LOST",
+	ReshapeIntent: "RESHAPE_INTENT",
+	ReshapeDone:   "RESHAPE_DONE",
+	ReshapeUndone: "RESHAPE_UNDONE",
+	ReshapeFailed: "RESHAPE_FAILED",
 }
 
 // Kinds are all known kinds in the order of their numbers.

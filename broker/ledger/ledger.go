@@ -238,6 +238,25 @@ func (l *Ledger) OpenLoans() []OpenLoan {
 	return l.state.openLoans()
 }
 
+// OpenReshapes are the changes of GPUs' layouts that are not over, in the order of their
+// IDs.
+func (l *Ledger) OpenReshapes() []OpenReshape {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.state.openReshapes()
+}
+
+// Reshape is the open change of a GPU's layout with that ID.
+func (l *Ledger) Reshape(id string) (OpenReshape, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	r, ok := l.state.reshapes[id]
+	if !ok {
+		return OpenReshape{}, false
+	}
+	return *r, true
+}
+
 // Loan is the open loan of that name.
 func (l *Ledger) Loan(name string) (OpenLoan, bool) {
 	l.mu.RLock()

@@ -89,6 +89,9 @@ func (m *model) judge(e Entry) error {
 	if e.Kind == Refused || e.Kind == EpochStart {
 		return nil
 	}
+	if e.Kind.Reshapes() {
+		return m.judgeReshape(e)
+	}
 	if opens(e.Kind) {
 		for _, old := range m.entries {
 			if opens(old.Kind) && old.JobUID == e.JobUID && old.Loan != e.Loan && isOpen(m.kinds(old.Loan)) {
@@ -112,6 +115,26 @@ func (m *model) judge(e Entry) error {
 		return ErrTransition
 	}
 	return nil
+}
+
+// reshape is a reshape's history, as one text.
+func (m *model) reshape(id string) string {
+	var history string
+	for _, e := range m.entries {
+		if e.OpID == id && e.Kind.Reshapes() {
+			history += " " + e.Kind.String()
+		}
+	}
+	return history
+}
+
+func (m *model) judgeReshape(e Entry) error {
+	const intent, done = " RESHAPE_INTENT", " RESHAPE_INTENT RESHAPE_DONE"
+	switch history := m.reshape(e.OpID); {
+	case e.Kind == ReshapeIntent, history == intent, history == done && e.Kind != ReshapeDone:
+		return nil
+	}
+	return ErrTransition
 }
 
 // held is what the loan's last entry with grants says.
@@ -214,6 +237,18 @@ func (m *model) check(t *rapid.T, l *Ledger) {
 	if !slices.Equal(open, wantOpen) {
 		t.Fatalf("open loans are %v, the model has %v", open, wantOpen)
 	}
+	reshapes := map[string]bool{}
+	for _, r := range l.OpenReshapes() {
+		reshapes[r.ID] = true
+		if history := m.reshape(r.ID); r.Made != strings.HasSuffix(history, "DONE") || strings.HasSuffix(history, "UNDONE") || strings.HasSuffix(history, "FAILED") {
+			t.Fatalf("reshape %+v is open, the model has%s", r, history)
+		}
+	}
+	for _, e := range m.entries {
+		if history := m.reshape(e.OpID); (history == " RESHAPE_INTENT" || history == " RESHAPE_INTENT RESHAPE_DONE") && !reshapes[e.OpID] {
+			t.Fatalf("reshape %s is not open, the model has%s", e.OpID, history)
+		}
+	}
 }
 
 // compare reads everything back, in every way.
@@ -281,6 +316,9 @@ func drawOp(t *rapid.T, m *model, at *moment) Entry {
 				Flavor: rapid.SampledFrom([]string{"h100", "a100"}).Draw(t, "flavor"), Count: rapid.Int64Range(1, 8).Draw(t, "count"),
 			})
 		}
+	case ReshapeIntent, ReshapeDone, ReshapeUndone, ReshapeFailed:
+		e.OpID = fmt.Sprintf("reshape-%d", i)
+		e.Payload = []byte(`{"node":"n"}`)
 	case Shed, ShedLost:
 		e.Loan = loanName(i)
 		e.Grants = drawPart(t, m.held(e.Loan))
@@ -391,7 +429,7 @@ func TestAgainstModel(t *testing.T) {
 }
 
 func reopen(t *rapid.T, l *Ledger, path string) *Ledger {
-	open := l.OpenLoans()
+	open, reshapes := l.OpenLoans(), l.OpenReshapes()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -404,6 +442,9 @@ func reopen(t *rapid.T, l *Ledger, path string) *Ledger {
 	}
 	if diff := cmp.Diff(open, l.OpenLoans(), cmp.AllowUnexported(OpenLoan{}, moment{})); diff != "" {
 		t.Fatalf("open loans after reopening:\n%s", diff)
+	}
+	if diff := cmp.Diff(reshapes, l.OpenReshapes()); diff != "" {
+		t.Fatalf("open reshapes after reopening:\n%s", diff)
 	}
 	return l
 }

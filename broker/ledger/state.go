@@ -158,6 +158,7 @@ type state struct {
 	open     map[string]*OpenLoan // by loan
 	byJob    map[string]string    // job UID → its open loan
 	balances map[balanceKey]int64
+	reshapes map[string]*OpenReshape // by ID
 }
 
 func newState(base Hash) *state {
@@ -166,6 +167,7 @@ func newState(base Hash) *state {
 		open:     map[string]*OpenLoan{},
 		byJob:    map[string]string{},
 		balances: map[balanceKey]int64{},
+		reshapes: map[string]*OpenReshape{},
 	}
 }
 
@@ -175,6 +177,8 @@ type change struct {
 	loan      *OpenLoan // after the entry; nil if the entry moves no loan
 	closed    bool
 	bookings  map[balanceKey]int64
+	reshape   *OpenReshape // after the entry; nil if it is about none
+	undone    bool         // the reshape is over
 }
 
 // plan fills in what e may leave out and says what e would change, or which rule
@@ -187,6 +191,9 @@ func (s *state) plan(e *Entry, closed bool) (change, error) {
 	}
 	if e.Corrects > s.seq {
 		return change{}, invalid("corrects", "%d is after the head %d", e.Corrects, s.seq)
+	}
+	if e.Kind.Reshapes() {
+		return s.planReshape(e)
 	}
 	was := Unknown
 	loan := s.open[e.Loan]
@@ -323,6 +330,9 @@ func (s *state) book(loan *OpenLoan, held []Grant, end moment) (map[balanceKey]i
 // apply makes the change of an entry whose Seq and Hash are set.
 func (s *state) apply(e *Entry, c change) {
 	s.seq, s.hash, s.epoch = e.Seq, e.Hash, e.Epoch
+	if c.reshape != nil {
+		s.applyReshape(c)
+	}
 	if c.loan == nil {
 		return
 	}
