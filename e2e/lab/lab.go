@@ -36,6 +36,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/ebbtide/ebbtide/e2e/lab/container"
+	"github.com/ebbtide/ebbtide/e2e/lab/devices"
 	"github.com/ebbtide/ebbtide/e2e/lab/host"
 	"github.com/ebbtide/ebbtide/e2e/lab/manifest"
 	"github.com/ebbtide/ebbtide/e2e/lab/pki"
@@ -80,6 +81,9 @@ type Options struct {
 	// Scheduler and Broker start Ebbtide's programs.
 	Scheduler *Program
 	Broker    *Program
+	// Agent is how the agents of nodes with cards are run, whose own GPUs they see; nil:
+	// these nodes have none. See Lab.StartAgent.
+	Agent *Program
 	// Programs are paths of programs by images: a pod whose container has such an image
 	// is a process of that program on this machine, from its start to its end, on a
 	// simulated node. Its output is in the lab's folder, logs/pods.
@@ -112,12 +116,17 @@ type Lab struct {
 	programs    *container.Runtime // nil without Options.Programs
 	stopKubelet context.CancelFunc
 	kubelet     chan error
+	devices     *devices.Manager
 
 	mu     sync.Mutex
 	parts  map[string]*Part
 	err    error
 	failed chan struct{}
 	keep   bool
+	// serving is the life of what answers agents, served waits for its end.
+	serving     context.Context
+	stopServing context.CancelFunc
+	served      []func()
 
 	stopOnce sync.Once
 	stopErr  error

@@ -41,6 +41,8 @@ type NodeSpec struct {
 	// Extra capacity, for instance of MIG resources. cpu (192), memory (2Ti) and
 	// pods (110) may be overridden here as well.
 	Extra corev1.ResourceList
+	// Cards are GPUs that can be cut into slices, beside GPUs that are only counted.
+	Cards *Cards
 }
 
 // Node returns the object that AddNodes creates.
@@ -81,7 +83,15 @@ func (l *Lab) AddNodes(ctx context.Context, specs []NodeSpec) error {
 	group.SetLimit(parallelNodes)
 	for _, spec := range specs {
 		group.Go(func() error {
-			if _, err := nodes.Create(groupCtx, spec.Node(), metav1.CreateOptions{}); err != nil {
+			node := spec.Node()
+			if spec.Cards != nil {
+				n, err := l.addCards(groupCtx, spec)
+				if err != nil {
+					return err
+				}
+				withCards(node, spec, n)
+			}
+			if _, err := nodes.Create(groupCtx, node, metav1.CreateOptions{}); err != nil {
 				return fmt.Errorf("create node %s: %w", spec.Name, err)
 			}
 			return nil
@@ -94,7 +104,26 @@ func (l *Lab) AddNodes(ctx context.Context, specs []NodeSpec) error {
 	for _, spec := range specs {
 		waiting[spec.Name] = true
 	}
-	return l.waitNodes(ctx, waiting, usable)
+	if err := l.waitNodes(ctx, waiting, usable); err != nil {
+		return err
+	}
+	return l.startAgents(ctx, specs)
+}
+
+// startAgents starts the agents of nodes with cards, if the lab has any.
+func (l *Lab) startAgents(ctx context.Context, specs []NodeSpec) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelNodes)
+	for _, spec := range specs {
+		if spec.Cards == nil || l.opts.Agent == nil {
+			continue
+		}
+		group.Go(func() error {
+			_, err := l.StartAgent(ctx, spec.Name, *l.opts.Agent)
+			return err
+		})
+	}
+	return group.Wait()
 }
 
 // LoseNode takes a node off the network: it turns NotReady and its kubelet stands

@@ -71,6 +71,8 @@ type programKind struct {
 	account string
 	scheme  string
 	command func(l *Lab, p Program, e Env) ([]string, error)
+	// kubeconfig writes its credentials; nil: those of its account.
+	kubeconfig func(context.Context) (string, error)
 }
 
 var (
@@ -137,11 +139,14 @@ func (l *Lab) startProgram(ctx context.Context, kind programKind, p Program) (*P
 	if err != nil {
 		return nil, err
 	}
-	token, err := l.KubeconfigFor(ctx, SystemNamespace, kind.account)
-	if err != nil {
+	if kind.kubeconfig == nil {
+		kind.kubeconfig = func(ctx context.Context) (string, error) {
+			return l.KubeconfigFor(ctx, SystemNamespace, kind.account)
+		}
+	}
+	if env.Kubeconfig, err = kind.kubeconfig(ctx); err != nil {
 		return nil, err
 	}
-	env.Kubeconfig = token
 	if err := makeFolder(env.Dir); err != nil {
 		return nil, err
 	}

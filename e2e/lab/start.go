@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/ebbtide/ebbtide/e2e/lab/build"
+	"github.com/ebbtide/ebbtide/e2e/lab/devices"
 	"github.com/ebbtide/ebbtide/e2e/lab/host"
 	"github.com/ebbtide/ebbtide/e2e/lab/kubelet"
 	"github.com/ebbtide/ebbtide/e2e/lab/process"
@@ -28,7 +29,7 @@ import (
 // ctx ends before, everything is stopped again, the folder is kept, and the error
 // shows the end of the log in question.
 func Start(ctx context.Context, opts Options) (*Lab, error) {
-	l := &Lab{opts: opts, logf: opts.Logf, parts: map[string]*Part{}, failed: make(chan struct{})}
+	l := &Lab{opts: opts, logf: opts.Logf, parts: map[string]*Part{}, devices: devices.NewManager(), failed: make(chan struct{})}
 	if l.logf == nil {
 		l.logf = func(string, ...any) {}
 	}
@@ -69,6 +70,9 @@ func Programs(ctx context.Context, opts Options) (string, error) {
 	}
 	if opts.Scheduler != nil {
 		names = append(names, build.Scheduler)
+	}
+	if opts.Agent != nil {
+		names = append(names, build.Agent)
 	}
 	if len(opts.Operators) > 0 {
 		names = append(names, build.Operators)
@@ -214,7 +218,7 @@ func (l *Lab) createAccounts(ctx context.Context) error {
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create namespace %s: %w", SystemNamespace, err)
 	}
-	for _, kind := range []programKind{brokers, schedulers} {
+	for _, kind := range []programKind{brokers, schedulers, agents} {
 		_, err := l.client.CoreV1().ServiceAccounts(SystemNamespace).Create(ctx,
 			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: kind.account}}, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -255,6 +259,7 @@ func (l *Lab) startKubelet() error {
 	l.mu.Unlock()
 	nodes := kubelet.New(client, logger)
 	nodes.RunPrograms(l.programs)
+	nodes.UseDevices(l.devices)
 	go func() {
 		nodes.Run(ctx)
 		l.programs.Close()
@@ -344,5 +349,6 @@ func (l *Lab) endKubelet() error {
 		return nil
 	}
 	cancel()
+	l.endDevices()
 	return <-done
 }

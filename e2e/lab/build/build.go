@@ -28,6 +28,8 @@ const (
 	Operators    = "operators"
 	Broker       = "ebbtide-broker"
 	Scheduler    = "ebbtide-scheduler"
+	// Agent is Ebbtide's agent on simulated GPUs.
+	Agent = "lab-agent"
 	// SampleTrainer is a training program that pods can be, see lab.Options.Programs.
 	SampleTrainer = "sample-trainer"
 )
@@ -61,6 +63,10 @@ var targets = map[string]target{
 	Operators: {pkg: "./cmd/operators", dir: "e2e/operators", inputs: []string{"e2e/operators"}},
 	Broker:    {pkg: "./broker/cmd/ebbtide-broker", dir: ".", inputs: productInputs},
 	Scheduler: {pkg: "./scheduler-plugin/cmd/ebbtide-scheduler", dir: ".", inputs: productInputs, ld: versionFlags()},
+	Agent: {
+		pkg: "./e2e/cmd/lab-agent", dir: ".",
+		inputs: []string{"go.mod", "go.sum", "mig", "broker/api", "e2e/cmd/lab-agent"},
+	},
 	SampleTrainer: {
 		pkg: "./e2e/cmd/sample-trainer", dir: ".",
 		inputs: []string{"e2e/cmd/sample-trainer", "e2e/sample"},

@@ -21,6 +21,10 @@
 // send them. If its object is removed before it has ended, its process is killed; on a
 // node that is lost it runs on until the node is back.
 //
+// A pod that asks for slices of GPUs, or has ResourceClaims, starts when it has been given
+// devices (see UseDevices), and fails with reason UnexpectedAdmissionError if there are
+// none.
+//
 // All other pods are started by kwok, which keeps the nodes, too.
 package kubelet
 
@@ -60,6 +64,7 @@ type Kubelet struct {
 	queue  workqueue.TypedRateLimitingInterface[key]
 	// programs runs the pods that are processes; nil: there are none.
 	programs *container.Runtime
+	devices  []Devices
 
 	mu    sync.Mutex
 	lives map[types.UID]life
@@ -138,6 +143,9 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 	}
 	pod, ok := obj.(*corev1.Pod)
 	if !exists || !ok || pod.UID != item.uid {
+		if err := k.release(ctx, item.uid); err != nil {
+			return 0, err
+		}
 		return k.bury(item.uid)
 	}
 	if k.nodeLost(pod.Spec.NodeName) {
@@ -150,6 +158,11 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 	next := current.next(pod)
 	if k.programs.Runs(pod) {
 		if next, err = k.follow(current, pod); err != nil {
+			return 0, err
+		}
+	}
+	if wantsDevices(pod) {
+		if next, err = k.hand(ctx, current, pod, next); err != nil {
 			return 0, err
 		}
 	}
@@ -183,11 +196,19 @@ func (k *Kubelet) do(ctx context.Context, pod *corev1.Pod, next step) error {
 		return k.start(ctx, pod)
 	case actSignal:
 		return k.signal(pod, next.signal)
+	case actAdmit:
+		return k.admit(ctx, pod)
 	case actRemove:
 		err = k.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 			GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID},
 		})
 	default:
+		if next.ends() {
+			// Before others are told that the pod has ended, and may take its place.
+			if err := k.release(ctx, pod.UID); err != nil {
+				return err
+			}
+		}
 		err = k.writeStatus(ctx, pod, next.status(pod, metav1.Now()))
 	}
 	if err != nil && !gone(err) {

@@ -88,6 +88,8 @@ const (
 	actReject // an annotation cannot be read
 	actStart  // the process of a program
 	actSignal // to the process of a program
+	actAdmit  // get devices, and start
+	actRefuse // there are no devices for it
 )
 
 // step is the next thing to happen to a pod.

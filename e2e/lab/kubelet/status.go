@@ -12,6 +12,9 @@ import (
 // reasonInvalid fails a pod whose annotations the lab cannot read.
 const reasonInvalid = "InvalidLabAnnotation"
 
+// reasonNoDevice is how a kubelet fails a pod that its device manager has nothing for.
+const reasonNoDevice = "UnexpectedAdmissionError"
+
 // status returns the part of the pod's status that the step changes, or nil.
 func (s step) status(pod *corev1.Pod, now metav1.Time) *corev1.PodStatus {
 	switch s.act {
@@ -30,8 +33,18 @@ func (s step) status(pod *corev1.Pod, now metav1.Time) *corev1.PodStatus {
 		status := endedStatus(pod, now, 1, "Error")
 		status.Reason, status.Message = reasonInvalid, s.problem
 		return status
+	case actRefuse:
+		return refusedStatus(s.problem)
 	}
 	return nil
+}
+
+// ends tells whether the pod has ended when the step is done.
+func (s step) ends() bool { return s.act == actComplete || s.act == actExit || s.act == actKill }
+
+// refusedStatus is that of a pod that its node did not take.
+func refusedStatus(problem string) *corev1.PodStatus {
+	return &corev1.PodStatus{Phase: corev1.PodFailed, Reason: reasonNoDevice, Message: problem}
 }
 
 // startedStatus is that of a pod whose process runs.

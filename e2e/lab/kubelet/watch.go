@@ -66,9 +66,7 @@ func (k *Kubelet) Delete(obj any) error {
 	delete(k.lives, pod.UID)
 	k.mu.Unlock()
 	err := k.pods.Delete(pod)
-	if k.programs.Get(pod.UID) != nil {
-		k.queue.Add(keyOf(pod))
-	}
+	k.queue.Add(keyOf(pod)) // it may have left something behind
 	return err
 }
 
@@ -95,6 +93,7 @@ func (k *Kubelet) Replace(objs []any, resourceVersion string) error {
 	for uid := range k.lives {
 		if !present[uid] {
 			delete(k.lives, uid)
+			k.queue.Add(key{uid: uid}) // it may have left something behind
 		}
 	}
 	return nil
