@@ -32,6 +32,9 @@ import (
 type Options struct {
 	// Resource is what is counted, e.g. nvidia.com/gpu.
 	Resource string
+	// Flavor of the resource, where there are loans of others: these do not count. Empty:
+	// all loans are of the resource.
+	Flavor string
 	// Makers are the kinds of what stands between jobs and pods, of those that the API
 	// server has: Jobs within JobSets, say. Without them, a pod's job is who made it.
 	Makers []schema.GroupVersionResource
@@ -126,7 +129,7 @@ type since struct {
 
 func newAuditor(opts Options) *auditor {
 	return &auditor{
-		opts: opts, cluster: newCluster(opts.Resource),
+		opts: opts, cluster: newCluster(opts.Resource, opts.Flavor),
 		over: map[string]since{}, partial: map[types.UID]since{}, waited: map[types.UID]bool{},
 		greedy: map[string]since{},
 	}

@@ -386,7 +386,7 @@ func TestKin(t *testing.T) {
 	}
 	queued := map[string]string{ebbtidev1.LabelQueue: "default"}
 	grouped := map[string]string{ebbtidev1.LabelQueue: "default", ebbtidev1.LabelPodGroup: "g"}
-	c := newCluster(gpu)
+	c := newCluster(gpu, "")
 	for uid, owners := range map[string][]metav1.OwnerReference{
 		"job": by("JobSet", "jobset"), "jobset": by("TrainJob", "train"), "cluster": by("RayJob", "ray"),
 		"workers": by("Pod", "leader"), "leader": by("StatefulSet", "leaders"), "leaders": by("LeaderWorkerSet", "lws"),

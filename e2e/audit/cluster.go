@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +14,10 @@ import (
 // cluster is what the auditor counts with.
 type cluster struct {
 	resource corev1.ResourceName
+	flavor   string           // of loans that count; empty: all
 	nodes    map[string]int64 // allocatable units of schedulable nodes
+	// capacity of each node in units: what it has, if not all of it can be given away.
+	capacity map[string]int64
 	labels   map[string]map[string]string
 	pods     map[types.UID]*pod
 	onNode   map[string]map[types.UID]*pod // bound and not ended
@@ -75,10 +79,12 @@ type (
 	nodeChange struct{ name string }
 )
 
-func newCluster(resource string) cluster {
+func newCluster(resource, flavor string) cluster {
 	return cluster{
 		resource: corev1.ResourceName(resource),
+		flavor:   flavor,
 		nodes:    map[string]int64{},
+		capacity: map[string]int64{},
 		labels:   map[string]map[string]string{},
 		pods:     map[types.UID]*pod{},
 		onNode:   map[string]map[types.UID]*pod{},
@@ -96,9 +102,11 @@ func (c *cluster) apply(e event) any {
 	case *corev1.Node:
 		if e.deleted {
 			delete(c.nodes, obj.Name)
+			delete(c.capacity, obj.Name)
 		} else {
-			q := obj.Status.Allocatable[c.resource]
+			q, all := obj.Status.Allocatable[c.resource], obj.Status.Capacity[c.resource]
 			c.nodes[obj.Name], c.labels[obj.Name] = q.Value(), obj.Labels
+			c.capacity[obj.Name] = max(q.Value(), all.Value())
 		}
 		return nodeChange{obj.Name}
 	case *corev1.Pod:
@@ -220,6 +228,9 @@ func (c *cluster) bound() int64 {
 
 func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 	name := obj.Namespace + "/" + obj.Name
+	if c.flavor != "" && !slices.ContainsFunc(obj.Spec.Grants, func(g ebbtidev1.Grant) bool { return g.Flavor == c.flavor }) {
+		return nil
+	}
 	l := c.loans[name]
 	open := !deleted && !meta.IsStatusConditionTrue(obj.Status.Conditions, ebbtidev1.LoanReturned)
 	if !open {
@@ -241,7 +252,7 @@ func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 		c.loans[name], c.byJob[l.job] = l, l
 	}
 	c.lent -= l.lent
-	l.hold(obj)
+	l.hold(obj, c.flavor)
 	c.lent += l.lent
 	if meta.IsStatusConditionTrue(obj.Status.Conditions, ebbtidev1.LoanReclaiming) {
 		change.asked = !l.asked
@@ -252,8 +263,11 @@ func (c *cluster) applyLoan(obj *ebbtidev1.Loan, deleted bool) any {
 }
 
 // hold notes what the loan keeps: an elastic one may give some back.
-func (l *loan) hold(obj *ebbtidev1.Loan) {
+func (l *loan) hold(obj *ebbtidev1.Loan, flavor string) {
 	l.grants, l.pods, l.units, l.lent = obj.Keeps(), int(obj.KeptPods()), 0, 0
+	if flavor != "" {
+		l.grants = slices.DeleteFunc(slices.Clone(l.grants), func(g ebbtidev1.Grant) bool { return g.Flavor != flavor })
+	}
 	for _, g := range l.grants {
 		l.units += g.Count
 		if g.Lender != "" {

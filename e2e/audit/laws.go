@@ -10,7 +10,7 @@ import (
 
 // judgeNode checks that the pods bound to a node fit on it.
 func (a *auditor) judgeNode(node string, now time.Time) {
-	capacity, known := a.cluster.nodes[node]
+	capacity, known := a.cluster.capacity[node]
 	if !known {
 		return
 	}

@@ -45,11 +45,29 @@ func (t *tenants) applyQuota(obj *ebbtidev1.TenantQuota, resource corev1.Resourc
 	}
 	p := promise{selector: selector}
 	for _, f := range obj.Spec.Flavors {
-		if f.Resource == string(resource) {
+		switch {
+		case f.Resource != string(resource):
+		case f.SliceOf == "":
 			p.nominal += f.Nominal
+		default:
+			p.nominal += slicesOf(obj, f)
 		}
 	}
 	t.quotas[obj.Name] = p
+}
+
+// gpuCompute is how many compute slices a GPU has.
+const gpuCompute = 7
+
+// slicesOf is how many slices a promise of whole GPUs comes to at most.
+func slicesOf(obj *ebbtidev1.TenantQuota, slice ebbtidev1.FlavorQuota) int64 {
+	n := int64(0)
+	for _, f := range obj.Spec.Flavors {
+		if f.Name == slice.SliceOf && slice.Slices != nil && slice.Slices.Compute > 0 {
+			n += f.Nominal * gpuCompute / slice.Slices.Compute
+		}
+	}
+	return n
 }
 
 // of is the one tenant that a namespace belongs to; empty if there is none.
