@@ -43,8 +43,12 @@ type Geometry struct {
 	// 4 and 12 for others. At most 16.
 	Slots    int       `json:"slots"`
 	Profiles []Profile `json:"profiles"` // by ID
-	// Engines of the whole GPU, which instances share out.
+	// Engines of the whole GPU, which instances share out. A number that is 0 is not
+	// known, or there are none that an instance could have: it limits nothing.
 	Engines Engines `json:"engines,omitzero"`
+	// Apart are pairs of profiles that the driver does not allow at once, although there
+	// is room: see BeforeR510.
+	Apart [][2]ProfileID `json:"apart,omitempty"`
 }
 
 // Placed is an instance's place on a GPU: a profile and where it starts.
