@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/agent/journal"
+	"github.com/ebbtide/ebbtide/mig/device"
+)
+
+// restore makes the layouts again that GPUs have lost: pinned instances of all of them
+// first, then the others. What cannot be made, because something else is in its place,
+// stays absent.
+func (a *Agent) restore(ctx context.Context) {
+	if a.rival.Status != metav1.ConditionTrue {
+		return
+	}
+	for _, pinned := range []bool{true, false} {
+		for _, j := range a.journal.State.GPUs {
+			if j.Restoring && cut(a.seen.gpu(j.UUID)) && a.due("restore/"+j.UUID) {
+				a.restoreGPU(ctx, j, pinned)
+			}
+		}
+	}
+	for _, j := range a.journal.State.GPUs {
+		if j.Restoring && cut(a.seen.gpu(j.UUID)) && a.due("restore/"+j.UUID) {
+			a.restored(ctx, j)
+		}
+	}
+}
+
+func (a *Agent) restoreGPU(ctx context.Context, j *journal.GPU, pinned bool) {
+	for _, known := range slices.Clone(j.Instances) {
+		if known.Foreign || known.Layout || a.pinned(j.UUID, known.Placed) != pinned || ctx.Err() != nil {
+			continue
+		}
+		var err error
+		switch there := a.seen.instance(j.UUID, known.Placed); {
+		case there == nil:
+			err = a.create(ctx, j, known.Placed)
+		case there.CI < 0:
+			err = a.repair(ctx, j, known.Placed)
+		}
+		if err != nil {
+			a.o.Log.Error(err, "An instance of a lost layout could not be made again", "gpu", j.UUID)
+		}
+		if err != nil && !errors.Is(err, device.ErrNoRoom) && !errors.Is(err, device.ErrInvalid) {
+			a.later("restore/"+j.UUID, "create", firstDelay, mostDelay)
+			return
+		}
+	}
+}
+
+func (a *Agent) restored(ctx context.Context, j *journal.GPU) {
+	if err := a.advertise(ctx); err != nil {
+		a.o.Log.V(2).Info("A layout that was made again is not known yet", "gpu", j.UUID, "reason", err.Error())
+		a.later("restore/"+j.UUID, "advertise", firstDelay, a.o.Interval)
+		return
+	}
+	delete(a.tries, "restore/"+j.UUID)
+	j.Restoring = false
+	if a.save() {
+		a.o.Log.Info("A lost layout is there again", "gpu", j.UUID, "instances", len(j.Instances))
+		a.o.Failpoint(FailFinished)
+	}
+}
+
+var _ Maker = (*Agent)(nil)
+
+// Make is for dynamic allocation: whoever calls it holds what the place needs, so that
+// idle instances of the layout which are in its way are destroyed.
+func (a *Agent) Make(ctx context.Context, gpu string, at mig.Placed) (device.Instance, int64, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	j, err := a.ready(ctx, gpu)
+	if err != nil {
+		return device.Instance{}, 0, err
+	}
+	if err := a.makeRoom(ctx, j, at); err != nil {
+		return device.Instance{}, 0, err
+	}
+	switch known := j.Instance(at); {
+	case known != nil && known.Foreign:
+		err = fmt.Errorf("%s is not ours", a.describe(gpu, at))
+	case a.seen.instance(gpu, at) == nil:
+		err = a.create(ctx, j, at)
+	case !a.ownWhole(j, at):
+		err = a.repair(ctx, j, at)
+	}
+	if err != nil {
+		return device.Instance{}, 0, err
+	}
+	return *a.seen.instance(gpu, at), j.Instance(at).Generation, nil
+}
+
+// Unmake is for dynamic allocation. An instance that is in use stays, and the error
+// says so: it is to be called again.
+func (a *Agent) Unmake(ctx context.Context, gpu string, at mig.Placed) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	j, err := a.ready(ctx, gpu)
+	if err != nil {
+		return err
+	}
+	known := j.Instance(at)
+	if known == nil || a.seen.instance(gpu, at) == nil {
+		return nil
+	}
+	if known.Foreign {
+		return fmt.Errorf("%s is not ours", a.describe(gpu, at))
+	}
+	if i := a.seen.instance(gpu, at); i.CI >= 0 && (i.Processes == nil || len(i.Processes) > 0) {
+		return fmt.Errorf("%s has processes, or they are not known: %w", a.describe(gpu, at), device.ErrInUse)
+	}
+	return a.destroy(ctx, j, at)
+}
+
+// ready reads everything again and returns what is known of a GPU that may be changed.
+func (a *Agent) ready(ctx context.Context, gpu string) (*journal.GPU, error) {
+	if a.corrupt != nil {
+		return nil, a.corrupt
+	}
+	if err := a.readAgain(ctx); err != nil {
+		return nil, err
+	}
+	a.askRival(ctx)
+	if a.rival.Status != metav1.ConditionTrue {
+		return nil, errors.New(a.rival.Message)
+	}
+	if !a.save() {
+		return nil, a.unwritten
+	}
+	j := a.journal.State.GPU(gpu)
+	switch g := a.seen.gpu(gpu); {
+	case j == nil || g == nil:
+		return nil, fmt.Errorf("GPU %s: %w", gpu, device.ErrNotFound)
+	case !g.Healthy:
+		return nil, fmt.Errorf("GPU %s: %s: %w", gpu, g.Problem, device.ErrLost)
+	case !g.MIG:
+		return nil, fmt.Errorf("GPU %s is not in MIG mode: %w", gpu, device.ErrNotSupported)
+	case j.Restoring:
+		return nil, fmt.Errorf("GPU %s has lost its layout, which is being made again", gpu)
+	}
+	return j, nil
+}
+
+// makeRoom destroys idle instances of ours that overlap a place.
+func (a *Agent) makeRoom(ctx context.Context, j *journal.GPU, at mig.Placed) error {
+	geometry := a.geometry[j.UUID]
+	if geometry == nil {
+		return errors.New("the driver does not say what the GPU can be cut into")
+	}
+	if err := geometry.Check([]mig.Placed{at}); err != nil {
+		return err
+	}
+	for _, known := range slices.Clone(j.Instances) {
+		if known.Placed == at || a.seen.instance(j.UUID, known.Placed) == nil || !overlap(geometry, known.Placed, at) {
+			continue
+		}
+		if known.Foreign {
+			return fmt.Errorf("%s is in the way, and not ours", a.describe(j.UUID, known.Placed))
+		}
+		if err := a.destroy(ctx, j, known.Placed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func overlap(g *mig.Geometry, a, b mig.Placed) bool {
+	p, ok := g.Profile(a.Profile)
+	q, also := g.Profile(b.Profile)
+	return !ok || !also || a.Start < b.Start+q.Memory && b.Start < a.Start+p.Memory
+}
