@@ -1,0 +1,269 @@
+package dra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/device"
+)
+
+// Maker makes and unmakes single instances. The agent is one.
+type Maker interface {
+	// Make creates an instance, or returns the one that is there for it already, with its
+	// generation.
+	Make(ctx context.Context, gpu string, at mig.Placed) (device.Instance, int64, error)
+	// Unmake destroys an instance on which there is no process. One that is not there is
+	// none to destroy.
+	Unmake(ctx context.Context, gpu string, at mig.Placed) error
+}
+
+// Options of a node.
+type Options struct {
+	// Node is the name of the node and of its pool of devices.
+	Node string
+	// Dir is the folder of the checkpoint. It must exist.
+	Dir string
+	// CDI is the folder that the container runtime reads devices from (/var/run/cdi). It
+	// must exist.
+	CDI string
+}
+
+// Node is a node's GPUs, allocated by claims. Make it, let it Observe what the agent
+// publishes, give its Holders to the agent, and Serve. It may be used by many goroutines;
+// claims are prepared and let go one at a time.
+type Node struct {
+	options Options
+
+	// changed is told, without waiting, when what is published may have changed.
+	changed chan struct{}
+
+	// calls is held while a claim is prepared or let go.
+	calls sync.Mutex
+
+	// mu guards what follows, and is never held while anybody is asked for anything but
+	// the disk: the agent asks for holders while it works, and works for claims.
+	mu    sync.Mutex
+	maker Maker
+	state *checkpoint
+	// gpus as last observed, by UUID.
+	gpus map[string]v1alpha1.GPUStatus
+}
+
+// New makes a node. It fails if there is a checkpoint that cannot be read.
+func New(o Options) (*Node, error) {
+	state, err := readCheckpoint(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Node{options: o, state: state, changed: make(chan struct{}, 1), gpus: map[string]v1alpha1.GPUStatus{}}, nil
+}
+
+// Observe takes the status that the agent publishes.
+func (n *Node) Observe(status *v1alpha1.GPUNodeStatus) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	dirty := false
+	gpus := make(map[string]v1alpha1.GPUStatus, len(status.GPUs))
+	for _, g := range status.GPUs {
+		gpus[g.UUID] = *g.DeepCopy()
+		dirty = n.know(&g, status.Boards) || dirty
+	}
+	n.gpus = gpus
+	n.tell()
+	if dirty {
+		return n.state.write(n.options.Dir)
+	}
+	return nil
+}
+
+// know keeps what is new about a GPU, and reports whether there was anything. What one
+// that has failed says of itself may be nothing, and changes nothing.
+func (n *Node) know(g *v1alpha1.GPUStatus, boards []v1alpha1.MIGBoard) bool {
+	c, known := n.state.Cards[g.UUID]
+	if known && !g.Healthy {
+		return false
+	}
+	if !known {
+		c = &card{Number: n.freeNumber()}
+		n.state.Cards[g.UUID] = c
+	}
+	dirty := !known || c.Product != g.Product || c.MemoryMiB != g.MemoryMiB || c.MIG != g.MIG
+	c.Product, c.MemoryMiB, c.MIG = g.Product, g.MemoryMiB, g.MIG
+	i := slices.IndexFunc(boards, func(b v1alpha1.MIGBoard) bool { return b.Name == g.Board })
+	if !g.MIG || i < 0 {
+		return dirty
+	}
+	board := geometry(&boards[i])
+	if c.Board == nil || len(mig.Difference(*c.Board, board)) > 0 {
+		c.Board, dirty = &board, true
+	}
+	return dirty
+}
+
+// freeNumber is one that no GPU has.
+func (n *Node) freeNumber() int {
+	free := 0
+	for _, c := range n.state.Cards {
+		free = max(free, c.Number+1)
+	}
+	return free
+}
+
+// geometry reads a board as a GPUNode has it.
+func geometry(b *v1alpha1.MIGBoard) mig.Geometry {
+	g := mig.Geometry{Board: b.Name, Slots: int(b.Slots), Engines: engines(b.Engines)}
+	for i := range b.Profiles {
+		p := &b.Profiles[i]
+		profile := mig.Profile{
+			ID: mig.ProfileID(p.Profile), GIProfileID: uint32(p.GIProfileID), Name: p.Name,
+			Compute: int(p.Compute), Memory: int(p.Memory), Max: int(p.Max),
+			MemoryMiB: p.MemoryMiB, SMs: int(p.SMs), Engines: engines(p.Engines),
+		}
+		for _, start := range p.Starts {
+			profile.Starts = append(profile.Starts, int(start))
+		}
+		g.Profiles = append(g.Profiles, profile)
+	}
+	return g
+}
+
+func engines(e *v1alpha1.MediaEngines) mig.Engines {
+	if e == nil {
+		return mig.Engines{}
+	}
+	return mig.Engines{Decoders: int(e.Decoders), Encoders: int(e.Encoders), JPEG: int(e.JPEG), OFA: int(e.OFA)}
+}
+
+func placed(p v1alpha1.MIGPlacement) mig.Placed {
+	return mig.Placed{Profile: mig.ProfileID(p.Profile), Start: int(p.Start)}
+}
+
+// keep writes the checkpoint and tells of it.
+func (n *Node) keep() error {
+	if err := n.state.write(n.options.Dir); err != nil {
+		return err
+	}
+	n.tell()
+	return nil
+}
+
+func (n *Node) tell() {
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Published are the GPUs as they should be published now, by their number: also those
+// that nobody lists any more, as claims on them may still be allocated.
+func (n *Node) Published() []Published {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []Published
+	for uuid, c := range n.state.Cards {
+		g := n.gpus[uuid]
+		p := Published{UUID: uuid, Product: c.Product, MemoryMiB: c.MemoryMiB, Number: c.Number, Healthy: g.Healthy}
+		if c.MIG && c.Board == nil {
+			continue // it offers nothing whole, and what else is not known
+		}
+		if c.MIG {
+			p.Board = c.Board
+			p.Layout, p.Foreign = n.layout(&g)
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b Published) int { return a.Number - b.Number })
+	return out
+}
+
+// layout are the places of the card that claims may have, and those that are not ours
+// to give.
+func (n *Node) layout(g *v1alpha1.GPUStatus) (layout, foreign []mig.Placed) {
+	held := n.heldOn(g.UUID)
+	for i := range g.Instances {
+		at := placed(g.Instances[i].MIGPlacement)
+		switch g.Instances[i].State {
+		case v1alpha1.InstanceReady, v1alpha1.InstanceAbsent:
+			layout = append(layout, at)
+		default:
+			if !slices.Contains(held, at) {
+				foreign = append(foreign, at)
+			}
+		}
+	}
+	return layout, foreign
+}
+
+// heldOn are the places of a card that claims hold.
+func (n *Node) heldOn(gpu string) []mig.Placed {
+	var out []mig.Placed
+	for _, c := range n.state.sorted() {
+		for _, d := range c.Devices {
+			if d.GPU == gpu && d.At != nil {
+				out = append(out, *d.At)
+			}
+		}
+	}
+	return out
+}
+
+// errNotThere tells a device of a claim that this node does not have.
+var errNotThere = errors.New("no such device")
+
+// find returns the card of a device's name, and the place on it; nil for a whole GPU.
+func (n *Node) find(name string) (uuid string, at *mig.Placed, err error) {
+	want, err := parseDevice(name)
+	if err != nil {
+		return "", nil, err
+	}
+	for uuid, c := range n.state.Cards {
+		if c.Number != want.number {
+			continue
+		}
+		if !want.mig {
+			return uuid, nil, nil
+		}
+		if c.Board == nil {
+			break
+		}
+		for _, p := range c.Board.Profiles {
+			if p.GIProfileID == want.giProfileID && slices.Contains(p.Starts, want.start) {
+				return uuid, &mig.Placed{Profile: p.ID, Start: want.start}, nil
+			}
+		}
+	}
+	return "", nil, fmt.Errorf("device %s: %w", strings.ToValidUTF8(name, "?"), errNotThere)
+}
+
+// Holders are the pods that hold GPUs and instances, by the UUID of the device. While an
+// instance is being made, or destroyed, it has none, and the key is what promised makes
+// of the GPU, the profile's name and the start.
+func (n *Node) Holders(promised func(gpu, profile string, start int) string) map[string]v1alpha1.GPUHolder {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[string]v1alpha1.GPUHolder{}
+	for _, c := range n.state.sorted() {
+		holder := v1alpha1.GPUHolder{Namespace: c.Namespace, Name: c.Name}
+		if len(c.Pods) > 0 {
+			holder.Name, holder.UID = c.Pods[0].Name, c.Pods[0].UID
+		}
+		for _, d := range c.Devices {
+			switch {
+			case d.At == nil:
+				out[d.GPU] = holder
+			case d.UUID != "":
+				out[d.UUID] = holder
+			default:
+				p, _ := n.state.Cards[d.GPU].Board.Profile(d.At.Profile)
+				out[promised(d.GPU, p.Name, d.At.Start)] = holder
+			}
+		}
+	}
+	return out
+}
