@@ -112,7 +112,7 @@ type Driver interface {
 	// Repair makes the compute instance of a GPU instance that has none.
 	Repair(ctx context.Context, gpu string, at mig.Placed) (Instance, error)
 	// Activity of the instance at the place, or of the whole GPU if at is nil, since the
-	// call before. All nil on the first call.
+	// call before. The shares are nil on the first call, which has none before it.
 	Activity(ctx context.Context, gpu string, at *mig.Placed) (Activity, error)
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
@@ -148,13 +149,8 @@ func (d *Driver) profile(gpu string, at mig.Placed) (*card, mig.Profile, error) 
 			return nil, mig.Profile{}, d.noGeometry(g)
 		}
 	}
-	p, ok := c.geometry.Profile(at.Profile)
-	if ok {
-		for _, start := range p.Starts {
-			if start == at.Start {
-				return c, p, nil
-			}
-		}
+	if p, ok := c.geometry.Profile(at.Profile); ok && slices.Contains(p.Starts, at.Start) {
+		return c, p, nil
 	}
 	return nil, mig.Profile{}, fmt.Errorf("profile %d at %d of GPU %s: %w", at.Profile, at.Start, gpu, device.ErrInvalid)
 }

@@ -3,6 +3,7 @@ package simgpu
 import (
 	"crypto/sha1"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ebbtide/ebbtide/mig"
@@ -85,10 +86,8 @@ func (c *card) place(at mig.Placed) (mig.Profile, error) {
 	if !ok {
 		return mig.Profile{}, fmt.Errorf("profile %d: %w", at.Profile, device.ErrInvalid)
 	}
-	for _, start := range p.Starts {
-		if start == at.Start {
-			return p, nil
-		}
+	if slices.Contains(p.Starts, at.Start) {
+		return p, nil
 	}
 	return mig.Profile{}, fmt.Errorf("%s at %d: %w", p.Name, at.Start, device.ErrInvalid)
 }
@@ -105,6 +104,9 @@ func (c *card) room(at mig.Placed, p mig.Profile) error {
 		if i.Start < at.Start+p.Memory && at.Start < i.Start+other.Memory {
 			return fmt.Errorf("%s at %d: %w", p.Name, at.Start, device.ErrNoRoom)
 		}
+		if c.apart(i.Profile, at.Profile) {
+			return fmt.Errorf("%s at %d: %w", p.Name, at.Start, device.ErrNoRoom)
+		}
 		if i.Profile == at.Profile {
 			same++
 		}
@@ -117,6 +119,11 @@ func (c *card) room(at mig.Placed, p mig.Profile) error {
 		return fmt.Errorf("%s at %d: %w", p.Name, at.Start, device.ErrNoRoom)
 	}
 	return nil
+}
+
+// apart says whether the board's driver keeps two profiles from each other.
+func (c *card) apart(a, b mig.ProfileID) bool {
+	return slices.Contains(c.Geometry.Apart, [2]mig.ProfileID{a, b}) || slices.Contains(c.Geometry.Apart, [2]mig.ProfileID{b, a})
 }
 
 // within compares engines with those of the board, of which 0 is not known.

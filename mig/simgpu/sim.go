@@ -213,12 +213,9 @@ func (s *Sim) Activity(ctx context.Context, gpu string, at *mig.Placed) (device.
 func (s *Sim) measure(c *card, key string, shares *Shares, processes []device.Process, gpm, memory bool) device.Activity {
 	s.mu.Lock()
 	again := s.seen[key]
-	s.seen[key] = true
+	s.seen[key] = true // the first call has none before it to compare with
 	s.mu.Unlock()
 	var a device.Activity
-	if !again {
-		return a
-	}
 	if memory {
 		var used int64
 		for _, p := range processes {
@@ -226,7 +223,7 @@ func (s *Sim) measure(c *card, key string, shares *Shares, processes []device.Pr
 		}
 		a.MemoryUsedMiB, a.Source = &used, "nvml"
 	}
-	if gpm && shares != nil {
+	if gpm && again && shares != nil {
 		a.Graphics, a.SM, a.Tensor, a.DRAM = &shares.Graphics, &shares.SM, &shares.Tensor, &shares.DRAM
 		a.Source = "gpm"
 	}
