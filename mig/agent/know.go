@@ -166,7 +166,7 @@ func (a *Agent) identify(j *journal.GPU, i device.Instance, pending *journal.Ste
 	}
 	whole := i.Whole || i.CI < 0
 	switch {
-	case begun == journal.StepCreate && whole:
+	case begun == journal.StepCreate && whole, begun == createRefused && i.CI < 0:
 	case first:
 		fresh.Foreign = !i.Whole
 		fresh.Layout = i.Whole && a.o.Allocation == v1alpha1.AllocationDynamicResources

@@ -182,6 +182,9 @@ func (a *Agent) wholeNow(j *journal.GPU, at mig.Placed, what string, err error) 
 // errUnseen: what came of a step could not be read.
 var errUnseen = errors.New("what came of it is not known")
 
+// createRefused is a step whose call was refused. It is not written down so.
+const createRefused = "CreateRefused"
+
 var points = map[string][3]string{
 	journal.StepDestroy: {FailDestroyBegun, FailDestroyDone, FailDestroyWritten},
 	journal.StepCreate:  {FailCreateBegun, FailCreateDone, FailCreateWritten},
@@ -205,7 +208,7 @@ func (a *Agent) step(ctx context.Context, j *journal.GPU, s journal.Step, call f
 	a.o.Failpoint(point[1])
 	a.layouts++
 	if refused(err) && s.Kind == journal.StepCreate {
-		j.Pending = nil // whatever is at the place now, this did not make it
+		j.Pending.Kind = createRefused // what is whole at the place now, this did not make
 	}
 	if readErr := a.readAgain(ctx); readErr != nil {
 		return fmt.Errorf("%w: %w", errUnseen, errors.Join(readErr, err))
