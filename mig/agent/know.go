@@ -126,6 +126,7 @@ func (a *Agent) knowInstances(j *journal.GPU, g *device.GPU, first bool) {
 	there, ours := 0, 0
 	for _, i := range g.Instances {
 		known := a.identify(j, i, pending, first)
+		known.Layout = known.Layout || a.laysOut(j.UUID, i.Placed)
 		known.Name = a.profileName(g.UUID, i.Placed, known.Name)
 		j.Put(known)
 		if !known.Foreign {
@@ -150,6 +151,29 @@ func (a *Agent) knowInstances(j *journal.GPU, g *device.GPU, first bool) {
 	if ours > 0 && there == 0 && len(g.Instances) == 0 && !j.Restoring {
 		a.lost(j)
 	}
+}
+
+// laysOut reports whether a change that is under way makes the place a part of the
+// layout: what it made there stays of the layout when a claim has come and gone.
+func (a *Agent) laysOut(gpu string, at mig.Placed) bool {
+	if a.o.Allocation != v1alpha1.AllocationDynamicResources {
+		return false
+	}
+	for _, r := range a.journal.State.Reshapes {
+		there := r.Spec.Create
+		if r.Back {
+			there = r.Spec.Destroy
+		}
+		if r.Spec.GPU != gpu || r.Done() || r.State == v1alpha1.ReshapeMade {
+			continue
+		}
+		for _, p := range there {
+			if placed(p) == at {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // identify says what an instance is that was read: the one that the journal has at its
