@@ -2,7 +2,10 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,4 +59,38 @@ func (l *Lab) nodeKubeconfig(ctx context.Context, account, node string) (string,
 		return "", fmt.Errorf("request a token for node %s: %w", node, err)
 	}
 	return l.writeKubeconfig("agent-"+node, &clientcmdapi.AuthInfo{Token: token.Status.Token})
+}
+
+// FailAgent has the agent of a node die at one of agent.Failpoints, after so many others of
+// its name, once.
+func (l *Lab) FailAgent(node, step string, after int) error {
+	return l.tellAgent(node, "failpoint", fmt.Sprintf("%s %d", step, after))
+}
+
+// SetLendable has the agent of a node say that it is lendable, or for what reason it is
+// not.
+func (l *Lab) SetLendable(node, problem string) error { return l.tellAgent(node, "doctor", problem) }
+
+// tellAgent puts a file into an agent's folder, or takes it away if it would be empty.
+func (l *Lab) tellAgent(node, name, text string) error {
+	e, err := l.Env(AgentOf(node))
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(e.Dir, name)
+	if text == "" {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("tell the agent of node %s: %w", node, err)
+		}
+		return nil
+	}
+	// Whole at once: the agent reads it at any time.
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, []byte(text+"\n"), 0o600); err != nil {
+		return fmt.Errorf("tell the agent of node %s: %w", node, err)
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return fmt.Errorf("tell the agent of node %s: %w", node, err)
+	}
+	return nil
 }
