@@ -64,7 +64,9 @@ func (d *decision) admit() {
 	a.fairness = newFairness(a)
 	a.line = newLine(a)
 	a.serveAsked()
+	a.serveReshaped()
 	a.line.pass(a)
+	a.reshape()
 	a.line.tellGrace(a)
 	a.decision.line, a.waiting = a.line, a.line.places()
 }
@@ -160,6 +162,9 @@ func (a *admission) try(j *ask) (v verdict, reason, message string) {
 	if until, spent := a.history.spent(j.UID, a.now, a.pol); spent {
 		return mine, ReasonEvictionBudget, fmt.Sprintf("was taken back %d times within %s; lent to again at %s",
 			a.pol.EvictionBudget, a.pol.EvictionWindow, stamp(until))
+	}
+	if reason, message := a.lendMade(t); reason != "" {
+		return admitted, reason, message
 	}
 	takes := a.sources(j, p, max(own, 0))
 	switch {
@@ -265,6 +270,8 @@ func (t *trial) noRoom() (v verdict, reason, message string) {
 	switch slots := t.freeSlots(t.pool, t.UnitsPerPod); {
 	case t.blocked:
 		return alike, ReasonReservedForEarlier, t.wish() + "; what it could use is kept for a job that has waited longer"
+	case slots < t.Pods && t.pool.barredSlots(t.UnitsPerPod) >= t.Pods:
+		return alike, ReasonNoRoomForGang, t.wish() + "; nodes have room for " + plural(slots, "pod") + " of that size, " + t.pool.barredText()
 	case slots < t.Pods:
 		return alike, ReasonNoRoomForGang, t.wish() + "; nodes have room for " + plural(slots, "pod") + " of that size"
 	case t.pool.promised:

@@ -30,14 +30,12 @@ func (d *decision) book() {
 			}
 		}
 	}
-	for _, l := range d.loans {
-		for _, g := range l.Grants {
-			d.bookGrant(l.Borrower, g, 1)
-		}
+	for l := range d.holders() {
+		d.bookLoan(l)
 	}
 	d.bookServices()
 	b.soon = b.used.Clone()
-	for _, l := range d.loans {
+	for l := range d.holders() {
 		l.bookings = d.bookings(l)
 		if l.ending {
 			d.comesBack(b.soon, l, 1)
@@ -94,21 +92,45 @@ func (l *lender) keeps() int64 {
 	return l.Owned - l.lent
 }
 
+// bookLoan enters what a loan holds. Slices that were made are used by who borrows them,
+// once, and their lender has lent what they were made of.
+func (d *decision) bookLoan(l *loan) {
+	for _, g := range l.Grants {
+		d.bookGrant(l.Borrower, g, 1)
+	}
+	for _, g := range l.made {
+		d.bookUse(l.Borrower, g, 1)
+	}
+	for _, g := range l.lends {
+		d.bookLending(l.Borrower, g, 1)
+	}
+}
+
 // bookGrant enters a grant, or with a sign of -1 takes it out again.
 func (d *decision) bookGrant(borrower string, g Grant, sign int64) {
+	d.bookUse(borrower, g, sign)
+	d.bookLending(borrower, g, sign)
+}
+
+// bookUse enters the borrower's side of a grant.
+func (d *decision) bookUse(borrower string, g Grant, sign int64) {
 	b := d.books
-	n := quota.Amount(sign * g.Count)
 	id, f, ok := b.find(borrower, g.Flavor)
-	if ok {
-		b.used.Use(id, f, n)
-	}
-	if g.Lender == "" {
-		if ok {
-			b.own.Use(id, f, n)
-			b.spoken.Use(id, f, n)
-		}
+	if !ok {
 		return
 	}
+	n := quota.Amount(sign * g.Count)
+	b.used.Use(id, f, n)
+	if g.Lender == "" {
+		b.own.Use(id, f, n)
+		b.spoken.Use(id, f, n)
+	}
+}
+
+// bookLending enters the lender's side of a grant.
+func (d *decision) bookLending(borrower string, g Grant, sign int64) {
+	b := d.books
+	n := quota.Amount(sign * g.Count)
 	l := d.byName[g.Lender]
 	if l == nil {
 		return
@@ -151,6 +173,19 @@ func (d *decision) bookings(l *loan) []booking {
 			}
 		}
 		out = append(out, b)
+	}
+	for _, g := range l.made {
+		if f, ok := t.Flavor(g.Flavor); ok {
+			out = append(out, booking{f, quota.Amount(g.Count), borrower, quota.None})
+		}
+	}
+	for _, g := range l.lends {
+		f, ok := t.Flavor(g.Flavor)
+		if from := d.byName[g.Lender]; ok && from != nil && !from.relends {
+			if owner, ok := t.Tenant(from.Tenant); ok {
+				out = append(out, booking{f, quota.Amount(g.Count), quota.None, owner})
+			}
+		}
 	}
 	return out
 }

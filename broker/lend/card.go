@@ -44,6 +44,9 @@ type Reshape struct {
 	Count  int64  `json:"count"`
 	To     string `json:"to"`
 	Made   int64  `json:"made"`
+	// Destroy and Create are the places of what is gone and of what is there instead.
+	Destroy []mig.Placed `json:"destroy,omitempty"`
+	Create  []mig.Placed `json:"create,omitempty"`
 	// JobUID is the job that it was made for.
 	JobUID string       `json:"jobUID,omitempty"`
 	State  ReshapeState `json:"state"`

@@ -1,5 +1,7 @@
 package lend
 
+import "slices"
+
 // crowdedOut is a node on which a loan of which some pods have no node, since an earlier
 // decision at the latest, has units that others hold: empty if there is none. Whoever came
 // in the moment in which the loan was made may have been let in; what the loan is then left
@@ -8,7 +10,7 @@ func (d *decision) crowdedOut(l *loan) string {
 	if l.part || l.ending || l.memory.WaitingSince.IsZero() || !l.memory.WaitingSince.Before(d.now) {
 		return ""
 	}
-	for _, g := range l.Grants {
+	for _, g := range slices.Concat(l.frees(), l.made) {
 		if d.over(g.Node, g.Flavor) > 0 {
 			return g.Node
 		}
@@ -31,11 +33,11 @@ func (d *decision) over(node, flavor string) int64 {
 			}
 		}
 	}
-	for _, l := range d.loans {
+	for l := range d.holders() {
 		if l.ending {
 			continue
 		}
-		for _, g := range l.Grants {
+		for _, g := range l.frees() {
 			if g.Node == node && g.Flavor == flavor {
 				n += g.Count
 			}

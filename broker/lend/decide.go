@@ -31,6 +31,9 @@ type decision struct {
 	inside, outside, takes []take
 	loans                  []*loan // by name
 	pools                  map[string]*pool
+	// reshapes are the changes of cards' layouts, nil where there are none.
+	reshapes *reshapes
+	tables   map[string]*board
 	flavors                []string // sorted keys of pools
 	books                  *books
 	crowd                  *crowd
@@ -67,6 +70,8 @@ func (k *Decider) begin(in Snapshot, prev State, pol Policy) *decision {
 	d.history = remember(prev.Jobs, in.Now.Add(-max(pol.EvictionWindow, pol.CycleWindow)), in.Now)
 	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
 	d.readLenders(prev.Lenders)
+	d.tables = k.boardsOf(d.in.Boards)
+	d.readReshapes(prev.Reshapes)
 	d.readLoans(prev.Loans)
 	d.rememberAsked(prev.Jobs)
 	d.rememberTurns(prev.Jobs)
@@ -91,9 +96,7 @@ func (d *decision) readLenders(prev []LenderState) {
 	slices.SortFunc(d.lenders, func(a, b *lender) int { return cmp.Compare(a.Name, b.Name) })
 	left := d.nominal()
 	for _, l := range d.lenders {
-		of := [2]string{l.Tenant, l.Flavor}
-		l.own(left[of])
-		left[of] -= l.Owned
+		left.own(l)
 		p := d.pool(l.Flavor)
 		p.lenders = append(p.lenders, l)
 	}
@@ -118,6 +121,7 @@ func (d *decision) finish() (Plan, State) {
 	plan := Plan{
 		Actions:  slices.Concat(d.returns, d.evicts, d.reclaims, d.lends),
 		Lenders:  make([]LenderView, 0, len(d.lenders)),
+		Reshapes: d.reshapeActions(),
 		Scales:   d.scale(),
 		Tenants:  d.tenantViews(),
 		Cycling:  d.cycling(),
@@ -129,7 +133,7 @@ func (d *decision) finish() (Plan, State) {
 	}
 	next := State{
 		Lenders: make([]LenderState, 0, len(d.lenders)), Jobs: d.history.states(d.stalls, d.stillAsked(), d.requests.pending, d.turns.since),
-		Decisions: d.number, At: d.now, Since: d.since,
+		Decisions: d.number, At: d.now, Since: d.since, Reshapes: d.reshapeMemory(),
 	}
 	for _, l := range d.loans {
 		if l.memory != (LoanState{Name: l.Name}) && (l.action == nil || l.action.Kind != ActionReturn) {

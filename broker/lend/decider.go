@@ -7,7 +7,10 @@ import "slices"
 // not as they were in the last snapshot. What it keeps follows from snapshots alone and
 // is in no record: who has none decides the same, only slower. It keeps no reference to
 // a snapshot but to its names. The zero Decider is ready to use. It is not safe for concurrent use.
-type Decider struct{ crowd *crowd }
+type Decider struct {
+	crowd  *crowd
+	boards map[string]*board
+}
 
 // Decide is the package's Decide.
 func (k *Decider) Decide(in Snapshot, prev State, pol Policy) (Plan, State) {

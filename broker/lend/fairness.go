@@ -71,16 +71,22 @@ func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
 // addLoan lists the loan if it is one of the family, and if something would come free
 // for others without it.
 func (f *fairness) addLoan(h *holdings, key family, l *loan) {
-	if l.goes() || len(l.Grants) == 0 {
+	list := l.Grants
+	if len(list) == 0 {
+		list = l.made
+	} else if len(l.made) > 0 {
+		return // of two flavors
+	}
+	if l.goes() || len(list) == 0 {
 		return
 	}
-	tenant, flavor, ok := f.books.find(l.Borrower, l.Grants[0].Flavor)
+	tenant, flavor, ok := f.books.find(l.Borrower, list[0].Flavor)
 	if !ok || f.books.base[flavor] != key.flavor || f.books.used.Root(tenant) != key.node {
 		return
 	}
 	var units int64
-	for _, g := range l.Grants {
-		if g.Flavor != l.Grants[0].Flavor {
+	for _, g := range list {
+		if g.Flavor != list[0].Flavor {
 			return
 		}
 		// What a service gets back that lends nothing new, it keeps.

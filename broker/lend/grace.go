@@ -1,6 +1,9 @@
 package lend
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // ownGraceLimit bounds the grace of pods on their tenant's own quota.
 const ownGraceLimit = time.Hour
@@ -11,7 +14,7 @@ const ownGraceLimit = time.Hour
 func (d *decision) endingGrace(l *loan) time.Duration {
 	grace := min(max(l.Grace, 0), ownGraceLimit) + time.Minute
 	lent := false
-	for _, g := range l.Grants {
+	for _, g := range slices.Concat(l.frees(), l.made) {
 		if allowed, ok := d.allowed(g.Lender); ok {
 			if !lent {
 				grace, lent = allowed, true
@@ -26,21 +29,22 @@ func (d *decision) endingGrace(l *loan) time.Duration {
 			}
 		}
 	}
-	return grace
+	return max(grace-l.undo, 0)
 }
 
 // graceOf is how long the loan's pods may take to stop: its own grace, cut to what
-// its lenders, and those who ask, allow.
+// its lenders, and those who ask, allow, less what giving them their slices back takes.
 func (d *decision) graceOf(l *loan, asking []*lender) time.Duration {
 	grace := max(l.Grace, 0)
-	for _, g := range l.Grants {
+	for _, g := range l.frees() {
 		if allowed, ok := d.allowed(g.Lender); ok {
-			grace = min(grace, allowed)
+			grace = min(grace, allowed-l.undo)
 		}
 	}
 	for _, lender := range asking {
-		grace = min(grace, lender.MaxGrace)
+		grace = min(grace, lender.MaxGrace-l.undo)
 	}
+	grace = max(grace, 0)
 	return grace
 }
 

@@ -99,17 +99,26 @@ func lentBySentence(takes []take) string {
 
 // lend notes the admission, and books it.
 func (a *admission) lend(j *ask, act Action) {
+	a.lendOn(j, act, &loan{Loan: Loan{Grants: act.Grants}, lent: act.Reason == ReasonLent})
+}
+
+// lendOn is lend with the loan as this decision counts it. What was made and its lender has
+// lent before is booked as used.
+func (a *admission) lendOn(j *ask, act Action, l *loan) {
 	act.Kind, act.Loan, act.Job, act.JobUID = ActionLend, a.line.loanName(j), j.Name, j.UID
 	act.Attempt = attempt(j.Job)
-	for _, g := range act.Grants {
+	for _, g := range l.Grants {
 		a.bookGrant(j.Tenant, g, 1)
+	}
+	for _, g := range l.made {
+		a.bookUse(j.Tenant, g, 1)
 	}
 	a.books.promise(j, j.need)
 	a.moved()
 	for _, d := range j.Draws {
 		a.draw(d)
 	}
-	l := &loan{Loan: Loan{Name: act.Loan, Borrower: j.Tenant, Grants: act.Grants, Since: a.now}, lent: act.Reason == ReasonLent}
+	l.Name, l.Borrower, l.Since = act.Loan, j.Tenant, a.now
 	l.bookings = a.bookings(l)
 	a.fresh = append(a.fresh, l)
 	a.names[act.Loan] = true

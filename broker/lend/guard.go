@@ -140,7 +140,7 @@ func (a *admission) promisedTo(j *ask) int64 {
 			if l.Borrower != j.Tenant || l.ending {
 				continue
 			}
-			for _, g := range l.Grants {
+			for _, g := range slices.Concat(l.Grants, l.made) {
 				if f, ok := b.used.Flavor(g.Flavor); ok && f == j.flavor {
 					loans = loans.Add(quota.Amount(g.Count))
 				}
@@ -163,7 +163,7 @@ func (r *guard) spare() int64 {
 func (r *guard) lift(a *admission, p *pool, l *loan) {
 	r.gone[l] = true
 	a.comesBack(r.tree, l, 1)
-	for _, g := range l.Grants {
+	for _, g := range l.frees() {
 		if i, ok := p.index[g.Node]; ok && g.Flavor == p.flavor {
 			r.bins.shift(r.later[i], r.later[i]+g.Count, 1)
 			r.later[i] += g.Count

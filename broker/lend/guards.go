@@ -83,8 +83,7 @@ func (g *guards) add(a *admission, j *ask) {
 // waitsInVain: the job was refused, and neither is its quota in use, nor is anything of
 // its flavor coming free, nor is what it could use kept for a job before it.
 func (a *admission) waitsInVain(j *ask) bool {
-	ends := func(r room) bool { return r.soon > r.free }
-	return !j.blocked && a.available(j) >= j.need && !slices.ContainsFunc(a.pool(j.Flavor).rooms, ends)
+	return !j.blocked && a.available(j) >= j.need && !slices.ContainsFunc(a.pool(j.Flavor).rooms, room.comesFree)
 }
 
 func (d *decision) family(j *ask) family { return family{d.books.used.Root(j.tenant), j.flavor} }

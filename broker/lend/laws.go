@@ -31,6 +31,11 @@ type Violation struct {
 // promise. An online pod that moves to where it splits a node can bring a violation
 // about without any decision being wrong.
 //
+// A card's owners must be able to have their slices in their shape: undoing all changes of
+// its layout gives one that the board allows, and so does some layout beside all that
+// evicting loans does not move. Units in a change of which nobody knows how it could go on
+// or back count as broken.
+//
 // Quotas are not among what is checked: who lowers one, or a weight, breaks no promise,
 // and what was granted before stands.
 func CheckLaws(in Snapshot) []Violation {
@@ -38,6 +43,7 @@ func CheckLaws(in Snapshot) []Violation {
 	d.countRooms()
 	out := append(d.twoHands(), d.twoLoans()...)
 	out = append(out, d.noWayBack()...)
+	out = append(out, d.noShapeBack()...)
 	slices.SortStableFunc(out, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Law, b.Law), cmp.Compare(a.Subject, b.Subject))
 	})
@@ -59,8 +65,8 @@ func (d *decision) twoHands() []Violation {
 		out = append(out, Violation{1, subject, fmt.Sprintf(format, args...)})
 	}
 	lent := map[[2]string]int64{}
-	for _, l := range d.loans {
-		for _, g := range l.Grants {
+	for l := range d.holders() {
+		for _, g := range l.frees() {
 			if !l.ending {
 				lent[[2]string{g.Node, g.Flavor}] += g.Count
 			}

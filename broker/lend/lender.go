@@ -52,6 +52,8 @@ type lender struct {
 	gate, why string
 	// short: something owed cannot be placed yet.
 	short bool
+	// stuck are changes of layouts that hold its units and go neither on nor back.
+	stuck []*reshape
 }
 
 func newLender(l Lender, memory LenderState) *lender {

@@ -28,6 +28,14 @@ type loan struct {
 	// split off from by this decision.
 	shed, before, whole *loan
 	bookings            []booking
+	// made are the grants of slices that were made for it out of a lender's, lends what of
+	// the lenders' own units those are, and undo how long it takes to get them back. They
+	// are not among the Grants.
+	made, lends []Grant
+	undo        time.Duration
+	// reshape is what a stand-in stands for: a change of a card's layout that holds its
+	// lender's units without a job.
+	reshape *reshape
 	// action is what this decision does with it, if anything.
 	action *Action
 }
@@ -47,6 +55,11 @@ func (d *decision) readLoans(prev []LoanState) {
 		c := &loan{Loan: l, memory: memory[l.Name], ending: l.Finished || l.Reclaiming || l.Preempted}
 		c.memory.observe(&l, d.now)
 		c.Grants = slices.Clone(l.Grants)
+		d.holdMade(c)
+		for _, g := range c.lends {
+			c.units += g.Count
+			c.lent = true
+		}
 		for i := range c.Grants {
 			g := &c.Grants[i]
 			g.Count = clamp(g.Count)
@@ -66,6 +79,16 @@ func (d *decision) readLoans(prev []LoanState) {
 		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 	}
 	slices.SortStableFunc(d.loans, compareLoans)
+	d.standIn()
+}
+
+// frees is what comes free when the loan goes: of slices that were made, what they were
+// made of.
+func (l *loan) frees() []Grant {
+	if len(l.lends) == 0 {
+		return l.Grants
+	}
+	return slices.Concat(l.Grants, l.lends)
 }
 
 // goes: it ends, or was chosen to.
@@ -218,9 +241,11 @@ func track(since *time.Time, is bool, now time.Time) {
 }
 
 func (l *loan) lostNode(present map[string]bool) string {
-	for _, g := range l.Grants {
-		if !present[g.Node] {
-			return g.Node
+	for _, list := range [2][]Grant{l.Grants, l.made} {
+		for _, g := range list {
+			if !present[g.Node] {
+				return g.Node
+			}
 		}
 	}
 	return ""
@@ -232,7 +257,7 @@ func (d *decision) countPreemption(l *loan) {
 	if !l.Preempted {
 		return
 	}
-	for _, g := range l.Grants {
+	for _, g := range l.frees() {
 		if lender := d.byName[g.Lender]; lender != nil {
 			lender.memory.askedBack(l.Since, d.now, d.pol)
 		}

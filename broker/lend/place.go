@@ -29,11 +29,27 @@ func (d *decision) reserve() {
 				p.rights = with(p.rights, shape{size, n})
 			}
 		}
+		p.keepForOwners()
 		for _, l := range p.lenders {
 			if l.short {
 				l.lendable = 0
 			}
 		}
+	}
+}
+
+// keepForOwners claims what is not for loans beyond what lenders claim, so that what is
+// kept for a waiting job is not counted on it.
+func (p *pool) keepForOwners() {
+	if p.kept == 0 {
+		return
+	}
+	rest := p.kept
+	for _, c := range p.claims {
+		rest -= c.size * c.pods
+	}
+	if n := p.soon.reach(p.claims, shape{1, rest}); n > 0 {
+		p.claims = with(p.claims, shape{1, n})
 	}
 }
 
@@ -81,6 +97,25 @@ func (p *pool) freeSlots(size int64) int64 {
 		n += max(p.rooms[i].free, 0) / size
 	}
 	return n
+}
+
+// barredSlots counts those as well on which nothing new may be lent.
+func (p *pool) barredSlots(size int64) int64 {
+	var n int64
+	for i := range p.rooms {
+		n += (max(p.rooms[i].free, 0) + p.rooms[i].barred) / size
+	}
+	return n
+}
+
+// barredText says of the first node on which nothing new may be lent why that is.
+func (p *pool) barredText() string {
+	for i := range p.rooms {
+		if r := &p.rooms[i]; r.barred > 0 {
+			return "and nothing new is lent on node " + r.node + ": " + r.why
+		}
+	}
+	return "and nothing new is lent on others"
 }
 
 // best is the room where a pod of the size does least harm: it is none that services

@@ -16,6 +16,22 @@ type room struct {
 	lent bool
 	// last is Node.LendLast.
 	last int32
+	// kept is what of soon is not for loans whatever comes free, as pinned slices are.
+	kept int64
+	// granted is what loans have of the node's own slices, made ones aside.
+	granted int64
+	// barred is what could be lent on the node if why did not forbid it.
+	barred int64
+	why    string
+}
+
+// comesFree: something is coming free that could be lent.
+func (r room) comesFree() bool { return r.soon-r.kept > r.free }
+
+// keep takes units off what can be lent, which stay room for owners.
+func (r *room) keep(units int64) {
+	r.free -= units
+	r.kept += units
 }
 
 // pool is all units of one flavor on schedulable nodes.
@@ -26,6 +42,8 @@ type pool struct {
 	soon    bins
 	back    bins
 	lenders []*lender // with this flavor, by name
+	// kept is what of soon is not for loans.
+	kept int64
 	// sizes of the lenders' pods, largest first, each once.
 	sizes []int64
 	// claims must stay placeable on soon: owed pods and headroom, by size.
@@ -56,17 +74,29 @@ func (d *decision) countRooms() {
 			p.index[n.Name] = len(p.rooms)
 			online := clamp(u.Online)
 			free := clamp(u.Capacity) - online - clamp(u.Other) - clamp(u.Promised)
-			soon := free + min(clamp(u.Leaving), online)
-			p.rooms = append(p.rooms, room{node: n.Name, free: free, soon: soon, back: soon, last: n.LendLast})
+			leaving := min(clamp(u.Leaving), online)
+			soon := free + leaving
+			r := room{node: n.Name, free: free, soon: soon, back: soon, last: n.LendLast, why: n.Unlendable}
+			if pinned := clamp(u.Pinned); pinned > 0 { // the service's pods have those first
+				r.free -= max(pinned-online, 0)
+				r.kept = max(pinned-(online-leaving), 0)
+			}
+			p.rooms = append(p.rooms, r)
 		}
 	}
-	for _, l := range d.loans {
-		for _, g := range l.Grants {
+	for l := range d.holders() {
+		for _, g := range l.frees() {
 			if r := d.room(g); r != nil {
 				r.hold(g.Count, l)
 			}
 		}
+		for _, g := range l.Grants {
+			if r := d.room(g); r != nil {
+				r.granted += g.Count
+			}
+		}
 	}
+	d.lookAtCards()
 	for _, flavor := range d.flavors {
 		d.pools[flavor].sort()
 	}
@@ -88,6 +118,12 @@ func (r *room) hold(count int64, l *loan) {
 // sort puts the rooms into bins.
 func (p *pool) sort() {
 	for i := range p.rooms {
+		r := &p.rooms[i]
+		if r.why != "" && r.free > 0 {
+			r.barred = r.free
+			r.keep(r.free)
+		}
+		p.kept += max(r.kept, 0)
 		p.soon.add(p.rooms[i].soon, 1)
 		p.back.add(p.rooms[i].back, 1)
 	}
@@ -108,7 +144,7 @@ func (d *decision) room(g Grant) *room {
 
 // giveBack counts a loan's units as coming free.
 func (d *decision) giveBack(l *loan) {
-	for _, g := range l.Grants {
+	for _, g := range l.frees() {
 		if r := d.room(g); r != nil {
 			d.pools[g.Flavor].soon.shift(r.soon, r.soon+g.Count, 1)
 			r.soon += g.Count
@@ -131,7 +167,7 @@ func (p *pool) take(i int, n int64, own bool) {
 
 // keepOn is the opposite of giveBack: the loan goes on.
 func (d *decision) keepOn(l *loan) {
-	for _, g := range l.Grants {
+	for _, g := range l.frees() {
 		if r := d.room(g); r != nil {
 			d.pools[g.Flavor].soon.shift(r.soon, r.soon-g.Count, 1)
 			r.soon -= g.Count

@@ -202,10 +202,27 @@ func (b *books) idle(tenant quota.NodeID, f quota.FlavorID) int64 {
 	return int64(n)
 }
 
+// nominals are what is left of nominal quotas for services to own: by tenant and flavor,
+// in sevenths of a unit's compute and eighths of its memory.
+type nominals struct {
+	left   map[[2]string][2]int64
+	slices map[string]Flavor
+}
+
 // nominal is what each tenant was promised of each flavor. Of two entries for one
 // the first counts, as it does in the tree.
-func (d *decision) nominal() map[[2]string]int64 {
-	out := map[[2]string]int64{}
+func (d *decision) nominal() nominals {
+	out := nominals{left: map[[2]string][2]int64{}, slices: map[string]Flavor{}}
+	for i := len(d.in.Flavors) - 1; i >= 0; i-- {
+		if f := d.in.Flavors[i]; f.SliceOf != "" {
+			out.slices[f.Name] = f
+		}
+	}
+	for name, f := range out.slices {
+		if _, slice := out.slices[f.SliceOf]; slice {
+			delete(out.slices, name) // there are no cards behind it
+		}
+	}
 	known := map[string]bool{}
 	for _, t := range d.in.Tenants {
 		if known[t.Name] {
@@ -214,12 +231,25 @@ func (d *decision) nominal() map[[2]string]int64 {
 		known[t.Name] = true
 		for _, q := range t.Quotas {
 			of := [2]string{t.Name, q.Flavor}
-			if _, twice := out[of]; !twice {
-				out[of] = clamp(q.Nominal)
+			if _, twice := out.left[of]; !twice {
+				n := clamp(q.Nominal)
+				out.left[of] = [2]int64{n * int64(quota.ComputeSlices), n * int64(quota.MemorySlices)}
 			}
 		}
 	}
 	return out
+}
+
+// own makes the lender own no more than is left, and takes that off. A slice is of the
+// quota of what it is a slice of.
+func (n nominals) own(l *lender) {
+	of, compute, memory := [2]string{l.Tenant, l.Flavor}, int64(quota.ComputeSlices), int64(quota.MemorySlices)
+	if f, slice := n.slices[l.Flavor]; slice {
+		of[1], compute, memory = f.SliceOf, max(f.Compute, 1), max(f.Memory, 1)
+	}
+	left := n.left[of]
+	l.own(min(left[0]/compute, left[1]/memory))
+	n.left[of] = [2]int64{left[0] - l.Owned*compute, left[1] - l.Owned*memory}
 }
 
 // tenantViews is what quotas say of each tenant and cohort after the plan.

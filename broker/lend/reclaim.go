@@ -55,6 +55,10 @@ func (d *decision) reclaim() {
 	slices.SortFunc(taken, compareLoans) // one of each name
 	for _, l := range taken {
 		why := causes[l]
+		if l.reshape != nil {
+			d.callBack(l.reshape, reclaimReason(why.class), reclaimMessage(why.class, why.asking))
+			continue
+		}
 		d.takeBack(l, &Action{
 			ReclaimBy: d.now.Add(d.graceOf(l, why.hurried)),
 			ReclaimID: fmt.Sprintf("r-%d-%d", d.in.Epoch, d.number),
@@ -123,11 +127,11 @@ func (r *round) wants(c class) []want {
 // spared where nothing is urgent.
 func (r *round) candidates(c class) []*loan {
 	var out []*loan
-	for _, l := range r.d.loans {
+	for l := range r.d.holders() {
 		if !l.lent || l.ending || l.victim {
 			continue
 		}
-		if c > classHigh && r.d.now.Sub(l.Since) < r.d.pol.MinimumLoan {
+		if c > classHigh && l.reshape == nil && r.d.now.Sub(l.Since) < r.d.pol.MinimumLoan {
 			continue
 		}
 		out = append(out, l)
@@ -136,12 +140,12 @@ func (r *round) candidates(c class) []*loan {
 }
 
 func (r *round) holds(l *loan) bool {
-	return slices.ContainsFunc(l.Grants, func(g Grant) bool { return g.Flavor == r.p.flavor })
+	return slices.ContainsFunc(l.frees(), func(g Grant) bool { return g.Flavor == r.p.flavor })
 }
 
 // lift adds to the bins what the loan would free.
 func (r *round) lift(b *bins, l *loan) {
-	for _, g := range l.Grants {
+	for _, g := range l.frees() {
 		if at := r.d.room(g); at != nil && g.Flavor == r.p.flavor {
 			b.shift(at.soon, at.soon+g.Count, 1)
 			at.soon += g.Count
@@ -152,7 +156,7 @@ func (r *round) lift(b *bins, l *loan) {
 // undo takes back from the rooms what lift counted there; bins are a copy.
 func (r *round) undo(loans []*loan) {
 	for _, l := range loans {
-		for _, g := range l.Grants {
+		for _, g := range l.frees() {
 			if at := r.d.room(g); at != nil && g.Flavor == r.p.flavor {
 				at.soon -= g.Count
 			}
@@ -213,7 +217,7 @@ func (r *round) take(chosen Choice, candidates []*loan, why *cause) (latest time
 }
 
 func lentBy(l *loan, lenders []*lender) bool {
-	return slices.ContainsFunc(l.Grants, func(g Grant) bool {
+	return slices.ContainsFunc(l.frees(), func(g Grant) bool {
 		return slices.ContainsFunc(lenders, func(o *lender) bool { return o.Name == g.Lender })
 	})
 }
@@ -224,6 +228,9 @@ func lentBy(l *loan, lenders []*lender) bool {
 // that wait, nothing is added: what is lost is all that counts.
 func (r *round) spares(c class, l *loan) float64 {
 	d := r.d
+	if l.reshape != nil {
+		return 0 // nobody is stopped
+	}
 	_, spent := d.history.spent(l.JobUID, d.now, d.pol)
 	var each time.Duration
 	switch {
@@ -251,8 +258,8 @@ func (r *round) pick(c class, from []*loan) (Choice, bool) {
 	candidates := make([]Candidate, 0, len(from))
 	for _, l := range from {
 		candidate := Candidate{
-			Name: l.Name, LostWork: l.cost + r.spares(c, l), Priority: l.Priority, Since: l.Since, Grants: l.Grants,
-			Pods: l.Pods, MinPods: l.MinPods, UnitsPerPod: l.UnitsPerPod, ShedCost: float64(l.UnitsPerPod) * max(r.d.pol.RestartCost, 0).Seconds(),
+			Name: l.Name, LostWork: l.cost + r.spares(c, l), Priority: l.Priority, Since: l.Since, Grants: l.frees(),
+			Pods: l.Pods, MinPods: l.minPods(), UnitsPerPod: l.UnitsPerPod, ShedCost: float64(l.UnitsPerPod) * max(r.d.pol.RestartCost, 0).Seconds(),
 			Order: l.ShedOrder,
 		}
 		candidates = append(candidates, candidate)

@@ -112,6 +112,16 @@ type Forecast struct {
 	// Floor is the highest load of the last seven days: what is kept where the
 	// dispersion is too high. 0: the past is shorter than that.
 	Floor float64 `json:"floor,omitempty"`
+	// Ahead are the highest loads that the same hours of yesterday and of last week make
+	// likely until some time from now, the nearest first: how long a trough lasts. None: the
+	// past does not say.
+	Ahead []Ahead `json:"ahead,omitempty"`
+}
+
+// Ahead is the highest load that is likely within a time from now.
+type Ahead struct {
+	Within time.Duration `json:"within"`
+	Load   float64       `json:"load"`
 }
 
 // Scale is a target whose replicas the broker sets.

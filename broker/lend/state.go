@@ -13,6 +13,9 @@ type State struct {
 	Lenders []LenderState `json:"lenders"`         // by Name
 	Jobs    []JobState    `json:"jobs"`            // by UID
 	Loans   []LoanState   `json:"loans,omitempty"` // by Name
+	// Reshapes are those that were begun and are not seen yet, and the GPUs of those that
+	// are over, by GPU.
+	Reshapes []ReshapeMemory `json:"reshapes,omitempty"`
 	// At is when the last decision was made; zero before the first.
 	At time.Time `json:"at,omitzero"`
 	// Since is when the first decision was made; zero if that is not known, and so long
@@ -120,6 +123,18 @@ type LoanState struct {
 	// WaitingSince is since when, without a break, some of its pods had no node; zero
 	// while all have one.
 	WaitingSince time.Time `json:"waitingSince,omitzero"`
+}
+
+// ReshapeMemory is the memory about one GPU's layout.
+type ReshapeMemory struct {
+	GPU string `json:"gpu"`
+	// Quiet is until when the layout is not changed again: a change has to pay for itself.
+	Quiet time.Time `json:"quiet,omitzero"`
+	// Begun is a change that was decided on Node at At and has not been seen since: until it
+	// is, or some time has passed, it counts as if it were being made.
+	Begun *Reshape  `json:"begun,omitempty"`
+	Node  string    `json:"node,omitempty"`
+	At    time.Time `json:"at,omitzero"`
 }
 
 // Policy holds the rules that are not a lender's own. DefaultPolicy gives the

@@ -71,7 +71,7 @@ func (h *holdings) couldHold(d *decision, j *ask) bool {
 func (a *admission) comesFree(j *ask) bool {
 	b, p := a.books, a.pool(j.Flavor)
 	need := quota.Amount(j.need)
-	ends := b.used.Available(j.tenant, j.flavor) < need || slices.ContainsFunc(p.rooms, func(r room) bool { return r.soon > r.free })
+	ends := b.used.Available(j.tenant, j.flavor) < need || slices.ContainsFunc(p.rooms, room.comesFree)
 	return ends && b.soon.Available(j.tenant, j.flavor) >= need && p.soon.fits(with(p.claims, shape{j.UnitsPerPod, j.Pods}))
 }
 
@@ -147,7 +147,7 @@ func (r *roomSearch) fits(victims []int) bool {
 
 func (r *roomSearch) move(v int, sign int64) {
 	r.out[v] = sign > 0
-	for _, g := range r.loans[v].Grants {
+	for _, g := range r.loans[v].frees() {
 		if g.Flavor != r.pool.flavor {
 			continue
 		}

@@ -106,9 +106,9 @@ func (l *lender) message() string {
 		return l.why
 	}
 	if l.claimed > 0 && l.Owned > 0 {
-		return l.standing() + "; " + l.excess()
+		return l.standing() + "; " + l.excess() + l.stuckText()
 	}
-	return l.standing()
+	return l.standing() + l.stuckText()
 }
 
 // standing is what the lender does and why.
@@ -161,7 +161,7 @@ func (l *loan) standing() (reason, message string) {
 	case l.Finished:
 		return ReasonReleased, "the job has ended; its pods are going"
 	}
-	holds := "holds " + plural(l.units, "unit")
+	holds := "holds " + plural(l.units, "unit") + l.madeText()
 	if l.shed != nil {
 		return ReasonShedding, fmt.Sprintf("gives %s back by %s, and goes on with %d", plural(l.shed.units, "unit"), stamp(l.ReclaimBy), l.units)
 	}
@@ -169,6 +169,25 @@ func (l *loan) standing() (reason, message string) {
 		holds += "; " + l.CheckpointNote
 	}
 	return ReasonActive, holds
+}
+
+// madeText says what of the loan's units was made for it, in units of those that lent it.
+func (l *loan) madeText() string {
+	if len(l.made) == 0 {
+		return ""
+	}
+	var made int64
+	for _, g := range l.made {
+		made += g.Count
+	}
+	return " of those who lend, of which " + plural(made, "unit") + " of " + l.made[0].Flavor + " " + was(made) + " made"
+}
+
+func was(n int64) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
 }
 
 func waiting(pods, size int64) string {

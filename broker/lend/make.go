@@ -1,0 +1,460 @@
+package lend
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"github.com/ebbtide/ebbtide/mig"
+)
+
+// mostMakes bounds how many kinds of jobs cards are looked through for in one decision.
+const mostMakes = 64
+
+// option is a card of which slices can be made.
+type option struct {
+	node *Node
+	card *Card
+	room int // in the pool of what they are made of
+	// plans are for 1, 2, … of them.
+	plans []mig.Plan
+}
+
+// obstacle is why no card is reshaped for a job: of several the one that comes last.
+type obstacle struct {
+	rank int
+	text string
+}
+
+const (
+	byGrace = 1 + iota
+	byPlaces
+	byPins
+	byRoom
+	byTrough
+)
+
+func (o *obstacle) atLeast(rank int, format string, args ...any) {
+	if rank > o.rank {
+		o.rank, o.text = rank, fmt.Sprintf(format, args...)
+	}
+}
+
+// reshape has cards reshaped for jobs that wait for a profile of which there is nothing to
+// lend.
+func (a *admission) reshape() {
+	if a.reshapes == nil {
+		return
+	}
+	kinds := a.makeable()
+	if len(kinds) == 0 {
+		return
+	}
+	type tried struct {
+		kind   int32
+		of     int
+		pods   int64
+		reason string
+	}
+	failed := map[tried]obstacle{}
+	for _, slot := range a.line.unserved(kinds) {
+		said := a.line.texts[a.line.said[slot]]
+		j := a.line.ask(slot)
+		like := tried{a.line.briefs[slot].kind, a.line.briefs[slot].of, j.Pods, said.reason}
+		why, known := failed[like]
+		if !known {
+			if len(failed) >= mostMakes {
+				continue
+			}
+			var text string
+			if text, why = a.makeFor(j); text != "" {
+				a.line.tell(slot, outcome{ReasonReshaping, text})
+				continue
+			}
+			failed[like] = why
+		}
+		if why.text != "" {
+			a.line.tell(slot, outcome{said.reason, said.message + "; " + why.text})
+		}
+	}
+}
+
+// makeable are the kinds of flavors that can be made of some lender's slices.
+func (a *admission) makeable() map[int32]bool {
+	any := slices.ContainsFunc(a.lenders, (*lender).reshapes)
+	out := map[int32]bool{}
+	for name, kind := range a.line.kinds {
+		profile := a.reshapes.profiles[name]
+		if !any || profile == "" {
+			continue
+		}
+		for _, b := range a.tables {
+			if _, has := b.profiles[profile]; has {
+				out[kind] = true
+			}
+		}
+	}
+	return out
+}
+
+func (l *lender) reshapes() bool { return l.open && !l.short && l.lendable > 0 && l.MIG != nil && l.MIG.Reshape }
+
+// unserved lists the jobs of some kinds that wait for want of units, in the order in which
+// they were considered.
+func (l *line) unserved(kinds map[int32]bool) []int {
+	var out []int
+	add := func(slot int) {
+		b := &l.briefs[slot]
+		if !kinds[b.kind] || b.refused || l.want[slot] != entered {
+			return
+		}
+		switch l.texts[l.said[slot]].reason {
+		case ReasonNoRoomForGang, ReasonNoLendableUnits:
+			out = append(out, slot)
+		}
+	}
+	for _, slot := range l.tried {
+		add(slot)
+	}
+	lines := l.standing()
+	for at, more := 0, true; more; at++ {
+		more = false
+		for _, line := range lines {
+			if at >= len(line) {
+				continue
+			}
+			more = true
+			if slot := int(line[at].slot); !l.offered[slot] {
+				add(slot)
+			}
+		}
+	}
+	return out
+}
+
+// makeFor has slices made for the whole gang, and says so; if it cannot, why says what is
+// in the way, if that is worth telling.
+func (a *admission) makeFor(j *ask) (text string, why obstacle) {
+	if _, spent := a.history.spent(j.UID, a.now, a.pol); spent || a.available(j) < j.need {
+		return "", why
+	}
+	before := len(a.reshapes.makes)
+	found, why := a.make(j, 0)
+	if !found {
+		return "", why
+	}
+	a.books.promise(j, j.need)
+	var nodes []string
+	for _, m := range a.reshapes.makes[before:] {
+		nodes = append(nodes, fmt.Sprintf("%s (of %s of %s lent by %s)", m.Node, plural(m.Count, "unit"), m.From, m.Lender))
+	}
+	return shaping(j, nodes), why
+}
+
+// make has slices made for the job beside those that it has already.
+func (a *admission) make(j *ask, have int64) (found bool, why obstacle) {
+	if j.UnitsPerPod != 1 {
+		return false, why // one slice for each worker
+	}
+	before := a.guards.concern(a, j)
+	before = slices.DeleteFunc(before, func(r *guard) bool { return r.UID == j.UID })
+	for _, l := range a.whoCouldMake(j) {
+		if l.MaxGrace <= max(l.MIG.Undo, 0) {
+			why.atLeast(byGrace, "%s allows %s of grace, which is no longer than giving its slices back in their shape takes", l.Name, l.MaxGrace)
+			continue
+		}
+		if a.makeOf(l, j, j.Pods-have, before, &why) {
+			return true, why
+		}
+	}
+	return false, why
+}
+
+// whoCouldMake lists the lenders whose slices could be made into what the job wants: those
+// of its tenant, and then those with most to lend, first.
+func (a *admission) whoCouldMake(j *ask) []*lender {
+	var out []*lender
+	for _, l := range a.lenders {
+		_, f, ok := a.books.find(l.Tenant, l.Flavor)
+		if !ok || !l.reshapes() || l.Flavor == j.Flavor || a.books.base[f] != a.books.base[j.flavor] || !a.sameTree(j, l) {
+			continue
+		}
+		out = append(out, l)
+	}
+	outside := func(l *lender) int {
+		if l.Tenant == j.Tenant {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(out, func(x, y *lender) int {
+		return cmp.Or(cmp.Compare(outside(x), outside(y)), cmp.Compare(y.lendable, x.lendable))
+	})
+	return out
+}
+
+// making is so many of a gang's slices on one card.
+type making struct {
+	*option
+	plan mig.Plan
+}
+
+func (p making) count() int64 { return int64(len(p.plan.Destroy)) }
+func (p making) made() int64  { return int64(len(p.plan.Create)) }
+
+// makeOf has them made of one lender's slices.
+func (a *admission) makeOf(l *lender, j *ask, pods int64, before []*guard, why *obstacle) bool {
+	p := a.pool(l.Flavor)
+	options := a.optionsOf(l.Flavor, j.Flavor, why)
+	parts := a.choose(l, p, options, pods)
+	if parts == nil {
+		if len(options) > 0 {
+			why.atLeast(byRoom, "%s may not lend as many slices now as would have to go for it", l.Name)
+		}
+		return false
+	}
+	var units int64
+	for _, t := range parts {
+		units += t.count()
+	}
+	lasts, text := l.trough(units, a.now, a.pol)
+	switch {
+	case lasts < l.MIG.pays():
+		why.atLeast(byTrough, "slices of %s are reshaped for no less than %s, and its trough %s", l.Name, l.MIG.pays(), text)
+	case stand(a, before, a.asEntry(l, j, parts)):
+		for _, t := range parts {
+			a.begin(l, j, t)
+		}
+		return true
+	default:
+		why.atLeast(byRoom, "the slices of %s that would have to go are kept for a job that has waited longer", l.Name)
+	}
+	for _, t := range parts {
+		p.take(t.room, -t.count(), false)
+	}
+	return false
+}
+
+// choose takes the units of as many slices as the job's pods are, on as few cards as can
+// be; nil if there are not as many.
+func (a *admission) choose(l *lender, p *pool, options []option, pods int64) []making {
+	options = slices.Clone(options)
+	most := func(o *option) int { return min(len(o.plans), int(pods)) }
+	slices.SortStableFunc(options, func(x, y option) int {
+		n, m := most(&x), most(&y)
+		return cmp.Or(
+			cmp.Compare(m, n), cmp.Compare(len(x.plans[n-1].Destroy), len(y.plans[m-1].Destroy)),
+			cmp.Compare(x.node.LendLast, y.node.LendLast),
+		)
+	})
+	budget := min(l.lendable, a.mayLendTo(l))
+	var parts []making
+	for i := range options {
+		for n := min(len(options[i].plans), int(pods)); n > 0; n-- {
+			t := making{&options[i], options[i].plans[n-1]}
+			if t.count() > budget || t.count() > p.rooms[t.room].free {
+				continue
+			}
+			p.take(t.room, t.count(), false)
+			if !p.soon.fits(p.claims) {
+				p.take(t.room, -t.count(), false)
+				continue
+			}
+			parts = append(parts, t)
+			budget -= t.count()
+			pods -= t.made()
+			break
+		}
+		if pods == 0 {
+			return parts
+		}
+	}
+	for _, t := range parts {
+		p.take(t.room, -t.count(), false)
+	}
+	return nil
+}
+
+// mayLendTo is what the lender's tenant may lend besides.
+func (a *admission) mayLendTo(l *lender) int64 {
+	id, f, ok := a.books.find(l.Tenant, l.Flavor)
+	if !ok {
+		return 0
+	}
+	return a.lendingRoom(id, f, false)
+}
+
+// asEntry is what reservations have to stand.
+func (a *admission) asEntry(l *lender, j *ask, parts []making) entry {
+	job := *j.Job
+	job.Flavor, job.UnitsPerPod = l.Flavor, 1
+	as := *j
+	as.Job = &job
+	e := entry{ask: &as}
+	for _, t := range parts {
+		e.spots = append(e.spots, spot{t.room, t.count()})
+	}
+	return e
+}
+
+// begin has the card reshaped, and counts its units as lent.
+func (a *admission) begin(l *lender, j *ask, t making) {
+	m := ReshapeAction{
+		Kind: ReshapeMake, ID: reshapeID(j, t.plan), Node: t.node.Name, Lender: l.Name,
+		From: l.Flavor, Count: t.count(), To: j.Flavor, Made: t.made(), Job: j.Name, JobUID: j.UID, Plan: &t.plan,
+		Reason:  ReasonReshaping,
+		Message: fmt.Sprintf("%s of %s is made into %s of %s, for which a job waits", plural(t.count(), "unit"), l.Flavor, plural(t.made(), "unit"), j.Flavor),
+	}
+	a.reshapes.makes = append(a.reshapes.makes, m)
+	a.bookLending("", Grant{l.Name, t.node.Name, l.Flavor, t.count()}, 1)
+	l.lendable -= t.count()
+	l.lent += t.count()
+	begun := Reshape{
+		ID: m.ID, GPU: t.card.UUID, Lender: l.Name, From: m.From, Count: m.Count, To: m.To, Made: m.Made,
+		Create: t.plan.Create, JobUID: j.UID, State: ReshapeMaking, Since: a.now,
+	}
+	for _, i := range t.plan.Destroy {
+		begun.Destroy = append(begun.Destroy, i.Placed)
+	}
+	a.reshapes.memory[t.card.UUID] = ReshapeMemory{
+		GPU: t.card.UUID, Quiet: a.now.Add(quietTimes * l.MIG.takes()), Begun: &begun, Node: t.node.Name, At: a.now,
+	}
+	clear(a.reshapes.options)
+	a.moved()
+}
+
+// reshapeID is the same for the same job's attempt on the same layout of the same GPU.
+func reshapeID(j *ask, p mig.Plan) string {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s/%d/%s/%s", j.UID, j.Attempt, p.GPU, p.Base)
+	return fmt.Sprintf("rs-%016x", h.Sum64())
+}
+
+// optionsOf lists the cards where slices of the one flavor can be made of idle ones of the
+// other, and says what is in the way where there are none.
+func (a *admission) optionsOf(from, to string, why *obstacle) []option {
+	key := [2]string{from, to}
+	if known, ok := a.reshapes.options[key]; ok {
+		return known
+	}
+	var out []option
+	p := a.pool(from)
+	for i := range a.in.Nodes {
+		n := &a.in.Nodes[i]
+		room, usable := p.index[n.Name]
+		if !usable || n.Unlendable != "" {
+			continue
+		}
+		for k := range n.Cards {
+			card := &n.Cards[k]
+			if a.untouchable(n, card) {
+				continue
+			}
+			if plans := a.plansOf(card, from, to, n.Name, why); len(plans) > 0 {
+				out = append(out, option{n, card, room, plans})
+			}
+		}
+	}
+	a.reshapes.options[key] = out
+	return out
+}
+
+// untouchable: the card's layout must not be changed, is being changed or was lately.
+func (a *admission) untouchable(n *Node, card *Card) bool {
+	m, known := a.reshapes.memory[card.UUID]
+	return card.Fixed != "" || known && (m.Begun != nil || m.Quiet.After(a.now)) ||
+		slices.ContainsFunc(n.Reshapes, func(r Reshape) bool { return r.GPU == card.UUID })
+}
+
+// plansOf plans for as many slices as the card can have.
+func (a *admission) plansOf(card *Card, from, to, node string, why *obstacle) (plans []mig.Plan) {
+	b := a.tables[card.Board]
+	if b == nil {
+		return nil
+	}
+	of, ok := b.profiles[a.reshapes.profiles[from]]
+	as, ok2 := b.profiles[a.reshapes.profiles[to]]
+	if !ok || !ok2 {
+		return nil
+	}
+	g := onlyOf(card.GPU, of.ID)
+	for n := 1; n <= as.Max; n++ {
+		plan, err := b.table().PlanGPU(g, []mig.Demand{{Profile: as.ID, Count: n}})
+		if err != nil || len(plan.Unmet) > 0 || len(plan.Destroy) == 0 || b.table().Reform(after(g, plan), b.ownersOf(g, of.ID)) != nil {
+			break
+		}
+		plans = append(plans, plan)
+	}
+	if len(plans) == 0 {
+		a.explainPlaces(b, card, of, as, node, why)
+	}
+	return plans
+}
+
+// onlyOf is the GPU on which nothing may be touched but idle slices of one profile.
+func onlyOf(g mig.GPU, profile mig.ProfileID) mig.GPU {
+	g.Instances = slices.Clone(g.Instances)
+	for i := range g.Instances {
+		if in := &g.Instances[i]; in.Use.Free() && (in.Use != mig.Idle || in.Profile != profile) {
+			in.Use = mig.Busy
+		}
+	}
+	return g
+}
+
+// after is the GPU with the plan carried out and what was made lent.
+func after(g mig.GPU, p mig.Plan) mig.GPU {
+	gone := func(i mig.Instance) bool {
+		return slices.ContainsFunc(p.Destroy, func(d mig.Instance) bool { return d.Placed == i.Placed })
+	}
+	g.Instances = slices.DeleteFunc(slices.Clone(g.Instances), gone)
+	for _, at := range p.Create {
+		g.Instances = append(g.Instances, mig.Instance{Placed: at, Generation: 1, Use: mig.Lent})
+	}
+	return g
+}
+
+// ownersOf is what must be there again when all loans have gone: the slices of the profile
+// that can be lent, or are.
+func (b *board) ownersOf(g mig.GPU, profile mig.ProfileID) []mig.Demand {
+	n := 0
+	for _, i := range g.Instances {
+		if i.Profile == profile && (i.Use == mig.Idle || i.Use == mig.Lent) {
+			n++
+		}
+	}
+	return []mig.Demand{{Profile: profile, Count: n}}
+}
+
+// explainPlaces says why nothing can be made on the card: where pins are in the way, where
+// they would not be.
+func (a *admission) explainPlaces(b *board, card *Card, of, as mig.Profile, node string, why *obstacle) {
+	if !slices.ContainsFunc(card.Instances, func(i mig.Instance) bool { return i.Profile == of.ID }) {
+		return
+	}
+	why.atLeast(byPlaces, "on no GPU are idle slices of one service where it could be made of them")
+	var pins []int
+	for _, i := range card.Instances {
+		if i.Use == mig.Pinned && i.Profile == of.ID {
+			pins = append(pins, i.Start)
+		}
+	}
+	slices.Sort(pins)
+	best := b.table().BestPins(len(pins), of.ID)
+	if len(pins) == 0 || len(best) != len(pins) || slices.Equal(pins, best) {
+		return
+	}
+	g := mig.GPU{UUID: card.UUID}
+	for _, start := range best {
+		g.Instances = append(g.Instances, mig.Instance{Placed: mig.Placed{Profile: of.ID, Start: start}, Generation: 1, Use: mig.Pinned})
+	}
+	if plan, err := b.table().PlanGPU(g, []mig.Demand{{Profile: as.ID, Count: 1}}); err == nil && len(plan.Unmet) == 0 {
+		why.atLeast(byPins, "on %s pinned slices are in the way: GPU %s has them at %s, and at %s they would leave room",
+			node, card.UUID, numbers(pins), numbers(best))
+	}
+}
+
+// numbers writes a list.
+func numbers(list []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]") }
