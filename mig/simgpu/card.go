@@ -50,8 +50,11 @@ func (o Card) build(name string, index int) (*card, error) {
 		PCI: fmt.Sprintf("00000000:%02X:00.0", index+1), Family: o.Family, Fresh: o.FreshUUIDs,
 		Geometry: o.Geometry, MIG: !o.Whole, Pending: !o.Whole,
 	}
-	if c.Geometry.Slots < 1 || c.Geometry.Slots > 16 || len(c.Geometry.Profiles) == 0 {
-		return nil, fmt.Errorf("card %d: geometry %q needs profiles on 1 to 16 slots", index, c.Geometry.Board)
+	if err := c.Geometry.Validate(); err != nil {
+		return nil, fmt.Errorf("card %d: %w", index, err)
+	}
+	if len(c.Geometry.Profiles) == 0 {
+		return nil, fmt.Errorf("card %d: geometry %q has no profiles", index, c.Geometry.Board)
 	}
 	if c.UUID == "" {
 		c.UUID = "GPU-" + uuid("card", name, fmt.Sprint(index))
@@ -66,11 +69,22 @@ func (o Card) build(name string, index int) (*card, error) {
 		c.Family = familyOf(c.Geometry.Board)
 	}
 	if c.MemoryMiB == 0 {
-		for _, p := range c.Geometry.Profiles {
-			c.MemoryMiB = max(c.MemoryMiB, p.MemoryMiB)
-		}
+		c.MemoryMiB = memoryOf(c.Geometry)
 	}
 	return c, nil
+}
+
+// memoryOf is that of the largest profile, by its name where its size is not known.
+func memoryOf(g mig.Geometry) (mib int64) {
+	for _, p := range g.Profiles {
+		var slices, gib int64
+		if p.MemoryMiB > 0 {
+			mib = max(mib, p.MemoryMiB)
+		} else if n, _ := fmt.Sscanf(p.Name, "%dg.%dgb", &slices, &gib); n == 2 {
+			mib = max(mib, gib<<10)
+		}
+	}
+	return mib
 }
 
 func familyOf(board string) Family {

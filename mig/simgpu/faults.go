@@ -150,18 +150,6 @@ func (t *tx) use(n int) {
 	}
 }
 
-// meet is strike for a call that changes nothing.
-func (s *Sim) meet(op Op, gpu string, at *mig.Placed) error {
-	st, err := s.load()
-	if err != nil || len(st.Faults) == 0 {
-		return err
-	}
-	if err := s.wait(op, gpu, at); err != nil {
-		return err
-	}
-	return s.change(func(t *tx) error { _, err := t.strike(op, gpu, at); return err })
-}
-
 // hangPoll is how often a hung call looks whether its fault is gone. What clears it may
 // be another process, so there is nothing to wait on; and the clock is the real one, as
 // whoever injects a clock wants the call to hang all the same.
@@ -169,20 +157,15 @@ const hangPoll = 5 * time.Millisecond
 
 var errHangs = errors.New("hangs")
 
-// wait hangs as long as a fault says so.
-func (s *Sim) wait(op Op, gpu string, at *mig.Placed) error {
-	for logged := false; ; logged = true {
+// meet is strike for a call that changes nothing.
+func (s *Sim) meet(op Op, gpu string, at *mig.Placed) error {
+	for {
 		st, err := s.load()
-		if err != nil {
+		if err != nil || len(st.Faults) == 0 {
 			return err
 		}
 		if !st.hangs(op, gpu, at) {
-			return nil
-		}
-		if !logged && at != nil {
-			if err := s.change(func(t *tx) error { t.log(op, gpu, *at, nil, errHangs); return nil }); err != nil {
-				return err
-			}
+			return s.change(func(t *tx) error { _, err := t.strike(op, gpu, at); return err })
 		}
 		time.Sleep(hangPoll)
 	}

@@ -74,31 +74,44 @@ func (s *Sim) step(op Op, gpu string, at mig.Placed, effect func(*tx, *card, out
 		return err
 	}
 	s.sleep(st.Latency.of(op))
-	if err := s.wait(op, gpu, &at); err != nil {
+	for hung := false; ; hung = true {
+		again := false
+		err := s.change(func(t *tx) error {
+			if again = t.hangs(op, gpu, &at); again {
+				if !hung {
+					t.log(op, gpu, at, nil, errHangs)
+				}
+				return nil
+			}
+			err := t.call(op, gpu, at, effect)
+			if err != nil {
+				t.log(op, gpu, at, nil, err)
+			}
+			return err
+		})
+		if !again || err != nil {
+			return err
+		}
+		time.Sleep(hangPoll)
+	}
+}
+
+// call is a step that does not hang.
+func (t *tx) call(op Op, gpu string, at mig.Placed, effect func(*tx, *card, outcome) error) error {
+	o, err := t.strike(op, gpu, &at)
+	if err != nil {
 		return err
 	}
-	return s.change(func(t *tx) error {
-		err := func() error {
-			o, err := t.strike(op, gpu, &at)
-			if err != nil {
-				return err
-			}
-			c, err := t.card(gpu)
-			switch {
-			case err != nil:
-				return err
-			case !c.MIG:
-				return fmt.Errorf("MIG mode of GPU %s is off: %w", gpu, device.ErrNotSupported)
-			case t.Unprivileged:
-				return fmt.Errorf("GPU %s: %w", gpu, device.ErrNoPermission)
-			}
-			return effect(t, c, o)
-		}()
-		if err != nil {
-			t.log(op, gpu, at, nil, err)
-		}
+	c, err := t.card(gpu)
+	switch {
+	case err != nil:
 		return err
-	})
+	case !c.MIG:
+		return fmt.Errorf("MIG mode of GPU %s is off: %w", gpu, device.ErrNotSupported)
+	case t.Unprivileged:
+		return fmt.Errorf("GPU %s: %w", gpu, device.ErrNoPermission)
+	}
+	return effect(t, c, o)
 }
 
 func (l Latency) of(op Op) time.Duration {

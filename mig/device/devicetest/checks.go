@@ -297,7 +297,7 @@ func listsLost(t *testing.T, b *bench) {
 	at := b.smallest(t)[0]
 	b.create(t, at)
 	b.Lose(t)
-	if g := b.gpu(t); g.Healthy || g.Problem == "" || g.Instances != nil || g.Geometry != nil {
+	if g := b.gpu(t); g.Healthy || g.Problem == "" || g.Instances != nil || g.Processes != nil {
 		t.Errorf("a lost GPU is %+v", g)
 	}
 	_, err := b.Driver.Create(t.Context(), b.GPU, b.smallest(t)[1])

@@ -19,7 +19,7 @@ func randomly(t *testing.T, b *bench) {
 	_, trusting := b.lacks[Refuses]
 	draw := rand.New(rand.NewPCG(1, 2))
 	before := b.gpu(t).Instances
-	for n := range 200 {
+	for n := range 100 {
 		at := b.anyPlace(draw)
 		legal := fits(b.geometry, before, at) == nil
 		there := slices.ContainsFunc(before, func(i device.Instance) bool { return i.Placed == at })
