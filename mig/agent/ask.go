@@ -145,8 +145,6 @@ func (a *Agent) enter(r *journal.Reshape, state string) {
 // refusal says why a change is not even begun, or errLater if that cannot be said now.
 func (a *Agent) refusal(want v1alpha1.Reshape) error {
 	switch {
-	case a.o.Allocation == v1alpha1.AllocationDynamicResources:
-		return errors.New("slices of this node are made when claims are prepared, and not by reshapes")
 	case a.rival.Status != metav1.ConditionTrue && a.rival.Reason == ReasonRival:
 		return errors.New(a.rival.Message)
 	case a.rival.Status != metav1.ConditionTrue:
@@ -181,15 +179,20 @@ func (a *Agent) refusal(want v1alpha1.Reshape) error {
 	return a.legal(g.Geometry, j, want)
 }
 
-// fingerprint is that of what is there.
+// fingerprint is that of what is there, or of the layout.
 func (a *Agent) fingerprint(j *journal.GPU) string {
 	var there []mig.Instance
 	for _, known := range j.Instances {
-		if a.seen.instance(j.UUID, known.Placed) != nil {
+		if a.counts(j, known) {
 			there = append(there, mig.Instance{Placed: known.Placed, Generation: known.Generation})
 		}
 	}
 	return mig.Fingerprint(there)
+}
+
+// counts reports whether an instance is there, or will be as soon as a claim gets it.
+func (a *Agent) counts(j *journal.GPU, known journal.Instance) bool {
+	return known.Layout || a.seen.instance(j.UUID, known.Placed) != nil
 }
 
 // mayGo says why an instance may not be destroyed for a change.
@@ -198,7 +201,7 @@ func (a *Agent) mayGo(g *device.GPU, j *journal.GPU, p v1alpha1.MIGPlacement) er
 	name := a.describe(g.UUID, at)
 	known := j.Instance(at)
 	switch {
-	case known == nil || a.seen.instance(g.UUID, at) == nil:
+	case known == nil || !a.counts(j, *known):
 		return fmt.Errorf("there is no %s", name)
 	case known.Foreign:
 		return fmt.Errorf("%s is not ours", name)
@@ -234,7 +237,7 @@ func (a *Agent) legal(geometry *mig.Geometry, j *journal.GPU, want v1alpha1.Resh
 	var layout []mig.Placed
 	for _, known := range j.Instances {
 		gone := slices.ContainsFunc(want.Destroy, func(p v1alpha1.MIGPlacement) bool { return placed(p) == known.Placed })
-		if !gone && a.seen.instance(j.UUID, known.Placed) != nil {
+		if !gone && a.counts(j, known) {
 			layout = append(layout, known.Placed)
 		}
 	}

@@ -63,20 +63,23 @@ func final(format string, args ...any) error { return &finalError{fmt.Sprintf(fo
 // inUse says who holds an instance or is on it. Unknown is in use.
 func (a *Agent) inUse(gpu string, at mig.Placed) error {
 	i := a.seen.instance(gpu, at)
-	if i == nil {
+	dynamic := a.o.Allocation == v1alpha1.AllocationDynamicResources
+	if i == nil && !dynamic {
 		return nil
 	}
 	name := a.describe(gpu, at)
 	if a.seen.unknown != nil {
 		return waits("who holds %s is not known: %v", name, a.seen.unknown)
 	}
-	h, ok := a.holder(gpu, *i)
-	if !ok {
-		h, ok = a.seen.holders[promised(gpu, a.profileName(gpu, at, ""), at.Start)]
+	h, ok := a.seen.holders[promised(gpu, a.profileName(gpu, at, ""), at.Start)]
+	if !ok && i != nil {
+		h, ok = a.holder(gpu, *i)
 	}
 	switch {
 	case ok:
 		return &blocked{fmt.Sprintf("pod %s/%s holds %s", h.Namespace, h.Name, name), true}
+	case i == nil: // one of the layout, which no claim has now
+		return nil
 	case i.Processes == nil && i.CI >= 0:
 		return waits("the processes on %s are not known", name)
 	case len(i.Processes) > 0:
@@ -99,6 +102,9 @@ func (a *Agent) holder(gpu string, i device.Instance) (v1alpha1.GPUHolder, bool)
 func (a *Agent) destroy(ctx context.Context, j *journal.GPU, at mig.Placed) error {
 	i := a.seen.instance(j.UUID, at)
 	if i == nil {
+		if err := a.inUse(j.UUID, at); err != nil {
+			return err
+		}
 		j.Drop(at)
 		a.save()
 		return nil
