@@ -51,9 +51,10 @@ type Claim struct {
 	Pods []Pod `json:"pods,omitempty"`
 	// Devices in the order of the allocation.
 	Devices []Held `json:"devices"`
-	// Done: all devices are there. Otherwise the process may have ended in the midst of
-	// making them, or of destroying them.
-	Done bool `json:"done,omitempty"`
+	// Done: all devices are there. Going: they are being destroyed, as no pod needs them
+	// any more. Between the two it is being made, or that failed.
+	Done  bool `json:"done,omitempty"`
+	Going bool `json:"going,omitempty"`
 }
 
 // Pod is one that a claim is reserved for.

@@ -48,7 +48,7 @@ func (n *Node) begin(claim *resourcev1.ResourceClaim) (*Claim, Maker, error) {
 		}
 	}
 	c = c.clone()
-	c.Pods, c.Done = reservedFor(claim), false
+	c.Pods, c.Done, c.Going = reservedFor(claim), false, false
 	return c, n.maker, n.putLocked(c)
 }
 
@@ -192,8 +192,8 @@ func (n *Node) end(uid types.UID) (*Claim, Maker, error) {
 		return nil, nil, errors.New("the agent is not ready")
 	}
 	c = c.clone()
-	if c.Done {
-		c.Done = false
+	if !c.Going {
+		c.Done, c.Going = false, true
 		return c, n.maker, n.putLocked(c)
 	}
 	return c, n.maker, nil

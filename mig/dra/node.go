@@ -242,13 +242,17 @@ func (n *Node) find(name string) (uuid string, at *mig.Placed, err error) {
 }
 
 // Holders are the pods that hold GPUs and instances, by the UUID of the device. While an
-// instance is being made, or destroyed, it has none, and the key is what promised makes
-// of the GPU, the profile's name and the start.
+// instance is being made it has none, and the key is what promised makes of the GPU, the
+// profile's name and the start. What is being destroyed has no holder any more: processes
+// may still be on it.
 func (n *Node) Holders(promised func(gpu, profile string, start int) string) map[string]v1alpha1.GPUHolder {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := map[string]v1alpha1.GPUHolder{}
 	for _, c := range n.state.sorted() {
+		if c.Going {
+			continue
+		}
 		holder := v1alpha1.GPUHolder{Namespace: c.Namespace, Name: c.Name}
 		if len(c.Pods) > 0 {
 			holder.Name, holder.UID = c.Pods[0].Name, c.Pods[0].UID
