@@ -183,7 +183,7 @@ func (a *Agent) instanceStatus(g device.GPU, known journal.Instance) v1alpha1.MI
 		State:    v1alpha1.InstanceAbsent,
 	}
 	i := a.seen.instance(g.UUID, known.Placed)
-	if i == nil || !g.Healthy {
+	if i == nil {
 		return s
 	}
 	s.UUID = i.UUID
