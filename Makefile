@@ -19,6 +19,9 @@ MODULES := . e2e/controlplane e2e/operators .tools
 RACE ?=
 TEST_TIMEOUT ?= 30m
 TEST_FLAGS := -timeout $(TEST_TIMEOUT) $(if $(RACE),-race)
+# The headers of NVIDIA's library mark functions that its Go package wraps as going
+# away, and the compiler says so of each.
+export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 # Packages whose tests start a control plane run one after another: each is
 # several processes, and what they measure is time.
 LIST := $(GO) list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImports}}' ./...
@@ -90,6 +93,10 @@ test-oracle: ## Compare the need with Knative's own autoscaler, in a module of i
 .PHONY: test-race
 test-race: ## Run all tests with the race detector
 	@$(MAKE) test RACE=1
+
+.PHONY: test-gpu
+test-gpu: ## Read the GPUs of this machine and compare them with the list of boards; writes nothing, prints JSON (READING=file)
+	@GPU_READING=$(if $(READING),$(abspath $(READING))) $(GO) test -tags gpu -count=1 -run '^TestGPU$$' -v ./mig/nvml
 
 .PHONY: demo
 demo: build ## Replay a day of load on a real control plane (CHECK=1 NODES=70 SPEED=)
