@@ -78,6 +78,18 @@ var arrows = []arrow{
 		},
 		why: "the API is what everything else is built against; below it is only the arithmetic of its grants",
 	},
+	{
+		from: ".", except: []string{"mig/nvml"},
+		forbidden: below("github.com/NVIDIA/go-nvml"),
+		why:       "a call into NVIDIA's library before it is loaded ends the process; mig/nvml is the one place that makes any",
+	},
+	{
+		from: "mig",
+		forbidden: func(imported string) bool {
+			return within(imported, Module+"/broker/lend") || within(imported, Module+"/broker/internal") || within(imported, Module+"/scheduler-plugin")
+		},
+		why: "a node's agent knows the API, and nothing of who lends what to whom",
+	},
 	{from: "broker", forbidden: own("e2e"), why: "the product does not depend on its tests"},
 	{from: "scheduler-plugin", forbidden: own("e2e"), why: "the product does not depend on its tests"},
 	{from: "quota", forbidden: own("e2e"), why: "the product does not depend on its tests"},
