@@ -101,7 +101,7 @@ func (d *Driver) gpm(c *card, gi int) (device.Activity, error) {
 	if before == nil {
 		return device.Activity{}, nil
 	}
-	defer before.counters.Free()
+	defer before.free()
 	if r := d.compare(before, after); r != nvml.SUCCESS {
 		return device.Activity{}, refusal("compare two samples of the activity", r)
 	}
@@ -119,11 +119,14 @@ func (d *Driver) take(c *card, gi int) (*sample, nvml.Return) {
 		r = counters.MigGet(c.handle, gi)
 	}
 	if r != nvml.SUCCESS {
-		counters.Free()
+		(&sample{counters: counters}).free()
 		return nil, r
 	}
 	return &sample{counters: counters, at: d.now()}, r
 }
+
+// free lets go of the counters. What the driver says to that changes nothing.
+func (s *sample) free() { _ = s.counters.Free() }
 
 // compare fills in what happened up to the second sample.
 func (d *Driver) compare(before, after *sample) nvml.Return {
@@ -163,7 +166,7 @@ func share(percent float64) *float64 {
 // forgetSamples lets go of what was sampled: a number may belong to another instance.
 func (c *card) forgetSamples() {
 	for gi, s := range c.samples {
-		s.counters.Free()
+		s.free()
 		delete(c.samples, gi)
 	}
 }

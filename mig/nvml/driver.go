@@ -103,7 +103,7 @@ func New(lib nvml.Interface) (*Driver, error) {
 	}
 	for _, symbol := range required {
 		if err := lib.Extensions().LookupSymbol(symbol); err != nil {
-			lib.Shutdown()
+			_ = lib.Shutdown() // the other error says why
 			return nil, fmt.Errorf("%w: its library lacks %s, which drivers have from R470 on", ErrUnavailable, symbol)
 		}
 	}
@@ -143,7 +143,7 @@ func (d *Driver) Close() error {
 		c.forgetSamples()
 	}
 	if d.events != nil {
-		d.events.Free()
+		_ = d.events.Free() // the library lets go of it at the latest
 	}
 	return refusal("let go of the driver", d.lib.Shutdown())
 }
@@ -192,9 +192,9 @@ func refusal(what string, r nvml.Return) error {
 		return nil
 	}
 	if named, ok := refusals[r]; ok {
-		return fmt.Errorf("%s: %w (%s)", what, named, r)
+		return fmt.Errorf("%s: %w (%s)", what, named, r.String())
 	}
-	return fmt.Errorf("%s: %s", what, r)
+	return fmt.Errorf("%s: %s", what, r.String())
 }
 
 // card finds a GPU that was listed before, or asks for it.

@@ -88,7 +88,7 @@ func (d *Driver) watch(c *card) {
 		d.events = set
 	}
 	// A GPU without such events has none to tell.
-	c.handle.RegisterEvents(nvml.EventTypeXidCriticalError, d.events)
+	_ = c.handle.RegisterEvents(nvml.EventTypeXidCriticalError, d.events)
 }
 
 // drainEvents takes what the driver has to tell, without waiting for more.
