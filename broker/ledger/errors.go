@@ -39,7 +39,7 @@ var (
 	// ErrOpReused: the operation id and kind are taken by an entry about
 	// something else.
 	ErrOpReused = errors.New("operation id reused")
-	// ErrFull: the file has reached Options.MaxBytes; only new loans are refused.
+	// ErrFull: the file has reached Options.MaxBytes; only new loans and reshapes are refused.
 	ErrFull = errors.New("ledger is full")
 
 	// ErrUnknownOutcome: a commit failed, and whether its entry is on disk cannot

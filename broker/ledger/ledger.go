@@ -188,8 +188,8 @@ func (l *Ledger) appendNew(tx *bolt.Tx, e Entry) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if e.Kind == LendIntent && l.opts.MaxBytes > 0 && tx.Size() >= l.opts.MaxBytes {
-		return Entry{}, fmt.Errorf("%w: %d bytes of %d are used: no new loans; make room on the volume and raise ledger.maxBytes in the BrokerConfiguration",
+	if (e.Kind == LendIntent || e.Kind == ReshapeIntent) && l.opts.MaxBytes > 0 && tx.Size() >= l.opts.MaxBytes {
+		return Entry{}, fmt.Errorf("%w: %d bytes of %d are used: no new loans and reshapes; make room on the volume and raise ledger.maxBytes in the BrokerConfiguration",
 			ErrFull, tx.Size(), l.opts.MaxBytes)
 	}
 	e.Seq, e.PrevHash = l.state.seq+1, l.state.hash

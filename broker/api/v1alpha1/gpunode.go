@@ -29,6 +29,7 @@ type MIGPlacement struct {
 type PinnedSlices struct {
 	// GPU is its UUID.
 	// +required
+	// +kubebuilder:validation:MaxLength=63
 	GPU string `json:"gpu"`
 	// +required
 	// +listType=atomic
@@ -38,6 +39,9 @@ type PinnedSlices struct {
 
 // Reshape is a change of one GPU's layout: idle slices of a lender are destroyed, and
 // others are made in their place for a training job. It never changes but for Undo.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(oldSelf.undo) && oldSelf.undo) || has(self.undo) && self.undo",message="undo, once true, stays so"
+// +kubebuilder:validation:XValidation:rule="self.gpu == oldSelf.gpu && self.lender == oldSelf.lender && self.from == oldSelf.from && self.to == oldSelf.to && self.base == oldSelf.base && self.destroy == oldSelf.destroy && self.create == oldSelf.create",message="a reshape does not change but for undo"
 type Reshape struct {
 	// ID identifies the operation in the ledger and in the agent's journal.
 	// +required
@@ -46,21 +50,26 @@ type Reshape struct {
 	ID string `json:"id"`
 	// GPU is its UUID.
 	// +required
+	// +kubebuilder:validation:MaxLength=63
 	GPU string `json:"gpu"`
 	// Lender is the LendingPolicy (namespace/name) whose slices these are.
 	// +required
+	// +kubebuilder:validation:MaxLength=317
 	Lender string `json:"lender"`
 	// JobUID is the job that the new slices are for.
 	// +optional
 	JobUID types.UID `json:"jobUID,omitempty"`
 	// From and To are the flavors of what is destroyed and of what is made.
 	// +required
+	// +kubebuilder:validation:MaxLength=253
 	From string `json:"from"`
 	// +required
+	// +kubebuilder:validation:MaxLength=253
 	To string `json:"to"`
 	// Base is the fingerprint of the layout that the change was planned for. On any
 	// other the agent refuses it.
 	// +required
+	// +kubebuilder:validation:MaxLength=1024
 	Base string `json:"base"`
 	// Destroy and Create, in order.
 	// +required

@@ -133,6 +133,9 @@ const (
 	ConditionScaling = "Scaling"
 	// ConditionForecastable: the load's past says enough about its near future.
 	ConditionForecastable = "Forecastable"
+	// ConditionPinned: the slices that spec.mig.pinned keeps are there, where they leave the
+	// most for others. A policy without it has no such condition.
+	ConditionPinned = "Pinned"
 )
 
 // Advice is what mode Advise would have done, as if there were always jobs to lend to.

@@ -17,7 +17,8 @@ const (
 
 // MIGPolicy is how a service's slices are lent.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.profile) || self.profile.matches('^[1-9][0-9]*g[.][1-9][0-9]*gb([.+][a-z.]+)?$')",message="profile must be a MIG profile's name, such as 1g.5gb"
+// +kubebuilder:validation:XValidation:rule="!has(self.profile) || self.profile.matches('^[1-9][0-9]*g[.][1-9][0-9]*gb([+-][a-z.]+)?$')",message="profile must be a MIG profile's name, such as 1g.5gb"
+// +kubebuilder:validation:XValidation:rule="!has(self.profile) || !self.profile.matches('^[1-9]g[.]') || int(self.profile.substring(0, 1)) * self.pinned <= 7",message="pinned must fit on one GPU, which has 7 compute slices at most"
 type MIGPolicy struct {
 	// Profile of the slices, such as 1g.5gb. Absent: that of the resource which the
 	// target's pods ask for.

@@ -36,6 +36,9 @@ type Ledger interface {
 	Loan(name string) (ledger.OpenLoan, bool)
 	OpenLoans() []ledger.OpenLoan
 	ByLoan(name string) ([]ledger.Entry, error)
+	// Reshape is the open change of a GPU's layout with that ID.
+	Reshape(id string) (ledger.OpenReshape, bool)
+	OpenReshapes() []ledger.OpenReshape
 }
 
 // Jobs is what actuating needs of the kinds of jobs; *jobs.Set is one, and says what the
@@ -71,6 +74,10 @@ type Actuator struct {
 	// Reclaimed, if set, hears how units came back that the broker had asked for, of each
 	// loan or part of one.
 	Reclaimed func(loan *v1alpha1.Loan, how course.Reclaim)
+	// GPUs hears of what is written into GPUNodes. It must be set if the view may have any.
+	GPUs GPUs
+	// Reshaped, if set, hears of each entry about a change of a GPU's layout but the first.
+	Reshaped func(ledger.Kind)
 
 	numbers throttle
 	told    told
@@ -94,6 +101,8 @@ type round struct {
 	errs     []error
 	returned map[string]bool // loans that are proven free and closed in the ledger
 	taken    []ledger.Entry  // steps that are to be written down
+	// written are GPUNodes, by name.
+	written map[string]*v1alpha1.GPUNode
 }
 
 // Apply carries a plan out. What fails is left for the next decision and
@@ -101,18 +110,20 @@ type round struct {
 func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan) error {
 	r := &round{
 		Actuator: a, view: view, log: logr.FromContextOrDiscard(ctx),
-		returned: map[string]bool{}, cycling: map[string]int{},
+		returned: map[string]bool{}, cycling: map[string]int{}, written: map[string]*v1alpha1.GPUNode{},
 	}
 	for _, c := range plan.Cycling {
 		r.cycling[c.UID] = c.Evictions
 	}
-	// 1. Give back, kill and ask back; finish what earlier rounds began; scale.
-	r.each(ctx, append(r.endings(plan), r.scalings(plan)...))
-	// 2. Write down what is to be lent, and withdraw it from the lenders.
-	lends := r.intend(ctx, plan)
-	withdrawn := r.lenders(ctx, plan, lends)
-	// 3. Lend what was withdrawn, and delete Loans that no lender counts any more.
-	r.each(ctx, append(r.lendings(lends, withdrawn), r.deletions(withdrawn)...))
+	// 1. Undo reshapes; give back, kill and ask back; finish what earlier rounds began;
+	// scale.
+	r.each(ctx, slices.Concat(r.gpuNodes(plan), r.endings(plan), r.scalings(plan), r.missingReshapes(plan)))
+	// 2. Write down what is to be lent and reshaped, and withdraw it from the lenders.
+	lends, makings := r.intend(ctx, plan), r.intendReshapes(plan)
+	withdrawn := r.lenders(ctx, plan, lends, makings)
+	// 3. Lend and reshape what was withdrawn, and delete Loans that no lender counts any
+	// more.
+	r.each(ctx, slices.Concat(r.lendings(lends, withdrawn), r.deletions(withdrawn), r.reshapings(makings, withdrawn)))
 	// 4. Say what happened.
 	r.tenants(ctx, plan)
 	r.queues(ctx, plan)

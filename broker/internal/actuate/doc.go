@@ -12,6 +12,8 @@
 //	lend     LEND_INTENT → status.lent → Loan → Active → job resumed → LEND_GRANTED
 //	reclaim  RECLAIM_INTENT → Reclaiming → notice → job suspended → (deadline) pods deleted
 //	return   pods gone → Returned → RECLAIM_DONE → status.lent → finalizer, Loan deleted
+//	reshape  RESHAPE_INTENT → status.lent → GPUNode.spec → (the agent) → RESHAPE_DONE
+//	undo     GPUNode.spec → (the agent) → RESHAPE_UNDONE → off the GPUNode → status.lent
 //
 // The one write on an owner's workload, the scale of a target whose policy has
 // scaling.mode Manage, is under the same kind of precondition.

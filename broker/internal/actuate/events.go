@@ -34,7 +34,7 @@ var warnings = map[string]bool{
 	lend.ReasonLenderUnknownTooLong: true, lend.ReasonEvictionBudget: true, lend.ReasonCycling: true,
 	lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
 	lend.ReasonNotStarted: true, lend.ReasonOwnedOverNominal: true, lend.ReasonFlapBudgetSpent: true,
-	reasonAborted: true, reasonStuck: true, reasonNoLoan: true,
+	reasonAborted: true, reasonStuck: true, reasonNoLoan: true, reasonRefused: true, reasonWedged: true,
 }
 
 // rules say in words why units are taken back, without saying for whose job.

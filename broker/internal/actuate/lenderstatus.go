@@ -3,6 +3,7 @@ package actuate
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -22,6 +24,8 @@ type said struct {
 	refused *lend.Problem
 	// notes are for the policy's owner.
 	notes []string
+	// slices are what the policy keeps of GPUs; nil: nothing.
+	slices *gather.Slices
 }
 
 // lenderStatus puts into a policy's status all that was decided, except how much is
@@ -36,6 +40,7 @@ func lenderStatus(policy *v1alpha1.LendingPolicy, l *lend.Lender, said said) {
 	c.resolved(l, said.notes)
 	c.forecastable(l, view, v)
 	c.scaling(policy, l, said.refused)
+	c.pinned(said.slices)
 	if v != nil {
 		lends := v.Reason == lend.ReasonBelowLowWater ||
 			(v.Reason == lend.ReasonOwnedOverNominal && view != nil && view.Lendable > 0)
@@ -114,6 +119,35 @@ func (c conditions) scaling(policy *v1alpha1.LendingPolicy, l *lend.Lender, refu
 	}
 	c.set(v1alpha1.ConditionScaling, metav1.ConditionTrue, "Managed",
 		fmt.Sprintf("the broker sets between %d and %d replicas", l.Scale.Min, l.Scale.Max))
+}
+
+// pinned is said only where the policy's writer wants slices to be kept.
+func (c conditions) pinned(s *gather.Slices) {
+	kind := v1alpha1.ConditionPinned
+	switch {
+	case s == nil:
+		meta.RemoveStatusCondition(c.list, kind)
+	case s.Cards == 0:
+		c.set(kind, metav1.ConditionFalse, "NoAgent", "spec.mig.pinned: nothing is kept, since no agent says of any GPU what it can be cut into")
+	case s.Unseen > 0:
+		c.set(kind, metav1.ConditionFalse, "NoAgent", fmt.Sprintf("spec.mig.pinned: nothing is kept on %d nodes, which have no agent", s.Unseen))
+	case s.Units < s.Wanted:
+		c.set(kind, metav1.ConditionFalse, "SlicesMissing", fmt.Sprintf("%d of %d slices that are to be kept are there, and not lent", s.Units, s.Wanted))
+	case s.Bad > 0:
+		c.set(kind, metav1.ConditionFalse, "BadlyPlaced", fmt.Sprintf(
+			"on %d of %d GPUs the slices that are kept are not at the slots %s, where they leave the most for others; they get there as the service's pods are replaced", s.Bad, s.Cards, list(s.Best)))
+	default:
+		c.set(kind, metav1.ConditionTrue, "WellPlaced", fmt.Sprintf("%d slices of each of %d GPUs are kept, where they leave the most for others", s.Pinned, s.Cards))
+	}
+}
+
+// list is 4, 5, 6.
+func list(numbers []int) string {
+	var texts []string
+	for _, n := range numbers {
+		texts = append(texts, strconv.Itoa(n))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // adviceStatus is the book of an adviser in the API's units.

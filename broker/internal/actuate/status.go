@@ -48,8 +48,8 @@ func (t *throttle) allow(name string, now time.Time, every time.Duration) bool {
 // whose status.lent is as it should be. The resourceVersion of the snapshot is a
 // precondition: whoever wrote in between, another leader above all, makes this
 // plan's lends from that lender come to nothing.
-func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent) map[string]bool {
-	lent := r.lent(intents)
+func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent, makings []*making) map[string]bool {
+	lent := r.lent(intents, makings)
 	verdicts := verdictsOf(plan, lend.SubjectLender)
 	views := map[string]*lend.LenderView{}
 	for i := range plan.Lenders {
@@ -61,7 +61,7 @@ func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent)
 		l := &r.view.Snapshot.Lenders[i]
 		policy := r.view.Policies[l.Name]
 		next := policy.DeepCopy()
-		lenderStatus(next, l, said{views[l.Name], verdicts[l.Name], r.view.ScalingRefused[l.Name], r.view.Notes[l.Name]})
+		lenderStatus(next, l, said{views[l.Name], verdicts[l.Name], r.view.ScalingRefused[l.Name], r.view.Notes[l.Name], r.view.Slices[l.Name]})
 		next.Status.Lent = lent[l.Name]
 		steps = append(steps, step{"write status of LendingPolicy", l.Name, func(ctx context.Context) error {
 			if err := r.writeLender(ctx, policy, next); err != nil {
@@ -87,21 +87,37 @@ func (r *round) writeLender(ctx context.Context, old, next *v1alpha1.LendingPoli
 	return r.Client.Status().Update(ctx, next)
 }
 
-// lent is what each lender's open loans hold, and will hold after the intents.
-func (r *round) lent(intents []*intent) map[string]int64 {
-	lent := map[string]int64{}
-	for name, object := range r.view.Loans {
-		if r.returned[name] {
-			continue
+// lent is what each lender's open loans hold, and will hold after the intents. While a
+// reshape lasts, all that it took is lent, in the lender's units, and what was made of it
+// is not counted once more.
+func (r *round) lent(intents []*intent, makings []*making) map[string]int64 {
+	lent, made := map[string]int64{}, map[v1alpha1.Grant]int64{}
+	for i := range r.view.Snapshot.Nodes {
+		node := &r.view.Snapshot.Nodes[i]
+		for j := range node.Reshapes {
+			s := &node.Reshapes[j]
+			lent[s.Lender] += s.Count
+			made[v1alpha1.Grant{Lender: s.Lender, Node: node.Name, Flavor: s.To}] += s.Made
 		}
-		for _, g := range object.Held() {
-			lent[g.Lender] += g.Count
+	}
+	for _, m := range makings {
+		lent[m.action.Lender] += m.action.Count
+	}
+	count := func(grants []v1alpha1.Grant) {
+		for _, g := range grants {
+			of := v1alpha1.Grant{Lender: g.Lender, Node: g.Node, Flavor: g.Flavor}
+			covered := min(made[of], g.Count)
+			made[of] -= covered
+			lent[g.Lender] += g.Count - covered
+		}
+	}
+	for name, object := range r.view.Loans {
+		if !r.returned[name] {
+			count(object.Held())
 		}
 	}
 	for _, in := range intents {
-		for _, g := range in.object.Spec.Grants {
-			lent[g.Lender] += g.Count
-		}
+		count(in.object.Spec.Grants)
 	}
 	return lent
 }
@@ -132,7 +148,7 @@ func (r *round) verdicts(plan *lend.Plan, news []*lend.Verdict) {
 			// What happens to a loan has its events where it happens.
 		}
 	}
-	r.Events.Keep(r.unplaceable(), plan.Verdicts)
+	r.Events.Keep(r.unplaceable(), r.wedged(), plan.Verdicts)
 }
 
 func jobReference(job *jobs.Job) *corev1.ObjectReference {

@@ -44,6 +44,7 @@ type Config struct {
 	Policy         PolicyConfig     `json:"policy"`
 	FairSharing    FairSharing      `json:"fairSharing"`
 	Hooks          HooksConfig      `json:"hooks"`
+	Reshape        ReshapeConfig    `json:"reshape"`
 	// ExternalMetrics is the training demand as an external metrics API.
 	ExternalMetrics extmetrics.Config `json:"externalMetrics"`
 	Record          RecordConfig      `json:"record"`
@@ -85,6 +86,13 @@ type ClientConfig struct {
 	Burst int     `json:"burst"`
 }
 
+// ReshapeConfig says how long changes of GPUs' layouts are assumed to take, and their
+// undoing, until agents have measured some.
+type ReshapeConfig struct {
+	AssumedChange metav1.Duration `json:"assumedChange"`
+	AssumedUndo   metav1.Duration `json:"assumedUndo"`
+}
+
 // RecordConfig writes decisions to a file, for audits and replays.
 type RecordConfig struct {
 	// Path of the file, to which lines of JSON are appended. Empty: none is written.
@@ -115,6 +123,7 @@ func DefaultConfig() Config {
 		Policy:      newPolicyConfig(p),
 		FairSharing: FairSharing{HalfLife: duration(24 * time.Hour), Preemption: p.FairPreemption},
 		Hooks:       HooksConfig{Kinds: []prewarm.Kind{}},
+		Reshape:     ReshapeConfig{AssumedChange: duration(30 * time.Second), AssumedUndo: duration(20 * time.Second)},
 	}
 }
 
@@ -170,6 +179,8 @@ func (c *Config) Validate() field.ErrorList {
 		is.want(e.RenewDeadline.Duration > e.RetryPeriod.Duration*6/5, "leaderElection.renewDeadline", e.RenewDeadline.Duration.String(), "must exceed 1.2 times retryPeriod")
 		is.want(e.LeaseDuration.Duration > e.RenewDeadline.Duration, "leaderElection.leaseDuration", e.LeaseDuration.Duration.String(), "must exceed renewDeadline")
 	}
+	is.positive("reshape.assumedChange", c.Reshape.AssumedChange)
+	is.positive("reshape.assumedUndo", c.Reshape.AssumedUndo)
 	is.want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
 	is.want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
 	return slices.Concat(is.errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate(),

@@ -23,6 +23,8 @@ func matters(before, after any) bool {
 		new := after.(*corev1.ResourceQuota)
 		return !apiequality.Semantic.DeepEqual(old.Spec, new.Spec) ||
 			!apiequality.Semantic.DeepEqual(old.Status.Hard, new.Status.Hard) || lessUsed(old, new)
+	case *v1alpha1.GPUNode:
+		return gpusMatter(old, after.(*v1alpha1.GPUNode))
 	case *corev1.LimitRange: // without a generation
 		return !apiequality.Semantic.DeepEqual(old.Spec, after.(*corev1.LimitRange).Spec)
 	case *corev1.Namespace:

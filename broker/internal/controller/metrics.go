@@ -7,6 +7,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -39,6 +40,8 @@ type Metrics struct {
 	age        *prometheus.GaugeVec
 	entries    prometheus.Gauge
 	head       prometheus.Gauge
+	reshapes   *prometheus.GaugeVec
+	changes    *prometheus.CounterVec
 	past       pastCollector
 	lately     *lately
 }
@@ -92,11 +95,13 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 		entries: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
 		head:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
 	}
-	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.steps, m.violations, m.actions, m.reasons, m.entries, m.head, &m.past)
+	m.reshapes = gauges("reshapes", "Changes of GPUs' layouts in force, by state: Making, Made, Undoing, Stuck.", "state")
+	m.changes = counters("reshapes_total", "Changes of GPUs' layouts that came further, by what the ledger calls it: RESHAPE_DONE, RESHAPE_UNDONE, RESHAPE_FAILED.", "entry")
+	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.steps, m.violations, m.actions, m.reasons, m.entries, m.head, m.changes, &m.past)
 	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
 		m.violations.WithLabelValues(law)
 	}
-	shown := []prometheus.Collector{m.cycling, m.known, m.age}
+	shown := []prometheus.Collector{m.cycling, m.known, m.age, m.reshapes}
 	for name, help := range lenderGauges {
 		m.lender[name] = gauges(name, help, "lender")
 		shown = append(shown, m.lender[name])
@@ -105,6 +110,9 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 	registry.MustRegister(m.lately)
 	for _, step := range []string{stepTold, stepStopped, stepKilled} {
 		m.steps.WithLabelValues(step)
+	}
+	for _, kind := range []ledger.Kind{ledger.ReshapeDone, ledger.ReshapeUndone, ledger.ReshapeFailed} {
+		m.changes.WithLabelValues(kind.String())
 	}
 	for _, outcome := range []string{outcomeDone, outcomeIncomplete, outcomeBlind} {
 		m.decisions.WithLabelValues(outcome)
@@ -162,6 +170,7 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 			m.lender[name].WithLabelValues(l.Name).Set(float64(value))
 		}
 	}
+	m.reshaping(&view.Snapshot)
 	m.known.Reset()
 	m.age.Reset()
 	for _, l := range view.Snapshot.Lenders {
@@ -172,5 +181,25 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 		if !l.Load.ObservedAt.IsZero() {
 			m.age.WithLabelValues(l.Name).Set(view.Snapshot.Now.Sub(l.Load.ObservedAt).Seconds())
 		}
+	}
+}
+
+// reshaped counts an entry about a change of a GPU's layout.
+func (m *Metrics) reshaped(kind ledger.Kind) { m.changes.WithLabelValues(kind.String()).Inc() }
+
+// reshaping shows the changes of GPUs' layouts that are in force.
+func (m *Metrics) reshaping(s *lend.Snapshot) {
+	states := map[string]int{"Stuck": 0, string(lend.ReshapeMaking): 0, string(lend.ReshapeMade): 0, string(lend.ReshapeUndoing): 0}
+	for i := range s.Nodes {
+		for _, r := range s.Nodes[i].Reshapes {
+			if r.Stuck != "" {
+				states["Stuck"]++
+				continue
+			}
+			states[string(r.State)]++
+		}
+	}
+	for state, n := range states {
+		m.reshapes.WithLabelValues(state).Set(float64(n))
 	}
 }

@@ -34,6 +34,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/demand"
 	"github.com/ebbtide/ebbtide/broker/internal/extmetrics"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/gpunodes"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/loans"
@@ -237,6 +238,8 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 		b.metrics.reclaimed(&how)
 		tide.reclaimed(loan, how)
 	}
+	gpus := &gpunodes.Nodes{Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader()}
+	actuator.GPUs, actuator.Reshaped = gpus, b.metrics.reshaped
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{
 		gatherer: &gather.Gatherer{
@@ -245,6 +248,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 			Disrupted: &b.disrupted, Setbacks: &b.setbacks, History: past,
 			Kinds: tide.kinds, Backends: b.config.Signals.Backends,
 			Demand: tide.memory(b.config.Signals.Forecast), Hooks: tide.hooks,
+			GPUs: gpus, Reshapes: gather.ReshapeCosts{Change: b.config.Reshape.AssumedChange.Duration, Undo: b.config.Reshape.AssumedUndo.Duration},
 		},
 		actuator: actuator, ledger: book, policy: b.config.Lend(), history: past, tide: tide,
 		clock: b.clock, board: b.board, record: record, metrics: b.metrics, resources: &b.resources, wanted: &b.wanted,

@@ -5,6 +5,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // slim drops what no decision needs before an object is cached. Objects from the
@@ -16,11 +18,23 @@ func slim(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Pod:
 		slimPod(o)
+	case *v1alpha1.GPUNode:
+		slimGPUNode(o)
 	case *batchv1.Job:
 		o.Spec.Template.Spec.Volumes = nil
 		slimContainers(&o.Spec.Template.Spec)
 	}
 	return object, nil
+}
+
+func slimGPUNode(node *v1alpha1.GPUNode) {
+	for i := range node.Status.GPUs {
+		gpu := &node.Status.GPUs[i]
+		gpu.Activity = nil
+		for j := range gpu.Instances {
+			gpu.Instances[j].Activity = nil
+		}
+	}
 }
 
 func slimPod(pod *corev1.Pod) {

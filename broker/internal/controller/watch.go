@@ -115,6 +115,10 @@ func (w *watcher) changed(before, after any) urgency {
 		}
 	case *unstructured.Unstructured:
 		return w.jobChanged(old, after.(*unstructured.Unstructured))
+	case *v1alpha1.GPUNode:
+		if reshapesCame(old, after.(*v1alpha1.GPUNode)) {
+			return atOnce // somebody waits for what was made, or for what is there again
+		}
 	}
 	if matters(before, after) {
 		return soon

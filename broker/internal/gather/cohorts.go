@@ -43,7 +43,7 @@ func (t *tenancy) slices() []lend.Flavor {
 	var list []lend.Flavor
 	for _, f := range t.flavors {
 		if f.SliceOf != "" {
-			list = append(list, lend.Flavor{Name: f.Name, SliceOf: f.SliceOf, Compute: f.Slices.Compute, Memory: f.Slices.Memory})
+			list = append(list, lend.Flavor{Name: f.Name, SliceOf: f.SliceOf, Compute: f.Slices.Compute, Memory: f.Slices.Memory, Profile: profileOf(f.Resource)})
 		}
 	}
 	slices.SortFunc(list, func(a, b lend.Flavor) int { return cmp.Compare(a.Name, b.Name) })

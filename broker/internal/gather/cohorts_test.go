@@ -45,7 +45,7 @@ func TestCohorts(t *testing.T) {
 	if diff := cmp.Diff(wantCohorts, view.Snapshot.Cohorts); diff != "" {
 		t.Errorf("cohorts (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]lend.Flavor{{Name: "mig", SliceOf: "h100", Compute: 1, Memory: 1}}, view.Snapshot.Flavors); diff != "" {
+	if diff := cmp.Diff([]lend.Flavor{{Name: "mig", SliceOf: "h100", Compute: 1, Memory: 1, Profile: "1g.10gb"}}, view.Snapshot.Flavors); diff != "" {
 		t.Errorf("flavors (-want +got):\n%s", diff)
 	}
 	var names []string

@@ -42,6 +42,7 @@ type count struct {
 	waits   map[string]map[string]int64
 	// By tenant and flavor.
 	spoken, nominal map[[2]string]int64
+	gpus            *gpus
 }
 
 func newCount(in *inputs, lenders []*lender, loans []*loan, flavors *flavorTable, tenants *tenancy, presence *Presence) *count {
@@ -102,6 +103,9 @@ func (c *count) owner(object metav1.Object) {
 // could put on anything.
 func (c *count) pod(pod *corev1.Pod) {
 	loan, kin := c.loanOf(pod)
+	if !c.presence.Over(pod) {
+		c.gpus.holds(pod, loan)
+	}
 	switch {
 	case loan != nil:
 		c.lent(pod, loan, kin)
@@ -240,6 +244,9 @@ func (c *count) nodes(list []corev1.Node, policies []v1alpha1.LendingPolicy) []l
 	nodes := make([]lend.Node, 0, len(list))
 	for i := range list {
 		node := lend.Node{Name: list[i].Name, Schedulable: schedulable(&list[i]), Silent: !c.presence.Answers(list[i].Name), LendLast: pools.lendLast(list[i].Labels)}
+		if sight := c.gpus.sights[node.Name]; sight != nil {
+			node.Cards, node.Reshapes, node.Unlendable = sight.Cards, sight.Reshapes, sight.Unlendable
+		}
 		for _, flavor := range slices.Sorted(maps.Values(c.flavors.nodes[node.Name])) {
 			node.Units = append(node.Units, c.unitsAt(place{node.Name, flavor}))
 		}

@@ -62,6 +62,9 @@ type Gatherer struct {
 	Demand Demand
 	// Hooks know what is done before units are lent; nil: nothing.
 	Hooks Hooks
+	// GPUs are what agents say; nil: there are none.
+	GPUs     GPUs
+	Reshapes ReshapeCosts
 
 	memory  memory
 	windows windows
@@ -113,6 +116,12 @@ type View struct {
 	Used map[string]map[string]int64
 	// Freed units of each flavor in the time history.Lately before now.
 	Freed map[string]int64
+	// GPUNodes by name, and what their specs should say is kept, where it is not what they
+	// say.
+	GPUNodes map[string]*v1alpha1.GPUNode
+	Pins     map[string][]v1alpha1.PinnedSlices
+	// Slices are what policies with pinned slices keep, by lender.
+	Slices map[string]*Slices
 
 	// Changed are the jobs that are not as the last Gather saw them.
 	Changed []types.UID
@@ -147,7 +156,7 @@ func Kinds() []client.Object {
 		&corev1.Node{}, &corev1.Namespace{}, &corev1.Pod{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{},
 		&appsv1.StatefulSet{}, &autoscalingv2.HorizontalPodAutoscaler{}, &schedulingv1.PriorityClass{}, &batchv1.Job{},
 		&corev1.ResourceQuota{}, &corev1.LimitRange{},
-		&v1alpha1.TenantQuota{}, &v1alpha1.TrainingQueue{}, &v1alpha1.LendingPolicy{}, &v1alpha1.Loan{},
+		&v1alpha1.TenantQuota{}, &v1alpha1.TrainingQueue{}, &v1alpha1.LendingPolicy{}, &v1alpha1.Loan{}, &v1alpha1.GPUNode{},
 	}
 }
 
@@ -168,14 +177,20 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 		return nil, err
 	}
 	loans := openLoans(in.loans.Items)
+	gpus, err := g.readGPUs(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	gpus.claimed(in.nodes.Items)
 	flavors := newFlavorTable(tenants.flavors, in.nodes.Items, loans)
 	presence := newPresence(in.nodes.Items, now)
 	c := newCount(in, lenders, loans, flavors, tenants, presence)
-	c.kin = g.kinship(ctx, loans, flavors)
+	c.kin, c.gpus = g.kinship(ctx, loans, flavors), gpus
 	for i := range in.pods.Items {
 		c.pod(&in.pods.Items[i])
 	}
 	g.Disrupted.mark(c)
+	c.look(in.nodes.Items, lenders)
 	for _, l := range lenders {
 		l.expand(g.Backends)
 	}
@@ -186,6 +201,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	view.Used, view.Freed, view.QuotaNotes = c.used, g.History.Freed(now), tenants.notes(flavors)
 	s := &view.Snapshot
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
+	view.gpus(c.gpus)
 	s.Nodes, s.Flavors, s.Cohorts = c.nodes(in.nodes.Items, in.policies.Items), tenants.slices(), tenants.cohorts
 	s.Tenants = c.holdings(g.History.Borrowed(now))
 	s.Queues = queues(in.queues.Items, tenants, g.History.Used(now))
@@ -219,6 +235,9 @@ func (g *Gatherer) finishAll(v *View, lenders []*lender) {
 		if len(l.notes) > 0 {
 			v.Notes[l.Name] = l.notes
 		}
+		if l.sliced != nil {
+			v.Slices[l.Name] = l.sliced
+		}
 	}
 	if g.Demand != nil {
 		names := make(map[string]bool, len(lenders))
@@ -235,6 +254,7 @@ func newView(in *inputs, t *tenancy, m *memory) *View {
 		Pods: map[string][]*corev1.Pod{}, Beside: map[string][]*corev1.Pod{}, memory: m,
 		Resources:      map[string]corev1.ResourceName{},
 		ScalingRefused: map[string]*lend.Problem{}, Notes: map[string][]string{},
+		GPUNodes: map[string]*v1alpha1.GPUNode{}, Pins: map[string][]v1alpha1.PinnedSlices{}, Slices: map[string]*Slices{},
 		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
 		Subtrees: t.subtrees,
 	}

@@ -46,6 +46,11 @@ type lender struct {
 	notes []string
 	// stuck are the pods without a node that could not run if all units were free.
 	stuck []string
+	// pinned slices of each GPU, of the profile, are kept by spec.mig, and sliced is what
+	// came of it.
+	pinned  int
+	profile string
+	sliced  *Slices
 }
 
 // problem keeps a lender's first problem.
@@ -111,6 +116,7 @@ func (g *Gatherer) lender(ctx context.Context, p *v1alpha1.LendingPolicy, in *in
 	if flavor := l.flavor(t.own[l.Tenant], &target.template); flavor != nil {
 		l.Flavor = flavor.Name
 		l.UnitsPerPod = jobs.UnitsOf(&target.template.Spec, flavor.Resource)
+		l.slices(flavor)
 	}
 	switch {
 	case p.Spec.Owned != nil:
@@ -227,5 +233,6 @@ func (g *Gatherer) finish(l *lender, now time.Time) lend.Lender {
 		l.Load = lend.Load{Unknown: "the target is not known"}
 	}
 	g.outlook(l, now)
+	g.reshaping(l)
 	return l.Lender
 }

@@ -1,0 +1,184 @@
+package gpunodes
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/mig"
+)
+
+// Status is what the agent says of a change, nil if nothing yet.
+func Status(node *v1alpha1.GPUNode, id string) *v1alpha1.ReshapeStatus {
+	for i := range node.Status.Reshapes {
+		if s := &node.Status.Reshapes[i]; s.ID == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// Closed tells whether a change is over: it was undone, or refused.
+func Closed(s *v1alpha1.ReshapeStatus) bool {
+	return s != nil && (s.State == v1alpha1.ReshapeUndone || s.State == v1alpha1.ReshapeRefused)
+}
+
+// reshapes are the changes that are wanted or in force, by ID.
+func (n *Node) reshapes() []lend.Reshape {
+	var list []lend.Reshape
+	for i := range n.Object.Spec.Reshapes {
+		want := &n.Object.Spec.Reshapes[i]
+		said := Status(n.Object, want.ID)
+		if Closed(said) {
+			continue
+		}
+		r := lend.Reshape{
+			ID: want.ID, GPU: want.GPU, Lender: want.Lender, JobUID: string(want.JobUID),
+			From: want.From, Count: int64(len(want.Destroy)), To: want.To, Made: int64(len(want.Create)),
+			State: lend.ReshapeMaking,
+		}
+		if said != nil {
+			r.Since = said.Since.UTC()
+			switch said.State {
+			case v1alpha1.ReshapeMade:
+				r.State = lend.ReshapeMade
+			case v1alpha1.ReshapeStuck:
+				r.Stuck = cmp.Or(said.Message, "the agent does not say what holds it")
+			}
+		}
+		if want.Undo {
+			r.State = lend.ReshapeUndoing
+		}
+		list = append(list, r)
+	}
+	slices.SortFunc(list, func(a, b lend.Reshape) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// closing says that a change of the GPU's layout is over and not off the list yet, and
+// "" if there is none.
+func (n *Node) closing(gpu string) string {
+	for i := range n.Object.Spec.Reshapes {
+		want := &n.Object.Spec.Reshapes[i]
+		if want.GPU == gpu && Closed(Status(n.Object, want.ID)) {
+			return "the last change of its layout is being closed"
+		}
+	}
+	return n.nodes.refusedLately(gpu)
+}
+
+// going are the places on a GPU whose instances are gone, or will be, for a change.
+func (n *Node) going(gpu string) map[mig.Placed]bool {
+	var going map[mig.Placed]bool
+	for i := range n.Object.Spec.Reshapes {
+		want := &n.Object.Spec.Reshapes[i]
+		if want.GPU != gpu || Closed(Status(n.Object, want.ID)) {
+			continue
+		}
+		if going == nil {
+			going = map[mig.Placed]bool{}
+		}
+		for _, at := range want.Destroy {
+			going[placed(at)] = true
+		}
+	}
+	return going
+}
+
+const (
+	// mostCosts bounds the changes whose times are remembered.
+	mostCosts = 32
+	// refusedFor is how long a GPU is left alone whose agent has refused a change.
+	refusedFor = 5 * time.Minute
+)
+
+// costs remembers how long changes took lately.
+type costs struct {
+	recent []cost
+	// refused is when a change of a GPU was seen refused, and until when that counts.
+	refused map[string]refusal
+}
+
+type cost struct {
+	id         string
+	make, undo time.Duration
+}
+
+type refusal struct {
+	id    string
+	until time.Time
+	why   string
+}
+
+// learn takes over what the agent has measured, and what it refused.
+func (c *costs) learn(node *v1alpha1.GPUNode, now time.Time) {
+	for gpu, r := range c.refused {
+		if !now.Before(r.until) {
+			delete(c.refused, gpu)
+		}
+	}
+	for i := range node.Status.Reshapes {
+		s := &node.Status.Reshapes[i]
+		c.measured(cost{s.ID, time.Duration(s.MakeMilliseconds) * time.Millisecond, time.Duration(s.UndoMilliseconds) * time.Millisecond})
+	}
+	for i := range node.Spec.Reshapes {
+		want := &node.Spec.Reshapes[i]
+		s := Status(node, want.ID)
+		if s == nil || s.State != v1alpha1.ReshapeRefused || c.refused[want.GPU].id == want.ID {
+			continue
+		}
+		if c.refused == nil {
+			c.refused = map[string]refusal{}
+		}
+		c.refused[want.GPU] = refusal{want.ID, now.Add(refusedFor), s.Message}
+	}
+}
+
+func (c *costs) measured(m cost) {
+	if m.make <= 0 && m.undo <= 0 {
+		return
+	}
+	for i := range c.recent {
+		if c.recent[i].id == m.id {
+			c.recent[i] = m
+			return
+		}
+	}
+	if len(c.recent) == mostCosts {
+		c.recent = slices.Delete(c.recent, 0, 1)
+	}
+	c.recent = append(c.recent, m)
+}
+
+// Costs is how long a change takes and how long its undoing does: the longest of the last
+// ones, in whole seconds; what is given, as long as none was measured.
+func (n *Nodes) Costs(change, undo time.Duration) (time.Duration, time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var longest cost
+	for _, m := range n.costs.recent {
+		longest.make, longest.undo = max(longest.make, m.make), max(longest.undo, m.undo)
+	}
+	if longest.make > 0 {
+		change = ceil(longest.make)
+	}
+	if longest.undo > 0 {
+		undo = ceil(longest.undo)
+	}
+	return change, undo
+}
+
+func ceil(d time.Duration) time.Duration { return (d + time.Second - 1).Truncate(time.Second) }
+
+// refusedLately says why a GPU is left alone; "" if it is not.
+func (n *Nodes) refusedLately(gpu string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r, is := n.costs.refused[gpu]; is {
+		return fmt.Sprintf("its agent refused a change lately: %s", cmp.Or(r.why, "it does not say why"))
+	}
+	return ""
+}
