@@ -13,13 +13,17 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-//go:embed crds/*.yaml kustomize/cluster/*.yaml
+//go:embed crds/*.yaml kustomize/cluster/*.yaml kustomize/components/dynamic-resources/*.yaml
 var files embed.FS
+
+// DynamicResources is the component for GPUs that are allocated by claims.
+const DynamicResources = "dynamic-resources"
 
 // layers are the kustomizations that Manifests renders, in apply order.
 var layers = []string{"crds", "kustomize/cluster"}
@@ -31,10 +35,20 @@ var layers = []string{"crds", "kustomize/cluster"}
 // The API server enforces an admission policy, and serves a new kind, only some
 // moments after it accepted the object; a caller that depends on either must
 // wait for it.
-func Manifests() ([]byte, error) {
+//
+// components are those of deploy/kustomize/components that are part of it: of them,
+// DynamicResources can be.
+func Manifests(components ...string) ([]byte, error) {
 	disk := filesys.MakeFsInMemory()
 	if err := copyFiles(disk); err != nil {
 		return nil, err
+	}
+	layers := slices.Clone(layers)
+	if len(components) > 0 {
+		layers[len(layers)-1] = overlay
+		if err := disk.WriteFile(overlay+"/kustomization.yaml", compose(components)); err != nil {
+			return nil, fmt.Errorf("add components: %w", err)
+		}
 	}
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionUnspecified // the kustomizations say it
@@ -51,6 +65,17 @@ func Manifests() ([]byte, error) {
 		stream = append(append(stream, "---\n"...), rendered...)
 	}
 	return stream, nil
+}
+
+// overlay is where components are added to the cluster's layer.
+const overlay = "kustomize/overlay"
+
+func compose(components []string) []byte {
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nsortOptions: {order: fifo}\nresources: [../cluster]\ncomponents:\n"
+	for _, name := range components {
+		text += "- ../components/" + name + "\n"
+	}
+	return []byte(text)
 }
 
 func copyFiles(disk filesys.FileSystem) error {

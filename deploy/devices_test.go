@@ -105,6 +105,7 @@ func TestClaimsForGPUs(t *testing.T) {
 	c := testCluster(t)
 	namespace := c.namespace(t)
 	c.deviceClass(t, "h100", `device.driver == "gpu.nvidia.com"`)
+	c.deviceClass(t, "own", `device.driver == "gpu.ebbtide.dev"`)
 	c.deviceClass(t, "anything", "")
 	c.deviceClass(t, "nic", `device.driver == "nic.example.com"`)
 	exactly := func(class string) resourcev1.DeviceRequest {
@@ -127,6 +128,8 @@ func TestClaimsForGPUs(t *testing.T) {
 		{"NVIDIA's class", tenant, []resourcev1.DeviceRequest{exactly("gpu.nvidia.com")}, notCounted},
 		{"NVIDIA's class, as administrator", administrator, []resourcev1.DeviceRequest{exactly("gpu.nvidia.com")}, notCounted},
 		{"NVIDIA's class, by the scheduler", scheduler, []resourcev1.DeviceRequest{exactly("gpu.nvidia.com")}, ""},
+		{"Ebbtide's slices", tenant, []resourcev1.DeviceRequest{exactly("mig-1g.5gb.ebbtide.dev")}, notCounted},
+		{"Ebbtide's driver", tenant, []resourcev1.DeviceRequest{exactly("own")}, "own may be a GPU, and " + notCounted},
 		{"NVIDIA's slices", tenant, []resourcev1.DeviceRequest{exactly("mig.nvidia.com")}, notCounted},
 		{"a class of the cluster's own", tenant, []resourcev1.DeviceRequest{exactly("h100")}, "h100 may be a GPU, and " + notCounted},
 		{"a class of anything", tenant, []resourcev1.DeviceRequest{exactly("anything")}, "anything may be a GPU, and " + notCounted},
@@ -186,6 +189,8 @@ func TestDeviceClassesStandForCountedResources(t *testing.T) {
 		{"NVIDIA's as a slice", "mig.nvidia.com", `device.driver == "gpu.nvidia.com"`, "nvidia.com/mig-1g.10gb", ""},
 		{"NVIDIA's as nothing", "gpu.nvidia.com", `device.driver == "gpu.nvidia.com"`, "", ""},
 		{"NVIDIA's by another name", "gpu.nvidia.com", `device.driver == "gpu.nvidia.com"`, "example.com/fast", mustStand},
+		{"Ebbtide's as a slice", "mig-1g.5gb.ebbtide.dev", `device.driver == "gpu.ebbtide.dev"`, "nvidia.com/mig-1g.5gb", ""},
+		{"Ebbtide's by another name", "fast", `device.driver == "gpu.ebbtide.dev"`, "example.com/fast", mustStand},
 		{"the cluster's own by another name", "fast", `device.driver == "gpu.nvidia.com"`, "example.com/fast", mustStand},
 		{"the cluster's own by a name like it", "fast", `device.driver == "gpu.nvidia.com"`, "nvidia.com/gpux", mustStand},
 		{"anything by another name", "fast", "", "example.com/fast", mustStand},
