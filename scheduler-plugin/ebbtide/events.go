@@ -28,6 +28,7 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 	listeners := []listener{
 		{"loans", watches.Loans, p.onLoan(logger)},
 		{"tenant quotas", watches.Quotas, p.onQuota(logger)},
+		{"GPU nodes", watches.GPUNodes, p.onGPUNode(logger)},
 		{"pods", factory.Core().V1().Pods().Informer(), p.onPod(logger)},
 		{"nodes", factory.Core().V1().Nodes().Informer(), p.onNode(logger)},
 		{"stateful sets", factory.Apps().V1().StatefulSets().Informer(), p.onStatefulSet(logger)},
@@ -172,8 +173,12 @@ func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			}
 			if old != nil && old.UID != pod.UID {
 				p.forget(old.UID)
+				p.cards.release(old.UID)
 				p.unfollow(old)
 				old = nil
+			}
+			if ended(pod) {
+				p.cards.release(pod.UID)
 			}
 			freed := p.account.SetPod(old, pod)
 			if pod.Spec.NodeName != "" {
@@ -186,6 +191,7 @@ func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 			if pod, ok := deleted[*corev1.Pod](obj); ok {
 				freed := p.account.DropPod(pod.UID)
 				p.forget(pod.UID)
+				p.cards.release(pod.UID)
 				p.unfollow(pod)
 				p.wake(logger, freed)
 			}

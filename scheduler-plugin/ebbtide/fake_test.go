@@ -3,6 +3,7 @@ package ebbtide
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -65,6 +66,9 @@ type world struct {
 	links []metav1.Object
 	calls []clienttesting.Action
 
+	// gpuNodes are what the agents of nodes said last.
+	gpuNodes []*v1alpha1.GPUNode
+
 	budgetStore             cache.Indexer
 	podsSynced, loansSynced map[types.UID]bool
 }
@@ -125,10 +129,15 @@ func (w *world) restart() {
 		blocked:  newBlocked(),
 		taken:    newTaken(),
 		holds:    newHolds(),
+		cards:    newCards(),
+		undos:    newUndos(),
 	}
 	w.kin = &kin.Kin{Resources: kinResources(), Client: w.metadata, API: w.client.Discovery(), Clock: w.time, Changed: w.onKin(klog.Background())}
 	w.kin.Look(w.t.Context())
 	w.ready.Store(true)
+	for _, gn := range w.gpuNodes {
+		w.onGPUNode(klog.Background()).OnAdd(gn, true)
+	}
 }
 
 // know tells the plugin of an object between jobs and pods.
@@ -508,6 +517,13 @@ func (n *node) Snapshot() fwk.NodeInfo {
 	return &node{node: n.node, allocatable: n.allocatable, pods: slices.Clone(n.pods)}
 }
 
+func (n *node) SetNode(to *corev1.Node) {
+	n.node, n.allocatable = to, maps.Clone(n.allocatable)
+	for name, quantity := range to.Status.Allocatable {
+		n.allocatable[name] = quantity.Value()
+	}
+}
+
 func (n *node) RemovePod(_ klog.Logger, p *corev1.Pod) error {
 	before := len(n.pods)
 	n.pods = slices.DeleteFunc(n.pods, func(i fwk.PodInfo) bool { return i.GetPod().UID == p.UID })
@@ -532,7 +548,9 @@ type units struct {
 }
 
 func (u units) GetScalarResources() map[corev1.ResourceName]int64 {
-	return map[corev1.ResourceName]int64{gpu: u.m[gpu]}
+	scalars := maps.Clone(u.m)
+	maps.DeleteFunc(scalars, func(name corev1.ResourceName, _ int64) bool { return book.Ordinary(name) })
+	return scalars
 }
 func (u units) GetMilliCPU() int64         { return 1000 * u.m[corev1.ResourceCPU] }
 func (u units) GetMemory() int64           { return u.m[corev1.ResourceMemory] }

@@ -14,23 +14,24 @@ import (
 )
 
 // Filter refuses nodes that are not of the tenant's flavors, on which the pod's loan
-// has no units left, or whose free units are held for jobs. Whether the node has
-// units at all is NodeResourcesFit's business; it is told here too because, of nodes
-// that are packed full, most are, and asking for that first is what makes a large
-// cluster fast.
-func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod, info fwk.NodeInfo) *fwk.Status {
+// has no units left, whose free units are held for jobs, or whose slices are none for
+// the pod. Whether the node has units at all is NodeResourcesFit's business; it is told
+// here too because, of nodes that are packed full, most are, and asking for that first is
+// what makes a large cluster fast.
+func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, pod *corev1.Pod, info fwk.NodeInfo) *fwk.Status {
 	c, ok := readCycle(state)
 	if !ok {
 		return nil
 	}
 	if c.loan != nil {
-		if reason := p.whyNotLoanNode(c, info); reason != "" {
-			return fwk.NewStatus(fwk.Unschedulable, reason)
+		reason := p.whyNotLoanNode(c, info)
+		if reason == "" {
+			reason = p.whyNoSlice(c, pod, info)
 		}
-		return nil
+		return unless(reason)
 	}
 	for _, r := range c.requests {
-		if lacks(info, r) {
+		if p.lacks(info, r) {
 			return fwk.NewStatus(fwk.Unschedulable, "Insufficient "+string(r.Resource))
 		}
 	}
@@ -38,10 +39,19 @@ func (p *Ebbtide) Filter(_ context.Context, state fwk.CycleState, _ *corev1.Pod,
 		// Taking loans back makes no quota, hence unresolvable.
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, reason)
 	}
-	if reason := p.whyHeld(c, info); reason != "" {
-		return fwk.NewStatus(fwk.Unschedulable, reason)
+	reason := p.whyHeld(c, info)
+	if reason == "" {
+		reason = p.whyNoSlice(c, pod, info)
 	}
-	return nil
+	return unless(reason)
+}
+
+// unless refuses for the reason, if there is one.
+func unless(reason string) *fwk.Status {
+	if reason == "" {
+		return nil
+	}
+	return fwk.NewStatus(fwk.Unschedulable, reason)
 }
 
 // whyNotTenantNode says why the tenant may not use the node for this pod; empty
@@ -70,7 +80,7 @@ func (p *Ebbtide) whyNotLoanNode(c *cycle, info fwk.NodeInfo) string {
 	node := info.Node().Name
 	used := p.usedByJob(info, corev1.ResourceName(c.loan.Spec.Resource))
 	earlier := p.openBefore(c.loan, node)
-	free := freeUnits(info, corev1.ResourceName(c.loan.Spec.Resource))
+	free := p.freeUnits(info, corev1.ResourceName(c.loan.Spec.Resource))
 	return whyNoGrant(c.loan, node, used, free, earlier)
 }
 

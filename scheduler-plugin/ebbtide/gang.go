@@ -109,11 +109,14 @@ func (g *gangs) forgetLoan(loan types.UID) {
 	}
 }
 
-// Reserve notes that the pod has a place.
+// Reserve notes that the pod has a place, and which slices.
 func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
 	c, ok := readCycle(state)
 	if !ok {
 		return nil
+	}
+	if status := p.reserveSlices(c, pod, node); !status.IsSuccess() {
+		return status
 	}
 	p.account.Assume(pod, node)
 	if gang := c.gang(); gang != "" {
@@ -131,6 +134,7 @@ func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *core
 	if !ok {
 		return
 	}
+	p.cards.release(pod.UID)
 	p.wake(klog.FromContext(ctx), p.account.Forget(pod.UID))
 	gang := c.gang()
 	if gang == "" {

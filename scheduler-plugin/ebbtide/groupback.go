@@ -87,9 +87,7 @@ func (p *Ebbtide) takeBackForGroup(ctx context.Context, state fwk.CycleState, po
 	if s == nil {
 		return p.denied(ctx, pod, fmt.Sprintf("the %d pods that PodGroup %s still needs would not all fit if all loans were taken back", lacking, c.group.name))
 	}
-	for _, loan := range victims {
-		p.reclaim(ctx, loan, lentMessage)
-	}
+	p.takeBackAll(ctx, victims, scenes)
 	return p.awaitScene(ctx, pod, s)
 }
 
@@ -195,6 +193,9 @@ func lentOn(s *scene) map[types.UID]map[corev1.ResourceName]int64 {
 		out[t.loan.UID] = map[corev1.ResourceName]int64{}
 		for _, info := range t.pods {
 			take(out[t.loan.UID], asks(info.GetPod()), 1)
+		}
+		for name, units := range s.bringsBack(t.loan) {
+			out[t.loan.UID][name] += units
 		}
 	}
 	return out

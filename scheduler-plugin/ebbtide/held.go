@@ -17,7 +17,7 @@ import (
 // enough is free beside those, and for online pods.
 func (p *Ebbtide) whyHeld(c *cycle, info fwk.NodeInfo) string {
 	for _, r := range c.requests {
-		held, free := p.heldOn(c, info, r.Resource), freeUnits(info, r.Resource)
+		held, free := p.heldOn(c, info, r.Resource), p.freeUnits(info, r.Resource)
 		if held > 0 && r.Units > free-held {
 			return fmt.Sprintf("%d units of %s are free on the node, and %d are held there for jobs that have yet to start", max(0, free), r.Resource, held)
 		}

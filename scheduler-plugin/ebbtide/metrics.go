@@ -26,6 +26,12 @@ var (
 		Help:           "Pods without a loan that had to make way for a pod of their own tenant with a higher priority.",
 		StabilityLevel: metrics.ALPHA,
 	})
+	undosTotal = metrics.NewCounter(&metrics.CounterOpts{
+		Subsystem:      subsystem,
+		Name:           "undos_total",
+		Help:           "Reshapes of GPUs that the scheduler asked to be undone by itself.",
+		StabilityLevel: metrics.ALPHA,
+	})
 	gangTimeoutsTotal = metrics.NewCounter(&metrics.CounterOpts{
 		Subsystem:      subsystem,
 		Name:           "gang_timeouts_total",
@@ -35,5 +41,5 @@ var (
 )
 
 func init() {
-	legacyregistry.MustRegister(takeBacksTotal, evictedPodsTotal, outrankedPodsTotal, gangTimeoutsTotal)
+	legacyregistry.MustRegister(takeBacksTotal, evictedPodsTotal, outrankedPodsTotal, undosTotal, gangTimeoutsTotal)
 }

@@ -23,6 +23,12 @@
 //   - A loan that was taken back gets no new pods.
 //   - What an open loan grants, and what was taken back for a job that has yet to be
 //     admitted (see holdList), is not for bare pods below online priority.
+//   - Where a node's agent tells of its slices one by one, a pod gets those that are
+//     nobody's and are for the like of it (see package slices), and carries their names.
+//     No pod on a loan is given one that is pinned, nor are there ever more of them than
+//     the pinned ones leave.
+//   - Units that a GPU was reshaped from come back for a bare pod within quota as lent
+//     ones do: what was made of them is undone, first where nobody uses it.
 //   - Where nodes are alike to loans, an online pod goes to the first pool of its
 //     LendingPolicy that has room.
 //   - A pod that was cut off from the job it was started for holds its units only
@@ -97,6 +103,8 @@ type Ebbtide struct {
 	blocked *blocked
 	taken   *taken
 	holds   *holdList
+	cards   *cards
+	undos   *undos
 	// profiles that are served beside that of the handle.
 	profiles profiles
 	// heard are the event handlers that must have seen the start before a pod is
@@ -115,6 +123,7 @@ var (
 	_ fwk.ScorePlugin       = &Ebbtide{}
 	_ fwk.ReservePlugin     = &Ebbtide{}
 	_ fwk.PermitPlugin      = &Ebbtide{}
+	_ fwk.PreBindPlugin     = &Ebbtide{}
 	_ fwk.PostBindPlugin    = &Ebbtide{}
 )
 
@@ -158,6 +167,8 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		blocked:  newBlocked(),
 		taken:    newTaken(),
 		holds:    newHolds(),
+		cards:    newCards(),
+		undos:    newUndos(),
 	}
 	p.kin = &kin.Kin{Resources: kinResources(), Client: objects.metadata, API: api, Clock: p.clock, Changed: p.onKin(klog.FromContext(ctx))}
 	served, err := podGroupsServed(api)

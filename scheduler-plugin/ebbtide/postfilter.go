@@ -26,7 +26,8 @@ const recheck = 5 * time.Second
 //     is taken until the pod has waited for takeBackAfter.
 //  3. Then it chooses the whole loans that cost the least, in one choice for all
 //     pods of this shape that wait. The others find room coming free at their
-//     own turn.
+//     own turn. What units were reshaped into is undone when its loan goes, and where
+//     nobody has it that costs nothing.
 //
 // Where the quota itself is full, pods and jobs of the same tenant with a lower
 // priority make way (see makeWay).
@@ -55,6 +56,9 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 		return p.makeWay(ctx, state, pod, c)
 	}
 	nodes, err := p.resolvable(c, statuses)
+	if err == nil {
+		nodes, err = p.withReshaped(c, nodes)
+	}
 	if err != nil {
 		return nil, fwk.AsStatus(fmt.Errorf("list the nodes that refused pod %s: %w", klog.KObj(pod), err))
 	}
@@ -103,9 +107,7 @@ func (p *Ebbtide) takeBackFor(ctx context.Context, state fwk.CycleState, pod *co
 	if s == nil {
 		return p.denied(ctx, pod, "the pod would not fit if all loans were taken back")
 	}
-	for _, loan := range victims {
-		p.reclaim(ctx, loan, lentMessage)
-	}
+	p.takeBackAll(ctx, victims, scenes)
 	return p.awaitScene(ctx, pod, s)
 }
 

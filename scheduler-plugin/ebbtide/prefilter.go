@@ -44,7 +44,10 @@ type cycle struct {
 	// moved are the pods that this dry run took off (-1) or added (1).
 	moved map[types.UID]int64
 	// over are the loans that this dry run took back, by UID.
-	over  map[types.UID]bool
+	over map[types.UID]bool
+	// undone are the reshapes that this dry run undid, by ID.
+	undone map[string]bool
+
 	mixes []pack.Mix // of each request, from PreScore on
 	pools *pools     // of its service, from PreScore on; nil if it has none
 	// roomy are the only nodes that the filters run on; nil: they run on all.
@@ -55,6 +58,7 @@ type cycle struct {
 func (c *cycle) Clone() fwk.StateData {
 	own := *c
 	own.used, own.moved, own.over = slices.Clone(c.used), maps.Clone(c.moved), maps.Clone(c.over)
+	own.undone = maps.Clone(c.undone)
 	return &own
 }
 
@@ -165,7 +169,7 @@ func (p *Ebbtide) preFilterBare(state fwk.CycleState, pod *corev1.Pod, requests 
 		}
 	}
 	p.blocked.forget(pod.UID)
-	if c.roomy = withRoom(nodes, requests); c.roomy != nil {
+	if c.roomy = p.withRoom(nodes, requests); c.roomy != nil {
 		return &fwk.PreFilterResult{NodeNames: c.roomy}, nil
 	}
 	return nil, nil

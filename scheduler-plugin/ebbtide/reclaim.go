@@ -207,7 +207,8 @@ func (p *Ebbtide) runReclaimer(ctx context.Context) {
 func (p *Ebbtide) sweep(ctx context.Context) error {
 	p.sweepGangs()
 	p.forgetKin()
-	var errs []error
+	p.sweepSilent(klog.FromContext(ctx))
+	errs := []error{p.sweepUndos(ctx)}
 	for _, t := range p.taken.all() {
 		current := p.book.LoanOfJob(t.loan.Namespace, t.loan.Spec.Job.UID)
 		if current == nil || current.UID != t.loan.UID {

@@ -2,8 +2,10 @@ package ebbtide
 
 import (
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/sets"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -21,13 +23,13 @@ const fewNodes = 100
 //
 // Nil means all nodes: there are few anyway, or most have room, or none has, and
 // then each says its own reason.
-func withRoom(nodes []fwk.NodeInfo, requests []book.Request) sets.Set[string] {
+func (p *Ebbtide) withRoom(nodes []fwk.NodeInfo, requests []book.Request) sets.Set[string] {
 	if len(nodes) <= fewNodes {
 		return nil
 	}
 	roomy := make([]fwk.NodeInfo, 0, len(nodes))
 	for _, info := range nodes {
-		if !full(info, requests) {
+		if !p.full(info, requests) {
 			roomy = append(roomy, info)
 		}
 	}
@@ -42,9 +44,9 @@ func withRoom(nodes []fwk.NodeInfo, requests []book.Request) sets.Set[string] {
 }
 
 // full reports whether the node lacks any of the requests.
-func full(info fwk.NodeInfo, requests []book.Request) bool {
+func (p *Ebbtide) full(info fwk.NodeInfo, requests []book.Request) bool {
 	for _, r := range requests {
-		if lacks(info, r) {
+		if p.lacks(info, r) {
 			return true
 		}
 	}
@@ -53,14 +55,50 @@ func full(info fwk.NodeInfo, requests []book.Request) bool {
 
 // lacks reports whether the node has the resource and too little of it is free. Of a
 // node that does not say, NodeResourcesFit knows more.
-func lacks(info fwk.NodeInfo, r book.Request) bool {
-	all, offered := info.GetAllocatable().GetScalarResources()[r.Resource]
+func (p *Ebbtide) lacks(info fwk.NodeInfo, r book.Request) bool {
+	all, offered := p.unitsOf(info, r.Resource)
 	return offered && all-info.GetRequested().GetScalarResources()[r.Resource] < r.Units
 }
 
 // freeUnits returns what no pod holds; negative when the node lost units.
-func freeUnits(info fwk.NodeInfo, resource corev1.ResourceName) int64 {
-	return info.GetAllocatable().GetScalarResources()[resource] - info.GetRequested().GetScalarResources()[resource]
+func (p *Ebbtide) freeUnits(info fwk.NodeInfo, resource corev1.ResourceName) int64 {
+	all, _ := p.unitsOf(info, resource)
+	return all - info.GetRequested().GetScalarResources()[resource]
+}
+
+// unitsOf returns how many units of the resource the node has, and whether anybody says:
+// its kubelet or, where they are devices that claims are given, its agent.
+func (p *Ebbtide) unitsOf(info fwk.NodeInfo, resource corev1.ResourceName) (units int64, offered bool) {
+	units, offered = info.GetAllocatable().GetScalarResources()[resource]
+	if units > 0 {
+		return units, offered
+	}
+	if devices := p.cards.on(info.Node().Name).Devices(); devices != nil {
+		if n, known := devices[resource]; known {
+			return n, true
+		}
+	}
+	return units, offered
+}
+
+// counted returns the node as if a device plugin offered the devices that claims are
+// given there. A dry run on it goes by counts: a claim of a pod that was taken off is
+// still allocated as far as the allocator knows, so that nothing ever came free for it.
+func (p *Ebbtide) counted(info fwk.NodeInfo) fwk.NodeInfo {
+	devices := p.cards.on(info.Node().Name).Devices()
+	if len(devices) == 0 {
+		return info
+	}
+	node := *info.Node()
+	node.Status.Allocatable = maps.Clone(node.Status.Allocatable)
+	for name, n := range devices {
+		if has := node.Status.Allocatable[name]; has.IsZero() && n > 0 {
+			node.Status.Allocatable[name] = *resource.NewQuantity(n, resource.DecimalSI)
+		}
+	}
+	out := info.Snapshot()
+	out.SetNode(&node)
+	return out
 }
 
 // leftOut reports whether the filters were not run on the node because it is full.

@@ -32,6 +32,8 @@ const handover = 5 * time.Second
 type scene struct {
 	info  fwk.NodeInfo
 	state fwk.CycleState
+	// now is the node as it is.
+	now fwk.NodeInfo
 	// fits: the pod passes all filters here once what is leaving has left.
 	fits bool
 	// fitsWithout: it would, if all takeable pods left too.
@@ -42,6 +44,8 @@ type scene struct {
 	stalled []*v1alpha1.Loan
 	// strays are pods that need a loan and have none.
 	strays []*corev1.Pod
+	// reshaped are the changes of the node's cards that took units which the pod asks for.
+	reshaped []reshaped
 }
 
 // takeable is what one loan has on one node: pods, or for a bare pod below online
@@ -167,16 +171,19 @@ func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.P
 				s.takeable = append(s.takeable, takeable{loan: loan})
 			}
 		}
+		p.findReshaped(c, s, node, leaving, now)
 	}
-	if len(leaving) == 0 && len(s.takeable) == 0 {
+	if len(leaving) == 0 && len(s.takeable) == 0 && len(s.reshaped) == 0 {
 		return nil, nil
 	}
 	sort.Slice(s.takeable, func(i, j int) bool { return book.Before(s.takeable[i].loan, s.takeable[j].loan) })
-	s.info, s.state = node.Snapshot(), state.Clone()
+	s.now = p.counted(node)
+	s.info, s.state = s.now.Snapshot(), state.Clone()
 	endIn(s.state, over...)
 	if err := p.remove(ctx, pod, s, leaving); err != nil {
 		return nil, err
 	}
+	p.bringBack(s, s, func(*v1alpha1.Loan) bool { return false })
 	s.fits = p.handle.RunFilterPluginsWithNominatedPods(ctx, s.state, pod, s.info).IsSuccess()
 	if s.fits || len(s.takeable) == 0 {
 		return s, nil
@@ -234,6 +241,7 @@ func (p *Ebbtide) fitsWithout(ctx context.Context, pod *corev1.Pod, s *scene, go
 			}
 		}
 	}
+	p.bringBack(after, s, gone)
 	return after, p.handle.RunFilterPluginsWithNominatedPods(ctx, after.state, pod, after.info).IsSuccess(), nil
 }
 

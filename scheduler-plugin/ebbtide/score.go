@@ -36,7 +36,7 @@ func (p *Ebbtide) Score(_ context.Context, state fwk.CycleState, _ *corev1.Pod, 
 	}
 	place := pack.Place{Later: c.pools.at(info)}
 	for i, r := range c.requests {
-		free := freeUnits(info, r.Resource)
+		free := p.freeUnits(info, r.Resource)
 		place.Growth += c.mixes[i].Growth(free, r.Units)
 		place.Left += free - r.Units
 	}
@@ -63,7 +63,7 @@ func (p *Ebbtide) displaced(info fwk.NodeInfo, r book.Request) float64 {
 			cost += p.lostWork(loan, p.clock.Now())
 		}
 	}
-	if freeUnits(info, r.Resource)-promised >= r.Units {
+	if p.freeUnits(info, r.Resource)-promised >= r.Units {
 		return 0
 	}
 	return cost

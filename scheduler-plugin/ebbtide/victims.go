@@ -77,7 +77,7 @@ func (p *Ebbtide) wideOnes(ctx context.Context, pod *corev1.Pod, r book.Request,
 	ask := asks(pod)
 	return slices.DeleteFunc(slices.Clone(scenes), func(s *scene) bool {
 		after, ok, err := p.fitsWithout(ctx, pod, s, func(*v1alpha1.Loan) bool { return true })
-		return err != nil || !ok || p.holdsMore(pod, after, ask) < (freeUnits(after.info, r.Resource)-p.heldIn(after, r.Resource))/r.Units
+		return err != nil || !ok || p.holdsMore(pod, after, ask) < (p.freeUnits(after.info, r.Resource)-p.heldIn(after, r.Resource))/r.Units
 	})
 }
 
@@ -192,6 +192,9 @@ func loansIn(scenes []*scene) []*v1alpha1.Loan {
 // lostWork returns what ending the loan costs, in unit-seconds: all that its
 // units did since the last checkpoint, plus the restart.
 func (p *Ebbtide) lostWork(loan *v1alpha1.Loan, now time.Time) float64 {
+	if _, idle := nobodys(loan); idle {
+		return 0
+	}
 	saved := loan.CreationTimestamp.Time
 	job := p.annotationsOf(loan)
 	every, at := lend.ReadCheckpoints(job[v1alpha1.AnnotationCheckpointInterval], job[v1alpha1.AnnotationLastCheckpoint])
@@ -221,7 +224,7 @@ const flavor = "any"
 func (p *Ebbtide) solve(pod *corev1.Pod, r book.Request, pods int64, scenes []*scene, candidates []lend.Candidate, loans []*v1alpha1.Loan) ([]*v1alpha1.Loan, bool) {
 	rooms := make([]lend.Room, len(scenes))
 	for i, s := range scenes {
-		free := freeUnits(s.info, r.Resource) - p.heldIn(s, r.Resource)
+		free := p.freeUnits(s.info, r.Resource) - p.heldIn(s, r.Resource)
 		for _, other := range p.nominatedBefore(pod, s.name()) {
 			free -= book.Units(other.GetPod(), r.Resource)
 		}
@@ -239,8 +242,8 @@ func (p *Ebbtide) solve(pod *corev1.Pod, r book.Request, pods int64, scenes []*s
 }
 
 // candidatesOf states what each loan costs and what its end frees on the scenes: what
-// its pods hold, and what the loan keeps from the pod. Other units that are granted
-// but not used are free already, and counted there.
+// its pods hold or their slices were made of, and what the loan keeps from the pod. Other
+// units that are granted but not used are free already, and counted there.
 func (p *Ebbtide) candidatesOf(loans []*v1alpha1.Loan, scenes []*scene, resource corev1.ResourceName, costs map[types.UID]float64) []lend.Candidate {
 	candidates := make([]lend.Candidate, len(loans))
 	for i, loan := range loans {
@@ -260,6 +263,7 @@ func (p *Ebbtide) candidatesOf(loans []*v1alpha1.Loan, scenes []*scene, resource
 			for _, info := range t.pods {
 				units += book.Units(info.GetPod(), resource)
 			}
+			units += s.bringsBack(t.loan)[resource]
 			if c, ok := readCycle(s.state); ok && !c.online() {
 				units += due(t.loan, s.name(), resource, p.usedByJob(s.info, resource))
 			}

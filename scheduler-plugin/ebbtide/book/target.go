@@ -42,24 +42,47 @@ func groupOf(apiVersion string) string {
 	return gv.Group
 }
 
-// byTarget is the index of policies with pools.
-const byTarget = "ebbtide.dev/target"
+const (
+	// byTarget is the index of policies with pools.
+	byTarget = "ebbtide.dev/target"
+	// byPins is the index of policies with pinned slices, by namespace.
+	byPins = "ebbtide.dev/pins"
+)
 
 func targetKey(namespace string, t Target) string {
 	return namespace + "/" + t.Group + "/" + t.Kind + "/" + t.Name
 }
 
-// PolicyIndexers are the indexes that PoolsOf expects. A policy that has no pools, or
-// only advises, is in none.
+// PolicyIndexers are the indexes that PoolsOf and Pins expect. A policy that only
+// advises is in none, nor is one in that of what it does not have.
 func PolicyIndexers() cache.Indexers {
-	return cache.Indexers{byTarget: func(obj any) ([]string, error) {
-		policy, ok := obj.(*v1alpha1.LendingPolicy)
-		if !ok || len(policy.Spec.Pools) == 0 || policy.Spec.Mode == v1alpha1.ModeAdvise {
-			return nil, nil
-		}
-		ref := policy.Spec.TargetRef
-		return []string{targetKey(policy.Namespace, Target{groupOf(ref.APIVersion), ref.Kind, ref.Name})}, nil
-	}}
+	return cache.Indexers{
+		byTarget: func(obj any) ([]string, error) {
+			policy, ok := obj.(*v1alpha1.LendingPolicy)
+			if !ok || len(policy.Spec.Pools) == 0 || policy.Spec.Mode == v1alpha1.ModeAdvise {
+				return nil, nil
+			}
+			ref := policy.Spec.TargetRef
+			return []string{targetKey(policy.Namespace, Target{groupOf(ref.APIVersion), ref.Kind, ref.Name})}, nil
+		},
+		byPins: func(obj any) ([]string, error) {
+			policy, ok := obj.(*v1alpha1.LendingPolicy)
+			if !ok || policy.Spec.MIG == nil || policy.Spec.MIG.Pinned == 0 || policy.Spec.Mode == v1alpha1.ModeAdvise {
+				return nil, nil
+			}
+			return []string{policy.Namespace}, nil
+		},
+	}
+}
+
+// Pins reports whether slices are pinned for a service in the namespace; not, if nothing
+// can be read.
+func Pins(policies cache.Indexer, namespace string) bool {
+	if policies == nil {
+		return false
+	}
+	found, err := policies.IndexKeys(byPins, namespace)
+	return err == nil && len(found) > 0
 }
 
 // PoolsOf returns the pools of the workload in the namespace, the preferred first; none

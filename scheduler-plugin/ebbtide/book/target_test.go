@@ -5,7 +5,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 func TestTargetOf(t *testing.T) {
@@ -33,5 +36,25 @@ func TestTargetOf(t *testing.T) {
 				t.Errorf("TargetOf = %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+func TestPins(t *testing.T) {
+	policies := cache.NewIndexer(cache.MetaNamespaceKeyFunc, PolicyIndexers())
+	for name, spec := range map[string]v1alpha1.LendingPolicySpec{
+		"pins":    {MIG: &v1alpha1.MIGPolicy{Pinned: 3}},
+		"lends":   {MIG: &v1alpha1.MIGPolicy{}},
+		"whole":   {},
+		"advises": {MIG: &v1alpha1.MIGPolicy{Pinned: 3}, Mode: v1alpha1.ModeAdvise},
+	} {
+		if err := policies.Add(&v1alpha1.LendingPolicy{ObjectMeta: metav1.ObjectMeta{Name: "chat", Namespace: name}, Spec: spec}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := Pins(policies, name), name == "pins"; got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if Pins(nil, "pins") || Pins(policies, "elsewhere") {
+		t.Error("where nothing is known, slices are pinned")
 	}
 }

@@ -15,12 +15,14 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-// Watches keep the loans and quotas of one cluster.
+// Watches keep the loans, quotas and GPUs of one cluster.
 type Watches struct {
 	// Loans has LoanIndexers.
 	Loans cache.SharedIndexInformer
 	// Quotas are the TenantQuotas.
 	Quotas cache.SharedIndexInformer
+	// GPUNodes say which slices there are, and which of them are not for loans.
+	GPUNodes cache.SharedIndexInformer
 	// Policies are the LendingPolicies, with PolicyIndexers. They say what online pods
 	// prefer and nothing else, so that nobody waits for them.
 	Policies cache.SharedIndexInformer
@@ -40,20 +42,22 @@ func NewWatches(config *rest.Config) (*Watches, error) {
 	return &Watches{
 		Loans:    watch("loans", &v1alpha1.Loan{}, LoanIndexers()),
 		Quotas:   watch("tenantquotas", &v1alpha1.TenantQuota{}, cache.Indexers{}),
+		GPUNodes: watch("gpunodes", &v1alpha1.GPUNode{}, cache.Indexers{}),
 		Policies: watch("lendingpolicies", &v1alpha1.LendingPolicy{}, PolicyIndexers()),
 	}, nil
 }
 
-// Start runs the informers until ctx ends, and returns when loans and quotas have been
-// read once; after patience it gives up with an error.
+// Start runs the informers until ctx ends, and returns when all but the policies have
+// been read once; after patience it gives up with an error.
 func (w *Watches) Start(ctx context.Context, patience time.Duration) error {
 	go w.Loans.RunWithContext(ctx)
 	go w.Quotas.RunWithContext(ctx)
+	go w.GPUNodes.RunWithContext(ctx)
 	go w.Policies.RunWithContext(ctx)
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if !cache.WaitForCacheSync(waiting.Done(), w.Loans.HasSynced, w.Quotas.HasSynced) {
-		return fmt.Errorf("read all Loans and TenantQuotas: not done within %s; are Ebbtide's CustomResourceDefinitions installed, and may this scheduler list and watch them?", patience)
+	if !cache.WaitForCacheSync(waiting.Done(), w.Loans.HasSynced, w.Quotas.HasSynced, w.GPUNodes.HasSynced) {
+		return fmt.Errorf("read all Loans, TenantQuotas and GPUNodes: not done within %s; are Ebbtide's CustomResourceDefinitions installed, and may this scheduler list and watch them?", patience)
 	}
 	return nil
 }

@@ -49,6 +49,11 @@ func TestWatchesReadEverythingAsJSON(t *testing.T) {
 			_ = json.NewEncoder(w).Encode(v1alpha1.TenantQuotaList{
 				TypeMeta: metav1.TypeMeta{APIVersion: "ebbtide.dev/v1alpha1", Kind: "TenantQuotaList"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"},
 			})
+		case "/apis/ebbtide.dev/v1alpha1/gpunodes":
+			_ = json.NewEncoder(w).Encode(v1alpha1.GPUNodeList{
+				TypeMeta: metav1.TypeMeta{APIVersion: "ebbtide.dev/v1alpha1", Kind: "GPUNodeList"}, ListMeta: metav1.ListMeta{ResourceVersion: "1"},
+				Items: []v1alpha1.GPUNode{{ObjectMeta: metav1.ObjectMeta{Name: "n"}}},
+			})
 		default:
 			http.NotFound(w, r)
 		}
@@ -62,6 +67,9 @@ func TestWatchesReadEverythingAsJSON(t *testing.T) {
 	}
 	if got := New(w.Loans.GetIndexer(), nil, &lineage.Lineage{}).LoanOfJob("research", "job-a"); got == nil || got.Name != "a-1" {
 		t.Errorf("loan = %v", got)
+	}
+	if got := w.GPUNodes.GetStore().ListKeys(); len(got) != 1 || got[0] != "n" {
+		t.Errorf("GPU nodes = %v", got)
 	}
 }
 

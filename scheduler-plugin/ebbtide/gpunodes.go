@@ -1,0 +1,70 @@
+package ebbtide
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
+	migslices "github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/slices"
+)
+
+// onGPUNode notes which slices there are, and wakes the pods that may find some.
+func (p *Ebbtide) onGPUNode(logger klog.Logger) cache.ResourceEventHandlerFuncs {
+	set := func(obj any) {
+		gn, ok := obj.(*v1alpha1.GPUNode)
+		if !ok {
+			return
+		}
+		n := p.cards.boards.Read(gn)
+		before := p.cards.set(n)
+		p.undos.seen(n.Name, n.Reshapes)
+		if n.MayHelp(before) {
+			p.activate(logger, p.wantingSlicesOf(n))
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    set,
+		UpdateFunc: func(_, after any) { set(after) },
+		DeleteFunc: func(obj any) {
+			if gn, ok := deleted[*v1alpha1.GPUNode](obj); ok {
+				n := p.cards.on(gn.Name)
+				p.cards.drop(gn.Name)
+				p.undos.seen(gn.Name, nil)
+				if n != nil { // from here on counts have to do
+					p.activate(logger, p.wantingSlicesOf(n))
+				}
+			}
+		},
+	}
+}
+
+// wantingSlicesOf returns the pods that wait for slices as the node has, on a node that
+// they may use. Those that wait for quota are not helped by slices.
+func (p *Ebbtide) wantingSlicesOf(n *migslices.Node) []*corev1.Pod {
+	resources := n.Resources()
+	return slices.DeleteFunc(p.pending(), func(pod *corev1.Pod) bool {
+		var wanted []corev1.ResourceName
+		for _, r := range book.Requests(pod, nil) {
+			if slices.Contains(resources, r.Resource) {
+				wanted = append(wanted, r.Resource)
+			}
+		}
+		return len(wanted) == 0 || p.blocked.has(pod.UID) || !p.mayUse(pod, n.Name, wanted)
+	})
+}
+
+// sweepSilent wakes the pods that wait for slices of nodes whose agents have fallen
+// silent since: from here on counts have to do there.
+func (p *Ebbtide) sweepSilent(logger klog.Logger) {
+	now := p.clock.Now()
+	for _, n := range p.cards.all() {
+		if fresh := n.Fresh(now); p.cards.heardOf(n.Name, fresh) && !fresh {
+			logger.Info("The agent of a node is silent; its slices go by counts", "node", n.Name, "heartbeat", n.Heartbeat)
+			p.activate(logger, p.wantingSlicesOf(n))
+		}
+	}
+}
