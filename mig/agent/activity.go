@@ -17,10 +17,12 @@ func (a *Agent) readActivity(ctx context.Context) {
 	}
 	a.activeAt = now
 	a.activity = map[ActivityKey]device.Activity{}
+	var gpus []string
 	for _, g := range a.seen.gpus {
 		if !g.Healthy {
 			continue
 		}
+		gpus = append(gpus, g.UUID)
 		if !g.MIG {
 			a.measure(ctx, ActivityKey{g.UUID, -1}, nil)
 		}
@@ -30,10 +32,10 @@ func (a *Agent) readActivity(ctx context.Context) {
 			}
 		}
 	}
-	if a.o.Activities == nil {
+	if a.o.Activities == nil || len(gpus) == 0 {
 		return
 	}
-	others, err := a.o.Activities.Activity(ctx)
+	others, err := a.o.Activities.Activity(ctx, gpus)
 	if err != nil {
 		a.o.Log.V(2).Info("Activity is not known", "error", err.Error())
 	}

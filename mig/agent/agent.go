@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,6 +66,7 @@ type Agent struct {
 	activity  map[ActivityKey]device.Activity
 	activeAt  time.Time
 	published *v1alpha1.GPUNodeStatus
+	heard     atomic.Bool
 }
 
 type instanceKey struct {
@@ -102,6 +104,9 @@ func (a *Agent) Close() error {
 	defer a.mu.Unlock()
 	return a.journal.Close()
 }
+
+// Published reports whether a status was published since the start.
+func (a *Agent) Published() bool { return a.heard.Load() }
 
 // recover counts the changes that were found half done. Rounds carry them on.
 func (a *Agent) recover() {

@@ -79,8 +79,9 @@ type Examiner interface {
 
 // Activities says how busy instances are where the driver cannot.
 type Activities interface {
-	// Activity of instances and GPUs, by ActivityKey. What is not known is not there.
-	Activity(ctx context.Context) (map[ActivityKey]device.Activity, error)
+	// Activity of GPUs, by their UUIDs, and of instances on them. What is not known is not
+	// there.
+	Activity(ctx context.Context, gpus []string) (map[ActivityKey]device.Activity, error)
 }
 
 // ActivityKey is an instance by its GPU and the driver's number; GI is -1 for a whole

@@ -52,6 +52,7 @@ func (a *Agent) send(ctx context.Context, status v1alpha1.GPUNodeStatus) error {
 		return fmt.Errorf("publish the GPUNode: %w", err)
 	}
 	a.published = &status
+	a.heard.Store(true)
 	a.metrics.heartbeat.SetToCurrentTime()
 	return nil
 }
