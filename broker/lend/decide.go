@@ -34,9 +34,9 @@ type decision struct {
 	// reshapes are the changes of cards' layouts, nil where there are none.
 	reshapes *reshapes
 	tables   map[string]*board
-	flavors                []string // sorted keys of pools
-	books                  *books
-	crowd                  *crowd
+	flavors  []string // sorted keys of pools
+	books    *books
+	crowd    *crowd
 	// requests is what waiting jobs asked back.
 	requests requests
 	turns    turns

@@ -81,25 +81,36 @@ func (d *decision) sameTree(j *ask, l *lender) bool {
 func (a *admission) grantMade(j *ask, fit []*reshape) (reason, message string) {
 	act := Action{Reason: ReasonLent, MaxGrace: math.MaxInt64}
 	l := &loan{lent: true}
-	var parts []string
 	for _, r := range fit {
 		act.MaxGrace = min(act.MaxGrace, r.lender.MaxGrace-r.undoing())
 		act.Grants = append(act.Grants, Grant{r.Lender, r.node.Name, r.To, r.Made})
 		l.lends = append(l.lends, Grant{r.Lender, r.node.Name, r.From, r.Count})
 		l.undo = max(l.undo, r.undoing())
-		parts = append(parts, fmt.Sprintf("%s of %s lent by %s", plural(r.Count, "unit"), r.From, r.Lender))
 		r.holder, r.standIn = l, nil
 	}
 	slices.SortStableFunc(act.Grants, compareGrants)
 	act.Grants = merged(act.Grants)
 	l.made = act.Grants
-	slices.Sort(parts)
-	act.Message = fmt.Sprintf("%s of %s, made of %s", plural(j.need, "unit"), j.Flavor, strings.Join(slices.Compact(parts), ", "))
+	act.Message = fmt.Sprintf("%s of %s, made of %s", plural(j.need, "unit"), j.Flavor, madeOf(l.lends))
 	if j.Grace > act.MaxGrace {
 		act.Message += fmt.Sprintf("; when they are asked back its pods get %s, not their grace of %s", act.MaxGrace, j.Grace)
 	}
 	a.lendOn(j, act, l)
 	return act.Reason, act.Message
+}
+
+// madeOf lists what slices were made of, and who lent it.
+func madeOf(lends []Grant) string {
+	sums := slices.Clone(lends)
+	for i := range sums {
+		sums[i].Node = ""
+	}
+	slices.SortStableFunc(sums, compareGrants)
+	var parts []string
+	for _, g := range merged(sums) {
+		parts = append(parts, fmt.Sprintf("%s of %s lent by %s", plural(g.Count, "unit"), g.Flavor, g.Lender))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // merged adds up sorted grants that differ only in their counts.

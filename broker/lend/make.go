@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ebbtide/ebbtide/mig"
 )
@@ -99,7 +100,9 @@ func (a *admission) makeable() map[int32]bool {
 	return out
 }
 
-func (l *lender) reshapes() bool { return l.open && !l.short && l.lendable > 0 && l.MIG != nil && l.MIG.Reshape }
+func (l *lender) reshapes() bool {
+	return l.open && !l.short && l.lendable > 0 && l.MIG != nil && l.MIG.Reshape
+}
 
 // unserved lists the jobs of some kinds that wait for want of units, in the order in which
 // they were considered.
@@ -302,10 +305,10 @@ func (a *admission) asEntry(l *lender, j *ask, parts []making) entry {
 // begin has the card reshaped, and counts its units as lent.
 func (a *admission) begin(l *lender, j *ask, t making) {
 	m := ReshapeAction{
-		Kind: ReshapeMake, ID: reshapeID(j, t.plan), Node: t.node.Name, Lender: l.Name,
+		Kind: ReshapeMake, ID: reshapeID(j, t.plan, a.reshapes.memory[t.plan.GPU].At), Node: t.node.Name, Lender: l.Name,
 		From: l.Flavor, Count: t.count(), To: j.Flavor, Made: t.made(), Job: j.Name, JobUID: j.UID, Plan: &t.plan,
 		Reason:  ReasonReshaping,
-		Message: fmt.Sprintf("%s of %s is made into %s of %s, for which a job waits", plural(t.count(), "unit"), l.Flavor, plural(t.made(), "unit"), j.Flavor),
+		Message: fmt.Sprintf("%s of %s for a job that waits, out of %s of %s", plural(t.made(), "unit"), j.Flavor, plural(t.count(), "unit"), l.Flavor),
 	}
 	a.reshapes.makes = append(a.reshapes.makes, m)
 	a.bookLending("", Grant{l.Name, t.node.Name, l.Flavor, t.count()}, 1)
@@ -325,10 +328,11 @@ func (a *admission) begin(l *lender, j *ask, t making) {
 	a.moved()
 }
 
-// reshapeID is the same for the same job's attempt on the same layout of the same GPU.
-func reshapeID(j *ask, p mig.Plan) string {
+// reshapeID is the same for the same job's attempt on the same layout of the same GPU,
+// unless the last one there, begun at a time, came to nothing.
+func reshapeID(j *ask, p mig.Plan, last time.Time) string {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%d/%s/%s", j.UID, j.Attempt, p.GPU, p.Base)
+	fmt.Fprintf(h, "%s/%d/%s/%s/%d", j.UID, j.Attempt, p.GPU, p.Base, last.Unix())
 	return fmt.Sprintf("rs-%016x", h.Sum64())
 }
 
@@ -457,4 +461,6 @@ func (a *admission) explainPlaces(b *board, card *Card, of, as mig.Profile, node
 }
 
 // numbers writes a list.
-func numbers(list []int) string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]") }
+func numbers(list []int) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")
+}

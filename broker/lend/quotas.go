@@ -213,14 +213,13 @@ type nominals struct {
 // the first counts, as it does in the tree.
 func (d *decision) nominal() nominals {
 	out := nominals{left: map[[2]string][2]int64{}, slices: map[string]Flavor{}}
+	described := map[string]Flavor{}
 	for i := len(d.in.Flavors) - 1; i >= 0; i-- {
-		if f := d.in.Flavors[i]; f.SliceOf != "" {
-			out.slices[f.Name] = f
-		}
+		described[d.in.Flavors[i].Name] = d.in.Flavors[i]
 	}
-	for name, f := range out.slices {
-		if _, slice := out.slices[f.SliceOf]; slice {
-			delete(out.slices, name) // there are no cards behind it
+	for name, f := range described {
+		if f.SliceOf != "" && described[f.SliceOf].SliceOf == "" { // else there are no cards behind it
+			out.slices[name] = f
 		}
 	}
 	known := map[string]bool{}

@@ -23,6 +23,7 @@ import (
 //	limit NAME most= [reason=]             what jobs draw on
 //	lender NAME tenant= flavor= owned= pod= replicas= [low= high= dwell= cooldown= grace= warm= advise]
 //	       [notice=] [step=UNITS every=] [lendafter=] [min= max=]  the last two: the broker scales it
+//	       [reshape [mintrough=] [change=] [undo=]]
 //	policy [minloan=] [unknowngrace=] [unknownstep=] [budget=] [reserveafter=] [quotagrace=] [unfair]
 //	       [stablewindow=] [flaps=]
 //	load NAME PERCENT|unknown [for=] [age=] [coverage=] [signal=VALUE/LOW/HIGH [perreplica=] [rising]] [panic=PERCENT]
@@ -39,6 +40,12 @@ import (
 //	restart                                the broker forgets its state
 //	run DURATION                           a decision every 5 seconds
 //	explain [SUBJECT...]                   the verdicts of the last decision
+//	card NODE GPU board= FLAVOR=START:START... [pins=START:...]  adds a GPU and its slices
+//	pins NODE GPU [START:...]              which of them are pinned
+//	occupy NODE GPU START [USE]              somebody else does something with a slice; without USE nobody
+//	fix GPU [REASON] | unlendable NODE [REASON]
+//	agent NODE dead|alive|refuses|stuck    what the agent does about changes of layouts
+//	cards [NODE...]                        the slices, and who has them
 //	map                                    who holds what
 //	quotas [NAME...]                       what quotas say after the last decision
 //	waiting                                the order of the jobs that wait
@@ -85,7 +92,7 @@ func (s *script) run(d *datadriven.TestData) error {
 	case "node":
 		return s.addNode(a, name)
 	case "flavor":
-		s.flavors = append(s.flavors, Flavor{Name: name, SliceOf: a.text("of", ""), Compute: a.number("compute", 1), Memory: a.number("memory", 1)})
+		s.flavors = append(s.flavors, Flavor{Name: name, SliceOf: a.text("of", ""), Compute: a.number("compute", 1), Memory: a.number("memory", 1), Profile: a.text("profile", "")})
 		return nil
 	case "cohort":
 		s.cohorts = append(s.cohorts, Cohort{Name: name, Parent: a.text("parent", ""), Weight: a.limit("weight"), Quotas: a.quotas()})
@@ -164,6 +171,9 @@ func (s *script) run(d *datadriven.TestData) error {
 	if known, err := s.tell(a, d.Cmd, name); known {
 		return err
 	}
+	if s.tellCards(a, d.Cmd, name) {
+		return nil
+	}
 	return s.disturb(d.Cmd, name)
 }
 
@@ -226,9 +236,11 @@ func (s *script) runFor(length time.Duration) {
 	const tick = 5 * time.Second
 	for left := length; ; left -= tick {
 		_, s.last = s.decide()
+		s.tellReshapes(ReshapeUndo)
 		for _, act := range s.last.Actions {
 			fmt.Fprintf(&s.out, "%5s %s\n", s.now.Sub(s.from), describe(act))
 		}
+		s.tellReshapes(ReshapeMake)
 		for _, to := range s.last.Scales {
 			fmt.Fprintf(&s.out, "%5s scale %s to %d  %s: %s\n", s.now.Sub(s.from), to.Lender, to.Replicas, to.Reason, to.Message)
 		}
@@ -278,6 +290,9 @@ func (s *script) draw() {
 			var held []string
 			all, _ := s.online(n.Name, u.Flavor)
 			free := u.Capacity - u.Other - all - s.heldBy(n.Name, u.Flavor)
+			if s.cards.of(n.Name) != nil {
+				free = s.slotsFor(n.Name, u.Flavor) - all
+			}
 			for _, sv := range s.lenders {
 				for _, r := range sv.replicas {
 					if r.node == n.Name && sv.Flavor == u.Flavor {
@@ -349,6 +364,12 @@ func (s *script) addLender(a args, name string) error {
 		MaxGrace: a.duration("grace", 30*time.Second), Advise: a.flag("advise"), Notice: a.duration("notice", 0),
 		Steps: Steps{LendUnits: a.number("step", 0), LendEvery: a.duration("every", 0), LendAfter: a.duration("lendafter", 0)},
 	}}
+	if a.flag("reshape") {
+		sv.MIG = &MIGRules{
+			Reshape: true, MinTrough: a.duration("mintrough", 30*time.Second),
+			Change: a.duration("change", 2*time.Second), Undo: a.duration("undo", 5*time.Second),
+		}
+	}
 	if a.flag("max") {
 		sv.Scale = &Scale{Min: a.number("min", 1), Max: a.number("max", 0)}
 	}

@@ -130,8 +130,9 @@ type ReshapeMemory struct {
 	GPU string `json:"gpu"`
 	// Quiet is until when the layout is not changed again: a change has to pay for itself.
 	Quiet time.Time `json:"quiet,omitzero"`
-	// Begun is a change that was decided on Node at At and has not been seen since: until it
-	// is, or some time has passed, it counts as if it were being made.
+	// Begun is a change that was decided on Node and has not been seen since: until it is, or
+	// some time has passed, it counts as if it were being made. At is when the last one was
+	// decided that has not been seen.
 	Begun *Reshape  `json:"begun,omitempty"`
 	Node  string    `json:"node,omitempty"`
 	At    time.Time `json:"at,omitzero"`

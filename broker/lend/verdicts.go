@@ -161,7 +161,7 @@ func (l *loan) standing() (reason, message string) {
 	case l.Finished:
 		return ReasonReleased, "the job has ended; its pods are going"
 	}
-	holds := "holds " + plural(l.units, "unit") + l.madeText()
+	holds := l.holds()
 	if l.shed != nil {
 		return ReasonShedding, fmt.Sprintf("gives %s back by %s, and goes on with %d", plural(l.shed.units, "unit"), stamp(l.ReclaimBy), l.units)
 	}
@@ -171,23 +171,20 @@ func (l *loan) standing() (reason, message string) {
 	return ReasonActive, holds
 }
 
-// madeText says what of the loan's units was made for it, in units of those that lent it.
-func (l *loan) madeText() string {
+// holds is what the loan holds. What was made for it is told as that.
+func (l *loan) holds() string {
 	if len(l.made) == 0 {
-		return ""
+		return "holds " + plural(l.units, "unit")
 	}
 	var made int64
 	for _, g := range l.made {
 		made += g.Count
 	}
-	return " of those who lend, of which " + plural(made, "unit") + " of " + l.made[0].Flavor + " " + was(made) + " made"
-}
-
-func was(n int64) string {
-	if n == 1 {
-		return "was"
+	text := "holds " + plural(made, "unit") + " of " + l.made[0].Flavor
+	if len(l.lends) > 0 {
+		text += ", made of " + madeOf(l.lends)
 	}
-	return "were"
+	return text
 }
 
 func waiting(pods, size int64) string {

@@ -26,6 +26,7 @@ type world struct {
 	lenders []*service
 	jobs    []*training
 	loans   []*Loan
+	cards   cardWorld
 }
 
 // service is an online workload.
@@ -156,6 +157,9 @@ func (w *world) fullest(flavor string, size int64) string {
 			}
 			all, _ := w.online(n.Name, flavor)
 			free := u.Capacity - u.Other - all - w.heldBy(n.Name, flavor)
+			if w.cards.of(n.Name) != nil {
+				free = w.slotsFor(n.Name, flavor) - all
+			}
 			if free >= size && free < room {
 				best, room = n.Name, free
 			}
@@ -216,12 +220,14 @@ func (w *world) snapshot() Snapshot {
 			}
 		}
 	}
+	in.Boards = w.cards.boards
 	for _, n := range w.nodes {
 		n.Units = slices.Clone(n.Units)
 		for i := range n.Units {
 			u := &n.Units[i]
 			u.Online, u.Leaving = w.online(n.Name, u.Flavor)
 		}
+		w.showCards(&n)
 		in.Nodes = append(in.Nodes, n)
 	}
 	for _, s := range w.lenders {
@@ -279,6 +285,7 @@ func (w *world) step(d time.Duration) {
 			l.Live = 0
 		}
 	}
+	w.agents()
 	w.schedule()
 }
 
@@ -296,6 +303,9 @@ func (w *world) decide() (Snapshot, Plan) {
 }
 
 func (w *world) enact(plan Plan) {
+	for _, r := range plan.Reshapes {
+		w.reshape(r)
+	}
 	for _, a := range plan.Actions {
 		w.apply(a)
 	}
@@ -311,6 +321,7 @@ func (w *world) apply(a Action) {
 	j := w.training(a.Job)
 	if a.Kind == ActionLend {
 		j.Attempt = a.Attempt
+		w.grantMade(a)
 		w.loans = append(w.loans, &Loan{
 			Name: a.Loan, Job: a.Job, JobUID: a.JobUID, Borrower: j.Tenant, Queue: j.Queue,
 			Priority: j.Priority, Attempt: a.Attempt, Pods: j.Pods, Grants: a.Grants,
