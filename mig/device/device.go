@@ -108,6 +108,7 @@ type Driver interface {
 	// Destroy ends the compute instances and the GPU instance at the place, if it has the
 	// number gi; -1 is any. ErrInUse leaves a GPU instance without compute instance where
 	// only the second refused.
+	// Look by Read that it is gone: GPUs were seen to report success and keep it.
 	Destroy(ctx context.Context, gpu string, at mig.Placed, gi int) error
 	// Repair makes the compute instance of a GPU instance that has none.
 	Repair(ctx context.Context, gpu string, at mig.Placed) (Instance, error)
