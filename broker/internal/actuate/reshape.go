@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -117,16 +118,28 @@ func (r *round) reshapings(makings []*making, withdrawn map[string]bool) []step 
 	return steps
 }
 
-// reshape writes changes into a GPUNode. The resourceVersion of the snapshot is a
-// precondition: if somebody else wrote, the next decision sees it. What was written down
-// and is not wanted any more then is given up by missingReshapes.
+// reshape writes changes into a GPUNode. That nobody has written it since it was seen is a
+// precondition, unless it was no more than a heartbeat: else the next decision sees what
+// it was, and what was written down and is not wanted any more then is given up by
+// missingReshapes.
 func (r *round) reshape(ctx context.Context, name string, makings []*making) error {
-	next := r.gpuNode(name).DeepCopy()
-	for _, m := range makings {
-		next.Spec.Reshapes = append(next.Spec.Reshapes, newReshape(next, m))
-	}
-	if err := r.writeGPUNode(ctx, next); err != nil || !r.wroteGPUNode(next) {
+	base := r.gpuNode(name)
+	next := withReshapes(base, makings)
+	if err := r.writeGPUNode(ctx, next); err != nil {
 		return err
+	}
+	if !r.wroteGPUNode(next) {
+		var live v1alpha1.GPUNode
+		if err := r.Live.Get(ctx, client.ObjectKey{Name: name}, &live); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if !sameLayouts(base, &live) {
+			return nil
+		}
+		next = withReshapes(&live, makings)
+		if err := r.writeGPUNode(ctx, next); err != nil || !r.wroteGPUNode(next) {
+			return err
+		}
 	}
 	for _, m := range makings {
 		a := m.action
@@ -134,6 +147,23 @@ func (r *round) reshape(ctx context.Context, name string, makings []*making) err
 		r.tellLender(a.Lender, reasonReshaping, "Reshape", "%s", a.Message)
 	}
 	return nil
+}
+
+func withReshapes(node *v1alpha1.GPUNode, makings []*making) *v1alpha1.GPUNode {
+	next := node.DeepCopy()
+	for _, m := range makings {
+		next.Spec.Reshapes = append(next.Spec.Reshapes, newReshape(next, m))
+	}
+	return next
+}
+
+// sameLayouts tells whether nothing has changed that a plan goes by: what is wanted, and
+// what is there.
+func sameLayouts(a, b *v1alpha1.GPUNode) bool {
+	return a.UID == b.UID && apiequality.Semantic.DeepEqual(a.Spec, b.Spec) &&
+		slices.EqualFunc(a.Status.GPUs, b.Status.GPUs, func(x, y v1alpha1.GPUStatus) bool {
+			return x.UUID == y.UUID && x.Fingerprint == y.Fingerprint
+		})
 }
 
 // newReshape is a change as the agent is to read it.

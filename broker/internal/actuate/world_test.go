@@ -32,6 +32,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
 	"github.com/ebbtide/ebbtide/broker/internal/controller"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/gpunodes"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/ledger"
@@ -107,7 +108,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, path: filepath.Join(t.TempDir(), "ledger.db"), clock: clocktesting.NewFakePassiveClock(now)}
 	w.api = fake.NewClientBuilder().WithScheme(scheme).
-		WithStatusSubresource(&v1alpha1.Loan{}, &v1alpha1.LendingPolicy{}, &v1alpha1.TenantQuota{}, &v1alpha1.TrainingQueue{}).
+		WithStatusSubresource(&v1alpha1.Loan{}, &v1alpha1.LendingPolicy{}, &v1alpha1.TenantQuota{}, &v1alpha1.TrainingQueue{}, &v1alpha1.GPUNode{}).
 		WithObjects(objects()...).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
@@ -163,6 +164,9 @@ func (w *world) broker(f *fuse) *broker {
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			return f.write("create "+o.GetName(), func() error { return c.Create(ctx, o, opts...) })
 		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return f.write("update "+o.GetName(), func() error { return c.Update(ctx, o, opts...) })
+		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 			return f.write("delete "+o.GetName(), func() error { return c.Delete(ctx, o, opts...) })
 		},
@@ -176,15 +180,15 @@ func (w *world) broker(f *fuse) *broker {
 			return f.write("status "+o.GetName(), func() error { return c.SubResource(sub).Update(ctx, o, opts...) })
 		},
 	})
-	chains := &lineage.Lineage{}
+	chains, gpus := &lineage.Lineage{}, &gpunodes.Nodes{Cache: w.api, Live: w.api}
 	kinds := w.adapters(c, chains, nil)
 	return &broker{
 		world: w,
 		actuator: &actuate.Actuator{
 			Client: c, Live: w.api, Jobs: kinds, Chains: chains, Ledger: fusedLedger{w.book, f},
-			Events: &actuate.Events{}, Clock: w.clock, Epoch: w.epoch,
+			Events: &actuate.Events{}, Clock: w.clock, Epoch: w.epoch, GPUs: gpus,
 		},
-		gatherer: &gather.Gatherer{Cache: w.api, Live: w.api, Scales: w.api, Jobs: kinds, Chains: chains, Signals: nothing{}, Disrupted: &gather.Disrupted{}},
+		gatherer: &gather.Gatherer{Cache: w.api, Live: w.api, Scales: w.api, Jobs: kinds, Chains: chains, Signals: nothing{}, Disrupted: &gather.Disrupted{}, GPUs: gpus},
 	}
 }
 

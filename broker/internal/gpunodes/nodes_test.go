@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/mig"
 )
 
 // reshape makes a 4g of four 1g.
@@ -28,7 +29,11 @@ func reshape(id string) v1alpha1.Reshape {
 
 func TestReshapes(t *testing.T) {
 	since := time.Date(2026, 3, 1, 1, 0, 0, 0, time.UTC)
-	want := lend.Reshape{ID: "r1", GPU: "GPU-a", Lender: "serving/chat", JobUID: "job", From: "a100-1g", Count: 4, To: "a100-4g", Made: 1}
+	want := lend.Reshape{
+		ID: "r1", GPU: "GPU-a", Lender: "serving/chat", JobUID: "job", From: "a100-1g", Count: 4, To: "a100-4g", Made: 1,
+		Destroy: []mig.Placed{{Profile: oneG, Start: 0}, {Profile: oneG, Start: 1}, {Profile: oneG, Start: 2}, {Profile: oneG, Start: 3}},
+		Create:  []mig.Placed{{Profile: fourG, Start: 0}},
+	}
 	tests := []struct {
 		state string
 		undo  bool

@@ -38,7 +38,7 @@ func (n *Node) reshapes() []lend.Reshape {
 		r := lend.Reshape{
 			ID: want.ID, GPU: want.GPU, Lender: want.Lender, JobUID: string(want.JobUID),
 			From: want.From, Count: int64(len(want.Destroy)), To: want.To, Made: int64(len(want.Create)),
-			State: lend.ReshapeMaking,
+			Destroy: places(want.Destroy), Create: places(want.Create), State: lend.ReshapeMaking,
 		}
 		if said != nil {
 			r.Since = said.Since.UTC()
@@ -56,6 +56,14 @@ func (n *Node) reshapes() []lend.Reshape {
 	}
 	slices.SortFunc(list, func(a, b lend.Reshape) int { return cmp.Compare(a.ID, b.ID) })
 	return list
+}
+
+func places(list []v1alpha1.MIGPlacement) []mig.Placed {
+	out := make([]mig.Placed, 0, len(list))
+	for _, at := range list {
+		out = append(out, placed(at))
+	}
+	return out
 }
 
 // closing says that a change of the GPU's layout is over and not off the list yet, and
