@@ -8,7 +8,8 @@
 // every revision; what two programs need a moment to agree on is a violation when
 // it lasts longer than Settle.
 //
-//	law 1  the units of the pods bound to a node never exceed what it has; a job
+//	law 1  the units of the pods bound to a node never exceed what it has, or had until
+//	       Settle ago; a job
 //	       has at most one open loan (every revision); the units of online pods
 //	       and of loans together never exceed what the node has (Settle)
 //	law 3  an online pod is bound within the grace plus Slack
@@ -35,6 +36,12 @@ type Options struct {
 	// Flavor of the resource, where there are loans of others: these do not count. Empty:
 	// all loans are of the resource.
 	Flavor string
+	// Claimed is the most that nodes have whose units are allocated by claims, by name: no
+	// kubelet counts those.
+	Claimed map[string]int64
+	// Others wait for what loans of the flavor hold, and not only pods that ask for it: what
+	// the scheduler takes back is not judged by who waits for the resource.
+	Others bool
 	// Makers are the kinds of what stands between jobs and pods, of those that the API
 	// server has: Jobs within JobSets, say. Without them, a pod's job is who made it.
 	Makers []schema.GroupVersionResource
@@ -129,7 +136,7 @@ type since struct {
 
 func newAuditor(opts Options) *auditor {
 	return &auditor{
-		opts: opts, cluster: newCluster(opts.Resource, opts.Flavor),
+		opts: opts, cluster: newCluster(opts.Resource, opts.Flavor, opts.Claimed),
 		over: map[string]since{}, partial: map[types.UID]since{}, waited: map[types.UID]bool{},
 		greedy: map[string]since{},
 	}

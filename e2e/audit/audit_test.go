@@ -386,7 +386,7 @@ func TestKin(t *testing.T) {
 	}
 	queued := map[string]string{ebbtidev1.LabelQueue: "default"}
 	grouped := map[string]string{ebbtidev1.LabelQueue: "default", ebbtidev1.LabelPodGroup: "g"}
-	c := newCluster(gpu, "")
+	c := newCluster(gpu, "", nil)
 	for uid, owners := range map[string][]metav1.OwnerReference{
 		"job": by("JobSet", "jobset"), "jobset": by("TrainJob", "train"), "cluster": by("RayJob", "ray"),
 		"workers": by("Pod", "leader"), "leader": by("StatefulSet", "leaders"), "leaders": by("LeaderWorkerSet", "lws"),
@@ -441,5 +441,18 @@ func TestNeedlessWhereItWouldNotFit(t *testing.T) {
 				t.Errorf("%d needless", got)
 			}
 		})
+	}
+}
+
+func TestCapacityThatWasLost(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0) }
+	c := capacity{}.change(7, at(0)).change(0, at(10)).change(3, at(11))
+	for seconds, want := range map[int]int64{12: 7, 15: 7, 16: 3} {
+		if got := c.within(5*time.Second, at(seconds)); got != want {
+			t.Errorf("%d s: had %d units lately, want %d", seconds, got, want)
+		}
+	}
+	if got := (capacity{}).change(3, at(0)).change(7, at(1)).within(time.Hour, at(2)); got != 7 {
+		t.Errorf("had %d units, want 7", got)
 	}
 }

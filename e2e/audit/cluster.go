@@ -14,10 +14,11 @@ import (
 // cluster is what the auditor counts with.
 type cluster struct {
 	resource corev1.ResourceName
+	claimed  map[string]int64
 	flavor   string           // of loans that count; empty: all
 	nodes    map[string]int64 // allocatable units of schedulable nodes
 	// capacity of each node in units: what it has, if not all of it can be given away.
-	capacity map[string]int64
+	capacity map[string]capacity
 	labels   map[string]map[string]string
 	pods     map[types.UID]*pod
 	onNode   map[string]map[types.UID]*pod // bound and not ended
@@ -30,6 +31,30 @@ type cluster struct {
 	tenants tenants
 	// makers are what was ever seen to stand between jobs and pods.
 	makers map[types.UID]maker
+}
+
+// capacity is what a node has, and had before it lost some.
+type capacity struct {
+	now, before int64
+	lost        time.Time
+}
+
+// change notes what a node has from now on.
+func (c capacity) change(units int64, now time.Time) capacity {
+	if units < c.now {
+		c.before, c.lost = c.now, now
+	}
+	c.now = units
+	return c
+}
+
+// within is the most that the node had in the time until now: who binds a pod to a node
+// may not have seen yet that it has lost some.
+func (c capacity) within(d time.Duration, now time.Time) int64 {
+	if !c.lost.IsZero() && now.Sub(c.lost) <= d {
+		return max(c.now, c.before)
+	}
+	return c.now
 }
 
 // pod is a pod that asks for units.
@@ -79,12 +104,13 @@ type (
 	nodeChange struct{ name string }
 )
 
-func newCluster(resource, flavor string) cluster {
+func newCluster(resource, flavor string, claimed map[string]int64) cluster {
 	return cluster{
 		resource: corev1.ResourceName(resource),
 		flavor:   flavor,
+		claimed:  claimed,
 		nodes:    map[string]int64{},
-		capacity: map[string]int64{},
+		capacity: map[string]capacity{},
 		labels:   map[string]map[string]string{},
 		pods:     map[types.UID]*pod{},
 		onNode:   map[string]map[types.UID]*pod{},
@@ -105,8 +131,9 @@ func (c *cluster) apply(e event) any {
 			delete(c.capacity, obj.Name)
 		} else {
 			q, all := obj.Status.Allocatable[c.resource], obj.Status.Capacity[c.resource]
-			c.nodes[obj.Name], c.labels[obj.Name] = q.Value(), obj.Labels
-			c.capacity[obj.Name] = max(q.Value(), all.Value())
+			claimed := c.claimed[obj.Name]
+			c.nodes[obj.Name], c.labels[obj.Name] = max(q.Value(), claimed), obj.Labels
+			c.capacity[obj.Name] = c.capacity[obj.Name].change(max(q.Value(), all.Value(), claimed), e.received)
 		}
 		return nodeChange{obj.Name}
 	case *corev1.Pod:

@@ -10,10 +10,11 @@ import (
 
 // judgeNode checks that the pods bound to a node fit on it.
 func (a *auditor) judgeNode(node string, now time.Time) {
-	capacity, known := a.cluster.capacity[node]
+	had, known := a.cluster.capacity[node]
 	if !known {
 		return
 	}
+	capacity := had.within(a.opts.Settle, now)
 	units, names := int64(0), []string(nil)
 	for _, p := range a.cluster.onNode[node] {
 		units += p.units

@@ -76,6 +76,9 @@ func (a *auditor) closeBurst(now time.Time) {
 func (a *auditor) judgeBurst() {
 	b := a.burst
 	a.burst = nil
+	if a.opts.Others {
+		return
+	}
 	for _, spared := range b.victims {
 		if a.fitsSparing(b, spared) {
 			a.report.Needless = append(a.report.Needless, fmt.Sprintf(
