@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/e2e/audit"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
@@ -38,14 +39,21 @@ func (w *town) closeTheBooks() {
 // judge asks the auditor outside, and the broker's own count.
 func (w *town) judge() {
 	w.t.Helper()
-	report := w.auditor.Final()
-	for _, v := range report.Violations {
-		w.t.Errorf("the auditor saw: %s", v)
+	loans := 0
+	for _, auditor := range []*audit.Auditor{w.auditor, w.large} {
+		if auditor == nil {
+			continue
+		}
+		report := auditor.Final()
+		for _, v := range report.Violations {
+			w.t.Errorf("the auditor saw: %s", v)
+		}
+		for _, needless := range report.Needless {
+			w.t.Errorf("a needless eviction: %s", needless)
+		}
+		loans += report.Loans
 	}
-	for _, needless := range report.Needless {
-		w.t.Errorf("a needless eviction: %s", needless)
-	}
-	if report.Loans == 0 {
+	if loans == 0 {
 		w.t.Error("the auditor saw no loan")
 	}
 	metrics, err := w.read(w.t.Context(), "/metrics")
@@ -132,7 +140,7 @@ func finished(job *batchv1.Job) bool {
 	return false
 }
 
-// noOvercommit checks that no node holds more GPUs than it has.
+// noOvercommit checks that no node holds more GPUs or slices than it has.
 func (w *town) noOvercommit(ctx context.Context) error {
 	nodes, err := w.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -142,20 +150,28 @@ func (w *town) noOvercommit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	used := map[string]int64{}
+	used := map[string]map[corev1.ResourceName]int64{}
 	for _, pod := range pods.Items {
 		if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 			continue
 		}
+		if used[pod.Spec.NodeName] == nil {
+			used[pod.Spec.NodeName] = map[corev1.ResourceName]int64{}
+		}
 		for _, c := range pod.Spec.Containers {
-			q := c.Resources.Requests[gpu]
-			used[pod.Spec.NodeName] += q.Value()
+			for name, q := range c.Resources.Requests {
+				if v1alpha1.GPU(name) {
+					used[pod.Spec.NodeName][name] += q.Value()
+				}
+			}
 		}
 	}
 	for _, node := range nodes.Items {
-		have := node.Status.Allocatable[gpu]
-		if used[node.Name] > have.Value() {
-			return fmt.Errorf("node %s holds %d GPUs of %d", node.Name, used[node.Name], have.Value())
+		for name, n := range used[node.Name] {
+			// What cannot be given away at the moment is still held by who has it.
+			if have := node.Status.Capacity[name]; n > max(have.Value(), w.claimed[name]) {
+				return fmt.Errorf("node %s holds %d %s of %d", node.Name, n, name, have.Value())
+			}
 		}
 	}
 	return nil

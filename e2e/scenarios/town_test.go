@@ -25,6 +25,7 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/audit"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
+	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
 const (
@@ -54,6 +55,12 @@ type town struct {
 	dial *dial
 	// auditor judges the laws from outside for as long as the town stands.
 	auditor *audit.Auditor
+	// large judges slices of four, in a town whose units are slices of one.
+	large *audit.Auditor
+	// claimed is what the node has that is allocated by claims, which no kubelet counts.
+	claimed map[corev1.ResourceName]int64
+	// card is that node's card.
+	card *simgpu.Sim
 	// queue that submit names.
 	queue string
 	// makers are the kinds that stand between jobs and pods, beside Jobs of their own.

@@ -1,0 +1,188 @@
+package scenarios
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/mig"
+)
+
+// cut splits namespace/name.
+func cut(name string) (string, string, bool) { return strings.Cut(name, "/") }
+
+// The reference example: an A100 cut in seven. By day all seven serve. At night three do,
+// which are pinned, and four are lent to as many workers, in the shape that they have; in
+// the morning these go back one by one. A node that is not lendable lends nothing.
+func TestMIGReferenceExample(t *testing.T) {
+	t.Parallel()
+	w := newSlicedTown(t)
+	if err := w.SetLendable(migNode, "an unprivileged pod would see all GPUs"); err != nil {
+		t.Fatal(err)
+	}
+	w.dial.set(5, 0)
+	w.serveOnSlices(3, v1alpha1.ReshapeNever)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitPins()
+	w.scale(7)
+	w.awaitReady(7)
+	w.keepPinned()
+	workers := []string{"worker-0", "worker-1", "worker-2", "worker-3"}
+	for _, name := range workers {
+		w.create(slicedJob(name, oneG))
+	}
+
+	// Evening. Four slices are idle, on a node that nothing may be lent on.
+	before := w.onPinned()
+	w.dial.set(2, 0)
+	w.scale(3)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitVerdict("Lender/serving/chat", "BelowLowWater")
+	w.awaitLoans()
+	if err := w.SetLendable(migNode, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitLoans(workers...)
+	w.awaitBound(trainingNamespace, 4)
+
+	// Dawn: one more replica, then all.
+	w.scale(4)
+	w.awaitBound(onlineNamespace, 4) // how soon, the auditor judges
+	w.awaitBound(trainingNamespace, 3)
+	w.dial.set(5, 0)
+	w.scale(7)
+	w.awaitReady(7)
+	w.awaitLoans()
+
+	if after := w.onPinned(); !maps.Equal(before, after) {
+		t.Errorf("on the pinned slices were %v and are %v", before, after)
+	}
+	if writes := w.written(); len(writes) > 0 {
+		t.Errorf("%d writes to the cards, want none: %+v", len(writes), writes)
+	}
+	w.closeTheBooks()
+}
+
+// In a long trough four idle slices of one are made into one of four, for a job that waits
+// for it, and back before the service needs them: by the load, and without a broker by the
+// scheduler. The pods on the pinned slices never notice.
+func TestMIGLongTrough(t *testing.T) {
+	t.Parallel()
+	w := newSlicedTown(t)
+	w.dial.set(5, 0)
+	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitPins()
+	w.create(slicedJob("big", fourG))
+	before := w.onPinned()
+
+	// Night: the job gets a slice that was not there.
+	w.dial.set(2, 0)
+	w.awaitLoans("big")
+	w.awaitBound(trainingNamespace, 1)
+	w.awaitReshapes(v1alpha1.ReshapeMade)
+
+	// Morning: the load rises, and more replicas come.
+	w.dial.set(5, 0)
+	w.scale(7)
+	w.awaitReady(7)
+	w.awaitLoans()
+	w.awaitReshapes()
+	w.keepPinned()
+
+	// Night again, and the broker dies while the job holds its slice.
+	w.dial.set(2, 0)
+	w.scale(3)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitLoans("big")
+	w.awaitBound(trainingNamespace, 1)
+	w.awaitReshapes(v1alpha1.ReshapeMade)
+	w.awaitAgreement()
+	if err := w.Part(lab.Broker).Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.scale(5)
+	waited := w.awaitBound(onlineNamespace, 5)
+	t.Logf("without a broker, the online pods waited %s; grace %s", waited.Round(time.Millisecond), maxGrace)
+	if limit := maxGrace + slack; waited > limit {
+		t.Errorf("the online pods waited %s, more than %s", waited, limit)
+	}
+	w.awaitReady(5)
+	w.startBroker()
+	w.awaitLoans()
+	w.awaitReshapes()
+
+	if after := w.onPinned(); !maps.Equal(before, after) {
+		t.Errorf("on the pinned slices were %v and are %v", before, after)
+	}
+	w.wantPinnedUntouched()
+	for _, job := range []string{"RESHAPE_INTENT", "RESHAPE_DONE", "RESHAPE_UNDONE"} {
+		if n := w.countEntries(job); n < 2 {
+			t.Errorf("the ledger has %d %s, want one for each night", n, job)
+		}
+	}
+	w.closeTheBooks()
+}
+
+// countEntries counts the ledger's entries of a kind.
+func (w *town) countEntries(kind string) int {
+	w.t.Helper()
+	entries, err := w.entries(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := 0
+	for _, e := range entries {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// A slice stays in use although nobody holds it: the change is taken back, nothing is
+// lost, and what is lendable is lent in the shape that it has. Then the card loses all its
+// slices: the pinned ones are made first, and nothing is lent until they are there.
+func TestMIGTroubleWithACard(t *testing.T) {
+	t.Parallel()
+	w := newSlicedTown(t)
+	w.dial.set(2, 0)
+	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitPins()
+	cards, err := w.Cards(migNode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.gpuNode(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	card := n.Status.GPUs[0].UUID
+	if err := cards.Leak(card, mig.Placed{Profile: oneGProfile, Start: 2}); err != nil {
+		t.Fatal(err)
+	}
+	w.create(slicedJob("big", fourG))
+	w.awaitEntry("big", "RESHAPE_INTENT")
+	w.awaitEntry("big", "RESHAPE_FAILED")
+	for i := range 4 {
+		w.create(slicedJob(fmt.Sprintf("worker-%d", i), oneG))
+	}
+	w.awaitBound(trainingNamespace, 4)
+	w.wantPinnedUntouched()
+
+	if err := cards.Release(card); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.RebootNode(t.Context(), migNode); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitReady(3)
+	w.awaitPins()
+	w.awaitBound(trainingNamespace, 4)
+	w.closeTheBooks()
+}
