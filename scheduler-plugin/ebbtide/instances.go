@@ -246,10 +246,9 @@ func (p *Ebbtide) reserveSlices(c *cycle, pod *corev1.Pod, node string) *fwk.Sta
 	return nil
 }
 
-// PreBindPreFlight skips pods that already say what is reserved for them: most often
-// that is nothing.
+// PreBindPreFlight skips pods that nothing is reserved for one by one, and that say so.
 func (p *Ebbtide) PreBindPreFlight(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) (*fwk.PreBindPreFlightResult, *fwk.Status) {
-	if _, ok := readCycle(state); !ok || p.tells(pod) {
+	if _, ok := readCycle(state); !ok || len(p.cards.reservedFor(pod.UID)) == 0 && p.tells(pod) {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	return nil, nil
@@ -257,13 +256,21 @@ func (p *Ebbtide) PreBindPreFlight(_ context.Context, state fwk.CycleState, pod 
 
 // PreBind writes on the pod which slices it is to get: whoever hands them out on the node
 // may go by that, and a scheduler that starts anew does. What somebody else wrote there
-// is taken off.
-func (p *Ebbtide) PreBind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) *fwk.Status {
-	if _, ok := readCycle(state); !ok || p.tells(pod) {
+// is taken off. A pod that waited for its gang while its slices went is turned away.
+func (p *Ebbtide) PreBind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
+	c, ok := readCycle(state)
+	if !ok {
+		return nil
+	}
+	refs := p.cards.reservedFor(pod.UID)
+	if n := p.slicesOn(c, node); n != nil && !n.Has(refs) {
+		return fwk.NewStatus(fwk.Unschedulable, "slices that were reserved for the pod have gone, or are being made into others")
+	}
+	if p.tells(pod) {
 		return nil
 	}
 	var value any // null removes it
-	if refs := p.cards.reservedFor(pod.UID); len(refs) > 0 {
+	if len(refs) > 0 {
 		value = v1alpha1.FormatInstances(refs)
 	}
 	err := p.patch(ctx, pod, types.MergePatchType, map[string]any{"metadata": map[string]any{

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
+	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
@@ -310,5 +311,47 @@ func TestSilentNodeWakesPods(t *testing.T) {
 	must(t, w.sweep(t.Context()))
 	if diff := cmp.Diff([]string{"serving/p"}, w.activated); diff != "" {
 		t.Errorf("activated (-want +got):\n%s", diff)
+	}
+}
+
+// A gang waits for its last pod while the agent makes its slices into others.
+func TestReservedSlicesAreLost(t *testing.T) {
+	w := newWorld(t).sliced()
+	n := w.card("n", sevenths)
+	p, ctx, state := w.replicaOn("p", nil), t.Context(), newState()
+	if _, s := w.PreFilter(ctx, state, p, w.infos()); !s.IsSuccess() {
+		t.Fatal(s.Message())
+	}
+	if s := w.Reserve(ctx, state, p, "n"); !s.IsSuccess() {
+		t.Fatal(s.Message())
+	}
+	n.reshape("r", "", "1g.5gb@4 1g.5gb@5 1g.5gb@6", "3g.20gb@4")
+	if _, s := w.PreBindPreFlight(ctx, state, p, "n"); !s.IsSuccess() {
+		t.Fatalf("PreBind is left out: %v", s.Code())
+	}
+	if s := w.PreBind(ctx, state, p, "n"); s.Code() != fwk.Unschedulable {
+		t.Errorf("PreBind says %v %q", s.Code(), s.Message())
+	}
+	w.Unreserve(ctx, state, p, "n")
+	if got := placesOf(w.bind(p)); got != "1g@3#1" {
+		t.Errorf("then it gets %q", got)
+	}
+}
+
+// Of nodes with room, the one whose card can be made into the least anyway.
+func TestScoreOfCards(t *testing.T) {
+	w := newWorld(t).sliced()
+	w.card("whole", sevenths)
+	broken := w.card("broken", sevenths)
+	broken.hold("1g.5gb@4", w.replicaOn("a", broken.node))
+	w.card("pinned", sevenths).pin("1g.5gb@6")
+	p := w.replicaOn("p", nil)
+	ranks := w.rankOf(p)
+	if ranks["broken"] <= ranks["whole"] || ranks["pinned"] > ranks["broken"] {
+		t.Errorf("ranks are %v", ranks)
+	}
+	w.pinsIn("serving", 1)
+	if ranks := w.rankOf(p); ranks["pinned"] <= ranks["broken"] {
+		t.Errorf("of a service that pins, ranks are %v", ranks)
 	}
 }

@@ -265,8 +265,8 @@ func (p *Ebbtide) takeBackAll(ctx context.Context, loans []*v1alpha1.Loan, scene
 }
 
 // assumedUndo is how long undoing a reshape is taken to last on a node where none was
-// undone yet.
-const assumedUndo = 30 * time.Second
+// undone yet: as the broker takes it by default.
+const assumedUndo = 20 * time.Second
 
 // undoTakes returns how long undoing a reshape takes on the node.
 func (p *Ebbtide) undoTakes(node string) time.Duration {
@@ -274,4 +274,17 @@ func (p *Ebbtide) undoTakes(node string) time.Duration {
 		return n.UndoTakes
 	}
 	return assumedUndo
+}
+
+// undoingOf returns how long it takes after the loan has ended until its lenders have
+// their units again: 0, unless some were made into others for it.
+func (p *Ebbtide) undoingOf(loan *v1alpha1.Loan) time.Duration {
+	var longest time.Duration
+	for _, g := range loan.Held() {
+		n := p.cards.on(g.Node)
+		if n != nil && slices.ContainsFunc(n.Reshapes, func(r migslices.Reshape) bool { return r.Lender == g.Lender && r.To == g.Flavor }) {
+			longest = max(longest, p.undoTakes(g.Node))
+		}
+	}
+	return longest
 }

@@ -403,3 +403,26 @@ func TestReshapedForAGroup(t *testing.T) {
 		w.checkUndone(want...)
 	}
 }
+
+// What is left of the lender's grace for the loan's pods is less by what undoing takes.
+func TestGraceWhileReshaped(t *testing.T) {
+	w := newWorld(t).sliced()
+	n := w.nightCard("n", "r", v1alpha1.ReshapeMade)
+	l := w.bigLoan("big", n)
+	for _, tc := range []struct{ maxGrace, undo, want time.Duration }{
+		{time.Minute, 0, time.Minute - assumedUndo},
+		{time.Minute, 3 * time.Second, 57 * time.Second},
+		{2 * time.Minute, 3 * time.Second, w.args.MaxGrace},
+		{time.Second, 3 * time.Second, time.Second},
+	} {
+		l.Spec.MaxGrace.Duration = tc.maxGrace
+		n.gn.Status.Reshapes[0].UndoMilliseconds = tc.undo.Milliseconds()
+		n.tell()
+		if got := w.longestGrace(l); got != tc.want {
+			t.Errorf("of %s, where undoing takes %s, %s are left, want %s", tc.maxGrace, tc.undo, got, tc.want)
+		}
+	}
+	if got := w.longestGrace(w.sliceLoan("small", oneG, "a100-1g", 1, "n")); got != 20*time.Second {
+		t.Errorf("a loan of slices as they are has %s", got)
+	}
+}

@@ -28,8 +28,9 @@ func (p *Ebbtide) PreScore(_ context.Context, state fwk.CycleState, pod *corev1.
 
 // Score prefers, for a bare pod, units that no loan counts on, then those whose
 // loans cost the least; then the pool of nodes that its service prefers; then the node
-// whose fragmentation grows least, and among those the one with the fewest units left.
-func (p *Ebbtide) Score(_ context.Context, state fwk.CycleState, _ *corev1.Pod, info fwk.NodeInfo) (int64, *fwk.Status) {
+// whose fragmentation grows least, that of its cards included, and among those the one
+// with the fewest units left.
+func (p *Ebbtide) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod, info fwk.NodeInfo) (int64, *fwk.Status) {
 	c, ok := readCycle(state)
 	if !ok || c.mixes == nil {
 		return 0, nil
@@ -40,12 +41,31 @@ func (p *Ebbtide) Score(_ context.Context, state fwk.CycleState, _ *corev1.Pod, 
 		place.Growth += c.mixes[i].Growth(free, r.Units)
 		place.Left += free - r.Units
 	}
+	place.Growth += p.cutUp(c, pod, info)
 	if name := info.Node().Name; p.account.LoansOn(name) > 0 {
 		for _, r := range c.requests {
 			place.Displaced += p.displaced(info, r)
 		}
 	}
 	return pack.Score(place), nil
+}
+
+// cutUp returns how much less may be made of the cards on the node once the pod has its
+// slices, in thousandths of a memory slot. It is 0 where slices stay as they are anyway:
+// those that are pinned, and those of nodes without an agent.
+func (p *Ebbtide) cutUp(c *cycle, pod *corev1.Pod, info fwk.NodeInfo) int64 {
+	asks := slicesAsked(c.requests)
+	if len(asks) == 0 {
+		return 0
+	}
+	n := p.slicesOn(c, info.Node().Name)
+	if n == nil {
+		return 0
+	}
+	room := p.roomOn(n, pod.UID, info.GetPods())
+	before := room.Open()
+	room.Find(pod.UID, p.whoIs(pod, nil, n.Name), asks)
+	return 1000 * int64(before-room.Open())
 }
 
 // displaced returns what it would cost the open loans that have yet to take units

@@ -124,6 +124,25 @@ func (r *Room) Find(pod types.UID, who *Who, asks []Ask) (found []v1alpha1.Insta
 	return found, ""
 }
 
+// Open returns the worth of what may still become of the node's cards: the sum over them
+// of mig.Table.Phi, where slices that are nobody's are open to others.
+func (r *Room) Open() int {
+	taken, open := r.taken(), 0
+	for gpu, b := range r.node.boards {
+		open += b.table.Phi(taken[gpu])
+	}
+	return open
+}
+
+// Has reports whether all of the instances are there still, and are to stay.
+func (n *Node) Has(refs []v1alpha1.InstanceRef) bool {
+	return !slices.ContainsFunc(refs, func(ref v1alpha1.InstanceRef) bool {
+		return !slices.ContainsFunc(n.Instances, func(in Instance) bool {
+			return in.InstanceRef == ref && in.usable && in.going < 0 && (in.made < 0 || !n.Reshapes[in.made].Undo)
+		})
+	})
+}
+
 // Takes returns the pods that have instances which the reshape made.
 func (r *Room) Takes(reshape int) []types.UID {
 	var out []types.UID
