@@ -116,6 +116,20 @@ func TestCreateCleansUp(t *testing.T) {
 	}
 }
 
+// TestCreateLooks has the driver put an instance elsewhere.
+func TestCreateLooks(t *testing.T) {
+	s := newStrict(board(t, "H100-80GB"))
+	s.elsewhere = 1
+	d := openStrict(t, s)
+	_, err := d.Create(t.Context(), strictUUID, mig.Placed{Profile: 0, Start: 2})
+	if err == nil || !strings.Contains(err.Error(), "put it at 3") {
+		t.Errorf("Create gave %v", err)
+	}
+	if left := read(t, d).Instances; len(left) > 0 {
+		t.Errorf("left: %+v", left)
+	}
+}
+
 func TestDestroyLooks(t *testing.T) {
 	s := newStrict(board(t, "H100-80GB"))
 	d := openStrict(t, s)

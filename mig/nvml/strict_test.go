@@ -30,10 +30,12 @@ type strict struct {
 	fail map[string]nvml.Return
 	// remain has GPU instances stay although they were destroyed.
 	remain bool
-	xids   []uint64
-	freed  int
-	taken  int
-	shut   bool
+	// elsewhere has GPU instances be made at another place than was asked for.
+	elsewhere int
+	xids      []uint64
+	freed     int
+	taken     int
+	shut      bool
 }
 
 // strictGI is a GPU instance with at most one compute instance.
@@ -161,7 +163,7 @@ func (s *strict) create(info *nvml.GpuInstanceProfileInfo, place *nvml.GpuInstan
 	if s.mode != nvml.DEVICE_MIG_ENABLE {
 		return nil, nvml.ERROR_NOT_SUPPORTED
 	}
-	gi := &strictGI{at: mig.Placed{Profile: s.number(info.Id), Start: int(place.Start)}}
+	gi := &strictGI{at: mig.Placed{Profile: s.number(info.Id), Start: int(place.Start) + s.elsewhere}}
 	set := []mig.Placed{gi.at}
 	for _, other := range s.gis {
 		set = append(set, other.at)

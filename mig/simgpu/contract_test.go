@@ -21,6 +21,8 @@ func TestContract(t *testing.T) {
 	}
 	h100 := board(t, "H100-80GB")
 	t.Run("fresh UUIDs", func(t *testing.T) { contract(t, simgpu.Card{Geometry: h100, FreshUUIDs: true}) })
+	h100.Engines = mig.Engines{} // they are not known of every board
+	t.Run("unknown engines", func(t *testing.T) { contract(t, simgpu.Card{Geometry: h100}) })
 	t.Run("before R510", func(t *testing.T) { contract(t, simgpu.Card{Geometry: board(t, "A100-40GB").BeforeR510()}) })
 }
 

@@ -189,6 +189,14 @@ func refusesNoRoom(t *testing.T, b *bench) {
 	}
 	b.layout(t, i)
 	b.destroy(t, places[0], i.GI)
+	for _, pair := range b.geometry.Apart {
+		one, _ := b.geometry.Profile(pair[0])
+		two, _ := b.geometry.Profile(pair[1])
+		first := b.create(t, mig.Placed{Profile: one.ID, Start: one.Starts[len(one.Starts)-1]})
+		_, err := b.Driver.Create(t.Context(), b.GPU, mig.Placed{Profile: two.ID, Start: two.Starts[0]})
+		refused(t, "Create of "+two.Name+" beside "+one.Name, err, device.ErrNoRoom)
+		b.destroy(t, first.Placed, first.GI)
+	}
 	for _, p := range b.geometry.Profiles {
 		if p.Max != 1 || len(p.Starts) < 2 {
 			continue

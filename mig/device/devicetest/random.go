@@ -21,6 +21,10 @@ func randomly(t *testing.T, b *bench) {
 	before := b.gpu(t).Instances
 	for n := range 100 {
 		at := b.anyPlace(draw)
+		// Otherwise the GPU fills up with what is small.
+		if len(before) > 0 && draw.IntN(2) == 0 {
+			at = before[draw.IntN(len(before))].Placed
+		}
 		legal := fits(b.geometry, before, at) == nil
 		there := slices.ContainsFunc(before, func(i device.Instance) bool { return i.Placed == at })
 		switch {
@@ -96,6 +100,11 @@ func fits(g mig.Geometry, beside []device.Instance, at mig.Placed) error {
 		}
 		for n, e := range []int{p.Engines.Decoders, p.Engines.Encoders, p.Engines.JPEG, p.Engines.OFA} {
 			engines[n] += e
+		}
+	}
+	for _, pair := range g.Apart {
+		if count[pair[0]] > 0 && count[pair[1]] > 0 {
+			return errors.New("two profiles that may not be together")
 		}
 	}
 	for n, has := range []int{g.Engines.Decoders, g.Engines.Encoders, g.Engines.JPEG, g.Engines.OFA} {
