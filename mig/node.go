@@ -11,7 +11,7 @@ const (
 	// ways of sharing out the demand it keeps in mind for that.
 	exactGPUs   = 8
 	exactStates = 1 << 20
-	// maxProfiles is of how many profiles a key holds the amounts.
+	// maxProfiles is of how many profiles amounts are kept.
 	maxProfiles = 15
 )
 
@@ -61,15 +61,29 @@ type node struct {
 
 	profiles []ProfileID // in demand
 	gain     [][]int64   // by profile: what 0, 1, … of it are worth
+	sizes    []int       // by profile: slots of one
 	stride   []int       // by profile: of amounts in a state
 	states   int
 	given    [][]option // by GPU
 	memo     []choice   // by GPU and state
+	// reserves are what the GPUs from each on can give at most; nil: not all of the demand
+	// need be met.
+	reserves []reserve
 }
+
+// reserve is the most that some GPUs can give.
+type reserve struct {
+	amounts amounts
+	slots   int
+}
+
+// amounts are numbers of instances, by profile in demand. They never exceed what is in
+// demand or what eight GPUs have slots for.
+type amounts [maxProfiles]uint8
 
 // option is what one GPU can give, and what that costs.
 type option struct {
-	amounts []int
+	amounts amounts
 	candidate
 	cost int64
 }
@@ -112,7 +126,7 @@ func (n *node) read() error {
 			return fmt.Errorf("demand %d: profile: no GPU has profile %d", k, d.Profile)
 		}
 		if d.Count > 0 && !slices.Contains(n.profiles, d.Profile) {
-			n.profiles = append(n.profiles, d.Profile)
+			n.profiles, n.sizes = append(n.profiles, d.Profile), append(n.sizes, n.size(d.Profile))
 		}
 	}
 	return nil
@@ -128,12 +142,19 @@ func (n *node) exact() bool {
 		return n.alone()
 	}
 	n.memo = make([]choice, len(n.gpus)*n.states)
-	n.best(0, make([]int, len(n.profiles)))
-	state := make([]int, len(n.profiles))
-	for g := range n.gpus {
-		o := &n.given[g][n.memo[g*n.states+n.state(state)].option-1]
+	// Most often all of the demand can be met, which leaves little to try. If it cannot,
+	// everything is tried.
+	n.reserves = n.sumUp()
+	var so amounts
+	if value, _ := n.best(0, 0, so); value < 0 {
+		n.reserves = nil
+		clear(n.memo)
+		n.best(0, 0, so)
+	}
+	for g, state := 0, 0; g < len(n.gpus); g++ {
+		o := &n.given[g][n.memo[g*n.states+state].option-1]
 		n.searches[g].best = o.candidate
-		state = n.add(state, o.amounts)
+		so, state = n.add(&so, &o.amounts)
 	}
 	return true
 }
@@ -162,24 +183,21 @@ func (n *node) collect() {
 type options struct {
 	profiles []ProfileID
 	list     []option
-	at       map[uint64]int // by amounts
+	at       map[amounts]int
 }
 
 func (o *options) add(s *search, c candidate) {
-	var key uint64
-	amounts := make([]int, len(o.profiles))
+	one := option{candidate: c}
 	for k, p := range o.profiles {
-		amounts[k] = s.serves(c, p)
-		key = key*(maxSlots+1) + uint64(amounts[k])
+		one.amounts[k] = uint8(s.serves(c, p))
 	}
-	one := option{amounts: amounts, candidate: c}
 	one.cost = s.cost(&one.candidate)
 	if o.at == nil {
-		o.at = map[uint64]int{}
+		o.at = map[amounts]int{}
 	}
-	i, ok := o.at[key]
+	i, ok := o.at[one.amounts]
 	if !ok {
-		o.at[key] = len(o.list)
+		o.at[one.amounts] = len(o.list)
 		o.list = append(o.list, one)
 		return
 	}
@@ -213,7 +231,7 @@ func (n *node) measure() bool {
 		for g := range n.given {
 			here := 0
 			for i := range n.given[g] {
-				here = max(here, n.given[g][i].amounts[k])
+				here = max(here, int(n.given[g][i].amounts[k]))
 			}
 			most += here
 		}
@@ -245,43 +263,81 @@ func worth(demands []Demand, p ProfileID, n int) []int64 {
 	return gain
 }
 
-func (n *node) state(amounts []int) int {
-	state := 0
-	for k, a := range amounts {
-		state += a * n.stride[k]
+// add returns the sum of amounts, up to what is asked for, and its state.
+func (n *node) add(a, b *amounts) (sum amounts, state int) {
+	for k, stride := range n.stride {
+		sum[k] = min(a[k]+b[k], uint8(len(n.gain[k])-1))
+		state += int(sum[k]) * stride
 	}
-	return state
-}
-
-func (n *node) add(amounts, more []int) []int {
-	sum := make([]int, len(amounts))
-	for k, a := range amounts {
-		sum[k] = min(a+more[k], len(n.gain[k])-1)
-	}
-	return sum
+	return sum, state
 }
 
 // best computes the best that the GPUs from g on can add to what was given.
-func (n *node) best(g int, amounts []int) (value, cost int64) {
+func (n *node) best(g, state int, given amounts) (value, cost int64) {
 	if g == len(n.gpus) {
-		for k, a := range amounts {
-			value += n.gain[k][a]
+		if n.reserves != nil && !n.canMeetAll(g, &given) {
+			return -1, 0
+		}
+		for k := range n.stride {
+			value += n.gain[k][given[k]]
 		}
 		return value, 0
 	}
-	found := &n.memo[g*n.states+n.state(amounts)]
+	found := &n.memo[g*n.states+state]
 	if found.option > 0 {
 		return found.value, found.cost
 	}
+	if n.reserves != nil && !n.canMeetAll(g, &given) {
+		return -1, 0
+	}
 	for i := range n.given[g] {
 		o := &n.given[g][i]
-		value, cost := n.best(g+1, n.add(amounts, o.amounts))
+		sum, next := n.add(&given, &o.amounts)
+		value, cost := n.best(g+1, next, sum)
 		cost += o.cost
 		if found.option == 0 || value > found.value || value == found.value && cost < found.cost {
 			*found = choice{value: value, cost: cost, option: int32(i + 1)}
 		}
 	}
 	return found.value, found.cost
+}
+
+// sumUp sums up, from the last GPU on, the most that each can give of a profile, and of
+// slots.
+func (n *node) sumUp() []reserve {
+	all := make([]reserve, len(n.gpus)+1)
+	for g := len(n.gpus) - 1; g >= 0; g-- {
+		all[g] = all[g+1]
+		var most amounts
+		slots := 0
+		for i := range n.given[g] {
+			taken := 0
+			for k := range n.profiles {
+				amount := n.given[g][i].amounts[k]
+				most[k] = max(most[k], amount)
+				taken += int(amount) * n.sizes[k]
+			}
+			slots = max(slots, taken)
+		}
+		for k := range n.profiles {
+			all[g].amounts[k] += most[k]
+		}
+		all[g].slots += slots
+	}
+	return all
+}
+
+// canMeetAll reports whether the GPUs from g on may have what is still missing.
+func (n *node) canMeetAll(g int, given *amounts) bool {
+	missing := 0
+	for k := range n.stride {
+		need := len(n.gain[k]) - 1 - int(given[k])
+		if need > int(n.reserves[g].amounts[k]) {
+			return false
+		}
+		missing += need * n.sizes[k]
+	}
+	return missing <= n.reserves[g].slots
 }
 
 // alone plans each GPU for itself, and reports whether that is the best there is: if all

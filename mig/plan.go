@@ -9,25 +9,34 @@ import (
 type want struct {
 	profile ProfileID
 	places  set
-	// most is how many of it a plan may serve, and gain what 0, 1, … of it are worth.
+	// most is how many of it a plan may serve, and gain what 0, 1, … most of it are worth.
 	most int
 	gain [maxSlots + 1]int64
 }
 
 // worth is what so many instances are worth.
-func (w *want) worth(n int) int64 { return w.gain[min(n, maxSlots)] }
+func (w *want) worth(n int) int64 { return w.gain[min(n, w.most)] }
 
-// wants are demands by profile, in the order of their first mention.
+// wants are demands by profile, in the order of their first mention. The first ones are
+// within, so that plans for few profiles need no memory.
 type wants struct {
-	list []want
-	room [6]want
+	n    int
+	few  [6]want
+	more []want
 	// places are all of these profiles.
 	places set
 }
 
+// at returns the kth of n.
+func (w *wants) at(k int) *want {
+	if k < len(w.few) {
+		return &w.few[k]
+	}
+	return &w.more[k-len(w.few)]
+}
+
 // fill sorts demands by profile.
 func (w *wants) fill(t *Table, demands []Demand) error {
-	w.list = w.room[:0]
 	for k, d := range demands {
 		if d.Count < 0 {
 			return fmt.Errorf("demand %d: count: %d is below 0", k, d.Count)
@@ -41,13 +50,21 @@ func (w *wants) fill(t *Table, demands []Demand) error {
 		}
 		if d.Count > 0 && w.places&places == 0 {
 			w.places |= places
-			w.list = append(w.list, want{profile: d.Profile, places: places})
+			w.add(want{profile: d.Profile, places: places})
 		}
 	}
-	for k := range w.list {
-		w.list[k].fill(demands)
+	for k := range w.n {
+		w.at(k).fill(demands)
 	}
 	return nil
+}
+
+func (w *wants) add(one want) {
+	if w.n >= len(w.few) {
+		w.more = append(w.more, want{})
+	}
+	w.n++
+	*w.at(w.n - 1) = one
 }
 
 // fill computes what instances of the profile are worth, the heaviest first.
@@ -62,7 +79,7 @@ func (w *want) fill(demands []Demand) {
 			w.most = max(w.most, n)
 		}
 	}
-	for n := 1; n <= maxSlots; n++ {
+	for n := 1; n <= w.most; n++ {
 		w.gain[n] += w.gain[n-1]
 	}
 }
@@ -102,8 +119,9 @@ type candidate struct {
 // run tries everything. It begins with doing nothing.
 func (s *search) run() {
 	s.best = candidate{value: -1}
-	s.consider(0, 0)
 	open := s.wants.places &^ s.t.clashes(s.at.fixed) &^ s.at.idle
+	value, _ := s.weigh(s.at.idle, 0)
+	s.consider(candidate{value: value, phi: -1})
 	s.grow(open, 0, 0)
 }
 
@@ -111,55 +129,62 @@ func (s *search) run() {
 func (s *search) grow(open, created, destroyed set) {
 	for ; open != 0; open &= open - 1 {
 		i := bits.TrailingZeros64(open)
-		c := created | 1<<i
-		d := destroyed | s.t.places[i].clash&s.at.free()
 		next := (open & (open - 1)) &^ s.t.places[i].clash
-		for k := range s.wants.list {
-			w := &s.wants.list[k]
-			if w.places>>i&1 == 1 && bits.OnesCount64(c&w.places) == w.most {
-				next &^= w.places
+		c := candidate{created: created | 1<<i, destroyed: destroyed | s.t.places[i].clash&s.at.free(), phi: -1}
+		for k := range s.wants.n {
+			if w := s.wants.at(k); w.places>>i&1 == 1 {
+				if bits.OnesCount64(c.created&w.places) == w.most {
+					next &^= w.places
+				}
+				break
 			}
 		}
-		if s.options == nil && s.hopeless(next, c, d) {
+		var most int64
+		if c.value, most = s.weigh(s.at.idle&^c.destroyed|c.created, next); s.options == nil && s.hopeless(&c, most) {
 			continue
 		}
-		s.consider(c, d)
-		s.grow(next, c, d)
+		s.consider(c)
+		s.grow(next, c.created, c.destroyed)
 	}
+}
+
+// weigh returns what usable instances are worth, and what they could be worth at most with
+// others at open places.
+func (s *search) weigh(usable, open set) (value, most int64) {
+	for k := range s.wants.n {
+		w := s.wants.at(k)
+		n := bits.OnesCount64(usable & w.places)
+		value += w.worth(n)
+		most += w.worth(n + bits.OnesCount64(open&w.places))
+	}
+	return value, most
 }
 
 // hopeless reports whether neither the candidate nor what can be added to it is better
-// than the best so far: more instances never destroy or create less.
-func (s *search) hopeless(open, created, destroyed set) bool {
-	var most int64
-	there := s.at.idle&^destroyed | created | open
-	for k := range s.wants.list {
-		w := &s.wants.list[k]
-		most += w.worth(bits.OnesCount64(there & w.places))
-	}
+// than the best so far, if they can be worth so much at most: with more instances, no less
+// is destroyed or created.
+func (s *search) hopeless(c *candidate, most int64) bool {
 	if most != s.best.value {
 		return most < s.best.value
 	}
-	d, b := bits.OnesCount64(destroyed), bits.OnesCount64(s.best.destroyed)
-	return d > b || d == b && bits.OnesCount64(created) > bits.OnesCount64(s.best.created)
+	d, b := bits.OnesCount64(c.destroyed), bits.OnesCount64(s.best.destroyed)
+	return d > b || d == b && bits.OnesCount64(c.created) > bits.OnesCount64(s.best.created)
 }
 
 // consider takes a candidate if it is better than the best so far.
-func (s *search) consider(created, destroyed set) {
-	if s.t.strict {
-		s.considerMore(created, destroyed)
+func (s *search) consider(c candidate) {
+	if !s.t.strict {
+		s.take(&c)
 		return
 	}
-	s.take(created, destroyed)
-}
-
-// considerMore destroys, beyond what is in the way, each set of free instances with which
-// the board allows the layout.
-func (s *search) considerMore(created, destroyed set) {
-	rest := s.at.free() &^ destroyed
+	// Beyond what is in the way, each set of free instances may have to go for the rest to
+	// be allowed.
+	rest := s.at.free() &^ c.destroyed
 	for more := rest; ; more = (more - 1) & rest {
-		if s.t.allowed(s.at.fixed | rest&^more | created) {
-			s.take(created, destroyed|more)
+		if s.t.allowed(s.at.fixed | rest&^more | c.created) {
+			also := candidate{created: c.created, destroyed: c.destroyed | more, phi: -1}
+			also.value, _ = s.weigh(s.at.idle&^also.destroyed|also.created, 0)
+			s.take(&also)
 		}
 		if more == 0 {
 			return
@@ -167,22 +192,13 @@ func (s *search) considerMore(created, destroyed set) {
 	}
 }
 
-func (s *search) take(created, destroyed set) {
-	c := candidate{created: created, destroyed: destroyed, phi: -1}
-	usable := s.at.idle&^destroyed | created
-	for k := range s.wants.list {
-		w := &s.wants.list[k]
-		c.value += w.worth(bits.OnesCount64(usable & w.places))
-	}
+func (s *search) take(c *candidate) {
 	if s.options != nil {
-		s.options.add(s, c)
+		s.options.add(s, *c)
 		return
 	}
-	if c.value < s.best.value {
-		return
-	}
-	if c.value > s.best.value || s.better(&c, &s.best) {
-		s.best = c
+	if c.value > s.best.value || c.value == s.best.value && s.better(c, &s.best) {
+		s.best = *c
 	}
 }
 
@@ -247,6 +263,9 @@ func (t *Table) PlanGPU(gpu GPU, demands []Demand) (Plan, error) {
 // plan writes a candidate down.
 func (s *search) plan(gpu *GPU, c candidate) Plan {
 	p := Plan{GPU: gpu.UUID, Base: Fingerprint(gpu.Instances), Create: s.t.placed(c.created)}
+	if c.destroyed != 0 {
+		p.Destroy = make([]Instance, 0, bits.OnesCount64(c.destroyed))
+	}
 	for rest := c.destroyed; rest != 0; rest &= rest - 1 {
 		at := s.t.places[bits.TrailingZeros64(rest)].at
 		for k := range gpu.Instances {

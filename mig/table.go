@@ -154,7 +154,10 @@ func (t *Table) clashes(s set) set {
 
 // placed lists a set, by start and profile.
 func (t *Table) placed(s set) []Placed {
-	var all []Placed
+	if s == 0 {
+		return nil
+	}
+	all := make([]Placed, 0, bits.OnesCount64(s))
 	for ; s != 0; s &= s - 1 {
 		all = append(all, t.places[bits.TrailingZeros64(s)].at)
 	}
