@@ -37,6 +37,24 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/kubectl-ebbtide ./broker/cmd/kubectl-ebbtide
 
+# The agent loads the driver's library, which takes cgo: a compiler for the target, and a
+# C library that is no newer than the one it runs with.
+FROM --platform=$BUILDPLATFORM golang:${GO_VERSION}-bookworm AS build-agent
+ARG BUILDARCH
+ARG TARGETOS
+ARG TARGETARCH
+RUN if [ "$TARGETARCH" != "$BUILDARCH" ]; then \
+      apt-get update && apt-get install -y --no-install-recommends crossbuild-essential-$TARGETARCH && rm -rf /var/lib/apt/lists/*; \
+    fi
+WORKDIR /src
+COPY --from=source /src .
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    if [ "$TARGETARCH" != "$BUILDARCH" ]; then \
+      case "$TARGETARCH" in amd64) export CC=x86_64-linux-gnu-gcc ;; arm64) export CC=aarch64-linux-gnu-gcc ;; *) echo "no C compiler is known for $TARGETARCH"; exit 1 ;; esac; \
+    fi; \
+    CGO_ENABLED=1 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/ebbtide-agent ./mig/cmd/ebbtide-agent
+
 FROM gcr.io/distroless/static:nonroot AS runtime
 ARG VERSION=unknown
 LABEL org.opencontainers.image.source="https://github.com/ebbtide/ebbtide" \
@@ -56,3 +74,14 @@ ENTRYPOINT ["/ebbtide-scheduler"]
 FROM runtime AS kubectl-ebbtide
 COPY --from=build-kubectl /out/kubectl-ebbtide /kubectl-ebbtide
 ENTRYPOINT ["/kubectl-ebbtide"]
+
+# It cuts GPUs, which takes root.
+FROM gcr.io/distroless/base-debian12 AS ebbtide-agent
+ARG VERSION=unknown
+LABEL org.opencontainers.image.source="https://github.com/ebbtide/ebbtide" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY LICENSE /LICENSE
+COPY --from=build-agent /out/ebbtide-agent /ebbtide-agent
+USER 0:0
+ENTRYPOINT ["/ebbtide-agent"]
