@@ -178,7 +178,7 @@ bench-reclaim: build ## Compare what it costs to get units back with stock preem
 soak: build ## Play an adversary for an hour, compressed, and count how often jobs are taken back; the last line is JSON (LENGTH=1h SPEED= SEED=)
 	@bin/ebbtide-lab soak $(if $(LENGTH),--length=$(LENGTH)) $(if $(SPEED),--speed=$(SPEED)) $(if $(SEED),--seed=$(SEED))
 
-IMAGES := ebbtide-broker ebbtide-scheduler kubectl-ebbtide
+IMAGES := ebbtide-broker ebbtide-scheduler ebbtide-agent kubectl-ebbtide
 PUSH ?=
 # Images of several platforms can only be pushed; what stays here is for here.
 PLATFORMS ?= $(if $(PUSH),linux/amd64$(comma)linux/arm64)
