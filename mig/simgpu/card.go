@@ -28,7 +28,8 @@ type Card struct {
 	Geometry mig.Geometry
 	// Family; empty is Ampere for boards named A100 or A30, and Hopper for others.
 	Family Family
-	// UUID; empty is made from the folder's name and the card's number.
+	// UUID; empty is made from the names of the folder and the one it is in, and the card's
+	// number: the same every time.
 	UUID string
 	// Product, PCIDevice and MemoryMiB; empty is from the geometry as far as it says.
 	Product   string

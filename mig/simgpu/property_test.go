@@ -37,6 +37,7 @@ func TestRandomWorld(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			w.step(t)
 		}
+		w.checkLog(t, w.read(t))
 	})
 }
 
@@ -76,7 +77,6 @@ func (w *randomWorld) step(t *rapid.T) {
 		t.Fatalf("%s at %v changed what is beside it (-before +after):\n%s", what, place, diff)
 	}
 	w.checkDestroyed(t, what, place, before, after, err)
-	w.checkLog(t, after)
 }
 
 // do is one thing that happens. What is refused is refused.

@@ -80,7 +80,7 @@ func Create(dir string, cards []Card, options ...Option) (*Sim, error) {
 	}
 	t := &tx{state: &state{Latency: DefaultLatency()}, now: s.now(), by: "install"}
 	for n, o := range cards {
-		c, err := o.build(filepath.Base(dir), n)
+		c, err := o.build(filepath.Join(filepath.Base(filepath.Dir(dir)), filepath.Base(dir)), n)
 		if err != nil {
 			return nil, fmt.Errorf("create simulated GPUs: %w", err)
 		}
