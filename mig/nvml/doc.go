@@ -8,8 +8,11 @@
 // that this program does not know included, and finds instances profile by profile, so
 // that those without a compute instance, which the list of MIG devices leaves out, are
 // seen. What could not be read is unknown, and never none: the processes on an
-// instance are not known in a PID namespace of its own, where the library leaves out
-// what it cannot name.
+// instance are not known in a PID namespace of its own, where drivers leave some out or
+// give them other numbers.
+//
+// While it is open the driver counts as used: an administrator who changes MIG mode
+// ends the program first. Reading instances takes the rights of root.
 //
 // It refuses to change MIG mode, to create instances without a place, to resolve
 // instances by index or by UUID, which the driver gives out again, and to run other

@@ -160,7 +160,7 @@ func TestUnhealthy(t *testing.T) {
 		"healthy":             {},
 		"an application's":    {xids: []uint64{13, 43, 31}},
 		"off the bus":         {xids: []uint64{13, 79}, want: "Xid 79"},
-		"row waits":           {fail: map[string]nvml.Return{"pending": 0}, want: "waits for a reset"},
+		"row waits":           {fail: map[string]nvml.Return{"pending": 0}},
 		"row lost":            {fail: map[string]nvml.Return{"failed": 0}, want: "could not be remapped"},
 		"lost":                {fail: map[string]nvml.Return{"mode": nvml.ERROR_GPU_IS_LOST}, want: "lost"},
 		"no handle":           {fail: map[string]nvml.Return{"handle": nvml.ERROR_GPU_IS_LOST}, want: "lost"},

@@ -54,18 +54,16 @@ func (d *Driver) processes(handle nvml.Device) []device.Process {
 var applicationXids = []uint64{13, 31, 43, 45, 68, 109}
 
 // problem says why a GPU that answers should not be used; empty if nothing is known
-// against it.
+// against it. An error that the driver reported counts for as long as the driver is open.
 func (d *Driver) problem(c *card) string {
 	if c.xid != 0 {
 		return fmt.Sprintf("the driver reported Xid %d", c.xid)
 	}
+	// Rows that wait for a reset to be remapped are not used meanwhile. With instances on
+	// it a GPU does not tell, and a failure shows as an error of its own.
 	if d.has[symbolRemapped] {
-		_, _, pending, failed, r := c.handle.GetRemappedRows()
-		switch {
-		case r == nvml.SUCCESS && failed:
+		if _, _, _, failed, r := c.handle.GetRemappedRows(); r == nvml.SUCCESS && failed {
 			return "a faulty row of memory could not be remapped"
-		case r == nvml.SUCCESS && pending:
-			return "a faulty row of memory waits for a reset to be remapped"
 		}
 	}
 	d.watch(c)
