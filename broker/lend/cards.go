@@ -130,8 +130,9 @@ func (d *decision) countFlavor(n *Node, flavor string, list []*reshape) {
 	for _, r := range list {
 		switch making := r.State == ReshapeMaking; {
 		case known:
-		case r.From == flavor && making:
+		case r.From == flavor && making: // it may still have some of them
 			u.Capacity = max(u.Capacity-r.Count, 0)
+			u.Broken = clamp(u.Broken) + r.Count
 		case r.To == flavor && !making:
 			u.Capacity = max(u.Capacity-r.Made, 0)
 		}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/ebbtide/ebbtide/quota"
 )
 
 // Violation is a law that a snapshot breaks.
@@ -138,13 +140,33 @@ func (d *decision) noWayBack() []Violation {
 	return out
 }
 
+// kin are the flavors that draw on one quota, by how many compute slices a unit takes; of
+// GPUs that are not cut a unit is one.
+func (d *decision) kin(flavor string) (base string, weights map[string]int64) {
+	base = flavor
+	for _, f := range d.in.Flavors {
+		if f.Name == flavor && f.SliceOf != "" {
+			base = f.SliceOf
+		}
+	}
+	weights = map[string]int64{base: 1}
+	for _, f := range d.in.Flavors {
+		if f.SliceOf == base {
+			weights[base] = int64(quota.ComputeSlices)
+			weights[f.Name] = max(f.Compute, 1)
+		}
+	}
+	return base, weights
+}
+
 // promised is the nominal quota of all tenants and cohorts, usable what nodes have but
-// for what others than Ebbtide hold.
+// for what others than Ebbtide hold; both of all flavors of the same quota.
 func (d *decision) promised(flavor string) (n int64) {
+	base, weights := d.kin(flavor)
 	sum := func(quotas []Quota) {
 		for _, q := range quotas {
-			if q.Flavor == flavor {
-				n += clamp(q.Nominal)
+			if q.Flavor == base {
+				n += clamp(q.Nominal) * weights[base]
 			}
 		}
 	}
@@ -158,11 +180,10 @@ func (d *decision) promised(flavor string) (n int64) {
 }
 
 func (d *decision) usable(flavor string) (n int64) {
+	_, weights := d.kin(flavor)
 	for _, node := range d.in.Nodes {
 		for _, u := range node.Units {
-			if u.Flavor == flavor {
-				n += clamp(u.Capacity) - clamp(u.Other)
-			}
+			n += weights[u.Flavor] * (clamp(u.Capacity) - clamp(u.Other))
 		}
 	}
 	return n

@@ -2,7 +2,6 @@ package lend
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/ebbtide/ebbtide/mig"
 )
@@ -35,30 +34,38 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 	if b == nil {
 		return nil // nothing is known of it, and nothing is planned for it
 	}
+	owned := map[mig.ProfileID]int{}
 	var undone []mig.Placed
+	evicted := mig.GPU{UUID: card.UUID}
 	for _, in := range card.Instances {
-		if !changes(n.Reshapes, card.UUID, in.Placed) {
+		switch {
+		case !changes(n.Reshapes, card.UUID, in.Placed):
 			undone = append(undone, in.Placed)
+			if in.Use == mig.Idle || in.Use == mig.Lent {
+				owned[in.Profile]++
+			}
+			evicted.Instances = append(evicted.Instances, in)
+		case in.Use == mig.Busy || in.Use == mig.Foreign: // of what was made
+			evicted.Instances = append(evicted.Instances, in)
 		}
 	}
-	var owners []mig.Demand
 	for _, r := range n.Reshapes {
 		if r.GPU != card.UUID || r.Stuck != "" {
 			continue
 		}
 		undone = append(undone, r.Destroy...)
 		for _, at := range r.Destroy {
-			owners = append(owners, mig.Demand{Profile: at.Profile, Count: 1})
+			owned[at.Profile]++
 		}
 	}
-	slices.SortFunc(undone, func(x, y mig.Placed) int { return x.Start - y.Start })
 	if err := b.geometry.Check(undone); err != nil {
 		return err
 	}
-	for _, in := range card.Instances {
-		if (in.Use == mig.Idle || in.Use == mig.Lent) && !changes(n.Reshapes, card.UUID, in.Placed) {
-			owners = append(owners, mig.Demand{Profile: in.Profile, Count: 1})
+	var owners []mig.Demand
+	for _, p := range b.geometry.Profiles {
+		if owned[p.ID] > 0 {
+			owners = append(owners, mig.Demand{Profile: p.ID, Count: owned[p.ID]})
 		}
 	}
-	return b.table().Reform(card.GPU, owners)
+	return b.table().Reform(evicted, owners)
 }
