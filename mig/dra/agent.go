@@ -33,14 +33,3 @@ func (o observed) Publish(ctx context.Context, status v1alpha1.GPUNodeStatus) er
 	}
 	return o.Nodes.Publish(ctx, status)
 }
-
-// Advertiser is for an agent whose slices no device plugin advertises: what is published
-// follows the layout by itself.
-type Advertiser struct{}
-
-// Withdraw does nothing: a device that no claim holds is in nobody's hands, and one that is
-// allocated meanwhile is made again for its claim.
-func (Advertiser) Withdraw(context.Context, []string) error { return nil }
-
-// Advertise has nothing left to do.
-func (Advertiser) Advertise(context.Context, agent.Change) (bool, error) { return true, nil }

@@ -14,6 +14,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent"
+	"github.com/ebbtide/ebbtide/mig/agent/kube"
 	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
@@ -66,7 +67,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.agent, err = agent.New(agent.Options{
 		Node: "node", StateDir: t.TempDir(), Driver: m.sim, Nodes: m.Observed(m.api), Holders: m.AgentHolders(),
-		Advertiser: Advertiser{}, Allocation: v1alpha1.AllocationDynamicResources, Log: testr.New(t),
+		Advertiser: kube.Silent{}, Allocation: v1alpha1.AllocationDynamicResources, Log: testr.New(t),
 	})
 	if err != nil {
 		t.Fatal(err)

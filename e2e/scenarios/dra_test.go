@@ -1,0 +1,70 @@
+package scenarios
+
+import (
+	"testing"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// The reference example without a device plugin: the same pods and jobs, which ask for the
+// same resources, get their slices by claims that the scheduler makes. Lent slices come
+// back with their claims, and instances come and go with them.
+func TestClaimsForExtendedResources(t *testing.T) {
+	t.Parallel()
+	w := newClaimedTown(t)
+	w.dial.set(5, 0)
+	w.serveOnSlices(3, v1alpha1.ReshapeNever)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitDevices(onlineNamespace, "1g5gb-19-4", "1g5gb-19-5", "1g5gb-19-6")
+	w.awaitPins()
+
+	workers := []string{"worker-0", "worker-1", "worker-2", "worker-3"}
+	for _, name := range workers {
+		w.create(slicedJob(name, oneG))
+	}
+	w.dial.set(2, 0)
+	w.awaitLoans(workers...)
+	w.awaitBound(trainingNamespace, 4)
+	w.awaitDevices(trainingNamespace, "1g5gb-19-0", "1g5gb-19-1", "1g5gb-19-2", "1g5gb-19-3")
+
+	// Dawn: two more replicas, then all.
+	w.scale(5)
+	w.awaitBound(onlineNamespace, 5) // how soon, the auditor judges
+	w.awaitBound(trainingNamespace, 2)
+	w.dial.set(5, 0)
+	w.scale(7)
+	w.awaitReady(7)
+	w.awaitLoans()
+	w.awaitDevices(trainingNamespace)
+	w.closeTheBooks()
+}
+
+// In a long trough the layout is made into one with a slice of four, for a job that waits
+// for it, and back before the service needs it: by the load, and without a broker by the
+// scheduler. Claims get what the layout has, and nothing of a card is made before.
+func TestClaimsInALongTrough(t *testing.T) {
+	t.Parallel()
+	w := newClaimedTown(t)
+	w.dial.set(5, 0)
+	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitPins()
+	w.create(slicedJob("big", fourG))
+
+	// Night: the job gets a slice that was not there.
+	w.dial.set(2, 0)
+	w.awaitLoans("big")
+	w.awaitBound(trainingNamespace, 1)
+	w.awaitReshapes(v1alpha1.ReshapeMade)
+	w.awaitDevices(trainingNamespace, "4g20gb-5-0")
+	w.awaitInstances("3@0 0@4 0@5 0@6")
+
+	// Morning: the load rises, and more replicas come.
+	w.dial.set(5, 0)
+	w.scale(7)
+	w.awaitReady(7)
+	w.awaitLoans()
+	w.awaitReshapes()
+	w.awaitInstances("0@0 0@1 0@2 0@3 0@4 0@5 0@6")
+	w.closeTheBooks()
+}
