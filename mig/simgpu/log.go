@@ -58,7 +58,9 @@ func (s *Sim) appendLog(written []Write) error {
 		if err != nil {
 			return fmt.Errorf("write the log of simulated GPUs: %w", err)
 		}
-		lines.Write(append(raw, '\n'))
+		// Each begins a line, so that one which was cut off by a death spoils no other.
+		lines.WriteByte('\n')
+		lines.Write(raw)
 	}
 	f, err := os.OpenFile(filepath.Join(s.dir, logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -74,12 +76,16 @@ func (s *Sim) appendLog(written []Write) error {
 // Writes returns what was written to the GPUs of the folder since it was created, in
 // order: by drivers, and by all that this package plays.
 func (s *Sim) Writes() ([]Write, error) {
-	// The lock keeps half a line of a running call out.
+	// The lock keeps half of a running call out.
 	unlock, err := s.lock()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	st, err := s.load()
+	if err != nil {
+		return nil, err
+	}
 	f, err := os.Open(filepath.Join(s.dir, logFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -92,10 +98,19 @@ func (s *Sim) Writes() ([]Write, error) {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var w Write
-		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
-			return nil, fmt.Errorf("read the log of simulated GPUs: line %d: %w", len(writes)+1, err)
+		if json.Unmarshal(lines.Bytes(), &w) != nil {
+			continue // cut off, and so never done
 		}
-		writes = append(writes, w)
+		writes = append(before(writes, w.Seq), w)
 	}
-	return writes, lines.Err()
+	return before(writes, st.Seq+1), lines.Err()
+}
+
+// before drops what has a number that is given out again: it was noted by somebody who
+// died before it was done.
+func before(writes []Write, seq int64) []Write {
+	for len(writes) > 0 && writes[len(writes)-1].Seq >= seq {
+		writes = writes[:len(writes)-1]
+	}
+	return writes
 }

@@ -495,6 +495,33 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestLogAfterDeath has a log with what somebody noted who died before it was done.
+func TestLogAfterDeath(t *testing.T) {
+	s, dir := create(t, simgpu.Card{Geometry: board(t, "A100-40GB"), Layout: []mig.Placed{at(one, 0)}})
+	gpu := read(t, s)[0].UUID
+	log, err := os.OpenFile(dir+"/writes.jsonl", os.O_APPEND|os.O_WRONLY, 0)
+	must(t, err)
+	_, err = log.WriteString("\n" + `{"seq":3,"op":"DestroyCI","gpu":"x"}` + "\n" + `{"seq":4,"op":"Destr`)
+	must(t, err)
+	must(t, log.Close())
+	serials := func() (all []int64) {
+		writes, err := s.Writes()
+		must(t, err)
+		for _, w := range writes {
+			all = append(all, w.Serial)
+		}
+		return all
+	}
+	if got := serials(); !slices.Equal(got, []int64{1, 1}) {
+		t.Errorf("writes of instances %v", got)
+	}
+	_, err = s.Create(t.Context(), gpu, at(one, 1))
+	must(t, err)
+	if got := serials(); !slices.Equal(got, []int64{1, 1, 2, 2}) {
+		t.Errorf("writes of instances %v", got)
+	}
+}
+
 func writeForever(t *testing.T, dir string) {
 	s, err := simgpu.Open(dir, simgpu.WithSleep(atOnce))
 	must(t, err)

@@ -118,7 +118,7 @@ func (s *Sim) lock() (unlock func(), err error) {
 }
 
 // save writes the log before the state: what the log has too much after a death in
-// between has a number that the next entry has again.
+// between has a number that the next entry has again, by which Writes knows it.
 func (s *Sim) save(st *state, written []Write) error {
 	if err := s.appendLog(written); err != nil {
 		return err
