@@ -20,8 +20,8 @@ import (
 // all else.
 type OpenReshape struct {
 	// ID is the OpID of all its entries.
-	ID          string
-	Job, JobUID string
+	ID                    string
+	Job, JobUID, Borrower string
 	// Made: RESHAPE_DONE has been written.
 	Made bool
 	// FirstSeq is the entry that opened it, LastSeq the last about it; Since is when the
@@ -42,7 +42,7 @@ func (s *state) planReshape(e *Entry) (change, error) {
 	if e.Kind == ReshapeIntent {
 		// That the ID was never used before follows from OpID and Kind being unique.
 		return change{reshape: &OpenReshape{
-			ID: e.OpID, Job: e.Job, JobUID: e.JobUID, FirstSeq: s.seq + 1, LastSeq: s.seq + 1,
+			ID: e.OpID, Job: e.Job, JobUID: e.JobUID, Borrower: e.Borrower, FirstSeq: s.seq + 1, LastSeq: s.seq + 1,
 			Since: time.Unix(0, momentOf(e).wall).UTC(), Payload: slices.Clone(e.Payload),
 		}}, nil
 	}
@@ -56,7 +56,7 @@ func (s *state) planReshape(e *Entry) (change, error) {
 		name string
 		have *string
 		want string
-	}{{"job", &e.Job, open.Job}, {"jobUID", &e.JobUID, open.JobUID}} {
+	}{{"job", &e.Job, open.Job}, {"jobUID", &e.JobUID, open.JobUID}, {"borrower", &e.Borrower, open.Borrower}} {
 		if *f.have != "" && *f.have != f.want {
 			return change{}, invalid(f.name, "%q differs from %q in entry %d, which opened reshape %s", *f.have, f.want, open.FirstSeq, open.ID)
 		}

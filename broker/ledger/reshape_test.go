@@ -19,13 +19,13 @@ func TestReshapes(t *testing.T) {
 		}
 		return e
 	}
-	mustAppend(t, l, entry(ReshapeIntent, "r1", func(e *Entry) { e.Job, e.JobUID = "research/tune", "uid-1" }))
+	mustAppend(t, l, entry(ReshapeIntent, "r1", func(e *Entry) { e.Job, e.JobUID, e.Borrower = "research/tune", "uid-1", "research" }))
 	done := mustAppend(t, l, entry(ReshapeDone, "r1", nil))
-	if done.Job != "research/tune" || done.JobUID != "uid-1" {
+	if done.Job != "research/tune" || done.JobUID != "uid-1" || done.Borrower != "research" {
 		t.Errorf("RESHAPE_DONE is not filled in: %+v", done)
 	}
 	want := []OpenReshape{{
-		ID: "r1", Job: "research/tune", JobUID: "uid-1", Made: true, FirstSeq: 1, LastSeq: 2, Since: t0, Payload: []byte(`{"node":"gpu-0"}`),
+		ID: "r1", Job: "research/tune", JobUID: "uid-1", Borrower: "research", Made: true, FirstSeq: 1, LastSeq: 2, Since: t0, Payload: []byte(`{"node":"gpu-0"}`),
 	}}
 	if diff := cmp.Diff(want, l.OpenReshapes()); diff != "" {
 		t.Errorf("open reshapes (-want +got):\n%s", diff)

@@ -169,6 +169,7 @@ func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	if len(s.Conditions) == 0 {
 		e.State = "has not been looked at by the broker yet"
 	}
+	e.State += o.reshaped(ctx)
 	said, err := o.verdict(ctx, lend.SubjectLender, o.key.Name, "")
 	if err != nil {
 		return explanation{}, err
@@ -186,4 +187,32 @@ func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 		break
 	}
 	return e, nil
+}
+
+// reshaped says which of a lender's slices are made into others. Whoever may not read
+// GPUNodes is told the rest.
+func (o *explainOptions) reshaped(ctx context.Context) string {
+	nodes, err := listGPUNodes(ctx, o.api, "")
+	if err != nil {
+		return ""
+	}
+	slices := map[[2]string]int{} // by what they are and what they are made into
+	var order [][2]string
+	for i := range nodes.Items {
+		for _, r := range nodes.Items[i].Spec.Reshapes {
+			if r.Lender != o.key.String() {
+				continue
+			}
+			kind := [2]string{r.From, r.To}
+			if slices[kind] == 0 {
+				order = append(order, kind)
+			}
+			slices[kind] += len(r.Destroy)
+		}
+	}
+	text := ""
+	for _, kind := range order {
+		text += fmt.Sprintf("; %d of %s are made into %s", slices[kind], kind[0], kind[1])
+	}
+	return text
 }

@@ -67,7 +67,7 @@ var kindsByResource = map[string]string{
 	"priorityclasses": "PriorityClass", "trainingqueues": "TrainingQueue", "lendingpolicies": "LendingPolicy",
 	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event", "pods": "Pod",
 	"jobsets": "JobSet", "trainjobs": "TrainJob", "pytorchjobs": "PyTorchJob", "mpijobs": "MPIJob",
-	"rayjobs": "RayJob", "rayclusters": "RayCluster", "deployments": "Deployment", "leaderworkersets": "LeaderWorkerSet",
+	"rayjobs": "RayJob", "rayclusters": "RayCluster", "deployments": "Deployment", "leaderworkersets": "LeaderWorkerSet", "gpunodes": "GPUNode",
 }
 
 func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -243,6 +244,9 @@ func viewEntry(e *ledger.Entry) view.Entry {
 		v.Lenders = append(v.Lenders, g.Lender)
 		v.Nodes = append(v.Nodes, g.Node)
 		v.Units += g.Count
+	}
+	if of, is := course.ReshapeOf(e); is {
+		v.Lenders, v.Nodes, v.Units = []string{of.Lender}, []string{of.Node}, of.Count
 	}
 	return v
 }

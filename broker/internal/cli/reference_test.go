@@ -43,13 +43,13 @@ func TestReferenceShowsRealSessions(t *testing.T) {
 		if !real[session] {
 			t.Errorf("no golden file has this session of docs/reference/cli.md:\n%s", session)
 		}
-		for _, word := range []string{"submit", "queue", "loans", "explain", "ledger"} {
+		for _, word := range []string{"submit", "queue", "loans", "explain", "gpus", "ledger"} {
 			if strings.HasPrefix(command, "$ kubectl ebbtide "+word) {
 				shown[word] = true
 			}
 		}
 	}
-	if len(shown) != 5 {
+	if len(shown) != 6 {
 		t.Errorf("the reference shows sessions of %v only", shown)
 	}
 }

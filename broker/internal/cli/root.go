@@ -88,7 +88,7 @@ is not sound.`,
 	flags.StringVar(&s.brokerURL, "broker", "",
 		"URL of the broker's HTTP API; default $EBBTIDE_BROKER, or else the leading broker's pod, through the API server")
 
-	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newLedgerCommand(s))
+	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s))
 	return root
 }
 

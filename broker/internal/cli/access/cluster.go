@@ -66,5 +66,6 @@ func mapper() meta.RESTMapper {
 		m.Add(field.Kind, meta.RESTScopeNamespace)
 	}
 	m.Add(schedulingv1.SchemeGroupVersion.WithKind("PriorityClass"), meta.RESTScopeRoot)
+	m.Add(v1alpha1.GroupVersion.WithKind("GPUNode"), meta.RESTScopeRoot)
 	return m
 }
