@@ -1,0 +1,233 @@
+package mig
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ebbtide/ebbtide/mig"
+)
+
+func TestValidate(t *testing.T) {
+	for name, edit := range map[string]func(*BenchConfig){
+		"gpus": func(c *BenchConfig) { c.GPUs = 0 }, "seeds": func(c *BenchConfig) { c.Seeds = -1 },
+		"arrivals": func(c *BenchConfig) { c.Arrivals = 19 }, "loads": func(c *BenchConfig) { c.Loads = []float64{0.5, 0} },
+		"loads: there are none": func(c *BenchConfig) { c.Loads = nil },
+	} {
+		c := DefaultBench()
+		edit(&c)
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, c := range map[string]CheckConfig{"samples": {Most: 1}, "most": {Samples: 1}} {
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, err := range []error{DefaultBench().Validate(), DefaultCheck().Validate()} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What the oracle says is right where everybody can see it.
+func TestOracle(t *testing.T) {
+	g := board("A100-40GB", 0, 1, 2, 3, 4)
+	all := layouts(&g)
+	gpu := state(layout{{Profile: 0, Start: 0}, {Profile: 0, Start: 1}, {Profile: 0, Start: 4}}, []mig.Use{mig.Idle, mig.Remnant, mig.Lent})
+	out := outcomes(&g, all, gpu)
+	for _, tc := range []struct {
+		demand             mig.Demand
+		destroyed, created []mig.Placed
+		met                int
+	}{
+		{mig.Demand{Profile: 0, Count: 1}, nil, nil, 1},
+		{mig.Demand{Profile: 3, Count: 1}, []mig.Placed{{Start: 0}, {Start: 1}}, []mig.Placed{{Profile: 3}}, 1},
+		{mig.Demand{Profile: 2, Count: 2, Weight: 3}, []mig.Placed{{Start: 0}, {Start: 1}}, []mig.Placed{{Profile: 2}}, 3},
+		{mig.Demand{Profile: 4, Count: 1}, nil, nil, 0},
+		// A 2g at 2 leaves what is at 0 alone.
+		{mig.Demand{Profile: 1, Count: 1}, nil, []mig.Placed{{Profile: 1, Start: 2}}, 1},
+	} {
+		o, met := best(&g, out, []mig.Demand{tc.demand})
+		if met != tc.met || !slices.Equal(o.destroyed, tc.destroyed) || !slices.Equal(o.created, tc.created) {
+			t.Errorf("%+v: met %d, destroyed %v, created %v", tc.demand, met, o.destroyed, o.created)
+		}
+	}
+}
+
+// A planner that is wrong is found out.
+func TestExaminerFinds(t *testing.T) {
+	g := board("A100-40GB", 0, 1, 2, 3, 4)
+	gpu := state(layout{{Start: 0}, {Start: 5}}, []mig.Use{mig.Idle, mig.Pinned})
+	demands := []mig.Demand{{Profile: 2, Count: 1}}
+	e := examiner{board: &g, table: mig.NewTable(&g), layouts: layouts(&g)}
+	good, err := e.table.PlanGPU(*gpu, demands)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := outcomes(&g, e.layouts, gpu)
+	for name, tc := range map[string]struct {
+		edit func(*mig.Plan)
+		want string // begin of what is found; empty: nothing
+	}{
+		"as planned":               {func(*mig.Plan) {}, ""},
+		"it destroys a pinned one": {func(p *mig.Plan) { p.Destroy = gpu.Instances }, "it destroys"},
+		"it destroys nothing":      {func(p *mig.Plan) { p.Destroy = nil }, "creating"},
+		"it overlaps a pinned one": {func(p *mig.Plan) { p.Create[0].Start = 4 }, "creating"},
+		"it creates nothing":       {func(p *mig.Plan) { p.Create = nil }, "the best destroys"},
+		"it does nothing":          {func(p *mig.Plan) { p.Create, p.Destroy = nil, nil }, "the best destroys"},
+		"it says it met nothing":   {func(p *mig.Plan) { p.Unmet = demands }, "what is said to be unmet"},
+	} {
+		p := good
+		p.Create = slices.Clone(good.Create)
+		tc.edit(&p)
+		found := e.carryOut(gpu, p)
+		if found == "" {
+			found = e.compare(p, demands, all)
+		}
+		if !strings.HasPrefix(found, tc.want) || tc.want == "" && found != "" {
+			t.Errorf("%s: %q", name, found)
+		}
+	}
+}
+
+// A part of what make check-mig does.
+func TestSample(t *testing.T) {
+	for _, s := range subjects() {
+		e := examiner{board: &s.board, table: mig.NewTable(&s.board), layouts: layouts(&s.board)}
+		sample(&s.board, e.layouts, rand.New(rand.NewPCG(5, 6)), 150, e.examine)
+		if e.mismatches > 0 || e.fixedTouched > 0 || e.states != 150 || e.cases != 12*150 {
+			t.Errorf("%s: %+v", s.name, e.result)
+		}
+	}
+}
+
+func TestUsesAndDemands(t *testing.T) {
+	for n, want := range []int{1, 9, 9, 27, 81} {
+		seen := map[string]bool{}
+		usesOf(n, func(u []mig.Use) {
+			text := ""
+			for _, x := range u {
+				text += string(x) + " "
+			}
+			seen[text] = true
+		})
+		if len(seen) != want {
+			t.Errorf("%d instances: %d ways, want %d", n, len(seen), want)
+		}
+	}
+	g := board("A100-40GB", 0, 1, 2, 3, 4)
+	// 384 numbers, of which all but the one for none and 14 for one profile have weights too.
+	if n := len(demandsOf(&g)); n != 384+384-1-14 {
+		t.Errorf("%d demands", n)
+	}
+}
+
+// The bound is one: no choice of slices that fits rejects fewer, not even the best.
+func TestBound(t *testing.T) {
+	g := board("A100-40GB")
+	some := 0
+	for seed := range uint64(40) {
+		all := draw(&g, 1, 2.5, 13, seed)
+		best := len(all)
+		for set := range 1 << len(all) {
+			if rejected := fits(all, set); rejected >= 0 {
+				best = min(best, rejected)
+			}
+		}
+		low := fewest(1, all, 0)
+		if low > best {
+			t.Errorf("seed %d: the bound is %d, and %d is possible", seed, low, best)
+		}
+		if low > 0 {
+			some++
+		}
+	}
+	if some < 20 {
+		t.Errorf("the bound is above 0 for %d of 40", some)
+	}
+}
+
+// fits returns how many are not in a set, or -1 if those in it are ever more than one GPU
+// has slices and slots.
+func fits(all []slice, set int) int {
+	rejected := 0
+	for i, s := range all {
+		if set>>i&1 == 0 {
+			rejected++
+			continue
+		}
+		compute, memory := 0, 0
+		for k, o := range all[:i+1] {
+			if set>>k&1 == 1 && o.until > s.from {
+				compute, memory = compute+o.profile.Compute, memory+o.profile.Memory
+			}
+		}
+		if compute > 7 || memory > 8 {
+			return -1
+		}
+	}
+	return rejected
+}
+
+// Nothing is moved, nothing overlaps, and all that left is gone.
+func TestPlay(t *testing.T) {
+	g := board("A100-40GB")
+	all := draw(&g, 4, 0.9, 3000, 7)
+	for _, p := range policies {
+		choose := p.make(1)
+		running := map[int]busy{}
+		i := 0
+		rejected := play(newCluster(g, 4), func(c *cluster, profile mig.Profile) (int, int, bool) {
+			gpu, start, ok := choose(c, profile)
+			now := all[i]
+			for k, b := range running {
+				if b.until <= now.from {
+					delete(running, k)
+				}
+			}
+			if ok {
+				l := layout{{Profile: profile.ID, Start: start}}
+				for _, b := range running {
+					if b.gpu == gpu {
+						l = append(l, mig.Placed{Profile: b.profile.ID, Start: b.start})
+					}
+				}
+				if !legal(&g, l) {
+					t.Fatalf("%s: slice %d makes %v", p.name, i, l)
+				}
+				running[i] = busy{now, gpu, start}
+			}
+			i++
+			return gpu, start, ok
+		}, all, 0)
+		if low := fewest(4, all, 0); rejected < low || i != len(all) {
+			t.Errorf("%s rejects %d of %d, and the bound is %d", p.name, rejected, i, low)
+		}
+	}
+}
+
+func TestBench(t *testing.T) {
+	var out strings.Builder
+	if err := Bench(BenchConfig{GPUs: 50, Loads: []float64{0.75}, Seeds: 2, Arrivals: 20000, Check: true, Out: &out}); err != nil {
+		t.Fatalf("%v in\n%s", err, out.String())
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	var last benchLine
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+		t.Fatalf("%v in\n%s", err, out.String())
+	}
+	row := last.Rejected["0.75"]
+	for _, p := range policies[1:] {
+		if row[p.name] <= row["ebbtide"] || row["ebbtide"] < row[boundName] {
+			t.Errorf("%s: %v", p.name, row)
+		}
+	}
+	if err := Bench(BenchConfig{GPUs: 2, Loads: []float64{0.5}, Seeds: 1, Arrivals: 20, Check: true, Out: &out}); err == nil {
+		t.Error("the check is content without a load of 0.75")
+	}
+}
