@@ -170,6 +170,14 @@ bench-forecast: ## Measure how much the broker lends over recorded loads against
 bench-victims: ## Measure the work lost by the choice of victims against the least there is and the rules of others; the last line is JSON (SMALL= LARGE=)
 	@$(GO) run ./e2e/cmd/ebbtide-lab bench-victims $(if $(SMALL),--small=$(SMALL)) $(if $(LARGE),--large=$(LARGE))
 
+.PHONY: check-mig
+check-mig: ## Compare all plans for one A100's slices with what trying everything gives; the last line is JSON (SAMPLES=)
+	@$(GO) run ./e2e/cmd/ebbtide-lab check-mig $(if $(SAMPLES),--samples=$(SAMPLES))
+
+.PHONY: bench-mig
+bench-mig: ## Measure for how many slices there is no place, against other ways to choose places; the last line is JSON (CHECK=1 LOADS=0.5,0.75 SEEDS= GPUS=)
+	@$(GO) run ./e2e/cmd/ebbtide-lab bench-mig $(if $(CHECK),--check) $(if $(LOADS),--loads=$(LOADS)) $(if $(SEEDS),--seeds=$(SEEDS)) $(if $(GPUS),--gpus=$(GPUS))
+
 .PHONY: bench-reclaim
 bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CHECK=1 CASES=a,b,c ROUNDS= SEED=)
 	@bin/ebbtide-lab bench-reclaim $(if $(CHECK),--check) $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))

@@ -211,6 +211,55 @@ func TestPlay(t *testing.T) {
 	}
 }
 
+// What packs is what layouts can be put together to.
+func TestPacks(t *testing.T) {
+	g := board("A100-40GB", 0, 1, 2, 3, 4, 9)
+	count := func(l layout) (n amounts) {
+		for _, at := range l {
+			n[at.Profile]++
+		}
+		return n
+	}
+	one, two := map[amounts]bool{}, map[amounts]bool{}
+	for _, l := range layouts(&g) {
+		one[count(l)] = true
+	}
+	for a := range one {
+		for b := range one {
+			sum := a
+			for p, n := range b {
+				sum[p] += n
+			}
+			two[sum] = true
+		}
+	}
+	for gpus, want := range map[int]map[amounts]bool{1: one, 2: two} {
+		seen := 0
+		var n amounts
+		tops := map[mig.ProfileID]int8{0: 15, 9: 9, 1: 7, 2: 5, 3: 3, 4: 3}
+		var fill func(p []mig.ProfileID)
+		fill = func(p []mig.ProfileID) {
+			if len(p) == 0 {
+				if packs(n, gpus) {
+					seen++
+				}
+				if packs(n, gpus) != want[n] {
+					t.Errorf("%v on %d GPUs: %v", n, gpus, packs(n, gpus))
+				}
+				return
+			}
+			for k := range tops[p[0]] {
+				n[p[0]] = k
+				fill(p[1:])
+			}
+		}
+		fill([]mig.ProfileID{0, 9, 1, 2, 3, 4})
+		if seen != len(want) {
+			t.Errorf("on %d GPUs %d pack, want %d", gpus, seen, len(want))
+		}
+	}
+}
+
 func TestBench(t *testing.T) {
 	var out strings.Builder
 	if err := Bench(BenchConfig{GPUs: 50, Loads: []float64{0.75}, Seeds: 2, Arrivals: 20000, Check: true, Out: &out}); err != nil {
@@ -222,6 +271,9 @@ func TestBench(t *testing.T) {
 		t.Fatalf("%v in\n%s", err, out.String())
 	}
 	row := last.Rejected["0.75"]
+	if row[movingName] < row[boundName] || row[movingName] > row["ebbtide"] {
+		t.Errorf("%v", row)
+	}
 	for _, p := range policies[1:] {
 		if row[p.name] <= row["ebbtide"] || row["ebbtide"] < row[boundName] {
 			t.Errorf("%s: %v", p.name, row)

@@ -30,6 +30,8 @@ func main() {
 		forecastCommand(),
 		victimsCommand(),
 		reclaimCommand(),
+		checkMIGCommand(),
+		benchMIGCommand(),
 		soakCommand(),
 		buildCommand(),
 	)
