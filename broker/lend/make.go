@@ -324,7 +324,9 @@ func (a *admission) begin(l *lender, j *ask, t making) {
 	a.reshapes.memory[t.card.UUID] = ReshapeMemory{
 		GPU: t.card.UUID, Quiet: a.now.Add(quietTimes * l.MIG.takes()), Begun: &begun, Node: t.node.Name, At: a.now,
 	}
-	clear(a.reshapes.options)
+	for key, options := range a.reshapes.options {
+		a.reshapes.options[key] = slices.DeleteFunc(options, func(o option) bool { return o.card == t.card })
+	}
 	a.moved()
 }
 

@@ -97,7 +97,7 @@ func (s *reshapes) read(d *decision, n *Node, begun []ReshapeMemory) {
 	}
 	for i := range n.Reshapes {
 		r := &n.Reshapes[i]
-		if m := s.memory[r.GPU]; m.Begun != nil && m.Begun.ID == r.ID {
+		if m := s.memory[r.GPU]; m.Begun != nil { // whatever its ID: a card has one at a time
 			m.Begun = nil
 			s.memory[r.GPU] = m
 		}
@@ -119,8 +119,9 @@ func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *res
 	if i := slices.IndexFunc(n.Cards, func(card Card) bool { return card.UUID == r.GPU }); i >= 0 {
 		c.card = &n.Cards[i]
 	}
-	for _, use := range c.uses() {
-		c.stranger = c.stranger || use == mig.Busy || use == mig.Foreign
+	for _, in := range c.made() {
+		// A process without a pod may be what is left of the last one: it has its time.
+		c.stranger = c.stranger || in.Use == mig.Busy && in.Owner != "" || in.Use == mig.Foreign
 	}
 	switch {
 	case c.broken != "":
@@ -133,30 +134,28 @@ func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *res
 	return c
 }
 
-// uses is what is made of the slices that were made, as far as they are there.
-func (r *reshape) uses() (uses []mig.Use) {
+// made are the slices that were made, as far as they are there.
+func (r *reshape) made() (there []mig.Instance) {
 	if r.card == nil {
 		return nil
 	}
 	for _, i := range r.card.Instances {
 		if slices.Contains(r.Create, i.Placed) {
-			uses = append(uses, i.Use)
+			there = append(there, i)
 		}
 	}
-	return uses
+	return there
 }
 
 // idle: what was made is there, and nobody has it.
 func (r *reshape) idle() bool {
-	uses := r.uses()
-	return int64(len(uses)) == r.Made && !slices.ContainsFunc(uses, func(u mig.Use) bool { return u != mig.Idle })
+	there := r.made()
+	return int64(len(there)) == r.Made && !slices.ContainsFunc(there, func(i mig.Instance) bool { return i.Use != mig.Idle })
 }
 
 // heldBy: the card says that the loan has some of what was made.
 func (r *reshape) heldBy(loan string) bool {
-	return r.card != nil && slices.ContainsFunc(r.card.Instances, func(i mig.Instance) bool {
-		return i.Use == mig.Lent && i.Owner == loan && slices.Contains(r.Create, i.Placed)
-	})
+	return slices.ContainsFunc(r.made(), func(i mig.Instance) bool { return i.Use == mig.Lent && i.Owner == loan })
 }
 
 // goesBack: it is being undone, or is to be.

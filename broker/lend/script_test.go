@@ -28,7 +28,7 @@ import (
 //	       [stablewindow=] [flaps=]
 //	load NAME PERCENT|unknown [for=] [age=] [coverage=] [signal=VALUE/LOW/HIGH [perreplica=] [rising]] [panic=PERCENT]
 //	floor LENDER NAME units= in= for= [lead=]  a window of the schedule that begins in some time
-//	forecast LENDER [season=] [growth=] [dispersion=] [most=]  loads as shares; without any: none
+//	forecast LENDER [season=] [growth=] [dispersion=] [most=] [ahead=DURATION until= then=]  loads as shares; without any: none
 //	hold LENDER [REASON] | prepare LENDER [done]
 //	book LENDER                            what an adviser would have done
 //	scale NAME REPLICAS [for=]             what the autoscaler wants

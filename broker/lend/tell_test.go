@@ -41,6 +41,11 @@ func (s *script) setForecast(a args, sv *service) {
 		Season: a.share("season", 0) * whole, Growth: a.share("growth", 1),
 		Dispersion: 100 * a.share("dispersion", 0.01), Floor: a.share("most", 0) * whole,
 	}
+	if a.flag("ahead") {
+		sv.Forecast.Ahead = []Ahead{
+			{Within: a.duration("ahead", 0), Load: a.share("until", 0) * whole}, {Within: 2 * a.duration("ahead", 0), Load: a.share("then", 0) * whole},
+		}
+	}
 }
 
 func (s *script) showBook(name string) {
