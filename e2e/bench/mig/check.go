@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"text/tabwriter"
+	"time"
 
 	"github.com/ebbtide/ebbtide/mig"
 )
@@ -37,6 +38,9 @@ func (c CheckConfig) Validate() error {
 	}
 	return nil
 }
+
+// mostForNode is the mean time of a plan for a node from which on the check fails.
+const mostForNode = time.Millisecond
 
 // result is what was found on one board.
 type result struct {
@@ -93,6 +97,12 @@ func Check(c CheckConfig) error {
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write the comparison: %w", err)
 	}
+	nodes, err := planNodes(c.Samples)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.Out, "\n%d nodes of eight A100, drawn, demand for up to three profiles: %s each on average, %s at most\n",
+		nodes.plans, nodes.mean.Round(time.Microsecond), nodes.longest.Round(time.Microsecond))
 	if total.first != "" {
 		fmt.Fprintf(c.Out, "\nthe first that is wrong: %s\n", total.first)
 	}
@@ -106,6 +116,8 @@ func Check(c CheckConfig) error {
 		return fmt.Errorf("%d plans of %d are not the best there is, and %d touch what they must not", total.mismatches, total.cases, total.fixedTouched)
 	case mean >= c.Most:
 		return fmt.Errorf("a plan takes %g µs, which is not below %g", mean, c.Most)
+	case nodes.mean >= mostForNode:
+		return fmt.Errorf("a plan for a node takes %s, which is not below %s", nodes.mean, mostForNode)
 	}
 	return nil
 }

@@ -41,11 +41,7 @@ func exhaust(g *mig.Geometry, all []layout, from, step int, visit visit) {
 func sample(g *mig.Geometry, all []layout, r *rand.Rand, n int, visit visit) {
 	for range n {
 		l := all[r.IntN(len(all))]
-		uses := make([]mig.Use, len(l))
-		for i := range uses {
-			// Half of them are idle.
-			uses[i] = allUses[max(r.IntN(2*len(allUses))-len(allUses), 0)]
-		}
+		uses := drawUses(r, len(l))
 		var demands [][]mig.Demand
 		for range 12 {
 			var d []mig.Demand

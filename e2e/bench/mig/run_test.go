@@ -106,6 +106,13 @@ func TestSample(t *testing.T) {
 	}
 }
 
+func TestPlanNodes(t *testing.T) {
+	times, err := planNodes(40)
+	if err != nil || times.plans != 40 || times.longest < times.mean || times.mean <= 0 {
+		t.Errorf("%+v, %v", times, err)
+	}
+}
+
 func TestUsesAndDemands(t *testing.T) {
 	for n, want := range []int{1, 9, 9, 27, 81} {
 		seen := map[string]bool{}
