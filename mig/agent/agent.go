@@ -171,6 +171,7 @@ func (a *Agent) Round(ctx context.Context) (time.Duration, error) {
 		return a.o.Interval, errors.Join(append(errs, err, a.publishVerdict(ctx, verdict))...)
 	}
 	a.know()
+	a.adopt()
 	a.askRival(ctx)
 	a.ask()
 	a.save()

@@ -1,6 +1,8 @@
 package agent_test
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent"
+	"github.com/ebbtide/ebbtide/mig/agent/journal"
 	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
@@ -383,4 +386,112 @@ func TestForeign(t *testing.T) {
 	w.settle(time.Minute)
 	w.wantState("r1", v1alpha1.ReshapeUndone)
 	w.wantLayout(ones)
+}
+
+// An administrator who has cut a GPU by hand can have the agent take that for its own.
+func TestAdopt(t *testing.T) {
+	w := newWorld(t, simgpu.Card{Geometry: a100(), FreshUUIDs: true})
+	w.start()
+	w.settle(0)
+	for start := range 7 {
+		w.must(w.sim.ForeignCreate(w.uuid(), mig.Placed{Profile: g1, Start: start}))
+	}
+	w.settle(2 * time.Second)
+	w.ask("r1")
+	w.settle(2 * time.Second)
+	w.wantState("r1", v1alpha1.ReshapeRefused)
+	if m := w.state("r1").Message; !strings.Contains(m, "not ours") {
+		t.Errorf("the message is %q", m)
+	}
+	w.must(journal.AskToAdopt(w.dir + "/state"))
+	w.settle(2 * time.Second)
+	w.ask("r2")
+	w.settle(2 * time.Second)
+	w.wantState("r2", v1alpha1.ReshapeMade)
+}
+
+// A journal on a disk that is full: nothing is done, and that is said.
+func TestUnwritableJournal(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	obstacle := w.dir + "/state/journal.new"
+	w.must(os.Mkdir(obstacle, 0o700))
+	w.ask("r1")
+	w.settle(10 * time.Second)
+	w.wantLayout(ones)
+	if c := w.condition(v1alpha1.GPUNodeReady); c.Status != metav1.ConditionFalse || c.Reason != agent.ReasonJournalWrite {
+		t.Errorf("Ready is %+v", c)
+	}
+	w.must(os.Remove(obstacle))
+	w.settle(4 * time.Second)
+	w.wantState("r1", v1alpha1.ReshapeMade)
+}
+
+func TestDriverUnavailable(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	before := w.node.Status
+	w.must(w.sim.FailNext(simgpu.Fault{Op: simgpu.OpRead, Code: simgpu.CodeOther, Times: -1}))
+	w.settle(time.Minute)
+	if c := w.condition(v1alpha1.GPUNodeReady); c.Status != metav1.ConditionFalse || c.Reason != agent.ReasonDriver {
+		t.Errorf("Ready is %+v", c)
+	}
+	if s := w.node.Status; s.Heartbeat != before.Heartbeat || len(s.GPUs) != 1 {
+		t.Errorf("what was read before looks fresh, or is gone: %+v", s)
+	}
+	w.must(w.sim.ClearFaults())
+	w.settle(2 * time.Second)
+	if c := w.condition(v1alpha1.GPUNodeReady); c.Status != metav1.ConditionTrue {
+		t.Errorf("Ready is %+v", c)
+	}
+}
+
+// With dynamic allocation a claim gets a place, and what is idle there goes; what it let
+// go stays of the layout, absent.
+func TestMakesForClaims(t *testing.T) {
+	w := newWorld(t)
+	w.options = func(o *agent.Options) { o.Allocation = v1alpha1.AllocationDynamicResources }
+	w.start()
+	w.settle(0)
+	large, small := mig.Placed{Profile: g4, Start: 0}, mig.Placed{Profile: g1, Start: 5}
+	made, generation, err := w.agent.Make(t.Context(), w.uuid(), large)
+	if err != nil || !made.Whole || generation != 1 {
+		t.Fatalf("made %+v of generation %d: %v", made, generation, err)
+	}
+	w.wantLayout(four)
+	again, generation, err := w.agent.Make(t.Context(), w.uuid(), large)
+	if err != nil || again.UUID != made.UUID || generation != 1 {
+		t.Fatalf("made twice: %+v of generation %d: %v", again, generation, err)
+	}
+	w.settle(2 * time.Second)
+	if s := w.node.Status.GPUs[0].Instances; len(s) != 8 || s[0].State != v1alpha1.InstanceAbsent || s[1].State != v1alpha1.InstanceReady {
+		t.Errorf("published %+v", s)
+	}
+	w.must(w.sim.Attach(w.uuid(), &large, device.Process{PID: 3}))
+	if err := w.agent.Unmake(t.Context(), w.uuid(), large); !errors.Is(err, device.ErrInUse) {
+		t.Errorf("unmade beside a process: %v", err)
+	}
+	if _, _, err := w.agent.Make(t.Context(), w.uuid(), mig.Placed{Profile: g1, Start: 1}); err == nil {
+		t.Error("made where another claim is")
+	}
+	w.must(w.sim.Detach(w.uuid(), 3))
+	w.must(w.agent.Unmake(t.Context(), w.uuid(), large))
+	w.must(w.agent.Unmake(t.Context(), w.uuid(), large))
+	w.must(w.agent.Unmake(t.Context(), w.uuid(), small))
+	w.settle(2 * time.Second)
+	w.wantLayout("0@4 0@6 ")
+	if s := w.node.Status.GPUs[0].Instances; len(s) != 7 || s[5].State != v1alpha1.InstanceAbsent {
+		t.Errorf("the layout is %+v", s)
+	}
+	if _, generation, err = w.agent.Make(t.Context(), w.uuid(), small); err != nil || generation != 2 {
+		t.Errorf("made again with generation %d: %v", generation, err)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	if _, err := agent.New(agent.Options{Node: "gpu-0"}); err == nil || !strings.Contains(err.Error(), "the agent needs Driver") {
+		t.Errorf("the error is %v", err)
+	}
 }

@@ -222,6 +222,30 @@ func (a *Agent) sameAgain(j *journal.GPU, known journal.Instance, i device.Insta
 	return known
 }
 
+// adopt takes foreign instances that are whole for the agent's own, if an administrator
+// has asked for that: layouts that were cut by hand after the agent's first start.
+func (a *Agent) adopt() {
+	if !a.journal.AskedToAdopt() {
+		return
+	}
+	for _, j := range a.journal.State.GPUs {
+		for i := range j.Instances {
+			known := &j.Instances[i]
+			if there := a.seen.instance(j.UUID, known.Placed); known.Foreign && there != nil && there.Whole {
+				known.Foreign = false
+				known.Layout = a.o.Allocation == v1alpha1.AllocationDynamicResources
+				a.o.Log.Info("An instance is ours from now on", "gpu", j.UUID, "profile", known.Profile, "start", known.Start)
+			}
+		}
+	}
+	if !a.save() {
+		return
+	}
+	if err := a.journal.Adopted(); err != nil {
+		a.o.Log.Error(err, "Instances will be adopted again")
+	}
+}
+
 // lost is what happens to a GPU that has none of its instances any more: a reboot, or a
 // reset. The layout is made again; a change that was under way is not.
 func (a *Agent) lost(j *journal.GPU) {

@@ -19,6 +19,7 @@ const (
 	mostDelay  = 5 * time.Second
 	giveUpTime = 30 * time.Second
 	stuckDelay = 30 * time.Second
+	undoDelay  = 500 * time.Millisecond
 )
 
 // carryOut does what is due of the changes, one step at a time, most urgent first, and
@@ -175,7 +176,7 @@ func (a *Agent) settle(ctx context.Context, r *journal.Reshape, s action, err er
 		if r.Outcome != v1alpha1.ReshapeRefused {
 			r.Message = wait.why
 		}
-		a.later(key, what, firstDelay, a.o.Interval)
+		a.later(key, what, firstDelay, patience(r))
 	case passing(err) && a.o.Clock.Now().Before(a.later(key, what, firstDelay, mostDelay).Add(giveUpTime)):
 		a.o.Log.Info("A step did not go, and is tried again", "reshape", key, "step", s.do, "error", err.Error())
 	default:
@@ -187,6 +188,15 @@ func (a *Agent) settle(ctx context.Context, r *journal.Reshape, s action, err er
 			a.o.Log.Error(err, "What came of a change is not published yet", "reshape", key)
 		}
 	}
+}
+
+// patience is how long it takes at most to see that what a change waits for has come:
+// somebody waits for what is undone.
+func patience(r *journal.Reshape) time.Duration {
+	if r.Back {
+		return undoDelay
+	}
+	return mostDelay
 }
 
 // passing reports whether the same step may go later.

@@ -209,6 +209,12 @@ func (w *world) Rival(context.Context) (string, error) { return w.rival, nil }
 func (w *world) gpu(n int) device.GPU {
 	w.t.Helper()
 	gpus, err := w.sim.Read(w.t.Context())
+	for range 10 { // a fault that was meant for the agent
+		if err == nil {
+			break
+		}
+		gpus, err = w.sim.Read(w.t.Context())
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}

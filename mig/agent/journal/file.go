@@ -14,8 +14,9 @@ import (
 
 // Names of the files in the journal's folder.
 const (
-	fileName = "journal"
-	lockName = "lock"
+	fileName  = "journal"
+	lockName  = "lock"
+	adoptName = "adopt"
 )
 
 // header is the first line: it says what the rest must be.
@@ -91,6 +92,30 @@ func (j *Journal) Save() error {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	j.last, j.New = content, false
+	return nil
+}
+
+// AskToAdopt asks the agent whose journal is in a folder to take foreign instances for its
+// own from now on.
+func AskToAdopt(folder string) error {
+	f, err := os.OpenFile(filepath.Join(folder, adoptName), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("ask the agent: %w", err)
+	}
+	return f.Close()
+}
+
+// AskedToAdopt reports whether AskToAdopt was called since Adopted.
+func (j *Journal) AskedToAdopt() bool {
+	_, err := os.Stat(filepath.Join(j.folder, adoptName))
+	return err == nil
+}
+
+// Adopted answers what was asked.
+func (j *Journal) Adopted() error {
+	if err := os.Remove(filepath.Join(j.folder, adoptName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget that foreign instances were to be adopted: %w", err)
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/mig/agent/doctor"
+	"github.com/ebbtide/ebbtide/mig/agent/journal"
 	"github.com/ebbtide/ebbtide/mig/agent/kube"
 	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/nvml"
@@ -41,6 +42,28 @@ func printJSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
+}
+
+func newAdoptCommand() *cobra.Command {
+	var stateDir string
+	cmd := &cobra.Command{
+		Use:   "adopt",
+		Short: "Have the agent that runs on this node take all slices for its own that are there now",
+		Long: `Have the agent that runs on this node take all slices for its own that are there now.
+
+The agent leaves alone what it did not make and did not find at its first start. This is
+for GPUs that an administrator has cut by hand since.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := journal.AskToAdopt(stateDir); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "the agent was asked; the GPUNode shows what it has adopted")
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&stateDir, "state-dir", stateFolder, "folder of the agent's journal")
+	return cmd
 }
 
 // doctorOptions are the flags of the command doctor, which the agent has too.

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -18,14 +17,12 @@ import (
 	"github.com/ebbtide/ebbtide/mig/agent/kubelet"
 )
 
-// errReported: what is wrong was printed already.
-var errReported = errors.New("reported")
+// stateFolder is where the journal is.
+const stateFolder = "/var/lib/ebbtide-agent"
 
 func main() {
 	if err := newCommand().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
-		if !errors.Is(err, errReported) {
-			fmt.Fprintf(os.Stderr, "ebbtide-agent: %v\n", err)
-		}
+		fmt.Fprintf(os.Stderr, "ebbtide-agent: %v\n", err)
 		os.Exit(1)
 	}
 }
@@ -50,7 +47,7 @@ func newCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.node, "node", os.Getenv("NODE_NAME"), "name of the node; absent: $NODE_NAME")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig file; absent: $KUBECONFIG, or the pod's service account")
-	f.StringVar(&o.stateDir, "state-dir", "/var/lib/ebbtide-agent", "folder of the journal, which must outlive the pod and the node's reboots")
+	f.StringVar(&o.stateDir, "state-dir", stateFolder, "folder of the journal, which must outlive the pod and the node's reboots")
 	f.StringVar(&o.allocation, "allocation", string(v1alpha1.AllocationDevicePlugin), "who hands slices to pods: DevicePlugin (NVIDIA's) or DynamicResources (this agent, by claims)")
 	f.StringVar(&o.kubelet, "kubelet-socket", kubelet.Socket, "where the kubelet says which pod has which device")
 	f.StringArrayVar(&o.plugins, "device-plugin-selector", []string{"app.kubernetes.io/name=nvidia-device-plugin", "app=nvidia-device-plugin-daemonset"},
@@ -60,6 +57,6 @@ func newCommand() *cobra.Command {
 	f.DurationVar(&o.interval, "interval", 2*time.Second, "how often the GPUs are read")
 	o.doctor.flags(f)
 	cmd.PersistentFlags().IntVarP(&verbosity, "verbosity", "v", 0, "log level: 0 changes of layouts, 1 each step, 2 what waits and why, 4 details")
-	cmd.AddCommand(newProbeCommand(), newDoctorCommand())
+	cmd.AddCommand(newProbeCommand(), newDoctorCommand(), newAdoptCommand())
 	return cmd
 }
