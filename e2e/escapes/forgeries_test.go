@@ -57,6 +57,25 @@ func forgeries() []way {
 		})), buysNothing(hasNoneOf(v1alpha1.AnnotationAttempt, v1alpha1.AnnotationTakenBack))},
 		{"putting the notice of a reclaim off", alter(`{"metadata": {"annotations": {"ebbtide.dev/reclaim-by": "2099-01-01T00:00:00Z"}}}`),
 			forbidden("metadata.annotations[ebbtide.dev/reclaim-by]: only the broker and the scheduler write it")},
+		{"giving a running pod another slice of a GPU", alter(`{"metadata": {"annotations": {"ebbtide.dev/mig-instances": "GPU-a/7g.40gb@0#1"}}}`),
+			forbidden("metadata.annotations[ebbtide.dev/mig-instances]: only the scheduler writes it")},
+		{"a pod that brings the slice that it wants", run(gpuPod(red, "try", gpu, "1", func(pod *corev1.Pod) {
+			pod.Annotations = map[string]string{v1alpha1.AnnotationInstances: "GPU-a/7g.40gb@0#1"}
+		})), forbidden("metadata.annotations[ebbtide.dev/mig-instances]: only the scheduler writes it")},
+		{"making a GPUNode", func(ctx context.Context, w *town) (client.Object, error) {
+			return nil, w.mallory.Create(ctx, &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-1"}})
+		}, noRole("create", "gpunodes")},
+		{"making a GPUNode as the namespace's administrator", func(ctx context.Context, w *town) (client.Object, error) {
+			return nil, w.marvin.Create(ctx, &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-1"}})
+		}, forbidden(`User "marvin" cannot create resource "gpunodes"`)},
+		{"having a GPU cut anew", func(ctx context.Context, w *town) (client.Object, error) {
+			node := &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-1"}}
+			return nil, w.mallory.Patch(ctx, node, client.RawPatch(types.MergePatchType, []byte(`{"spec": {"reshapes": []}}`)))
+		}, noRole("patch", "gpunodes")},
+		{"saying that a GPU's slices are free", func(ctx context.Context, w *town) (client.Object, error) {
+			node := &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-1"}}
+			return nil, w.mallory.Status().Patch(ctx, node, client.RawPatch(types.MergePatchType, []byte(`{"status": {"gpus": []}}`)))
+		}, noRole("patch", "gpunodes/status")},
 		{"forging checkpoint annotations", func(ctx context.Context, w *town) (client.Object, error) {
 			made := queued(red, "try", "default", 4, 4, func(job *batchv1.Job) {
 				job.Annotations = map[string]string{v1alpha1.AnnotationLastCheckpoint: "2999-01-01T00:00:00Z", v1alpha1.AnnotationCheckpointInterval: "-1h"}
