@@ -27,6 +27,7 @@ const FieldOwner = "ebbtide-agent"
 type Node struct {
 	name    string
 	cache   cache.Cache
+	reader  client.Reader // the cache
 	client  client.Client
 	changed chan struct{}
 
@@ -56,7 +57,7 @@ func NewNode(config *rest.Config, name string) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	return &Node{name: name, cache: c, client: direct, changed: make(chan struct{}, 1)}, nil
+	return &Node{name: name, cache: c, reader: c, client: direct, changed: make(chan struct{}, 1)}, nil
 }
 
 // Start watches until ctx ends. It returns at once with an error, or when the first
@@ -106,7 +107,7 @@ func (n *Node) Get(ctx context.Context) (*v1alpha1.GPUNode, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	found := &v1alpha1.GPUNode{}
-	err := n.cache.Get(ctx, client.ObjectKey{Name: n.name}, found)
+	err := n.reader.Get(ctx, client.ObjectKey{Name: n.name}, found)
 	if err == nil && n.last != nil && n.last.UID == found.UID && n.last.ResourceVersion == found.ResourceVersion {
 		return n.last, nil
 	}
@@ -165,7 +166,7 @@ func (n *Node) Publish(ctx context.Context, status v1alpha1.GPUNodeStatus) error
 // pods on the node that have not ended.
 func (n *Node) pods(ctx context.Context) ([]corev1.Pod, error) {
 	list := &corev1.PodList{}
-	if err := n.cache.List(ctx, list); err != nil {
+	if err := n.reader.List(ctx, list); err != nil {
 		return nil, fmt.Errorf("list the pods of node %s: %w", n.name, err)
 	}
 	var live []corev1.Pod
@@ -179,7 +180,7 @@ func (n *Node) pods(ctx context.Context) ([]corev1.Pod, error) {
 
 func (n *Node) node(ctx context.Context) (*corev1.Node, error) {
 	node := &corev1.Node{}
-	if err := n.cache.Get(ctx, client.ObjectKey{Name: n.name}, node); err != nil {
+	if err := n.reader.Get(ctx, client.ObjectKey{Name: n.name}, node); err != nil {
 		return nil, fmt.Errorf("read node %s: %w", n.name, err)
 	}
 	return node, nil

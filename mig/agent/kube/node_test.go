@@ -1,0 +1,176 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/mig/agent"
+)
+
+// newNode is gpu-0 in a cluster that is played. behind, if not nil, is what the watch has
+// come to.
+func newNode(t *testing.T, behind client.Reader, objects ...client.Object) *Node {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", UID: "node-uid"},
+		Status:     corev1.NodeStatus{Allocatable: corev1.ResourceList{"nvidia.com/mig-1g.5gb": resource.MustParse("7")}},
+	}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(append(objects, node)...).WithStatusSubresource(&v1alpha1.GPUNode{}, node, &corev1.Pod{}).Build()
+	n := &Node{name: "gpu-0", reader: c, client: c, changed: make(chan struct{}, 1)}
+	if behind != nil {
+		n.reader = behind
+	}
+	return n
+}
+
+// old is a watch that has come to one GPUNode and no further.
+type old struct {
+	client.Reader
+	node v1alpha1.GPUNode
+}
+
+func (o *old) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	o.node.DeepCopyInto(into.(*v1alpha1.GPUNode))
+	return nil
+}
+
+func TestMakesItsGPUNode(t *testing.T) {
+	n := newNode(t, nil)
+	got, err := n.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owners := got.OwnerReferences; got.Name != "gpu-0" || len(owners) != 1 || owners[0].Kind != "Node" || owners[0].UID != "node-uid" {
+		t.Errorf("it made %+v", got.ObjectMeta)
+	}
+	again, err := n.Get(t.Context())
+	if err != nil || again != got {
+		t.Errorf("the same is read as another (%v)", err)
+	}
+}
+
+// A watch that begins with an older GPUNode than was read is not believed.
+func TestNeverGoesBack(t *testing.T) {
+	newer := &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", UID: "u", Generation: 5}}
+	behind := &old{node: v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", UID: "u", Generation: 4, ResourceVersion: "1"}}}
+	n := newNode(t, behind, newer)
+	for range 2 {
+		got, err := n.Get(t.Context())
+		if err != nil || got.Generation != 5 {
+			t.Fatalf("generation %d, want 5 (%v)", got.Generation, err)
+		}
+	}
+	behind.node.Generation, behind.node.ResourceVersion = 6, "999999"
+	if got, err := n.Get(t.Context()); err != nil || got.Generation != 6 {
+		t.Fatalf("generation %d, want 6 (%v)", got.Generation, err)
+	}
+}
+
+func pluginPod(name, uid string, ready corev1.ConditionStatus) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "nvidia", Name: name, UID: types.UID(uid), Labels: map[string]string{"app": "plugin"}},
+		Spec:       corev1.PodSpec{NodeName: "gpu-0"},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+	}
+}
+
+func TestRestartsTheDevicePlugin(t *testing.T) {
+	n := newNode(t, nil, pluginPod("p1", "u1", corev1.ConditionTrue))
+	d, err := NewDevicePlugin(n, "app=plugin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := agent.Change{ID: "1", Resources: map[string]int64{"nvidia.com/mig-1g.5gb": 3, "nvidia.com/mig-4g.20gb": 1}}
+	step := func(want bool, fault string) {
+		t.Helper()
+		done, err := d.Advertise(t.Context(), change)
+		if (err != nil) != (fault != "") || err != nil && !strings.Contains(err.Error(), fault) || err == nil && done != want {
+			t.Fatalf("advertised: %t (%v), want %t %q", done, err, want, fault)
+		}
+	}
+	step(false, "")
+	err = n.client.Get(t.Context(), client.ObjectKey{Namespace: "nvidia", Name: "p1"}, &corev1.Pod{})
+	if !apierrors.IsNotFound(err) {
+		t.Fatalf("the pod is still there (%v)", err)
+	}
+	step(false, "")
+	fresh := pluginPod("p2", "u2", corev1.ConditionFalse)
+	if err := n.client.Create(t.Context(), fresh); err != nil {
+		t.Fatal(err)
+	}
+	step(false, "")
+	fresh.Status.Conditions[0].Status = corev1.ConditionTrue
+	if err := n.client.Status().Update(t.Context(), fresh); err != nil {
+		t.Fatal(err)
+	}
+	step(false, "the node offers 7 nvidia.com/mig-1g.5gb and has 3")
+	node, err := n.node(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Status.Allocatable = corev1.ResourceList{"nvidia.com/mig-1g.5gb": resource.MustParse("3"), "nvidia.com/mig-4g.20gb": resource.MustParse("1")}
+	if err := n.client.Status().Update(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	step(true, "")
+	change.ID = "2"
+	step(false, "")
+	step(false, "")
+	change.ID = "3"
+	step(false, "there is no pod of the device plugin")
+}
+
+// devices is a kubelet.
+type devices struct {
+	held map[string]v1alpha1.GPUHolder
+	err  error
+}
+
+func (d devices) Holders(context.Context) (map[string]v1alpha1.GPUHolder, error) {
+	return d.held, d.err
+}
+
+func TestHoldersAndPromises(t *testing.T) {
+	holds, waits, ended := pluginPod("holds", "u1", corev1.ConditionTrue), pluginPod("waits", "u2", corev1.ConditionFalse), pluginPod("ended", "u3", corev1.ConditionFalse)
+	waits.Annotations = map[string]string{v1alpha1.AnnotationInstances: "GPU-1/1g.5gb@4#2"}
+	ended.Annotations = map[string]string{v1alpha1.AnnotationInstances: "GPU-1/1g.5gb@5#2"}
+	ended.Status.Phase = corev1.PodFailed
+	n := newNode(t, nil, holds, waits, ended)
+	h := Holders{Node: n, Devices: devices{held: map[string]v1alpha1.GPUHolder{"MIG-1": {Namespace: "nvidia", Name: "holds"}}}}
+	got, err := h.Holders(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got["MIG-1"].UID != "u1" || got[agent.Promised("GPU-1", "1g.5gb", 4)].Name != "waits" {
+		t.Errorf("holders %+v", got)
+	}
+	h.Devices = devices{err: errors.New("down")}
+	if _, err := h.Holders(t.Context()); err == nil {
+		t.Error("without the kubelet it is known who holds what")
+	}
+}
+
+func TestRefusesNeedsPolicyAndBinding(t *testing.T) {
+	if refuses, err := newNode(t, nil).Refuses(t.Context()); err != nil || refuses {
+		t.Errorf("without a policy it refuses: %t (%v)", refuses, err)
+	}
+}
