@@ -19,7 +19,7 @@ func (d *decision) doomed(r *reshape) (reason, message string) {
 	}
 	if p := d.pools[r.From]; p != nil {
 		for _, o := range p.lenders {
-			if len(o.Pending) > 0 && !o.Advise {
+			if n := int64(len(o.Pending)); n > 0 && !o.Advise && p.soon.slots(max(o.UnitsPerPod, 1)) < n {
 				return ReasonLenderPodPending, "online pods of " + o.Name + " wait for the units"
 			}
 		}
@@ -31,10 +31,10 @@ func (d *decision) doomed(r *reshape) (reason, message string) {
 }
 
 // patient: the lender is closed only because it is not known yet, or not known any more,
-// whether it may lend.
+// whether it may lend, or because pods wait that have room.
 func (l *lender) patient() bool {
 	switch l.gate {
-	case ReasonDwellNotMet, ReasonCooldownActive, ReasonBrokerStarted, ReasonLoadUnknown, ReasonLoadSampleStale, ReasonLoadCoverageLow, ReasonPreparing:
+	case ReasonLenderPodPending, ReasonDwellNotMet, ReasonCooldownActive, ReasonBrokerStarted, ReasonLoadUnknown, ReasonLoadSampleStale, ReasonLoadCoverageLow, ReasonPreparing:
 		return true
 	}
 	return false

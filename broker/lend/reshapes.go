@@ -127,11 +127,22 @@ func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *res
 	case c.broken != "":
 	case c.stranger:
 		c.broken = "somebody without a loan is on it"
-	case r.State == ReshapeUndoing && c.lender != nil && d.now.Sub(r.Since) > 2*c.lender.MaxGrace && !r.Since.IsZero():
+	case r.State == ReshapeUndoing && c.lender != nil && d.now.Sub(s.since(d, r)) > 2*c.lender.MaxGrace:
 		// Who holds it had maxGrace, and so had the undoing.
-		c.broken = "it has not been undone since " + stamp(r.Since)
+		c.broken = "it has not been undone since " + stamp(s.since(d, r))
 	}
 	return c
+}
+
+// since is when the change came into its state, or was first seen where nobody says so.
+func (s *reshapes) since(d *decision, r *Reshape) time.Time {
+	if !r.Since.IsZero() {
+		return r.Since
+	}
+	if at := s.memory[r.GPU].At; !at.IsZero() {
+		return at
+	}
+	return d.now
 }
 
 // made are the slices that were made, as far as they are there.

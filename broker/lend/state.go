@@ -132,7 +132,7 @@ type ReshapeMemory struct {
 	Quiet time.Time `json:"quiet,omitzero"`
 	// Begun is a change that was decided on Node and has not been seen since: until it is, or
 	// some time has passed, it counts as if it were being made. At is when the last one was
-	// decided that has not been seen.
+	// decided, or first seen.
 	Begun *Reshape  `json:"begun,omitempty"`
 	Node  string    `json:"node,omitempty"`
 	At    time.Time `json:"at,omitzero"`

@@ -50,10 +50,13 @@ func (d *decision) uses(r *reshape) (reason, message string) {
 		}
 		return "", ""
 	}
-	if reason, message = d.doomed(r); reason != "" || r.leaving || r.kept {
+	if reason, message = d.doomed(r); reason != "" || r.leaving {
 		return reason, message
 	}
 	switch {
+	case r.State == ReshapeMaking && d.now.Sub(d.reshapes.since(d, &r.Reshape)) > r.late():
+		return ReasonReshapeUnused, "it was not made in time"
+	case r.kept: // for a job that waits for more
 	case !d.isWanted(r.To):
 		return ReasonReshapeUnused, "no job waits for what was made"
 	case r.State == ReshapeMade && d.ready(r):
@@ -63,6 +66,9 @@ func (d *decision) uses(r *reshape) (reason, message string) {
 	}
 	return "", ""
 }
+
+// late is how long making it may take: as long as it would have to last to pay.
+func (r *reshape) late() time.Duration { return begunWithin + quietTimes*r.lender.MIG.takes() }
 
 // isWanted: some job waits for units of the flavor, and for nothing else.
 func (d *decision) isWanted(flavor string) bool {
@@ -102,7 +108,10 @@ func (d *decision) reshapeMemory() []ReshapeMemory {
 			undone.State, undone.Since = ReshapeUndoing, d.now
 			m.Begun = &undone
 		case !r.begun:
-			m.Begun, m.Node, m.At = nil, "", time.Time{}
+			m.Begun, m.Node = nil, ""
+			if m.At.IsZero() {
+				m.At = d.now
+			}
 			quiet := forgottenAfter
 			if r.lender != nil && r.lender.MIG != nil {
 				quiet = quietTimes * r.lender.MIG.takes()

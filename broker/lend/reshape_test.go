@@ -1,0 +1,224 @@
+package lend
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ebbtide/ebbtide/mig"
+)
+
+// madeOne is a snapshot of one A100 with three slices of chat's and a 4g that was made of
+// four others, on a loan.
+func madeOne() Snapshot {
+	at := func(profile mig.ProfileID, start int, use mig.Use, owner string) mig.Instance {
+		return mig.Instance{Placed: mig.Placed{Profile: profile, Start: start}, Generation: 1, Use: use, Owner: owner}
+	}
+	var gone []mig.Placed
+	for i := range 4 {
+		gone = append(gone, mig.Placed{Start: i})
+	}
+	in := Snapshot{
+		Now: noon, Boards: mig.Boards()[:1], Flavors: slicesOf,
+		Tenants: []Tenant{
+			{Name: "research", Cohort: "all", Quotas: []Quota{{Flavor: "a100"}, {Flavor: "a100-1g"}, {Flavor: "a100-4g"}}},
+			{Name: "serving", Cohort: "all", Quotas: []Quota{{Flavor: "a100", Nominal: 1}, {Flavor: "a100-1g"}}},
+		},
+		Queues: []Queue{{Name: "research/q", Tenant: "research", Backfill: true}},
+		Nodes: []Node{{
+			Name: "n", Schedulable: true,
+			Units: []Units{{Flavor: "a100-1g", Capacity: 3, Online: 3}, {Flavor: "a100-4g", Capacity: 1}},
+			Cards: []Card{{Board: "A100-40GB", GPU: mig.GPU{UUID: "A", Instances: []mig.Instance{
+				at(3, 0, mig.Lent, "research/big-1"), at(0, 4, mig.Busy, "x"), at(0, 5, mig.Busy, "x"), at(0, 6, mig.Busy, "x"),
+			}}}},
+			Reshapes: []Reshape{{
+				ID: "rs", GPU: "A", Lender: "serving/chat", From: "a100-1g", Count: 4, To: "a100-4g", Made: 1,
+				Destroy: gone, Create: []mig.Placed{{Profile: 3}}, JobUID: "u", State: ReshapeMade, Since: noon.Add(-time.Hour),
+			}},
+		}},
+		Lenders: []Lender{{
+			Name: "serving/chat", Tenant: "serving", Flavor: "a100-1g", Owned: 7, UnitsPerPod: 1, Desired: 3, Running: 3, Ready: 3,
+			LowWater: 0.3, HighWater: 0.7, MaxGrace: time.Minute, Load: Load{Known: true, ObservedAt: noon, Coverage: 1, Slots: 100},
+			MIG: &MIGRules{Reshape: true, Undo: 10 * time.Second},
+		}},
+		Loans: []Loan{{
+			Name: "research/big-1", Job: "research/big", JobUID: "u", Borrower: "research", Queue: "research/q", Pods: 1, UnitsPerPod: 1, Live: 1, Bound: 1,
+			Grants: []Grant{{"serving/chat", "n", "a100-4g", 1}}, Since: noon.Add(-time.Hour), Checkpoint: noon, Grace: time.Hour,
+		}},
+	}
+	return in
+}
+
+// Each line breaks one law, and is found.
+func TestLawsOfCards(t *testing.T) {
+	card := func(in *Snapshot) *Card { return &in.Nodes[0].Cards[0] }
+	tests := []struct {
+		name   string
+		change func(*Snapshot)
+		law    int // 0: none is broken
+		want   string
+	}{
+		{"as it should be", func(*Snapshot) {}, 0, ""},
+		{"an online pod has one of the slices that are gone", func(in *Snapshot) { in.Nodes[0].Units[0].Online++ }, 1, "8 units are held of 7"},
+		{"so has another loan", func(in *Snapshot) {
+			in.Loans = append(in.Loans, Loan{Name: "research/z", JobUID: "z", Grants: []Grant{{"serving/chat", "n", "a100-1g", 1}}, Live: 1})
+		}, 1, "8 units are held of 7"},
+		{"nobody has what was made, and it is still the lender's", func(in *Snapshot) { in.Loans = nil; in.Nodes[0].Units[0].Online = 4 }, 1, "8 units are held of 7"},
+		{"a pod without a loan has what was made and was lent", func(in *Snapshot) {
+			in.Nodes[0].Units[1].Other = 1
+		}, 1, "1 units are held of 0"},
+		{"the device plugin stands still", func(in *Snapshot) {
+			for i := range in.Nodes[0].Units {
+				u := &in.Nodes[0].Units[i]
+				u.Capacity, u.Broken = 0, u.Capacity
+			}
+		}, 0, ""},
+		{"the kubelet counts what is gone", func(in *Snapshot) { in.Nodes[0].Units[0].Capacity = 7; in.Nodes[0].Units[0].Online = 4 }, 1, "8 units are held of 7"},
+		{"a change is stuck", func(in *Snapshot) { in.Nodes[0].Reshapes[0].Stuck = "in use" }, 0, ""},
+		{"somebody made a slice where one is to come back", func(in *Snapshot) {
+			card(in).Instances[0] = mig.Instance{Placed: mig.Placed{Profile: 1, Start: 2}, Generation: 1, Use: mig.Foreign}
+		}, 2, "evicting all loans does not bring back"},
+		{"what is to come back has no place on the board", func(in *Snapshot) { in.Nodes[0].Reshapes[0].Destroy[3].Start = 7 }, 2, "evicting all loans does not bring back"},
+		{"the owner's slices have no room beside what stays", func(in *Snapshot) {
+			in.Nodes[0].Reshapes[0].Destroy = append(in.Nodes[0].Reshapes[0].Destroy[:3:3], mig.Placed{Profile: 1, Start: 2})
+		}, 2, "evicting all loans does not bring back"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			in := madeOne()
+			test.change(&in)
+			found := CheckLaws(in)
+			if (test.law == 0) != (len(found) == 0) || test.law != 0 && (found[0].Law != test.law || !strings.Contains(found[0].Message, test.want)) {
+				t.Errorf("got %+v, want law %d: %s", found, test.law, test.want)
+			}
+		})
+	}
+}
+
+// decideMade decides after a change to the snapshot.
+func decideMade(change func(*Snapshot)) (Plan, State) {
+	in := madeOne()
+	change(&in)
+	return Decide(in, State{At: noon.Add(-5 * time.Second), Since: noon.Add(-time.Hour)}, DefaultPolicy())
+}
+
+func pendingPod(in *Snapshot) {
+	in.Lenders[0].Desired, in.Lenders[0].Pending = 4, []PendingPod{{Name: "p", Since: noon}}
+}
+
+// A loan of what was made gives way earlier than others, by what the undoing takes, and
+// whole: its slices come back together.
+func TestMadeSlicesComeBackInTime(t *testing.T) {
+	for _, minPods := range []int64{0, 1} {
+		plan, _ := decideMade(func(in *Snapshot) {
+			pendingPod(in)
+			n := &in.Nodes[0]
+			// A second card, so that the loan has two pods.
+			second := n.Cards[0]
+			second.UUID, second.Instances = "B", slices.Clone(second.Instances)
+			n.Cards = append(n.Cards, second)
+			r := n.Reshapes[0]
+			r.ID, r.GPU = "rs2", "B"
+			n.Reshapes = append(n.Reshapes, r)
+			n.Units[0].Capacity, n.Units[0].Online, n.Units[1].Capacity = 6, 6, 2
+			in.Tenants[1].Quotas[0].Nominal = 2
+			l := &in.Lenders[0]
+			l.Owned, l.Running, l.Ready, l.Desired = 14, 6, 6, 7
+			in.Loans[0].Grants[0].Count, in.Loans[0].Pods, in.Loans[0].Bound, in.Loans[0].Live, in.Loans[0].MinPods = 2, 2, 2, 2, minPods
+		})
+		asked := actions(plan, ActionReclaim)
+		if len(asked) != 1 || len(asked[0].Shed) > 0 || !asked[0].ReclaimBy.Equal(noon.Add(50*time.Second)) {
+			t.Fatalf("asked back: %+v, want all of the loan by 12:00:50", asked)
+		}
+		if len(plan.Reshapes) != 2 || plan.Reshapes[0].Kind != ReshapeUndo || plan.Reshapes[1].Kind != ReshapeUndo {
+			t.Fatalf("reshapes: %+v, want both undone", plan.Reshapes)
+		}
+	}
+}
+
+// What a loan frees counts for pods that are owed: nothing else is asked back.
+func TestWhoHasWhatWasMade(t *testing.T) {
+	tests := []struct {
+		name        string
+		change      func(*Snapshot)
+		asked, undo int
+	}{
+		{"nobody waits", func(*Snapshot) {}, 0, 0},
+		{"its loan goes anyway", func(in *Snapshot) {
+			pendingPod(in)
+			in.Loans[0].Reclaiming, in.Loans[0].ReclaimBy = true, noon.Add(time.Minute)
+		}, 0, 1},
+		{"its loan goes, and it is being undone", func(in *Snapshot) {
+			pendingPod(in)
+			in.Loans[0].Reclaiming, in.Loans[0].ReclaimBy = true, noon.Add(time.Minute)
+			in.Nodes[0].Reshapes[0].State, in.Nodes[0].Reshapes[0].Since = ReshapeUndoing, noon.Add(-time.Second)
+		}, 0, 0},
+		{"its loan has ended by itself", func(in *Snapshot) {
+			pendingPod(in)
+			in.Loans[0].Finished = true
+		}, 0, 1},
+		{"nobody has it, and it is being undone", func(in *Snapshot) {
+			pendingPod(in)
+			in.Loans = nil
+			in.Nodes[0].Reshapes[0].State, in.Nodes[0].Reshapes[0].Since = ReshapeUndoing, noon.Add(-time.Second)
+		}, 0, 0},
+		{"the lender has gone", func(in *Snapshot) { in.Lenders, in.Loans = nil, nil }, 0, 1},
+		{"the lender's slices are not to be reshaped any more", func(in *Snapshot) { in.Lenders[0].MIG, in.Loans = nil, nil }, 0, 1},
+		{"nor while a loan has it", func(in *Snapshot) { in.Lenders[0].MIG = nil }, 0, 0},
+		{"it is stuck", func(in *Snapshot) { pendingPod(in); in.Loans = nil; in.Nodes[0].Reshapes[0].Stuck = "x" }, 0, 0},
+		{"somebody else is on it", func(in *Snapshot) {
+			pendingPod(in)
+			in.Loans = nil
+			in.Nodes[0].Units[1].Other = 1
+			in.Nodes[0].Cards[0].Instances[0].Use = mig.Busy
+		}, 0, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			plan, _ := decideMade(test.change)
+			if len(actions(plan, ActionReclaim)) != test.asked || len(plan.Reshapes) != test.undo {
+				t.Errorf("plan %s, want %d asked back and %d undone", encode(plan), test.asked, test.undo)
+			}
+		})
+	}
+}
+
+// The lender of what is stuck reads that it is lost, and it is not lent.
+func TestStuckIsTold(t *testing.T) {
+	plan, _ := decideMade(func(in *Snapshot) { in.Nodes[0].Reshapes[0].Stuck, in.Loans = "in use by another client", nil })
+	i := slices.IndexFunc(plan.Verdicts, func(v Verdict) bool { return v.Subject == "serving/chat" })
+	if !strings.Contains(plan.Verdicts[i].Message, "; 4 units of GPU A on n cannot be had back: in use by another client") || plan.Lenders[0].Lent != 4 {
+		t.Errorf("verdict %+v, lent %d", plan.Verdicts[i], plan.Lenders[0].Lent)
+	}
+}
+
+// Two loans of slices that were made on one node are told apart by who holds which, and
+// else by whom they were made for.
+func TestWhichLoanHasWhich(t *testing.T) {
+	for _, cards := range []bool{true, false} {
+		in := madeOne()
+		n := &in.Nodes[0]
+		second := n.Cards[0]
+		second.UUID, second.Instances = "B", slices.Clone(second.Instances)
+		n.Cards = append(n.Cards, second)
+		r := n.Reshapes[0]
+		r.ID, r.GPU, r.JobUID = "rs2", "B", "v"
+		n.Reshapes = append(n.Reshapes, r)
+		n.Units[0].Capacity, n.Units[0].Online, n.Units[1].Capacity = 6, 6, 2
+		other := in.Loans[0]
+		other.Name, other.JobUID, other.Job = "research/other-1", "v", "research/other"
+		in.Loans = append(in.Loans, other)
+		// The kubelet gave each the other's.
+		n.Cards[0].Instances[0].Owner, n.Cards[1].Instances[0].Owner = "research/other-1", "research/big-1"
+		want := "rs2"
+		if !cards {
+			n.Cards, want = nil, "rs"
+		}
+		in.Loans[0].Reclaiming, in.Loans[0].ReclaimBy = true, noon.Add(time.Minute)
+		plan, _ := Decide(in, State{At: noon.Add(-5 * time.Second)}, DefaultPolicy())
+		if len(plan.Reshapes) != 1 || plan.Reshapes[0].ID != want {
+			t.Errorf("undone: %+v, want %s", plan.Reshapes, want)
+		}
+	}
+}
