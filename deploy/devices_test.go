@@ -157,6 +157,75 @@ func TestClaimsForGPUs(t *testing.T) {
 	}
 }
 
+// A template for one device of the class whose name it has is counted, and nothing like it.
+func TestTemplatesForSlices(t *testing.T) {
+	c := testCluster(t)
+	namespace := c.namespace(t)
+	const class, notCounted = "mig-4g.20gb.ebbtide.dev", "claims for GPUs are counted in no quota"
+	request := func(edit func(*resourcev1.ExactDeviceRequest)) []resourcev1.DeviceRequest {
+		r := &resourcev1.ExactDeviceRequest{DeviceClassName: class}
+		if edit != nil {
+			edit(r)
+		}
+		return []resourcev1.DeviceRequest{{Name: "r", Exactly: r}}
+	}
+	twice := append(request(nil), resourcev1.DeviceRequest{Name: "s", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: class}})
+	first := []resourcev1.DeviceRequest{{Name: "r", FirstAvailable: []resourcev1.DeviceSubRequest{{Name: "s", DeviceClassName: class}}}}
+	for _, test := range []struct {
+		name, template string
+		requests       []resourcev1.DeviceRequest
+		want           string
+	}{
+		{"one slice", class, request(nil), ""},
+		{"by another name", "try", request(nil), notCounted},
+		{"by another class's name", "mig-1g.5gb.ebbtide.dev", request(nil), notCounted},
+		{"two slices", class, request(func(r *resourcev1.ExactDeviceRequest) { r.Count = 2 }), notCounted},
+		{"all slices", class, request(func(r *resourcev1.ExactDeviceRequest) { r.AllocationMode = resourcev1.DeviceAllocationModeAll }), notCounted},
+		{"two requests", class, twice, notCounted},
+		{"if there is one", class, first, notCounted},
+		{"of one's choice", class, request(func(r *resourcev1.ExactDeviceRequest) {
+			r.Selectors = []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: "true"}}}
+		}), notCounted},
+		{"that is not in the layout", class, request(func(r *resourcev1.ExactDeviceRequest) {
+			r.Tolerations = []resourcev1.DeviceToleration{{Key: "gpu.ebbtide.dev/not-in-layout", Operator: resourcev1.DeviceTolerationOpExists}}
+		}), notCounted},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			spec := resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{Requests: test.requests}}
+			options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+			client := c.client(t, tenant, "system:masters")
+			_, err := client.ResourceV1().ResourceClaimTemplates(namespace).Create(t.Context(), &resourcev1.ResourceClaimTemplate{
+				ObjectMeta: metav1.ObjectMeta{Name: test.template}, Spec: resourcev1.ResourceClaimTemplateSpec{Spec: spec},
+			}, options)
+			wantOutcome(t, err, test.want)
+			_, err = client.ResourceV1().ResourceClaims(namespace).Create(t.Context(),
+				&resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: test.template}, Spec: spec}, options)
+			wantOutcome(t, err, notCounted) // a claim by itself is no pod's
+		})
+	}
+}
+
+// A pod that claims a slice is held to what one is that asks for it.
+func TestPodsThatClaimSlices(t *testing.T) {
+	c := testCluster(t)
+	claims := func(template string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Containers = []corev1.Container{{Name: "main", Image: "example.com/web:1"}}
+			pod.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimTemplateName: &template}}
+			pod.Spec.PriorityClassName = ""
+		}
+	}
+	const slice = "mig-4g.20gb.ebbtide.dev"
+	online := func(pod *corev1.Pod) { pod.Spec.PriorityClassName = "ebbtide-online" }
+	c.tryPods(t, c.namespace(t), []podTry{
+		{"by Ebbtide's scheduler", tenant, "", claims(slice), ""},
+		{"by another scheduler", tenant, "", both(claims(slice), stock), "spec.schedulerName: a pod that asks for a GPU must name ebbtide"},
+		{"on a node", tenant, "", both(claims(slice), func(pod *corev1.Pod) { pod.Spec.NodeName = "n" }), "spec.nodeName: must not be set"},
+		{"online", tenant, "", both(claims(slice), online), "claims for GPUs are for pods below ebbtide-online"},
+		{"something else, by another scheduler", tenant, "", both(claims("nic"), stock), ""},
+	})
+}
+
 // A claim that is older than the policies can still be labelled and deleted.
 func TestOldClaimsCanGo(t *testing.T) {
 	c := testCluster(t)
@@ -190,6 +259,7 @@ func TestDeviceClassesStandForCountedResources(t *testing.T) {
 		{"NVIDIA's as nothing", "gpu.nvidia.com", `device.driver == "gpu.nvidia.com"`, "", ""},
 		{"NVIDIA's by another name", "gpu.nvidia.com", `device.driver == "gpu.nvidia.com"`, "example.com/fast", mustStand},
 		{"Ebbtide's as a slice", "mig-1g.5gb.ebbtide.dev", `device.driver == "gpu.ebbtide.dev"`, "nvidia.com/mig-1g.5gb", ""},
+		{"Ebbtide's as another slice", "mig-1g.5gb.ebbtide.dev", `device.driver == "gpu.ebbtide.dev"`, "nvidia.com/mig-4g.20gb", "must stand for nvidia.com/NAME"},
 		{"Ebbtide's by another name", "fast", `device.driver == "gpu.ebbtide.dev"`, "example.com/fast", mustStand},
 		{"the cluster's own by another name", "fast", `device.driver == "gpu.nvidia.com"`, "example.com/fast", mustStand},
 		{"the cluster's own by a name like it", "fast", `device.driver == "gpu.nvidia.com"`, "nvidia.com/gpux", mustStand},

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -198,6 +199,11 @@ func (c *cluster) unitsOf(obj *corev1.Pod) int64 {
 	for _, container := range obj.Spec.Containers {
 		q := container.Resources.Limits[c.resource]
 		units += q.Value()
+	}
+	for _, claim := range obj.Spec.ResourceClaims {
+		if t := claim.ResourceClaimTemplateName; t != nil && "nvidia.com/"+strings.TrimSuffix(*t, ".ebbtide.dev") == string(c.resource) {
+			units++
+		}
 	}
 	return units
 }

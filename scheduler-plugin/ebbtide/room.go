@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
@@ -57,13 +58,25 @@ func (p *Ebbtide) full(info fwk.NodeInfo, requests []book.Request) bool {
 // node that does not say, NodeResourcesFit knows more.
 func (p *Ebbtide) lacks(info fwk.NodeInfo, r book.Request) bool {
 	all, offered := p.unitsOf(info, r.Resource)
-	return offered && all-info.GetRequested().GetScalarResources()[r.Resource] < r.Units
+	return offered && all-heldUnits(info, r.Resource) < r.Units
 }
 
 // freeUnits returns what no pod holds; negative when the node lost units.
 func (p *Ebbtide) freeUnits(info fwk.NodeInfo, resource corev1.ResourceName) int64 {
 	all, _ := p.unitsOf(info, resource)
-	return all - info.GetRequested().GetScalarResources()[resource]
+	return all - heldUnits(info, resource)
+}
+
+// heldUnits returns what the pods on the node ask for, and what they claim: of that,
+// NodeInfo knows nothing.
+func heldUnits(info fwk.NodeInfo, resource corev1.ResourceName) int64 {
+	held := info.GetRequested().GetScalarResources()[resource]
+	for _, pod := range info.GetPods() {
+		if spec := &pod.GetPod().Spec; len(spec.ResourceClaims) > 0 {
+			held += v1alpha1.ClaimedUnits(spec, resource)
+		}
+	}
+	return held
 }
 
 // unitsOf returns how many units of the resource the node has, and whether anybody says:

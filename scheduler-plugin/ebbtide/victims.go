@@ -113,7 +113,7 @@ func freeOf(info fwk.NodeInfo) map[corev1.ResourceName]int64 {
 		corev1.ResourcePods:             int64(all.GetAllowedPodNumber() - len(info.GetPods())),
 	}
 	for name, units := range all.GetScalarResources() {
-		free[name] = units - used.GetScalarResources()[name]
+		free[name] = units - heldUnits(info, name)
 	}
 	return free
 }

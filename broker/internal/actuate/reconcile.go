@@ -132,7 +132,7 @@ func asksForDevices(pod *corev1.Pod) bool {
 			}
 		}
 	}
-	return false
+	return len(v1alpha1.ClaimedResources(&pod.Spec)) > 0
 }
 
 // openJob names the job of a loan of which only the ledger knows. Entries of older

@@ -60,6 +60,9 @@ func devicesOf(pod *corev1.PodSpec) (string, int64) {
 			starting[name] = max(starting[name], n)
 		}
 	}
+	for _, name := range v1alpha1.ClaimedResources(pod) {
+		running[string(name)]++
+	}
 	var names []string
 	for name, n := range starting {
 		running[name] = max(running[name], n)

@@ -77,6 +77,11 @@ func otherGPU(spec *corev1.PodSpec, resource corev1.ResourceName) corev1.Resourc
 			}
 		}
 	}
+	for _, name := range v1alpha1.ClaimedResources(spec) {
+		if name != resource {
+			others = append(others, name)
+		}
+	}
 	if len(others) == 0 {
 		return ""
 	}

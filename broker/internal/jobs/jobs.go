@@ -155,7 +155,7 @@ func checkpoints(annotations map[string]string) (every time.Duration, last time.
 
 // UnitsOf is what a pod asks of a resource: its containers together, or its
 // largest init container if that is more. A limit without a request counts, as
-// it does once the API server has defaulted the pod.
+// it does once the API server has defaulted the pod. What it claims comes to that.
 func UnitsOf(spec *corev1.PodSpec, resource corev1.ResourceName) int64 {
 	of := func(c *corev1.Container) int64 {
 		requests, limits := c.Resources.Requests[resource], c.Resources.Limits[resource]
@@ -174,7 +174,7 @@ func UnitsOf(spec *corev1.PodSpec, resource corev1.ResourceName) int64 {
 		}
 		largest = max(largest, sidecars+of(c))
 	}
-	return max(together+sidecars, largest)
+	return max(together+sidecars, largest) + v1alpha1.ClaimedUnits(spec, resource)
 }
 
 // Grace is how long the job's pods may take to stop.

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // podSet is pods of a job that are made from one template.
@@ -37,6 +39,9 @@ func (s *podSet) asks() map[corev1.ResourceName]int64 {
 			see(containers[i].Resources.Requests)
 			see(containers[i].Resources.Limits)
 		}
+	}
+	for _, name := range v1alpha1.ClaimedResources(&s.template.Spec) {
+		asks[name] = UnitsOf(&s.template.Spec, name)
 	}
 	return asks
 }

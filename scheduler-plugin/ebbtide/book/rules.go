@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 
@@ -38,10 +39,11 @@ const mostUnits = 1 << 36
 // Requests returns what the pod asks for of the given resources (nil: of all but
 // the processors, memory and storage that every pod has), by resource. Where any
 // resource is given, GPUs count also if they are not: what no quota names is nobody's.
-// Init containers and overhead count as the scheduler counts them.
+// Init containers and overhead count as the scheduler counts them, and claims by what
+// their templates are for.
 func Requests(pod *corev1.Pod, resources map[corev1.ResourceName]bool) []Request {
 	var out []Request
-	for name, quantity := range resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}) {
+	for name, quantity := range requests(pod) {
 		if resources == nil && Ordinary(name) || resources != nil && !resources[name] && (len(resources) == 0 || !v1alpha1.GPU(name)) {
 			continue
 		}
@@ -53,6 +55,17 @@ func Requests(pod *corev1.Pod, resources map[corev1.ResourceName]bool) []Request
 	return out
 }
 
+// requests is what the pod asks for, and what it claims.
+func requests(pod *corev1.Pod) corev1.ResourceList {
+	list := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	for _, name := range v1alpha1.ClaimedResources(&pod.Spec) {
+		more := list[name]
+		more.Add(*resource.NewQuantity(1, resource.DecimalSI))
+		list[name] = more
+	}
+	return list
+}
+
 // Ordinary reports whether the resource is none that a device plugin offers, but one
 // like cpu or memory.
 func Ordinary(name corev1.ResourceName) bool { return !strings.Contains(string(name), "/") }
@@ -62,7 +75,7 @@ func Queued(pod *corev1.Pod) bool { return pod.Labels[v1alpha1.LabelQueue] != ""
 
 // Units returns what the pod asks for of one resource.
 func Units(pod *corev1.Pod, resource corev1.ResourceName) int64 {
-	quantity := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})[resource]
+	quantity := requests(pod)[resource]
 	return quantity.Value()
 }
 
