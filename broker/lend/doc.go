@@ -37,12 +37,22 @@
 // for a job that could not start with all of that gone, as where a service could then not
 // get a node back: the next of its queue has the reservation.
 //
+// Slices of GPUs are units like others. Those that are pinned are room for services and
+// never for loans, and where cards show who has which slice, nothing is lent but what they
+// show to be idle. Where a lender allows it, idle slices of its own are made into the one
+// that a job waits for, if the way back is legal, the trough is expected to pay for it, and
+// the undoing fits into the grace. While that lasts, the slices that went are lent in their
+// lender's units, to the loan of what was made or to nobody, so that need, victims and laws
+// are what they are without it; what goes back first is what nobody has. Nobody's slices are
+// mixed with another's, a gang gets all of its slices or none, and what was made for a job
+// that is gone is for the next one that wants such, or goes back at once.
+//
 // It refuses to guess: input it cannot use (an unknown queue, a job without a
 // tenant) yields a Verdict with a reason, never an error and never an action.
 //
 // The files, by the steps of Decide:
 //
-//	in and out      snapshot, service, state, plan; record: a decision to replay
+//	in and out      snapshot, card, service, state, plan; record: a decision to replay
 //	the steps       decide; decider, crowd: what is kept of waiting jobs between decisions;
 //	                facts: what is compared of each; enter: who stands in the queues
 //	1 loans end     loans; checkpoint: when work was saved; history: how often it was lost
@@ -61,6 +71,9 @@
 //	                guards, guard: reservations
 //	                takeback: for quota; fairness: from whom; turns: who may search;
 //	                asked: for whom it is kept
+//	slices          cards: what cards show; reshapes: changes of layouts, counted as if nothing
+//	                had been changed; made: lending what was made; make: having it made; trough:
+//	                whether that pays; unmake: what goes back; lawslices: the laws of cards
 //	verdicts        verdicts; telling: lists that the last plan had as well
 //	tests' judge    laws
 package lend

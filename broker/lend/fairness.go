@@ -71,12 +71,7 @@ func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
 // addLoan lists the loan if it is one of the family, and if something would come free
 // for others without it.
 func (f *fairness) addLoan(h *holdings, key family, l *loan) {
-	list := l.Grants
-	if len(list) == 0 {
-		list = l.made
-	} else if len(l.made) > 0 {
-		return // of two flavors
-	}
+	list := l.ofOneKind()
 	if l.goes() || len(list) == 0 {
 		return
 	}
@@ -112,6 +107,17 @@ func (f *fairness) addLoan(h *holdings, key family, l *loan) {
 	if l.lent {
 		h.lent[tenant] = true
 	}
+}
+
+// ofOneKind is what the borrower holds: slices that were made, or others; none if both.
+func (l *loan) ofOneKind() []Grant {
+	switch {
+	case len(l.made) == 0:
+		return l.Grants
+	case len(l.Grants) == 0:
+		return l.made
+	}
+	return nil
 }
 
 // could reports whether jobs of the tenant might take something back. It may say yes

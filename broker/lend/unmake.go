@@ -45,7 +45,7 @@ func (d *decision) reshapeActions() []ReshapeAction {
 // uses says why a change is of no more use; an empty reason means that it is of some.
 func (d *decision) uses(r *reshape) (reason, message string) {
 	if l := r.holder; l != nil && !r.leaving {
-		if asked := l.Reclaiming || l.Preempted || l.action != nil && l.action.Kind == ActionReclaim; asked {
+		if l.askedBack() {
 			return ReasonReclaiming, "the loan of what was made is asked back"
 		}
 		return "", ""
@@ -53,6 +53,16 @@ func (d *decision) uses(r *reshape) (reason, message string) {
 	if reason, message = d.doomed(r); reason != "" || r.leaving {
 		return reason, message
 	}
+	return d.idles(r)
+}
+
+// askedBack: the loan is, or was now.
+func (l *loan) askedBack() bool {
+	return l.Reclaiming || l.Preempted || l.action != nil && l.action.Kind == ActionReclaim
+}
+
+// idles says why nobody can use what was made, or is being made.
+func (d *decision) idles(r *reshape) (reason, message string) {
 	switch {
 	case r.State == ReshapeMaking && d.now.Sub(d.reshapes.since(d, &r.Reshape)) > r.late():
 		return ReasonReshapeUnused, "it was not made in time"
