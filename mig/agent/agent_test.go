@@ -90,7 +90,7 @@ func TestReshapesAndUndoes(t *testing.T) {
 	w.pin()
 	writes, _ := w.sim.Writes()
 	before := writes[len(writes)-1].Seq
-	want := w.ask("r1")
+	w.ask("r1")
 	w.settle(2 * time.Second)
 	w.wantState("r1", v1alpha1.ReshapeMade)
 	w.wantLayout(four)
@@ -101,8 +101,7 @@ func TestReshapesAndUndoes(t *testing.T) {
 		t.Errorf("advertised %+v", w.adverts)
 	}
 	w.hold("job", mig.Placed{Profile: g4, Start: 0})
-	want = &w.node.Spec.Reshapes[0]
-	want.Undo = true
+	w.node.Spec.Reshapes[0].Undo = true
 	w.settle(time.Minute)
 	w.wantState("r1", v1alpha1.ReshapeUndoing)
 	w.wantLayout(four)

@@ -153,20 +153,11 @@ func (a *Agent) refusal(want v1alpha1.Reshape) error {
 		return fmt.Errorf("%w: who holds the slices is not known: %w", errLater, a.seen.unknown)
 	}
 	g, j := a.seen.gpu(want.GPU), a.journal.State.GPU(want.GPU)
-	switch {
-	case g == nil || j == nil:
+	if g == nil || j == nil {
 		return fmt.Errorf("the node has no GPU %s", want.GPU)
-	case !g.Healthy:
-		return fmt.Errorf("the GPU is not healthy: %s", g.Problem)
-	case !g.MIG:
-		return errors.New("the GPU is not in MIG mode")
-	case j.Restoring:
-		return errors.New("the GPU has lost its layout, which is being made again")
 	}
-	for _, other := range a.journal.State.Reshapes {
-		if other.Spec.GPU == want.GPU && !other.Done() {
-			return fmt.Errorf("%s is in force on the GPU", other.Spec.ID)
-		}
+	if err := a.mayChange(g, j); err != nil {
+		return err
 	}
 	if have := a.fingerprint(j); have != want.Base {
 		return fmt.Errorf("the layout is another: it is %s, and the change is for %s", have, want.Base)
@@ -177,6 +168,24 @@ func (a *Agent) refusal(want v1alpha1.Reshape) error {
 		}
 	}
 	return a.legal(g.Geometry, j, want)
+}
+
+// mayChange says why a GPU's layout may not be changed now.
+func (a *Agent) mayChange(g *device.GPU, j *journal.GPU) error {
+	switch {
+	case !g.Healthy:
+		return fmt.Errorf("the GPU is not healthy: %s", g.Problem)
+	case !g.MIG:
+		return errors.New("the GPU is not in MIG mode")
+	case j.Restoring:
+		return errors.New("the GPU has lost its layout, which is being made again")
+	}
+	for _, other := range a.journal.State.Reshapes {
+		if other.Spec.GPU == g.UUID && !other.Done() {
+			return fmt.Errorf("%s is in force on the GPU", other.Spec.ID)
+		}
+	}
+	return nil
 }
 
 // fingerprint is that of what is there, or of the layout.

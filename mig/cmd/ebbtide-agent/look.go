@@ -112,7 +112,7 @@ func newDoctorCommand() *cobra.Command {
 The broker lends nothing on a node that fails a check, or of which a check could not be
 made. The exit status is 0 only if all are passed or accepted.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := o.check(); err != nil {
 				return err
 			}
@@ -120,7 +120,7 @@ made. The exit status is 0 only if all are passed or accepted.`,
 				return fmt.Errorf("--output: %q is not json", output)
 			}
 			driver := &lazyDriver{}
-			defer driver.Close()
+			defer func() { err = errors.Join(err, driver.Close()) }()
 			var cluster *kube.Node
 			if config, err := loadKubeconfig(kubeconfig); err == nil {
 				if cluster, err = kube.NewNode(config, node); err != nil {
