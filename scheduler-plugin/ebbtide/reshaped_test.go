@@ -169,6 +169,17 @@ func TestTakeBackReshaped(t *testing.T) {
 			},
 			reason: "would not fit",
 		},
+		"it was refused": {
+			set: func(w *world) *corev1.Pod {
+				n := w.card("n", sevenths)
+				for i := range 7 {
+					n.hold(fmt.Sprint("1g.5gb@", i), w.replicaOn(fmt.Sprint("chat-", i), n.node))
+				}
+				n.reshape("r", v1alpha1.ReshapeRefused, idleFour, "4g.20gb@0")
+				return w.replicaOn("p", nil)
+			},
+			reason: "would not fit",
+		},
 		"somebody who stays has it": {
 			set: func(w *world) *corev1.Pod {
 				n := w.nightCard("n", "r", v1alpha1.ReshapeMade)
@@ -213,6 +224,29 @@ func reclaiming(w *world, l *v1alpha1.Loan, since time.Time) {
 	l.Status.ReclaimBy = &by
 	l.Status.Conditions = []metav1.Condition{{Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, LastTransitionTime: metav1.NewTime(since)}}
 	must(w.t, w.loans.Update(l))
+}
+
+// A loan of two slices of which one pod runs is in the way of two cards, and no more.
+func TestLoanThatIsHalfThere(t *testing.T) {
+	w := newWorld(t).sliced()
+	n := w.nightCard("n", "r", v1alpha1.ReshapeMade)
+	for i, id := range []string{"s", "u"} { // two more cards, with nothing else on them
+		gpu := *n.gn.Status.GPUs[0].DeepCopy()
+		gpu.UUID, gpu.Instances = fmt.Sprint("GPU-more-", i), gpu.Instances[:1]
+		n.gn.Status.GPUs = append(n.gn.Status.GPUs, gpu)
+		r := n.gn.Spec.Reshapes[0]
+		r.ID, r.GPU = id, gpu.UUID
+		n.gn.Spec.Reshapes = append(n.gn.Spec.Reshapes, r)
+		n.gn.Status.Reshapes = append(n.gn.Status.Reshapes, v1alpha1.ReshapeStatus{ID: id, State: v1alpha1.ReshapeMade})
+	}
+	n.allocatable[fourG] = 3
+	l := w.sliceLoan("big", fourG, "a100-4g", 2, "n")
+	n.hold("4g.20gb@0", w.workerOn(l, "big-0", n.node))
+	p := w.slices("p", "serving", v1alpha1.PriorityOnline, oneG, 8, nil) // more than one card has
+	result, status := w.waitFor(p)
+	w.checkNominated(result, status, "n")
+	w.checkTaken("big-1")
+	w.checkUndone("n/r", "n/s")
 }
 
 // Of four slices that come back, four pods are served, and nothing else is taken.

@@ -164,6 +164,20 @@ func TestMadeSlices(t *testing.T) {
 	}
 }
 
+// What was made for a job goes to it first, whatever else its lender made there.
+func TestMadeForTheJob(t *testing.T) {
+	gn := node("2g.10gb@0 2g.10gb@2")
+	reshape(gn, "r", v1alpha1.ReshapeMade, "1g.5gb@0 1g.5gb@1", "2g.10gb@0").JobUID = "other"
+	reshape(gn, "s", v1alpha1.ReshapeMade, "1g.5gb@2 1g.5gb@3", "2g.10gb@2")
+	var boards Boards
+	for job, want := range map[types.UID]string{"job": "a/2g.10gb@2#1", "other": "a/2g.10gb@0#1"} {
+		who := &Who{Loan: &Loan{JobUID: job, Lent: []Lending{{"serving/chat", "a100-4g"}}}}
+		if got := find(boards.Read(gn), who, twoG, 1); got != want {
+			t.Errorf("job %s gets %s, want %s", job, got, want)
+		}
+	}
+}
+
 func TestRoom(t *testing.T) {
 	gn := node(sevenths)
 	gn.Status.GPUs[0].Instances[3].Holder = &v1alpha1.GPUHolder{Namespace: "x", Name: "held"}
