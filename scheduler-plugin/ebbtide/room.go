@@ -103,7 +103,8 @@ func (p *Ebbtide) counted(info fwk.NodeInfo) fwk.NodeInfo {
 		return info
 	}
 	node := *info.Node()
-	node.Status.Allocatable = maps.Clone(node.Status.Allocatable)
+	node.Status.Allocatable = corev1.ResourceList{}
+	maps.Copy(node.Status.Allocatable, info.Node().Status.Allocatable)
 	for name, n := range devices {
 		if has := node.Status.Allocatable[name]; has.IsZero() && n > 0 {
 			node.Status.Allocatable[name] = *resource.NewQuantity(n, resource.DecimalSI)

@@ -20,6 +20,11 @@ func (n *Node) MayHelp(before *Node) bool {
 			return true
 		}
 	}
+	for resource, count := range n.devices {
+		if before.devices[resource] < count {
+			return true
+		}
+	}
 	was := make(map[v1alpha1.InstanceRef]*Instance, len(before.Instances))
 	for i := range before.Instances {
 		was[before.Instances[i].InstanceRef] = &before.Instances[i]
