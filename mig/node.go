@@ -22,8 +22,9 @@ const (
 // first GPU's first.
 //
 // That is exact for up to 8 GPUs, as long as the demand can be shared out in no more than
-// a million ways. Beyond that each instance in turn, the heaviest first and then the
-// largest, goes where it destroys, creates and loses least beside those before it.
+// a million ways. Beyond that each instance in turn, the largest first, goes where it
+// destroys, creates and loses least beside those before it; or, if there is not enough for
+// all and that meets more, those first that are worth most by slot.
 //
 // Errors are PlanGPU's; a demand need be for a profile of one of the boards only.
 func PlanNode(gpus []GPU, tables []*Table, demands []Demand) ([]Plan, []Demand, error) {
@@ -35,7 +36,7 @@ func PlanNode(gpus []GPU, tables []*Table, demands []Demand) ([]Plan, []Demand, 
 		return nil, nil, err
 	}
 	if !n.exact() {
-		n.greedy()
+		n.greedily()
 	}
 	plans := make([]Plan, len(gpus))
 	for g := range gpus {
@@ -368,17 +369,35 @@ func (n *node) alone() bool {
 	return true
 }
 
-// greedy gives one instance after the other to the GPU that it costs least.
-func (n *node) greedy() {
-	shares := make([][]Demand, len(n.gpus))
+// greedily gives the largest instances first, which leaves the fewest without a place where
+// there is enough for all. Where there is not, it also tries to give those first that are
+// worth most by slot, and takes what meets more.
+func (n *node) greedily() {
 	for g := range n.gpus {
 		s := &n.searches[g]
 		s.wants = wants{}
 		s.run()
 	}
+	nothing := slices.Clone(n.searches)
+	missed := n.give(n.units(func(a, b Demand) int { return n.size(b.Profile) - n.size(a.Profile) }))
+	if missed == 0 {
+		return
+	}
+	largest := n.searches
+	n.searches = nothing
+	if n.give(n.units(func(a, b Demand) int { return b.Weight*n.size(a.Profile) - a.Weight*n.size(b.Profile) })) >= missed {
+		n.searches = largest
+	}
+}
+
+// give gives one instance after the other to the GPU that it costs least, and returns the
+// weight of those that nobody has a place for.
+func (n *node) give(units []Demand) (missed int) {
+	shares := make([][]Demand, len(n.gpus))
 	full := map[ProfileID]bool{}
-	for _, d := range n.units() {
+	for _, d := range units {
 		if full[d.Profile] {
+			missed += d.Weight
 			continue
 		}
 		best, least := -1, int64(0)
@@ -396,11 +415,13 @@ func (n *node) greedy() {
 		}
 		if best < 0 {
 			full[d.Profile] = true // and stays so: GPUs only fill
+			missed += d.Weight
 			continue
 		}
 		shares[best] = append(shares[best], d)
 		n.searches[best].best = found
 	}
+	return missed
 }
 
 // try plans a share on one GPU; ok is false if it cannot have all of it.
@@ -413,20 +434,16 @@ func (n *node) try(g int, share []Demand) (c candidate, ok bool) {
 	return s.best, len(unmet(share, func(p ProfileID) int { return s.serves(s.best, p) })) == 0
 }
 
-// units lists the demand one by one: the heaviest first, then the largest, then as asked
-// for, and no more of a profile than all GPUs could have.
-func (n *node) units() []Demand {
+// units lists the demand one by one, in an order, and else as asked for: the heaviest of a
+// profile first, and no more of it than all GPUs could have.
+func (n *node) units(order func(a, b Demand) int) []Demand {
 	var all []Demand
 	for _, d := range n.demands {
 		one := Demand{Profile: d.Profile, Count: 1, Weight: d.weight()}
 		all = append(all, slices.Repeat([]Demand{one}, min(d.Count, maxSlots*len(n.gpus)))...)
 	}
-	slices.SortStableFunc(all, func(a, b Demand) int {
-		if a.Weight != b.Weight {
-			return b.Weight - a.Weight
-		}
-		return n.size(b.Profile) - n.size(a.Profile)
-	})
+	slices.SortStableFunc(all, func(a, b Demand) int { return b.Weight - a.Weight })
+	slices.SortStableFunc(all, order)
 	return all
 }
 

@@ -226,3 +226,108 @@ func BenchmarkPlanNode(b *testing.B) {
 		})
 	}
 }
+
+// On real boards as well, where GPUs have to give as much as they can for all to be met.
+func TestPlanNodeIsExactOnBoards(t *testing.T) {
+	g := only(t, "A30-24GB", 0, 1, 3)
+	table := mig.NewTable(&g)
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 4).Draw(t, "GPUs")
+		var gpus []mig.GPU
+		for i := range n {
+			gpus = append(gpus, drawGPU(t, &g, fmt.Sprint("GPU-", i)))
+		}
+		var demands []mig.Demand
+		for _, p := range g.Profiles {
+			demands = append(demands, mig.Demand{Profile: p.ID, Count: rapid.IntRange(0, p.Max*n/2).Draw(t, p.Name), Weight: rapid.IntRange(1, 2).Draw(t, "weight")})
+		}
+		plans, unmet, err := mig.PlanNode(gpus, slices.Repeat([]*mig.Table{table}, n), demands)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]int, 4)
+		for _, d := range demands {
+			got[0] -= d.Count * d.Weight
+		}
+		for _, d := range unmet {
+			got[0] += d.Count * d.Weight
+		}
+		few := make([][]outcome, n)
+		for i, p := range plans {
+			all := outcomes(table, gpus[i], demands)
+			for _, o := range all {
+				if slices.Equal(o.destroy, places(p.Destroy)) && slices.Equal(o.create, p.Create) {
+					got[1], got[2], got[3] = got[1]+len(o.destroy), got[2]+len(o.create), got[3]-o.phi
+				}
+			}
+			few[i] = cheapest(all)
+		}
+		best := got
+		combine(few, outcome{usable: map[mig.ProfileID]int{}}, []int{0, 0, 0}, func(o outcome, cost []int) {
+			if with := append([]int{-met(o.usable, demands)}, cost...); slices.Compare(with, best) < 0 {
+				best = with
+			}
+		})
+		if !slices.Equal(got, best) {
+			t.Fatalf("met, destroyed, created, lost are %v, and could be %v: %+v", got, best, plans)
+		}
+	})
+}
+
+// cheapest keeps one outcome for each number of usable instances.
+func cheapest(all []outcome) []outcome {
+	at := map[string]outcome{}
+	cost := func(o outcome) []int { return []int{len(o.destroy), len(o.create), -o.phi} }
+	for _, o := range all {
+		key := fmt.Sprint(o.usable)
+		if old, ok := at[key]; !ok || slices.Compare(cost(o), cost(old)) < 0 {
+			at[key] = o
+		}
+	}
+	var few []outcome
+	for _, o := range at {
+		few = append(few, o)
+	}
+	return few
+}
+
+// Demand that can be shared out in more ways than are tried.
+func TestPlanNodeBeyondExact(t *testing.T) {
+	g := only(t, "A100-40GB")
+	table := mig.NewTable(&g)
+	gpus := make([]mig.GPU, 8)
+	for i := range gpus {
+		gpus[i].UUID = fmt.Sprint("GPU-", i)
+	}
+	for name, tc := range map[string]struct {
+		demands []mig.Demand
+		served  int // instances
+	}{
+		// Each GPU for itself: seven 1g.
+		"more than there is of the best": {[]mig.Demand{{Profile: 0, Count: 60}, {Profile: 1, Count: 24}, {Profile: 2, Count: 16}, {Profile: 3, Count: 8}, {Profile: 4, Count: 8}}, 56},
+		// Not each for itself, which would be 56 of 1g, but 30 with as many 2g as fit: 4 GPUs
+		// with seven 1g, one with two 1g and two 2g, and three with three 2g.
+		"less than there is of the best": {[]mig.Demand{{Profile: 0, Count: 30}, {Profile: 1, Count: 16}, {Profile: 2, Count: 12}, {Profile: 3, Count: 7}, {Profile: 4, Count: 6}}, 41},
+	} {
+		plans, unmet, err := mig.PlanNode(gpus, slices.Repeat([]*mig.Table{table}, 8), tc.demands)
+		if err != nil {
+			t.Fatal(err)
+		}
+		created, asked, left := 0, 0, 0
+		for _, p := range plans {
+			if err := g.Check(p.Create); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			created += len(p.Create)
+		}
+		for _, d := range tc.demands {
+			asked += d.Count
+		}
+		for _, d := range unmet {
+			left += d.Count
+		}
+		if asked-left != tc.served || created != tc.served {
+			t.Errorf("%s: %d are served and %d created, want %d; unmet %v", name, asked-left, created, tc.served, unmet)
+		}
+	}
+}

@@ -107,6 +107,17 @@ func TestPlanGPUErrors(t *testing.T) {
 	}
 }
 
+// A layout of which each two instances are allowed, and all together are not.
+func TestPlanGPURefusesMoreThanPairs(t *testing.T) {
+	g := mig.Geometry{Board: "three", Slots: 3, Engines: mig.Engines{Decoders: 2}, Profiles: []mig.Profile{
+		{Name: "a", Memory: 1, Max: 3, Starts: []int{0, 1, 2}, Engines: mig.Engines{Decoders: 1}}}}
+	_, err := mig.NewTable(&g).PlanGPU(gpu(in(0, 0, mig.Idle), in(0, 1, mig.Idle), in(0, 2, mig.Idle)), nil)
+	var broken *mig.RuleError
+	if !errors.As(err, &broken) || broken.Rule != mig.RuleEngines {
+		t.Errorf("%v", err)
+	}
+}
+
 // follow carries a plan out step by step, and fails if it touches what it must not or if a
 // step leaves a layout that the board does not allow.
 func follow(t *rapid.T, g *mig.Geometry, gpu mig.GPU, p mig.Plan) mig.GPU {
