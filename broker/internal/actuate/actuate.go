@@ -36,7 +36,12 @@ type Ledger interface {
 	Loan(name string) (ledger.OpenLoan, bool)
 	OpenLoans() []ledger.OpenLoan
 	ByLoan(name string) ([]ledger.Entry, error)
-	// Reshape is the open change of a GPU's layout with that ID.
+	Changes
+}
+
+// Changes is what the ledger knows of changes of GPUs' layouts.
+type Changes interface {
+	// Reshape is the open one with that ID.
 	Reshape(id string) (ledger.OpenReshape, bool)
 	OpenReshapes() []ledger.OpenReshape
 }
