@@ -74,7 +74,7 @@ func (c Config) options(t trial, s system) (lab.Options, error) {
 	for i := range t.nodes {
 		opts.Nodes = append(opts.Nodes, lab.NodeSpec{Name: fmt.Sprintf("gpu-%03d", i), GPUs: gpusPerNode})
 	}
-	render := deploy.Manifests
+	render := func() ([]byte, error) { return deploy.Manifests() }
 	if s == stock {
 		render = bench.WithoutPolicies
 		opts.KubeScheduler, opts.NoPrometheus = true, true
