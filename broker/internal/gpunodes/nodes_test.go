@@ -43,7 +43,7 @@ func TestReshapes(t *testing.T) {
 		{"", true, func(r *lend.Reshape) { r.State = lend.ReshapeUndoing }},
 		{v1alpha1.ReshapeMaking, false, func(r *lend.Reshape) { r.State, r.Since = lend.ReshapeMaking, since }},
 		{v1alpha1.ReshapeMade, false, func(r *lend.Reshape) { r.State, r.Since = lend.ReshapeMade, since }},
-		{v1alpha1.ReshapeMade, true, func(r *lend.Reshape) { r.State, r.Since = lend.ReshapeUndoing, since }},
+		{v1alpha1.ReshapeMade, true, func(r *lend.Reshape) { r.State = lend.ReshapeUndoing }},
 		{v1alpha1.ReshapeUndoing, true, func(r *lend.Reshape) { r.State, r.Since = lend.ReshapeUndoing, since }},
 		{v1alpha1.ReshapeStuck, true, func(r *lend.Reshape) { r.State, r.Since, r.Stuck = lend.ReshapeUndoing, since, "leaked" }},
 		{v1alpha1.ReshapeUndone, true, nil},

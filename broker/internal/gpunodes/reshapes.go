@@ -41,7 +41,6 @@ func (n *Node) reshapes() []lend.Reshape {
 			Destroy: places(want.Destroy), Create: places(want.Create), State: lend.ReshapeMaking,
 		}
 		if said != nil {
-			r.Since = said.Since.UTC()
 			switch said.State {
 			case v1alpha1.ReshapeMade:
 				r.State = lend.ReshapeMade
@@ -51,6 +50,9 @@ func (n *Node) reshapes() []lend.Reshape {
 		}
 		if want.Undo {
 			r.State = lend.ReshapeUndoing
+		}
+		if said != nil && (said.State == string(r.State) || r.Stuck != "") {
+			r.Since = said.Since.UTC() // else the agent has not seen yet what it is to do
 		}
 		list = append(list, r)
 	}
