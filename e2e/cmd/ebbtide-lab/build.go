@@ -19,7 +19,7 @@ func buildCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 			_, err := build.Programs(cmd.Context(), say,
-				build.ControlPlane, build.Kwok, build.Prometheus, build.Broker, build.Scheduler)
+				build.ControlPlane, build.Kwok, build.Prometheus, build.Broker, build.Scheduler, build.Agent)
 			return err
 		},
 	}

@@ -25,6 +25,7 @@ func main() {
 	}
 	root.AddCommand(
 		command("demo", "Replay one day of online load, and say what was lent", demo.Run),
+		slicedCommand(),
 		command("up", "Start a cluster with the demo's tenants, and keep it until Ctrl-C", demo.Up),
 		benchCommand(),
 		forecastCommand(),

@@ -1,0 +1,258 @@
+package sliced
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/simgpu"
+)
+
+// witness watches the GPUNodes: what was pinned when, and what became of reshapes.
+type witness struct {
+	mu sync.Mutex
+	// pins of each GPU over time, the newest last.
+	pins     map[string][]pins
+	reshapes map[string]*reshape
+}
+
+// pins are the pinned places of a GPU from a moment on.
+type pins struct {
+	since  time.Time
+	places []mig.Placed
+}
+
+// reshape is what was seen of one.
+type reshape struct {
+	node, gpu string
+	destroy   []mig.Placed
+	create    []mig.Placed
+	state     string
+	made      bool
+	ended     bool
+	// recovered is how often an agent found it half done.
+	recovered int32
+	// begun and end are when it was first and last seen to change.
+	begun, end time.Time
+}
+
+func newWitness() *witness {
+	return &witness{pins: map[string][]pins{}, reshapes: map[string]*reshape{}}
+}
+
+// watch follows the GPUNodes until ctx ends; the returned function waits for that.
+func (w *witness) watch(ctx context.Context, client dynamic.Interface) (func(), error) {
+	factory := dynamicinformer.NewDynamicSharedInformerFactory(client, 0)
+	informer := factory.ForResource(v1alpha1.GroupVersion.WithResource("gpunodes")).Informer()
+	observe := func(obj any) {
+		var n v1alpha1.GPUNode
+		if u, ok := obj.(*unstructured.Unstructured); ok && runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &n) == nil {
+			w.observe(time.Now(), &n)
+		}
+	}
+	if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: observe, UpdateFunc: func(_, obj any) { observe(obj) },
+	}); err != nil {
+		return nil, fmt.Errorf("watch the GPU nodes: %w", err)
+	}
+	factory.Start(ctx.Done())
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		factory.Shutdown()
+		return nil, fmt.Errorf("list the GPU nodes: %w", context.Cause(ctx))
+	}
+	return factory.Shutdown, nil
+}
+
+func placed(places []v1alpha1.MIGPlacement) []mig.Placed {
+	all := make([]mig.Placed, len(places))
+	for i, p := range places {
+		all[i] = mig.Placed{Profile: mig.ProfileID(p.Profile), Start: int(p.Start)}
+	}
+	return all
+}
+
+func (w *witness) observe(now time.Time, n *v1alpha1.GPUNode) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.observePins(now, n)
+	for _, r := range n.Spec.Reshapes {
+		if w.reshapes[r.ID] == nil {
+			w.reshapes[r.ID] = &reshape{node: n.Name, gpu: r.GPU, destroy: placed(r.Destroy), create: placed(r.Create), begun: now, end: now}
+		}
+	}
+	for _, s := range n.Status.Reshapes {
+		r := w.reshapes[s.ID]
+		if r == nil {
+			continue
+		}
+		if r.state != s.State || r.recovered != s.Recovered {
+			r.end = now
+		}
+		r.state, r.recovered = s.State, max(r.recovered, s.Recovered)
+		r.made = r.made || s.State == v1alpha1.ReshapeMade
+		r.ended = s.State == v1alpha1.ReshapeUndone || s.State == v1alpha1.ReshapeRefused
+	}
+}
+
+// observePins notes what is pinned of each GPU, if that has changed.
+func (w *witness) observePins(now time.Time, n *v1alpha1.GPUNode) {
+	have := map[string][]mig.Placed{}
+	for _, g := range n.Status.GPUs {
+		have[g.UUID] = nil
+	}
+	for _, p := range n.Spec.Pinned {
+		have[p.GPU] = placed(p.Places)
+	}
+	for gpu, places := range have {
+		known := w.pins[gpu]
+		if len(known) == 0 && len(places) == 0 || len(known) > 0 && slices.Equal(known[len(known)-1].places, places) {
+			continue
+		}
+		w.pins[gpu] = append(known, pins{since: now, places: places})
+	}
+}
+
+// allPinned tells whether each of so many cards has so many pinned places.
+func (w *witness) allPinned(cards, places int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, p := range w.pins {
+		if len(p[len(p)-1].places) == places {
+			n++
+		}
+	}
+	return n == cards
+}
+
+// pinned tells whether a small slice of a GPU is pinned.
+func (w *witness) pinned(gpu string, start int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := w.pins[gpu]
+	return len(known) > 0 && slices.Contains(known[len(known)-1].places, mig.Placed{Profile: small.profile, Start: start})
+}
+
+// making returns the IDs of the reshapes that are being made, in order.
+func (w *witness) making() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var ids []string
+	for _, id := range slices.Sorted(maps.Keys(w.reshapes)) {
+		if r := w.reshapes[id]; !r.made && !r.ended {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// inForce counts reshapes that are made and not undone.
+func (w *witness) inForce() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, r := range w.reshapes {
+		if r.made && !r.ended {
+			n++
+		}
+	}
+	return n
+}
+
+// get returns a copy of what was seen of a reshape.
+func (w *witness) get(id string) reshape {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return *w.reshapes[id]
+}
+
+// Tally is what became of all reshapes.
+type Tally struct {
+	// Begun, Made and Undone; Refused came to nothing, and Stuck went neither on nor back.
+	Begun, Made, Undone, Refused, Stuck int
+	// Recovered are those in which an agent died or the driver refused something, and that
+	// came to their end all the same, or are in force.
+	Recovered int
+}
+
+// tally counts the reshapes, given what was written to the GPUs.
+func (w *witness) tally(writes []simgpu.Write) Tally {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var t Tally
+	for _, r := range w.reshapes {
+		t.Begun++
+		if r.made {
+			t.Made++
+		}
+		switch r.state {
+		case v1alpha1.ReshapeUndone:
+			t.Undone++
+		case v1alpha1.ReshapeRefused:
+			t.Refused++
+		case v1alpha1.ReshapeStuck:
+			t.Stuck++
+		}
+		if (r.made || r.ended) && r.state != v1alpha1.ReshapeStuck && (r.recovered > 0 || r.refusals(writes) > 0) {
+			t.Recovered++
+		}
+	}
+	return t
+}
+
+// refusals counts the writes of the reshape that the driver refused.
+func (r *reshape) refusals(writes []simgpu.Write) int {
+	n := 0
+	for _, x := range writes {
+		ours := slices.Contains(r.destroy, x.Placed) || slices.Contains(r.create, x.Placed)
+		if x.Error != "" && x.GPU == r.gpu && ours && !x.Time.Before(r.begun) && (!r.ended || !x.Time.After(r.end)) {
+			n++
+		}
+	}
+	return n
+}
+
+// touched returns the writes to places that were pinned at that time, in words. What an
+// installation wrote was there before.
+func (w *witness) touched(g *mig.Geometry, writes []simgpu.Write) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []string
+	for _, x := range writes {
+		if x.By == "install" {
+			continue
+		}
+		var now []mig.Placed
+		for _, p := range w.pins[x.GPU] {
+			if !p.since.After(x.Time) {
+				now = p.places
+			}
+		}
+		for _, p := range now {
+			if overlap(g, p, x.Placed) {
+				found = append(found, fmt.Sprintf("%s %s of profile %d at %d on %s by %s, where profile %d at %d is pinned",
+					x.Time.UTC().Format("15:04:05.000"), x.Op, x.Profile, x.Start, x.GPU, x.By, p.Profile, p.Start))
+				break
+			}
+		}
+	}
+	return found
+}
+
+// overlap tells whether two places have a memory slot in common.
+func overlap(g *mig.Geometry, a, b mig.Placed) bool {
+	p, _ := g.Profile(a.Profile)
+	q, _ := g.Profile(b.Profile)
+	return a.Start < b.Start+q.Memory && b.Start < a.Start+p.Memory
+}

@@ -1,0 +1,160 @@
+package sliced
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/simgpu"
+)
+
+func TestBadConfigurationsNameTheFlag(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Errorf("the default: %v", err)
+	}
+	for want, change := range map[string]func(*Config){
+		"--nodes":      func(c *Config) { c.Nodes = 0 },
+		"--speed":      func(c *Config) { c.Speed = 0 },
+		"--from":       func(c *Config) { c.From = c.To },
+		"--low-water":  func(c *Config) { c.LowWater = c.HighWater },
+		"--high-water": func(c *Config) { c.HighWater = 101 },
+		"--warm":       func(c *Config) { c.Warm = -1 },
+		"--max-grace":  func(c *Config) { c.MaxGrace = 0 },
+		"--model-load": func(c *Config) { c.ModelLoad = -1 },
+	} {
+		c := Default()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want it to name %s", err, want)
+		}
+	}
+}
+
+// The keys of the last line are a promise to whoever reads it.
+func TestTheLastLineIsTheResult(t *testing.T) {
+	a := &account{config: Default()}
+	a.LedgerCheck = ledgerOK
+	var out bytes.Buffer
+	a.write(&out)
+	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
+	want := `{"nodes":0,"gpus":0,"simulatedHours":0,"oracleLendableGPUHours":0,"lentGPUHours":0,"lentShareOfOracle":0,` +
+		`"jobsFinished":0,"loans":0,"reclaims":0,"evictedPods":0,"needlessEvictions":0,"onlineWaitSecondsP99":0,` +
+		`"maxGraceSeconds":0,"lawViolations":0,"ledgerEntries":0,"ledgerCheck":"ok","pinnedTouched":0,"reshapes":0,"reshapeFailuresRecovered":0}`
+	if diff := cmp.Diff(want, lines[len(lines)-1]); diff != "" {
+		t.Errorf("last line (-want +got):\n%s", diff)
+	}
+}
+
+// Each target that is missed is an error by itself.
+func TestMissedTargets(t *testing.T) {
+	good := func() *account {
+		a := &account{config: Default(), waits: 1}
+		a.LedgerCheck, a.Reshapes, a.ReshapeFailuresRecovered, a.MaxGraceSeconds = ledgerOK, 1, 1, 5
+		a.decisions.Decisions = 1
+		return a
+	}
+	if errs := good().missed(); len(errs) > 0 {
+		t.Errorf("all is well: %v", errs)
+	}
+	for name, change := range map[string]func(*account){
+		"lawViolations":            func(a *account) { a.LawViolations = 1 },
+		"pinnedTouched":            func(a *account) { a.PinnedTouched = 1 },
+		"ledgerCheck":              func(a *account) { a.LedgerCheck = "failed" },
+		"onlineWaitSecondsP99":     func(a *account) { a.OnlineWaitSecondsP99 = 60 },
+		"needlessEvictions":        func(a *account) { a.NeedlessEvictions = 1 },
+		"no card was reshaped":     func(a *account) { a.Reshapes = 0 },
+		"no failure":               func(a *account) { a.ReshapeFailuresRecovered = 0 },
+		"are stuck":                func(a *account) { a.tally.Stuck = 1 },
+		"a slice that was gone":    func(a *account) { a.failedStarts = 1 },
+		"no decision is on record": func(a *account) { a.decisions.Decisions = 0 },
+	} {
+		a := good()
+		change(a)
+		if errs := a.missed(); len(errs) != 1 || !strings.Contains(errs[0].Error(), name) {
+			t.Errorf("%s: %v, want one error that names it", name, errs)
+		}
+	}
+}
+
+func second(n int) time.Time { return time.Unix(int64(n), 0) }
+
+// node is a GPUNode with a card and its pins at these slots, and a reshape in a state.
+func node(state string, recovered int32, starts ...int32) *v1alpha1.GPUNode {
+	n := &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	n.Status.GPUs = []v1alpha1.GPUStatus{{UUID: "g"}}
+	pins := v1alpha1.PinnedSlices{GPU: "g"}
+	for _, s := range starts {
+		pins.Places = append(pins.Places, v1alpha1.MIGPlacement{Start: s})
+	}
+	if len(starts) > 0 {
+		n.Spec.Pinned = []v1alpha1.PinnedSlices{pins}
+	}
+	if state != "" {
+		n.Spec.Reshapes = []v1alpha1.Reshape{{ID: "r", GPU: "g", Destroy: []v1alpha1.MIGPlacement{{Start: 0}}, Create: []v1alpha1.MIGPlacement{{Profile: 3}}}}
+		n.Status.Reshapes = []v1alpha1.ReshapeStatus{{ID: "r", State: state, Recovered: recovered}}
+	}
+	return n
+}
+
+// What is written to a place counts while it is pinned, by whomever and however large, and
+// not before and after.
+func TestTouched(t *testing.T) {
+	w := newWitness()
+	w.observe(second(10), node("", 0, 4, 5, 6))
+	w.observe(second(20), node("", 0, 5, 6))
+	g, _ := mig.Board(board)
+	for _, test := range []struct {
+		name string
+		at   int
+		by   string
+		mig.Placed
+		want int
+	}{
+		{"before it is pinned", 5, "agent", mig.Placed{Start: 4}, 0},
+		{"while it is", 15, "agent", mig.Placed{Start: 4}, 1},
+		{"by somebody else", 15, "foreign", mig.Placed{Start: 6}, 1},
+		{"by a larger one that covers it", 15, "agent", mig.Placed{Profile: 2, Start: 4}, 1},
+		{"beside it", 15, "agent", mig.Placed{Profile: 3}, 0},
+		{"when it was installed", 15, "install", mig.Placed{Start: 4}, 0},
+		{"when it is pinned no more", 25, "agent", mig.Placed{Start: 4}, 0},
+		{"while another is", 25, "agent", mig.Placed{Start: 5}, 1},
+	} {
+		got := w.touched(&g, []simgpu.Write{{Time: second(test.at), By: test.by, GPU: "g", Op: simgpu.OpDestroyGI, Placed: test.Placed}})
+		if len(got) != test.want {
+			t.Errorf("%s: %v, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func TestTally(t *testing.T) {
+	refused := []simgpu.Write{{Time: second(2), By: "agent", GPU: "g", Op: simgpu.OpDestroyGI, Error: "in use"}}
+	for _, test := range []struct {
+		name   string
+		states []string
+		again  int32
+		writes []simgpu.Write
+		want   Tally
+	}{
+		{"made", []string{"Making", "Made"}, 0, nil, Tally{Begun: 1, Made: 1}},
+		{"made and undone", []string{"Making", "Made", "Undoing", "Undone"}, 0, nil, Tally{Begun: 1, Made: 1, Undone: 1}},
+		{"begun", []string{"Making"}, 1, nil, Tally{Begun: 1}},
+		{"refused", []string{"Making", "Refused"}, 0, refused, Tally{Begun: 1, Refused: 1, Recovered: 1}},
+		{"found half done, and made", []string{"Making", "Made"}, 1, nil, Tally{Begun: 1, Made: 1, Recovered: 1}},
+		{"in use for a while", []string{"Making", "Made"}, 0, refused, Tally{Begun: 1, Made: 1, Recovered: 1}},
+		{"stuck", []string{"Making", "Made", "Stuck"}, 1, refused, Tally{Begun: 1, Made: 1, Stuck: 1}},
+	} {
+		w := newWitness()
+		for i, state := range test.states {
+			w.observe(second(1+2*i), node(state, test.again))
+		}
+		if diff := cmp.Diff(test.want, w.tally(test.writes)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package sliced
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/mig/simgpu"
+)
+
+const (
+	// troubleEvery is how often something goes wrong at the most: every n-th reshape.
+	troubleEvery = 3
+	// inUseTimes is how often a slice is said to be in use until it can be destroyed.
+	inUseTimes = 3
+	lookEvery  = 20 * time.Millisecond
+	// killWithin is how long is waited for the agent to have destroyed something.
+	killWithin = 3 * time.Second
+)
+
+// trouble has things go wrong in the midst of reshapes, in turn: an agent is killed, or a
+// slice that nobody holds is in use for a while, as by a leaked handle.
+type trouble struct {
+	town    *town
+	witness *witness
+	// seen are the reshapes that were looked at.
+	seen map[string]bool
+
+	kills, inUse int
+}
+
+func (t *trouble) run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := t.look(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
+}
+
+// look has something go wrong with the reshapes whose turn it is.
+func (t *trouble) look(ctx context.Context) error {
+	for _, id := range t.witness.making() {
+		if t.seen[id] {
+			continue
+		}
+		t.seen[id] = true
+		if len(t.seen)%troubleEvery != 1 {
+			continue
+		}
+		r := t.witness.get(id)
+		if (t.kills+t.inUse)%2 == 0 {
+			if err := t.kill(ctx, r.node); err != nil {
+				return err
+			}
+			continue
+		}
+		cards, err := t.town.Cards(r.node)
+		if err != nil {
+			return err
+		}
+		at := r.destroy[len(r.destroy)-1]
+		if err := cards.FailNext(simgpu.Fault{Op: simgpu.OpDestroyGI, GPU: r.gpu, At: &at, Code: simgpu.CodeInUse, Times: inUseTimes}); err != nil {
+			return fmt.Errorf("have a slice in use: %w", err)
+		}
+		t.inUse++
+	}
+	return nil
+}
+
+// kill kills a node's agent as soon as it has destroyed something, and starts it again.
+func (t *trouble) kill(ctx context.Context, node string) error {
+	cards, err := t.town.Cards(node)
+	if err != nil {
+		return err
+	}
+	before, err := cards.Writes()
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	late := time.After(killWithin)
+	for {
+		now, err := cards.Writes()
+		if err != nil {
+			return err
+		}
+		if len(now) > len(before) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-late:
+			return nil
+		case <-tick.C:
+		}
+	}
+	agent := t.town.Part(lab.AgentOf(node))
+	if err := agent.Kill(); err != nil {
+		return err
+	}
+	t.kills++
+	return agent.Restart(ctx)
+}
