@@ -164,7 +164,7 @@ func (r *reclaim) fitsSparing(in *lend.Snapshot, spared victim) bool {
 		going[name] = true
 	}
 	for flavor, want := range r.owed {
-		helps := slices.ContainsFunc(spared.grants, func(g lend.Grant) bool { return g.Flavor == flavor })
+		helps := slices.ContainsFunc(spared.grants, func(g lend.Grant) bool { return frees(in, g, flavor) })
 		if helps && !Fits(rooms(in, flavor, going), want) {
 			return false
 		}
@@ -195,9 +195,10 @@ func rooms(in *lend.Snapshot, flavor string, going map[string]bool) []int64 {
 			}
 		}
 	}
+	back := reshaped(in, flavor, going)
 	out := make([]int64, 0, len(order))
 	for _, name := range order {
-		out = append(out, free[name])
+		out = append(out, free[name]+back[name])
 	}
 	return out
 }
