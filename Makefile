@@ -99,8 +99,9 @@ test-gpu: ## Read the GPUs of this machine and compare them with the list of boa
 	@GPU_READING=$(if $(READING),$(abspath $(READING))) $(GO) test -tags gpu -count=1 -run '^TestGPU$$' -v ./mig/nvml
 
 .PHONY: demo
-demo: build ## Replay a day of load on a real control plane (CHECK=1 NODES=70 SPEED=)
-	bin/ebbtide-lab demo $(if $(CHECK),--check) $(if $(NODES),--nodes=$(NODES)) $(if $(SPEED),--speed=$(SPEED))
+demo: build ## Replay a day of load on a real control plane (SCENARIO=mig: a night on slices of GPUs; CHECK=1 NODES= SPEED=)
+	@case "$(SCENARIO)" in ""|day|mig) ;; *) echo "SCENARIO is $(SCENARIO), must be day or mig"; exit 1;; esac
+	bin/ebbtide-lab $(if $(filter mig,$(SCENARIO)),demo-mig,demo) $(if $(CHECK),--check) $(if $(NODES),--nodes=$(NODES)) $(if $(SPEED),--speed=$(SPEED))
 
 .PHONY: lab
 lab: build ## Start a control plane to play with, until interrupted
