@@ -9,6 +9,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -25,6 +26,12 @@ func deviceWays() []way {
 	claim := resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{
 		{Name: "gpu", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "gpu.nvidia.com"}},
 	}}}
+	const slice = "mig-1g.5gb.ebbtide.dev"
+	ofSlices := func(n int64) resourcev1.ResourceClaimSpec {
+		return resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{
+			{Name: "slice", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: slice, AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: n}},
+		}}}
+	}
 	ephemeral := func(container string) func(context.Context, *town) (client.Object, error) {
 		return func(ctx context.Context, w *town) (client.Object, error) {
 			pod, err := w.podOf(ctx, red, "running")
@@ -58,6 +65,17 @@ func deviceWays() []way {
 				ObjectMeta: metav1.ObjectMeta{Namespace: red, Name: "try"}, Spec: resourcev1.ResourceClaimTemplateSpec{Spec: claim},
 			})
 		}, forbidden("spec.devices.requests[].deviceClassName", "claims for GPUs are counted in no quota")},
+		{"a claim for a slice of Ebbtide's driver", func(ctx context.Context, w *town) (client.Object, error) {
+			return nil, w.mallory.Create(ctx, &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: red, Name: slice}, Spec: ofSlices(1)})
+		}, forbidden("spec.devices.requests[].deviceClassName", "claims for GPUs are counted in no quota")},
+		{"a template for two slices by the name for one", func(ctx context.Context, w *town) (client.Object, error) {
+			return nil, w.mallory.Create(ctx, &resourcev1.ResourceClaimTemplate{
+				ObjectMeta: metav1.ObjectMeta{Namespace: red, Name: slice}, Spec: resourcev1.ResourceClaimTemplateSpec{Spec: ofSlices(2)},
+			})
+		}, forbidden("spec.devices.requests[].deviceClassName", "claims for GPUs are counted in no quota")},
+		{"a claimed slice by another scheduler", run(gpuPod(red, "try", "cpu", "1", stock, func(pod *corev1.Pod) {
+			pod.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "slice", ResourceClaimTemplateName: ptr.To(slice)}}
+		})), forbidden("spec.schedulerName: a pod that asks for a GPU must name ebbtide")},
 		{"a GPU by the name of its DeviceClass", run(gpuPod(red, "try", "deviceclass.resource.kubernetes.io/gpu.nvidia.com", "1", stock)),
 			forbidden("resources of deviceclass.resource.kubernetes.io are counted in no quota")},
 	}
