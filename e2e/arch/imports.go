@@ -93,6 +93,13 @@ var arrows = []arrow{
 	{from: "broker", forbidden: own("e2e"), why: "the product does not depend on its tests"},
 	{from: "scheduler-plugin", forbidden: own("e2e"), why: "the product does not depend on its tests"},
 	{from: "quota", forbidden: own("e2e"), why: "the product does not depend on its tests"},
+	{
+		from: "mig",
+		forbidden: func(imported string) bool {
+			return imported == "plugin" || below("sigs.k8s.io/kustomize")(imported) || own("deploy")(imported)
+		},
+		why: "a program that links package plugin resolves all symbols when it starts, and so cannot start without NVIDIA's library",
+	},
 	{from: "mig", forbidden: own("e2e"), why: "the product does not depend on its tests"},
 	{from: "deploy", forbidden: own("e2e"), why: "the product does not depend on its tests"},
 }
