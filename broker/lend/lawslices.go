@@ -36,7 +36,7 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 	}
 	owned := map[mig.ProfileID]int{}
 	var undone []mig.Placed
-	evicted := mig.GPU{UUID: card.UUID}
+	evicted, stays := mig.GPU{UUID: card.UUID}, false
 	for _, in := range card.Instances {
 		switch {
 		case !changes(n.Reshapes, card.UUID, in.Placed):
@@ -46,6 +46,7 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 			}
 			evicted.Instances = append(evicted.Instances, in)
 		case in.Use == mig.Busy || in.Use == mig.Foreign: // of what was made
+			stays = true
 			evicted.Instances = append(evicted.Instances, in)
 		}
 	}
@@ -58,8 +59,8 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 			owned[at.Profile]++
 		}
 	}
-	if err := b.geometry.Check(undone); err != nil {
-		return err
+	if err := b.geometry.Check(undone); err != nil || !stays {
+		return err // with nothing in its way, the layout before is one that has them all
 	}
 	var owners []mig.Demand
 	for _, p := range b.geometry.Profiles {

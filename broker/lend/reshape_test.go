@@ -137,6 +137,24 @@ func TestMadeSlicesComeBackInTime(t *testing.T) {
 	}
 }
 
+// So it is whoever asks: nobody, or a service with a shorter grace.
+func TestMadeSlicesComeBackForOthers(t *testing.T) {
+	drained, _ := decideMade(func(in *Snapshot) { in.Queues[0].Drain = true })
+	if asked := actions(drained, ActionReclaim); len(asked) != 1 || !asked[0].ReclaimBy.Equal(noon.Add(50*time.Second)) {
+		t.Errorf("a draining queue: asked back %+v, want by 12:00:50", asked)
+	}
+	hurried, _ := decideMade(func(in *Snapshot) {
+		in.Tenants[1].Quotas[0].Nominal = 2
+		rank := in.Lenders[0]
+		rank.Name, rank.Owned, rank.Running, rank.Ready, rank.Desired, rank.MaxGrace = "serving/rank", 1, 0, 0, 1, 30*time.Second
+		rank.Pending = []PendingPod{{Name: "p", Since: noon}}
+		in.Lenders = append(in.Lenders, rank)
+	})
+	if asked := actions(hurried, ActionReclaim); len(asked) != 1 || !asked[0].ReclaimBy.Equal(noon.Add(20*time.Second)) {
+		t.Errorf("another service: asked back %+v, want by 12:00:20", asked)
+	}
+}
+
 // What a loan frees counts for pods that are owed: nothing else is asked back.
 func TestWhoHasWhatWasMade(t *testing.T) {
 	tests := []struct {
