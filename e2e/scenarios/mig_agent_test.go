@@ -218,7 +218,7 @@ func (b *bench) pinTop() {
 	})
 }
 
-// serials are those of the instances at places, as the cards' log of writes has them.
+// untouched checks that nothing was written to the slices of one at these slots.
 func (b *bench) untouched(starts ...int) {
 	b.t.Helper()
 	writes, err := b.cards.Writes()

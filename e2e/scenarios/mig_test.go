@@ -7,9 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
 // cut splits namespace/name.
@@ -120,9 +123,9 @@ func TestMIGLongTrough(t *testing.T) {
 		t.Errorf("on the pinned slices were %v and are %v", before, after)
 	}
 	w.wantPinnedUntouched()
-	for _, job := range []string{"RESHAPE_INTENT", "RESHAPE_DONE", "RESHAPE_UNDONE"} {
-		if n := w.countEntries(job); n < 2 {
-			t.Errorf("the ledger has %d %s, want one for each night", n, job)
+	for _, kind := range []string{"RESHAPE_INTENT", "RESHAPE_DONE", "RESHAPE_UNDONE"} {
+		if n := w.countEntries(kind); n < 2 {
+			t.Errorf("the ledger has %d %s, want one for each night", n, kind)
 		}
 	}
 	w.closeTheBooks()
@@ -178,11 +181,41 @@ func TestMIGTroubleWithACard(t *testing.T) {
 	if err := cards.Release(card); err != nil {
 		t.Fatal(err)
 	}
+	rebooted := time.Now()
 	if err := w.RebootNode(t.Context(), migNode); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitReady(3)
 	w.awaitPins()
 	w.awaitBound(trainingNamespace, 4)
+	w.wantPinnedFirst(rebooted)
 	w.closeTheBooks()
+}
+
+// wantPinnedFirst checks that after a reboot the pinned slices were made before all others,
+// and that nothing was lent before they were there.
+func (w *town) wantPinnedFirst(rebooted time.Time) {
+	w.t.Helper()
+	var order []int
+	var back time.Time
+	for _, x := range w.written() {
+		if x.Time.Before(rebooted) || x.Op != simgpu.OpCreateGI || x.Error != "" {
+			continue
+		}
+		if order = append(order, x.Start); len(order) == pinnedEach {
+			back = x.Time
+		}
+	}
+	if diff := cmp.Diff([]int{4, 5, 6, 0, 1, 2, 3}, order); diff != "" {
+		w.t.Errorf("created at (-want +got):\n%s", diff)
+	}
+	entries, err := w.entries(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Kind == "LEND_GRANTED" && e.Time.After(rebooted) && e.Time.Before(back) {
+			w.t.Errorf("%s was lent %s after the reboot, before the pinned slices were there after %s", e.Job, e.Time.Sub(rebooted), back.Sub(rebooted))
+		}
+	}
 }

@@ -37,7 +37,6 @@ func newSlicedTown(t *testing.T) *town {
 	w := raise(t, 0, lab.Options{
 		SDURL: d.server.URL + "/targets", Broker: slicingBroker(),
 		Nodes: []lab.NodeSpec{cutInSeven(migNode, 1)}, Agent: &lab.Program{Restart: true},
-		Manifests: [][]byte{[]byte(agentRights)},
 	})
 	w.dial = d
 	d.follow(w.Client())

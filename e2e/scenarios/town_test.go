@@ -97,7 +97,11 @@ func newClusterWith(t *testing.T, nodes int, broker *lab.Program) *town {
 // say.
 func raise(t *testing.T, nodes int, opts lab.Options) *town {
 	t.Helper()
-	manifests, err := deploy.Manifests()
+	var components []string
+	if opts.Agent != nil {
+		components = append(components, deploy.AgentAccess)
+	}
+	manifests, err := deploy.Manifests(components...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ type Config struct {
 // trough.
 func Default() Config {
 	return Config{
-		Nodes: 3, Speed: 120, From: 11 * time.Hour, To: 21*time.Hour + 30*time.Minute,
+		Nodes: 2, Speed: 120, From: 11 * time.Hour, To: 21*time.Hour + 30*time.Minute,
 		LowWater: 50, HighWater: 80, Warm: 2,
 		MaxGrace: 5 * time.Second, ModelLoad: time.Second, MinTrough: 30 * time.Minute,
 		Target: 0.65, Seed: 1,
