@@ -2,8 +2,15 @@ package scenarios
 
 import (
 	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/lab"
 )
 
 // The reference example without a device plugin: the same pods and jobs, which ask for the
@@ -39,9 +46,9 @@ func TestClaimsForExtendedResources(t *testing.T) {
 	w.closeTheBooks()
 }
 
-// In a long trough the layout is made into one with a slice of four, for a job that waits
-// for it, and back before the service needs it: by the load, and without a broker by the
-// scheduler. Claims get what the layout has, and nothing of a card is made before.
+// In a long trough the layout is made into one with a slice of four, for a job that claims
+// one, and back before the service needs it: by the load, and without a broker by the
+// scheduler. Claims get what the layout has, and end with their pods.
 func TestClaimsInALongTrough(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)
@@ -49,7 +56,8 @@ func TestClaimsInALongTrough(t *testing.T) {
 	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
 	w.awaitBound(onlineNamespace, 3)
 	w.awaitPins()
-	w.create(slicedJob("big", fourG))
+	w.create(template("mig-4g.20gb.ebbtide.dev"))
+	w.create(claimingJob("big", "mig-4g.20gb.ebbtide.dev"))
 
 	// Night: the job gets a slice that was not there.
 	w.dial.set(2, 0)
@@ -65,6 +73,56 @@ func TestClaimsInALongTrough(t *testing.T) {
 	w.awaitReady(7)
 	w.awaitLoans()
 	w.awaitReshapes()
+	w.awaitDevices(trainingNamespace)
 	w.awaitInstances("0@0 0@1 0@2 0@3 0@4 0@5 0@6")
 	w.closeTheBooks()
+}
+
+// Without a broker the scheduler takes a claimed slice back for an online pod, which waits
+// no longer than the grace.
+func TestClaimsTakenBackByTheScheduler(t *testing.T) {
+	t.Parallel()
+	w := newClaimedTown(t)
+	w.dial.set(2, 0)
+	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
+	w.awaitBound(onlineNamespace, 3)
+	w.awaitPins()
+	w.create(template("mig-4g.20gb.ebbtide.dev"))
+	w.create(claimingJob("big", "mig-4g.20gb.ebbtide.dev"))
+	w.awaitLoans("big")
+	w.awaitBound(trainingNamespace, 1)
+	w.awaitReshapes(v1alpha1.ReshapeMade)
+	w.awaitAgreement()
+	if err := w.Part(lab.Broker).Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.scale(5)
+	waited := w.awaitBound(onlineNamespace, 5)
+	t.Logf("without a broker, the online pods waited %s; grace %s", waited.Round(time.Millisecond), maxGrace)
+	if limit := maxGrace + slack; waited > limit {
+		t.Errorf("the online pods waited %s, more than %s", waited, limit)
+	}
+	w.startBroker()
+	w.awaitLoans()
+	w.awaitReshapes()
+	w.closeTheBooks()
+}
+
+// template is for one device of the class whose name it has.
+func template(class string) *resourcev1.ResourceClaimTemplate {
+	return &resourcev1.ResourceClaimTemplate{
+		ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: class},
+		Spec: resourcev1.ResourceClaimTemplateSpec{Spec: resourcev1.ResourceClaimSpec{Devices: resourcev1.DeviceClaim{
+			Requests: []resourcev1.DeviceRequest{{Name: "slice", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: class}}},
+		}}},
+	}
+}
+
+// claimingJob is a job of one pod that claims a slice.
+func claimingJob(name, class string) *batchv1.Job {
+	job := slicedJob(name, oneG)
+	spec := &job.Spec.Template.Spec
+	spec.Containers[0].Resources = corev1.ResourceRequirements{Claims: []corev1.ResourceClaim{{Name: "slice"}}}
+	spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "slice", ResourceClaimTemplateName: &class}}
+	return job
 }

@@ -37,12 +37,12 @@ import (
 func newClaimedTown(t *testing.T) *town {
 	t.Helper()
 	d := newDial(t)
-	component, err := deploy.Manifests(deploy.DynamicResources)
+	component, err := deploy.Manifests(deploy.AgentAccess, deploy.DynamicResources)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := raise(t, 0, lab.Options{
-		SDURL: d.server.URL + "/targets", Broker: slicingBroker(), Manifests: [][]byte{component, []byte(agentRights)},
+		SDURL: d.server.URL + "/targets", Broker: slicingBroker(), Manifests: [][]byte{component},
 		Nodes: []lab.NodeSpec{{Name: migNode, Labels: map[string]string{lab.LabelProduct: "NVIDIA-A100-40GB"}}},
 	})
 	w.dial = d
@@ -51,6 +51,8 @@ func newClaimedTown(t *testing.T) *town {
 	start := func(resource corev1.ResourceName, flavor string) *audit.Auditor {
 		auditor, stop, err := audit.Start(t.Context(), w.Client(), w.Dynamic(), audit.Options{
 			Resource: string(resource), Flavor: flavor, MaxGrace: maxGrace, Slack: slack, Settle: settle, Hold: time.Second,
+			// A slice of four is taken back for pods on slices of one.
+			Others:  resource == fourG,
 			Claimed: map[string]int64{migNode: w.claimed[resource]},
 		})
 		if err != nil {
