@@ -20,6 +20,11 @@
 // annotations there). Containers are never run, but for the images that
 // Options.Programs names: a pod of such an image is a process, see package container.
 //
+// A node may have simulated cards that are cut into slices (NodeSpec.Cards). Then the device
+// plugin and the kubelet's device manager are played by package devices, and Ebbtide's own
+// agent runs on it as a part (AgentOf), which can be killed alone, at a step of its choice
+// (Lab.FailAgent).
+//
 // It refuses to run anything against a cluster it did not start.
 package lab
 
