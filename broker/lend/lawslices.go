@@ -62,11 +62,15 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 	if err := b.geometry.Check(undone); err != nil || !stays {
 		return err // with nothing in its way, the layout before is one that has them all
 	}
-	var owners []mig.Demand
+	return b.table().Reform(evicted, b.demands(owned))
+}
+
+// demands are in the order of the board's profiles.
+func (b *board) demands(owned map[mig.ProfileID]int) (out []mig.Demand) {
 	for _, p := range b.geometry.Profiles {
 		if owned[p.ID] > 0 {
-			owners = append(owners, mig.Demand{Profile: p.ID, Count: owned[p.ID]})
+			out = append(out, mig.Demand{Profile: p.ID, Count: owned[p.ID]})
 		}
 	}
-	return b.table().Reform(evicted, owners)
+	return out
 }
