@@ -82,7 +82,14 @@ func sentinel(kind, nonce string) []*unstructured.Unstructured {
 			"name": "sentinel", "expression": fmt.Sprintf("object.metadata.name == %q", nonce),
 		}},
 	}
-	binding := map[string]any{"policyName": sentinelName}
+	// Policies and bindings arrive by watches of their own: the sentinel acts only when
+	// both have come so far.
+	binding := map[string]any{"policyName": sentinelName, "matchResources": map[string]any{
+		"resourceRules": []any{map[string]any{
+			"apiGroups": []any{""}, "apiVersions": []any{"v1"},
+			"operations": []any{"CREATE"}, "resources": []any{"configmaps"}, "resourceNames": []any{nonce},
+		}},
+	}}
 	if kind == kindValidating {
 		policy["validations"] = []any{map[string]any{"expression": "false", "message": "seen"}}
 		binding["validationActions"] = []any{"Deny"}
