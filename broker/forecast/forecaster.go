@@ -151,6 +151,22 @@ func (f *Forecaster) Look(now time.Time, rule Rule) (Outlook, bool) {
 	}, true
 }
 
+// Seasons are the highest loads that the same hours of yesterday and of last week make
+// likely within each of the given times from now, as Outlook.Season is. It is nil while
+// the past is too young to say.
+func (f *Forecaster) Seasons(now time.Time, within []time.Duration) []float64 {
+	n := number(now)
+	if !f.past.seasoned(n) {
+		return nil
+	}
+	recent := f.past.recent(n)
+	loads := make([]float64, 0, len(within))
+	for _, d := range within {
+		loads = append(loads, f.past.season(n, ahead(d), recent))
+	}
+	return loads
+}
+
 func (f *Forecaster) further(r Rule) int64 { return ahead(r.Horizon + max(r.Beyond, 0)) }
 
 // catchUp learns from every slot whose near future is over.

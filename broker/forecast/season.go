@@ -16,7 +16,7 @@ const seasonKnown = aWeek + aDay
 // then, the day or the week before it counts as well: what was not heard may have been the
 // peak. It is 0 while the past is younger than eight days, and never falls by what is scaled.
 func (p *Past) season(n, ahead int64, now float64) float64 {
-	if p.values == nil || p.oldest > n-seasonKnown {
+	if !p.seasoned(n) {
 		return 0
 	}
 	var highest float64
@@ -31,6 +31,9 @@ func (p *Past) season(n, ahead int64, now float64) float64 {
 	}
 	return highest
 }
+
+// seasoned reports whether the past is old enough at slot n for its seasons to count.
+func (p *Past) seasoned(n int64) bool { return p.values != nil && p.oldest <= n-seasonKnown }
 
 // then is the highest load from a lag before slot n to so many slots further, scaled by
 // how high the load is now against the hour then; whole: every slot of it was heard.

@@ -187,7 +187,20 @@ func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 		Season: season, Growth: growth, Floor: o.Floor,
 		Dispersion: scatter.Dispersion(lend.DefaultPolicy().DispersionLimit), Scatter: scatter.Ratio,
 		ScatterUnknown: !enough || now.Sub(l.scatter.First()) < time.Hour,
+		Ahead:          l.ahead(now),
 	}
+}
+
+// horizons are how far ahead a trough is looked for.
+var horizons = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour}
+
+// ahead is what the past makes likely within each of the horizons.
+func (l *lender) ahead(now time.Time) []lend.Ahead {
+	var all []lend.Ahead
+	for i, load := range l.past.Seasons(now, horizons) {
+		all = append(all, lend.Ahead{Within: horizons[i], Load: load})
+	}
+	return all
 }
 
 func (l *lender) look(now time.Time, c Config) (forecast.Outlook, bool) {

@@ -2,6 +2,7 @@ package demand
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -212,6 +213,9 @@ func TestForecast(t *testing.T) {
 	}
 	var now time.Time
 	for i := range 9 * 24 * 60 {
+		if i == 7*24*60 && d.Forecast("a", now).Ahead != nil {
+			t.Error("a past of seven days says what is ahead")
+		}
 		now = begin.Add(time.Duration(i) * time.Minute)
 		load := 100.0
 		if i%(24*60) >= 10*60 && i%(24*60) < 12*60 {
@@ -227,6 +231,14 @@ func TestForecast(t *testing.T) {
 	}
 	if f := d.Forecast("a", at(9, 52)); f == nil || f.Season < 400 {
 		t.Errorf("before the morning: %+v, want a season of 400", f)
+	}
+	// The trough ends between four and eight hours from 05:00.
+	want := []lend.Ahead{
+		{Within: 30 * time.Minute, Load: 100}, {Within: time.Hour, Load: 100}, {Within: 2 * time.Hour, Load: 100},
+		{Within: 4 * time.Hour, Load: 100}, {Within: 8 * time.Hour, Load: 400}, {Within: 12 * time.Hour, Load: 400},
+	}
+	if got := d.Forecast("a", at(5, 0)).Ahead; !slices.Equal(got, want) {
+		t.Errorf("ahead of 05:00: %v, want %v", got, want)
 	}
 	// What counts those that were not heard as busy is no past.
 	half := known(at(0, 30), 9000)
