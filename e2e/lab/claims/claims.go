@@ -53,7 +53,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to the driver: %w", err)
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }() // nothing is lost with it
 	driver := drapb.NewDRAPluginClient(connection)
 	k.prepared, k.done = map[types.UID]*drapb.Claim{}, map[types.UID]bool{}
 	ticker := time.NewTicker(every)
