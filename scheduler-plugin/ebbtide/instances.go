@@ -254,16 +254,23 @@ func (p *Ebbtide) PreBindPreFlight(_ context.Context, state fwk.CycleState, pod 
 	return nil, nil
 }
 
+// pinnedDeletionCost of a pod on pinned slices: pods of its ReplicaSet that are on others
+// go first when the service shrinks, so that the pins need not follow those that stay.
+const pinnedDeletionCost = "1000"
+
 // PreBind writes on the pod which slices it is to get: whoever hands them out on the node
 // may go by that, and a scheduler that starts anew does. What somebody else wrote there
-// is taken off. A pod that waited for its gang while its slices went is turned away.
+// is taken off. A pod that waited for its gang while its slices went is turned away. One
+// that gets pinned slices, and whose owner says nothing of it, is the last to go when its
+// service shrinks.
 func (p *Ebbtide) PreBind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
 	c, ok := readCycle(state)
 	if !ok {
 		return nil
 	}
 	refs := p.cards.reservedFor(pod.UID)
-	if n := p.slicesOn(c, node); n != nil && !n.Has(refs) {
+	n := p.slicesOn(c, node)
+	if n != nil && !n.Has(refs) {
 		return fwk.NewStatus(fwk.Unschedulable, "slices that were reserved for the pod have gone, or are being made into others")
 	}
 	if p.tells(pod) {
@@ -273,8 +280,12 @@ func (p *Ebbtide) PreBind(ctx context.Context, state fwk.CycleState, pod *corev1
 	if len(refs) > 0 {
 		value = v1alpha1.FormatInstances(refs)
 	}
+	annotations := map[string]any{v1alpha1.AnnotationInstances: value}
+	if _, set := pod.Annotations[corev1.PodDeletionCost]; !set && n != nil && n.Keeps(refs) {
+		annotations[corev1.PodDeletionCost] = pinnedDeletionCost
+	}
 	err := p.patch(ctx, pod, types.MergePatchType, map[string]any{"metadata": map[string]any{
-		"uid": pod.UID, "annotations": map[string]any{v1alpha1.AnnotationInstances: value},
+		"uid": pod.UID, "annotations": annotations,
 	}})
 	if err != nil {
 		return fwk.AsStatus(fmt.Errorf("write on pod %s which slices are reserved for it: %w", klog.KObj(pod), err))

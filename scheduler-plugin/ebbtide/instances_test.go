@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -45,6 +46,27 @@ func TestReferenceCard(t *testing.T) {
 	}
 	if n.scalar(oneG) != 7 {
 		t.Errorf("%d units are in use", n.scalar(oneG))
+	}
+}
+
+// A service that shrinks keeps its pods on pinned slices, unless its owner says otherwise.
+func TestPodsOnPinnedSlicesGoLast(t *testing.T) {
+	w := newWorld(t).sliced()
+	w.card("n", sevenths).pin("1g.5gb@6 1g.5gb@5")
+	w.pinsIn("serving", 2)
+	for _, tc := range []struct{ name, says, want string }{
+		{"pinned", "", "1000"}, {"pinned, and the owner says how much", "-5", "-5"}, {"not pinned", "", ""},
+	} {
+		p := w.replicaOn(strings.ReplaceAll(strings.ReplaceAll(tc.name, " ", "-"), ",", ""), nil)
+		if tc.says != "" {
+			p.Annotations = map[string]string{corev1.PodDeletionCost: tc.says}
+			_, err := w.client.CoreV1().Pods(p.Namespace).Update(t.Context(), p, metav1.UpdateOptions{})
+			must(t, err)
+		}
+		w.bind(p)
+		if got := p.Annotations[corev1.PodDeletionCost]; got != tc.want {
+			t.Errorf("%s: deletion cost %q, want %q", tc.name, got, tc.want)
+		}
 	}
 }
 

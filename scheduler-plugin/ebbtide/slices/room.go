@@ -143,6 +143,11 @@ func (n *Node) Has(refs []v1alpha1.InstanceRef) bool {
 	})
 }
 
+// Keeps reports whether one of the instances is pinned.
+func (n *Node) Keeps(refs []v1alpha1.InstanceRef) bool {
+	return slices.ContainsFunc(n.Instances, func(in Instance) bool { return in.Pinned && slices.Contains(refs, in.InstanceRef) })
+}
+
 // Takes returns the pods that have instances which the reshape made.
 func (r *Room) Takes(reshape int) []types.UID {
 	var out []types.UID
