@@ -222,6 +222,19 @@ func TestBestAndLoss(t *testing.T) {
 	}
 }
 
+// Whoever takes the first that is open gets what Best gives, and all places are there.
+func TestOrder(t *testing.T) {
+	g := only(t, "A100-40GB")
+	table := mig.NewTable(&g)
+	for profile, want := range map[mig.ProfileID][]int{
+		0: {6, 4, 5, 0, 1, 2, 3}, 1: {4, 0, 2}, 2: {4, 0}, 3: {0}, 9: {6, 4, 0, 2}, 8: nil,
+	} {
+		if got := table.Order(profile); !slices.Equal(got, want) {
+			t.Errorf("profile %d: %v, want %v", profile, got, want)
+		}
+	}
+}
+
 // Best is where Loss is least, and both say the same of what is possible as a plan does
 // that may destroy what is idle.
 func TestBestLosesLeast(t *testing.T) {

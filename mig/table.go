@@ -258,3 +258,26 @@ func (t *Table) Best(gpu GPU, profile ProfileID) (start int, ok bool) {
 	}
 	return start, ok
 }
+
+// Order returns all starts of a profile in which to offer them to who takes the first that
+// is open: first those that Best gives one after the other on an empty GPU, then the rest
+// as the board lists them.
+func (t *Table) Order(profile ProfileID) []int {
+	var order []int
+	var gpu GPU
+	for {
+		start, ok := t.Best(gpu, profile)
+		if !ok {
+			break
+		}
+		order = append(order, start)
+		gpu.Instances = append(gpu.Instances, Instance{Placed: Placed{Profile: profile, Start: start}, Use: Busy})
+	}
+	p, _ := t.geometry.Profile(profile)
+	for _, start := range p.Starts {
+		if !slices.Contains(order, start) {
+			order = append(order, start)
+		}
+	}
+	return order
+}

@@ -93,9 +93,10 @@ func wholeGPU(g *Published) resourcev1.Device {
 // places are the devices of a card: all places of all its profiles.
 func places(g *Published) []resourcev1.Device {
 	var out []resourcev1.Device
+	table := mig.NewTable(g.Board)
 	for i := range g.Board.Profiles {
 		p := &g.Board.Profiles[i]
-		for _, start := range order(g.Board, p) {
+		for _, start := range table.Order(p.ID) {
 			at := mig.Placed{Profile: p.ID, Start: start}
 			d := resourcev1.Device{
 				Name: deviceName(g.Number, *p, start),
@@ -116,28 +117,6 @@ func places(g *Published) []resourcev1.Device {
 				d.Capacity["multiprocessors"] = resourcev1.DeviceCapacity{Value: *resource.NewQuantity(int64(p.SMs), resource.DecimalSI)}
 			}
 			out = append(out, d)
-		}
-	}
-	return out
-}
-
-// order is in which the profile's places are offered.
-func order(g *mig.Geometry, p *mig.Profile) []int {
-	table := mig.NewTable(g)
-	var gpu mig.GPU
-	var out []int
-	for {
-		start, ok := table.Best(gpu, p.ID)
-		if !ok {
-			break
-		}
-		out = append(out, start)
-		gpu.Instances = append(gpu.Instances, mig.Instance{Placed: mig.Placed{Profile: p.ID, Start: start}, Use: mig.Busy})
-		slices.SortFunc(gpu.Instances, func(a, b mig.Instance) int { return a.Start - b.Start })
-	}
-	for _, start := range p.Starts {
-		if !slices.Contains(out, start) {
-			out = append(out, start)
 		}
 	}
 	return out
