@@ -21,7 +21,7 @@ type BenchConfig struct {
 	// Seeds is how many runs there are of each load, with Arrivals slices each. The first
 	// twentieth fills the cluster and does not count.
 	Seeds, Arrivals int
-	// Check fails if ours rejects more than half of what first fit does at a load of 0.75.
+	// Check fails if least loss rejects more than half of what first fit does at a load of 0.75.
 	Check bool
 	// Out gets the table and the line of JSON.
 	Out io.Writer
@@ -68,7 +68,7 @@ type benchLine struct {
 	Seeds    int                           `json:"seeds"`
 	Arrivals int                           `json:"arrivals"`
 	Rejected map[string]map[string]float64 `json:"rejectedPercent"`
-	// OfFirstFit is what ours rejects, as a share of what first fit does, by load.
+	// OfFirstFit is what least loss rejects, as a share of what first fit does, by load.
 	OfFirstFit map[string]float64 `json:"ofFirstFit"`
 }
 
@@ -113,7 +113,7 @@ func Bench(c BenchConfig) error {
 	}
 	fmt.Fprintf(c.Out, "\n%s\n", text)
 	if of, ok := last.OfFirstFit["0.75"]; c.Check && (!ok || of > 0.5) {
-		return fmt.Errorf("at a load of 0.75, ours rejects %g of what first fit does, which is not at most 0.5", of)
+		return fmt.Errorf("at a load of 0.75, least loss rejects %g of what first fit does, which is not at most 0.5", of)
 	}
 	return nil
 }

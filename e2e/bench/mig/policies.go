@@ -3,6 +3,7 @@ package mig
 import (
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/ebbtide/ebbtide/mig"
 )
@@ -10,20 +11,24 @@ import (
 // policy chooses a GPU and a place for a slice, or says that there is none.
 type policy func(*cluster, mig.Profile) (gpu, start int, ok bool)
 
-// policies are those that are compared, ours first.
+// policies are those that are compared, the rule of least loss first.
 var policies = []struct {
 	name, text string
 	make       func(seed uint64) policy
 }{
-	{"ebbtide", "least loss of Phi over all GPUs and places", func(uint64) policy { return leastLoss }},
+	{"ebbtide", "least loss of Phi over all GPUs and places, as if each slice were made when it is asked for", func(uint64) policy { return leastLoss }},
+	{"dra", "first GPU by its number, there the device that the DRA driver publishes first", asPublished},
 	{"firstFit", "first GPU, lowest slots", func(uint64) policy { return firstFit }},
 	{"bestFit", "fullest GPU, lowest slots", func(uint64) policy { return bestFit }},
 	{"hami", "first GPU, 1g and 3g from above, others from below", func(uint64) policy { return fromBothEnds }},
-	{"count", "first GPU that has it by count, lowest slots there", byCount},
+	{"count", "first GPU that has it by count, lowest slots there; gives up if that GPU has no room for it", byCount},
 	{"random", "any place", randomly},
 }
 
-// leastLoss is what the product does: the place after which most is left, of all GPUs'.
+// leastLoss takes the place after which most is left, of all GPUs'. The product has this
+// rule where it has a choice: among the slices that are there, and within the plan for one
+// card. It does not look for a place on all GPUs for each slice that is asked for; that is
+// how good the rule can be.
 func leastLoss(c *cluster, p mig.Profile) (gpu, start int, ok bool) {
 	least := 0
 	for g := range c.gpus {
@@ -69,6 +74,27 @@ func bestFit(c *cluster, p mig.Profile) (gpu, start int, ok bool) {
 		}
 	}
 	return gpu, start, ok
+}
+
+// asPublished takes the first device that can be had, as Kubernetes' allocator does: the
+// GPUs by their number, on each the places in the order in which the DRA driver publishes
+// them.
+func asPublished(uint64) policy {
+	orders := map[mig.ProfileID][]int{}
+	return func(c *cluster, p mig.Profile) (gpu, start int, ok bool) {
+		if orders[p.ID] == nil {
+			orders[p.ID] = c.table.Order(p.ID)
+		}
+		for g := range c.gpus {
+			open := c.open(g, p)
+			for _, start := range orders[p.ID] {
+				if slices.Contains(open, start) {
+					return g, start, true
+				}
+			}
+		}
+		return 0, 0, false
+	}
 }
 
 // fromBothEnds is the order in which HAMi tries places.

@@ -218,6 +218,23 @@ func TestPlay(t *testing.T) {
 	}
 }
 
+// The order of the DRA driver's devices: the first GPU, and there what it publishes first.
+func TestAsPublished(t *testing.T) {
+	g := board("A100-40GB")
+	c := newCluster(g, 2)
+	choose := asPublished(1)
+	for i, want := range []struct{ profile, gpu, start int }{{0, 0, 6}, {0, 0, 4}, {1, 0, 0}, {3, 1, 0}, {0, 0, 5}, {2, 1, 4}, {4, -1, 0}} {
+		p, _ := g.Profile(mig.ProfileID(want.profile))
+		gpu, start, ok := choose(c, p)
+		if ok != (want.gpu >= 0) || ok && (gpu != want.gpu || start != want.start) {
+			t.Fatalf("slice %d: %d on %d, %v; want %+v", i, start, gpu, ok, want)
+		}
+		if ok {
+			c.take(gpu, p, start)
+		}
+	}
+}
+
 // What packs is what layouts can be put together to.
 func TestPacks(t *testing.T) {
 	g := board("A100-40GB", 0, 1, 2, 3, 4, 9)
@@ -277,7 +294,15 @@ func TestBench(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
 		t.Fatalf("%v in\n%s", err, out.String())
 	}
+	for _, said := range []string{"gives up if", "that the DRA driver publishes"} {
+		if !strings.Contains(out.String(), said) {
+			t.Errorf("it is not said: %s", said)
+		}
+	}
 	row := last.Rejected["0.75"]
+	if _, ok := row["dra"]; !ok {
+		t.Errorf("no column for dra: %v", row)
+	}
 	if row[movingName] < row[boundName] || row[movingName] > row["ebbtide"] {
 		t.Errorf("%v", row)
 	}
