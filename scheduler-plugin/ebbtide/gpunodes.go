@@ -20,7 +20,7 @@ func (p *Ebbtide) onGPUNode(logger klog.Logger) cache.ResourceEventHandlerFuncs 
 			return
 		}
 		n := p.cards.boards.Read(gn)
-		before := p.cards.set(n)
+		before := p.cards.set(n, p.clock.Now())
 		p.undos.seen(n.Name, n.Reshapes)
 		if n.MayHelp(before) {
 			p.activate(logger, p.wantingSlicesOf(n))
@@ -58,13 +58,20 @@ func (p *Ebbtide) wantingSlicesOf(n *migslices.Node) []*corev1.Pod {
 }
 
 // sweepSilent wakes the pods that wait for slices of nodes whose agents have fallen
-// silent since: from here on counts have to do there.
+// silent since: from here on counts have to do there; or speak again: what is being
+// reshaped there can be taken back now.
 func (p *Ebbtide) sweepSilent(logger klog.Logger) {
 	now := p.clock.Now()
 	for _, n := range p.cards.all() {
-		if fresh := n.Fresh(now); p.cards.heardOf(n.Name, fresh) && !fresh {
-			logger.Info("The agent of a node is silent; its slices go by counts", "node", n.Name, "heartbeat", n.Heartbeat)
-			p.activate(logger, p.wantingSlicesOf(n))
+		fresh := n.Fresh(now)
+		if !p.cards.heardOf(n.Name, fresh) {
+			continue
 		}
+		if fresh {
+			logger.Info("The agent of a node speaks again", "node", n.Name, "heartbeat", n.Heartbeat)
+		} else {
+			logger.Info("The agent of a node is silent; its slices go by counts", "node", n.Name, "heartbeat", n.Heartbeat)
+		}
+		p.activate(logger, p.wantingSlicesOf(n))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -42,11 +43,12 @@ func (c *cards) on(node string) *migslices.Node {
 	return c.nodes[node]
 }
 
-// set notes what an agent says, and returns what it said before.
-func (c *cards) set(n *migslices.Node) *migslices.Node {
+// set notes what an agent says, as seen at now, and returns what it said before.
+func (c *cards) set(n *migslices.Node, now time.Time) *migslices.Node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.nodes[n.Name]
+	n.Hear(old, now)
 	c.nodes[n.Name] = n
 	return old
 }

@@ -334,6 +334,13 @@ func TestSilentNodeWakesPods(t *testing.T) {
 	if diff := cmp.Diff([]string{"serving/p"}, w.activated); diff != "" {
 		t.Errorf("activated (-want +got):\n%s", diff)
 	}
+	w.activated = nil
+	n.tell()
+	must(t, w.sweep(t.Context()))
+	must(t, w.sweep(t.Context()))
+	if diff := cmp.Diff([]string{"serving/p"}, w.activated); diff != "" {
+		t.Errorf("activated when it speaks again (-want +got):\n%s", diff)
+	}
 }
 
 // A gang waits for its last pod while the agent makes its slices into others.

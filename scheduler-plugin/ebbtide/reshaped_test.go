@@ -169,6 +169,23 @@ func TestTakeBackReshaped(t *testing.T) {
 			},
 			reason: "would not fit",
 		},
+		"the node's clock is slow": {
+			set: func(w *world) *corev1.Pod {
+				n := w.nightCard("n", "r", v1alpha1.ReshapeMade)
+				n.tellBy(-3 * time.Minute)
+				return w.replicaOn("p", nil)
+			},
+			undone: []string{"n/r"}, nominated: "n",
+		},
+		"the node's agent is silent, and its clock was fast": {
+			set: func(w *world) *corev1.Pod {
+				n := w.nightCard("n", "r", v1alpha1.ReshapeMade)
+				n.tellBy(time.Hour)
+				w.time.Step(v1alpha1.SilentAfter + time.Second)
+				return w.replicaOn("p", nil)
+			},
+			reason: "would not fit",
+		},
 		"it was refused": {
 			set: func(w *world) *corev1.Pod {
 				n := w.card("n", sevenths)

@@ -230,8 +230,8 @@ type GPUNodeStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Heartbeat is when the agent last read the GPUs. What is older than two minutes is
-	// unknown.
+	// Heartbeat is when the agent last read the GPUs, by its node's clock. What it said is
+	// unknown once this has not changed for two minutes.
 	// +optional
 	Heartbeat metav1.MicroTime `json:"heartbeat,omitzero"`
 	// +optional

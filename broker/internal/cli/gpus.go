@@ -181,9 +181,6 @@ func holdersNamespaces(nodes []v1alpha1.GPUNode) []string {
 	return slices.Compact(all)
 }
 
-// staleAfter is as the broker has it.
-const staleAfter = 2 * time.Minute
-
 func viewGPUs(node *v1alpha1.GPUNode, borrowers map[types.NamespacedName]bool, now time.Time) []view.GPU {
 	var out []view.GPU
 	pinned := map[string]map[[2]int32]bool{}
@@ -290,7 +287,8 @@ func changes(node *v1alpha1.GPUNode, gpu string) []string {
 
 // stateOfGPU is Ready, or what is wrong with it.
 func stateOfGPU(node *v1alpha1.GPUNode, gpu *v1alpha1.GPUStatus, now time.Time) string {
-	if now.Sub(node.Status.Heartbeat.Time) > staleAfter {
+	// This sees one heartbeat and no change of it: it can go by its own clock only.
+	if now.Sub(node.Status.Heartbeat.Time) > v1alpha1.SilentAfter {
 		return "AgentSilent"
 	}
 	if !gpu.Healthy {

@@ -16,10 +16,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-// StaleAfter is how long nothing may be heard from an agent until what it said is
-// unknown.
-const StaleAfter = 2 * time.Minute
-
 // Nodes reads GPUNodes. Its methods may be called from any goroutine, but List not beside
 // a write.
 type Nodes struct {
@@ -35,17 +31,10 @@ type Nodes struct {
 	// known are the newest objects that were written or read live, by name; nil: nobody
 	// knows whether a write was carried out.
 	known map[string]*v1alpha1.GPUNode
-	heard map[types.UID]*heard
+	heard map[types.UID]v1alpha1.Heard
 	costs costs
 	// boards by their API objects' names.
 	boards map[string][]*board
-}
-
-// heard is when an agent was heard from, by this process's clock: agents' clocks may be
-// wrong.
-type heard struct {
-	beat time.Time // as the agent says
-	at   time.Time
 }
 
 // List reads all GPUNodes as they are at now, by name. They are not to be changed.
@@ -91,7 +80,7 @@ func (n *Nodes) begin(ctx context.Context) error {
 		return fmt.Errorf("list the GPUNodes: %w", err)
 	}
 	n.began, n.known = true, map[string]*v1alpha1.GPUNode{}
-	n.heard, n.boards = map[types.UID]*heard{}, map[string][]*board{}
+	n.heard, n.boards = map[types.UID]v1alpha1.Heard{}, map[string][]*board{}
 	for i := range live.Items {
 		n.known[live.Items[i].Name] = &live.Items[i]
 	}
@@ -152,31 +141,17 @@ func refused(err error) bool {
 		apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }
 
-// stale: the agent's last reading is too old. What is believed is that it changes, and when
-// that was seen; of the first one that is seen, what it says itself.
+// stale: the agent's last reading is too old.
 func (n *Nodes) stale(object *v1alpha1.GPUNode, now time.Time) bool {
-	beat := object.Status.Heartbeat.Time
-	if beat.IsZero() {
-		return true
-	}
-	h := n.heard[object.UID]
-	switch {
-	case h == nil:
-		h = &heard{beat: beat, at: beat}
-		if beat.After(now) {
-			h.at = now
-		}
-		n.heard[object.UID] = h
-	case !h.beat.Equal(beat):
-		h.beat, h.at = beat, now
-	}
-	return now.Sub(h.at) > StaleAfter
+	h := n.heard[object.UID].Hear(object.Status.Heartbeat.Time, now)
+	n.heard[object.UID] = h
+	return h.Silent(now)
 }
 
 // Node is one GPUNode.
 type Node struct {
 	Object *v1alpha1.GPUNode
-	// Stale: the agent has not been heard from for StaleAfter.
+	// Stale: the agent has not been heard from for v1alpha1.SilentAfter.
 	Stale bool
 
 	nodes *Nodes

@@ -8,8 +8,8 @@
 // loans that its lender made with it. Among those that are left it gives the one whose
 // loss leaves the most places for larger ones.
 //
-// It refuses to guess where nothing is known: a node whose agent has been silent for
-// StaleAfter is not to be asked (Fresh), and what is there is then a matter of counts.
+// It refuses to guess where nothing is known: a node whose agent is silent is not to be
+// asked (Fresh), and what is there is then a matter of counts.
 // Which device a pod really gets, a kubelet with a device plugin decides; the agent says
 // afterwards which, and its word then goes before what was reserved.
 //

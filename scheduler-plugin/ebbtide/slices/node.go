@@ -14,9 +14,6 @@ import (
 	"github.com/ebbtide/ebbtide/mig"
 )
 
-// StaleAfter is how old a heartbeat may be. What an agent said longer ago is unknown.
-const StaleAfter = 2 * time.Minute
-
 // resourcePrefix is what the names of all slices begin with.
 const resourcePrefix = "nvidia.com/mig-"
 
@@ -25,10 +22,11 @@ func Is(resource corev1.ResourceName) bool {
 	return strings.HasPrefix(string(resource), resourcePrefix)
 }
 
-// Node is what a GPUNode says. It is never changed once it is read, but for what
+// Node is what a GPUNode says. It is never changed once it is read and heard, but for what
 // undoing would make of it (see Undone).
 type Node struct {
-	Name      string
+	Name string
+	// Heartbeat is as the agent says, by its own clock.
 	Heartbeat time.Time
 	// Dynamic: the slices are devices of ResourceSlices, and the scheduler's allocator
 	// chooses among them.
@@ -39,6 +37,8 @@ type Node struct {
 	// UndoTakes is the longest that undoing a reshape took here; 0 is not known.
 	UndoTakes time.Duration
 
+	uid    types.UID
+	heard  v1alpha1.Heard
 	pinned map[corev1.ResourceName]int64
 	boards map[string]*board // by GPU
 	// devices are what claims can be given; nil where there is a device plugin.
@@ -86,8 +86,17 @@ type place struct {
 	start   int32
 }
 
-// Fresh reports whether the node's agent has been heard lately.
-func (n *Node) Fresh(now time.Time) bool { return n != nil && now.Sub(n.Heartbeat) <= StaleAfter }
+// Hear notes that the node was seen like this at now, and as before until then; nil if it
+// was not seen. No node is fresh that was not heard.
+func (n *Node) Hear(before *Node, now time.Time) {
+	if before != nil && before.uid == n.uid {
+		n.heard = before.heard
+	}
+	n.heard = n.heard.Hear(n.Heartbeat, now)
+}
+
+// Fresh reports whether the node's agent has been heard lately, by the clock of Hear.
+func (n *Node) Fresh(now time.Time) bool { return n != nil && !n.heard.Silent(now) }
 
 // Pinned returns how many units of the resource are kept for services, whether or not
 // they are there. It holds whatever the agent says, and if it says nothing.
@@ -102,6 +111,7 @@ func (n *Node) Pinned(resource corev1.ResourceName) int64 {
 func (b *Boards) Read(gn *v1alpha1.GPUNode) *Node {
 	n := &Node{
 		Name:      gn.Name,
+		uid:       gn.UID,
 		Heartbeat: gn.Status.Heartbeat.Time,
 		Dynamic:   gn.Status.Allocation == v1alpha1.AllocationDynamicResources,
 		pinned:    map[corev1.ResourceName]int64{},

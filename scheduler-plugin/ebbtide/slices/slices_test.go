@@ -304,10 +304,26 @@ func TestSilentAndUnknown(t *testing.T) {
 		t.Error("a node without an agent tells something")
 	}
 	gn := node(sevenths)
-	gn.Status.Heartbeat = metav1.NewMicroTime(now.Add(-StaleAfter))
+	gn.Status.Heartbeat = metav1.NewMicroTime(now.Add(-v1alpha1.SilentAfter))
 	var boards Boards
-	if !boards.Read(gn).Fresh(now) || boards.Read(gn).Fresh(now.Add(time.Millisecond)) {
+	first := boards.Read(gn)
+	if first.Fresh(now) {
+		t.Error("a node tells something that nobody has heard")
+	}
+	if first.Hear(nil, now); !first.Fresh(now) || first.Fresh(now.Add(time.Millisecond)) {
 		t.Error("two minutes are not the limit")
+	}
+	// The node's clock is slow, and its agent is alive: what counts is that it goes on.
+	gn.Status.Heartbeat = metav1.NewMicroTime(gn.Status.Heartbeat.Add(time.Second))
+	next, other := boards.Read(gn), boards.Read(gn)
+	next.Hear(first, now.Add(time.Minute))
+	if !next.Fresh(now.Add(3*time.Minute)) || next.Fresh(now.Add(3*time.Minute+time.Millisecond)) {
+		t.Error("it is not by our clock that the agent was heard")
+	}
+	other.uid = "another"
+	other.Hear(first, now.Add(time.Minute))
+	if other.Fresh(now.Add(3 * time.Minute)) {
+		t.Error("another GPUNode of that name is taken for the same")
 	}
 	// A board that nobody described: all places are worth the same.
 	gn.Status.Boards = nil
