@@ -73,6 +73,21 @@ func TestThePromiseEndsWithTheHolding(t *testing.T) {
 	}
 }
 
+// Of pods that were promised one slice, one that stays has it, and always the same one.
+func TestTwoPromisesOfOneSlice(t *testing.T) {
+	refs := []v1alpha1.InstanceRef{{GPU: "GPU-a", Profile: "1g.5gb", Start: 0, Generation: 1}}
+	holdings := Holdings{pod("0"): {Owner: "serving/0", Leaving: true, Promised: refs}}
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		holdings[pod(name)] = &Holding{Owner: "serving/" + name, Promised: refs}
+	}
+	holdings[pod("f")] = &Holding{Owner: "serving/f", Leaving: true, Promised: refs}
+	for range 20 {
+		if got := look(t, gpuNode(t, sevenOnes()), holdings, 0).Cards[0].Instances[0].Owner; got != "serving/a" {
+			t.Fatalf("the slice is %s's", got)
+		}
+	}
+}
+
 // Instances that are not there are of the layout only where they are made when they are
 // needed.
 func TestAbsent(t *testing.T) {

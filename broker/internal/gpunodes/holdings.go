@@ -1,6 +1,10 @@
 package gpunodes
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -41,7 +45,8 @@ func (h Holdings) by(holder *v1alpha1.GPUHolder) (mig.Use, string) {
 }
 
 // promised are the pods for which an instance was reserved and that do not hold any yet, as
-// the agent says. Which instance a pod gets in the end is the kubelet's to say.
+// the agent says. Which instance a pod gets in the end is the kubelet's to say. Of several
+// pods for one instance it is the first by name that stays, else the first.
 func (h Holdings) promised(status *v1alpha1.GPUNodeStatus) map[v1alpha1.InstanceRef]*Holding {
 	holds := map[types.NamespacedName]bool{}
 	for i := range status.GPUs {
@@ -52,12 +57,18 @@ func (h Holdings) promised(status *v1alpha1.GPUNodeStatus) map[v1alpha1.Instance
 		}
 	}
 	promised := map[v1alpha1.InstanceRef]*Holding{}
-	for name, pod := range h {
+	names := slices.SortedFunc(maps.Keys(h), func(a, b types.NamespacedName) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	for _, name := range names {
 		if holds[name] {
 			continue
 		}
+		pod := h[name]
 		for _, ref := range pod.Promised {
-			promised[ref] = pod
+			if first := promised[ref]; first == nil || first.Leaving && !pod.Leaving {
+				promised[ref] = pod
+			}
 		}
 	}
 	return promised
