@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 )
 
 func TestRival(t *testing.T) {
@@ -15,18 +16,20 @@ func TestRival(t *testing.T) {
 		pod  corev1.Pod
 		want string
 	}{
-		"nobody":      {},
-		"a label":     {node: corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"nvidia.com/mig.config": "all-1g.5gb"}}}, want: "mig-manager (label nvidia.com/mig.config=all-1g.5gb)"},
-		"its state":   {node: corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"nvidia.com/mig.config.state": "success"}}}},
-		"mig-manager": {pod: corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "gpu-operator", Name: "mm", Labels: map[string]string{"app": "nvidia-mig-manager"}}}, want: "mig-manager (pod gpu-operator/mm)"},
+		"nobody":                           {},
+		"a label":                          {node: corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"nvidia.com/mig.config": "all-1g.5gb"}}}, want: "mig-manager (label nvidia.com/mig.config=all-1g.5gb)"},
+		"its state":                        {node: corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"nvidia.com/mig.config.state": "success"}}}},
+		"mig-manager":                      {pod: trusted(managerPod("gpu-operator")), want: "mig-manager (pod gpu-operator/mm)"},
+		"a tenant's pod with its label":    {pod: managerPod("team-a")},
+		"a tenant's pod with its variable": {pod: draPod("DynamicMIG=true")},
 		"HAMi": {node: corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{
 			"hami.io/node-nvidia-register": `[{"id":"GPU-1","count":7,"mode":"mig","health":true}]`}}}, want: "HAMi in MIG mode"},
 		"HAMi, as it was written before": {node: corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{
 			"hami.io/node-nvidia-register": "GPU-1,7,40960,100,NVIDIA-A100,0,true,0,mig:"}}}, want: "HAMi in MIG mode"},
 		"HAMi without MIG": {node: corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{
 			"hami.io/node-nvidia-register": "GPU-1,10,32768,100,NVIDIA-Tesla V100,0,true:"}}}},
-		"the DRA driver":        {pod: draPod("NVMLDeviceHealthCheck=true,DynamicMIG=true"), want: "DynamicMIG (pod dra/plugin)"},
-		"the DRA driver's rest": {pod: draPod("DynamicMIG=false")},
+		"the DRA driver":        {pod: trusted(draPod("NVMLDeviceHealthCheck=true,DynamicMIG=true")), want: "DynamicMIG (pod dra/plugin)"},
+		"the DRA driver's rest": {pod: trusted(draPod("DynamicMIG=false"))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := rival(&c.node, []corev1.Pod{c.pod}); !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
@@ -34,6 +37,19 @@ func TestRival(t *testing.T) {
 			}
 		})
 	}
+}
+
+func managerPod(namespace string) corev1.Pod {
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "mm", Labels: map[string]string{"app": "nvidia-mig-manager"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{}}},
+	}
+}
+
+// trusted is a pod as only administrators may make it.
+func trusted(p corev1.Pod) corev1.Pod {
+	p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
+	return p
 }
 
 func draPod(gates string) corev1.Pod {

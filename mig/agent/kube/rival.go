@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +24,8 @@ var hamiMIG = regexp.MustCompile(`"mode":\s*"mig"|,mig[,:]`)
 
 // Rival names another program that changes the layouts of the node's GPUs, by what it
 // left on the node or runs there: NVIDIA's mig-manager, its DRA driver with DynamicMIG,
-// HAMi in MIG mode.
+// HAMi in MIG mode. Only pods with a privileged container count, as those of the programs
+// are: labels and variables anybody may give to a pod, and it would stop every change.
 func (n *Node) Rival(ctx context.Context) (string, error) {
 	node, err := n.node(ctx)
 	if err != nil {
@@ -44,6 +46,9 @@ func rival(node *corev1.Node, pods []corev1.Pod) string {
 		return fmt.Sprintf("HAMi in MIG mode (annotation %s)", hamiRegister)
 	}
 	for _, p := range pods {
+		if !privileged(p) {
+			continue
+		}
 		if p.Labels["app"] == appMIGManager || p.Labels["app.kubernetes.io/name"] == appMIGManager {
 			return fmt.Sprintf("mig-manager (pod %s/%s)", p.Namespace, p.Name)
 		}
@@ -52,6 +57,12 @@ func rival(node *corev1.Node, pods []corev1.Pod) string {
 		}
 	}
 	return ""
+}
+
+func privileged(p corev1.Pod) bool {
+	return slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool {
+		return c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged
+	})
 }
 
 func dynamicMIG(p corev1.Pod) bool {
