@@ -185,6 +185,7 @@ func (a *Agent) instanceStatus(g device.GPU, known journal.Instance) v1alpha1.MI
 	}
 	i := a.seen.instance(g.UUID, known.Placed)
 	if i == nil {
+		s.Holder = a.claimant(g.UUID, known.Placed)
 		return s
 	}
 	s.UUID = i.UUID
@@ -203,11 +204,26 @@ func (a *Agent) instanceStatus(g device.GPU, known journal.Instance) v1alpha1.MI
 	if a.seen.unknown == nil {
 		if h, ok := a.holder(g.UUID, *i); ok {
 			s.Holder = &h
+		} else {
+			s.Holder = a.claimant(g.UUID, known.Placed)
 		}
 		s.Processes = count(i.Processes)
 	}
 	s.Activity = activityStatus(a.activity[ActivityKey{g.UUID, i.GI}])
 	return s
+}
+
+// claimant is the pod whose claim has a place, whether an instance is there or not: claims
+// are of places, and what a pod is promised is what it gets. nil where a device plugin
+// hands instances out, which may choose otherwise.
+func (a *Agent) claimant(gpu string, at mig.Placed) *v1alpha1.GPUHolder {
+	if a.o.Allocation != v1alpha1.AllocationDynamicResources {
+		return nil
+	}
+	if h, ok := a.seen.holders[promised(gpu, a.profileName(gpu, at, ""), at.Start)]; ok {
+		return &h
+	}
+	return nil
 }
 
 // stuckAt reports whether an instance is what a change is stuck at.

@@ -150,12 +150,7 @@ func TestLayoutOfAnAgent(t *testing.T) {
 	m.unprepare("b")
 	m.want("1g@0:R 1g@1:R 1g@2:R 1g@3:A 1g@4:R 1g@5:R 1g@6:R:a-pod")
 
-	reshape := v1alpha1.Reshape{ID: "r", GPU: m.gpu, Lender: "serving/chat", From: "1g", To: "4g", Base: m.api.node.Status.GPUs[0].Fingerprint}
-	for start := range int32(4) {
-		reshape.Destroy = append(reshape.Destroy, v1alpha1.MIGPlacement{Profile: int32(m.one.ID), Start: start})
-	}
-	reshape.Create = []v1alpha1.MIGPlacement{{Profile: int32(m.four.ID)}}
-	m.api.node.Spec.Reshapes = []v1alpha1.Reshape{reshape}
+	m.ask()
 	m.await(v1alpha1.ReshapeMade)
 	m.want("4g@0:R 1g@4:R 1g@5:R 1g@6:R:a-pod")
 	if got, want := m.offered(), "1g5gb-19-6 1g5gb-19-4 1g5gb-19-5 4g20gb-5-0"; got != want {
@@ -176,6 +171,16 @@ func TestLayoutOfAnAgent(t *testing.T) {
 	m.prepare("c", "gpu-0-mig-1g5gb-19-2")
 	m.unprepare("c")
 	m.want("1g@0:R 1g@1:R 1g@2:A 1g@3:R 1g@4:R 1g@5:R 1g@6:R:a-pod")
+}
+
+// ask asks for the first four slices to be made into one of four.
+func (m *machine) ask() {
+	reshape := v1alpha1.Reshape{ID: "r", GPU: m.gpu, Lender: "serving/chat", From: "1g", To: "4g", Base: m.api.node.Status.GPUs[0].Fingerprint}
+	for start := range int32(4) {
+		reshape.Destroy = append(reshape.Destroy, v1alpha1.MIGPlacement{Profile: int32(m.one.ID), Start: start})
+	}
+	reshape.Create = []v1alpha1.MIGPlacement{{Profile: int32(m.four.ID)}}
+	m.api.node.Spec.Reshapes = []v1alpha1.Reshape{reshape}
 }
 
 func (m *machine) await(state string) {
@@ -215,4 +220,22 @@ func TestProcessOutlivesItsPod(t *testing.T) {
 	}
 	m.unprepare("a")
 	m.want("1g@0:R 1g@1:R 1g@2:R 1g@3:R 1g@4:R 1g@5:R 1g@6:A")
+}
+
+// A reboot takes the instance of a claim away, and the claim stays: its place is held
+// until it is prepared again, and no reshape takes it.
+func TestRebootKeepsThePlacesOfClaims(t *testing.T) {
+	m := newMachine(t)
+	m.prepare("a", "gpu-0-mig-1g5gb-19-0")
+	if err := m.sim.Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.sim.SetMIG(m.gpu, true); err != nil {
+		t.Fatal(err)
+	}
+	m.want("1g@0:A:a-pod 1g@1:A 1g@2:A 1g@3:A 1g@4:A 1g@5:A 1g@6:A")
+	m.ask()
+	m.await(v1alpha1.ReshapeRefused)
+	m.prepare("a", "gpu-0-mig-1g5gb-19-0")
+	m.want("1g@0:R:a-pod 1g@1:A 1g@2:A 1g@3:A 1g@4:A 1g@5:A 1g@6:A")
 }

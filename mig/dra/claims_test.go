@@ -162,7 +162,10 @@ func TestPrepareIsIdempotent(t *testing.T) {
 	}
 	promised := func(gpu, profile string, start int) string { return fmt.Sprint(gpu, profile, start) }
 	holder := v1alpha1.GPUHolder{Namespace: "team", Name: "c-pod", UID: "c-pod"}
-	want := map[string]v1alpha1.GPUHolder{"MIG-1": holder, "MIG-2": holder, "GPU-b": holder}
+	want := map[string]v1alpha1.GPUHolder{
+		"MIG-1": holder, promised("GPU-a", "1g.5gb", 4): holder,
+		"MIG-2": holder, promised("GPU-a", "1g.5gb", 5): holder, "GPU-b": holder,
+	}
 	if got := s.Holders(promised); !cmp.Equal(got, want) {
 		t.Errorf("holders: %s", cmp.Diff(want, got))
 	}

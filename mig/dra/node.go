@@ -241,9 +241,10 @@ func (n *Node) find(name string) (uuid string, at *mig.Placed, err error) {
 	return "", nil, fmt.Errorf("device %s: %w", strings.ToValidUTF8(name, "?"), errNotThere)
 }
 
-// Holders are the pods that hold GPUs and instances, by the UUID of the device. While an
-// instance is being made it has none, and the key is what promised makes of the GPU, the
-// profile's name and the start. What is being destroyed has no holder any more: processes
+// Holders are the pods that hold GPUs and instances, by the UUID of the device. A place on
+// a card has a second key, which is what promised makes of the GPU, the profile's name and
+// the start: the place is the claim's also while the instance is being made, and after a
+// reboot until it is made again. What is being destroyed has no holder any more: processes
 // may still be on it.
 func (n *Node) Holders(promised func(gpu, profile string, start int) string) map[string]v1alpha1.GPUHolder {
 	n.mu.Lock()
@@ -258,15 +259,15 @@ func (n *Node) Holders(promised func(gpu, profile string, start int) string) map
 			holder.Name, holder.UID = c.Pods[0].Name, c.Pods[0].UID
 		}
 		for _, d := range c.Devices {
-			switch {
-			case d.At == nil:
+			if d.At == nil {
 				out[d.GPU] = holder
-			case d.UUID != "":
-				out[d.UUID] = holder
-			default:
-				p, _ := n.state.Cards[d.GPU].Board.Profile(d.At.Profile)
-				out[promised(d.GPU, p.Name, d.At.Start)] = holder
+				continue
 			}
+			if d.UUID != "" {
+				out[d.UUID] = holder
+			}
+			p, _ := n.state.Cards[d.GPU].Board.Profile(d.At.Profile)
+			out[promised(d.GPU, p.Name, d.At.Start)] = holder
 		}
 	}
 	return out
