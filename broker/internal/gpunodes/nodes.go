@@ -67,6 +67,7 @@ func (n *Nodes) List(ctx context.Context, now time.Time) ([]*Node, error) {
 			delete(n.heard, uid)
 		}
 	}
+	n.costs.refusals.keep(seen)
 	slices.SortFunc(nodes, func(a, b *Node) int { return cmp.Compare(a.Object.Name, b.Object.Name) })
 	return nodes, nil
 }

@@ -2,6 +2,7 @@ package gpunodes
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -181,5 +182,84 @@ func TestRefused(t *testing.T) {
 		if got := list[0].closing("GPU-a"); got != test.want {
 			t.Errorf("after %s: %q, want %q", test.after, got, test.want)
 		}
+	}
+}
+
+// A GPU whose agent refuses again and again is left alone for longer each time, until a
+// change is made or somebody else changes its layout.
+func TestRefusedAgain(t *testing.T) {
+	at, nodes := now, (*Nodes)(nil)
+	// tell lists the node as it is then.
+	tell := func(change func(*v1alpha1.GPUNode)) *Node {
+		t.Helper()
+		object := gpuNode(t, sevenOnes(), change)
+		c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).Build()
+		if nodes == nil {
+			nodes = &Nodes{Live: c}
+		}
+		nodes.Cache, nodes.known = c, nil
+		list, err := nodes.List(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list[0]
+	}
+	// ends lists it while a change has ended like that, which leaves the layout as it is
+	// named.
+	ends := func(id, state, layout string) {
+		t.Helper()
+		tell(func(n *v1alpha1.GPUNode) {
+			n.Spec.Reshapes = []v1alpha1.Reshape{reshape(id)}
+			n.Status.Reshapes = []v1alpha1.ReshapeStatus{{ID: id, State: state, Since: metav1.NewMicroTime(at)}}
+			n.Status.GPUs[0].Fingerprint = layout
+		})
+	}
+	// alone is how long it is left alone once the change is off the list.
+	alone := func(layout string) time.Duration {
+		t.Helper()
+		for from := at; ; at = at.Add(time.Minute) {
+			if n := tell(func(n *v1alpha1.GPUNode) { n.Status.GPUs[0].Fingerprint = layout }); n.closing("GPU-a") == "" {
+				return at.Sub(from)
+			}
+		}
+	}
+	check := func(what string, got, want time.Duration) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: it is left alone for %s, want %s", what, got, want)
+		}
+	}
+	for i, want := range []time.Duration{5, 10, 20, 40, 80, 160, 240, 240} {
+		// What was destroyed and made again has another generation.
+		layout := fmt.Sprint("layout ", i)
+		ends(fmt.Sprint("r", i), v1alpha1.ReshapeRefused, layout)
+		check(fmt.Sprint("refusal ", i), alone(layout), want*time.Minute)
+	}
+	ends("s", v1alpha1.ReshapeRefused, "x")
+	check("somebody changed it", alone("y"), 0)
+	ends("t", v1alpha1.ReshapeRefused, "x")
+	check("the first after that", alone("x"), 5*time.Minute)
+	ends("u", v1alpha1.ReshapeMade, "z")
+	ends("v", v1alpha1.ReshapeRefused, "x")
+	check("the first after one was made", alone("x"), 5*time.Minute)
+}
+
+// A change that was made before the refusal says nothing about it.
+func TestRefusedBesideMade(t *testing.T) {
+	object := gpuNode(t, sevenOnes(), func(n *v1alpha1.GPUNode) {
+		n.Spec.Reshapes = []v1alpha1.Reshape{reshape("made"), reshape("refused")}
+		n.Status.Reshapes = []v1alpha1.ReshapeStatus{
+			{ID: "made", State: v1alpha1.ReshapeMade, Since: metav1.NewMicroTime(now.Add(-time.Hour))},
+			{ID: "refused", State: v1alpha1.ReshapeRefused, Since: metav1.NewMicroTime(now)},
+		}
+	})
+	nodes, _ := read(t, object)
+	for range 2 {
+		if _, err := nodes.List(t.Context(), now.Add(4*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := nodes.costs.refusals["GPU-a"]; r == nil || !r.until.Equal(now.Add(refusedFor)) {
+		t.Errorf("remembered is %+v", r)
 	}
 }

@@ -2,7 +2,6 @@ package gpunodes
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -98,18 +97,13 @@ func (n *Node) going(gpu string) map[mig.Placed]bool {
 	return going
 }
 
-const (
-	// mostCosts bounds the changes whose times are remembered.
-	mostCosts = 32
-	// refusedFor is how long a GPU is left alone whose agent has refused a change.
-	refusedFor = 5 * time.Minute
-)
+// mostCosts bounds the changes whose times are remembered.
+const mostCosts = 32
 
 // costs remembers how long changes took lately.
 type costs struct {
-	recent []cost
-	// refused is when a change of a GPU was seen refused, and until when that counts.
-	refused map[string]refusal
+	recent   []cost
+	refusals refusals
 }
 
 type cost struct {
@@ -117,34 +111,13 @@ type cost struct {
 	make, undo time.Duration
 }
 
-type refusal struct {
-	id    string
-	until time.Time
-	why   string
-}
-
 // learn takes over what the agent has measured, and what it refused.
 func (c *costs) learn(node *v1alpha1.GPUNode, now time.Time) {
-	for gpu, r := range c.refused {
-		if !now.Before(r.until) {
-			delete(c.refused, gpu)
-		}
-	}
 	for i := range node.Status.Reshapes {
 		s := &node.Status.Reshapes[i]
 		c.measured(cost{s.ID, time.Duration(s.MakeMilliseconds) * time.Millisecond, time.Duration(s.UndoMilliseconds) * time.Millisecond})
 	}
-	for i := range node.Spec.Reshapes {
-		want := &node.Spec.Reshapes[i]
-		s := Status(node, want.ID)
-		if s == nil || s.State != v1alpha1.ReshapeRefused || c.refused[want.GPU].id == want.ID {
-			continue
-		}
-		if c.refused == nil {
-			c.refused = map[string]refusal{}
-		}
-		c.refused[want.GPU] = refusal{want.ID, now.Add(refusedFor), s.Message}
-	}
+	c.refusals.learn(node, now)
 }
 
 func (c *costs) measured(m cost) {
@@ -182,13 +155,3 @@ func (n *Nodes) Costs(change, undo time.Duration) (time.Duration, time.Duration)
 }
 
 func ceil(d time.Duration) time.Duration { return (d + time.Second - 1).Truncate(time.Second) }
-
-// refusedLately says why a GPU is left alone; "" if it is not.
-func (n *Nodes) refusedLately(gpu string) string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if r, is := n.costs.refused[gpu]; is {
-		return fmt.Sprintf("its agent refused a change lately: %s", cmp.Or(r.why, "it does not say why"))
-	}
-	return ""
-}
