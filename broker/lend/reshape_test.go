@@ -240,3 +240,50 @@ func TestWhichLoanHasWhich(t *testing.T) {
 		}
 	}
 }
+
+// undoneAndMore is the snapshot with a pod that waits, and another loan of the lender's on
+// a second node.
+func undoneAndMore() Snapshot {
+	in := madeOne()
+	pendingPod(&in)
+	in.Tenants[1].Quotas[0].Nominal = 2
+	in.Lenders[0].Owned = 11
+	in.Nodes = append(in.Nodes, Node{Name: "n2", Schedulable: true, Units: []Units{{Flavor: "a100-1g", Capacity: 4}}})
+	in.Loans = append(in.Loans, Loan{
+		Name: "research/plain-1", Job: "research/plain", JobUID: "w", Borrower: "research", Queue: "research/q", Pods: 4, UnitsPerPod: 1, Live: 4, Bound: 4,
+		Grants: []Grant{{"serving/chat", "n2", "a100-1g", 4}}, Since: noon.Add(-time.Hour), Checkpoint: noon.Add(-50 * time.Minute), Grace: time.Hour,
+	})
+	return in
+}
+
+// An undoing is late from when it was asked for, not from when the change was made: until
+// then nobody else's units are asked back.
+func TestUndoingIsTimedFromItsBeginning(t *testing.T) {
+	in := undoneAndMore()
+	state := State{
+		At: noon.Add(-5 * time.Second), Since: noon.Add(-time.Hour),
+		Reshapes: []ReshapeMemory{{GPU: "A", At: noon.Add(-time.Hour), Quiet: noon.Add(time.Minute), State: ReshapeMade, Entered: noon.Add(-time.Hour)}},
+	}
+	plan, asked := Decide(in, state, DefaultPolicy())
+	if a := actions(plan, ActionReclaim); len(a) != 1 || a[0].Loan != "research/big-1" || len(plan.Reshapes) != 1 {
+		t.Fatalf("plan %s, want the cheaper loan asked back and its slices undone", encode(plan))
+	}
+	r := &in.Nodes[0].Reshapes[0]
+	in.Loans[0].Reclaiming, in.Loans[0].ReclaimBy = true, noon.Add(50*time.Second)
+	for name, since := range map[string]time.Time{"nobody says when": {}, "an agent's clock is slow": noon.Add(-3 * time.Minute), "or fast": noon.Add(time.Hour)} {
+		r.State, r.Since = ReshapeUndoing, since
+		state := asked
+		for _, after := range []time.Duration{time.Second, 5 * time.Second, 2 * time.Minute} {
+			in.Now = noon.Add(after)
+			in.Lenders[0].Load.ObservedAt = in.Now
+			if plan, state = Decide(in, state, DefaultPolicy()); len(actions(plan, ActionReclaim)) > 0 {
+				t.Errorf("%s: after %s: %s", name, after, encode(plan))
+			}
+		}
+		in.Now = noon.Add(2*time.Minute + 5*time.Second)
+		in.Lenders[0].Load.ObservedAt = in.Now
+		if plan, _ = Decide(in, state, DefaultPolicy()); len(actions(plan, ActionReclaim)) != 1 {
+			t.Errorf("%s: nobody else is asked once it is late: %s", name, encode(plan))
+		}
+	}
+}

@@ -134,15 +134,26 @@ func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *res
 	return c
 }
 
-// since is when the change came into its state, or was first seen where nobody says so.
+// since is when the change came into its state: as is said, but not before it was last
+// seen in another one, or first seen in this one.
 func (s *reshapes) since(d *decision, r *Reshape) time.Time {
-	if !r.Since.IsZero() {
-		return r.Since
+	m := s.memory[r.GPU]
+	var at time.Time
+	switch {
+	case m.State == r.State:
+		at = m.Entered
+	case m.State != "" && !r.Since.IsZero():
+		at = d.last
+	case m.State == "" && r.State == ReshapeMaking: // it was decided then
+		at = m.At
 	}
-	if at := s.memory[r.GPU].At; !at.IsZero() {
-		return at
+	if r.Since.After(at) && !r.Since.After(d.now) {
+		at = r.Since
 	}
-	return d.now
+	if at.IsZero() || at.After(d.now) {
+		return d.now
+	}
+	return at
 }
 
 // made are the slices that were made, as far as they are there.

@@ -136,6 +136,10 @@ type ReshapeMemory struct {
 	Begun *Reshape  `json:"begun,omitempty"`
 	Node  string    `json:"node,omitempty"`
 	At    time.Time `json:"at,omitzero"`
+	// State is what the change was last seen in, and Entered when first, without a break
+	// since.
+	State   ReshapeState `json:"state,omitempty"`
+	Entered time.Time    `json:"entered,omitzero"`
 }
 
 // Policy holds the rules that are not a lender's own. DefaultPolicy gives the

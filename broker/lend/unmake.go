@@ -109,6 +109,7 @@ func (d *decision) reshapeMemory() []ReshapeMemory {
 		return nil
 	}
 	memory := d.reshapes.memory
+	seen := map[string]bool{}
 	for _, r := range d.reshapes.list {
 		m := memory[r.GPU]
 		m.GPU = r.GPU
@@ -122,6 +123,8 @@ func (d *decision) reshapeMemory() []ReshapeMemory {
 			if m.At.IsZero() {
 				m.At = d.now
 			}
+			seen[r.GPU] = true
+			m.State, m.Entered = r.State, d.reshapes.since(d, &r.Reshape)
 			quiet := forgottenAfter
 			if r.lender != nil && r.lender.MIG != nil {
 				quiet = quietTimes * r.lender.MIG.takes()
@@ -132,7 +135,11 @@ func (d *decision) reshapeMemory() []ReshapeMemory {
 	}
 	var out []ReshapeMemory
 	for _, gpu := range slices.Sorted(maps.Keys(memory)) {
-		if m := memory[gpu]; m.Begun != nil || m.Quiet.After(d.now) {
+		m := memory[gpu]
+		if !seen[gpu] {
+			m.State, m.Entered = "", time.Time{}
+		}
+		if m.Begun != nil || m.Quiet.After(d.now) {
 			out = append(out, m)
 		}
 	}
