@@ -1,8 +1,10 @@
 package gather
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,12 +139,15 @@ func (s *gpus) holds(pod *corev1.Pod, loan *loan) {
 func (c *count) look(nodes []corev1.Node, lenders []*lender) {
 	pinned := map[string]int{} // by flavor
 	for _, l := range lenders {
-		pinned[l.Flavor] += l.pinned
+		if l.pins() {
+			pinned[l.Flavor] += l.pinned
+		}
 	}
 	unseen := map[string]int{}
 	sums := map[string]gpunodes.Pins{}
-	for i := range nodes {
-		name, flavors := nodes[i].Name, c.flavors.offered(&nodes[i])
+	// By name, so that a board has the same name in every decision.
+	for _, node := range byName(nodes) {
+		name, flavors := node.Name, c.flavors.offered(node)
 		seen := c.gpus.nodes[name]
 		if seen == nil {
 			for _, flavor := range c.flavors.nodes[name] {
@@ -167,10 +172,24 @@ func (c *count) look(nodes []corev1.Node, lenders []*lender) {
 		}
 	}
 	for _, l := range lenders {
-		if l.pinned > 0 {
+		if l.pinned > 0 && l.pins() {
 			l.keeps(Slices{Pins: sums[l.Flavor], Unseen: unseen[l.Flavor]})
 		}
 	}
+}
+
+// pins reports whether slices are kept for the sake of the policy: one that lends nothing
+// keeps nothing from those that others lend.
+func (l *lender) pins() bool { return !l.Advise && l.Problem == nil }
+
+// byName are the nodes in the order of their names.
+func byName(nodes []corev1.Node) []*corev1.Node {
+	sorted := make([]*corev1.Node, 0, len(nodes))
+	for i := range nodes {
+		sorted = append(sorted, &nodes[i])
+	}
+	slices.SortFunc(sorted, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
+	return sorted
 }
 
 // offered are the flavors that a node's units of a resource are or would be of, whatever it

@@ -1,6 +1,8 @@
 package gather_test
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -216,5 +218,75 @@ func TestSilentAgent(t *testing.T) {
 	}
 	if other := view.Snapshot.Nodes[1]; other.Unlendable != "" {
 		t.Errorf("a node without an agent is not lent: %s", other.Unlendable)
+	}
+}
+
+// A policy that lends nothing keeps nothing: one that only advises, one with a problem, and
+// the second for one target.
+func TestPinsOfWhoLends(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*v1alpha1.LendingPolicy)
+		twice  bool
+		want   int64
+	}{
+		{"lends", func(*v1alpha1.LendingPolicy) {}, false, 3},
+		{"twice", func(*v1alpha1.LendingPolicy) {}, true, 3},
+		{"advises", func(p *v1alpha1.LendingPolicy) { p.Spec.Mode = v1alpha1.ModeAdvise }, false, 0},
+		{"problem", func(p *v1alpha1.LendingPolicy) { p.Spec.LowWater = "much" }, false, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var first *v1alpha1.LendingPolicy
+			objects := onSlices(func(p *v1alpha1.LendingPolicy) { test.change(p); first = p }, agentSees("gpu-0", nil))
+			if test.twice {
+				second := first.DeepCopy()
+				second.Name = "later"
+				objects = append(objects, second)
+			}
+			view := gatherGPUs(t, objects...)
+			if got := view.Snapshot.Nodes[0].Units[0].Pinned; got != test.want {
+				t.Errorf("%d slices are pinned, want %d", got, test.want)
+			}
+			for _, l := range view.Snapshot.Lenders {
+				if keeps := l.Name == "serving/chat" && test.want > 0; keeps != (len(l.Floors) == 1) || keeps != (view.Slices[l.Name] != nil) {
+					t.Errorf("%s has the floors %+v and the slices %+v", l.Name, l.Floors, view.Slices[l.Name])
+				}
+			}
+		})
+	}
+}
+
+// backwards lists Nodes in another order: a cache has none.
+type backwards struct{ client.Reader }
+
+func (b backwards) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	err := b.Reader.List(ctx, list, opts...)
+	if nodes, is := list.(*corev1.NodeList); is {
+		slices.Reverse(nodes.Items)
+	}
+	return err
+}
+
+// Of boards of one name, the one of the first node by name keeps it.
+func TestBoardNamesStay(t *testing.T) {
+	other := agentSees("gpu-1", nil)
+	other.Status.Boards[0].Profiles[0].Max = 6
+	objects := onSlices(func(*v1alpha1.LendingPolicy) {}, agentSees("gpu-0", nil), other)
+	g, _ := newGatherer(objects...)
+	for _, reader := range []client.Reader{g.Cache, backwards{g.Cache}} {
+		g.Cache = reader
+		g.GPUs = &gpunodes.Nodes{Cache: reader, Live: g.Live}
+		view, err := g.Gather(t.Context(), now, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, n := range view.Snapshot.Nodes {
+			got[n.Name] = n.Cards[0].Board
+		}
+		if diff := cmp.Diff(map[string]string{"gpu-0": "A100", "gpu-1": "A100 (gpu-1)"}, got); diff != "" {
+			t.Errorf("boards (-want +got):\n%s", diff)
+		}
 	}
 }
