@@ -82,7 +82,7 @@ func run(ctx context.Context, o options) (err error) {
 	ready := &readiness{Nodes: node}
 	a, err := agent.New(agent.Options{
 		Node: o.node, StateDir: o.state, Driver: cards, Nodes: ready,
-		Holders: kube.Holders{Node: node, Devices: resources}, Advertiser: newPlugin(o.plugin),
+		Holders: kube.Holders{Node: node, Devices: resources, Plugin: true}, Advertiser: newPlugin(o.plugin),
 		Rival: node, Examiner: doctor{o.state}, Interval: o.interval,
 		Log: funcr.New(func(prefix, args string) { fmt.Fprintln(os.Stderr, prefix, args) },
 			funcr.Options{LogTimestamp: true, Verbosity: 1}),

@@ -169,6 +169,56 @@ func TestHoldersAndPromises(t *testing.T) {
 	}
 }
 
+// A kubelet that has just started may not know what it handed out. A pod that has less
+// than it asks for makes everything unknown; one that ended, or that has it by a claim,
+// does not.
+func TestHoldersOfAForgetfulKubelet(t *testing.T) {
+	asks := func(name string, resource corev1.ResourceName) *corev1.Pod {
+		p := pluginPod(name, name, corev1.ConditionTrue)
+		p.Spec.Containers = []corev1.Container{
+			{Name: "a", Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{resource: resource1, "cpu": resource1}}},
+			{Name: "b", Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{resource: resource1}}},
+		}
+		return p
+	}
+	pod, ended, claimed := asks("chat", "nvidia.com/mig-1g.5gb"), asks("ended", "nvidia.com/gpu"), asks("claims", "nvidia.com/gpu")
+	ended.Status.Phase = corev1.PodFailed
+	claimed.Status.ExtendedResourceClaimStatus = &corev1.PodExtendedResourceClaimStatus{RequestMappings: []corev1.ContainerExtendedResourceRequest{
+		{ContainerName: "a", ResourceName: "nvidia.com/gpu"}, {ContainerName: "b", ResourceName: "nvidia.com/gpu"},
+	}}
+	n := newNode(t, nil, pod, ended, claimed, asks("nic", "example.com/nic"))
+	holder := v1alpha1.GPUHolder{Namespace: pod.Namespace, Name: pod.Name}
+	for _, c := range []struct {
+		held  map[string]v1alpha1.GPUHolder
+		known bool
+	}{
+		{nil, false},
+		{map[string]v1alpha1.GPUHolder{"MIG-1": holder}, false},
+		{map[string]v1alpha1.GPUHolder{"MIG-1": holder, "MIG-2": holder}, true},
+	} {
+		_, err := Holders{Node: n, Devices: devices{held: c.held}, Plugin: true}.Holders(t.Context())
+		if (err == nil) != c.known {
+			t.Errorf("with %d of 2 devices the error is %v", len(c.held), err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "pod nvidia/chat asks for 2 devices") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
+var resource1 = resource.MustParse("1")
+
+// A pod that holds a slice has no promise of another any more.
+func TestPromisesEndWithWhatIsHeld(t *testing.T) {
+	pod := pluginPod("chat", "u1", corev1.ConditionTrue)
+	pod.Annotations = map[string]string{v1alpha1.AnnotationInstances: "GPU-1/1g.5gb@0#1"}
+	h := Holders{Node: newNode(t, nil, pod), Devices: devices{held: map[string]v1alpha1.GPUHolder{"MIG-4": {Namespace: pod.Namespace, Name: "chat"}}}}
+	got, err := h.Holders(t.Context())
+	if err != nil || len(got) != 1 || got["MIG-4"].UID != "u1" {
+		t.Errorf("holders %+v (%v), want that of MIG-4 alone", got, err)
+	}
+}
+
 func TestRefusesNeedsPolicyAndBinding(t *testing.T) {
 	if refuses, err := newNode(t, nil).Refuses(t.Context()); err != nil || refuses {
 		t.Errorf("without a policy it refuses: %t (%v)", refuses, err)

@@ -46,7 +46,7 @@ func Open(socket string) (*PodResources, error) {
 func (p *PodResources) Close() error { return p.connection.Close() }
 
 // Holders returns which pod was handed which of NVIDIA's devices, by the device's ID,
-// which is its UUID.
+// which is its UUID, and by the UUID too where a device is shared.
 func (p *PodResources) Holders(ctx context.Context) (map[string]v1alpha1.GPUHolder, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -62,9 +62,10 @@ func (p *PodResources) Holders(ctx context.Context) (map[string]v1alpha1.GPUHold
 					continue
 				}
 				for _, id := range d.GetDeviceIds() {
-					// A device that is shared has a number behind its UUID.
+					// A device that is shared has a number behind its UUID, and counts for each.
 					uuid, _, _ := strings.Cut(id, "::")
-					held[uuid] = v1alpha1.GPUHolder{Namespace: pod.GetNamespace(), Name: pod.GetName()}
+					holder := v1alpha1.GPUHolder{Namespace: pod.GetNamespace(), Name: pod.GetName()}
+					held[uuid], held[id] = holder, holder
 				}
 			}
 		}

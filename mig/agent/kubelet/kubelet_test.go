@@ -64,7 +64,7 @@ func TestHolders(t *testing.T) {
 	}
 	want := map[string]v1alpha1.GPUHolder{
 		"MIG-1": {Namespace: "serving", Name: "chat-0"},
-		"GPU-1": {Namespace: "train", Name: "job-0"}, "GPU-2": {Namespace: "train", Name: "job-0"},
+		"GPU-1": {Namespace: "train", Name: "job-0"}, "GPU-2": {Namespace: "train", Name: "job-0"}, "GPU-2::3": {Namespace: "train", Name: "job-0"},
 	}
 	if diff := cmp.Diff(want, held); diff != "" {
 		t.Errorf("holders (-want +got):\n%s", diff)

@@ -110,7 +110,7 @@ func allocate(o options, config *rest.Config, node *kube.Node, parts *agent.Opti
 		if err != nil {
 			return nil, nil, err
 		}
-		parts.Holders = kube.Holders{Node: node, Devices: resources}
+		parts.Holders = kube.Holders{Node: node, Devices: resources, Plugin: true}
 		parts.Advertiser, err = kube.NewDevicePlugin(node, o.plugins...)
 		return nil, resources.Close, err
 	}
