@@ -387,6 +387,51 @@ func TestForeign(t *testing.T) {
 	w.wantLayout(ones)
 }
 
+// A node that was started again, on which another program has made the old layout: all
+// is as it was, and there is nothing to do.
+func TestUndoneByAnother(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	w.ask("r1")
+	w.until("r1", time.Minute, v1alpha1.ReshapeMade)
+	w.must(w.sim.LoseInstances(w.uuid()))
+	for start := range 7 {
+		w.must(w.sim.ForeignCreate(w.uuid(), mig.Placed{Profile: g1, Start: start}))
+	}
+	w.settle(10 * time.Second)
+	w.node.Spec.Reshapes[0].Undo = true
+	w.settle(10 * time.Second)
+	w.wantState("r1", v1alpha1.ReshapeUndone)
+	w.wantLayout(ones)
+	if i := w.node.Status.GPUs[0].Instances[0]; i.State != v1alpha1.InstanceForeign {
+		t.Errorf("what another made is %+v", i)
+	}
+}
+
+// Slices that are pinned after a change was accepted stay.
+func TestPinnedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	w.failures = func(step string) {
+		if step == agent.FailDestroyWritten && len(w.node.Spec.Pinned) == 0 {
+			w.pin()
+			w.node.Spec.Pinned[0].Places[0].Start = 3
+		}
+	}
+	w.ask("r1")
+	w.settle(10 * time.Second)
+	w.wantState("r1", v1alpha1.ReshapeRefused)
+	w.wantLayout(ones)
+	if m := w.state("r1").Message; !strings.Contains(m, "1g.5gb at slot 3 is pinned") {
+		t.Errorf("the message is %q", m)
+	}
+	if fingerprint := w.node.Status.GPUs[0].Fingerprint; !strings.Contains(fingerprint, "0@3#1") {
+		t.Errorf("the pinned slice was destroyed: %s", fingerprint)
+	}
+}
+
 // An administrator who has cut a GPU by hand can have the agent take that for its own.
 func TestAdopt(t *testing.T) {
 	w := newWorld(t, simgpu.Card{Geometry: a100(), FreshUUIDs: true})

@@ -44,9 +44,12 @@ func promised(gpu, profile string, start int) string {
 	return fmt.Sprintf("%s/%s@%d", gpu, profile, start)
 }
 
-// cut reports whether a GPU answers and is in MIG mode, so that its instances are
-// those that it lists.
-func cut(g *device.GPU) bool { return g != nil && g.Healthy && g.MIG }
+// answers reports whether a GPU says what instances it has. One that is not fit for
+// lending any more may: what it has on it is given back as far as it goes.
+func answers(g *device.GPU) bool { return g != nil && g.MIG && g.Instances != nil }
+
+// cut reports whether a GPU answers and is fit for lending what is on it.
+func cut(g *device.GPU) bool { return answers(g) && g.Healthy }
 
 // read asks the driver, and then who holds what: a pod that came between is seen.
 func (a *Agent) read(ctx context.Context) error {
@@ -86,7 +89,7 @@ func (a *Agent) readHolders(ctx context.Context) {
 func (a *Agent) know() {
 	for i := range a.seen.gpus {
 		g := &a.seen.gpus[i]
-		if !g.Healthy {
+		if !g.Healthy && !answers(g) {
 			continue
 		}
 		j := a.journal.State.GPU(g.UUID)

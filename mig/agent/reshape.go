@@ -97,6 +97,8 @@ func (a *Agent) next(r *journal.Reshape) action {
 	for _, p := range there {
 		at := placed(p)
 		switch known := instanceOf(j, at); {
+		case r.Back && a.thereForeign(j, at):
+			// As it was, by somebody else's hand: it stays theirs until it is adopted.
 		case known == nil, known.Foreign, a.seen.instance(r.Spec.GPU, at) == nil:
 			return action{doCreate, at}
 		case !a.ownWhole(j, at):
@@ -107,6 +109,16 @@ func (a *Agent) next(r *journal.Reshape) action {
 		return action{doAdvertise, mig.Placed{}}
 	}
 	return action{doFinish, mig.Placed{}}
+}
+
+// thereForeign reports whether somebody else has made what is to come at a place.
+func (a *Agent) thereForeign(j *journal.GPU, at mig.Placed) bool {
+	known := instanceOf(j, at)
+	if known == nil || !known.Foreign {
+		return false
+	}
+	there := a.seen.instance(j.UUID, at)
+	return there != nil && there.Whole
 }
 
 func instanceOf(j *journal.GPU, at mig.Placed) *journal.Instance {
@@ -126,8 +138,11 @@ func (a *Agent) act(ctx context.Context, r *journal.Reshape, s action) error {
 		return waits("%s", a.rival.Message)
 	}
 	j, g := a.journal.State.GPU(r.Spec.GPU), a.seen.gpu(r.Spec.GPU)
-	if j == nil || !cut(g) {
+	switch {
+	case j == nil || !answers(g):
 		return waits("the GPU does not answer, or is not in MIG mode")
+	case !r.Back && !g.Healthy:
+		return final("the GPU is not healthy: %s", g.Problem)
 	}
 	if s.do == doAdvertise {
 		if err := a.advertise(ctx); err != nil {
@@ -144,7 +159,7 @@ func (a *Agent) act(ctx context.Context, r *journal.Reshape, s action) error {
 		return final("%s is not ours", a.describe(j.UUID, s.at))
 	}
 	if s.do == doDestroy {
-		if err := a.inUse(j.UUID, s.at); err != nil {
+		if err := a.mayDestroy(r, s.at); err != nil {
 			return err // before anything is begun
 		}
 	}
@@ -158,6 +173,15 @@ func (a *Agent) act(ctx context.Context, r *journal.Reshape, s action) error {
 		return a.create(ctx, j, s.at)
 	}
 	return a.repair(ctx, j, s.at)
+}
+
+// mayDestroy looks again at what was looked at when the change was accepted, which may
+// be minutes ago.
+func (a *Agent) mayDestroy(r *journal.Reshape, at mig.Placed) error {
+	if !r.Back && a.pinned(r.Spec.GPU, at) {
+		return final("%s is pinned meanwhile", a.describe(r.Spec.GPU, at))
+	}
+	return a.inUse(r.Spec.GPU, at)
 }
 
 // settle decides how a change goes on after a step.

@@ -219,7 +219,7 @@ func (a *Agent) step(ctx context.Context, j *journal.GPU, s journal.Step, call f
 	if readErr := a.readAgain(ctx); readErr != nil {
 		return fmt.Errorf("%w: %w", errUnseen, errors.Join(readErr, err))
 	}
-	if g := a.seen.gpu(j.UUID); !cut(g) {
+	if !answers(a.seen.gpu(j.UUID)) {
 		return fmt.Errorf("%w: the GPU does not answer: %w", errUnseen, errors.Join(device.ErrLost, err))
 	}
 	if !a.save() {
