@@ -52,7 +52,7 @@ func (d *decision) readLoans(prev []LoanState) {
 			continue
 		}
 		seen[l.Name] = true
-		c := &loan{Loan: l, memory: memory[l.Name], ending: l.Finished || l.Reclaiming || l.Preempted}
+		c := &loan{Loan: l, memory: memory[l.Name], ending: l.ends()}
 		c.memory.observe(&l, d.now)
 		c.Grants = slices.Clone(l.Grants)
 		d.holdMade(c)
@@ -117,7 +117,7 @@ func (d *decision) followLoans() {
 	for _, l := range d.loans {
 		closed := d.close(l, answers)
 		d.countPreemption(l)
-		if closed || d.evict(l) || d.stopBroken(l, present) {
+		if closed || d.evict(l) || d.stopBroken(l, present) || d.stopUndone(l) {
 			continue
 		}
 		d.stopStalled(l)
@@ -176,6 +176,27 @@ func (d *decision) stopBroken(l *loan, present map[string]bool) bool {
 		Message:   fmt.Sprintf("node %s had pods of others on the loan's units before its own were there", node),
 	})
 	return true
+}
+
+// stopUndone asks a loan back whose slices somebody else has begun to undo: the agent waits
+// until they are free. Nobody has chosen it here either.
+func (d *decision) stopUndone(l *loan) bool {
+	if d.reshapes == nil || l.ending || l.part {
+		return false
+	}
+	for _, r := range d.reshapes.list {
+		if r.holder != l || r.State != ReshapeUndoing || r.broken != "" {
+			continue
+		}
+		d.takeBack(l, &Action{
+			ReclaimBy: d.now.Add(d.graceOf(l, nil)),
+			ReclaimID: fmt.Sprintf("r-%d-%d-undo", d.in.Epoch, d.number),
+			Reason:    ReasonSlicesUndone,
+			Message:   fmt.Sprintf("slices of it on node %s are being made into what they were", r.node.Name),
+		})
+		return true
+	}
+	return false
 }
 
 // stopStalled asks a loan back of which some pods have found no node for too long:

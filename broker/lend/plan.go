@@ -220,5 +220,6 @@ const (
 	ReasonFairShare     = "FairShare"         // reclaim: a tenant with a smaller share wants it
 	ReasonOutranked     = "OutrankedInTenant" // reclaim: a job of the same tenant with a higher priority wants its quota
 	ReasonCrowdedOut    = "CrowdedOut"        // reclaim: others hold its units, which its pods had not taken yet
+	ReasonSlicesUndone  = "SlicesUndone"      // reclaim: its slices are being undone, which the broker did not begin
 	ReasonNotStarted    = "NotStarted"        // reclaim, job: the gang's pods found no node for too long
 )

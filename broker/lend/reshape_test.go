@@ -287,3 +287,58 @@ func TestUndoingIsTimedFromItsBeginning(t *testing.T) {
 		}
 	}
 }
+
+// Who is on what is being undone is asked back, however long ago that began, and nobody else
+// is; it has its grace, and the undoing too, before anything is given up.
+func TestLoansOfWhatIsUndoneAreAskedBack(t *testing.T) {
+	for _, ago := range []time.Duration{time.Second, time.Hour} {
+		for _, waits := range []bool{false, true} {
+			in := undoneAndMore()
+			if !waits {
+				in.Lenders[0].Desired, in.Lenders[0].Pending = 3, nil
+			}
+			r := &in.Nodes[0].Reshapes[0]
+			r.State, r.Since = ReshapeUndoing, noon.Add(-ago)
+			plan, state := Decide(in, State{At: noon.Add(-5 * time.Second), Since: noon.Add(-2 * time.Hour)}, DefaultPolicy())
+			a := actions(plan, ActionReclaim)
+			if len(a) != 1 || a[0].Loan != "research/big-1" || a[0].Reason != ReasonSlicesUndone || !a[0].ReclaimBy.Equal(noon.Add(50*time.Second)) {
+				t.Fatalf("after %s: %s, want the loan asked back by 12:00:50", ago, encode(plan))
+			}
+			in.Loans[0].Reclaiming, in.Loans[0].ReclaimBy = true, a[0].ReclaimBy
+			for after, more := range map[time.Duration]int{5 * time.Second: 0, 110 * time.Second: 0, 125 * time.Second: 1} {
+				in.Now = noon.Add(after)
+				in.Lenders[0].Load.ObservedAt = in.Now
+				plan, _ := Decide(in, state, DefaultPolicy())
+				if n := len(actions(plan, ActionReclaim)); waits && n != more || !waits && n != 0 {
+					t.Errorf("after %s, and %s: %d more asked back: %s", ago, after, n, encode(plan))
+				}
+			}
+		}
+	}
+}
+
+// A loan that goes on is taken to be on what stays rather than on what is being undone.
+func TestNewLoanIsNotOnWhatIsUndone(t *testing.T) {
+	for _, uid := range []string{"u", "v"} {
+		plan, _ := decideMade(func(in *Snapshot) {
+			n := &in.Nodes[0]
+			second := n.Cards[0]
+			second.UUID, second.Instances = "B", slices.Clone(second.Instances)
+			n.Cards = append(n.Cards, second)
+			for i := range n.Cards { // nobody has taken either yet
+				n.Cards[i].Instances[0].Use, n.Cards[i].Instances[0].Owner = mig.Idle, ""
+			}
+			r := n.Reshapes[0]
+			r.ID, r.GPU, r.JobUID = "rs2", "B", uid
+			n.Reshapes = append(n.Reshapes, r)
+			n.Reshapes[0].State, n.Reshapes[0].Since = ReshapeUndoing, noon.Add(-time.Second)
+			n.Units[0].Capacity, n.Units[0].Online, n.Units[1].Capacity = 6, 6, 2
+			in.Tenants[1].Quotas[0].Nominal = 2
+			in.Lenders[0].Owned, in.Lenders[0].Running, in.Lenders[0].Ready, in.Lenders[0].Desired = 14, 6, 6, 6
+			in.Loans[0].Bound, in.Loans[0].Since = 0, noon.Add(-time.Second)
+		})
+		if len(plan.Actions)+len(plan.Reshapes) > 0 {
+			t.Errorf("the job of rs2 is %s: %s", uid, encode(plan))
+		}
+	}
+}

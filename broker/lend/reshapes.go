@@ -74,22 +74,29 @@ func (d *decision) readReshapes(prev []ReshapeMemory) {
 		}
 	}
 	d.in.Nodes = slices.Clone(d.in.Nodes)
+	of := map[*Node][]*reshape{}
 	for i := range d.in.Nodes {
 		n := &d.in.Nodes[i]
 		if cut(*n) || len(begun[n.Name]) > 0 {
-			s.read(d, n, begun[n.Name])
+			of[n] = s.read(d, n, begun[n.Name])
+			s.list = append(s.list, of[n]...)
 		}
 	}
 	slices.SortStableFunc(s.list, func(a, b *reshape) int {
 		return cmp.Or(cmp.Compare(a.node.Name, b.node.Name), cmp.Compare(a.ID, b.ID))
 	})
 	s.assign(d)
+	for _, r := range s.list {
+		s.giveUp(d, r)
+	}
+	for n, list := range of {
+		d.countIn(n, list)
+	}
 }
 
 // read takes over a node's.
-func (s *reshapes) read(d *decision, n *Node, begun []ReshapeMemory) {
+func (s *reshapes) read(d *decision, n *Node, begun []ReshapeMemory) (mine []*reshape) {
 	n.Reshapes = slices.Clone(n.Reshapes)
-	var mine []*reshape
 	add := func(r *Reshape, unseen bool) {
 		if r.Count = clamp(r.Count); r.Count > 0 {
 			mine = append(mine, s.newReshape(d, n, r, unseen))
@@ -110,8 +117,7 @@ func (s *reshapes) read(d *decision, n *Node, begun []ReshapeMemory) {
 			add(&r, true)
 		}
 	}
-	d.countIn(n, mine)
-	s.list = append(s.list, mine...)
+	return mine
 }
 
 func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *reshape {
@@ -123,16 +129,35 @@ func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *res
 		// A process without a pod may be what is left of the last one: it has its time.
 		c.stranger = c.stranger || in.Use == mig.Busy && in.Owner != "" || in.Use == mig.Foreign
 	}
-	switch {
-	case c.broken != "":
-	case c.stranger:
+	if c.broken == "" && c.stranger {
 		c.broken = "somebody without a loan is on it"
-	case r.State == ReshapeUndoing && c.lender != nil && d.now.Sub(s.since(d, r)) > 2*c.lender.MaxGrace:
-		// Who holds it had maxGrace, and so had the undoing.
-		c.broken = "it has not been undone since " + stamp(s.since(d, r))
 	}
 	return c
 }
+
+// giveUp expects nothing more of an undoing when whoever held what was made has had
+// maxGrace, and so has the undoing.
+func (s *reshapes) giveUp(d *decision, r *reshape) {
+	if r.broken != "" || r.State != ReshapeUndoing || r.lender == nil {
+		return
+	}
+	since := s.since(d, &r.Reshape)
+	late := since.Add(2 * r.lender.MaxGrace)
+	if l := r.holder; l != nil {
+		switch {
+		case !l.ends(): // it is asked back now
+			return
+		case l.Reclaiming && l.ReclaimBy.Add(r.lender.MaxGrace).After(late):
+			late = l.ReclaimBy.Add(r.lender.MaxGrace)
+		}
+	}
+	if d.now.After(late) {
+		r.broken = "it has not been undone since " + stamp(since)
+	}
+}
+
+// ends: by itself, or because it was asked to.
+func (l *Loan) ends() bool { return l.Finished || l.Reclaiming || l.Preempted }
 
 // since is when the change came into its state: as is said, but not before it was last
 // seen in another one, or first seen in this one.
@@ -180,11 +205,15 @@ func (r *reshape) heldBy(loan string) bool {
 	return slices.ContainsFunc(r.made(), func(i mig.Instance) bool { return i.Use == mig.Lent && i.Owner == loan })
 }
 
+// fitsIn: what is being undone has a loan that ends.
+func (r *reshape) fitsIn(l *Loan) bool { return r.State != ReshapeUndoing || l.ends() }
+
 // goesBack: it is being undone, or is to be.
 func (r *reshape) goesBack() bool { return r.State == ReshapeUndoing || r.back != nil }
 
 // assign finds out which loan holds what was made by which change: as the card says, or
-// else the one that it was made for, or else any that was lent such slices there.
+// else the one that it was made for, or else any that was lent such slices there. A loan
+// that goes on is not on what is being undone as long as it may be on something else.
 func (s *reshapes) assign(d *decision) {
 	type claim struct {
 		loan *Loan
@@ -200,6 +229,8 @@ func (s *reshapes) assign(d *decision) {
 	}
 	for _, fits := range []func(*reshape, *Loan) bool{
 		func(r *reshape, l *Loan) bool { return r.heldBy(l.Name) },
+		func(r *reshape, l *Loan) bool { return r.JobUID == l.JobUID && r.fitsIn(l) },
+		func(r *reshape, l *Loan) bool { return r.fitsIn(l) },
 		func(r *reshape, l *Loan) bool { return r.JobUID == l.JobUID },
 		func(*reshape, *Loan) bool { return true },
 	} {

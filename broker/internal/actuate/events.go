@@ -44,6 +44,7 @@ var rules = map[string]string{
 	lend.ReasonLenderUnknownTooLong: "it is not known what the service that lent them needs",
 	lend.ReasonNodeUnhealthy:        "a node of theirs is gone",
 	lend.ReasonCrowdedOut:           "pods of others hold them, which came before the job's own",
+	lend.ReasonSlicesUndone:         "its slices are being made into what they were",
 	lend.ReasonNotStarted:           "pods of the job found no node for too long",
 	lend.ReasonOwnerWants:           "a tenant wants what is within its nominal quota",
 	lend.ReasonFairShare:            "a tenant that borrows less for its weight wants them",

@@ -129,7 +129,8 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 // reclaimReasons are those of reclaims.
 var reclaimReasons = []string{
 	lend.ReasonLenderPodPending, lend.ReasonNeedRose, lend.ReasonLenderUnknownTooLong, lend.ReasonNodeUnhealthy,
-	lend.ReasonCrowdedOut, lend.ReasonNotStarted, lend.ReasonOwnerWants, lend.ReasonFairShare, lend.ReasonOutranked, lend.ReasonQueueDraining,
+	lend.ReasonCrowdedOut, lend.ReasonSlicesUndone, lend.ReasonNotStarted, lend.ReasonOwnerWants, lend.ReasonFairShare, lend.ReasonOutranked,
+	lend.ReasonQueueDraining,
 }
 
 // Steps of a reclaim.

@@ -99,9 +99,14 @@ func (r *recall) add(e *ledger.Entry) {
 }
 
 // take counts that a job was stopped. That its node went away, that others got its units
-// before it did, or that its queue is emptied, counts for no budget.
+// before it did, that its slices are undone, or that its queue is emptied, counts for no
+// budget.
 func (r *recall) take(l *held, reason string, at time.Time) {
-	if l.taken || reason == lend.ReasonNodeUnhealthy || reason == lend.ReasonCrowdedOut || reason == lend.ReasonQueueDraining {
+	switch reason {
+	case lend.ReasonNodeUnhealthy, lend.ReasonCrowdedOut, lend.ReasonSlicesUndone, lend.ReasonQueueDraining:
+		return
+	}
+	if l.taken {
 		return
 	}
 	l.taken = true

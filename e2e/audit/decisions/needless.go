@@ -79,7 +79,7 @@ func (r *reclaim) take(rec *record, a *lend.Action) {
 		if !lent {
 			r.blame("%s is asked back and is use of its tenant's own quota", l.Name)
 		}
-	case nodeGone(&rec.Snapshot, l), a.Reason == lend.ReasonNotStarted && l.Bound < l.Pods,
+	case nodeGone(&rec.Snapshot, l), a.Reason == lend.ReasonSlicesUndone && undone(&rec.Snapshot, l), a.Reason == lend.ReasonNotStarted && l.Bound < l.Pods,
 		a.Reason == lend.ReasonCrowdedOut && l.Bound < l.Pods && crowded(&rec.Snapshot, l, r.asked):
 		r.broken = append(r.broken, l.Name)
 	default:
@@ -95,6 +95,17 @@ func nodeGone(in *lend.Snapshot, l *lend.Loan) bool {
 		there[n.Name] = true
 	}
 	return len(there) > 0 && slices.ContainsFunc(l.Grants, func(g lend.Grant) bool { return !there[g.Node] })
+}
+
+// undone reports whether slices that were made are being undone where the loan has such.
+func undone(in *lend.Snapshot, l *lend.Loan) bool {
+	return slices.ContainsFunc(in.Nodes, func(n lend.Node) bool {
+		return slices.ContainsFunc(n.Reshapes, func(r lend.Reshape) bool {
+			return r.State == lend.ReshapeUndoing && slices.ContainsFunc(l.Grants, func(g lend.Grant) bool {
+				return g.Node == n.Name && g.Flavor == r.To && g.Lender == r.Lender
+			})
+		})
+	})
 }
 
 // crowded reports whether more is held on a node of the loan than the node has, by pods
