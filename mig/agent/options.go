@@ -45,9 +45,12 @@ func Promised(gpu, profile string, start int) string {
 type Change struct {
 	// ID is the same as long as it is the same change.
 	ID string
-	// Resources are how many devices of each extended resource the node has after it.
-	// Those that are gone are in it with 0, where they are known.
+	// Resources are how many devices the node has after it of each extended resource that
+	// it is about. Those that are gone are in it with 0.
 	Resources map[string]int64
+	// Doubtful are how many more there may be of them, on GPUs that are not healthy: only
+	// who advertises them knows whether these count.
+	Doubtful map[string]int64
 }
 
 // Advertiser makes the kubelet, and so the scheduler, see what slices there are.

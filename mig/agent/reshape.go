@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -145,10 +146,14 @@ func (a *Agent) act(ctx context.Context, r *journal.Reshape, s action) error {
 		return final("the GPU is not healthy: %s", g.Problem)
 	}
 	if s.do == doAdvertise {
-		if err := a.advertise(ctx); err != nil {
+		err := a.advertise(ctx, r.Spec.GPU, placesOf(r))
+		if err != nil && !a.advertisedLong(err, r.Spec.ID) {
 			return err
 		}
 		a.finish(r)
+		if err != nil {
+			r.Message = strings.TrimPrefix(r.Message+"; it is done, and not seen by the kubelet: "+err.Error(), "; ")
+		}
 		return nil
 	}
 	if j.Restoring {
@@ -190,7 +195,7 @@ func (a *Agent) settle(ctx context.Context, r *journal.Reshape, s action, err er
 	var wait *blocked
 	switch {
 	case err == nil:
-		if r.Message != "" && !r.Back {
+		if !r.Back && s.do != doAdvertise {
 			r.Message = ""
 		}
 		delete(a.tries, key)
@@ -199,6 +204,9 @@ func (a *Agent) settle(ctx context.Context, r *journal.Reshape, s action, err er
 	case errors.As(err, &wait):
 		if r.Outcome != v1alpha1.ReshapeRefused {
 			r.Message = wait.why
+		}
+		if wait.unseen {
+			what = doAdvertise
 		}
 		a.later(key, what, firstDelay, patience(r))
 	case passing(err) && a.o.Clock.Now().Before(a.later(key, what, firstDelay, mostDelay).Add(giveUpTime)):

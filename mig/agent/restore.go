@@ -22,13 +22,13 @@ func (a *Agent) restore(ctx context.Context) {
 	}
 	for _, pinned := range []bool{true, false} {
 		for _, j := range a.journal.State.GPUs {
-			if j.Restoring && cut(a.seen.gpu(j.UUID)) && a.due("restore/"+j.UUID) {
+			if j.Restoring && answers(a.seen.gpu(j.UUID)) && a.due("restore/"+j.UUID) {
 				a.restoreGPU(ctx, j, pinned)
 			}
 		}
 	}
 	for _, j := range a.journal.State.GPUs {
-		if j.Restoring && cut(a.seen.gpu(j.UUID)) && a.due("restore/"+j.UUID) {
+		if j.Restoring && answers(a.seen.gpu(j.UUID)) && a.due("restore/"+j.UUID) {
 			a.restored(ctx, j)
 		}
 	}
@@ -57,9 +57,9 @@ func (a *Agent) restoreGPU(ctx context.Context, j *journal.GPU, pinned bool) {
 }
 
 func (a *Agent) restored(ctx context.Context, j *journal.GPU) {
-	if err := a.advertise(ctx); err != nil {
+	if err := a.advertise(ctx, j.UUID, layoutOf(j)); err != nil && !a.advertisedLong(err, "restore/"+j.UUID) {
 		a.o.Log.V(2).Info("A layout that was made again is not known yet", "gpu", j.UUID, "reason", err.Error())
-		a.later("restore/"+j.UUID, "advertise", firstDelay, a.o.Interval)
+		a.later("restore/"+j.UUID, doAdvertise, firstDelay, a.o.Interval)
 		return
 	}
 	delete(a.tries, "restore/"+j.UUID)
@@ -80,6 +80,9 @@ func (a *Agent) Make(ctx context.Context, gpu string, at mig.Placed) (device.Ins
 	j, err := a.ready(ctx, gpu)
 	if err != nil {
 		return device.Instance{}, 0, err
+	}
+	if g := a.seen.gpu(gpu); !g.Healthy {
+		return device.Instance{}, 0, fmt.Errorf("GPU %s: %s: %w", gpu, g.Problem, device.ErrLost)
 	}
 	if err := a.makeRoom(ctx, j, at); err != nil {
 		return device.Instance{}, 0, err
@@ -120,7 +123,7 @@ func (a *Agent) Unmake(ctx context.Context, gpu string, at mig.Placed) error {
 	return a.destroy(ctx, j, at)
 }
 
-// ready reads everything again and returns what is known of a GPU that may be changed.
+// ready reads everything again and returns what is known of a GPU that answers.
 func (a *Agent) ready(ctx context.Context, gpu string) (*journal.GPU, error) {
 	if a.corrupt != nil {
 		return nil, a.corrupt
@@ -139,7 +142,7 @@ func (a *Agent) ready(ctx context.Context, gpu string) (*journal.GPU, error) {
 	switch g := a.seen.gpu(gpu); {
 	case j == nil || g == nil:
 		return nil, fmt.Errorf("GPU %s: %w", gpu, device.ErrNotFound)
-	case !g.Healthy:
+	case !g.Healthy && !answers(g):
 		return nil, fmt.Errorf("GPU %s: %s: %w", gpu, g.Problem, device.ErrLost)
 	case !g.MIG:
 		return nil, fmt.Errorf("GPU %s is not in MIG mode: %w", gpu, device.ErrNotSupported)

@@ -47,6 +47,8 @@ type blocked struct {
 	why string
 	// held: because somebody is known to hold it.
 	held bool
+	// unseen: it is done, and the kubelet does not know of it yet.
+	unseen bool
 }
 
 func (b *blocked) Error() string { return b.why }
@@ -77,13 +79,13 @@ func (a *Agent) inUse(gpu string, at mig.Placed) error {
 	}
 	switch {
 	case ok:
-		return &blocked{fmt.Sprintf("pod %s/%s holds %s", h.Namespace, h.Name, name), true}
+		return &blocked{why: fmt.Sprintf("pod %s/%s holds %s", h.Namespace, h.Name, name), held: true}
 	case i == nil: // one of the layout, which no claim has now
 		return nil
 	case i.Processes == nil && i.CI >= 0:
 		return waits("the processes on %s are not known", name)
 	case len(i.Processes) > 0:
-		return &blocked{fmt.Sprintf("process %d is on %s", i.Processes[0].PID, name), true}
+		return &blocked{why: fmt.Sprintf("process %d is on %s", i.Processes[0].PID, name), held: true}
 	}
 	return nil
 }
@@ -247,40 +249,6 @@ func (a *Agent) readAgain(ctx context.Context) error {
 	}
 	a.know()
 	return nil
-}
-
-// advertise makes the layouts known as they are now.
-func (a *Agent) advertise(ctx context.Context) error {
-	done, err := a.o.Advertiser.Advertise(ctx, Change{ID: a.changeID(), Resources: a.resources()})
-	switch {
-	case err != nil:
-		return waits("advertise the slices: %v", err)
-	case !done:
-		return waits("the kubelet does not know of it yet")
-	}
-	a.o.Failpoint(FailAdvertised)
-	return nil
-}
-
-// resources counts the node's devices. Profiles that are not there count 0.
-func (a *Agent) resources() map[string]int64 {
-	all := map[string]int64{}
-	for _, g := range a.seen.gpus {
-		if geometry := a.geometry[g.UUID]; g.MIG && geometry != nil {
-			for _, p := range geometry.Profiles {
-				all[p.Resource()] += 0
-			}
-		}
-		if g.Healthy && !g.MIG {
-			all["nvidia.com/gpu"]++
-		}
-		for _, i := range g.Instances {
-			if name := a.resource(g.UUID, i.Placed); name != "" && i.Whole && g.Healthy {
-				all[name]++
-			}
-		}
-	}
-	return all
 }
 
 // try is something that is tried again.

@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/mig/agent"
 )
 
 func TestRival(t *testing.T) {
@@ -62,12 +64,19 @@ func TestMissing(t *testing.T) {
 	node := &corev1.Node{Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
 		"nvidia.com/mig-1g.5gb": resource.MustParse("3"), "nvidia.com/mig-4g.20gb": resource.MustParse("1"), "cpu": resource.MustParse("8"),
 	}}}
-	if err := missing(node, map[string]int64{"nvidia.com/mig-1g.5gb": 3, "nvidia.com/mig-4g.20gb": 1, "nvidia.com/mig-7g.40gb": 0}); err != nil {
+	if err := missing(node, agent.Change{Resources: map[string]int64{"nvidia.com/mig-1g.5gb": 3, "nvidia.com/mig-4g.20gb": 1, "nvidia.com/mig-7g.40gb": 0}}); err != nil {
 		t.Error(err)
 	}
-	err := missing(node, map[string]int64{"nvidia.com/mig-1g.5gb": 7})
+	err := missing(node, agent.Change{Resources: map[string]int64{"nvidia.com/mig-1g.5gb": 7}})
 	if err == nil || !strings.Contains(err.Error(), "offers 3 nvidia.com/mig-1g.5gb and has 7") {
 		t.Errorf("the error is %v", err)
+	}
+	// Of a GPU that is not healthy some, all or none may be offered.
+	for firm, ok := range map[int64]bool{0: false, 1: true, 3: true, 4: false} {
+		change := agent.Change{Resources: map[string]int64{"nvidia.com/mig-1g.5gb": firm}, Doubtful: map[string]int64{"nvidia.com/mig-1g.5gb": 2}}
+		if err := missing(node, change); (err == nil) != ok {
+			t.Errorf("3 are offered, and there are %d and maybe 2 more: %v", firm, err)
+		}
 	}
 }
 

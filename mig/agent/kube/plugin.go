@@ -48,7 +48,8 @@ func NewDevicePlugin(node *Node, selectors ...string) (*DevicePlugin, error) {
 func (d *DevicePlugin) Withdraw(context.Context, []string) error { return nil }
 
 // Advertise restarts the plugin once for each change, and is done when its new pod is
-// ready and the node's allocatable resources are those of the change.
+// ready and the node's allocatable resources are those of the change, with or without
+// those of GPUs that are not healthy.
 func (d *DevicePlugin) Advertise(ctx context.Context, change agent.Change) (bool, error) {
 	pods, err := d.pods(ctx)
 	if err != nil {
@@ -65,7 +66,7 @@ func (d *DevicePlugin) Advertise(ctx context.Context, change agent.Change) (bool
 	if err != nil {
 		return false, err
 	}
-	return true, missing(node, change.Resources)
+	return true, missing(node, change)
 }
 
 func (d *DevicePlugin) restart(ctx context.Context, change string, pods []corev1.Pod) error {
@@ -101,11 +102,11 @@ func isReady(p corev1.Pod) bool {
 }
 
 // missing says which resource the node does not offer as it should.
-func missing(node *corev1.Node, want map[string]int64) error {
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		have := node.Status.Allocatable[corev1.ResourceName(name)]
-		if have.Value() != want[name] {
-			return fmt.Errorf("the node offers %d %s and has %d; the device plugin needs the MIG strategy mixed", have.Value(), name, want[name])
+func missing(node *corev1.Node, change agent.Change) error {
+	for _, name := range slices.Sorted(maps.Keys(change.Resources)) {
+		have, want := node.Status.Allocatable[corev1.ResourceName(name)], change.Resources[name]
+		if n := have.Value(); n < want || n > want+change.Doubtful[name] {
+			return fmt.Errorf("the node offers %d %s and has %d; the device plugin needs the MIG strategy mixed", n, name, want)
 		}
 	}
 	return nil
