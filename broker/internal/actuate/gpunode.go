@@ -52,15 +52,37 @@ func (r *round) lookAfter(ctx context.Context, name string, undo map[string]*len
 	if pinned, is := r.view.Pins[name]; is {
 		next.Spec.Pinned = pinned
 	}
+	undone, unnoted := r.goThrough(now, next, undo)
+	if errors.Is(unnoted, ErrStop) {
+		return unnoted
+	}
+	if apiequality.Semantic.DeepEqual(now.Spec, next.Spec) {
+		return unnoted
+	}
+	if err := r.writeGPUNode(ctx, next); err != nil {
+		return errors.Join(unnoted, err)
+	}
+	if !r.wroteGPUNode(next) && len(undone) > 0 {
+		return errors.Join(unnoted, r.undoAnyway(ctx, name, undo))
+	}
+	for _, action := range undone {
+		r.log.Info("Undoing a reshape", "reshape", action.ID, "node", name, "reason", action.Reason)
+	}
+	return unnoted
+}
+
+// goThrough writes down what has become of the node's changes, and takes off next's list
+// those of which the ledger has the end. What the ledger does not take, of which err tells,
+// keeps nothing from being undone: somebody may wait for it. undone are the actions that
+// are new.
+func (r *round) goThrough(now, next *v1alpha1.GPUNode, undo map[string]*lend.ReshapeAction) (undone []*lend.ReshapeAction, err error) {
 	var kept []v1alpha1.Reshape
-	var undone []*lend.ReshapeAction
+	var errs []error
 	for _, s := range next.Spec.Reshapes {
 		said := gpunodes.Status(now, s.ID)
-		over, err := r.noteReshape(name, &s, said)
-		if err != nil {
-			return err
-		}
-		if gpunodes.Closed(said) {
+		over, err := r.noteReshape(now.Name, &s, said)
+		errs = append(errs, err)
+		if gpunodes.Closed(said) && err == nil {
 			continue // the ledger has it
 		}
 		if action := undo[s.ID]; action != nil && !s.Undo {
@@ -70,19 +92,7 @@ func (r *round) lookAfter(ctx context.Context, name string, undo map[string]*len
 		kept = append(kept, s)
 	}
 	next.Spec.Reshapes = kept
-	if apiequality.Semantic.DeepEqual(now.Spec, next.Spec) {
-		return nil
-	}
-	if err := r.writeGPUNode(ctx, next); err != nil {
-		return err
-	}
-	if !r.wroteGPUNode(next) && len(undone) > 0 {
-		return r.undoAnyway(ctx, name, undo)
-	}
-	for _, action := range undone {
-		r.log.Info("Undoing a reshape", "reshape", action.ID, "node", name, "reason", action.Reason)
-	}
-	return nil
+	return undone, errors.Join(errs...)
 }
 
 // undoAnyway marks what is to be undone although somebody else has written the GPUNode
