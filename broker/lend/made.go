@@ -11,8 +11,9 @@ import (
 // Slices that were made of a lender's are lent apart from others: to the job that they were
 // made for, or else to the next one that wants such, and whole.
 
-// doomed says why a change is to be undone whoever waits for what was made.
-func (d *decision) doomed(r *reshape) (reason, message string) {
+// doomed says why a change is to be undone whoever waits for what was made. awaited: its job
+// waits for it.
+func (d *decision) doomed(r *reshape, awaited bool) (reason, message string) {
 	l := r.lender
 	if l == nil || l.MIG == nil || !l.MIG.Reshape || l.Advise || l.Flavor != r.From {
 		return ReasonReshapeUnused, "its lender lends no slices in another shape any more"
@@ -24,7 +25,7 @@ func (d *decision) doomed(r *reshape) (reason, message string) {
 			}
 		}
 	}
-	if !l.open && !l.patient() {
+	if !l.open && !l.patient() && !(awaited && l.gate == ReasonAboveLowWater) {
 		return cmp.Or(l.gate, ReasonReshapeUnused), l.Name + " lends nothing new: " + l.why
 	}
 	return "", ""
@@ -46,6 +47,25 @@ func (d *decision) ready(r *reshape) bool {
 	return r.State == ReshapeMade && r.broken == "" && r.holder == nil && r.back == nil && l != nil && l.open && !l.short &&
 		l.MIG != nil && l.MIG.Reshape && l.MaxGrace > r.undoing() &&
 		r.node.Schedulable && r.node.Unlendable == "" && r.idle()
+}
+
+// barred: what was made is there, and cannot be lent for another reason than that its lender
+// has to wait a while until it may lend.
+func (d *decision) barred(r *reshape) bool {
+	if r.State != ReshapeMade || r.begun || r.broken != "" || r.holder != nil || r.goesBack() || r.lender == nil || d.ready(r) {
+		return false
+	}
+	switch r.lender.gate {
+	case ReasonDwellNotMet, ReasonCooldownActive, ReasonBrokerStarted:
+		return false
+	}
+	return true
+}
+
+// useless: what was made could not be lent for so long that nobody is to wait for it.
+func (d *decision) useless(r *reshape) bool {
+	since := d.reshapes.memory[r.GPU].IdleSince
+	return !since.IsZero() && d.now.Sub(since) > r.late() && d.barred(r)
 }
 
 // lendMade admits the job on slices that were made, if such are there for the whole gang.
@@ -193,7 +213,7 @@ func (a *admission) worthWaiting(j *ask, group []*reshape) bool {
 	var made int64
 	pending := false
 	for _, r := range group {
-		if reason, _ := a.doomed(r); reason != "" {
+		if reason, _ := a.doomed(r, true); reason != "" || a.useless(r) {
 			continue
 		}
 		made += r.Made

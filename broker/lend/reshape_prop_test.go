@@ -420,7 +420,7 @@ func TestCardsInJSON(t *testing.T) {
 		Flavors: []Flavor{{Name: "f", Profile: "1g.5gb"}},
 		Lenders: []Lender{{Name: "l", MIG: &MIGRules{Reshape: true, MinTrough: 1, Change: 2, Undo: 3}, Forecast: &Forecast{Ahead: []Ahead{{Within: 4, Load: 5}}}}},
 	}
-	state := State{Reshapes: []ReshapeMemory{{GPU: "A", Quiet: noon, Begun: &Reshape{ID: "j"}, Node: "n", At: noon, State: ReshapeMade, Entered: noon}}}
+	state := State{Reshapes: []ReshapeMemory{{GPU: "A", Quiet: noon, Begun: &Reshape{ID: "j"}, Node: "n", At: noon, State: ReshapeMade, Entered: noon, IdleSince: noon}}}
 	plan := Plan{Reshapes: []ReshapeAction{{Kind: ReshapeMake, ID: "i", Node: "n", Lender: "l", From: "f", Count: 4, To: "t", Made: 1, Job: "a/b", JobUID: "u", Plan: &mig.Plan{GPU: "A", Base: "b", Create: []mig.Placed{{Profile: 3}}}, Reason: "r", Message: "m"}}}
 	data, err := MarshalRecord(Record{Snapshot: in, State: state, Plan: plan})
 	if err != nil {

@@ -342,3 +342,96 @@ func TestNewLoanIsNotOnWhatIsUndone(t *testing.T) {
 		}
 	}
 }
+
+// waitsForMade is the snapshot with the job waiting for what was made, which nobody has.
+func waitsForMade() Snapshot {
+	in := madeOne()
+	in.Loans = nil
+	in.Nodes[0].Cards[0].Instances[0].Use, in.Nodes[0].Cards[0].Instances[0].Owner = mig.Idle, ""
+	in.Jobs = []Job{{UID: "u", Name: "research/big", Tenant: "research", Queue: "research/q", Flavor: "a100-4g", Pods: 1, UnitsPerPod: 1}}
+	in.Lenders[0].MIG.Change = 2 * time.Second
+	return in
+}
+
+// watchMade decides every five seconds and says when the change was undone, or the job got
+// what was made; it gives up after an hour.
+func watchMade(in Snapshot, before func(in *Snapshot, after time.Duration)) (undone, lent time.Duration, message string) {
+	state := State{At: noon.Add(-5 * time.Second), Since: noon.Add(-time.Hour)}
+	for after := time.Duration(0); after < time.Hour; after += 5 * time.Second {
+		in.Now = noon.Add(after)
+		in.Lenders[0].Load.ObservedAt = in.Now
+		if before != nil {
+			before(&in, after)
+		}
+		var plan Plan
+		plan, state = Decide(in, state, DefaultPolicy())
+		if a := actions(plan, ActionLend); len(a) > 0 {
+			return -1, after, a[0].Message
+		}
+		if len(plan.Reshapes) > 0 {
+			return after, -1, plan.Reshapes[0].Message
+		}
+	}
+	return -1, -1, ""
+}
+
+// What was made and cannot be lent is not kept for ever, and what can be lent again in time is.
+func TestWhatCannotBeLentGoesBack(t *testing.T) {
+	made := func(in *Snapshot) *mig.Instance { return &in.Nodes[0].Cards[0].Instances[0] }
+	for name, change := range map[string]func(*Snapshot){
+		"a process without a pod stays on it": func(in *Snapshot) { made(in).Use = mig.Busy },
+		"what runs on it is not known":        func(in *Snapshot) { made(in).Use = mig.Unknown },
+		"the GPU is gone":                     func(in *Snapshot) { in.Nodes[0].Cards = nil },
+		"the node is cordoned":                func(in *Snapshot) { in.Nodes[0].Schedulable = false },
+		"maxGrace is too short":               func(in *Snapshot) { in.Lenders[0].MaxGrace = 5 * time.Second },
+	} {
+		in := waitsForMade()
+		change(&in)
+		// As long as making it and undoing it would have to last to pay, and a minute.
+		if undone, _, message := watchMade(in, nil); undone != 3*time.Minute+5*time.Second || !strings.Contains(message, "could not be lent since 2026-01-05T12:00:00Z") {
+			t.Errorf("%s: undone after %s: %s", name, undone, message)
+		}
+	}
+	in := waitsForMade()
+	if _, lent, _ := watchMade(in, func(in *Snapshot, after time.Duration) {
+		made(in).Use, in.Lenders[0].Dwell = mig.Busy, 0
+		switch {
+		case after == 2*time.Minute: // for a moment, in which its lender has to wait
+			made(in).Use, in.Lenders[0].Dwell = mig.Idle, time.Hour
+		case after >= 4*time.Minute:
+			made(in).Use = mig.Idle
+		}
+	}); lent != 4*time.Minute {
+		t.Errorf("what is free again was lent after %s", lent)
+	}
+}
+
+// A sample between the marks does not undo what a job waits for, and does what nobody does.
+func TestBetweenTheMarksSlicesAreKeptForTheirJob(t *testing.T) {
+	between := func(in *Snapshot, after time.Duration) {
+		in.Lenders[0].Load.Requests, in.Lenders[0].LowWater = 0, 0.1
+		if after < 30*time.Second {
+			in.Lenders[0].Load.Requests = 100
+		}
+	}
+	if undone, lent, message := watchMade(waitsForMade(), between); lent != 30*time.Second {
+		t.Errorf("lent after %s, undone after %s: %s", lent, undone, message)
+	}
+	making := waitsForMade()
+	making.Nodes[0].Cards[0].Instances = making.Nodes[0].Cards[0].Instances[1:]
+	making.Nodes[0].Reshapes[0].State, making.Nodes[0].Reshapes[0].Since = ReshapeMaking, noon.Add(-time.Second)
+	making.Nodes[0].Units[1].Capacity = 0
+	if undone, _, message := watchMade(making, between); undone < time.Minute {
+		t.Errorf("undone after %s: %s", undone, message)
+	}
+	nobody := waitsForMade()
+	nobody.Jobs = nil
+	if undone, _, _ := watchMade(nobody, between); undone != 0 {
+		t.Errorf("for nobody: undone after %s", undone)
+	}
+	if undone, _, message := watchMade(waitsForMade(), func(in *Snapshot, _ time.Duration) {
+		in.Lenders[0].Load.Requests, in.Lenders[0].LowWater = 100, 0.1
+	}); undone != 3*time.Minute+5*time.Second {
+		t.Errorf("undone after %s: %s", undone, message)
+	}
+}

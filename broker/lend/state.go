@@ -140,6 +140,9 @@ type ReshapeMemory struct {
 	// since.
 	State   ReshapeState `json:"state,omitempty"`
 	Entered time.Time    `json:"entered,omitzero"`
+	// IdleSince is since when, without a break, what was made could not be lent, for another
+	// reason than that its lender has to wait.
+	IdleSince time.Time `json:"idleSince,omitzero"`
 }
 
 // Policy holds the rules that are not a lender's own. DefaultPolicy gives the

@@ -50,7 +50,7 @@ func (d *decision) uses(r *reshape) (reason, message string) {
 		}
 		return "", ""
 	}
-	if reason, message = d.doomed(r); reason != "" || r.leaving {
+	if reason, message = d.doomed(r, r.kept); reason != "" || r.leaving {
 		return reason, message
 	}
 	return d.idles(r)
@@ -66,6 +66,8 @@ func (d *decision) idles(r *reshape) (reason, message string) {
 	switch {
 	case r.State == ReshapeMaking && d.now.Sub(d.reshapes.since(d, &r.Reshape)) > r.late():
 		return ReasonReshapeUnused, "it was not made in time"
+	case d.useless(r):
+		return ReasonReshapeUnused, "what was made could not be lent since " + stamp(d.reshapes.memory[r.GPU].IdleSince)
 	case r.kept: // for a job that waits for more
 	case !d.isWanted(r.To):
 		return ReasonReshapeUnused, "no job waits for what was made"
@@ -124,6 +126,7 @@ func (d *decision) reshapeMemory() []ReshapeMemory {
 				m.At = d.now
 			}
 			seen[r.GPU] = true
+			track(&m.IdleSince, d.barred(r), d.now)
 			m.State, m.Entered = r.State, d.reshapes.since(d, &r.Reshape)
 			quiet := forgottenAfter
 			if r.lender != nil && r.lender.MIG != nil {
@@ -137,7 +140,7 @@ func (d *decision) reshapeMemory() []ReshapeMemory {
 	for _, gpu := range slices.Sorted(maps.Keys(memory)) {
 		m := memory[gpu]
 		if !seen[gpu] {
-			m.State, m.Entered = "", time.Time{}
+			m.State, m.Entered, m.IdleSince = "", time.Time{}, time.Time{}
 		}
 		if m.Begun != nil || m.Quiet.After(d.now) {
 			out = append(out, m)
