@@ -203,12 +203,14 @@ func (p *Ebbtide) runReclaimer(ctx context.Context) {
 }
 
 // sweep tells every live pod of every loan taken back to stop, and forgets loans
-// that are gone.
+// that are gone. Reshapes are undone after that: of a loan that was told to stop the next
+// life knows, and brings back what was made for it; whoever died the other way round would
+// leave a loan running on what only waits to go.
 func (p *Ebbtide) sweep(ctx context.Context) error {
 	p.sweepGangs()
 	p.forgetKin()
 	p.sweepSilent(klog.FromContext(ctx))
-	errs := []error{p.sweepUndos(ctx)}
+	var errs []error
 	for _, t := range p.taken.all() {
 		current := p.book.LoanOfJob(t.loan.Namespace, t.loan.Spec.Job.UID)
 		if current == nil || current.UID != t.loan.UID {
@@ -221,7 +223,7 @@ func (p *Ebbtide) sweep(ctx context.Context) error {
 			p.wake(klog.FromContext(ctx), p.account.Release(current.UID))
 		}
 	}
-	return errors.Join(append(errs, p.sweepPods(ctx))...)
+	return errors.Join(append(errs, p.sweepPods(ctx), p.sweepUndos(ctx))...)
 }
 
 // hiddenIn reports whether a pod in the loan's namespace holds units of its resource of

@@ -318,3 +318,27 @@ func TestSuspendLeavesALaterAdmissionAlone(t *testing.T) {
 		t.Errorf("the job of a later admission was suspended: %v", got.Annotations)
 	}
 }
+
+// When a reshape is to be undone, the loan on it knows that it has to go, so that no
+// restart in between leaves it running.
+func TestUndoneAfterThePodsAreTold(t *testing.T) {
+	w := newWorld(t).sliced()
+	w.bigLoan("big", w.nightCard("n", "r", v1alpha1.ReshapeMade))
+	w.waitFor(w.replicaOn("p", nil))
+	deleted, wrote := 0, false
+	w.client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		deleted++
+		return false, nil, nil
+	})
+	w.dynamic.PrependReactor("update", "gpunodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		wrote = true
+		if deleted != 1 {
+			t.Errorf("undo is written when %d pods of 1 were told to stop", deleted)
+		}
+		return false, nil, nil
+	})
+	w.checkUndone("n/r")
+	if !wrote {
+		t.Error("undo was never written")
+	}
+}
