@@ -188,6 +188,52 @@ func TestUnhealthy(t *testing.T) {
 }
 
 // TestNeverAnswered is a GPU of which not even the UUID is known.
+// A call that did not go this time does not say that something is not there.
+func TestPassingErrors(t *testing.T) {
+	board, _ := mig.Board("A100-40GB")
+	at := mig.Placed{Profile: 0, Start: 2}
+	for _, call := range []string{"profile", "placements", "compute", "ciUUID"} {
+		for _, r := range []nvml.Return{nvml.ERROR_UNKNOWN, nvml.ERROR_TIMEOUT, nvml.ERROR_NOT_FOUND} {
+			if r == nvml.ERROR_NOT_FOUND && call != "ciUUID" {
+				continue // the instance went between two calls
+			}
+			t.Run(call+" "+r.String(), func(t *testing.T) {
+				s := newStrict(board)
+				d := openStrict(t, s)
+				read := func() device.GPU {
+					t.Helper()
+					gpus, err := d.Read(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					return gpus[0]
+				}
+				first := call == "profile" || call == "placements"
+				if first {
+					s.fail[call] = r
+					if g := read(); g.Healthy || g.Instances != nil || g.Geometry != nil {
+						t.Errorf("without its profiles it is %+v", g)
+					}
+					delete(s.fail, call)
+				}
+				if _, err := d.Create(t.Context(), strictUUID, at); err != nil {
+					t.Fatal(err)
+				}
+				if !first {
+					s.fail[call] = r
+					if g := read(); g.Healthy || g.Instances != nil {
+						t.Errorf("with a call that failed it is %+v", g)
+					}
+					delete(s.fail, call)
+				}
+				if g := read(); !g.Healthy || len(g.Instances) != 1 || !g.Instances[0].Whole || len(g.Geometry.Profiles) != len(board.Profiles) {
+					t.Errorf("after it, it is %+v", g)
+				}
+			})
+		}
+	}
+}
+
 func TestNeverAnswered(t *testing.T) {
 	s := newStrict(board(t, "H100-80GB"))
 	s.fail["handle"] = nvml.ERROR_GPU_IS_LOST

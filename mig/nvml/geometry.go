@@ -3,6 +3,7 @@
 package nvml
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -29,14 +30,25 @@ func profileInfos(handle nvml.Device, fn func(id int, info nvml.GpuInstanceProfi
 	}
 }
 
+// unsupported reports whether the driver says that there is no such thing. Any other
+// refusal says nothing of what there is.
+func unsupported(r nvml.Return) bool {
+	return r == nvml.ERROR_NOT_SUPPORTED || r == nvml.ERROR_INVALID_ARGUMENT
+}
+
 // geometryOf is what the driver says that the GPU can be cut into; nil without profiles.
-func geometryOf(handle nvml.Device, board string, memoryBytes uint64) *mig.Geometry {
+// Where the driver does not answer for one of them, it is an error.
+func geometryOf(handle nvml.Device, board string, memoryBytes uint64) (*mig.Geometry, error) {
 	g := &mig.Geometry{Board: board}
+	var failed error
 	profileInfos(handle, func(id int, info nvml.GpuInstanceProfileInfo, r nvml.Return) {
-		if r != nvml.SUCCESS {
-			return
+		var places []nvml.GpuInstancePlacement
+		if r == nvml.SUCCESS {
+			places, r = handle.GetGpuInstancePossiblePlacements(&info)
 		}
-		places, r := handle.GetGpuInstancePossiblePlacements(&info)
+		if r != nvml.SUCCESS && !unsupported(r) {
+			failed = errors.Join(failed, refusal(fmt.Sprintf("read profile %d", id), r))
+		}
 		if r != nvml.SUCCESS || len(places) == 0 {
 			return
 		}
@@ -44,8 +56,8 @@ func geometryOf(handle nvml.Device, board string, memoryBytes uint64) *mig.Geome
 		g.Profiles = append(g.Profiles, p)
 		g.Slots = max(g.Slots, p.Starts[len(p.Starts)-1]+p.Memory)
 	})
-	if len(g.Profiles) == 0 {
-		return nil
+	if failed != nil || len(g.Profiles) == 0 {
+		return nil, failed
 	}
 	// What the largest instance has is what the GPU has.
 	for _, p := range g.Profiles {
@@ -56,7 +68,7 @@ func geometryOf(handle nvml.Device, board string, memoryBytes uint64) *mig.Geome
 			g.Engines.OFA = max(g.Engines.OFA, p.Engines.OFA)
 		}
 	}
-	return g
+	return g, nil
 }
 
 func profileOf(id int, info nvml.GpuInstanceProfileInfo, places []nvml.GpuInstancePlacement, memoryBytes uint64) mig.Profile {

@@ -108,7 +108,14 @@ func (d *Driver) describe(c *card) (device.GPU, error) {
 	}
 	g.Capable, g.MIG, g.Pending = true, current == nvml.DEVICE_MIG_ENABLE, pending == nvml.DEVICE_MIG_ENABLE
 	if c.geometry == nil {
-		c.geometry = geometryOf(c.handle, boardName(g), memory.Total)
+		found, err := geometryOf(c.handle, boardName(g), memory.Total)
+		// A GPU that is not cut may keep its profiles to itself.
+		if err != nil && g.MIG {
+			return g, err
+		}
+		if err == nil {
+			c.geometry = found
+		}
 	}
 	g.Geometry = c.geometry
 	if !g.MIG {
@@ -193,8 +200,11 @@ func (d *Driver) describeGI(gi nvml.GpuInstance, p mig.Profile) (held, error) {
 	ids := map[uint32]bool{}
 	for profile := range nvml.COMPUTE_INSTANCE_PROFILE_COUNT {
 		ciInfo, r := gi.GetComputeInstanceProfileInfo(profile, nvml.COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED)
+		if unsupported(r) {
+			continue
+		}
 		if r != nvml.SUCCESS {
-			continue // This one it does not have.
+			return held{}, refusal(fmt.Sprintf("read compute profile %d of GPU instance %d", profile, info.Id), r)
 		}
 		cis, r := gi.GetComputeInstances(&ciInfo)
 		if r != nvml.SUCCESS {
@@ -231,8 +241,10 @@ func (d *Driver) describeCI(h *held, ci nvml.ComputeInstance, ids map[uint32]boo
 		return nil
 	}
 	h.seen.CI, h.seen.Whole, h.seen.Processes = int(info.Id), spans, processes
-	if uuid, r := info.Device.GetUUID(); r == nvml.SUCCESS {
-		h.seen.UUID = uuid
+	// Without its UUID nobody would be seen to hold it. That it is not found is no proof
+	// that the GPU instance is gone.
+	if h.seen.UUID, r = info.Device.GetUUID(); r != nvml.SUCCESS {
+		return fmt.Errorf("read the UUID of a compute instance of GPU instance %d: %s", h.seen.GI, r.String())
 	}
 	return nil
 }

@@ -190,6 +190,9 @@ func (s *strict) instance(gi *strictGI, p mig.Profile, giProfileID uint32) {
 		}, s.answer("info")
 	}
 	gi.GetComputeInstanceProfileInfoFunc = func(id, _ int) (nvml.ComputeInstanceProfileInfo, nvml.Return) {
+		if r := s.answer("compute"); r != nvml.SUCCESS {
+			return nvml.ComputeInstanceProfileInfo{}, r
+		}
 		// Narrower ones are there too, and 1_SLICE_REV1 is another number of 1_SLICE.
 		for slices, number := range computeProfiles {
 			if slices <= p.Compute && (number == id || slices == 1 && id == nvml.COMPUTE_INSTANCE_PROFILE_1_SLICE_REV1) {
@@ -228,7 +231,7 @@ func (s *strict) instance(gi *strictGI, p mig.Profile, giProfileID uint32) {
 
 func (s *strict) compute(gi *strictGI) *mock.ComputeInstance {
 	d := &mock.Device{
-		GetUUIDFunc:                       func() (string, nvml.Return) { return fmt.Sprintf("MIG-%d", gi.id), nvml.SUCCESS },
+		GetUUIDFunc:                       func() (string, nvml.Return) { return fmt.Sprintf("MIG-%d", gi.id), s.answer("ciUUID") },
 		GetMemoryInfoFunc:                 func() (nvml.Memory, nvml.Return) { return nvml.Memory{Used: 256 << 20}, nvml.SUCCESS },
 		GetComputeRunningProcessesFunc:    func() ([]nvml.ProcessInfo, nvml.Return) { return gi.processes, s.answer("processes") },
 		GetGraphicsRunningProcessesFunc:   none,
