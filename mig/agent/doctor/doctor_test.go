@@ -79,6 +79,18 @@ func TestExamine(t *testing.T) {
 		"a program of containers": {func(n *node) { n.settings = strings.Replace(closed, "@/sbin", "/sbin", 1) }, "files-from-containers", metav1.ConditionFalse},
 		"nothing to be read":      {func(n *node) { n.err = errors.New("no permission") }, "driver-version: no permission", metav1.ConditionUnknown},
 		"settings like none":      {func(n *node) { n.settings = "accept" }, "line 1 is neither a table nor a setting", metav1.ConditionUnknown},
+		"an inline table": {func(n *node) {
+			n.settings = "features = { allow-ldconfig-from-container = true }\n" + closed
+		}, "line 1 has a value that is not read here", metav1.ConditionUnknown},
+		"a table in quotes": {func(n *node) {
+			n.settings = closed + "[\"features\"]\nallow-ldconfig-from-container = true\n"
+		}, "names a table in a way that is not read here", metav1.ConditionUnknown},
+		"a key in quotes": {func(n *node) {
+			n.settings = "features.\"allow-ldconfig-from-container\" = true\n" + closed
+		}, "names a setting in a way that is not read here", metav1.ConditionUnknown},
+		"a text over lines": {func(n *node) {
+			n.settings = "x = \"\"\"\naccept-nvidia-visible-devices-envvar-when-unprivileged = false\n\"\"\"\n"
+		}, "line 1 has a value that is not read here", metav1.ConditionUnknown},
 		"neither true nor false": {func(n *node) {
 			n.settings = "accept-nvidia-visible-devices-envvar-when-unprivileged = 0"
 		}, "neither true nor false", metav1.ConditionUnknown},
@@ -163,6 +175,24 @@ func TestHost(t *testing.T) {
 	s, err := h.Settings(t.Context())
 	if err != nil || s.EnvironmentWhenUnprivileged || !s.VolumeMounts {
 		t.Errorf("settings %+v: %v", s, err)
+	}
+	operator := filepath.Join(root, "usr/local/nvidia/toolkit")
+	for place, target := range map[string]string{
+		operator: "/nowhere/toolkit",
+		filepath.Join(operator, ".config/nvidia-container-runtime/config.toml"): "/nowhere/config.toml",
+	} {
+		if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, place); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := h.Settings(t.Context()); err == nil {
+			t.Errorf("settings behind a link that leads nowhere from here are %+v", s)
+		}
+		if err := os.RemoveAll(operator); err != nil {
+			t.Fatal(err)
+		}
 	}
 	write("/usr/local/nvidia/toolkit/.config/nvidia-container-runtime/config.toml", "disable-require = false", 0o644)
 	if s, err = h.Settings(t.Context()); err != nil || !s.EnvironmentWhenUnprivileged {

@@ -65,7 +65,11 @@ const toolTime = 10 * time.Second
 func (h Host) Toolkit(ctx context.Context) (string, error) {
 	oldest := ""
 	for _, tool := range tools {
-		if _, err := os.Lstat(filepath.Join(h.Root, tool)); err != nil {
+		there, err := h.there(tool)
+		if err != nil {
+			return "", err
+		}
+		if !there {
 			continue
 		}
 		found, err := h.ask(ctx, tool)
@@ -80,6 +84,26 @@ func (h Host) Toolkit(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("nvidia-ctk is at none of %s", strings.Join(tools, ", "))
 	}
 	return oldest, nil
+}
+
+// there reports whether the node has a file, or a link in its place, which may lead to
+// where it cannot be followed from here.
+func (h Host) there(file string) (bool, error) {
+	path, link := h.Root, false
+	for part := range strings.SplitSeq(strings.Trim(file, "/"), "/") {
+		path = filepath.Join(path, part)
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && link:
+			return false, fmt.Errorf("look for %s: %s leads nowhere from here", file, filepath.Dir(path))
+		case errors.Is(err, fs.ErrNotExist):
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("look for %s: %w", file, err)
+		}
+		link = info.Mode()&fs.ModeSymlink != 0
+	}
+	return true, nil
 }
 
 // ask runs a tool of the node in the node's file system.
@@ -113,10 +137,14 @@ func (h Host) Settings(context.Context) (Settings, error) {
 	}
 	var all Settings
 	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(h.Root, file))
-		if errors.Is(err, fs.ErrNotExist) {
+		there, err := h.there(file)
+		if err != nil {
+			return Settings{}, err
+		}
+		if !there {
 			continue
 		}
+		text, err := os.ReadFile(filepath.Join(h.Root, file))
 		if err != nil {
 			return Settings{}, fmt.Errorf("read %s: %w", file, err)
 		}

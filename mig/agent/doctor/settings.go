@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -65,8 +66,12 @@ func truth(values map[string]string, key string, standard bool) (bool, error) {
 	return on, nil
 }
 
+// bare is a name as it is written without quotes, with the tables that it is in.
+var bare = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+
 // flat reads the part of TOML that the file is written in: tables, and keys with values
-// on one line. Arrays may go over several; their content is of no interest here.
+// on one line. Arrays may go over several; their content is of no interest here. What
+// else TOML has could hide a setting, and is an error.
 func flat(text string) (map[string]string, error) {
 	values := map[string]string{}
 	table, open := "", ""
@@ -79,14 +84,26 @@ func flat(text string) (map[string]string, error) {
 				open = ""
 			}
 		case strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]"):
-			table = strings.TrimSpace(strings.Trim(line, "[]")) + "."
+			name := strings.TrimSpace(strings.Trim(line, "[]"))
+			if !bare.MatchString(name) {
+				return nil, fmt.Errorf("line %d names a table in a way that is not read here: %q", n+1, line)
+			}
+			table = name + "."
 		default:
 			key, value, ok := strings.Cut(line, "=")
 			if !ok {
 				return nil, fmt.Errorf("line %d is neither a table nor a setting: %q", n+1, line)
 			}
-			key = table + strings.Trim(strings.TrimSpace(key), `"'`)
-			value = strings.TrimSpace(value)
+			key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+			if !bare.MatchString(key) {
+				return nil, fmt.Errorf("line %d names a setting in a way that is not read here: %q", n+1, line)
+			}
+			for _, opening := range []string{"{", `"""`, "'''"} {
+				if strings.HasPrefix(value, opening) {
+					return nil, fmt.Errorf("line %d has a value that is not read here: %q", n+1, line)
+				}
+			}
+			key = table + key
 			if _, twice := values[key]; twice {
 				return nil, fmt.Errorf("line %d sets %s a second time", n+1, key)
 			}
