@@ -409,6 +409,26 @@ func TestUndoneByAnother(t *testing.T) {
 	}
 }
 
+// A pod holds its slice also when somebody else has destroyed what is in it.
+func TestHeldWithoutItsComputeInstance(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	g, at := w.gpu(0), mig.Placed{Profile: g1, Start: 0}
+	w.holders[g.Instances[0].UUID] = v1alpha1.GPUHolder{Namespace: "serving", Name: "chat"}
+	w.must(w.sim.ForeignDestroyCI(g.UUID, at))
+	w.settle(4 * time.Second)
+	if i := w.node.Status.GPUs[0].Instances[0]; i.State != v1alpha1.InstanceRemnant || i.Holder == nil || i.Holder.Name != "chat" {
+		t.Errorf("the instance is %+v", i)
+	}
+	w.ask("r1")
+	w.settle(4 * time.Second)
+	w.wantState("r1", v1alpha1.ReshapeRefused)
+	if m := w.state("r1").Message; !strings.Contains(m, "pod serving/chat holds 1g.5gb at slot 0") {
+		t.Errorf("the message is %q", m)
+	}
+}
+
 // Slices that are pinned after a change was accepted stay.
 func TestPinnedMeanwhile(t *testing.T) {
 	w := newWorld(t)

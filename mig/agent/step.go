@@ -90,13 +90,19 @@ func (a *Agent) inUse(gpu string, at mig.Placed) error {
 	return nil
 }
 
-// holder is the pod that an instance was handed to.
+// holder is the pod that an instance was handed to, maybe when it had a compute instance
+// that is gone.
 func (a *Agent) holder(gpu string, i device.Instance) (v1alpha1.GPUHolder, bool) {
-	if i.UUID == "" {
-		return v1alpha1.GPUHolder{}, false
+	uuids := []string{i.UUID}
+	if known := instanceOf(a.journal.State.GPU(gpu), i.Placed); known != nil && known.GI == i.GI {
+		uuids = append(uuids, known.UUID)
 	}
-	h, ok := a.seen.holders[i.UUID]
-	return h, ok
+	for _, uuid := range uuids {
+		if h, ok := a.seen.holders[uuid]; ok && uuid != "" {
+			return h, true
+		}
+	}
+	return v1alpha1.GPUHolder{}, false
 }
 
 // destroy withdraws an instance of ours, proves it empty, and destroys it. nil means
