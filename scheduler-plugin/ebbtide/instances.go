@@ -133,6 +133,9 @@ func (p *Ebbtide) findSlices(c *cycle, pod *corev1.Pod, info fwk.NodeInfo, asks 
 	if n == nil {
 		return nil, ""
 	}
+	if why := whyUnsettled(c, n, asks); why != "" {
+		return nil, why
+	}
 	room := p.roomOn(n, pod.UID, info.GetPods())
 	return room.Find(pod.UID, p.whoIs(pod, c.loan, node), asks)
 }
@@ -262,7 +265,8 @@ const pinnedDeletionCost = "1000"
 
 // PreBind writes on the pod which slices it is to get: whoever hands them out on the node
 // may go by that, and a scheduler that starts anew does. What somebody else wrote there
-// is taken off. A pod that waited for its gang while its slices went is turned away. One
+// is taken off. A pod that waited for its gang while its slices went, or others that the
+// kubelet may take for them, is turned away. One
 // that gets pinned slices, and whose owner says nothing of it, is the last to go when its
 // service shrinks.
 func (p *Ebbtide) PreBind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
@@ -274,6 +278,11 @@ func (p *Ebbtide) PreBind(ctx context.Context, state fwk.CycleState, pod *corev1
 	n := p.slicesOn(c, node)
 	if n != nil && !n.Has(refs) {
 		return fwk.NewStatus(fwk.Unschedulable, "slices that were reserved for the pod have gone, or are being made into others")
+	}
+	if n != nil {
+		if why := whyUnsettled(c, n, slicesAsked(c.requests)); why != "" {
+			return fwk.NewStatus(fwk.Unschedulable, why)
+		}
 	}
 	if p.tells(pod) {
 		return nil

@@ -190,8 +190,10 @@ func TestWhoHasASlice(t *testing.T) {
 			},
 			want: "1g@5#1",
 		},
-		"it is to be made into another": {
-			set:  func(w *world, n *card) { n.reshape("r", "", "1g.5gb@4 1g.5gb@5 1g.5gb@6", "3g.20gb@4") },
+		"it was made into another, and is still listed": {
+			set: func(w *world, n *card) {
+				n.reshape("r", v1alpha1.ReshapeMade, "1g.5gb@4 1g.5gb@5 1g.5gb@6", "3g.20gb@4")
+			},
 			want: "1g@3#1",
 		},
 		"that was refused": {
@@ -362,6 +364,8 @@ func TestReservedSlicesAreLost(t *testing.T) {
 		t.Errorf("PreBind says %v %q", s.Code(), s.Message())
 	}
 	w.Unreserve(ctx, state, p, "n")
+	n.gn.Status.Reshapes = []v1alpha1.ReshapeStatus{{ID: "r", State: v1alpha1.ReshapeMade}}
+	n.tell()
 	if got := placesOf(w.bind(p)); got != "1g@3#1" {
 		t.Errorf("then it gets %q", got)
 	}

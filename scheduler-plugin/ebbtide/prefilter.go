@@ -47,6 +47,8 @@ type cycle struct {
 	over map[types.UID]bool
 	// undone are the reshapes that this dry run undid, by ID.
 	undone map[string]bool
+	// settled: this dry run goes by what will be there once changes of cards are settled.
+	settled bool
 
 	mixes []pack.Mix // of each request, from PreScore on
 	pools *pools     // of its service, from PreScore on; nil if it has none

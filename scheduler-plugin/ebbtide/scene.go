@@ -180,6 +180,7 @@ func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.P
 	s.now = p.counted(node)
 	s.info, s.state = s.now.Snapshot(), state.Clone()
 	endIn(s.state, over...)
+	p.awaitChanges(s, node.Node().Name, now)
 	if err := p.remove(ctx, pod, s, leaving); err != nil {
 		return nil, err
 	}

@@ -29,13 +29,15 @@ type undos struct {
 	wanted map[reshapeKey]bool
 	// since is from when on nobody has held what is to go.
 	since map[reshapeKey]time.Time
+	// changing is from when on those that are not settled have kept pods waiting.
+	changing map[reshapeKey]time.Time
 }
 
 // reshapeKey names a reshape.
 type reshapeKey struct{ node, id string }
 
 func newUndos() *undos {
-	return &undos{wanted: map[reshapeKey]bool{}, since: map[reshapeKey]time.Time{}}
+	return &undos{wanted: map[reshapeKey]bool{}, since: map[reshapeKey]time.Time{}, changing: map[reshapeKey]time.Time{}}
 }
 
 // add returns false if the reshape was wanted undone already.
@@ -84,9 +86,21 @@ func (u *undos) unwritten() []reshapeKey {
 func (u *undos) unheld(key reshapeKey, now time.Time) time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	since, known := u.since[key]
+	return firstSeen(u.since, key, now)
+}
+
+// unsettled returns since when pods have been waiting until the change is settled; now, if
+// that is new.
+func (u *undos) unsettled(key reshapeKey, now time.Time) time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return firstSeen(u.changing, key, now)
+}
+
+func firstSeen(at map[reshapeKey]time.Time, key reshapeKey, now time.Time) time.Time {
+	since, known := at[key]
 	if !known {
-		since, u.since[key] = now, now
+		since, at[key] = now, now
 	}
 	return since
 }
@@ -96,10 +110,14 @@ func (u *undos) unheld(key reshapeKey, now time.Time) time.Time {
 func (u *undos) seen(node string, reshapes []migslices.Reshape) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	lasts, says := map[string]bool{}, map[string]bool{}
+	lasts, says, settled := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for i := range reshapes {
-		lasts[reshapes[i].ID], says[reshapes[i].ID] = true, reshapes[i].Undo
+		id := reshapes[i].ID
+		lasts[id], says[id], settled[id] = true, reshapes[i].Undo, reshapes[i].State == v1alpha1.ReshapeMade
 	}
+	maps.DeleteFunc(u.changing, func(key reshapeKey, _ time.Time) bool {
+		return key.node == node && (!lasts[key.id] || settled[key.id])
+	})
 	maps.DeleteFunc(u.since, func(key reshapeKey, _ time.Time) bool { return key.node == node && !lasts[key.id] })
 	maps.DeleteFunc(u.wanted, func(key reshapeKey, _ bool) bool {
 		return key.node == node && (!lasts[key.id] || says[key.id])

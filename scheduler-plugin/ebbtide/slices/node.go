@@ -77,6 +77,7 @@ type Reshape struct {
 	Since time.Time
 
 	destroy, create []v1alpha1.MIGPlacement
+	made            bool // it was, once
 }
 
 // place is an instance's place on the node; generations come and go there.
@@ -178,6 +179,7 @@ func (n *Node) addReshape(want *v1alpha1.Reshape, states []v1alpha1.ReshapeStatu
 	}
 	if at := slices.IndexFunc(states, func(s v1alpha1.ReshapeStatus) bool { return s.ID == want.ID }); at >= 0 {
 		r.State, r.Since = states[at].State, states[at].Since.Time
+		r.made = states[at].MakeMilliseconds > 0
 	}
 	switch r.State {
 	case v1alpha1.ReshapeUndone, v1alpha1.ReshapeRefused:
