@@ -15,7 +15,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
@@ -23,7 +25,9 @@ import (
 type witness struct {
 	mu sync.Mutex
 	// pins of each GPU over time, the newest last.
-	pins     map[string][]pins
+	pins map[string][]pins
+	// nodes of the GPUs.
+	nodes    map[string]string
 	reshapes map[string]*reshape
 }
 
@@ -48,7 +52,7 @@ type reshape struct {
 }
 
 func newWitness() *witness {
-	return &witness{pins: map[string][]pins{}, reshapes: map[string]*reshape{}}
+	return &witness{pins: map[string][]pins{}, nodes: map[string]string{}, reshapes: map[string]*reshape{}}
 }
 
 // watch follows the GPUNodes until ctx ends; the returned function waits for that.
@@ -108,6 +112,11 @@ func (w *witness) observe(now time.Time, n *v1alpha1.GPUNode) {
 // observePins notes what is pinned of each GPU, if that has changed.
 func (w *witness) observePins(now time.Time, n *v1alpha1.GPUNode) {
 	have := map[string][]mig.Placed{}
+	for gpu, node := range w.nodes {
+		if node == n.Name {
+			have[gpu] = nil
+		}
+	}
 	for _, g := range n.Status.GPUs {
 		have[g.UUID] = nil
 	}
@@ -115,6 +124,7 @@ func (w *witness) observePins(now time.Time, n *v1alpha1.GPUNode) {
 		have[p.GPU] = placed(p.Places)
 	}
 	for gpu, places := range have {
+		w.nodes[gpu] = n.Name
 		known := w.pins[gpu]
 		if len(known) == 0 && len(places) == 0 || len(known) > 0 && slices.Equal(known[len(known)-1].places, places) {
 			continue
@@ -181,34 +191,110 @@ func (w *witness) get(id string) reshape {
 type Tally struct {
 	// Begun, Made and Undone; Refused came to nothing, and Stuck went neither on nor back.
 	Begun, Made, Undone, Refused, Stuck int
+	// Hanging were neither in force nor at their end when they were seen last.
+	Hanging int
 	// Recovered are those in which an agent died or the driver refused something, and that
-	// came to their end all the same, or are in force.
+	// are in force all the same, or were undone.
 	Recovered int
+	// Killed and InUse are those of Recovered in which we had it go wrong: another agent
+	// found it half done, or the driver said that a slice is in use.
+	Killed, InUse int
 }
 
-// tally counts the reshapes, given what was written to the GPUs.
-func (w *witness) tally(writes []simgpu.Write) Tally {
+// tally counts the reshapes, given what was written to the GPUs, and in which of them an
+// agent was killed or a slice was in use.
+func (w *witness) tally(writes []simgpu.Write, killed, inUse map[string]bool) Tally {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var t Tally
-	for _, r := range w.reshapes {
+	for id, r := range w.reshapes {
 		t.Begun++
 		if r.made {
 			t.Made++
 		}
 		switch r.state {
+		case v1alpha1.ReshapeMade:
 		case v1alpha1.ReshapeUndone:
 			t.Undone++
 		case v1alpha1.ReshapeRefused:
 			t.Refused++
 		case v1alpha1.ReshapeStuck:
 			t.Stuck++
+		default:
+			t.Hanging++
 		}
-		if (r.made || r.ended) && r.state != v1alpha1.ReshapeStuck && (r.recovered > 0 || r.refusals(writes) > 0) {
-			t.Recovered++
+		if r.state == v1alpha1.ReshapeMade || r.state == v1alpha1.ReshapeUndone {
+			t.recovered(r.recovered > 0, r.refusals(writes) > 0, killed[id], inUse[id])
 		}
 	}
 	return t
+}
+
+// recovered counts a reshape that another agent found half done, or for which the driver
+// refused something, and what we did to it.
+func (t *Tally) recovered(found, refused, killed, inUse bool) {
+	if found || refused {
+		t.Recovered++
+	}
+	if found && killed {
+		t.Killed++
+	}
+	if refused && inUse {
+		t.InUse++
+	}
+}
+
+// installed is the layout of each card.
+var installed = lab.Places(small.profile, 0, 1, 2, 3, 4, 5, 6)
+
+// misshapen returns the GPUs that have neither the layout with which they were installed
+// nor that of a reshape in force, in words.
+func (w *witness) misshapen(gpus []device.GPU) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []string
+	for i := range gpus {
+		g := &gpus[i]
+		want := slices.Clone(installed)
+		for _, id := range slices.Sorted(maps.Keys(w.reshapes)) {
+			switch r := w.reshapes[id]; {
+			case r.gpu != g.UUID || r.ended:
+			case r.state == v1alpha1.ReshapeMade:
+				want = slices.DeleteFunc(want, func(p mig.Placed) bool { return slices.Contains(r.destroy, p) })
+				want = append(want, r.create...)
+			default:
+				found = append(found, fmt.Sprintf("reshape %s of %s has come to no end: it is %q", id, g.UUID, r.state))
+			}
+		}
+		var have []mig.Placed
+		for _, in := range g.Instances {
+			if have = append(have, in.Placed); !in.Whole {
+				found = append(found, fmt.Sprintf("profile %d at %d of %s has no compute instance", in.Profile, in.Start, g.UUID))
+			}
+		}
+		slices.SortFunc(want, func(a, b mig.Placed) int { return a.Start - b.Start })
+		slices.SortFunc(have, func(a, b mig.Placed) int { return a.Start - b.Start })
+		if !slices.Equal(have, want) {
+			found = append(found, fmt.Sprintf("%s has %v, want %v", g.UUID, have, want))
+		}
+	}
+	return found
+}
+
+// unpinned returns when GPUs that had so many pinned places had fewer, in words.
+func (w *witness) unpinned(places int) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []string
+	for _, gpu := range slices.Sorted(maps.Keys(w.pins)) {
+		complete := false
+		for _, p := range w.pins[gpu] {
+			if complete = complete || len(p.places) >= places; complete && len(p.places) < places {
+				found = append(found, fmt.Sprintf("%s %s has %d pinned slices, not %d", p.since.UTC().Format("15:04:05.000"), gpu, len(p.places), places))
+			}
+		}
+	}
+	return found
 }
 
 // refusals counts the writes of the reshape that the driver refused.

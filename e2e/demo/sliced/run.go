@@ -16,6 +16,7 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/traces"
 	"github.com/ebbtide/ebbtide/e2e/trainer"
 	"github.com/ebbtide/ebbtide/e2e/virtual"
+	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
@@ -53,6 +54,8 @@ type show struct {
 	samples []picture.Sample
 	reports [2]audit.Report
 	writes  []simgpu.Write
+	// misshapen are the cards that have not their layout, in words.
+	misshapen []string
 }
 
 // Run replays the night and writes what came of it. With Check, it fails if a law was
@@ -166,7 +169,7 @@ func (s *show) stage(ctx, setup context.Context, began time.Time) error {
 	traffic.Begin = 0 // the fleet's own time; its traffic adds From
 	players.Go(func() error { engine.Play(ctx, s.fleet, traffic); return nil })
 	players.Go(func() error { return s.feed.run(ctx) })
-	s.trouble = &trouble{town: s.town, witness: s.witness, seen: map[string]bool{}}
+	s.trouble = newTrouble(s.town, s.witness)
 	players.Go(func() error { return s.trouble.run(ctx) })
 	err = s.play(ctx)
 	return errors.Join(err, end())
@@ -300,8 +303,8 @@ func (s *show) say(sample picture.Sample, replicas int64) {
 	fmt.Fprintln(s.config.Log, line)
 }
 
-// finish lets the auditors catch up with the last events, and reads what was written to
-// the cards.
+// finish lets the auditors catch up with the last events, and the cards come to the end of
+// what is being made and undone, and reads what was written to them.
 func (s *show) finish(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -310,6 +313,9 @@ func (s *show) finish(ctx context.Context) error {
 	}
 	for i, auditor := range s.auditors {
 		s.reports[i] = auditor.Report()
+	}
+	if err := s.awaitLayouts(ctx); err != nil {
+		return err
 	}
 	for _, node := range s.town.nodes {
 		cards, err := s.town.Cards(node)
@@ -323,4 +329,40 @@ func (s *show) finish(ctx context.Context) error {
 		s.writes = append(s.writes, writes...)
 	}
 	return nil
+}
+
+// awaitLayouts waits until each card has the layout that it should have, and notes which
+// have not after the time that an undo may take.
+func (s *show) awaitLayouts(ctx context.Context) error {
+	t := time.NewTicker(frame)
+	defer t.Stop()
+	late := time.After(s.config.MaxGrace + slack + settle)
+	for {
+		var gpus []device.GPU
+		for _, node := range s.town.nodes {
+			cards, err := s.town.Cards(node)
+			if err != nil {
+				return err
+			}
+			read, err := cards.Read(ctx)
+			if err != nil {
+				return fmt.Errorf("read the cards of %s: %w", node, err)
+			}
+			gpus = append(gpus, read...)
+		}
+		s.misshapen = s.witness.misshapen(gpus)
+		if n := int(s.config.cards()); len(gpus) != n {
+			s.misshapen = append(s.misshapen, fmt.Sprintf("there are %d cards, not %d", len(gpus), n))
+		}
+		if len(s.misshapen) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-late:
+			return nil
+		case <-t.C:
+		}
+	}
 }

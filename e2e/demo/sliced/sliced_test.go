@@ -10,7 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
@@ -56,7 +58,8 @@ func TestMissedTargets(t *testing.T) {
 	good := func() *account {
 		a := &account{config: Default(), waits: 1}
 		a.LedgerCheck, a.Reshapes, a.ReshapeFailuresRecovered, a.MaxGraceSeconds = ledgerOK, 1, 1, 5
-		a.decisions.Decisions = 1
+		a.decisions.Decisions, a.LentShareOfOracle = 1, leastShare
+		a.tally = Tally{Begun: 3, Made: 3, Undone: 3, Recovered: 2, Killed: 1, InUse: 1}
 		return a
 	}
 	if errs := good().missed(); len(errs) > 0 {
@@ -69,7 +72,13 @@ func TestMissedTargets(t *testing.T) {
 		"onlineWaitSecondsP99":     func(a *account) { a.OnlineWaitSecondsP99 = 60 },
 		"needlessEvictions":        func(a *account) { a.NeedlessEvictions = 1 },
 		"no card was reshaped":     func(a *account) { a.Reshapes = 0 },
-		"no failure":               func(a *account) { a.ReshapeFailuresRecovered = 0 },
+		"lentShareOfOracle":        func(a *account) { a.LentShareOfOracle = 0.499 },
+		"was undone":               func(a *account) { a.tally.Undone = 0 },
+		"the death of its agent":   func(a *account) { a.tally.Killed = 0 },
+		"a slice in use":           func(a *account) { a.tally.InUse = 0 },
+		"reshapes hang":            func(a *account) { a.tally.Hanging = 1 },
+		"not as they should be":    func(a *account) { a.misshapen = []string{"g"} },
+		"lost pinned slices":       func(a *account) { a.unpinned = []string{"g"} },
 		"are stuck":                func(a *account) { a.tally.Stuck = 1 },
 		"a slice that was gone":    func(a *account) { a.failedStarts = 1 },
 		"no decision is on record": func(a *account) { a.decisions.Decisions = 0 },
@@ -134,27 +143,101 @@ func TestTouched(t *testing.T) {
 
 func TestTally(t *testing.T) {
 	refused := []simgpu.Write{{Time: second(2), By: "agent", GPU: "g", Op: simgpu.OpDestroyGI, Error: "in use"}}
+	r := map[string]bool{"r": true}
 	for _, test := range []struct {
-		name   string
-		states []string
-		again  int32
-		writes []simgpu.Write
-		want   Tally
+		name          string
+		states        []string
+		again         int32
+		writes        []simgpu.Write
+		killed, inUse map[string]bool
+		want          Tally
 	}{
-		{"made", []string{"Making", "Made"}, 0, nil, Tally{Begun: 1, Made: 1}},
-		{"made and undone", []string{"Making", "Made", "Undoing", "Undone"}, 0, nil, Tally{Begun: 1, Made: 1, Undone: 1}},
-		{"begun", []string{"Making"}, 1, nil, Tally{Begun: 1}},
-		{"refused", []string{"Making", "Refused"}, 0, refused, Tally{Begun: 1, Refused: 1, Recovered: 1}},
-		{"found half done, and made", []string{"Making", "Made"}, 1, nil, Tally{Begun: 1, Made: 1, Recovered: 1}},
-		{"in use for a while", []string{"Making", "Made"}, 0, refused, Tally{Begun: 1, Made: 1, Recovered: 1}},
-		{"stuck", []string{"Making", "Made", "Stuck"}, 1, refused, Tally{Begun: 1, Made: 1, Stuck: 1}},
+		{"made", []string{"Making", "Made"}, 0, nil, nil, nil, Tally{Begun: 1, Made: 1}},
+		{"made and undone", []string{"Making", "Made", "Undoing", "Undone"}, 0, nil, nil, nil, Tally{Begun: 1, Made: 1, Undone: 1}},
+		{"begun", []string{"Making"}, 1, nil, r, nil, Tally{Begun: 1, Hanging: 1}},
+		{"refused", []string{"Making", "Refused"}, 0, refused, nil, r, Tally{Begun: 1, Refused: 1}},
+		{"found half done, and made", []string{"Making", "Made"}, 1, nil, nil, nil, Tally{Begun: 1, Made: 1, Recovered: 1}},
+		{"killed, found half done, and made", []string{"Making", "Made"}, 1, nil, r, nil, Tally{Begun: 1, Made: 1, Recovered: 1, Killed: 1}},
+		{"killed, found half done, and undone", []string{"Making", "Made", "Undone"}, 1, nil, r, nil, Tally{Begun: 1, Made: 1, Undone: 1, Recovered: 1, Killed: 1}},
+		{"killed, made, and not to be undone", []string{"Making", "Made", "Undoing"}, 1, nil, r, nil, Tally{Begun: 1, Made: 1, Hanging: 1}},
+		{"killed when it was made", []string{"Making", "Made"}, 0, nil, r, nil, Tally{Begun: 1, Made: 1}},
+		{"in use for a while", []string{"Making", "Made"}, 0, refused, nil, r, Tally{Begun: 1, Made: 1, Recovered: 1, InUse: 1}},
+		{"said to be in use, and nobody asked", []string{"Making", "Made"}, 0, nil, nil, r, Tally{Begun: 1, Made: 1}},
+		{"stuck", []string{"Making", "Made", "Stuck"}, 1, refused, r, r, Tally{Begun: 1, Made: 1, Stuck: 1}},
 	} {
 		w := newWitness()
 		for i, state := range test.states {
 			w.observe(second(1+2*i), node(state, test.again))
 		}
-		if diff := cmp.Diff(test.want, w.tally(test.writes)); diff != "" {
+		if diff := cmp.Diff(test.want, w.tally(test.writes, test.killed, test.inUse)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+// A card has the layout that it had, or that of its reshape, and whole.
+func TestMisshapen(t *testing.T) {
+	card := func(places ...mig.Placed) []device.GPU {
+		g := device.GPU{UUID: "g"}
+		for _, p := range places {
+			g.Instances = append(g.Instances, device.Instance{Placed: p, Whole: true})
+		}
+		return []device.GPU{g}
+	}
+	whole := card(installed...)
+	made := card(append(lab.Places(3, 0), installed[4:]...)...)
+	broken := card(installed...)
+	broken[0].Instances[2].Whole = false
+	for _, test := range []struct {
+		name, state string
+		gpus        []device.GPU
+		want        int
+	}{
+		{"as it was", "", whole, 0},
+		{"undone", "Undone", whole, 0},
+		{"refused", "Refused", whole, 0},
+		{"in force", "Made", made, 0},
+		{"undone, and not on the card", "Undone", made, 1},
+		{"in force, and not on the card", "Made", whole, 1},
+		{"hangs", "Undoing", whole, 1},
+		{"stuck", "Stuck", whole, 1},
+		{"one is gone", "", card(installed[1:]...), 1},
+		{"without a compute instance", "", broken, 1},
+	} {
+		w := newWitness()
+		n := node(test.state, 0)
+		if test.state != "" {
+			n.Spec.Reshapes[0].Destroy = []v1alpha1.MIGPlacement{{Start: 0}, {Start: 1}, {Start: 2}, {Start: 3}}
+		}
+		w.observe(second(1), n)
+		if got := w.misshapen(test.gpus); len(got) != test.want {
+			t.Errorf("%s: %v, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// Pins that are dropped are seen, also when the card is not listed any more; pins that are
+// not complete yet are no loss.
+func TestUnpinned(t *testing.T) {
+	gone := node("", 0)
+	gone.Status.GPUs = nil
+	for _, test := range []struct {
+		name string
+		seen []*v1alpha1.GPUNode
+		want int
+	}{
+		{"pinned one by one", []*v1alpha1.GPUNode{node("", 0), node("", 0, 4), node("", 0, 4, 5, 6)}, 0},
+		{"moved", []*v1alpha1.GPUNode{node("", 0, 4, 5, 6), node("", 0, 0, 1, 2)}, 0},
+		{"one less", []*v1alpha1.GPUNode{node("", 0, 4, 5, 6), node("", 0, 5, 6), node("", 0, 4, 5, 6)}, 1},
+		{"none", []*v1alpha1.GPUNode{node("", 0, 4, 5, 6), node("", 0)}, 1},
+		{"none, nor a card", []*v1alpha1.GPUNode{node("", 0, 4, 5, 6), gone}, 1},
+	} {
+		w := newWitness()
+		for i, n := range test.seen {
+			w.observe(second(i), n)
+		}
+		if got := w.unpinned(3); len(got) != test.want {
+			t.Errorf("%s: %v, want %d", test.name, got, test.want)
 		}
 	}
 }

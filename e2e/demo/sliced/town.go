@@ -80,7 +80,7 @@ func newTown(ctx context.Context, c Config, targetsURL string) (*town, error) {
 	for i := range nodes {
 		names[i] = fmt.Sprintf("mig-%02d", i)
 		nodes[i] = lab.NodeSpec{Name: names[i], Cards: &lab.Cards{
-			Count: cardsPerNode, Board: board, Layout: lab.Places(small.profile, 0, 1, 2, 3, 4, 5, 6),
+			Count: cardsPerNode, Board: board, Layout: installed,
 		}}
 	}
 	l, err := lab.Start(ctx, lab.Options{

@@ -27,7 +27,12 @@ type trouble struct {
 	// seen are the reshapes that were looked at.
 	seen map[string]bool
 
-	kills, inUse int
+	// killed and inUse are the reshapes in which that went wrong.
+	killed, inUse map[string]bool
+}
+
+func newTrouble(t *town, w *witness) *trouble {
+	return &trouble{town: t, witness: w, seen: map[string]bool{}, killed: map[string]bool{}, inUse: map[string]bool{}}
 }
 
 func (t *trouble) run(ctx context.Context) error {
@@ -56,8 +61,8 @@ func (t *trouble) look(ctx context.Context) error {
 			continue
 		}
 		r := t.witness.get(id)
-		if (t.kills+t.inUse)%2 == 0 {
-			if err := t.kill(ctx, r.node); err != nil {
+		if (len(t.killed)+len(t.inUse))%2 == 0 {
+			if err := t.kill(ctx, id, r.node); err != nil {
 				return err
 			}
 			continue
@@ -70,13 +75,14 @@ func (t *trouble) look(ctx context.Context) error {
 		if err := cards.FailNext(simgpu.Fault{Op: simgpu.OpDestroyGI, GPU: r.gpu, At: &at, Code: simgpu.CodeInUse, Times: inUseTimes}); err != nil {
 			return fmt.Errorf("have a slice in use: %w", err)
 		}
-		t.inUse++
+		t.inUse[id] = true
 	}
 	return nil
 }
 
-// kill kills a node's agent as soon as it has destroyed something, and starts it again.
-func (t *trouble) kill(ctx context.Context, node string) error {
+// kill kills a node's agent as soon as it has destroyed something for a reshape, and starts
+// it again.
+func (t *trouble) kill(ctx context.Context, id, node string) error {
 	cards, err := t.town.Cards(node)
 	if err != nil {
 		return err
@@ -108,6 +114,6 @@ func (t *trouble) kill(ctx context.Context, node string) error {
 	if err := agent.Kill(); err != nil {
 		return err
 	}
-	t.kills++
+	t.killed[id] = true
 	return agent.Restart(ctx)
 }
