@@ -54,6 +54,8 @@ type Instance struct {
 	Pinned bool
 
 	usable bool
+	// unsure: nobody is known to hold it, and whether a process is on it is not known either.
+	unsure bool
 	// made is the reshape that made it, going one that is to destroy it; -1 is none.
 	made, going int
 	holder      v1alpha1.GPUHolder // zero: none
@@ -166,7 +168,9 @@ func (n *Node) instance(gpu *v1alpha1.GPUStatus, s *v1alpha1.MIGInstance) Instan
 	}
 	if s.Holder != nil {
 		out.holder = *s.Holder
-	} else if s.Processes != nil && *s.Processes > 0 {
+	} else if s.Processes == nil {
+		out.unsure = true
+	} else if *s.Processes > 0 {
 		out.usable = false
 	}
 	return out

@@ -165,13 +165,16 @@ const (
 	first
 	next
 	last
+	inNeed // where it is not known that nobody is on it
 )
 
 // rank says in which turn the pod is given the instance, whoever has it now.
 func (n *Node) rank(in *Instance, who *Who) int {
 	switch {
-	case !in.usable || in.going >= 0:
+	case !in.usable || in.going >= 0 || in.unsure && who.Loan != nil:
 		return notAtAll
+	case in.unsure && in.made < 0:
+		return inNeed
 	case in.made >= 0:
 		return n.Reshapes[in.made].rank(who.Loan)
 	case !in.Pinned:
@@ -241,7 +244,7 @@ func (r *Room) taken() map[string]uint16 {
 
 // why says what has become of the node's slices of which none is left for the pod.
 func (r *Room) why(ask Ask, who *Who) string {
-	var all, had, pinned, made, going, other int
+	var all, had, pinned, made, going, unsure, other int
 	for i := range r.node.Instances {
 		in := &r.node.Instances[i]
 		if in.Resource != ask.Resource {
@@ -256,6 +259,8 @@ func (r *Room) why(ask Ask, who *Who) string {
 			other++
 		case in.going >= 0:
 			going++
+		case in.unsure:
+			unsure++
 		case in.made >= 0:
 			made++
 		default:
@@ -269,7 +274,7 @@ func (r *Room) why(ask Ask, who *Who) string {
 		text string
 	}{
 		{had, "in use or reserved"}, {pinned, "pinned for services"}, {made, "made for loans"},
-		{going, "being made into others"}, {other, "not usable"},
+		{going, "being made into others"}, {unsure, "perhaps in use"}, {other, "not usable"},
 	} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.text))

@@ -66,7 +66,7 @@ func node(layouts ...string) *v1alpha1.GPUNode {
 		gpu := v1alpha1.GPUStatus{UUID: string(rune('a' + i)), Board: g.Board, Healthy: true}
 		for _, at := range placesOf(g, layout) {
 			at.Generation = 1
-			gpu.Instances = append(gpu.Instances, v1alpha1.MIGInstance{MIGPlacement: at, State: v1alpha1.InstanceReady})
+			gpu.Instances = append(gpu.Instances, v1alpha1.MIGInstance{MIGPlacement: at, State: v1alpha1.InstanceReady, Processes: new(int32)})
 		}
 		gn.Status.GPUs = append(gn.Status.GPUs, gpu)
 	}

@@ -49,7 +49,8 @@ func (n *Node) Undone(gone func(id string) bool) *Node {
 // again is an instance that is made anew at the place.
 func (n *Node) again(gpu string, at v1alpha1.MIGPlacement) Instance {
 	at.Generation = 0
-	return n.instance(&v1alpha1.GPUStatus{UUID: gpu, Healthy: true}, &v1alpha1.MIGInstance{MIGPlacement: at, State: v1alpha1.InstanceReady})
+	var nobody int32
+	return n.instance(&v1alpha1.GPUStatus{UUID: gpu, Healthy: true}, &v1alpha1.MIGInstance{MIGPlacement: at, State: v1alpha1.InstanceReady, Processes: &nobody})
 }
 
 // Allocatable returns how many units of the resource the node will offer once those
