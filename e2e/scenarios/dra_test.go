@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
+	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
 // The reference example without a device plugin: the same pods and jobs, which ask for the
@@ -56,6 +57,8 @@ func TestClaimsInALongTrough(t *testing.T) {
 	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
 	w.awaitBound(onlineNamespace, 3)
 	w.awaitPins()
+	w.awaitDevices(onlineNamespace, "1g5gb-19-4", "1g5gb-19-5", "1g5gb-19-6")
+	before := len(w.cardWrites()) // instances are made for claims
 	w.create(template("mig-4g.20gb.ebbtide.dev"))
 	w.create(claimingJob("big", "mig-4g.20gb.ebbtide.dev"))
 
@@ -75,6 +78,15 @@ func TestClaimsInALongTrough(t *testing.T) {
 	w.awaitReshapes()
 	w.awaitDevices(trainingNamespace)
 	w.awaitInstances("0@0 0@1 0@2 0@3 0@4 0@5 0@6")
+	writes := w.cardWrites()[before:]
+	if len(writes) == 0 {
+		t.Error("nothing was written to the card, which was made into another and back")
+	}
+	for _, x := range writes {
+		if x.Start >= 4 {
+			t.Errorf("%s of profile %d at %d by %s, want what is pinned untouched", x.Op, x.Profile, x.Start, x.By)
+		}
+	}
 	w.closeTheBooks()
 }
 
@@ -106,6 +118,16 @@ func TestClaimsTakenBackByTheScheduler(t *testing.T) {
 	w.awaitLoans()
 	w.awaitReshapes()
 	w.closeTheBooks()
+}
+
+// cardWrites returns all that was written to the card.
+func (w *town) cardWrites() []simgpu.Write {
+	w.t.Helper()
+	all, err := w.card.Writes()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all
 }
 
 // template is for one device of the class whose name it has.

@@ -331,8 +331,7 @@ func (b *bench) fail(step string) {
 func (b *bench) died(before int) bool { return b.Part(lab.AgentOf(migNode)).PID() != before }
 
 // A slice that cannot be destroyed although nobody holds it makes the agent take back what
-// it did: nothing is lost, and the change is refused. What cannot even be taken back is
-// stuck, until it can.
+// it did: nothing is lost, and the change is refused.
 func TestMIGDestroyStaysInUse(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
