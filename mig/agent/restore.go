@@ -73,7 +73,8 @@ func (a *Agent) restored(ctx context.Context, j *journal.GPU) {
 var _ Maker = (*Agent)(nil)
 
 // Make is for dynamic allocation: whoever calls it holds what the place needs, so that
-// idle instances of the layout which are in its way are destroyed.
+// idle instances of the layout which are in its way are destroyed. Those of a change that
+// is in force are not, and pinned ones only for a place that is of the layout itself.
 func (a *Agent) Make(ctx context.Context, gpu string, at mig.Placed) (device.Instance, int64, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -102,20 +103,29 @@ func (a *Agent) Make(ctx context.Context, gpu string, at mig.Placed) (device.Ins
 }
 
 // Unmake is for dynamic allocation. An instance that is in use stays, and the error
-// says so: it is to be called again.
+// says so: it is to be called again. Nothing is left to do for one that is gone, or whose
+// GPU is, or that somebody else has made anew: that one is reported as Foreign, and no
+// more the claim's.
 func (a *Agent) Unmake(ctx context.Context, gpu string, at mig.Placed) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	j, err := a.ready(ctx, gpu)
-	if err != nil {
+	if err := a.mayAct(ctx); err != nil {
 		return err
 	}
+	j := a.journal.State.GPU(gpu)
+	switch g := a.seen.gpu(gpu); {
+	case g == nil, j == nil, g.Healthy && !g.MIG:
+		a.o.Log.Info("A claim's instance is gone with its GPU, or its MIG mode", "gpu", gpu)
+		return nil
+	case !answers(g):
+		return fmt.Errorf("GPU %s: %s: %w", gpu, g.Problem, device.ErrLost)
+	}
 	known := j.Instance(at)
-	if known == nil || a.seen.instance(gpu, at) == nil {
+	if known == nil || known.Foreign || a.seen.instance(gpu, at) == nil {
 		return nil
 	}
-	if known.Foreign {
-		return fmt.Errorf("%s is not ours", a.describe(gpu, at))
+	if j.Restoring {
+		return errRestoring(gpu)
 	}
 	if i := a.seen.instance(gpu, at); i.CI >= 0 && (i.Processes == nil || len(i.Processes) > 0) {
 		return fmt.Errorf("%s has processes, or they are not known: %w", a.describe(gpu, at), device.ErrInUse)
@@ -123,20 +133,32 @@ func (a *Agent) Unmake(ctx context.Context, gpu string, at mig.Placed) error {
 	return a.destroy(ctx, j, at)
 }
 
-// ready reads everything again and returns what is known of a GPU that answers.
-func (a *Agent) ready(ctx context.Context, gpu string) (*journal.GPU, error) {
+// mayAct reads everything again, and says why the node's GPUs may not be changed now.
+func (a *Agent) mayAct(ctx context.Context) error {
 	if a.corrupt != nil {
-		return nil, a.corrupt
+		return a.corrupt
 	}
 	if err := a.readAgain(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	a.askRival(ctx)
 	if a.rival.Status != metav1.ConditionTrue {
-		return nil, errors.New(a.rival.Message)
+		return errors.New(a.rival.Message)
 	}
 	if !a.save() {
-		return nil, a.unwritten
+		return a.unwritten
+	}
+	return nil
+}
+
+func errRestoring(gpu string) error {
+	return fmt.Errorf("GPU %s has lost its layout, which is being made again", gpu)
+}
+
+// ready returns what is known of a GPU that answers.
+func (a *Agent) ready(ctx context.Context, gpu string) (*journal.GPU, error) {
+	if err := a.mayAct(ctx); err != nil {
+		return nil, err
 	}
 	j := a.journal.State.GPU(gpu)
 	switch g := a.seen.gpu(gpu); {
@@ -147,7 +169,7 @@ func (a *Agent) ready(ctx context.Context, gpu string) (*journal.GPU, error) {
 	case !g.MIG:
 		return nil, fmt.Errorf("GPU %s is not in MIG mode: %w", gpu, device.ErrNotSupported)
 	case j.Restoring:
-		return nil, fmt.Errorf("GPU %s has lost its layout, which is being made again", gpu)
+		return nil, errRestoring(gpu)
 	}
 	return j, nil
 }
@@ -161,6 +183,10 @@ func (a *Agent) makeRoom(ctx context.Context, j *journal.GPU, at mig.Placed) err
 	if err := geometry.Check([]mig.Placed{at}); err != nil {
 		return err
 	}
+	if err := a.reshaped(j, geometry, at); err != nil {
+		return err
+	}
+	own := j.Instance(at)
 	for _, known := range slices.Clone(j.Instances) {
 		if known.Placed == at || a.seen.instance(j.UUID, known.Placed) == nil || !overlap(geometry, known.Placed, at) {
 			continue
@@ -168,8 +194,27 @@ func (a *Agent) makeRoom(ctx context.Context, j *journal.GPU, at mig.Placed) err
 		if known.Foreign {
 			return fmt.Errorf("%s is in the way, and not ours", a.describe(j.UUID, known.Placed))
 		}
+		if a.pinned(j.UUID, known.Placed) && (own == nil || !own.Layout) {
+			return fmt.Errorf("%s is in the way, and pinned", a.describe(j.UUID, known.Placed))
+		}
 		if err := a.destroy(ctx, j, known.Placed); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// reshaped says which change a place is in the way of: what a change has made, or is
+// making, stays until it is undone, whether a claim has it at the moment or not.
+func (a *Agent) reshaped(j *journal.GPU, geometry *mig.Geometry, at mig.Placed) error {
+	for _, r := range a.journal.State.Reshapes {
+		if r.Spec.GPU != j.UUID || r.Done() {
+			continue
+		}
+		for _, p := range r.Spec.Create {
+			if other := placed(p); other != at && overlap(geometry, other, at) {
+				return fmt.Errorf("%s is in the way until %s is undone", a.describe(j.UUID, other), r.Spec.ID)
+			}
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package dra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -238,4 +239,65 @@ func TestRebootKeepsThePlacesOfClaims(t *testing.T) {
 	m.await(v1alpha1.ReshapeRefused)
 	m.prepare("a", "gpu-0-mig-1g5gb-19-0")
 	m.want("1g@0:R:a-pod 1g@1:A 1g@2:A 1g@3:A 1g@4:A 1g@5:A 1g@6:A")
+}
+
+// Who makes instances for claims leaves alone what a change has made, also while nobody
+// has it, and what is pinned.
+func TestMakeLeavesAlone(t *testing.T) {
+	m := newMachine(t)
+	m.ask()
+	m.await(v1alpha1.ReshapeMade)
+	one := func(start int) mig.Placed { return mig.Placed{Profile: m.one.ID, Start: start} }
+	if _, _, err := m.agent.Make(t.Context(), m.gpu, one(0)); err == nil || !strings.Contains(err.Error(), "until r is undone") {
+		t.Errorf("over what was made: %v", err)
+	}
+	m.prepare("job", "gpu-0-mig-4g20gb-5-0")
+	m.unprepare("job")
+	if _, _, err := m.agent.Make(t.Context(), m.gpu, one(0)); err == nil || !strings.Contains(err.Error(), "until r is undone") {
+		t.Errorf("in the place of what was made: %v", err)
+	}
+	m.want("4g@0:A 1g@4:R 1g@5:R 1g@6:R")
+	m.api.node.Spec.Pinned = []v1alpha1.PinnedSlices{{GPU: m.gpu, Places: []v1alpha1.MIGPlacement{{Profile: int32(m.one.ID), Start: 4}}}}
+	m.round()
+	var three mig.Profile
+	for _, p := range board(t, "A100-40GB").Profiles {
+		if p.Name == "3g.20gb" {
+			three = p
+		}
+	}
+	if _, _, err := m.agent.Make(t.Context(), m.gpu, mig.Placed{Profile: three.ID, Start: 4}); err == nil || !strings.Contains(err.Error(), "pinned") {
+		t.Errorf("over what is pinned: %v", err)
+	}
+	m.want("4g@0:A 1g@4:R 1g@5:R 1g@6:R")
+}
+
+// A claim is let go whatever has become of its instance.
+func TestLetGoOfWhatIsGone(t *testing.T) {
+	for name, happens := range map[string]func(m *machine, at mig.Placed) error{
+		"another made it anew": func(m *machine, at mig.Placed) error {
+			err := m.sim.ForeignDestroy(m.gpu, at)
+			m.round()
+			return errors.Join(err, m.sim.ForeignCreate(m.gpu, at))
+		},
+		"MIG mode is off": func(m *machine, _ mig.Placed) error {
+			return errors.Join(m.sim.Reboot(), m.sim.SetMIG(m.gpu, false), m.sim.Reboot())
+		},
+		"the GPU is gone": func(m *machine, _ mig.Placed) error { return m.sim.Remove(m.gpu) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.prepare("a", "gpu-0-mig-1g5gb-19-0")
+			if err := happens(m, mig.Placed{Profile: m.one.ID}); err != nil {
+				t.Fatal(err)
+			}
+			m.unprepare("a")
+			if left := m.Claims(); len(left) > 0 {
+				t.Errorf("left %v", left)
+			}
+			m.round()
+			if strings.Contains(m.offered(), "1g5gb-19-0") {
+				t.Errorf("offered %s, and another or nobody has the first", m.offered())
+			}
+		})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -112,7 +113,9 @@ func (n *Node) admit(claim *resourcev1.ResourceClaim) (*Claim, error) {
 }
 
 // whyNot refuses a device that a claim cannot have: as another has it, or an instance
-// that is not ours is in its place, or its GPU is not fit.
+// that is not ours is in its place, or its GPU is not fit, or the place is not of the
+// layout: a claim may tolerate a taint, and then it still gets nothing that was counted as
+// another's.
 func (n *Node) whyNot(own *Claim, d *Held) error {
 	board := n.state.Cards[d.GPU].Board
 	for _, other := range append(n.state.sorted(), own) {
@@ -133,11 +136,14 @@ func (n *Node) whyNot(own *Claim, d *Held) error {
 	case d.At == nil:
 		return nil
 	}
-	_, foreign := n.layout(&g)
+	layout, foreign := n.layout(&g)
 	for _, at := range foreign {
 		if overlaps(board, at, *d.At) {
 			return fmt.Errorf("an instance of profile %d at %d is in its place, which is not the driver's to give", at.Profile, at.Start)
 		}
+	}
+	if !slices.Contains(layout, *d.At) {
+		return errors.New("it is not of the card's layout, and published with a taint")
 	}
 	return nil
 }

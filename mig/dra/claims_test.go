@@ -239,6 +239,7 @@ func TestRefusals(t *testing.T) {
 		"the same device":     {claim("x", "gpu-0-mig-1g5gb-19-4"), "claim team/first has gpu-0-mig-1g5gb-19-4"},
 		"one that overlaps":   {claim("x", "gpu-0-mig-2g10gb-14-4"), "claim team/first has gpu-0-mig-1g5gb-19-4"},
 		"itself twice":        {claim("x", "gpu-0-mig-1g5gb-19-0", "gpu-0-mig-2g10gb-14-0"), "claim team/x has gpu-0-mig-1g5gb-19-0"},
+		"not of the layout":   {claim("x", "gpu-0-mig-2g10gb-14-0"), "it is not of the card's layout"},
 		"another node's":      {elsewhere, "is of pool other"},
 		"admin access":        {admin, "admin access is not offered"},
 		"not allocated":       {unallocated, "it is not allocated"},
