@@ -131,6 +131,7 @@ func (w *world) restart() {
 		holds:    newHolds(),
 		cards:    newCards(),
 		undos:    newUndos(),
+		gaps:     newGaps(),
 	}
 	w.kin = &kin.Kin{Resources: kinResources(), Client: w.metadata, API: w.client.Discovery(), Clock: w.time, Changed: w.onKin(klog.Background())}
 	w.kin.Look(w.t.Context())

@@ -22,6 +22,9 @@ func (p *Ebbtide) onGPUNode(logger klog.Logger) cache.ResourceEventHandlerFuncs 
 		n := p.cards.boards.Read(gn)
 		before := p.cards.set(n, p.clock.Now())
 		p.undos.seen(n.Name, n.Reshapes)
+		if n.GotOn(before) {
+			p.gaps.over(n.Name)
+		}
 		if n.MayHelp(before) {
 			p.activate(logger, p.wantingSlicesOf(n))
 		}
@@ -34,6 +37,7 @@ func (p *Ebbtide) onGPUNode(logger klog.Logger) cache.ResourceEventHandlerFuncs 
 				n := p.cards.on(gn.Name)
 				p.cards.drop(gn.Name)
 				p.undos.seen(gn.Name, nil)
+				p.gaps.over(gn.Name)
 				if n != nil { // from here on counts have to do
 					p.activate(logger, p.wantingSlicesOf(n))
 				}

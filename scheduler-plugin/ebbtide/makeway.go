@@ -268,13 +268,14 @@ func (p *Ebbtide) firstFit(ctx context.Context, dry fwk.CycleState, pod *corev1.
 		if first != "" && name != pod.Status.NominatedNodeName {
 			continue
 		}
-		after := &scene{info: node, state: dry}
-		here := slices.DeleteFunc(slices.Clone(node.GetPods()), func(info fwk.PodInfo) bool { return !leaves[info.GetPod().UID] })
+		here := p.advertised(node, p.clock.Now())
+		after := &scene{info: here, state: dry}
+		leaving := slices.DeleteFunc(slices.Clone(node.GetPods()), func(info fwk.PodInfo) bool { return !leaves[info.GetPod().UID] })
 		over := slices.DeleteFunc(slices.Clone(gone.loans), func(loan *v1alpha1.Loan) bool { return book.GrantedOn(loan, name) == 0 })
-		if len(here) > 0 || len(over) > 0 {
-			after.info, after.state = p.counted(node).Snapshot(), dry.Clone()
+		if len(leaving) > 0 || len(over) > 0 {
+			after.info, after.state = p.counted(here).Snapshot(), dry.Clone()
 			endIn(after.state, over...)
-			if err := p.remove(ctx, pod, after, here); err != nil {
+			if err := p.remove(ctx, pod, after, leaving); err != nil {
 				klog.FromContext(ctx).Error(err, "Cannot look at a node without some pods", "node", name)
 				continue
 			}

@@ -105,6 +105,7 @@ type Ebbtide struct {
 	holds   *holdList
 	cards   *cards
 	undos   *undos
+	gaps    *gaps
 	// profiles that are served beside that of the handle.
 	profiles profiles
 	// heard are the event handlers that must have seen the start before a pod is
@@ -169,6 +170,7 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		holds:    newHolds(),
 		cards:    newCards(),
 		undos:    newUndos(),
+		gaps:     newGaps(),
 	}
 	p.kin = &kin.Kin{Resources: kinResources(), Client: objects.metadata, API: api, Clock: p.clock, Changed: p.onKin(klog.FromContext(ctx))}
 	served, err := podGroupsServed(api)

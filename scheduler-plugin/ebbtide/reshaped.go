@@ -218,8 +218,9 @@ func (s *scene) bringsBack(loan *v1alpha1.Loan) map[corev1.ResourceName]int64 {
 	return out
 }
 
-// withReshaped adds the nodes where units of what the pod asks for were made into others:
-// the filters may have told that such a node never had enough.
+// withReshaped adds the nodes where units of what the pod asks for were made into others,
+// or are not offered while a change becomes known: the filters may have told that such a
+// node never had enough.
 func (p *Ebbtide) withReshaped(c *cycle, nodes []fwk.NodeInfo) ([]fwk.NodeInfo, error) {
 	if len(slicesAsked(c.requests)) == 0 {
 		return nodes, nil
@@ -228,7 +229,7 @@ func (p *Ebbtide) withReshaped(c *cycle, nodes []fwk.NodeInfo) ([]fwk.NodeInfo, 
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]bool{}
+	known, now := map[string]bool{}, p.clock.Now()
 	for _, info := range nodes {
 		known[info.Node().Name] = true
 	}
@@ -237,7 +238,7 @@ func (p *Ebbtide) withReshaped(c *cycle, nodes []fwk.NodeInfo) ([]fwk.NodeInfo, 
 		if n == nil || known[n.Name] || whyNotTenantNode(c, info.Node()) != "" {
 			continue
 		}
-		if slices.ContainsFunc(n.Reshapes, func(r migslices.Reshape) bool {
+		if p.advertised(info, now) != info || slices.ContainsFunc(n.Reshapes, func(r migslices.Reshape) bool {
 			return slices.ContainsFunc(c.requests, func(ask book.Request) bool { return ask.Resource == r.From })
 		}) {
 			nodes = append(nodes, info)

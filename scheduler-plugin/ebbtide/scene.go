@@ -173,11 +173,12 @@ func (p *Ebbtide) scene(ctx context.Context, state fwk.CycleState, pod *corev1.P
 		}
 		p.findReshaped(c, s, node, leaving, now)
 	}
-	if len(leaving) == 0 && len(s.takeable) == 0 && len(s.reshaped) == 0 {
+	here := p.advertised(node, now)
+	if len(leaving) == 0 && len(s.takeable) == 0 && len(s.reshaped) == 0 && here == node {
 		return nil, nil
 	}
 	sort.Slice(s.takeable, func(i, j int) bool { return book.Before(s.takeable[i].loan, s.takeable[j].loan) })
-	s.now = p.counted(node)
+	s.now = p.counted(here)
 	s.info, s.state = s.now.Snapshot(), state.Clone()
 	endIn(s.state, over...)
 	p.awaitChanges(s, node.Node().Name, now)

@@ -12,7 +12,7 @@ import (
 // was not known, may find slices there now: one was let go, made or unpinned, or a change
 // of a card went on. What only says that time goes by is no reason.
 func (n *Node) MayHelp(before *Node) bool {
-	if before == nil || !slices.EqualFunc(n.Reshapes, before.Reshapes, alike) {
+	if n.GotOn(before) {
 		return true
 	}
 	for resource, count := range before.pinned {
