@@ -224,7 +224,7 @@ func (a *admission) worthWaiting(j *ask, group []*reshape) bool {
 	}
 	if made < j.Pods {
 		// Something of it was refused, or has gone back.
-		found, _ := a.make(j, made)
+		found, _, _ := a.make(j, made)
 		return found
 	}
 	return pending

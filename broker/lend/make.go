@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -11,8 +12,12 @@ import (
 	"github.com/ebbtide/ebbtide/mig"
 )
 
-// mostMakes bounds how many kinds of jobs cards are looked through for in one decision.
-const mostMakes = 64
+// mostMakes bounds for how many kinds of jobs cards are looked through in vain in one
+// decision. The last inTurn of them are not the first that are left, but others each time.
+const (
+	mostMakes = 64
+	inTurn    = 16
+)
 
 // option is a card of which slices can be made.
 type option struct {
@@ -21,6 +26,27 @@ type option struct {
 	room int // in the pool of what they are made of
 	// plans are for 1, 2, … of them.
 	plans []mig.Plan
+}
+
+// optionList is all of one flavor's slices that can be made of another's, and what was in the
+// way where there are none.
+type optionList struct {
+	cards []option
+	why   obstacle
+}
+
+// reach is no less than how many could be made of so many units.
+func (o *optionList) reach(units int64) int64 {
+	var most int64
+	each := int64(math.MaxInt64)
+	for i := range o.cards {
+		plans := o.cards[i].plans
+		most += int64(len(plans))
+		for n, p := range plans {
+			each = min(each, int64(len(p.Destroy)/(n+1)))
+		}
+	}
+	return min(most, max(units, 0)/max(each, 1))
 }
 
 // obstacle is why no card is reshaped for a job: of several the one that comes last.
@@ -53,31 +79,88 @@ func (a *admission) reshape() {
 	if len(kinds) == 0 {
 		return
 	}
-	type tried struct {
-		kind   int32
-		of     int
-		pods   int64
-		reason string
-	}
-	failed := map[tried]obstacle{}
+	m := tries{admission: a, failed: map[likes]obstacle{}, later: map[likes]bool{}}
+	var rest []int
 	for _, slot := range a.line.unserved(kinds) {
-		said := a.line.texts[a.line.said[slot]]
-		j := a.line.ask(slot)
-		like := tried{a.line.briefs[slot].kind, a.line.briefs[slot].of, j.Pods, said.reason}
-		why, known := failed[like]
-		if !known {
-			if len(failed) >= mostMakes {
-				continue
+		like := m.likes(slot)
+		if _, known := m.failed[like]; !known && m.searches >= mostMakes-inTurn {
+			if rest = append(rest, slot); !m.later[like] {
+				m.later[like] = true
+				m.order = append(m.order, like)
 			}
-			var text string
-			if text, why = a.makeFor(j); text != "" {
-				a.line.tell(slot, outcome{ReasonReshaping, text})
-				continue
-			}
-			failed[like] = why
+			continue
 		}
-		if why.text != "" {
-			a.line.tell(slot, outcome{said.reason, said.message + "; " + why.text})
+		m.try(slot, like)
+	}
+	m.takeTurns(rest)
+}
+
+// likes is what it depends on whether slices can be made for a job.
+type likes struct {
+	kind       int32
+	of         int
+	pods, size int64
+	reason     string
+}
+
+// tries is the search for cards to reshape, job by job.
+type tries struct {
+	*admission
+	// failed are the jobs for which none can be, and searches how many of them cards were
+	// looked through for.
+	failed   map[likes]obstacle
+	searches int
+	// later are those that were not looked at, and order the same in order.
+	later map[likes]bool
+	order []likes
+}
+
+func (m *tries) likes(slot int) likes {
+	b, j := &m.line.briefs[slot], m.line.ask(slot)
+	return likes{b.kind, b.of, j.Pods, j.UnitsPerPod, m.line.texts[m.line.said[slot]].reason}
+}
+
+// try has slices made for a job, or tells what is in the way.
+func (m *tries) try(slot int, like likes) {
+	why, known := m.failed[like]
+	if !known {
+		j := m.line.ask(slot)
+		if _, spent := m.history.spent(j.UID, m.now, m.pol); spent {
+			return // which says nothing about others
+		}
+		var text string
+		var searched bool
+		if text, searched, why = m.makeFor(j); text != "" {
+			m.line.tell(slot, outcome{ReasonReshaping, text})
+			return
+		}
+		if m.failed[like] = why; searched {
+			m.searches++
+		}
+	}
+	m.add(slot, why.text)
+}
+
+// add tells a job more than it knows already.
+func (m *tries) add(slot int, text string) {
+	if said := m.line.texts[m.line.said[slot]]; text != "" {
+		m.line.tell(slot, outcome{said.reason, said.message + "; " + text})
+	}
+}
+
+// takeTurns looks through cards for some of the kinds that are left, in each decision for
+// the next ones.
+func (m *tries) takeTurns(rest []int) {
+	turn := map[likes]bool{}
+	for i := range min(inTurn, len(m.order)) {
+		at := (uint64(m.number)*inTurn + uint64(i)) % uint64(len(m.order))
+		turn[m.order[at]] = true
+	}
+	for _, slot := range rest {
+		if like := m.likes(slot); turn[like] {
+			m.try(slot, like)
+		} else {
+			m.add(slot, fmt.Sprintf("GPUs were not looked through for it now: that is done for %d kinds of jobs at a time, in turn", mostMakes))
 		}
 	}
 }
@@ -138,28 +221,28 @@ func (l *line) unserved(kinds map[int32]bool) []int {
 }
 
 // makeFor has slices made for the whole gang, and says so; if it cannot, why says what is
-// in the way, if that is worth telling.
-func (a *admission) makeFor(j *ask) (text string, why obstacle) {
-	if _, spent := a.history.spent(j.UID, a.now, a.pol); spent || a.available(j) < j.need {
-		return "", why
+// in the way, if that is worth telling. searched: cards were looked through for it.
+func (a *admission) makeFor(j *ask) (text string, searched bool, why obstacle) {
+	if a.available(j) < j.need {
+		return "", false, why
 	}
 	before := len(a.reshapes.makes)
-	found, why := a.make(j, 0)
+	found, searched, why := a.make(j, 0)
 	if !found {
-		return "", why
+		return "", searched, why
 	}
 	a.books.promise(j, j.need)
 	var nodes []string
 	for _, m := range a.reshapes.makes[before:] {
 		nodes = append(nodes, fmt.Sprintf("%s (of %s of %s lent by %s)", m.Node, plural(m.Count, "unit"), m.From, m.Lender))
 	}
-	return shaping(j, nodes), why
+	return shaping(j, nodes), true, why
 }
 
 // make has slices made for the job beside those that it has already.
-func (a *admission) make(j *ask, have int64) (found bool, why obstacle) {
+func (a *admission) make(j *ask, have int64) (found, searched bool, why obstacle) {
 	if j.UnitsPerPod != 1 {
-		return false, why // one slice for each worker
+		return false, false, why // one slice for each worker
 	}
 	before := a.guards.concern(a, j)
 	before = slices.DeleteFunc(before, func(r *guard) bool { return r.UID == j.UID })
@@ -168,11 +251,20 @@ func (a *admission) make(j *ask, have int64) (found bool, why obstacle) {
 			why.atLeast(byGrace, "%s allows %s of grace, which is no longer than giving its slices back in their shape takes", l.Name, l.MaxGrace)
 			continue
 		}
-		if a.makeOf(l, j, j.Pods-have, before, &why) {
-			return true, why
+		options, pods := a.optionsOf(l.Flavor, j.Flavor), j.Pods-have
+		why.atLeast(options.why.rank, "%s", options.why.text)
+		if options.reach(a.budget(l)) < pods {
+			if len(options.cards) > 0 {
+				why.atLeast(byRoom, "%s may not lend as many slices now as would have to go for it", l.Name)
+			}
+			continue
+		}
+		searched = true
+		if a.makeOf(l, j, pods, options.cards, before, &why) {
+			return true, true, why
 		}
 	}
-	return false, why
+	return false, searched, why
 }
 
 // whoCouldMake lists the lenders whose slices could be made into what the job wants: those
@@ -208,14 +300,11 @@ func (p making) count() int64 { return int64(len(p.plan.Destroy)) }
 func (p making) made() int64  { return int64(len(p.plan.Create)) }
 
 // makeOf has them made of one lender's slices.
-func (a *admission) makeOf(l *lender, j *ask, pods int64, before []*guard, why *obstacle) bool {
+func (a *admission) makeOf(l *lender, j *ask, pods int64, options []option, before []*guard, why *obstacle) bool {
 	p := a.pool(l.Flavor)
-	options := a.optionsOf(l.Flavor, j.Flavor, why)
 	parts := a.choose(l, p, options, pods)
 	if parts == nil {
-		if len(options) > 0 {
-			why.atLeast(byRoom, "%s may not lend as many slices now as would have to go for it", l.Name)
-		}
+		why.atLeast(byRoom, "%s may not lend as many slices now as would have to go for it", l.Name)
 		return false
 	}
 	var units int64
@@ -252,7 +341,7 @@ func (a *admission) choose(l *lender, p *pool, options []option, pods int64) []m
 			cmp.Compare(x.node.LendLast, y.node.LendLast),
 		)
 	})
-	budget := min(l.lendable, a.mayLendTo(l))
+	budget := a.budget(l)
 	var parts []making
 	for i := range options {
 		for n := min(len(options[i].plans), int(pods)); n > 0; n-- {
@@ -279,6 +368,9 @@ func (a *admission) choose(l *lender, p *pool, options []option, pods int64) []m
 	}
 	return nil
 }
+
+// budget is how many units of the lender may go for others now.
+func (a *admission) budget(l *lender) int64 { return min(l.lendable, a.mayLendTo(l)) }
 
 // mayLendTo is what the lender's tenant may lend besides.
 func (a *admission) mayLendTo(l *lender) int64 {
@@ -324,8 +416,8 @@ func (a *admission) begin(l *lender, j *ask, t making) {
 	a.reshapes.memory[t.card.UUID] = ReshapeMemory{
 		GPU: t.card.UUID, Quiet: a.now.Add(quietTimes * l.MIG.takes()), Begun: &begun, Node: t.node.Name, At: a.now,
 	}
-	for key, options := range a.reshapes.options {
-		a.reshapes.options[key] = slices.DeleteFunc(options, func(o option) bool { return o.card == t.card })
+	for _, options := range a.reshapes.options {
+		options.cards = slices.DeleteFunc(options.cards, func(o option) bool { return o.card == t.card })
 	}
 	a.moved()
 }
@@ -340,12 +432,12 @@ func reshapeID(j *ask, p mig.Plan, last time.Time) string {
 
 // optionsOf lists the cards where slices of the one flavor can be made of idle ones of the
 // other, and says what is in the way where there are none.
-func (a *admission) optionsOf(from, to string, why *obstacle) []option {
+func (a *admission) optionsOf(from, to string) *optionList {
 	key := [2]string{from, to}
 	if known, ok := a.reshapes.options[key]; ok {
 		return known
 	}
-	var out []option
+	out := &optionList{}
 	p := a.pool(from)
 	for i := range a.in.Nodes {
 		n := &a.in.Nodes[i]
@@ -358,8 +450,8 @@ func (a *admission) optionsOf(from, to string, why *obstacle) []option {
 			if a.untouchable(n, card) {
 				continue
 			}
-			if plans := a.plansOf(card, from, to, n.Name, why); len(plans) > 0 {
-				out = append(out, option{n, card, room, plans})
+			if plans := a.plansOf(card, from, to, n.Name, &out.why); len(plans) > 0 {
+				out.cards = append(out.cards, option{n, card, room, plans})
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package lend
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -433,5 +434,94 @@ func TestBetweenTheMarksSlicesAreKeptForTheirJob(t *testing.T) {
 		in.Lenders[0].Load.Requests, in.Lenders[0].LowWater = 100, 0.1
 	}); undone != 3*time.Minute+5*time.Second {
 		t.Errorf("undone after %s: %s", undone, message)
+	}
+}
+
+// wholeOne is the snapshot before anything was made, with nobody's job.
+func wholeOne() (Snapshot, State) {
+	in := waitsForMade()
+	in.Jobs = nil
+	n := &in.Nodes[0]
+	n.Reshapes = nil
+	n.Units = []Units{{Flavor: "a100-1g", Capacity: 7, Online: 3}, {Flavor: "a100-4g"}}
+	card := &n.Cards[0]
+	card.Instances = card.Instances[1:]
+	for i := range 4 {
+		card.Instances = append(card.Instances, mig.Instance{Placed: mig.Placed{Start: i}, Generation: 1, Use: mig.Idle})
+	}
+	low := LenderState{Name: "serving/chat", LowSince: noon.Add(-time.Hour), OpenSince: noon.Add(-time.Hour)}
+	return in, State{At: noon.Add(-5 * time.Second), Since: noon.Add(-time.Hour), Lenders: []LenderState{low}}
+}
+
+// wantFours are waiting jobs of so many pods each, in this order.
+func wantFours(in *Snapshot, pods ...int64) {
+	for i, n := range pods {
+		in.Jobs = append(in.Jobs, Job{
+			UID: fmt.Sprintf("u%03d", i), Name: fmt.Sprintf("research/j%03d", i), Tenant: "research", Queue: "research/q",
+			Flavor: "a100-4g", Pods: n, UnitsPerPod: 1, Created: noon.Add(time.Duration(i-1000) * time.Second),
+		})
+	}
+}
+
+func upToOne(most int64) (out []int64) {
+	for n := most; n > 0; n-- {
+		out = append(out, n)
+	}
+	return out
+}
+
+// However many jobs nothing can be made for, the one behind them gets what can be: at once
+// where that is seen without a search, and else in its turn.
+func TestJobsThatCannotBeServedStarveNobody(t *testing.T) {
+	in, state := wholeOne()
+	wantFours(&in, upToOne(80)...)
+	if plan, _ := Decide(in, state, DefaultPolicy()); len(plan.Reshapes) != 1 || plan.Reshapes[0].JobUID != "u079" {
+		t.Errorf("plan %+v, want slices made for the last job", plan.Reshapes)
+	}
+	// Cards that look as if, on nodes where other pods will have one of the units.
+	state.Decisions = 1
+	for i := range 99 {
+		n := in.Nodes[0]
+		n.Name = fmt.Sprintf("o%03d", i)
+		n.Units = []Units{{Flavor: "a100-1g", Capacity: 7, Online: 3, Promised: 1}, {Flavor: "a100-4g"}}
+		n.Cards = slices.Clone(n.Cards)
+		n.Cards[0].UUID = n.Name
+		in.Nodes = append(in.Nodes, n)
+	}
+	in.Tenants[1].Quotas[0].Nominal = 100
+	l := &in.Lenders[0]
+	l.Owned, l.Running, l.Ready, l.Desired = 700, 300, 300, 300
+	wait := func(uid string, plan Plan) string {
+		i := slices.IndexFunc(plan.Verdicts, func(v Verdict) bool { return v.UID == uid })
+		return plan.Verdicts[i].Message
+	}
+	plan, next := Decide(in, state, DefaultPolicy())
+	if len(plan.Reshapes) > 0 || !strings.Contains(wait("u079", plan), "GPUs were not looked through for it now") || !strings.Contains(wait("u000", plan), "may not lend as many slices now") {
+		t.Fatalf("reshapes %+v, the first job reads %q, the last one %q", plan.Reshapes, wait("u000", plan), wait("u079", plan))
+	}
+	for decisions := 2; len(plan.Reshapes) == 0; decisions++ {
+		if decisions > 4 {
+			t.Fatalf("nothing is made after %d decisions", decisions)
+		}
+		in.Now = in.Now.Add(5 * time.Second)
+		in.Lenders[0].Load.ObservedAt = in.Now
+		plan, next = Decide(in, next, DefaultPolicy())
+	}
+	if plan.Reshapes[0].JobUID != "u079" {
+		t.Errorf("made %+v, want it for the last job", plan.Reshapes)
+	}
+}
+
+// Jobs of another size read as well what is in the way.
+func TestWhyNothingIsMadeIsToldToAll(t *testing.T) {
+	in, state := wholeOne()
+	in.Nodes[0].Cards[0].Instances[4].Use = mig.Busy
+	wantFours(&in, 1, 2, 1)
+	in.Tenants[1].Quotas[0].Nominal = 2
+	plan, _ := Decide(in, state, DefaultPolicy())
+	for _, v := range plan.Verdicts {
+		if v.Kind == SubjectJob && !strings.Contains(v.Message, "on no GPU are idle slices") {
+			t.Errorf("%s reads %q", v.Subject, v.Message)
+		}
 	}
 }

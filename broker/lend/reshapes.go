@@ -21,7 +21,7 @@ type reshapes struct {
 	memory   map[string]ReshapeMemory
 	profiles map[string]string
 	// options are what could be made, by what of, and makes what is.
-	options map[[2]string][]option
+	options map[[2]string]*optionList
 	makes   []ReshapeAction
 	wanted  map[int32]bool
 }
@@ -58,7 +58,7 @@ func (d *decision) readReshapes(prev []ReshapeMemory) {
 	if len(prev) == 0 && !slices.ContainsFunc(d.in.Nodes, cut) {
 		return
 	}
-	s := &reshapes{memory: map[string]ReshapeMemory{}, profiles: map[string]string{}, options: map[[2]string][]option{}}
+	s := &reshapes{memory: map[string]ReshapeMemory{}, profiles: map[string]string{}, options: map[[2]string]*optionList{}}
 	d.reshapes = s
 	for _, f := range d.in.Flavors {
 		s.profiles[f.Name] = dotted(f.Profile)

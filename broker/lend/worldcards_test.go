@@ -332,7 +332,10 @@ func (w *world) carryOn(n *cutNode, r *cutting) {
 	case !r.undo:
 	case r.loan != "" && w.holds(r.loan) || slices.ContainsFunc(r.card.slices, func(s *slice) bool { return mine(s) && s.use != "" }):
 	case r.done.IsZero():
-		r.done = w.now.Add(w.service(r.Lender).MIG.Undo)
+		r.done = w.now
+		if l := w.service(r.Lender); l != nil { // else it is gone
+			r.done = w.now.Add(l.MIG.Undo)
+		}
 	case !w.now.Before(r.done):
 		r.card.slices = slices.DeleteFunc(r.card.slices, mine)
 		for _, at := range r.Destroy {
