@@ -45,6 +45,9 @@ func TestMIGReferenceExample(t *testing.T) {
 	w.scale(3)
 	w.awaitBound(onlineNamespace, 3)
 	w.awaitVerdict("Lender/serving/chat", "BelowLowWater")
+	for _, name := range workers {
+		w.awaitMessage("Job/research/"+name, "nothing new is lent on node "+migNode+": ")
+	}
 	w.awaitLoans()
 	if err := w.SetLendable(migNode, ""); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,10 +34,16 @@ const (
 // online service's tenant's.
 func newSlicedTown(t *testing.T) *town {
 	t.Helper()
+	return slicedTownOf(t, cutInSeven(migNode, 1))
+}
+
+// slicedTownOf is a town of one node with cards that are the online service's tenant's.
+func slicedTownOf(t *testing.T, node lab.NodeSpec) *town {
+	t.Helper()
 	d := newDial(t)
 	w := raise(t, 0, lab.Options{
 		SDURL: d.server.URL + "/targets", Broker: slicingBroker(),
-		Nodes: []lab.NodeSpec{cutInSeven(migNode, 1)}, Agent: &lab.Program{Restart: true},
+		Nodes: []lab.NodeSpec{node}, Agent: &lab.Program{Restart: true},
 	})
 	w.dial = d
 	d.follow(w.Client())
@@ -51,7 +58,7 @@ func newSlicedTown(t *testing.T) *town {
 		return auditor
 	}
 	w.auditor, w.large = start(oneG, oneGFlavor), start(fourG, fourGFlavor)
-	w.slicedTeam(onlineNamespace, 1)
+	w.slicedTeam(onlineNamespace, int64(node.Cards.Count))
 	w.slicedTeam(trainingNamespace, 0)
 	w.create(&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: "default"}})
 	return w
@@ -187,6 +194,21 @@ func (w *town) onPinned() map[int]types.UID {
 		w.t.Errorf("%d pinned slices are held, want %d: %v", len(found), pinnedEach, found)
 	}
 	return found
+}
+
+// awaitMessage waits until the verdict about a subject has this text.
+func (w *town) awaitMessage(subject, text string) {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		var answer struct {
+			Verdicts []struct{ Subject, Reason, Message string }
+		}
+		if err := w.ask(ctx, "/verdicts?subject="+subject, &answer); err != nil {
+			return false, err.Error()
+		}
+		ok := len(answer.Verdicts) == 1 && strings.Contains(answer.Verdicts[0].Message, text)
+		return ok, fmt.Sprintf("%s: %+v, want that %s", subject, answer.Verdicts, text)
+	})
 }
 
 // written returns what was written to the cards since they were installed.
