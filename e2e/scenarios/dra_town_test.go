@@ -101,7 +101,7 @@ func (w *town) startDriver() {
 	must(err)
 	a, err := agent.New(agent.Options{
 		Node: migNode, StateDir: dir, Driver: sim, Nodes: driver.Observed(node),
-		Holders: kube.Holders{Node: node, Devices: driver.AgentHolders()}, Advertiser: kube.Silent{},
+		Holders: kube.Holders{Node: node, Devices: dra.Holders{Node: driver, Cluster: node}}, Advertiser: kube.Silent{},
 		Examiner: safe{}, Allocation: v1alpha1.AllocationDynamicResources, Interval: 200 * time.Millisecond, Log: log,
 	})
 	must(err)

@@ -127,7 +127,8 @@ func allocate(o options, config *rest.Config, node *kube.Node, parts *agent.Opti
 	if err != nil {
 		return nil, nil, err
 	}
-	parts.Holders, parts.Nodes, parts.Advertiser = claims.AgentHolders(), claims.Observed(node), kube.Silent{}
+	parts.Holders = kube.Holders{Node: node, Devices: dra.Holders{Node: claims, Cluster: node}}
+	parts.Nodes, parts.Advertiser = claims.Observed(node), kube.Silent{}
 	return func(ctx context.Context, a *agent.Agent) error { return claims.Serve(ctx, client, a, dra.Kubelet{}) }, done, nil
 }
 
