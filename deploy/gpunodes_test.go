@@ -12,7 +12,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-const oneReshape = `{reshapes: [{id: r1, gpu: GPU-a, lender: serving/chat, from: a100-1g, to: a100-4g, base: "0@0#1",
+const oneReshape = `{reshapes: [{id: r1, gpu: GPU-a, lender: serving/chat, from: a100-1g, to: a100-4g, base: "0@0#1", undoSeconds: 7,
   destroy: [{profile: 0, start: 0}], create: [{profile: 3, start: 0}]}]}`
 
 // The broker writes a GPUNode's spec and the agents its status; others do no more than to
@@ -95,6 +95,8 @@ func TestGPUNodesAreTheBrokersAndTheAgents(t *testing.T) {
 		"the scheduler pins":                       {updates(scheduler, set(pinned, "spec", "pinned")), pins},
 		"the scheduler takes one off the list":     {updates(scheduler, set([]any{}, "spec", "reshapes")), list},
 		"the scheduler changes one":                {updates(scheduler, reshape(func(r map[string]any) { r["lender"] = "other/one" })), fixed},
+		"the scheduler gives itself time":          {updates(scheduler, reshape(func(r map[string]any) { r["undoSeconds"] = int64(600) })), fixed},
+		"the scheduler forgets the time":           {updates(scheduler, reshape(func(r map[string]any) { delete(r, "undoSeconds") })), fixed},
 		"the scheduler labels":                     {updates(scheduler, set("7", "metadata", "labels", "rack")), more},
 		"the scheduler makes one":                  {made(scheduler, "gpu-8", "{}"), `cannot create resource "gpunodes"`},
 		"an administrator undoes":                  {updates(administrator, undo), ""},

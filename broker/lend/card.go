@@ -80,6 +80,8 @@ type ReshapeAction struct {
 	Job    string    `json:"job,omitempty"`
 	JobUID string    `json:"jobUID,omitempty"`
 	Plan   *mig.Plan `json:"plan,omitempty"`
+	// Undo is how long the way back is expected to take.
+	Undo time.Duration `json:"undo,omitempty"`
 
 	Reason  string `json:"reason"`
 	Message string `json:"message"`

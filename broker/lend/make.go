@@ -398,7 +398,7 @@ func (a *admission) asEntry(l *lender, j *ask, parts []making) entry {
 func (a *admission) begin(l *lender, j *ask, t making) {
 	m := ReshapeAction{
 		Kind: ReshapeMake, ID: reshapeID(j, t.plan, a.reshapes.memory[t.plan.GPU].At), Node: t.node.Name, Lender: l.Name,
-		From: l.Flavor, Count: t.count(), To: j.Flavor, Made: t.made(), Job: j.Name, JobUID: j.UID, Plan: &t.plan,
+		From: l.Flavor, Count: t.count(), To: j.Flavor, Made: t.made(), Job: j.Name, JobUID: j.UID, Plan: &t.plan, Undo: max(l.MIG.Undo, 0),
 		Reason:  ReasonReshaping,
 		Message: fmt.Sprintf("%s of %s for a job that waits, out of %s of %s", plural(t.made(), "unit"), j.Flavor, plural(t.count(), "unit"), l.Flavor),
 	}

@@ -1,6 +1,7 @@
 package ebbtide
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -77,7 +78,7 @@ func (p *Ebbtide) inTheWay(s *scene, node string, r *migslices.Reshape, holders 
 	case len(loans) > 0:
 		return loans, true
 	case r.Undo || p.undos.has(key):
-		return nil, !now.After(p.undos.unheld(key, now).Add(p.undoTakes(node) + overdue))
+		return nil, !now.After(p.undos.unheld(key, now).Add(undoTakes(r) + overdue))
 	}
 	loan := promisedTo(promises, node, r)
 	if loan == nil {
@@ -265,17 +266,12 @@ func (p *Ebbtide) takeBackAll(ctx context.Context, loans []*v1alpha1.Loan, scene
 	}
 }
 
-// assumedUndo is how long undoing a reshape is taken to last on a node where none was
-// undone yet: as the broker takes it by default.
+// assumedUndo is how long undoing a reshape is taken to last of which the broker did not
+// say: as it takes it by default.
 const assumedUndo = 20 * time.Second
 
-// undoTakes returns how long undoing a reshape takes on the node.
-func (p *Ebbtide) undoTakes(node string) time.Duration {
-	if n := p.cards.on(node); n != nil && n.UndoTakes > 0 {
-		return n.UndoTakes
-	}
-	return assumedUndo
-}
+// undoTakes returns how long undoing the reshape takes.
+func undoTakes(r *migslices.Reshape) time.Duration { return cmp.Or(r.UndoTakes, assumedUndo) }
 
 // undoingOf returns how long it takes after the loan has ended until its lenders have
 // their units again: 0, unless some were made into others for it.
@@ -283,8 +279,13 @@ func (p *Ebbtide) undoingOf(loan *v1alpha1.Loan) time.Duration {
 	var longest time.Duration
 	for _, g := range loan.Held() {
 		n := p.cards.on(g.Node)
-		if n != nil && slices.ContainsFunc(n.Reshapes, func(r migslices.Reshape) bool { return r.Lender == g.Lender && r.To == g.Flavor }) {
-			longest = max(longest, p.undoTakes(g.Node))
+		if n == nil {
+			continue
+		}
+		for i := range n.Reshapes {
+			if r := &n.Reshapes[i]; r.Lender == g.Lender && r.To == g.Flavor {
+				longest = max(longest, undoTakes(r))
+			}
 		}
 	}
 	return longest

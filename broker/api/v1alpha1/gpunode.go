@@ -41,7 +41,7 @@ type PinnedSlices struct {
 // others are made in their place for a training job. It never changes but for Undo.
 //
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.undo) && oldSelf.undo) || has(self.undo) && self.undo",message="undo, once true, stays so"
-// +kubebuilder:validation:XValidation:rule="self.gpu == oldSelf.gpu && self.lender == oldSelf.lender && self.from == oldSelf.from && self.to == oldSelf.to && self.base == oldSelf.base && self.destroy == oldSelf.destroy && self.create == oldSelf.create",message="a reshape does not change but for undo"
+// +kubebuilder:validation:XValidation:rule="self.gpu == oldSelf.gpu && self.lender == oldSelf.lender && self.from == oldSelf.from && self.to == oldSelf.to && self.base == oldSelf.base && self.destroy == oldSelf.destroy && self.create == oldSelf.create && has(self.undoSeconds) == has(oldSelf.undoSeconds) && (!has(self.undoSeconds) || self.undoSeconds == oldSelf.undoSeconds)",message="a reshape does not change but for undo"
 type Reshape struct {
 	// ID identifies the operation in the ledger and in the agent's journal.
 	// +required
@@ -82,6 +82,11 @@ type Reshape struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Create []MIGPlacement `json:"create"`
+	// UndoSeconds is how long undoing it is expected to take, as measured of others or
+	// assumed. Absent: nobody knows.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	UndoSeconds int64 `json:"undoSeconds,omitempty"`
 	// Undo asks for what was there before: as soon as nobody holds what was made, it is
 	// destroyed and what was destroyed is made again. Once true it stays.
 	// +optional

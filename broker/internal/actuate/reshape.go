@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -171,6 +172,7 @@ func newReshape(node *v1alpha1.GPUNode, m *making) v1alpha1.Reshape {
 	a := m.action
 	s := v1alpha1.Reshape{
 		ID: m.id, GPU: a.Plan.GPU, Lender: a.Lender, JobUID: types.UID(a.JobUID), From: a.From, To: a.To, Base: a.Plan.Base,
+		UndoSeconds: int64((a.Undo + time.Second - 1) / time.Second),
 	}
 	for _, in := range a.Plan.Destroy {
 		s.Destroy = append(s.Destroy, placement(node, a.Plan.GPU, in.Placed, in.Generation))

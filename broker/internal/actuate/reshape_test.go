@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,7 +73,7 @@ func made() lend.ReshapeAction {
 	a := lend.ReshapeAction{
 		Kind: lend.ReshapeMake, ID: "r1", Node: "gpu-1", Lender: "serving/chat", From: "a100-1g", Count: 4, To: "a100-4g", Made: 1,
 		Job: "research/tune", JobUID: "tune", Reason: "Reshaping", Message: "for research/tune",
-		Plan: &mig.Plan{GPU: "GPU-a", Base: "base", Create: []mig.Placed{{Profile: 3}}},
+		Plan: &mig.Plan{GPU: "GPU-a", Base: "base", Create: []mig.Placed{{Profile: 3}}}, Undo: 6500 * time.Millisecond,
 	}
 	for start := range 4 {
 		a.Plan.Destroy = append(a.Plan.Destroy, mig.Instance{Placed: mig.Placed{Start: start}, Generation: 1})
@@ -111,7 +112,7 @@ func TestReshapeOrder(t *testing.T) {
 	step("make", []string{"ledger RESHAPE_INTENT", "status chat", "update gpu-1"}, made())
 	want := v1alpha1.Reshape{
 		ID: "r1", GPU: "GPU-a", Lender: "serving/chat", JobUID: "tune", From: "a100-1g", To: "a100-4g", Base: "base",
-		Create: []v1alpha1.MIGPlacement{{Profile: 3, Name: "4g.20gb"}},
+		Create: []v1alpha1.MIGPlacement{{Profile: 3, Name: "4g.20gb"}}, UndoSeconds: 7,
 	}
 	for start := range int32(4) {
 		want.Destroy = append(want.Destroy, v1alpha1.MIGPlacement{Name: "1g.5gb", Start: start, Generation: 1})

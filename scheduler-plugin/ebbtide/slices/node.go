@@ -34,8 +34,6 @@ type Node struct {
 	Instances []Instance // by GPU, start, profile
 	// Reshapes that are wanted or in force: neither undone nor refused.
 	Reshapes []Reshape
-	// UndoTakes is the longest that undoing a reshape took here; 0 is not known.
-	UndoTakes time.Duration
 
 	uid    types.UID
 	heard  v1alpha1.Heard
@@ -75,8 +73,10 @@ type Reshape struct {
 	JobUID   types.UID
 	State    string
 	// Undo is wanted, or under way.
-	Undo  bool
-	Since time.Time
+	Undo bool
+	// UndoTakes is how long that is expected to take, or took; 0 is not known.
+	UndoTakes time.Duration
+	Since     time.Time
 
 	destroy, create []v1alpha1.MIGPlacement
 	made            bool // it was, once
@@ -134,9 +134,6 @@ func (b *Boards) Read(gn *v1alpha1.GPUNode) *Node {
 			}
 		}
 	}
-	for _, s := range gn.Status.Reshapes {
-		n.UndoTakes = max(n.UndoTakes, time.Duration(s.UndoMilliseconds)*time.Millisecond)
-	}
 	n.devices = devicesOf(n, gn)
 	return n
 }
@@ -180,10 +177,12 @@ func (n *Node) addReshape(want *v1alpha1.Reshape, states []v1alpha1.ReshapeStatu
 	r := Reshape{
 		ID: want.ID, GPU: want.GPU, Lender: want.Lender, To: want.To, JobUID: want.JobUID, Undo: want.Undo,
 		Count: int64(len(want.Destroy)), destroy: want.Destroy, create: want.Create,
+		UndoTakes: time.Duration(want.UndoSeconds) * time.Second,
 	}
 	if at := slices.IndexFunc(states, func(s v1alpha1.ReshapeStatus) bool { return s.ID == want.ID }); at >= 0 {
 		r.State, r.Since = states[at].State, states[at].Since.Time
 		r.made = states[at].MakeMilliseconds > 0
+		r.UndoTakes = max(r.UndoTakes, time.Duration(states[at].UndoMilliseconds)*time.Millisecond)
 	}
 	switch r.State {
 	case v1alpha1.ReshapeUndone, v1alpha1.ReshapeRefused:

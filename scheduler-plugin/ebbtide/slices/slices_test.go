@@ -208,11 +208,11 @@ func TestRoom(t *testing.T) {
 func TestUndone(t *testing.T) {
 	gn := node("4g.20gb@0 1g.5gb@4 1g.5gb@5 1g.5gb@6")
 	reshape(gn, "r", v1alpha1.ReshapeMade, "1g.5gb@0 1g.5gb@1 1g.5gb@2 1g.5gb@3", "4g.20gb@0")
-	reshape(gn, "s", v1alpha1.ReshapeMaking, "1g.5gb@4 1g.5gb@5", "2g.10gb@4")
+	reshape(gn, "s", v1alpha1.ReshapeMaking, "1g.5gb@4 1g.5gb@5", "2g.10gb@4").UndoSeconds = 7
 	var boards Boards
 	n := boards.Read(gn)
-	if n.UndoTakes != 2500*time.Millisecond {
-		t.Errorf("undoing takes %s", n.UndoTakes)
+	if n.Reshapes[0].UndoTakes != 2500*time.Millisecond || n.Reshapes[1].UndoTakes != 7*time.Second {
+		t.Errorf("undoing takes %s and %s", n.Reshapes[0].UndoTakes, n.Reshapes[1].UndoTakes)
 	}
 	first := func(id string) bool { return id == "r" }
 	all := func(string) bool { return true }
