@@ -135,26 +135,12 @@ func (a *Agent) act(ctx context.Context, r *journal.Reshape, s action) error {
 		a.finish(r)
 		return nil
 	}
-	if a.rival.Status != metav1.ConditionTrue {
-		return waits("%s", a.rival.Message)
+	if err := a.mayGoOn(r); err != nil {
+		return err
 	}
-	j, g := a.journal.State.GPU(r.Spec.GPU), a.seen.gpu(r.Spec.GPU)
-	switch {
-	case j == nil || !answers(g):
-		return waits("the GPU does not answer, or is not in MIG mode")
-	case !r.Back && !g.Healthy:
-		return final("the GPU is not healthy: %s", g.Problem)
-	}
+	j := a.journal.State.GPU(r.Spec.GPU)
 	if s.do == doAdvertise {
-		err := a.advertise(ctx, r.Spec.GPU, placesOf(r))
-		if err != nil && !a.advertisedLong(err, r.Spec.ID) {
-			return err
-		}
-		a.finish(r)
-		if err != nil {
-			r.Message = strings.TrimPrefix(r.Message+"; it is done, and not seen by the kubelet: "+err.Error(), "; ")
-		}
-		return nil
+		return a.showAndFinish(ctx, r)
 	}
 	if j.Restoring {
 		return waits("the GPU's lost layout is made again first")
@@ -180,6 +166,34 @@ func (a *Agent) act(ctx context.Context, r *journal.Reshape, s action) error {
 	return a.repair(ctx, j, s.at)
 }
 
+// mayGoOn says why nothing can be done for a change now.
+func (a *Agent) mayGoOn(r *journal.Reshape) error {
+	g := a.seen.gpu(r.Spec.GPU)
+	switch {
+	case a.rival.Status != metav1.ConditionTrue:
+		return waits("%s", a.rival.Message)
+	case a.journal.State.GPU(r.Spec.GPU) == nil || !answers(g):
+		return waits("the GPU does not answer, or is not in MIG mode")
+	case !r.Back && !g.Healthy:
+		return final("the GPU is not healthy: %s", g.Problem)
+	}
+	return nil
+}
+
+// showAndFinish makes a change known and ends it, when it is seen or is waited for no
+// longer.
+func (a *Agent) showAndFinish(ctx context.Context, r *journal.Reshape) error {
+	err := a.advertise(ctx, r.Spec.GPU, placesOf(r))
+	if err != nil && !a.advertisedLong(err, r.Spec.ID) {
+		return err
+	}
+	a.finish(r)
+	if err != nil {
+		r.Message = strings.TrimPrefix(r.Message+"; it is done, and not seen by the kubelet: "+err.Error(), "; ")
+	}
+	return nil
+}
+
 // mayDestroy looks again at what was looked at when the change was accepted, which may
 // be minutes ago.
 func (a *Agent) mayDestroy(r *journal.Reshape, at mig.Placed) error {
@@ -202,13 +216,7 @@ func (a *Agent) settle(ctx context.Context, r *journal.Reshape, s action, err er
 	case errors.As(err, &wait) && wait.held && !r.Back:
 		a.giveUp(r, s, err) // it was free when it was planned: the plan is over
 	case errors.As(err, &wait):
-		if r.Outcome != v1alpha1.ReshapeRefused {
-			r.Message = wait.why
-		}
-		if wait.unseen {
-			what = doAdvertise
-		}
-		a.later(key, what, firstDelay, patience(r))
+		a.wait(r, what, wait)
 	case passing(err) && a.o.Clock.Now().Before(a.later(key, what, firstDelay, mostDelay).Add(giveUpTime)):
 		a.o.Log.Info("A step did not go, and is tried again", "reshape", key, "step", s.do, "error", err.Error())
 	default:
@@ -220,6 +228,17 @@ func (a *Agent) settle(ctx context.Context, r *journal.Reshape, s action, err er
 			a.o.Log.Error(err, "What came of a change is not published yet", "reshape", key)
 		}
 	}
+}
+
+// wait puts a change off that cannot go on now, and says why.
+func (a *Agent) wait(r *journal.Reshape, what string, wait *blocked) {
+	if r.Outcome != v1alpha1.ReshapeRefused {
+		r.Message = wait.why
+	}
+	if wait.unseen {
+		what = doAdvertise
+	}
+	a.later(r.Spec.ID, what, firstDelay, patience(r))
 }
 
 // patience is how long it takes at most to see that what a change waits for has come:
