@@ -124,6 +124,7 @@ ebbtide_broker_reclaims_total{reason="NotStarted"} 0
 ebbtide_broker_reclaims_total{reason="OutrankedInTenant"} 0
 ebbtide_broker_reclaims_total{reason="OwnerWantsQuota"} 0
 ebbtide_broker_reclaims_total{reason="QueueDraining"} 1
+ebbtide_broker_reclaims_total{reason="SlicesUndone"} 0
 # HELP ebbtide_broker_signal_age_seconds Age of the oldest sample of the lender's load; absent while there is none.
 # TYPE ebbtide_broker_signal_age_seconds gauge
 ebbtide_broker_signal_age_seconds{lender="serving/chat"} 4
