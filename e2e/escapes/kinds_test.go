@@ -143,7 +143,8 @@ func onceBound(key, value string, n int) func(context.Context, *town, client.Obj
 			err := w.admin.List(ctx, &list, client.InNamespace(red), client.MatchingLabels{key: value})
 			bound = 0
 			for i := range list.Items {
-				if list.Items[i].Spec.NodeName != "" {
+				// Whoever is made in the same second may be taken for the oldest of a group.
+				if pod := &list.Items[i]; pod.Spec.NodeName != "" && time.Since(pod.CreationTimestamp.Time) > time.Second {
 					bound++
 				}
 			}
