@@ -15,6 +15,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent/journal"
+	"github.com/ebbtide/ebbtide/mig/boards"
 	"github.com/ebbtide/ebbtide/mig/device"
 )
 
@@ -259,29 +260,11 @@ func percent(share *float64) *int32 {
 	return ptr.To(int32(math.Round(100 * min(*share, 1))))
 }
 
-func addBoard(boards []v1alpha1.MIGBoard, g *mig.Geometry) []v1alpha1.MIGBoard {
-	if slices.ContainsFunc(boards, func(b v1alpha1.MIGBoard) bool { return b.Name == g.Board }) {
-		return boards
+func addBoard(all []v1alpha1.MIGBoard, g *mig.Geometry) []v1alpha1.MIGBoard {
+	if slices.ContainsFunc(all, func(b v1alpha1.MIGBoard) bool { return b.Name == g.Board }) {
+		return all
 	}
-	b := v1alpha1.MIGBoard{Name: g.Board, Slots: int32(g.Slots), Engines: engines(g.Engines)}
-	for _, p := range g.Profiles {
-		profile := v1alpha1.MIGProfile{
-			Profile: int32(p.ID), GIProfileID: int64(p.GIProfileID), Name: p.Name, Compute: int32(p.Compute),
-			Memory: int32(p.Memory), Max: int32(p.Max), MemoryMiB: p.MemoryMiB, SMs: int32(p.SMs), Engines: engines(p.Engines),
-		}
-		for _, start := range p.Starts {
-			profile.Starts = append(profile.Starts, int32(start))
-		}
-		b.Profiles = append(b.Profiles, profile)
-	}
-	boards = append(boards, b)
-	slices.SortFunc(boards, func(x, y v1alpha1.MIGBoard) int { return strings.Compare(x.Name, y.Name) })
-	return boards
-}
-
-func engines(e mig.Engines) *v1alpha1.MediaEngines {
-	if e == (mig.Engines{}) {
-		return nil
-	}
-	return &v1alpha1.MediaEngines{Decoders: int32(e.Decoders), Encoders: int32(e.Encoders), JPEG: int32(e.JPEG), OFA: int32(e.OFA)}
+	all = append(all, boards.Said(g))
+	slices.SortFunc(all, func(x, y v1alpha1.MIGBoard) int { return strings.Compare(x.Name, y.Name) })
+	return all
 }

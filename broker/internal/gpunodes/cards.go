@@ -10,6 +10,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 // Sight is what a decision sees of a node's GPUs.
@@ -26,7 +27,7 @@ type Sight struct {
 
 // Look sees the node's GPUs. wants are how many instances of each GPU are to be kept, by
 // resource.
-func (n *Node) Look(holdings Holdings, wants map[string]int, boards *Boards) Sight {
+func (n *Node) Look(holdings Holdings, wants map[string]int, names *Boards) Sight {
 	status := &n.Object.Status
 	s := Sight{Unlendable: n.unlendable(), Pins: map[string]Pins{}}
 	promised := holdings.promised(status)
@@ -40,7 +41,7 @@ func (n *Node) Look(holdings Holdings, wants map[string]int, boards *Boards) Sig
 		if !gpu.MIG || b == nil {
 			continue
 		}
-		c := &card{node: n, status: gpu, board: b, lend: lend.Card{GPU: mig.GPU{UUID: gpu.UUID}, Board: boards.add(b, n.Object.Name)}}
+		c := &card{node: n, status: gpu, board: b, lend: lend.Card{GPU: mig.GPU{UUID: gpu.UUID}, Board: names.add(b, n.Object.Name)}}
 		c.instances(holdings, promised)
 		pins := c.pins(wants, s.Pins)
 		if len(pins) > 0 {
@@ -92,7 +93,7 @@ func said(c *metav1.Condition) string {
 type card struct {
 	node   *Node
 	status *v1alpha1.GPUStatus
-	board  *board
+	board  *boards.Board
 	lend   lend.Card
 	// absent: an instance of the layout is not there, and nobody will make it by itself.
 	absent bool
@@ -131,7 +132,7 @@ func (c *card) ref(in *v1alpha1.MIGInstance) v1alpha1.InstanceRef {
 
 // name of a place's profile.
 func (c *card) name(at v1alpha1.MIGPlacement) string {
-	p, _ := c.board.geometry.Profile(mig.ProfileID(at.Profile))
+	p, _ := c.board.Geometry.Profile(mig.ProfileID(at.Profile))
 	return cmp.Or(at.Name, p.Name)
 }
 

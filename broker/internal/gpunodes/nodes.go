@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 // Nodes reads GPUNodes. Its methods may be called from any goroutine, but List not beside
@@ -30,11 +31,10 @@ type Nodes struct {
 	began bool
 	// known are the newest objects that were written or read live, by name; nil: nobody
 	// knows whether a write was carried out.
-	known map[string]*v1alpha1.GPUNode
-	heard map[types.UID]v1alpha1.Heard
-	costs costs
-	// boards by their API objects' names.
-	boards map[string][]*board
+	known  map[string]*v1alpha1.GPUNode
+	heard  map[types.UID]v1alpha1.Heard
+	costs  costs
+	boards boards.Known
 }
 
 // List reads all GPUNodes as they are at now, by name. They are not to be changed.
@@ -81,7 +81,7 @@ func (n *Nodes) begin(ctx context.Context) error {
 		return fmt.Errorf("list the GPUNodes: %w", err)
 	}
 	n.began, n.known = true, map[string]*v1alpha1.GPUNode{}
-	n.heard, n.boards = map[types.UID]v1alpha1.Heard{}, map[string][]*board{}
+	n.heard = map[types.UID]v1alpha1.Heard{}
 	for i := range live.Items {
 		n.known[live.Items[i].Name] = &live.Items[i]
 	}

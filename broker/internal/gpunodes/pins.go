@@ -37,11 +37,11 @@ func (p Pins) Plus(o Pins) Pins {
 func (c *card) pins(wants map[string]int, sums map[string]Pins) []v1alpha1.MIGPlacement {
 	var places []v1alpha1.MIGPlacement
 	for _, resource := range slices.Sorted(maps.Keys(wants)) {
-		profile, known := c.board.geometry.ProfileOf(resource)
+		profile, known := c.board.Geometry.ProfileOf(resource)
 		if !known || wants[resource] <= 0 {
 			continue
 		}
-		best := c.board.table.BestPins(min(wants[resource], profile.Max), profile.ID)
+		best := c.board.Table.BestPins(min(wants[resource], profile.Max), profile.ID)
 		chosen := c.choose(profile, wants[resource])
 		of := Pins{Units: int64(len(chosen)), Wanted: int64(wants[resource]), Cards: 1, Best: best, Most: profile.Max}
 		if c.leaves(profile, chosen) < c.leaves(profile, best[:min(len(best), len(chosen))]) {
@@ -65,7 +65,7 @@ func (c *card) leaves(profile mig.Profile, starts []int) int {
 	for _, start := range starts {
 		used |= (1<<profile.Memory - 1) << start
 	}
-	return c.board.table.Phi(used)
+	return c.board.Table.Phi(used)
 }
 
 // choose are the starts of n places to keep: first where services' pods are, so that what
@@ -86,7 +86,7 @@ func (c *card) choose(profile mig.Profile, n int) []int {
 			in.Use = mig.Pinned
 		}
 	}
-	chosen, err := c.board.table.Pins(gpu, n, profile.ID)
+	chosen, err := c.board.Table.Pins(gpu, n, profile.ID)
 	if err != nil {
 		chosen = nil // what the agent says fits on no such board
 	}
@@ -112,7 +112,7 @@ func (c *card) keeps(at mig.Placed) bool {
 		}
 		layout = append(layout, in.Placed)
 	}
-	return c.board.geometry.Check(layout) == nil
+	return c.board.Geometry.Check(layout) == nil
 }
 
 // pin marks the instance at a place as kept. That nobody knows what it is used for, or

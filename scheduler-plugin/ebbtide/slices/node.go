@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 // resourcePrefix is what the names of all slices begin with.
@@ -38,7 +39,7 @@ type Node struct {
 	uid    types.UID
 	heard  v1alpha1.Heard
 	pinned map[corev1.ResourceName]int64
-	boards map[string]*board // by GPU
+	boards map[string]*boards.Board // by GPU
 	// devices are what claims can be given; nil where there is a device plugin.
 	devices map[corev1.ResourceName]int64
 }
@@ -118,7 +119,7 @@ func (b *Boards) Read(gn *v1alpha1.GPUNode) *Node {
 		Heartbeat: gn.Status.Heartbeat.Time,
 		Dynamic:   gn.Status.Allocation == v1alpha1.AllocationDynamicResources,
 		pinned:    map[corev1.ResourceName]int64{},
-		boards:    map[string]*board{},
+		boards:    map[string]*boards.Board{},
 	}
 	for i := range gn.Status.GPUs {
 		n.addGPU(&gn.Status.GPUs[i], gn.Status.Boards, b)
@@ -138,9 +139,9 @@ func (b *Boards) Read(gn *v1alpha1.GPUNode) *Node {
 	return n
 }
 
-func (n *Node) addGPU(gpu *v1alpha1.GPUStatus, boards []v1alpha1.MIGBoard, known *Boards) {
-	if at := slices.IndexFunc(boards, func(b v1alpha1.MIGBoard) bool { return b.Name == gpu.Board }); at >= 0 {
-		n.boards[gpu.UUID] = known.of(&boards[at])
+func (n *Node) addGPU(gpu *v1alpha1.GPUStatus, said []v1alpha1.MIGBoard, known *Boards) {
+	if at := slices.IndexFunc(said, func(b v1alpha1.MIGBoard) bool { return b.Name == gpu.Board }); at >= 0 {
+		n.boards[gpu.UUID] = known.known.Of(&said[at])
 	}
 	for i := range gpu.Instances {
 		n.Instances = append(n.Instances, n.instance(gpu, &gpu.Instances[i]))
@@ -228,7 +229,7 @@ func (n *Node) nameOf(gpu string, at v1alpha1.MIGPlacement) string {
 		return at.Name
 	}
 	if b := n.boards[gpu]; b != nil {
-		if p, ok := b.geometry.Profile(mig.ProfileID(at.Profile)); ok {
+		if p, ok := b.Geometry.Profile(mig.ProfileID(at.Profile)); ok {
 			return p.Name
 		}
 	}

@@ -129,7 +129,7 @@ func (r *Room) Find(pod types.UID, who *Who, asks []Ask) (found []v1alpha1.Insta
 func (r *Room) Open() int {
 	taken, open := r.taken(), 0
 	for gpu, b := range r.node.boards {
-		open += b.table.Phi(taken[gpu])
+		open += b.Table.Phi(taken[gpu])
 	}
 	return open
 }
@@ -213,7 +213,7 @@ func (r *Room) best(resource corev1.ResourceName, who *Who) int {
 		if turn == notAtAll {
 			continue
 		}
-		costs := r.node.boards[in.GPU].loss(taken[in.GPU], in.At)
+		costs := lossOf(r.node.boards[in.GPU], taken[in.GPU], in.At)
 		if at < 0 || better(turn, costs, in, rank, loss, &r.node.Instances[at], who.Online) {
 			at, rank, loss = i, turn, costs
 		}
@@ -236,7 +236,7 @@ func (r *Room) taken() map[string]uint16 {
 	for i := range r.node.Instances {
 		in := &r.node.Instances[i]
 		if r.by[i] != "" || !in.usable || in.Pinned || in.made >= 0 || in.going >= 0 {
-			out[in.GPU] |= r.node.boards[in.GPU].span(in.At)
+			out[in.GPU] |= span(r.node.boards[in.GPU], in.At)
 		}
 	}
 	return out

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 const (
@@ -33,18 +34,6 @@ func a100() mig.Geometry {
 	panic("there is no board with eight slots and 1g.5gb")
 }
 
-func said(g mig.Geometry) v1alpha1.MIGBoard {
-	b := v1alpha1.MIGBoard{Name: g.Board, Slots: int32(g.Slots)}
-	for _, p := range g.Profiles {
-		profile := v1alpha1.MIGProfile{Profile: int32(p.ID), GIProfileID: int64(p.GIProfileID), Name: p.Name, Compute: int32(p.Compute), Memory: int32(p.Memory), Max: int32(p.Max)}
-		for _, start := range p.Starts {
-			profile.Starts = append(profile.Starts, int32(start))
-		}
-		b.Profiles = append(b.Profiles, profile)
-	}
-	return b
-}
-
 func placeAt(g mig.Geometry, text string) v1alpha1.MIGPlacement {
 	name, start, _ := strings.Cut(text, "@")
 	i := slices.IndexFunc(g.Profiles, func(p mig.Profile) bool { return p.Name == name })
@@ -61,7 +50,7 @@ func placesOf(g mig.Geometry, list string) (out []v1alpha1.MIGPlacement) {
 // node has GPUs a, b, … cut as given.
 func node(layouts ...string) *v1alpha1.GPUNode {
 	g := a100()
-	gn := &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: v1alpha1.GPUNodeStatus{Boards: []v1alpha1.MIGBoard{said(g)}}}
+	gn := &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: v1alpha1.GPUNodeStatus{Boards: []v1alpha1.MIGBoard{boards.Said(&g)}}}
 	for i, layout := range layouts {
 		gpu := v1alpha1.GPUStatus{UUID: string(rune('a' + i)), Board: g.Board, Healthy: true}
 		for _, at := range placesOf(g, layout) {
