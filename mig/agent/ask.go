@@ -85,7 +85,7 @@ func (a *Agent) accept(want v1alpha1.Reshape) {
 // does not know: by an agent with a journal that is lost.
 func (a *Agent) begunElsewhere(id string) bool {
 	return slices.ContainsFunc(a.node.Status.Reshapes, func(s v1alpha1.ReshapeStatus) bool {
-		return s.ID == id && s.State != v1alpha1.ReshapeRefused && s.State != v1alpha1.ReshapeUndone
+		return s.ID == id && !v1alpha1.ReshapeOver(s.State)
 	})
 }
 

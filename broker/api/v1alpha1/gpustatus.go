@@ -192,6 +192,9 @@ const (
 	ReshapeStuck = "Stuck"
 )
 
+// ReshapeOver tells whether a Reshape in that state is over: it was undone, or refused.
+func ReshapeOver(state string) bool { return state == ReshapeUndone || state == ReshapeRefused }
+
 // ReshapeStatus is how far a Reshape is.
 type ReshapeStatus struct {
 	// +required

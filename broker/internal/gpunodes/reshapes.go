@@ -22,7 +22,7 @@ func Status(node *v1alpha1.GPUNode, id string) *v1alpha1.ReshapeStatus {
 
 // Closed tells whether a change is over: it was undone, or refused.
 func Closed(s *v1alpha1.ReshapeStatus) bool {
-	return s != nil && (s.State == v1alpha1.ReshapeUndone || s.State == v1alpha1.ReshapeRefused)
+	return s != nil && v1alpha1.ReshapeOver(s.State)
 }
 
 // reshapes are the changes that are wanted or in force, by ID.

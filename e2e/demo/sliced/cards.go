@@ -105,7 +105,7 @@ func (w *witness) observe(now time.Time, n *v1alpha1.GPUNode) {
 		}
 		r.state, r.recovered = s.State, max(r.recovered, s.Recovered)
 		r.made = r.made || s.State == v1alpha1.ReshapeMade
-		r.ended = s.State == v1alpha1.ReshapeUndone || s.State == v1alpha1.ReshapeRefused
+		r.ended = v1alpha1.ReshapeOver(s.State)
 	}
 }
 

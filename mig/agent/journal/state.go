@@ -88,9 +88,7 @@ type Reshape struct {
 }
 
 // Done reports whether nothing more is to be done for it.
-func (r *Reshape) Done() bool {
-	return r.State == v1alpha1.ReshapeUndone || r.State == v1alpha1.ReshapeRefused
-}
+func (r *Reshape) Done() bool { return v1alpha1.ReshapeOver(r.State) }
 
 // GPU returns what is known of a GPU, or nil.
 func (s *State) GPU(uuid string) *GPU {

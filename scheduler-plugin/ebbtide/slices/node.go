@@ -185,12 +185,10 @@ func (n *Node) addReshape(want *v1alpha1.Reshape, states []v1alpha1.ReshapeStatu
 		r.made = states[at].MakeMilliseconds > 0
 		r.UndoTakes = max(r.UndoTakes, time.Duration(states[at].UndoMilliseconds)*time.Millisecond)
 	}
-	switch r.State {
-	case v1alpha1.ReshapeUndone, v1alpha1.ReshapeRefused:
+	if v1alpha1.ReshapeOver(r.State) {
 		return
-	case v1alpha1.ReshapeUndoing:
-		r.Undo = true
 	}
+	r.Undo = r.Undo || r.State == v1alpha1.ReshapeUndoing
 	for _, at := range want.Destroy {
 		r.From = n.resourceOf(want.GPU, at)
 		if i := n.at(placeOf(want.GPU, at)); i >= 0 && r.takes() {
