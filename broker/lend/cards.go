@@ -118,12 +118,34 @@ func (d *decision) countIn(n *Node, list []*reshape) {
 }
 
 func (d *decision) countFlavor(n *Node, flavor string, list []*reshape) {
-	i, there := slices.BinarySearchFunc(n.Units, flavor, func(u Units, flavor string) int { return cmp.Compare(u.Flavor, flavor) })
+	i, there := findUnits(n, flavor)
 	if !there {
 		n.Units = slices.Insert(n.Units, i, Units{Flavor: flavor})
 	}
 	u := &n.Units[i]
 	t, known := d.tally(n, flavor)
+	besides(u, t, known, list)
+	over, taken := max(d.reshapes.held(n.Name, u)-u.Capacity-clamp(u.Broken), 0), int64(0)
+	for _, r := range list {
+		switch {
+		case r.From == flavor && r.broken != "":
+			u.Broken = clamp(u.Broken) + r.Count
+		case r.From == flavor:
+			u.Capacity += r.Count
+		case r.To == flavor && r.stranger:
+			taken += clamp(r.Made)
+		}
+	}
+	u.Capacity += min(taken, over)
+}
+
+func findUnits(n *Node, flavor string) (i int, there bool) {
+	return slices.BinarySearchFunc(n.Units, flavor, func(u Units, flavor string) int { return cmp.Compare(u.Flavor, flavor) })
+}
+
+// besides takes off what was made, and what may be gone.
+func besides(u *Units, t tally, known bool, list []*reshape) {
+	flavor := u.Flavor
 	if u.Capacity = clamp(u.Capacity); known {
 		u.Capacity = min(u.Capacity, t.all)
 	}
@@ -135,16 +157,6 @@ func (d *decision) countFlavor(n *Node, flavor string, list []*reshape) {
 			u.Broken = clamp(u.Broken) + r.Count
 		case r.To == flavor && !making:
 			u.Capacity = max(u.Capacity-r.Made, 0)
-		}
-	}
-	for _, r := range list {
-		switch {
-		case r.From == flavor && r.broken != "":
-			u.Broken = clamp(u.Broken) + r.Count
-		case r.From == flavor:
-			u.Capacity += r.Count
-		case r.To == flavor && r.stranger:
-			u.Capacity += clamp(r.Made)
 		}
 	}
 }

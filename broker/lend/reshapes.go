@@ -24,6 +24,9 @@ type reshapes struct {
 	options map[[2]string]*optionList
 	makes   []ReshapeAction
 	wanted  map[int32]bool
+	// own is what loans that go on hold of nodes' slices besides those that were made, by
+	// node and flavor.
+	own map[[2]string]int64
 }
 
 // reshape is a Reshape and what this decision makes of it.
@@ -86,6 +89,9 @@ func (d *decision) readReshapes(prev []ReshapeMemory) {
 		return cmp.Or(cmp.Compare(a.node.Name, b.node.Name), cmp.Compare(a.ID, b.ID))
 	})
 	s.assign(d)
+	for n, list := range of {
+		s.findStrangers(d, n, list)
+	}
 	for _, r := range s.list {
 		s.giveUp(d, r)
 	}
@@ -127,10 +133,9 @@ func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *res
 	}
 	for _, in := range c.made() {
 		// A process without a pod may be what is left of the last one: it has its time.
-		c.stranger = c.stranger || in.Use == mig.Busy && in.Owner != "" || in.Use == mig.Foreign
-	}
-	if c.broken == "" && c.stranger {
-		c.broken = "somebody without a loan is on it"
+		if in.Use == mig.Busy && in.Owner != "" || in.Use == mig.Foreign {
+			c.strange()
+		}
 	}
 	return c
 }
@@ -242,6 +247,24 @@ func (s *reshapes) assign(d *decision) {
 			}
 		}
 	}
+	s.own = map[[2]string]int64{}
+	for at, list := range claims {
+		for _, c := range list {
+			if !c.loan.ends() {
+				s.own[[2]string{at[0], at[2]}] += max(c.left-shedding(c.loan, at), 0)
+			}
+		}
+	}
+}
+
+// shedding is what the loan is giving back of a grant.
+func shedding(l *Loan, at [3]string) (n int64) {
+	for _, g := range l.Shedding {
+		if g.Node == at[0] && g.Lender == at[1] && g.Flavor == at[2] {
+			n += clamp(g.Count)
+		}
+	}
+	return n
 }
 
 // holdMade puts, in place of slices that were made, what they were made of, so that the

@@ -44,6 +44,7 @@ import (
 //	pins NODE GPU [START:...]              which of them are pinned
 //	occupy NODE GPU START [USE]              somebody else does something with a slice; without USE nobody
 //	fix GPU [REASON] | unlendable NODE [REASON]
+//	show NODE cards|places|nothing         what is known of its cards: places without who uses them
 //	agent NODE dead|alive|refuses|stuck    what the agent does about changes of layouts
 //	cards [NODE...]                        the slices, and who has them
 //	map                                    who holds what

@@ -24,7 +24,7 @@ type cutNode struct {
 	unlendable string
 	// agent is dead, refuses or stuck, or empty.
 	agent string
-	// silent: it publishes no cards, or unknown ones.
+	// hidden: it publishes no cards; unknown: without saying who uses what.
 	hidden, unknown bool
 }
 
@@ -415,6 +415,9 @@ func (s *script) tellCards(a args, cmd, name string) (known bool) {
 		card.fixed = a.name(1)
 	case "unlendable":
 		s.cards.of(name).unlendable = a.name(1)
+	case "show":
+		n := s.cards.of(name)
+		n.hidden, n.unknown = a.name(1) == "nothing", a.name(1) == "places"
 	case "agent":
 		n := s.cards.of(name)
 		if n.agent = a.name(1); n.agent == "alive" {
