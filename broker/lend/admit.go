@@ -88,6 +88,9 @@ func unusableJob(b *books, j *Job, queue *Queue) (reason, message string) {
 	case j.Pods <= 0 || j.UnitsPerPod <= 0 || j.Pods > mostPods:
 		return ReasonNoRoomForGang, fmt.Sprintf("asks for %d pods of %d units; admitted are 1 to %d pods of at least 1 unit",
 			j.Pods, j.UnitsPerPod, mostPods)
+	case j.UnitsPerPod > 1 && b.slices[j.Flavor]:
+		return ReasonSeveralSlices, fmt.Sprintf("asks for %d units of %s in each pod, which are slices of GPUs: several in one pod do not make a larger GPU; ask for one of a larger profile, or for more pods of one each",
+			j.UnitsPerPod, j.Flavor)
 	}
 	return "", ""
 }

@@ -189,9 +189,6 @@ func (a *admission) makeFor(j *ask) (text string, searched bool, why obstacle) {
 
 // make has slices made for the job beside those that it has already.
 func (a *admission) make(j *ask, have int64) (found, searched bool, why obstacle) {
-	if j.UnitsPerPod != 1 {
-		return false, false, why // one slice for each worker
-	}
 	before := a.guards.concern(a, j)
 	before = slices.DeleteFunc(before, func(r *guard) bool { return r.UID == j.UID })
 	for _, l := range a.whoCouldMake(j) {

@@ -202,6 +202,7 @@ const (
 	ReasonUnknownQueue        = "UnknownQueue"          // job: no such queue
 	ReasonUnknownTenant       = "UnknownTenant"         // job: its namespace belongs to no tenant
 	ReasonUnknownFlavor       = "UnknownFlavor"         // job, lender: no flavor of the tenant's quota matches
+	ReasonSeveralSlices       = "SeveralSlicesInPod"    // job: its pods ask for several slices of GPUs each
 	ReasonReshaping           = "Reshaping"             // job, reshape: slices are made into the ones that it needs
 	ReasonReshapeUnused       = "ReshapeUnused"         // reshape: nobody can use what was made
 	ReasonCycling             = "TakenBackRepeatedly"   // job: it is admitted and taken back again and again

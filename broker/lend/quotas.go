@@ -32,6 +32,8 @@ type books struct {
 	named int
 	// base is the flavor whose quota each flavor draws on.
 	base []quota.FlavorID
+	// slices are the names of the flavors of which a unit is a part of a GPU.
+	slices map[string]bool
 	// changes are those of soon since all was booked; version counts them.
 	changes []change
 	version int
@@ -55,15 +57,18 @@ func openBooks(in *Snapshot) *books {
 		nodes = append(nodes, quota.Node{Name: c.Name, Cohort: true, Parent: c.Parent, Weight: c.Weight, Quotas: promises(c.Quotas)})
 	}
 	t := quota.NewTree(flavors, nodes)
-	b := &books{used: t, own: t.Clone(), spoken: t.Clone(), totals: map[family]total{}}
+	b := &books{used: t, own: t.Clone(), spoken: t.Clone(), totals: map[family]total{}, slices: map[string]bool{}}
 	names := map[string]bool{}
 	for i := range nodes {
 		for _, q := range nodes[i].Quotas {
 			names[q.Flavor] = true
 		}
 	}
-	for _, f := range flavors {
-		names[f.Name], names[f.SliceOf] = true, true
+	for _, f := range in.Flavors {
+		b.slices[f.Name] = f.SliceOf != "" || f.Profile != ""
+		if names[f.Name] = true; f.SliceOf != "" {
+			names[f.SliceOf] = true
+		}
 	}
 	b.flavors = len(names)
 	size := t.Nodes() * b.flavors

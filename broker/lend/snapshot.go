@@ -19,7 +19,7 @@ type Snapshot struct {
 	Nodes []Node `json:"nodes"` // by Name
 	// Boards are what the nodes' GPUs in MIG mode can be cut into, by Board.
 	Boards []mig.Geometry `json:"boards,omitempty"`
-	// Flavors are those that are slices of another, by Name. A flavor that is not
+	// Flavors are those that are slices of GPUs, by Name. A flavor that is not
 	// listed is counted in units of its own.
 	Flavors []Flavor `json:"flavors,omitempty"`
 	Cohorts []Cohort `json:"cohorts,omitempty"` // by Name
@@ -60,7 +60,8 @@ type Node struct {
 type Units struct {
 	Flavor string `json:"flavor"`
 	// Capacity is what the node can hand out (its allocatable): 0 for a while when its
-	// kubelet or device plugin starts anew.
+	// kubelet or device plugin starts anew. While that is for a change of its cards, it is
+	// what the node's agent sees, if that is more.
 	Capacity int64 `json:"capacity"`
 	// Broken is what the node has besides and cannot hand out (its capacity less
 	// its allocatable). Pods may still hold such units.
@@ -79,10 +80,12 @@ type Units struct {
 	Promised int64 `json:"promised,omitempty"`
 }
 
-// Flavor is a MIG profile of another flavor's GPUs: it draws on their quota.
+// Flavor is a MIG profile of GPUs, or draws on the quota of another flavor's, or both: of
+// such a flavor each pod has one unit. One that draws on no other's quota is lent in the
+// shape that it has, and neither made of others nor made into them.
 type Flavor struct {
 	Name    string `json:"name"`
-	SliceOf string `json:"sliceOf"`
+	SliceOf string `json:"sliceOf"` // empty: its quota is its own
 	// Compute slices of 7 and memory slices of 8 that one unit takes.
 	Compute int64 `json:"compute"`
 	Memory  int64 `json:"memory"`

@@ -26,7 +26,7 @@ const (
 // warnings are the reasons that somebody has to do something about. All others
 // are the course of things.
 var warnings = map[string]bool{
-	lend.ReasonUnknownQueue: true, lend.ReasonUnknownTenant: true, lend.ReasonUnknownFlavor: true,
+	lend.ReasonUnknownQueue: true, lend.ReasonUnknownTenant: true, lend.ReasonUnknownFlavor: true, lend.ReasonSeveralSlices: true,
 	gather.ReasonUnknownTarget: true, gather.ReasonDuplicateTarget: true, gather.ReasonOwnedUnknown: true,
 	gather.ReasonNoUnits: true, gather.ReasonInvalidPolicy: true,
 	gather.ReasonPriorityClassTooHigh: true, gather.ReasonUnfitJob: true, gather.ReasonCohortCycle: true,
