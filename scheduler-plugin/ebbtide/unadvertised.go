@@ -2,15 +2,12 @@ package ebbtide
 
 import (
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	fwk "k8s.io/kube-scheduler/framework"
-
-	migslices "github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/slices"
 )
 
 // gaps are the nodes that offer fewer slices than they have while a change of their cards
@@ -45,15 +42,13 @@ func (g *gaps) over(node string) {
 // are known to it. At the end of each the device plugin starts anew, and until it has, the
 // node offers none of its slices, neither those that changed nor the others: those are
 // not lost, and nothing has to be taken back for a pod that they are enough for. What the
-// agent sees counts then, for no longer than assumedUndo. It is the very same node where
-// nothing is short, or for too long.
+// agent sees counts then, by the rule that the broker goes by too, but for no longer than
+// assumedUndo: a pod waits. It is the very same node where nothing is short, or for too
+// long.
 func (p *Ebbtide) advertised(info fwk.NodeInfo, now time.Time) fwk.NodeInfo {
 	name := info.Node().Name
 	n := p.cards.on(name)
-	if !n.Fresh(now) || n.Dynamic {
-		return info
-	}
-	if !slices.ContainsFunc(n.Reshapes, migslices.Reshape.Changes) {
+	if !n.Fresh(now) || !n.Settling() {
 		return info
 	}
 	offers, short := info.GetAllocatable().GetScalarResources(), corev1.ResourceList{}

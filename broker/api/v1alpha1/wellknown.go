@@ -61,12 +61,15 @@ const (
 	AnnotationInstances = "ebbtide.dev/mig-instances"
 )
 
+// WholeGPU is the resource of GPUs that are not cut.
+const WholeGPU corev1.ResourceName = "nvidia.com/gpu"
+
 // GPU tells whether a resource is a GPU or a part of one: what a flavor may count, and
 // what the admission policies keep from other schedulers. Ebbtide gives no unit of it
 // to a tenant whose quota does not name it.
 func GPU(resource corev1.ResourceName) bool {
 	name := string(resource)
-	return name == "nvidia.com/gpu" || strings.HasPrefix(name, "nvidia.com/gpu.") || strings.HasPrefix(name, "nvidia.com/mig-")
+	return resource == WholeGPU || strings.HasPrefix(name, "nvidia.com/gpu.") || strings.HasPrefix(name, "nvidia.com/mig-")
 }
 
 // ReasonPreempted of a pod's condition DisruptionTarget says that a scheduler took

@@ -9,9 +9,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-// wholeGPU is what GPUs are that are not cut.
-const wholeGPU corev1.ResourceName = "nvidia.com/gpu"
-
 // claimed says what nodes have whose devices are allocated by claims: no kubelet counts
 // those. Such a node is then like one with a device plugin, which offers what its agent
 // calls the cards' layouts, and the GPUs that are not cut. nodes are changed; what they
@@ -36,9 +33,9 @@ func devices(gpus []v1alpha1.GPUStatus) (capacity, usable map[corev1.ResourceNam
 	for i := range gpus {
 		gpu := &gpus[i]
 		if !gpu.MIG {
-			capacity[wholeGPU]++
+			capacity[v1alpha1.WholeGPU]++
 			if gpu.Healthy {
-				usable[wholeGPU]++
+				usable[v1alpha1.WholeGPU]++
 			}
 			continue
 		}

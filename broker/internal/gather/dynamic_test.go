@@ -47,10 +47,10 @@ func TestNodesWithClaimedDevices(t *testing.T) {
 		}
 		return out
 	}
-	if got, want := counts(list[0].Status.Capacity), (map[corev1.ResourceName]int64{corev1.ResourceCPU: 64, slice: 4, wholeGPU: 2}); !cmp.Equal(got, want) {
+	if got, want := counts(list[0].Status.Capacity), (map[corev1.ResourceName]int64{corev1.ResourceCPU: 64, slice: 4, v1alpha1.WholeGPU: 2}); !cmp.Equal(got, want) {
 		t.Errorf("capacity: %s", cmp.Diff(want, got))
 	}
-	if got, want := counts(list[0].Status.Allocatable), (map[corev1.ResourceName]int64{corev1.ResourceCPU: 64, slice: 2, wholeGPU: 1}); !cmp.Equal(got, want) {
+	if got, want := counts(list[0].Status.Allocatable), (map[corev1.ResourceName]int64{corev1.ResourceCPU: 64, slice: 2, v1alpha1.WholeGPU: 1}); !cmp.Equal(got, want) {
 		t.Errorf("allocatable: %s", cmp.Diff(want, got))
 	}
 	if len(shared) != 1 || len(list[1].Status.Allocatable) != 1 {

@@ -182,6 +182,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 		return nil, err
 	}
 	gpus.claimed(in.nodes.Items)
+	gpus.settling(in.nodes.Items)
 	flavors := newFlavorTable(tenants.flavors, in.nodes.Items, loans)
 	presence := newPresence(in.nodes.Items, now)
 	c := newCount(in, lenders, loans, flavors, tenants, presence)

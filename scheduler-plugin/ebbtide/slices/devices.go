@@ -6,9 +6,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
-// wholeGPU is what GPUs are that are not cut.
-const wholeGPU corev1.ResourceName = "nvidia.com/gpu"
-
 // Devices returns how many units of each resource claims can be given on the node: those
 // of the cards' layouts, there or not, and GPUs that are not cut. It is nil for a node
 // with a device plugin.
@@ -29,7 +26,7 @@ func devicesOf(n *Node, gn *v1alpha1.GPUNode) map[corev1.ResourceName]int64 {
 	for i := range gn.Status.GPUs {
 		gpu := &gn.Status.GPUs[i]
 		if !gpu.MIG && gpu.Healthy {
-			out[wholeGPU]++
+			out[v1alpha1.WholeGPU]++
 		}
 		for j := range gpu.Instances {
 			in := &gpu.Instances[j]

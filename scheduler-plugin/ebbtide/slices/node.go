@@ -42,6 +42,9 @@ type Node struct {
 	boards map[string]*boards.Board // by GPU
 	// devices are what claims can be given; nil where there is a device plugin.
 	devices map[corev1.ResourceName]int64
+	// settling and offers are what the node will offer once it knows of its changes.
+	settling bool
+	offers   map[corev1.ResourceName]int64
 }
 
 // Instance is one slice.
@@ -136,6 +139,8 @@ func (b *Boards) Read(gn *v1alpha1.GPUNode) *Node {
 		}
 	}
 	n.devices = devicesOf(n, gn)
+	n.settling = gn.Settling()
+	_, n.offers = gn.Offers()
 	return n
 }
 
