@@ -113,7 +113,7 @@ func (w *town) startDriver() {
 	ended := make(chan error, 3)
 	for _, run := range []func() error{
 		func() error { return a.Run(ctx) },
-		func() error { return driver.Serve(logr.NewContext(ctx, log), client, a, sockets) },
+		func() error { return driver.Serve(logr.NewContext(ctx, log), client, node, a, sockets) },
 		func() error { return kubelet.Run(ctx) },
 	} {
 		go func() { ended <- run() }()

@@ -140,6 +140,9 @@ func (a *Agent) act(ctx context.Context, r *journal.Reshape, s action) error {
 	}
 	j := a.journal.State.GPU(r.Spec.GPU)
 	if s.do == doAdvertise {
+		if err := a.promisedMeanwhile(ctx, r); err != nil {
+			return err
+		}
 		return a.showAndFinish(ctx, r)
 	}
 	if j.Restoring {
@@ -176,6 +179,22 @@ func (a *Agent) mayGoOn(r *journal.Reshape) error {
 		return waits("the GPU does not answer, or is not in MIG mode")
 	case !r.Back && !g.Healthy:
 		return final("the GPU is not healthy: %s", g.Problem)
+	}
+	return nil
+}
+
+// promisedMeanwhile says which pod was promised what a change has taken, by a scheduler
+// that did not know of it: the pod would wait for as long as the change lasts. The places
+// have not been offered since before the change began, so that this is the last look.
+func (a *Agent) promisedMeanwhile(ctx context.Context, r *journal.Reshape) error {
+	if r.Back || a.o.Allocation != v1alpha1.AllocationDynamicResources {
+		return nil
+	}
+	a.readHolders(ctx)
+	for _, p := range r.Spec.Destroy {
+		if err := a.inUse(r.Spec.GPU, placed(p)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

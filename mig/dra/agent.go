@@ -7,15 +7,6 @@ import (
 	"github.com/ebbtide/ebbtide/mig/agent"
 )
 
-// AgentHolders tells the agent who holds what.
-func (n *Node) AgentHolders() agent.Holders { return holders{n} }
-
-type holders struct{ node *Node }
-
-func (h holders) Holders(context.Context) (map[string]v1alpha1.GPUHolder, error) {
-	return h.node.Holders(agent.Promised), nil
-}
-
 // Observed returns nodes that the agent publishes to, and the node observes what it
 // publishes.
 func (n *Node) Observed(nodes agent.Nodes) agent.Nodes { return observed{nodes, n} }
@@ -23,6 +14,15 @@ func (n *Node) Observed(nodes agent.Nodes) agent.Nodes { return observed{nodes, 
 type observed struct {
 	agent.Nodes
 	node *Node
+}
+
+// Get shows the node the changes that are asked for, before the agent takes them over.
+func (o observed) Get(ctx context.Context) (*v1alpha1.GPUNode, error) {
+	node, err := o.Nodes.Get(ctx)
+	if err == nil {
+		o.node.expect(node.Spec.Reshapes)
+	}
+	return node, err
 }
 
 // Publish shows the node the status also if the API server does not take it: what claims

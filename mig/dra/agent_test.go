@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +41,16 @@ type machine struct {
 	gpu   string
 	one   mig.Profile
 	four  mig.Profile
+	// cluster has the pods and claims, and may not answer.
+	cluster *fakeCluster
+	// step is called at each of the agent's failpoints.
+	step func(string)
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	g := board(t, "A100-40GB")
-	m := &machine{t: t, api: &api{}}
+	m := &machine{t: t, api: &api{}, cluster: &fakeCluster{}}
 	var layout []mig.Placed
 	for _, p := range g.Profiles {
 		switch p.Name {
@@ -67,8 +72,13 @@ func newMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	m.agent, err = agent.New(agent.Options{
-		Node: "node", StateDir: t.TempDir(), Driver: m.sim, Nodes: m.Observed(m.api), Holders: m.AgentHolders(),
+		Node: "node", StateDir: t.TempDir(), Driver: m.sim, Nodes: m.Observed(m.api), Holders: Holders{m.Node, m.cluster},
 		Advertiser: kube.Silent{}, Allocation: v1alpha1.AllocationDynamicResources, Log: testr.New(t),
+		Failpoint: func(step string) {
+			if m.step != nil {
+				m.step(step)
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +144,14 @@ func (m *machine) offered() string {
 			}
 		}
 	}
+	return strings.Join(out, " ")
+}
+
+// offeredOf are the slices that may be allocated on a stage, sorted.
+func offeredOf(n *Node) string {
+	out := strings.Fields((&machine{Node: n}).offered())
+	out = slices.DeleteFunc(out, func(name string) bool { return name == "gpu-1" })
+	slices.Sort(out)
 	return strings.Join(out, " ")
 }
 

@@ -71,8 +71,10 @@ func (n *Node) writeCDI(c *Claim) error {
 }
 
 func (n *Node) removeCDI(claim types.UID) error {
-	if err := os.Remove(n.cdiFile(claim)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the CDI devices of claim %s: %w", claim, err)
+	for _, file := range []string{n.cdiFile(claim), n.cdiFile(claim) + nextSuffix} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the CDI devices of claim %s: %w", claim, err)
+		}
 	}
 	return nil
 }

@@ -135,9 +135,12 @@ func (c *checkpoint) write(dir string) error {
 	return replaceFile(filepath.Join(dir, checkpointFile), raw)
 }
 
+// nextSuffix is of files that are being written.
+const nextSuffix = ".next"
+
 // replaceFile writes beside the file, and puts what it wrote into its place.
 func replaceFile(path string, content []byte) error {
-	next := path + ".next"
+	next := path + nextSuffix
 	file, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -167,6 +167,11 @@ func makeDevice(ctx context.Context, maker Maker, d *Held) error {
 func (n *Node) Unprepare(ctx context.Context, uid types.UID) error {
 	n.calls.Lock()
 	defer n.calls.Unlock()
+	return n.unprepare(ctx, uid)
+}
+
+// unprepare is for who holds calls.
+func (n *Node) unprepare(ctx context.Context, uid types.UID) error {
 	c, maker, err := n.end(uid)
 	if c == nil || err != nil {
 		return err

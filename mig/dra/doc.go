@@ -16,6 +16,10 @@
 // process after a crash at any moment, that no instance is made for two claims, and that
 // nothing is destroyed that was not made for a claim or taken from the layout for it.
 //
+// A claim has its place from when it is allocated, also while its pod is not on the node
+// yet. A claim whose end the kubelet has not told of is let go when the API server says
+// that it is over, and neither a pod nor a process uses what it has.
+//
 // It refuses to follow a driver's numbering: devices are named by numbers that a GPU
 // keeps for as long as the checkpoint lasts, because a claim that is allocated must
 // never come to mean another card.

@@ -53,6 +53,9 @@ type Node struct {
 	state *checkpoint
 	// gpus as last observed, by UUID.
 	gpus map[string]v1alpha1.GPUStatus
+	// asked are the changes of layouts that are asked for, states how far they are by ID.
+	asked  []v1alpha1.Reshape
+	states map[string]string
 }
 
 // New makes a node. It fails if there is a checkpoint that cannot be read.
@@ -74,7 +77,10 @@ func (n *Node) Observe(status *v1alpha1.GPUNodeStatus) error {
 		gpus[g.UUID] = *g.DeepCopy()
 		dirty = n.know(&g, status.Boards) || dirty
 	}
-	n.gpus = gpus
+	n.gpus, n.states = gpus, map[string]string{}
+	for _, r := range status.Reshapes {
+		n.states[r.ID] = r.State
+	}
 	n.tell()
 	if dirty {
 		return n.state.write(n.options.Dir)
@@ -175,6 +181,8 @@ func (n *Node) Published() []Published {
 		if c.MIG {
 			p.Board = c.Board
 			p.Layout, p.Foreign = n.layout(&g)
+			going := n.going(uuid)
+			p.Layout = slices.DeleteFunc(p.Layout, func(at mig.Placed) bool { return slices.Contains(going, at) })
 		}
 		out = append(out, p)
 	}

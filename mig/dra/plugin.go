@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,9 +31,10 @@ type plugin struct {
 }
 
 // Serve publishes the node's devices, once something was observed, and answers its
-// kubelet, for whom maker makes instances, until ctx ends. Devices stay published after
-// that: an agent that is replaced takes nothing away.
-func (n *Node) Serve(ctx context.Context, client kubernetes.Interface, maker Maker, k Kubelet) error {
+// kubelet, for whom maker makes instances, until ctx ends. What claims of which the
+// cluster knows nothing any more have left is let go meanwhile. Devices stay published
+// after that: an agent that is replaced takes nothing away.
+func (n *Node) Serve(ctx context.Context, client kubernetes.Interface, cluster Cluster, maker Maker, k Kubelet) error {
 	if k.Plugins == "" {
 		k.Plugins = kubeletplugin.KubeletPluginsDir + "/" + Driver
 	}
@@ -55,6 +57,11 @@ func (n *Node) Serve(ctx context.Context, client kubernetes.Interface, maker Mak
 		return fmt.Errorf("serve the kubelet: %w", err)
 	}
 	defer helper.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	var tidying sync.WaitGroup
+	tidying.Go(func() { n.keepTidy(ctx, cluster, log) })
+	defer tidying.Wait()
+	defer cancel()
 	for {
 		select {
 		case <-ctx.Done():

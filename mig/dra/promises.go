@@ -3,25 +3,37 @@ package dra
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig/agent"
 )
 
-// Cluster says which pods are on the node, and what they claim.
+// Cluster says which pods are on the node, and what is claimed.
 type Cluster interface {
 	// Pods are those on the node that have not ended.
 	Pods(ctx context.Context) ([]corev1.Pod, error)
-	// Claim returns a ResourceClaim, or nil if there is none.
+	// Pod returns a pod as the API server has it now, wherever it is, or nil if there is
+	// none.
+	Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error)
+	// Claim returns a ResourceClaim as the API server has it now, or nil if there is none.
 	Claim(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error)
+	// Claims are all ResourceClaims as the API server has them now.
+	Claims(ctx context.Context) ([]resourcev1.ResourceClaim, error)
 }
 
 // Holders are the node's, and the pods whose claims were allocated and not prepared yet:
 // between the two, which can be minutes while an image is pulled, the place is theirs
 // already. A claim that cannot be read makes everything unknown.
+//
+// The scheduler writes an allocation before it binds the pod, so that a claim may have a
+// place while no pod is on the node. All claims are looked at for these, but only while a
+// change of a layout is asked for: nothing is taken from them otherwise, and it would be
+// much to read for every agent every few seconds.
 type Holders struct {
 	Node    *Node
 	Cluster Cluster
@@ -34,27 +46,59 @@ func (h Holders) Holders(ctx context.Context) (map[string]v1alpha1.GPUHolder, er
 		return nil, err
 	}
 	// In this order: a claim that is prepared in between is asked for, and not missed.
-	known := h.Node.named()
+	known := h.Node.known()
 	all := h.Node.Holders(agent.Promised)
 	for i := range pods {
 		p := &pods[i]
-		holder := v1alpha1.GPUHolder{Namespace: p.Namespace, Name: p.Name, UID: p.UID}
 		for _, name := range claimNames(p) {
-			if known[p.Namespace+"/"+name] {
+			if known.of(p, name) {
 				continue
 			}
 			claim, err := h.Cluster.Claim(ctx, p.Namespace, name)
 			if err != nil {
 				return nil, fmt.Errorf("read claim %s/%s of pod %s: %w", p.Namespace, name, p.Name, err)
 			}
-			for _, key := range h.Node.allocated(claim) {
-				if _, taken := all[key]; !taken {
-					all[key] = holder
-				}
+			h.Node.promise(all, claim, p)
+		}
+	}
+	if !h.Node.changing() {
+		return all, nil
+	}
+	return all, h.unbound(ctx, all, known)
+}
+
+// unbound adds what was allocated for pods that are not on the node yet.
+func (h Holders) unbound(ctx context.Context, all map[string]v1alpha1.GPUHolder, known records) error {
+	claims, err := h.Cluster.Claims(ctx)
+	if err != nil {
+		return fmt.Errorf("list all claims: %w", err)
+	}
+	for i := range claims {
+		claim := &claims[i]
+		if known[claim.UID] != nil || !slices.ContainsFunc(results(claim), h.Node.here) {
+			continue
+		}
+		for _, reserved := range reservedFor(claim) {
+			pod, err := h.Cluster.Pod(ctx, claim.Namespace, reserved.Name)
+			if err != nil {
+				return fmt.Errorf("read pod %s/%s, which claim %s is reserved for: %w", claim.Namespace, reserved.Name, claim.Name, err)
+			}
+			// What is reserved for a pod that has ended is about to be free.
+			if pod != nil && pod.UID == reserved.UID && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+				h.Node.promise(all, claim, pod)
 			}
 		}
 	}
-	return all, nil
+	return nil
+}
+
+// promise notes that a pod has what its claim was given on this node, where nobody has it.
+func (n *Node) promise(all map[string]v1alpha1.GPUHolder, claim *resourcev1.ResourceClaim, pod *corev1.Pod) {
+	for _, key := range n.allocated(claim) {
+		if _, taken := all[key]; !taken {
+			all[key] = v1alpha1.GPUHolder{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID}
+		}
+	}
 }
 
 // claimNames are those of the pod's claims that were made, also of those that stand for
@@ -77,28 +121,36 @@ func claimNames(pod *corev1.Pod) []string {
 	return out
 }
 
-// named are the claims of the checkpoint, by namespace and name, also those that are
-// being let go.
-func (n *Node) named() map[string]bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	out := map[string]bool{}
-	for _, c := range n.state.Claims {
-		out[c.Namespace+"/"+c.Name] = true
+// records are the claims of the checkpoint, also those that are being let go.
+type records map[types.UID]*Claim
+
+func (n *Node) known() records {
+	out := records{}
+	for _, c := range n.copies() {
+		out[c.UID] = c
 	}
 	return out
 }
 
+// of reports whether the pod's claim of that name is among them. One that has the name,
+// and was another pod's, is another claim.
+func (r records) of(pod *corev1.Pod, name string) bool {
+	for _, c := range r {
+		if c.Namespace == pod.Namespace && c.Name == name &&
+			slices.ContainsFunc(c.Pods, func(p Pod) bool { return p.UID == pod.UID }) {
+			return true
+		}
+	}
+	return false
+}
+
 // allocated are the keys, as of Holders, of what a claim was given on this node.
 func (n *Node) allocated(claim *resourcev1.ResourceClaim) []string {
-	if claim == nil || claim.Status.Allocation == nil {
-		return nil
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var out []string
-	for _, r := range claim.Status.Allocation.Devices.Results {
-		if r.Driver != Driver || r.Pool != n.options.Node {
+	for _, r := range results(claim) {
+		if !n.here(r) {
 			continue
 		}
 		gpu, at, err := n.find(r.Device)

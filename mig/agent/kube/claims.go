@@ -25,3 +25,25 @@ func (n *Node) Claim(ctx context.Context, namespace, name string) (*resourcev1.R
 	}
 	return claim, nil
 }
+
+// Claims are all ResourceClaims, as the API server has them.
+func (n *Node) Claims(ctx context.Context) ([]resourcev1.ResourceClaim, error) {
+	list := &resourcev1.ResourceClaimList{}
+	if err := n.client.List(ctx, list); err != nil {
+		return nil, fmt.Errorf("list claims: %w", err)
+	}
+	return list.Items, nil
+}
+
+// Pod returns a pod as the API server has it, or nil if it has none.
+func (n *Node) Pod(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	err := n.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, pod)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read pod %s/%s: %w", namespace, name, err)
+	}
+	return pod, nil
+}

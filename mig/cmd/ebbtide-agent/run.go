@@ -129,7 +129,9 @@ func allocate(o options, config *rest.Config, node *kube.Node, parts *agent.Opti
 	}
 	parts.Holders = kube.Holders{Node: node, Devices: dra.Holders{Node: claims, Cluster: node}}
 	parts.Nodes, parts.Advertiser = claims.Observed(node), kube.Silent{}
-	return func(ctx context.Context, a *agent.Agent) error { return claims.Serve(ctx, client, a, dra.Kubelet{}) }, done, nil
+	return func(ctx context.Context, a *agent.Agent) error {
+		return claims.Serve(ctx, client, node, a, dra.Kubelet{})
+	}, done, nil
 }
 
 // compareBoard logs where a driver says otherwise than the list of boards. The driver

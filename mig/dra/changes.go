@@ -1,0 +1,56 @@
+package dra
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/mig"
+)
+
+// expect takes the changes of layouts that are asked for now.
+func (n *Node) expect(asked []v1alpha1.Reshape) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !equality.Semantic.DeepEqual(n.asked, asked) {
+		n.asked = slices.Clone(asked)
+		n.tell()
+	}
+}
+
+// changing reports whether a layout is being changed, or about to be.
+func (n *Node) changing() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, state := range n.states { // also of one that is no longer asked for, and so undone
+		if !v1alpha1.ReshapeOver(state) && state != v1alpha1.ReshapeMade {
+			return true
+		}
+	}
+	return slices.ContainsFunc(n.asked, func(r v1alpha1.Reshape) bool {
+		state, known := n.states[r.ID]
+		return !known || state == v1alpha1.ReshapeMade && r.Undo
+	})
+}
+
+// going are the places of a card that a change takes or has taken. They are not offered
+// from when it is asked for: what is allocated there while it is made could not be
+// prepared.
+func (n *Node) going(gpu string) []mig.Placed {
+	var out []mig.Placed
+	for _, r := range n.asked {
+		state := n.states[r.ID]
+		if r.GPU != gpu || v1alpha1.ReshapeOver(state) {
+			continue
+		}
+		places := r.Destroy
+		if r.Undo || state == v1alpha1.ReshapeUndoing || state == v1alpha1.ReshapeStuck {
+			places = r.Create
+		}
+		for _, p := range places {
+			out = append(out, placed(p))
+		}
+	}
+	return out
+}
