@@ -15,7 +15,7 @@ import (
 // waits for it.
 func (d *decision) doomed(r *reshape, awaited bool) (reason, message string) {
 	l := r.lender
-	if l == nil || l.MIG == nil || !l.MIG.Reshape || l.Advise || l.Flavor != r.From {
+	if !d.mayKeep(r) {
 		return ReasonReshapeUnused, "its lender lends no slices in another shape any more"
 	}
 	if p := d.pools[r.From]; p != nil {
@@ -31,6 +31,12 @@ func (d *decision) doomed(r *reshape, awaited bool) (reason, message string) {
 	return "", ""
 }
 
+// mayKeep: its lender lends slices in another shape, and these draw on the same quota.
+func (d *decision) mayKeep(r *reshape) bool {
+	l := r.lender
+	return l != nil && l.MIG != nil && l.MIG.Reshape && !l.Advise && l.Flavor == r.From && d.books.akin(r.From, r.To)
+}
+
 // patient: the lender is closed only because it is not known yet, or not known any more,
 // whether it may lend, or because pods wait that have room.
 func (l *lender) patient() bool {
@@ -44,8 +50,8 @@ func (l *lender) patient() bool {
 // ready: what was made can be lent now.
 func (d *decision) ready(r *reshape) bool {
 	l := r.lender
-	return r.State == ReshapeMade && r.broken == "" && r.holder == nil && r.back == nil && l != nil && l.open && !l.short &&
-		l.MIG != nil && l.MIG.Reshape && l.MaxGrace > r.undoing() &&
+	return r.State == ReshapeMade && r.broken == "" && r.holder == nil && r.back == nil && d.mayKeep(r) && l.open && !l.short &&
+		l.MaxGrace > r.undoing() &&
 		r.node.Schedulable && r.node.Unlendable == "" && r.idle()
 }
 

@@ -119,7 +119,7 @@ func (a *admission) makeable() map[int32]bool {
 	out := map[int32]bool{}
 	for name, kind := range a.line.kinds {
 		profile := a.reshapes.profiles[name]
-		if !any || profile == "" {
+		if !any || profile == "" || !a.books.akin(name, name) {
 			continue
 		}
 		for _, b := range a.tables {
@@ -217,11 +217,9 @@ func (a *admission) make(j *ask, have int64) (found, searched bool, why obstacle
 func (a *admission) whoCouldMake(j *ask) []*lender {
 	var out []*lender
 	for _, l := range a.lenders {
-		_, f, ok := a.books.find(l.Tenant, l.Flavor)
-		if !ok || !l.reshapes() || l.Flavor == j.Flavor || a.books.base[f] != a.books.base[j.flavor] || !a.sameTree(j, l) {
-			continue
+		if l.reshapes() && l.Flavor != j.Flavor && a.books.akin(l.Flavor, j.Flavor) && a.sameTree(j, l) {
+			out = append(out, l)
 		}
-		out = append(out, l)
 	}
 	outside := func(l *lender) int {
 		if l.Tenant == j.Tenant {

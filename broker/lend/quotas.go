@@ -175,6 +175,13 @@ func (b *books) lists(tenant, flavor string) bool {
 	return ok && b.used.Lists(id, f)
 }
 
+// akin: units of both flavors are slices of the same GPUs, by their quota.
+func (b *books) akin(x, y string) bool {
+	f, known := b.used.Flavor(x)
+	g, also := b.used.Flavor(y)
+	return known && also && b.base[f] == b.base[g] && b.base[f] != f && b.base[g] != g
+}
+
 // family is a flavor at a node: at a root, it stands for the whole tree.
 type family struct {
 	node   quota.NodeID

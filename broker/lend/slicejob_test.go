@@ -1,9 +1,12 @@
 package lend
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ebbtide/ebbtide/mig"
 )
 
 // Whoever takes units back without the broker knows from the change itself how long the way
@@ -56,6 +59,60 @@ func TestSeveralSlicesInPodAreRefused(t *testing.T) {
 		}
 		if lent := len(actions(plan, ActionLend)); (lent == 1) != (test.want == ReasonWithinNominal) {
 			t.Errorf("%s: %d loans", name, lent)
+		}
+	}
+}
+
+// Of slices and into slices that draw on no GPU's quota nothing is made, and what was made
+// before that was so goes back when nobody has it.
+func TestSlicesOfNothingAreNotReshaped(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(f *Flavor)
+		makes  bool
+	}{
+		"all draw on the GPUs' quota": {func(*Flavor) {}, true},
+		"none does":                   {func(f *Flavor) { f.SliceOf = "" }, false},
+		"what they would be made of does not": {func(f *Flavor) {
+			if f.Name == "a100-1g" {
+				f.SliceOf = ""
+			}
+		}, false},
+		"nor does it, and others draw on its quota": {func(f *Flavor) {
+			if f.SliceOf = "a100-1g"; f.Name == "a100-1g" {
+				f.SliceOf = ""
+			}
+		}, false},
+		"what they would be made into does not": {func(f *Flavor) {
+			if f.Name != "a100-1g" {
+				f.SliceOf = ""
+			}
+		}, false},
+	} {
+		in, state := sliced(4)
+		made := madeOne()
+		for _, s := range []*Snapshot{&in, &made} {
+			s.Flavors = slices.Clone(s.Flavors)
+			for i := range s.Flavors {
+				test.change(&s.Flavors[i])
+			}
+			for i := range s.Tenants {
+				s.Tenants[i].Quotas = slices.Clone(s.Tenants[i].Quotas)
+				for k := range s.Tenants[i].Quotas {
+					q := &s.Tenants[i].Quotas[k]
+					q.Nominal = max(q.Nominal, 100)
+				}
+			}
+		}
+		plan, _ := Decide(in, state, DefaultPolicy())
+		if n := makes(plan); (n > 0) != test.makes {
+			t.Errorf("%s: %d units go into others", name, n)
+		}
+		made.Loans = nil
+		made.Jobs = []Job{{Name: "research/big", UID: "u", Tenant: "research", Queue: "research/q", Flavor: "a100-4g", Pods: 1, UnitsPerPod: 1, Created: noon}}
+		made.Nodes[0].Cards[0].Instances[0].Use, made.Nodes[0].Cards[0].Instances[0].Owner = mig.Idle, ""
+		plan, _ = Decide(made, State{At: noon.Add(-5 * time.Second)}, DefaultPolicy())
+		if undone := len(plan.Reshapes) == 1 && plan.Reshapes[0].Kind == ReshapeUndo; undone == test.makes {
+			t.Errorf("%s: %s", name, encode(plan.Reshapes))
 		}
 	}
 }
