@@ -100,13 +100,14 @@ func (p *Ebbtide) replaced(pod *corev1.Pod) bool {
 	return ok && current.UID != pod.UID
 }
 
-// longestGrace returns what the loan's lenders, the plugin's maxGrace and the time to undo
-// what was made for the loan leave of any pod's grace; loan may be nil.
+// longestGrace returns what the loan's lenders and the plugin's maxGrace leave of any pod's
+// grace; loan may be nil. The time that it takes to undo what was made for the loan is
+// in the Loan's maxGrace already.
 func (p *Ebbtide) longestGrace(loan *v1alpha1.Loan) time.Duration {
 	if loan == nil || loan.Spec.MaxGrace.Duration <= 0 {
 		return p.args.MaxGrace
 	}
-	return min(max(loan.Spec.MaxGrace.Duration-p.undoingOf(loan), time.Second), p.args.MaxGrace)
+	return min(loan.Spec.MaxGrace.Duration, p.args.MaxGrace)
 }
 
 // graceSeconds returns how long the pod may take to stop: its own grace, but no

@@ -272,21 +272,3 @@ const assumedUndo = 20 * time.Second
 
 // undoTakes returns how long undoing the reshape takes.
 func undoTakes(r *migslices.Reshape) time.Duration { return cmp.Or(r.UndoTakes, assumedUndo) }
-
-// undoingOf returns how long it takes after the loan has ended until its lenders have
-// their units again: 0, unless some were made into others for it.
-func (p *Ebbtide) undoingOf(loan *v1alpha1.Loan) time.Duration {
-	var longest time.Duration
-	for _, g := range loan.Held() {
-		n := p.cards.on(g.Node)
-		if n == nil {
-			continue
-		}
-		for i := range n.Reshapes {
-			if r := &n.Reshapes[i]; r.Lender == g.Lender && r.To == g.Flavor {
-				longest = max(longest, undoTakes(r))
-			}
-		}
-	}
-	return longest
-}

@@ -455,30 +455,23 @@ func TestReshapedForAGroup(t *testing.T) {
 	}
 }
 
-// What is left of the lender's grace for the loan's pods is less by what undoing takes: as
-// the broker said of the reshape, since none that was undone is there to be asked.
+// What the Loan says is what its pods get: the broker has taken off it what undoing takes,
+// and nothing is taken off it again.
 func TestGraceWhileReshaped(t *testing.T) {
 	w := newWorld(t).sliced()
 	n := w.nightCard("n", "r", v1alpha1.ReshapeMade)
+	n.gn.Spec.Reshapes[0].UndoSeconds = 20
+	n.tell()
 	l := w.bigLoan("big", n)
-	for _, tc := range []struct{ maxGrace, said, undo, want time.Duration }{
-		{time.Minute, 0, 0, time.Minute - assumedUndo},
-		{time.Minute, 7 * time.Second, 0, 53 * time.Second},
-		{time.Minute, 7 * time.Second, 9 * time.Second, 51 * time.Second},
-		{time.Minute, 7 * time.Second, 3 * time.Second, 53 * time.Second},
-		{time.Minute, 0, 3 * time.Second, 57 * time.Second},
-		{2 * time.Minute, 3 * time.Second, 0, w.args.MaxGrace},
-		{time.Second, 3 * time.Second, 0, time.Second},
+	for maxGrace, want := range map[time.Duration]time.Duration{
+		40 * time.Second: 40 * time.Second,
+		time.Second:      time.Second,
+		2 * time.Minute:  w.args.MaxGrace,
+		0:                w.args.MaxGrace,
 	} {
-		l.Spec.MaxGrace.Duration = tc.maxGrace
-		n.gn.Spec.Reshapes[0].UndoSeconds = int64(tc.said / time.Second)
-		n.gn.Status.Reshapes[0].UndoMilliseconds = tc.undo.Milliseconds()
-		n.tell()
-		if got := w.longestGrace(l); got != tc.want {
-			t.Errorf("of %s, where undoing takes %s, or %s, %s are left, want %s", tc.maxGrace, tc.said, tc.undo, got, tc.want)
+		l.Spec.MaxGrace.Duration = maxGrace
+		if got := w.longestGrace(l); got != want {
+			t.Errorf("of %s there are %s, want %s", maxGrace, got, want)
 		}
-	}
-	if got := w.longestGrace(w.sliceLoan("small", oneG, "a100-1g", 1, "n")); got != 20*time.Second {
-		t.Errorf("a loan of slices as they are has %s", got)
 	}
 }

@@ -207,7 +207,7 @@ type ReshapeStatus struct {
 	// Since is when the state began.
 	// +optional
 	Since metav1.MicroTime `json:"since,omitzero"`
-	// MakeSeconds and UndoSeconds are how long it took.
+	// MakeMilliseconds and UndoMilliseconds are how long it took.
 	// +optional
 	MakeMilliseconds int64 `json:"makeMilliseconds,omitempty"`
 	// +optional

@@ -87,8 +87,10 @@ type LoanSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=1024
 	Grants []Grant `json:"grants"`
-	// MaxGrace is the shortest maxGrace among the lenders, of which a cohort's is the
-	// broker's setting; 0 if there is none.
+	// MaxGrace is the longest that the job's pods may take to stop for the lenders: the
+	// shortest maxGrace among these, of which a cohort's is the broker's setting, less the
+	// time that it takes to undo what was made of their slices for the loan; 0 if there is
+	// no lender.
 	// +optional
 	MaxGrace metav1.Duration `json:"maxGrace,omitempty"`
 	// OpID identifies the operation in the ledger.
