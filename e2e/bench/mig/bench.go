@@ -58,8 +58,9 @@ func (c BenchConfig) Validate() error {
 
 // The columns beside the policies: what moving gives, and what nobody can do better than.
 const (
-	movingName = "moving"
-	boundName  = "bound"
+	movingName  = "moving"
+	boundName   = "bound"
+	optimumName = "optimum"
 )
 
 // benchLine is the last word: percent of slices without a place, by load and policy.
@@ -70,6 +71,8 @@ type benchLine struct {
 	Rejected map[string]map[string]float64 `json:"rejectedPercent"`
 	// OfFirstFit is what least loss rejects, as a share of what first fit does, by load.
 	OfFirstFit map[string]float64 `json:"ofFirstFit"`
+	// OneGPU is Rejected on a single GPU, with the offline optimum.
+	OneGPU map[string]map[string]float64 `json:"oneGPURejectedPercent"`
 }
 
 // Bench plays all policies at all loads, and prints how much each rejects.
@@ -77,7 +80,7 @@ func Bench(c BenchConfig) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	last := benchLine{GPUs: c.GPUs, Seeds: c.Seeds, Arrivals: c.Arrivals, Rejected: map[string]map[string]float64{}, OfFirstFit: map[string]float64{}}
+	last := benchLine{GPUs: c.GPUs, Seeds: c.Seeds, Arrivals: c.Arrivals, Rejected: map[string]map[string]float64{}, OfFirstFit: map[string]float64{}, OneGPU: map[string]map[string]float64{}}
 	table := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "percent of %d slices without a place on %d A100, by how many of the compute slices are asked for\n\nLOAD\t", c.Seeds*(c.Arrivals-c.Arrivals/20), c.GPUs)
 	for _, p := range policies {
@@ -99,6 +102,7 @@ func Bench(c BenchConfig) error {
 		last.Rejected[key] = row
 	}
 	fmt.Fprintln(table)
+	c.oneGPU(table, last.OneGPU)
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write the comparison: %w", err)
 	}
@@ -106,6 +110,7 @@ func Bench(c BenchConfig) error {
 		fmt.Fprintf(c.Out, "%s: %s\n", p.name, p.text)
 	}
 	fmt.Fprintf(c.Out, "%s: what has no place although all in use may be moved at any time\n", movingName)
+	fmt.Fprintf(c.Out, "%s: the fewest that any choice of places and rejections gives that knows what will come, and moves nothing\n", optimumName)
 	fmt.Fprintf(c.Out, "%s: what everybody rejects at least, even who knows the future, moves slices and cuts them in pieces\n", boundName)
 	text, err := json.Marshal(last)
 	if err != nil {
@@ -116,6 +121,25 @@ func Bench(c BenchConfig) error {
 		return fmt.Errorf("at a load of 0.75, least loss rejects %g of what first fit does, which is not at most 0.5", of)
 	}
 	return nil
+}
+
+// oneGPU adds what is rejected on a single GPU, where the optimum can be found.
+func (c BenchConfig) oneGPU(table io.Writer, rows map[string]map[string]float64) {
+	fmt.Fprintf(table, "on one A100, %d slices\n\nLOAD\t", smallSeeds*(smallArrivals-smallArrivals/20))
+	for _, p := range policies {
+		fmt.Fprintf(table, "%s\t", p.name)
+	}
+	fmt.Fprintf(table, "%s\t\n", optimumName)
+	for _, load := range c.Loads {
+		row, key := smallRow(load), strconv.FormatFloat(load, 'f', 2, 64)
+		fmt.Fprintf(table, "%s\t", key)
+		for _, p := range policies {
+			fmt.Fprintf(table, "%.2f\t", row[p.name])
+		}
+		fmt.Fprintf(table, "%.2f\t\n", row[optimumName])
+		rows[key] = row
+	}
+	fmt.Fprintln(table)
 }
 
 // row is what each policy rejects at a load, in percent, and the bound.

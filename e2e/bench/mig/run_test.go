@@ -315,3 +315,58 @@ func TestBench(t *testing.T) {
 		t.Error("the check is content without a load of 0.75")
 	}
 }
+
+// The optimum is that of trying everything, one choice after the other, and no policy's, nor
+// the bound, contradicts it.
+func TestOptimum(t *testing.T) {
+	g := board("A100-40GB", 0, 1, 2, 3, 4, 9)
+	better := 0
+	for seed := range uint64(30) {
+		all := draw(&g, 1, []float64{0.7, 1, 1.5}[seed%3], 9, seed)
+		from := int(seed % 3)
+		want := fewestByTrying(nil, all, 0, from)
+		ours := play(newCluster(g, 1), leastLoss, all, from)
+		got := optimum(all, from, ours)
+		if got != want || got > ours || got < fewest(1, all, from) {
+			t.Errorf("seed %d: optimum %d, by trying everything %d, least loss %d, bound %d", seed, got, want, ours, fewest(1, all, from))
+		}
+		if got < ours {
+			better++
+		}
+	}
+	if better == 0 {
+		t.Error("least loss is never worse: what is drawn is too dull")
+	}
+}
+
+func fewestByTrying(running []busy, all []slice, i, from int) int {
+	if i == len(all) {
+		return 0
+	}
+	s := all[i]
+	var on []busy
+	taken := map[int]bool{}
+	for _, b := range running {
+		if b.until <= s.from {
+			continue
+		}
+		on = append(on, b)
+		for slot := range b.profile.Memory {
+			taken[b.start+slot] = true
+		}
+	}
+	least := fewestByTrying(on, all, i+1, from)
+	if i >= from {
+		least++
+	}
+	for _, start := range s.profile.Starts {
+		free := true
+		for slot := range s.profile.Memory {
+			free = free && !taken[start+slot]
+		}
+		if free {
+			least = min(least, fewestByTrying(append(slices.Clone(on), busy{s, 0, start}), all, i+1, from))
+		}
+	}
+	return least
+}
