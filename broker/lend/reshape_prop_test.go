@@ -133,14 +133,14 @@ func (w *world) disturbCards(r dice) {
 			n.agent = "stuck"
 		}
 	case "hide":
-		n.unknown = r.yes()
+		n.unknown, n.hidden = r.yes(), r.IntN(4) == 0
 	case "preempt":
 		w.preemptCard(r, n)
 	}
 }
 
 func (w *world) heal(n *cutNode) {
-	n.agent, n.unlendable, n.unknown = "", "", false
+	n.agent, n.unlendable, n.unknown, n.hidden = "", "", false, false
 	for _, c := range n.cards {
 		c.fixed = ""
 		for _, s := range c.slices {
@@ -221,7 +221,7 @@ func (w *world) checkSlices(t *rapid.T, plan Plan) {
 	left := map[at]int64{}
 	for _, n := range w.cards.nodes {
 		for s, u := range w.uses(n) {
-			if u.use == mig.Idle && !n.unknown {
+			if u.use == mig.Idle && !n.unknown && !n.hidden {
 				left[at{n.name, s.flavor}]++
 			}
 		}
@@ -237,7 +237,7 @@ func (w *world) checkSlices(t *rapid.T, plan Plan) {
 			continue
 		}
 		left[at{r.Node, r.From}] -= r.Count
-		if _, card := w.cards.card(r.Plan.GPU); n.unlendable != "" || n.unknown || card.fixed != "" || r.Count != int64(len(r.Plan.Destroy)) || r.Made != int64(len(r.Plan.Create)) {
+		if _, card := w.cards.card(r.Plan.GPU); n.unlendable != "" || n.unknown || n.hidden || card.fixed != "" || r.Count != int64(len(r.Plan.Destroy)) || r.Made != int64(len(r.Plan.Create)) {
 			t.Fatalf("%+v on node %+v", r, n)
 		}
 		if l := w.service(r.Lender); !l.MIG.Reshape || l.MaxGrace <= l.MIG.Undo {

@@ -181,7 +181,9 @@ func (w *world) showCards(n *Node) {
 	if c == nil {
 		return
 	}
-	n.Unlendable = c.unlendable
+	if n.Unlendable = c.unlendable; c.hidden {
+		n.Unlendable = cmp.Or(n.Unlendable, "silent")
+	}
 	for i := range n.Units {
 		u := &n.Units[i]
 		u.Capacity, u.Pinned = 0, 0
