@@ -11,6 +11,10 @@
 // instance are not known in a PID namespace of its own, where drivers leave some out or
 // give them other numbers.
 //
+// A driver that is unloaded and loaded again, or updated, is opened again when it is
+// there, and until then every call says that it is not. One is opened anew also while a
+// GPU is lost, less and less often: after a reset a GPU answers by new handles only.
+//
 // While it is open the driver counts as used: an administrator who changes MIG mode
 // ends the program first. Reading instances takes the rights of root.
 //

@@ -63,20 +63,22 @@ type Driver struct {
 	now        func() time.Time
 	pause      func(time.Duration)
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	session
 	cards  map[string]*card // by UUID
 	events nvml.EventSet    // nil without
 }
 
 // card is a GPU that was seen.
 type card struct {
-	handle nvml.Device
+	handle nvml.Device // nil after the driver was opened anew, until it is found again
 	// last is how it was described when it answered last.
 	last     device.GPU
 	geometry *mig.Geometry
 	samples  map[int]*sample // by GPU instance, -1 is the whole GPU
 	watched  bool
 	xid      uint64 // the first error that is not an application's; 0 is none
+	lost     bool   // it was when it was read last
 }
 
 var _ GPUs = (*Driver)(nil)
@@ -93,22 +95,12 @@ func Open() (GPUs, error) {
 
 // New opens a driver by a library that has not been used yet, such as a mock of one.
 func New(lib nvml.Interface) (*Driver, error) {
-	// Until this succeeds, every other call ends the process.
-	if r := lib.Init(); r != nvml.SUCCESS {
-		return nil, fmt.Errorf("%w: %s", ErrUnavailable, initProblem(r))
-	}
 	d := &Driver{
 		lib: lib, has: map[string]bool{}, sharesPIDs: sharesPIDs(), now: time.Now, pause: time.Sleep,
 		cards: map[string]*card{},
 	}
-	for _, symbol := range required {
-		if err := lib.Extensions().LookupSymbol(symbol); err != nil {
-			_ = lib.Shutdown() // the other error says why
-			return nil, fmt.Errorf("%w: its library lacks %s, which drivers have from R470 on", ErrUnavailable, symbol)
-		}
-	}
-	for _, symbol := range optional {
-		d.has[symbol] = lib.Extensions().LookupSymbol(symbol) == nil
+	if err := d.start(); err != nil {
+		return nil, err
 	}
 	return d, nil
 }
@@ -139,13 +131,12 @@ func sharesPIDs() bool {
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, c := range d.cards {
-		c.forgetSamples()
+	if d.closed != nil {
+		return nil
 	}
-	if d.events != nil {
-		_ = d.events.Free() // the library lets go of it at the latest
-	}
-	return refusal("let go of the driver", d.lib.Shutdown())
+	err := d.stop()
+	d.session = session{closed: fmt.Errorf("%w: it was let go of", ErrUnavailable), again: d.now().Add(1 << 62)}
+	return err
 }
 
 // Describe tells the versions.
@@ -155,6 +146,9 @@ func (d *Driver) Describe(ctx context.Context) (device.Facts, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return device.Facts{}, err
+	}
 	var f device.Facts
 	var r nvml.Return
 	if f.Driver, r = d.lib.SystemGetDriverVersion(); r != nvml.SUCCESS {
@@ -171,7 +165,7 @@ func (d *Driver) Describe(ctx context.Context) (device.Facts, error) {
 	return f, nil
 }
 
-// refusals are the driver's answers that package device has names for.
+// refusals are the driver's answers that have names.
 var refusals = map[nvml.Return]error{
 	nvml.ERROR_IN_USE:                    device.ErrInUse,
 	nvml.ERROR_NOT_FOUND:                 device.ErrNotFound,
@@ -184,6 +178,9 @@ var refusals = map[nvml.Return]error{
 	nvml.ERROR_GPU_IS_LOST:               device.ErrLost,
 	nvml.ERROR_RESET_REQUIRED:            device.ErrLost,
 	nvml.ERROR_GPU_NOT_FOUND:             device.ErrLost,
+	nvml.ERROR_UNINITIALIZED:             ErrUnavailable,
+	nvml.ERROR_DRIVER_NOT_LOADED:         ErrUnavailable,
+	nvml.ERROR_LIB_RM_VERSION_MISMATCH:   ErrUnavailable,
 }
 
 // refusal is the error for an answer of the driver, nil if it is none.
@@ -199,14 +196,20 @@ func refusal(what string, r nvml.Return) error {
 
 // card finds a GPU that was listed before, or asks for it.
 func (d *Driver) card(uuid string) (*card, error) {
-	if c, ok := d.cards[uuid]; ok {
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
+	if c, ok := d.cards[uuid]; ok && c.handle != nil {
 		return c, nil
 	}
 	if err := d.list(); err != nil {
 		return nil, err
 	}
-	if c, ok := d.cards[uuid]; ok {
+	switch c, ok := d.cards[uuid]; {
+	case ok && c.handle != nil:
 		return c, nil
+	case ok:
+		return nil, fmt.Errorf("GPU %s: the driver does not list it any more: %w", uuid, device.ErrLost)
 	}
 	return nil, fmt.Errorf("GPU %s: %w", uuid, device.ErrNotFound)
 }

@@ -48,7 +48,7 @@ func (d *Driver) probe(ctx context.Context, g *GPUReading) error {
 	d.mu.Lock()
 	c := d.cards[g.UUID]
 	d.mu.Unlock()
-	if c == nil {
+	if c == nil || c.handle == nil {
 		return nil // It never answered.
 	}
 	d.probeFacts(c.handle, g)

@@ -23,35 +23,65 @@ func (d *Driver) Read(ctx context.Context) ([]device.GPU, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
 	count, r := d.lib.DeviceGetCount()
 	if r != nvml.SUCCESS {
-		return nil, refusal("count the GPUs", r)
+		return nil, d.failed(refusal("count the GPUs", r))
 	}
 	d.drainEvents()
 	seen := map[string]bool{}
+	lost := false
 	var gpus []device.GPU
 	for index := range count {
-		c, err := d.find(index)
-		if err != nil {
-			gpus = append(gpus, d.silent(index, err))
-		} else {
-			gpus = append(gpus, d.read(c))
+		g, err := d.look(index)
+		if errors.Is(err, ErrUnavailable) {
+			return nil, d.failed(err)
 		}
-		seen[gpus[len(gpus)-1].UUID] = true
+		lost = lost || errors.Is(err, device.ErrLost)
+		gpus = append(gpus, g)
+		seen[g.UUID] = true
 	}
 	for uuid, c := range d.cards {
 		if !seen[uuid] {
+			c.lost, lost = true, true
 			gpus = append(gpus, unhealthy(c.last, errors.New("the driver does not list it any more")))
 		}
 	}
 	slices.SortFunc(gpus, func(a, b device.GPU) int { return cmp.Compare(a.UUID, b.UUID) })
+	d.reopen(lost)
 	return gpus, nil
+}
+
+// look describes a GPU. The error is why it does not answer.
+func (d *Driver) look(index int) (device.GPU, error) {
+	c, err := d.find(index)
+	if err != nil {
+		return d.silent(index, err), err
+	}
+	return d.read(c)
+}
+
+// read describes a GPU that is there.
+func (d *Driver) read(c *card) (device.GPU, error) {
+	g, err := d.describe(c)
+	if c.lost = errors.Is(err, device.ErrLost); err != nil {
+		return unhealthy(g, err), err
+	}
+	g.Healthy = true
+	if problem := d.problem(c); problem != "" {
+		g.Healthy, g.Problem = false, problem
+	}
+	c.last = g
+	return g, nil
 }
 
 // silent describes a GPU that does not tell its UUID: by its number it may be known.
 func (d *Driver) silent(index int, problem error) device.GPU {
 	for _, c := range d.cards {
 		if c.last.Index == index {
+			c.lost = c.lost || errors.Is(problem, device.ErrLost)
 			return unhealthy(c.last, problem)
 		}
 	}
@@ -65,20 +95,6 @@ func unhealthy(g device.GPU, problem error) device.GPU {
 		UUID: g.UUID, PCI: g.PCI, PCIDevice: g.PCIDevice, Product: g.Product, Index: g.Index, MemoryMiB: g.MemoryMiB,
 		MIG: g.MIG, Pending: g.Pending, Capable: g.Capable, Problem: problem.Error(),
 	}
-}
-
-// read describes a GPU that is there.
-func (d *Driver) read(c *card) device.GPU {
-	g, err := d.describe(c)
-	if err != nil {
-		return unhealthy(g, err)
-	}
-	g.Healthy = true
-	if problem := d.problem(c); problem != "" {
-		g.Healthy, g.Problem = false, problem
-	}
-	c.last = g
-	return g
 }
 
 func (d *Driver) describe(c *card) (device.GPU, error) {

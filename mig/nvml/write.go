@@ -145,7 +145,7 @@ func (d *Driver) profile(gpu string, at mig.Placed) (*card, mig.Profile, error) 
 		return nil, mig.Profile{}, err
 	}
 	if c.geometry == nil {
-		if g := d.read(c); g.Geometry == nil {
+		if g, _ := d.read(c); g.Geometry == nil { // it says itself why
 			return nil, mig.Profile{}, d.noGeometry(g)
 		}
 	}
