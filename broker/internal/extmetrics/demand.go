@@ -252,12 +252,12 @@ func (c *counter) free(plan *lend.Plan, done map[string]lend.ActionKind) map[str
 	return free
 }
 
-// nominal is what a tenant was promised of a flavor: of a slice, as many as its share
-// of whole GPUs makes.
+// nominal is what a tenant was promised of a flavor: of one that draws on the quota of
+// whole GPUs, as many as its share of these makes.
 func (c *counter) nominal(tenant, flavor string) int64 {
 	of := func(name string) int64 { return c.promised[[2]string{tenant, name}] }
 	for _, f := range c.in.Flavors {
-		if f.Name == flavor {
+		if f.Name == flavor && f.SliceOf != "" {
 			whole := quota.Amount(of(f.SliceOf))
 			return int64(min(whole*quota.ComputeSlices/quota.Amount(max(f.Compute, 1)), whole*quota.MemorySlices/quota.Amount(max(f.Memory, 1))))
 		}

@@ -3,6 +3,7 @@ package extmetrics
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,16 +129,28 @@ func TestNothingLendable(t *testing.T) {
 
 // TestSlices: a tenant's own quota of whole GPUs is its own in slices too.
 func TestSlices(t *testing.T) {
-	in := &lend.Snapshot{
-		Flavors: []lend.Flavor{{Name: "1g", SliceOf: "h100", Compute: 1, Memory: 1}},
-		Nodes:   []lend.Node{{Name: "gpu-1", Schedulable: true, Units: []lend.Units{{Flavor: "1g", Capacity: 14}}}},
-		Tenants: []lend.Tenant{{Name: "research", Quotas: []lend.Quota{{Flavor: "h100", Nominal: 1}}}},
-		Queues:  []lend.Queue{{Name: "research/default", Tenant: "research"}},
-	}
-	plan := &lend.Plan{Tenants: []lend.TenantView{{Name: "research", Flavor: "1g", Used: 2, Available: 12}}}
-	for _, m := range Demand(in, plan) {
-		if m.Name == LendableUnits && m.Value != 7 { // 12, of which 7 - 2 are its own
-			t.Errorf("got %d lendable slices, want 7", m.Value)
+	for name, tc := range map[string]struct {
+		flavor lend.Flavor
+		quotas []lend.Quota
+		want   int64
+	}{
+		"of whole GPUs' quota": { // 12, of which 7 - 2 are its own
+			lend.Flavor{Name: "1g", SliceOf: "h100", Compute: 1, Memory: 1, Profile: "1g.10gb"}, []lend.Quota{{Flavor: "h100", Nominal: 1}}, 7,
+		},
+		"of quota of their own": { // 12, of which 5 - 2 are its own
+			lend.Flavor{Name: "1g", Profile: "1g.10gb"}, []lend.Quota{{Flavor: "1g", Nominal: 5}}, 9,
+		},
+	} {
+		in := &lend.Snapshot{
+			Flavors: []lend.Flavor{tc.flavor},
+			Nodes:   []lend.Node{{Name: "gpu-1", Schedulable: true, Units: []lend.Units{{Flavor: "1g", Capacity: 14}}}},
+			Tenants: []lend.Tenant{{Name: "research", Quotas: tc.quotas}},
+			Queues:  []lend.Queue{{Name: "research/default", Tenant: "research"}},
+		}
+		plan := &lend.Plan{Tenants: []lend.TenantView{{Name: "research", Flavor: "1g", Used: 2, Available: 12}}}
+		at := slices.IndexFunc(Demand(in, plan), func(m Metric) bool { return m.Name == LendableUnits })
+		if at < 0 || Demand(in, plan)[at].Value != tc.want {
+			t.Errorf("%s: %+v, want %d lendable slices", name, Demand(in, plan), tc.want)
 		}
 	}
 }

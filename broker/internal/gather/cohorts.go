@@ -38,12 +38,13 @@ func (t *tenancy) findCircles() {
 	}
 }
 
-// slices are the flavors that are parts of others, by name.
+// slices are the flavors that are parts of others or MIG profiles, or both, by name: of the
+// latter the cards say which may be lent, whatever their quota draws on.
 func (t *tenancy) slices() []lend.Flavor {
 	var list []lend.Flavor
 	for _, f := range t.flavors {
-		if f.SliceOf != "" {
-			list = append(list, lend.Flavor{Name: f.Name, SliceOf: f.SliceOf, Compute: f.Slices.Compute, Memory: f.Slices.Memory, Profile: profileOf(f.Resource)})
+		if profile := profileOf(f.Resource); f.SliceOf != "" || profile != "" {
+			list = append(list, lend.Flavor{Name: f.Name, SliceOf: f.SliceOf, Compute: f.Slices.Compute, Memory: f.Slices.Memory, Profile: profile})
 		}
 	}
 	slices.SortFunc(list, func(a, b lend.Flavor) int { return cmp.Compare(a.Name, b.Name) })

@@ -290,3 +290,26 @@ func TestBoardNamesStay(t *testing.T) {
 		}
 	}
 }
+
+// Slices of quota of their own are lent by what the cards show, as those are that draw on
+// the quota of whole GPUs: one that somebody else made is nobody's to lend.
+func TestSlicesOfQuotaOfTheirOwn(t *testing.T) {
+	seen := agentSees("gpu-0", nil)
+	seen.Status.GPUs[0].Instances[2].State = v1alpha1.InstanceForeign
+	objects := onSlices(func(p *v1alpha1.LendingPolicy) { p.Spec.MIG = nil }, seen)
+	for _, o := range objects {
+		if q, is := o.(*v1alpha1.TenantQuota); is {
+			own := &q.Spec.Flavors[1]
+			if own.SliceOf, own.Slices = "", nil; q.Name == "serving" {
+				own.Nominal = 14
+			}
+		}
+	}
+	s := gatherGPUs(t, objects...).Snapshot
+	if diff := cmp.Diff([]lend.Flavor{{Name: "a100-1g", Profile: "1g.5gb"}}, s.Flavors); diff != "" {
+		t.Errorf("flavors (-want +got):\n%s", diff)
+	}
+	if n := s.Nodes[0]; n.Units[0].Capacity != 7 || n.Cards[0].Instances[2].Use != mig.Foreign {
+		t.Errorf("the node is %+v", n)
+	}
+}
