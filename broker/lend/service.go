@@ -49,7 +49,7 @@ type Lender struct {
 	Hold *Problem `json:"hold,omitempty"`
 	// Scale: the broker sets the replicas. nil: somebody else does.
 	Scale *Scale `json:"scale,omitempty"`
-	// MIG is how the lender's slices may be reshaped; nil: they may not.
+	// MIG is how the lender's slices may be reshaped; nil: they may not, and none are.
 	MIG *MIGRules `json:"mig,omitempty"`
 	// Prepare is set while something must be prepared before units may be lent: a new
 	// loan waits until it is Done.

@@ -78,18 +78,20 @@ func (l *lender) slices(flavor *Flavor) {
 	l.pinned, l.profile = int(spec.Pinned), profile
 }
 
-// reshaping says how the lender's slices may be made into others.
+// reshaping says how the lender's slices may be made into others. Where they may not be any
+// more, and some still are, it says how long the way back takes.
 func (g *Gatherer) reshaping(l *lender) {
 	spec := l.policy.Spec.MIG
-	if spec == nil || spec.Reshape != v1alpha1.ReshapeIdle || g.GPUs == nil || l.Problem != nil {
+	may := spec != nil && spec.Reshape == v1alpha1.ReshapeIdle && l.Problem == nil
+	if g.GPUs == nil || !may && !l.reshaped {
 		return
 	}
-	rules := &lend.MIGRules{Reshape: true, MinTrough: defaultMinTrough}
-	if spec.MinTrough != nil {
+	rules := &lend.MIGRules{Reshape: may, MinTrough: defaultMinTrough}
+	if may && spec.MinTrough != nil {
 		rules.MinTrough = spec.MinTrough.Duration
 	}
 	rules.Change, rules.Undo = g.GPUs.Costs(g.Reshapes.Change, g.Reshapes.Undo)
-	if l.MaxGrace <= rules.Undo {
+	if may && l.MaxGrace <= rules.Undo {
 		l.notes = append(l.notes, fmt.Sprintf("spec.mig.reshape: nothing is reshaped, since spec.reclaim.maxGrace is %s, and undoing takes %s of it", l.MaxGrace, rules.Undo))
 	}
 	l.MIG = rules
@@ -143,7 +145,7 @@ func (c *count) look(nodes []corev1.Node, lenders []*lender) {
 			pinned[l.Flavor] += l.pinned
 		}
 	}
-	unseen := map[string]int{}
+	unseen, reshaped := map[string]int{}, map[string]bool{}
 	sums := map[string]gpunodes.Pins{}
 	// By name, so that a board has the same name in every decision.
 	for _, node := range byName(nodes) {
@@ -163,6 +165,9 @@ func (c *count) look(nodes []corev1.Node, lenders []*lender) {
 		}
 		sight := seen.Look(c.gpus.holdings[name], wants, &c.gpus.boards)
 		c.gpus.sights[name] = &sight
+		for i := range sight.Reshapes {
+			reshaped[sight.Reshapes[i].Lender] = true
+		}
 		for resource, pins := range sight.Pins {
 			flavor := flavors[corev1.ResourceName(resource)]
 			sums[flavor] = sums[flavor].Plus(pins)
@@ -172,6 +177,7 @@ func (c *count) look(nodes []corev1.Node, lenders []*lender) {
 		}
 	}
 	for _, l := range lenders {
+		l.reshaped = reshaped[l.Name]
 		if l.pinned > 0 && l.pins() {
 			l.keeps(Slices{Pins: sums[l.Flavor], Unseen: unseen[l.Flavor]})
 		}

@@ -313,3 +313,39 @@ func TestSlicesOfQuotaOfTheirOwn(t *testing.T) {
 		t.Errorf("the node is %+v", n)
 	}
 }
+
+// How long the way back takes matters as long as something is on it, whatever the policy
+// says by now of making more: the loans there end that much earlier.
+func TestReshapedBefore(t *testing.T) {
+	never := func(p *v1alpha1.LendingPolicy) { p.Spec.MIG.Reshape = v1alpha1.ReshapeNever }
+	rules := func(reshape bool) *lend.MIGRules {
+		return &lend.MIGRules{Reshape: reshape, MinTrough: 30 * time.Minute, Change: 30 * time.Second, Undo: 20 * time.Second}
+	}
+	for name, tc := range map[string]struct {
+		policy func(*v1alpha1.LendingPolicy)
+		lender string
+		state  string
+		want   *lend.MIGRules
+	}{
+		"may be":              {func(*v1alpha1.LendingPolicy) {}, "serving/chat", v1alpha1.ReshapeMade, rules(true)},
+		"may not any more":    {never, "serving/chat", v1alpha1.ReshapeMade, rules(false)},
+		"is being made":       {never, "serving/chat", v1alpha1.ReshapeMaking, rules(false)},
+		"says nothing of it":  {func(p *v1alpha1.LendingPolicy) { p.Spec.MIG = nil }, "serving/chat", v1alpha1.ReshapeMade, rules(false)},
+		"is wrong by now":     {func(p *v1alpha1.LendingPolicy) { p.Spec.MIG.Pinned = 8 }, "serving/chat", v1alpha1.ReshapeMade, rules(false)},
+		"was undone":          {never, "serving/chat", v1alpha1.ReshapeUndone, nil},
+		"was somebody else's": {never, "serving/other", v1alpha1.ReshapeMade, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := agentSees("gpu-0", nil)
+			seen.Spec.Reshapes = []v1alpha1.Reshape{{
+				ID: "r", GPU: "GPU-gpu-0", Lender: tc.lender, From: "a100-1g", To: "a100-4g",
+				Destroy: []v1alpha1.MIGPlacement{{}}, Create: []v1alpha1.MIGPlacement{{Profile: 3}},
+			}}
+			seen.Status.Reshapes = []v1alpha1.ReshapeStatus{{ID: "r", State: tc.state}}
+			got := gatherGPUs(t, onSlices(tc.policy, seen)...).Snapshot.Lenders[0].MIG
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("rules (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -51,6 +51,8 @@ type lender struct {
 	pinned  int
 	profile string
 	sliced  *Slices
+	// reshaped: some of its slices are made into others now, or are to be.
+	reshaped bool
 }
 
 // problem keeps a lender's first problem.
