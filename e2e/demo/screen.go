@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ebbtide/ebbtide/e2e/demo/picture"
+	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 )
 
 // screen shows the live line: in place on a terminal, now and then elsewhere.
@@ -21,18 +22,10 @@ func newScreen(c Config) *screen {
 	s := &screen{config: c, every: 10 * time.Second}
 	if f, ok := c.Log.(*os.File); ok && !c.Check {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			s.live, s.every = true, frame
+			s.live, s.every = true, stage.Frame
 		}
 	}
 	return s
-}
-
-// noon is when the day begins.
-const noon = 12 * time.Hour
-
-func clockTime(at time.Duration) string {
-	at = (at + noon) % (24 * time.Hour)
-	return fmt.Sprintf("%02d:%02d", int(at.Hours()), int(at.Minutes())%60)
 }
 
 func (s *screen) show(p *show, sample picture.Sample, replicas int64) {
@@ -41,10 +34,10 @@ func (s *screen) show(p *show, sample picture.Sample, replicas int64) {
 		return
 	}
 	s.last = now
-	usage, report, jobs := p.auditor.Usage(), p.auditor.Report(), p.feed.counts()
+	usage, report, jobs := p.auditor.Usage(), p.auditor.Report(), p.Jobs.Counts()
 	// Short enough to be rewritten in place on 80 columns.
 	line := fmt.Sprintf("%s load %3.0f%% replicas %3d/%-3d lent %4d to %3d jobs, %3d wait, %3d done, %3d reclaims",
-		clockTime(sample.At), sample.Load*100, usage.Online/gpusPerNode, replicas, usage.Bound, usage.OpenLoans,
+		stage.ClockTime(sample.At), sample.Load*100, usage.Online/gpusPerNode, replicas, usage.Bound, usage.OpenLoans,
 		jobs.Waiting, jobs.Finished, report.Reclaimed)
 	if n := len(report.Violations); n > 0 {
 		line += fmt.Sprintf(", %d VIOLATIONS", n)

@@ -3,33 +3,16 @@ package demo
 import (
 	"context"
 	"fmt"
-	"math"
-	"time"
-
-	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
-	"github.com/ebbtide/ebbtide/deploy"
+	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 	"github.com/ebbtide/ebbtide/e2e/engine"
 	"github.com/ebbtide/ebbtide/e2e/lab"
-	"github.com/ebbtide/ebbtide/e2e/lab/kubelet"
 )
 
 const (
 	resourceGPU = "nvidia.com/gpu"
 	flavor      = "h100"
-	servingTeam = "serving"
-	service     = "chat"
-	cohort      = "lab"
-	queue       = "default"
 )
 
 // borrowers are the research teams, and the share of the cluster that each may
@@ -39,222 +22,33 @@ var borrowers = []struct {
 	share float64
 }{{"language", 0.6}, {"vision", 0.5}, {"speech", 0.4}}
 
-// town is a running lab with the demo's tenants in it.
-type town struct {
-	*lab.Lab
-	config Config
-	api    client.Client
-}
+// model is that of the service, whose replicas take a whole node each.
+func model() engine.Model { return engine.DefaultModel("deepseek-r1") }
 
-// newTown starts the lab: control plane, Prometheus, nodes and Ebbtide.
-func newTown(ctx context.Context, c Config, targetsURL string) (*town, error) {
-	manifests, err := deploy.Manifests()
-	if err != nil {
-		return nil, fmt.Errorf("render ebbtide's manifests: %w", err)
-	}
+// newTown starts the lab and makes the tenants, their queues and users, and the service.
+func newTown(ctx context.Context, c Config, targetsURL string) (*stage.Town, error) {
 	nodes := make([]lab.NodeSpec, c.Nodes)
 	for i := range nodes {
 		nodes[i] = lab.NodeSpec{Name: fmt.Sprintf("gpu-%03d", i), GPUs: gpusPerNode}
 	}
-	l, err := lab.Start(ctx, lab.Options{
-		Dir:       c.Dir,
-		Logf:      func(format string, args ...any) { fmt.Fprintf(c.Log, format+"\n", args...) },
-		Nodes:     nodes,
-		Manifests: [][]byte{manifests},
-		SDURL:     targetsURL, ScrapeInterval: time.Second,
-		Scheduler: &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }},
-		Broker:    &lab.Program{Config: c.broker},
-	})
+	t, err := stage.NewTown(ctx, c.Config, lab.Options{Nodes: nodes, SDURL: targetsURL}, "")
 	if err != nil {
-		return nil, err
+		return t, err
 	}
-	w := &town{Lab: l, config: c}
-	if w.api, err = lab.TypedClient(l.Config()); err != nil {
-		return w, err
-	}
-	return w, w.settle(ctx)
-}
-
-// recordFile is where the broker writes its decisions, in its own folder.
-const (
-	recordFile = "decisions.jsonl"
-	ledgerFile = "ledger.db"
-)
-
-// broker returns the broker's configuration: its policy in the time of the day,
-// what is about processes in real time.
-func (c Config) broker(e lab.Env) ([]byte, error) {
-	web, err := e.Listen("web")
-	if err != nil {
-		return nil, err
-	}
-	return fmt.Appendf(nil, `apiVersion: ebbtide.dev/v1alpha1
-kind: BrokerConfiguration
-interval: 1s
-prometheus: {url: %[1]q, timeout: 2s}
-ledger: {path: %[2]q}
-signals: {youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}
-http: {bindAddress: %[3]q}
-metrics: {bindAddress: "0"}
-healthProbe: {bindAddress: %[4]q}
-client: {qps: 1000, burst: 2000}
-policy: {staleAfter: 5s, unknownGrace: 20s, unknownStep: 5s, minimumLoan: %[6]s, evictionBudget: 4, evictionWindow: %[7]s, flapWindow: %[7]s, restartCost: %[8]s, startWithin: 30s}
-record: {path: %[5]q, all: true}
-`, e.PrometheusURL, e.Dir+"/"+ledgerFile, web, e.Addr, e.Dir+"/"+recordFile,
-		c.compressed(5*time.Minute), c.compressed(time.Hour), c.compressed(time.Minute)), nil
-}
-
-// settle makes the tenants, their namespaces, queues and users, and the service.
-func (w *town) settle(ctx context.Context) error {
-	if err := w.tenant(ctx, servingTeam, w.config.units(), nil); err != nil {
-		return err
+	if err := t.Tenant(ctx, stage.ServingTeam, quota(c.units(), nil)); err != nil {
+		return t, err
 	}
 	for _, b := range borrowers {
-		limit := int64(b.share * float64(w.config.units()))
-		if err := w.tenant(ctx, b.team, 0, &limit); err != nil {
-			return err
-		}
-		objects := []client.Object{
-			&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: b.team, Name: queue}},
-			&rbacv1.RoleBinding{
-				ObjectMeta: metav1.ObjectMeta{Namespace: b.team, Name: "team"},
-				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
-				Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: b.team}},
-			},
-		}
-		for _, o := range objects {
-			if err := w.create(ctx, o); err != nil {
-				return err
-			}
+		limit := int64(b.share * float64(c.units()))
+		if err := t.Borrower(ctx, b.team, quota(0, &limit)); err != nil {
+			return t, err
 		}
 	}
-	if err := w.create(ctx, w.deployment()); err != nil {
-		return err
-	}
-	return w.create(ctx, w.policy())
+	return t, t.Serve(ctx, resourceGPU, gpusPerNode, c.Policy(c.units(), model().Slots))
 }
 
-func (w *town) create(ctx context.Context, o client.Object) error {
-	if err := w.api.Create(ctx, o); err != nil {
-		return fmt.Errorf("create %T %s: %w", o, o.GetName(), err)
-	}
-	return nil
-}
-
-func (w *town) tenant(ctx context.Context, team string, nominal int64, limit *int64) error {
-	labels := map[string]string{"team": team}
-	if err := w.CreateNamespace(ctx, team, labels); err != nil {
-		return err
-	}
-	return w.create(ctx, &v1alpha1.TenantQuota{
-		ObjectMeta: metav1.ObjectMeta{Name: team},
-		Spec: v1alpha1.TenantQuotaSpec{
-			Namespaces: &metav1.LabelSelector{MatchLabels: labels},
-			Cohort:     cohort,
-			Flavors: []v1alpha1.FlavorQuota{{
-				Name: flavor, Resource: resourceGPU,
-				NodeSelector: map[string]string{lab.LabelProduct: lab.DefaultProduct},
-				Nominal:      nominal, BorrowingLimit: limit,
-			}},
-		},
-	})
-}
-
-func (w *town) policy() *v1alpha1.LendingPolicy {
-	c := w.config
-	pause := metav1.Duration{Duration: c.compressed(5 * time.Minute)}
-	return &v1alpha1.LendingPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: servingTeam, Name: service},
-		Spec: v1alpha1.LendingPolicySpec{
-			TargetRef: v1alpha1.TargetRef{APIVersion: "apps/v1", Kind: "Deployment", Name: service},
-			Owned:     ptr.To(c.units()),
-			Signals:   []v1alpha1.Signal{{Profile: "vllm", Slots: int32(engine.DefaultModel(service).Slots)}},
-			LowWater:  fmt.Sprintf("%d%%", c.LowWater), HighWater: fmt.Sprintf("%d%%", c.HighWater),
-			Dwell: &pause, Cooldown: &pause,
-			Behavior: &v1alpha1.Behavior{Lend: c.lendSteps()},
-			Headroom: v1alpha1.Headroom{Warm: ptr.To(c.Warm)},
-			Reclaim:  v1alpha1.Reclaim{MaxGrace: metav1.Duration{Duration: c.MaxGrace}},
-		},
-	}
-}
-
-// lendSteps is the default of 10% in two minutes of the day, in whole seconds.
-func (c Config) lendSteps() *autoscalingv2.HPAScalingRules {
-	inOneSecond := math.Ceil(10 * float64(time.Second) / float64(c.compressed(2*time.Minute)))
-	return &autoscalingv2.HPAScalingRules{Policies: []autoscalingv2.HPAScalingPolicy{
-		{Type: autoscalingv2.PercentScalingPolicy, Value: int32(min(max(inOneSecond, 1), 100)), PeriodSeconds: 1},
-	}}
-}
-
-// serviceSelector chooses the replicas' pods.
-const serviceSelector = "app=" + service
-
-func (w *town) deployment() *appsv1.Deployment {
-	labels := map[string]string{"app": service}
-	spec := podSpec(gpusPerNode, 1)
-	spec.SchedulerName = v1alpha1.SchedulerName
-	spec.PriorityClassName = v1alpha1.PriorityClassOnline
-	return &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: servingTeam, Name: service},
-		Spec: appsv1.DeploymentSpec{
-			Replicas: ptr.To(int32(0)),
-			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{
-					Labels:      labels,
-					Annotations: map[string]string{kubelet.AnnotationModelLoad: w.config.ModelLoad.String()},
-				},
-				Spec: spec,
-			},
-		},
-	}
-}
-
-// podSpec is a pod of one container that asks for GPUs.
-func podSpec(gpus, graceSeconds int64) corev1.PodSpec {
-	units := corev1.ResourceList{resourceGPU: *resource.NewQuantity(gpus, resource.DecimalSI)}
-	return corev1.PodSpec{
-		TerminationGracePeriodSeconds: &graceSeconds,
-		AutomountServiceAccountToken:  ptr.To(false),
-		EnableServiceLinks:            ptr.To(false),
-		Containers: []corev1.Container{{
-			Name: "main", Image: "registry.invalid/none",
-			Resources: corev1.ResourceRequirements{Limits: units, Requests: units},
-		}},
-	}
-}
-
-// scale sets the service's replicas through its scale subresource, as an
-// autoscaler would.
-func (w *town) scale(ctx context.Context, replicas int64) error {
-	_, err := w.Client().AppsV1().Deployments(servingTeam).UpdateScale(ctx, service, &autoscalingv1.Scale{
-		ObjectMeta: metav1.ObjectMeta{Namespace: servingTeam, Name: service},
-		Spec:       autoscalingv1.ScaleSpec{Replicas: int32(replicas)},
-	}, metav1.UpdateOptions{})
-	if err != nil {
-		return fmt.Errorf("scale %s to %d: %w", service, replicas, err)
-	}
-	return nil
-}
-
-// awaitReady waits until exactly that many replicas are ready.
-func (w *town) awaitReady(ctx context.Context, replicas int64) error {
-	t := time.NewTicker(100 * time.Millisecond)
-	defer t.Stop()
-	for {
-		d, err := w.Client().AppsV1().Deployments(servingTeam).Get(ctx, service, metav1.GetOptions{})
-		if err != nil {
-			return fmt.Errorf("read the service: %w", err)
-		}
-		if int64(d.Status.ReadyReplicas) == replicas && int64(d.Status.Replicas) == replicas {
-			return nil
-		}
-		select {
-		case <-t.C:
-		case <-w.Failed():
-			return w.Err()
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %d ready replicas, %d are: %w", replicas, d.Status.ReadyReplicas, context.Cause(ctx))
-		}
-	}
+func quota(nominal int64, limit *int64) v1alpha1.FlavorQuota {
+	q := stage.Whole(flavor, nominal, limit)
+	q.NodeSelector = map[string]string{lab.LabelProduct: lab.DefaultProduct}
+	return q
 }

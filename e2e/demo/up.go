@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 	"github.com/ebbtide/ebbtide/e2e/engine"
 	"github.com/ebbtide/ebbtide/e2e/traces"
 	"github.com/ebbtide/ebbtide/e2e/trainer"
@@ -27,7 +28,7 @@ func Up(ctx context.Context, c Config) error {
 		return err
 	}
 	idle := func(time.Duration) float64 { return 0 }
-	fleet, err := engine.NewFleet(engine.DefaultModel("deepseek-r1"), sizes, idle, c.Seed)
+	fleet, err := engine.NewFleet(model(), sizes, idle, c.Seed)
 	if err != nil {
 		return err
 	}
@@ -51,7 +52,7 @@ func keep(ctx context.Context, c Config, server *engine.Server, fleet *engine.Fl
 		return err
 	}
 	players, ctx := errgroup.WithContext(ctx)
-	players.Go(func() error { return engine.Follow(ctx, w.Client(), servingTeam, serviceSelector, fleet) })
+	players.Go(func() error { return engine.Follow(ctx, w.Client(), stage.ServingTeam, stage.ServiceSelector, fleet) })
 	players.Go(func() error { return trainer.New(w.Client(), logr.Discard()).Run(ctx) })
 	players.Go(func() error {
 		clock, err := virtual.NewClock(time.Now(), 0, 1)
@@ -61,7 +62,7 @@ func keep(ctx context.Context, c Config, server *engine.Server, fleet *engine.Fl
 		return err
 	})
 	players.Go(func() error {
-		if err := w.introduce(ctx); err != nil {
+		if err := introduce(ctx, c, w); err != nil {
 			return err
 		}
 		select {
@@ -75,27 +76,27 @@ func keep(ctx context.Context, c Config, server *engine.Server, fleet *engine.Fl
 }
 
 // introduce scales the service to a quarter and prints the users' kubeconfigs.
-func (w *town) introduce(ctx context.Context) error {
-	replicas := int64(w.config.Nodes+3) / 4
-	if err := w.scale(ctx, replicas); err != nil {
+func introduce(ctx context.Context, c Config, w *stage.Town) error {
+	replicas := int64(c.Nodes+3) / 4
+	if err := w.Scale(ctx, replicas); err != nil {
 		return err
 	}
-	if err := w.awaitReady(ctx, replicas); err != nil {
+	if err := w.AwaitReady(ctx, replicas); err != nil {
 		return err
 	}
 	admin, err := w.UserKubeconfig("admin", "system:masters")
 	if err != nil {
 		return err
 	}
-	out := w.config.Out
-	fmt.Fprintf(out, "# %d of %d nodes serve; the others are lent to whoever submits.\n", replicas, w.config.Nodes)
+	out := c.Out
+	fmt.Fprintf(out, "# %d of %d nodes serve; the others are lent to whoever submits.\n", replicas, c.Nodes)
 	fmt.Fprintf(out, "export KUBECONFIG=%s   # administrator\n", admin)
 	for _, b := range borrowers {
 		path, err := w.UserKubeconfig(b.team)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "export KUBECONFIG=%s   # user of team %s, namespace %s, queue %s\n", path, b.team, b.team, queue)
+		fmt.Fprintf(out, "export KUBECONFIG=%s   # user of team %s, namespace %s, queue %s\n", path, b.team, b.team, stage.Queue)
 	}
 	fmt.Fprintf(out, "# Prometheus: %s\n# Ctrl-C stops everything.\n", w.PrometheusURL())
 	return nil

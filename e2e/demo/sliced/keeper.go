@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 )
 
 // deletionCost tells the service's controller to stop other replicas first.
@@ -33,8 +34,8 @@ func newKeeper(client kubernetes.Interface, w *witness) *keeper {
 
 // run marks the replicas on pinned slices until ctx ends.
 func (k *keeper) run(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(k.client, 0, informers.WithNamespace(servingTeam),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = serviceSelector }))
+	factory := informers.NewSharedInformerFactoryWithOptions(k.client, 0, informers.WithNamespace(stage.ServingTeam),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = stage.ServiceSelector }))
 	see := func(obj any) {
 		if pod, ok := obj.(*corev1.Pod); ok && k.marks(pod) {
 			select {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/device"
@@ -21,14 +22,8 @@ func TestBadConfigurationsNameTheFlag(t *testing.T) {
 		t.Errorf("the default: %v", err)
 	}
 	for want, change := range map[string]func(*Config){
-		"--nodes":      func(c *Config) { c.Nodes = 0 },
-		"--speed":      func(c *Config) { c.Speed = 0 },
-		"--from":       func(c *Config) { c.From = c.To },
-		"--low-water":  func(c *Config) { c.LowWater = c.HighWater },
-		"--high-water": func(c *Config) { c.HighWater = 101 },
-		"--warm":       func(c *Config) { c.Warm = -1 },
-		"--max-grace":  func(c *Config) { c.MaxGrace = 0 },
-		"--model-load": func(c *Config) { c.ModelLoad = -1 },
+		"--nodes":      func(c *Config) { c.Nodes = 0 }, // what else is bad is package stage's
+		"--min-trough": func(c *Config) { c.MinTrough = -1 },
 	} {
 		c := Default()
 		change(&c)
@@ -40,10 +35,10 @@ func TestBadConfigurationsNameTheFlag(t *testing.T) {
 
 // The keys of the last line are a promise to whoever reads it.
 func TestTheLastLineIsTheResult(t *testing.T) {
-	a := &account{config: Default()}
-	a.LedgerCheck = ledgerOK
+	a := &account{Account: stage.Account{Config: Default().Config}, config: Default()}
+	a.LedgerCheck = stage.LedgerOK
 	var out bytes.Buffer
-	a.write(&out)
+	a.Write(&out)
 	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
 	want := `{"nodes":0,"gpus":0,"simulatedHours":0,"oracleLendableGPUHours":0,"lentGPUHours":0,"lentShareOfOracle":0,` +
 		`"jobsFinished":0,"loans":0,"reclaims":0,"evictedPods":0,"needlessEvictions":0,"onlineWaitSecondsP99":0,` +
@@ -56,36 +51,31 @@ func TestTheLastLineIsTheResult(t *testing.T) {
 // Each target that is missed is an error by itself.
 func TestMissedTargets(t *testing.T) {
 	good := func() *account {
-		a := &account{config: Default(), waits: 1}
-		a.LedgerCheck, a.Reshapes, a.ReshapeFailuresRecovered, a.MaxGraceSeconds = ledgerOK, 1, 1, 5
-		a.decisions.Decisions, a.LentShareOfOracle = 1, leastShare
+		a := &account{config: Default()}
+		a.LedgerCheck, a.MaxGraceSeconds, a.LentShareOfOracle, a.Decisions.Decisions = stage.LedgerOK, 5, leastShare, 1
 		a.tally = Tally{Begun: 3, Made: 3, Undone: 3, Recovered: 2, Killed: 1, InUse: 1}
 		return a
 	}
-	if errs := good().missed(); len(errs) > 0 {
+	if errs := good().Missed(); len(errs) > 0 {
 		t.Errorf("all is well: %v", errs)
 	}
 	for name, change := range map[string]func(*account){
-		"lawViolations":            func(a *account) { a.LawViolations = 1 },
-		"pinnedTouched":            func(a *account) { a.PinnedTouched = 1 },
-		"ledgerCheck":              func(a *account) { a.LedgerCheck = "failed" },
-		"onlineWaitSecondsP99":     func(a *account) { a.OnlineWaitSecondsP99 = 60 },
-		"needlessEvictions":        func(a *account) { a.NeedlessEvictions = 1 },
-		"no card was reshaped":     func(a *account) { a.Reshapes = 0 },
-		"lentShareOfOracle":        func(a *account) { a.LentShareOfOracle = 0.499 },
-		"was undone":               func(a *account) { a.tally.Undone = 0 },
-		"the death of its agent":   func(a *account) { a.tally.Killed = 0 },
-		"a slice in use":           func(a *account) { a.tally.InUse = 0 },
-		"reshapes hang":            func(a *account) { a.tally.Hanging = 1 },
-		"not as they should be":    func(a *account) { a.misshapen = []string{"g"} },
-		"lost pinned slices":       func(a *account) { a.unpinned = []string{"g"} },
-		"are stuck":                func(a *account) { a.tally.Stuck = 1 },
-		"a slice that was gone":    func(a *account) { a.failedStarts = 1 },
-		"no decision is on record": func(a *account) { a.decisions.Decisions = 0 },
+		"pinnedTouched":          func(a *account) { a.touched = []string{"g"} },
+		"no card was reshaped":   func(a *account) { a.tally.Made = 0 },
+		"onlineWaitSecondsP99":   func(a *account) { a.OnlineWaitSecondsP99 = 8.01 },
+		"lentShareOfOracle":      func(a *account) { a.LentShareOfOracle = 0.499 },
+		"was undone":             func(a *account) { a.tally.Undone = 0 },
+		"the death of its agent": func(a *account) { a.tally.Killed = 0 },
+		"a slice in use":         func(a *account) { a.tally.InUse = 0 },
+		"reshapes hang":          func(a *account) { a.tally.Hanging = 1 },
+		"not as they should be":  func(a *account) { a.misshapen = []string{"g"} },
+		"lost pinned slices":     func(a *account) { a.unpinned = []string{"g"} },
+		"are stuck":              func(a *account) { a.tally.Stuck = 1 },
+		"a slice that was gone":  func(a *account) { a.failedStarts = 1 },
 	} {
 		a := good()
 		change(a)
-		if errs := a.missed(); len(errs) != 1 || !strings.Contains(errs[0].Error(), name) {
+		if errs := a.Missed(); len(errs) != 1 || !strings.Contains(errs[0].Error(), name) {
 			t.Errorf("%s: %v, want one error that names it", name, errs)
 		}
 	}

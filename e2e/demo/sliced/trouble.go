@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
@@ -22,7 +23,7 @@ const (
 // trouble has things go wrong in the midst of reshapes, in turn: an agent is killed, or a
 // slice that nobody holds is in use for a while, as by a leaked handle.
 type trouble struct {
-	town    *town
+	town    *stage.Town
 	witness *witness
 	// seen are the reshapes that were looked at.
 	seen map[string]bool
@@ -31,7 +32,7 @@ type trouble struct {
 	killed, inUse map[string]bool
 }
 
-func newTrouble(t *town, w *witness) *trouble {
+func newTrouble(t *stage.Town, w *witness) *trouble {
 	return &trouble{town: t, witness: w, seen: map[string]bool{}, killed: map[string]bool{}, inUse: map[string]bool{}}
 }
 
