@@ -255,20 +255,20 @@ func (h *house) without(juniors []junior) departed {
 }
 
 // firstFit returns the first of the nodes on which the pod passes all filters once
-// some have departed: the one it was promised, if that is among them. Empty if
-// there is none.
+// some have departed and the changes of its cards are settled: the one it was promised, if
+// that is among them. Empty if there is none.
 func (p *Ebbtide) firstFit(ctx context.Context, dry fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo, gone departed) string {
 	leaves := map[types.UID]bool{}
 	for _, g := range gone.pods {
 		leaves[g.UID] = true
 	}
-	first := ""
+	first, now := "", p.clock.Now()
 	for _, node := range nodes {
 		name := node.Node().Name
 		if first != "" && name != pod.Status.NominatedNodeName {
 			continue
 		}
-		here := p.advertised(node, p.clock.Now())
+		here := p.advertised(node, now)
 		after := &scene{info: here, state: dry}
 		leaving := slices.DeleteFunc(slices.Clone(node.GetPods()), func(info fwk.PodInfo) bool { return !leaves[info.GetPod().UID] })
 		over := slices.DeleteFunc(slices.Clone(gone.loans), func(loan *v1alpha1.Loan) bool { return book.GrantedOn(loan, name) == 0 })
@@ -280,6 +280,7 @@ func (p *Ebbtide) firstFit(ctx context.Context, dry fwk.CycleState, pod *corev1.
 				continue
 			}
 		}
+		p.awaitChanges(after, name, now)
 		if !p.handle.RunFilterPluginsWithNominatedPods(ctx, after.state, pod, after.info).IsSuccess() {
 			continue
 		}

@@ -33,9 +33,13 @@ func unsettledText(resource corev1.ResourceName) string {
 // longer than undoing them would, and so nothing is undone or taken back for a pod that
 // then fits. One that has taken longer than assumedUndo is in the way until it is undone.
 func (p *Ebbtide) awaitChanges(s *scene, node string, now time.Time) {
-	c, ok := readCycle(s.state)
 	n := p.cards.on(node)
-	if !ok || !n.Fresh(now) || n.Dynamic {
+	if !n.Fresh(now) || n.Dynamic || len(n.Reshapes) == 0 {
+		return
+	}
+	s.state = s.state.Clone() // what it says is of this node alone
+	c, ok := readCycle(s.state)
+	if !ok {
 		return
 	}
 	for i := range n.Reshapes {

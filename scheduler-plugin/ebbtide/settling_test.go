@@ -159,3 +159,57 @@ func TestCardsChangeBeforeThePodIsBound(t *testing.T) {
 		t.Errorf("then it gets %q", got)
 	}
 }
+
+// Where the quota is full too, the change is waited for, and nobody goes who would not have
+// to without it: neither all for nothing nor one of a higher priority elsewhere.
+func TestMakeWayBesideAChange(t *testing.T) {
+	for name, tc := range map[string]struct {
+		step time.Duration // since pods have been waiting for the change
+		high bool
+		want []string
+		on   string
+	}{
+		"only there":                {want: []string{"low"}, on: "n"},
+		"one of higher rank beside": {high: true, want: []string{"low"}, on: "n"},
+		"it takes too long":         {step: assumedUndo + time.Second, high: true, want: []string{"high"}, on: "o"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t).sliced()
+			w.pinsIn("serving", 3)
+			n, m := w.changingCard("n", v1alpha1.ReshapeMaking), w.card("m", "1g.5gb@0")
+			m.hold("1g.5gb@0", w.slices("low", "serving", 1, oneG, 1, m.node))
+			m.gn.Status.GPUs[0].Healthy = false // nobody else can have it
+			m.tell()
+			nominal := int64(1)
+			if tc.high {
+				nominal++
+				o := w.card("o", "1g.5gb@0")
+				o.hold("1g.5gb@0", w.slices("high", "serving", 5, oneG, 1, o.node))
+			}
+			w.sliceQuota(nominal)
+			w.undos.unsettled(reshapeKey{"n", "r"}, w.time.Now())
+			w.time.Step(tc.step)
+			n.tell()
+			_, result, status := w.schedule(w.replicaOn("p", nil))
+			w.checkNominated(result, status, tc.on)
+			if diff := cmp.Diff(tc.want, w.gone()); diff != "" {
+				t.Errorf("gone (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// sliceQuota promises serving so many slices.
+func (w *world) sliceQuota(nominal int64) {
+	obj, known, err := w.quotas.GetByKey("serving")
+	if err != nil || !known {
+		w.t.Fatal("serving has no quota: ", err)
+	}
+	q := obj.(*v1alpha1.TenantQuota).DeepCopy()
+	for i := range q.Spec.Flavors {
+		if q.Spec.Flavors[i].Resource == oneG {
+			q.Spec.Flavors[i].Nominal = nominal
+		}
+	}
+	must(w.t, w.quotas.Update(q))
+}
