@@ -14,11 +14,11 @@ import (
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
-// Cards are the simulated GPUs of a node in MIG mode, with NVIDIA's device plugin in its
-// mixed strategy. The node's capacity follows from them.
+// Cards are the simulated GPUs of a node, with NVIDIA's device plugin in its mixed strategy.
+// The node's capacity follows from them.
 type Cards struct {
-	// Count of them, all alike.
-	Count int
+	// Count of those in MIG mode, all alike, and Whole of those beside them that are not.
+	Count, Whole int
 	// Board is the name of one of mig.Boards.
 	Board string
 	// Layout of each from the start.
@@ -63,9 +63,14 @@ func (l *Lab) addCards(ctx context.Context, spec NodeSpec) (*devices.Node, error
 	if !known {
 		return nil, fmt.Errorf("cards of node %s: board %q is not known", spec.Name, c.Board)
 	}
-	cards := make([]simgpu.Card, c.Count)
+	if spec.GPUs > 0 {
+		return nil, fmt.Errorf("cards of node %s: GPUs is %d, must be 0 beside cards: pods get devices there, and Cards.Whole are those of GPUs", spec.Name, spec.GPUs)
+	}
+	cards := make([]simgpu.Card, c.Count+c.Whole)
 	for i := range cards {
-		cards[i] = simgpu.Card{Geometry: geometry, Layout: c.Layout}
+		if cards[i] = (simgpu.Card{Geometry: geometry, Whole: i >= c.Count}); !cards[i].Whole {
+			cards[i].Layout = c.Layout
+		}
 	}
 	sim, err := simgpu.Create(l.cardsFolder(spec.Name), cards, simgpu.WithName("node"))
 	if err != nil {
@@ -120,12 +125,7 @@ func (l *Lab) Devices(node string) *devices.Node { return l.devices.Node(node) }
 
 // serveDevices answers the node's agent until the lab stops.
 func (l *Lab) serveDevices(n *devices.Node) error {
-	l.mu.Lock()
-	if l.serving == nil {
-		l.serving, l.stopServing = context.WithCancel(context.Background())
-	}
-	ctx := l.serving
-	l.mu.Unlock()
+	ctx := l.untilStopped()
 	kubelet, plugin := l.sockets(n.Name)
 	if err := makeFolder(l.folder.Join("sockets")); err != nil {
 		return err
@@ -138,6 +138,16 @@ func (l *Lab) serveDevices(n *devices.Node) error {
 	defer l.mu.Unlock()
 	l.served = append(l.served, wait)
 	return nil
+}
+
+// untilStopped ends when the lab stops, before its parts do.
+func (l *Lab) untilStopped() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.serving == nil {
+		l.serving, l.stopServing = context.WithCancel(context.Background())
+	}
+	return l.serving
 }
 
 // sockets are those of a node's kubelet and plugin.

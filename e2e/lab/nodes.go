@@ -41,7 +41,7 @@ type NodeSpec struct {
 	// Extra capacity, for instance of MIG resources. cpu (192), memory (2Ti) and
 	// pods (110) may be overridden here as well.
 	Extra corev1.ResourceList
-	// Cards are GPUs that can be cut into slices, beside GPUs that are only counted.
+	// Cards are GPUs of which some are cut into slices, instead of GPUs that are only counted.
 	Cards *Cards
 }
 
