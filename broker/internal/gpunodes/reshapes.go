@@ -126,7 +126,7 @@ func (c *costs) measured(m cost) {
 	}
 	for i := range c.recent {
 		if c.recent[i].id == m.id {
-			c.recent[i] = m
+			c.recent[i].make, c.recent[i].undo = cmp.Or(m.make, c.recent[i].make), cmp.Or(m.undo, c.recent[i].undo)
 			return
 		}
 	}
