@@ -2,12 +2,15 @@ package deploy_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -18,11 +21,11 @@ import (
 	"github.com/ebbtide/ebbtide/deploy"
 )
 
-const agent = "system:serviceaccount:ebbtide-system:ebbtide-agent"
+const agent = "system:serviceaccount:ebbtide-agent:ebbtide-agent"
 
 // onNode is an agent with the token of a pod on a node; empty: of no pod.
 func (c *cluster) onNode(node string) *rest.Config {
-	config := c.as(agent, "system:serviceaccounts", "system:serviceaccounts:ebbtide-system", "system:authenticated")
+	config := c.as(agent, "system:serviceaccounts", "system:serviceaccounts:ebbtide-agent", "system:authenticated")
 	if node != "" {
 		config.Impersonate.Extra = map[string][]string{"authentication.kubernetes.io/node-name": {node}}
 	}
@@ -115,9 +118,72 @@ func TestAgentsRestartTheDevicePlugin(t *testing.T) {
 	}
 }
 
-// The whole install with the component has the agent, and a namespace that takes it.
+// The whole install with the component has the agent in a namespace that takes it, and
+// what takes it is that namespace only.
 func TestAgentComponent(t *testing.T) {
-	disk := filesys.MakeFsOnDisk()
+	all := withComponents(t, "agent", "dynamic-resources")
+	set := all["DaemonSet ebbtide-agent/ebbtide-agent"]
+	if set == nil {
+		t.Fatal("there is no DaemonSet")
+	}
+	for namespace, want := range map[string]string{"ebbtide-system": "restricted", "ebbtide-agent": "privileged"} {
+		if enforce := all["Namespace /"+namespace].GetLabels()["pod-security.kubernetes.io/enforce"]; enforce != want {
+			t.Errorf("%s enforces %q, want %s", namespace, enforce, want)
+		}
+	}
+	for name, object := range all {
+		subjects, _, _ := unstructured.NestedSlice(object.Object, "subjects")
+		for _, s := range subjects {
+			subject := s.(map[string]any)
+			account := fmt.Sprintf("ServiceAccount %v/%v", subject["namespace"], subject["name"])
+			if subject["kind"] == "ServiceAccount" && subject["namespace"] != "kube-system" && all[account] == nil {
+				t.Errorf("%s: there is no %s", name, account)
+			}
+		}
+	}
+	c := testCluster(t)
+	c.agentAccess(t)
+	client, err := dynamic.NewForConfig(c.as(administrator))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict}
+	_, err = client.Resource(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}).Namespace("ebbtide-agent").
+		Create(t.Context(), set, options)
+	wantOutcome(t, err, "")
+
+	classes := c.client(t, administrator).NodeV1().RuntimeClasses()
+	if _, err := classes.Create(t.Context(), &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "nvidia"}, Handler: "nvidia"}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = classes.Delete(context.WithoutCancel(t.Context()), "nvidia", metav1.DeleteOptions{}) })
+	template, _, err := unstructured.NestedMap(set.Object, "spec", "template")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(template, pod); err != nil {
+		t.Fatal(err)
+	}
+	pod.GenerateName = "ebbtide-agent-"
+	for _, container := range pod.Spec.Containers {
+		if container.Image != "ghcr.io/ebbtide/ebbtide-agent:latest" {
+			t.Errorf("image %s", container.Image)
+		}
+	}
+	try := func(namespace, account string) error {
+		pod := pod.DeepCopy()
+		pod.Spec.ServiceAccountName = account
+		_, err := c.client(t, daemonSets, "system:masters").CoreV1().Pods(namespace).Create(t.Context(), pod, options)
+		return err
+	}
+	wantOutcome(t, try("ebbtide-agent", "ebbtide-agent"), "")
+	wantOutcome(t, try("ebbtide-system", "ebbtide-scheduler"), `violates PodSecurity "restricted:latest"`)
+}
+
+// withComponents renders the whole install with components as an overlay adds them.
+func withComponents(t *testing.T, components ...string) map[string]*unstructured.Unstructured {
+	t.Helper()
 	folder := t.TempDir()
 	here, err := filepath.Abs("kustomize")
 	if err != nil {
@@ -127,7 +193,11 @@ func TestAgentComponent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	overlay := "resources: [" + up + "/default]\ncomponents: [" + up + "/components/agent]\n"
+	overlay := "resources: [" + up + "/default]\ncomponents:\n"
+	for _, name := range components {
+		overlay += "- " + up + "/components/" + name + "\n"
+	}
+	disk := filesys.MakeFsOnDisk()
 	if err := disk.WriteFile(folder+"/kustomization.yaml", []byte(overlay)); err != nil {
 		t.Fatal(err)
 	}
@@ -141,26 +211,5 @@ func TestAgentComponent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := objects(t, rendered)
-	set := all["DaemonSet ebbtide-system/ebbtide-agent"]
-	if set == nil {
-		t.Fatal("there is no DaemonSet")
-	}
-	if enforce := all["Namespace /ebbtide-system"].GetLabels()["pod-security.kubernetes.io/enforce"]; enforce != "privileged" {
-		t.Errorf("the namespace enforces %s", enforce)
-	}
-	client, err := dynamic.NewForConfig(testCluster(t).as(administrator))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = client.Resource(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}).Namespace("ebbtide-system").
-		Create(t.Context(), set, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
-	wantOutcome(t, err, "")
-	images := []string{}
-	for _, c := range set.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)["containers"].([]any) {
-		images = append(images, c.(map[string]any)["image"].(string))
-	}
-	if !slices.Equal(images, []string{"ghcr.io/ebbtide/ebbtide-agent:latest"}) {
-		t.Errorf("images %v", images)
-	}
+	return objects(t, rendered)
 }

@@ -21,7 +21,7 @@ func AgentOf(node string) string { return build.Agent + "-" + node }
 // agents run as the service account of Ebbtide's agent, with a token that names the node,
 // as one is that a pod of a DaemonSet has.
 var agents = programKind{
-	binary: build.Agent, account: "ebbtide-agent", scheme: "http",
+	binary: build.Agent, namespace: AgentNamespace, account: "ebbtide-agent", scheme: "http",
 	command: func(*Lab, Program, Env) ([]string, error) { return nil, nil },
 }
 
@@ -50,7 +50,7 @@ func (l *Lab) nodeKubeconfig(ctx context.Context, account, node string) (string,
 	if err != nil {
 		return "", fmt.Errorf("request a token for node %s: %w", node, err)
 	}
-	token, err := l.client.CoreV1().ServiceAccounts(SystemNamespace).CreateToken(ctx, account,
+	token, err := l.client.CoreV1().ServiceAccounts(AgentNamespace).CreateToken(ctx, account,
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 			ExpirationSeconds: ptr.To[int64](tokenSeconds),
 			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node, UID: n.UID},

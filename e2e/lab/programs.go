@@ -13,8 +13,12 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab/build"
 )
 
-// SystemNamespace is where Ebbtide's own service accounts live.
-const SystemNamespace = "ebbtide-system"
+// SystemNamespace is where the service accounts of brokers and schedulers live, and
+// AgentNamespace where that of agents does.
+const (
+	SystemNamespace = "ebbtide-system"
+	AgentNamespace  = "ebbtide-agent"
+)
 
 // programGrace is how long a broker or scheduler may take to stop.
 const programGrace = 15 * time.Second
@@ -67,20 +71,21 @@ func (e Env) Listen(purpose string) (string, error) {
 
 // programKind is what brokers, or schedulers, have in common.
 type programKind struct {
-	binary  string
-	account string
-	scheme  string
-	command func(l *Lab, p Program, e Env) ([]string, error)
+	binary    string
+	namespace string // of its account
+	account   string
+	scheme    string
+	command   func(l *Lab, p Program, e Env) ([]string, error)
 	// kubeconfig writes its credentials; nil: those of its account.
 	kubeconfig func(context.Context) (string, error)
 }
 
 var (
-	brokers    = programKind{binary: build.Broker, account: "ebbtide-broker", scheme: "http", command: (*Lab).brokerArgs}
-	schedulers = programKind{binary: build.Scheduler, account: "ebbtide-scheduler", scheme: "https", command: (*Lab).schedulerArgs}
+	brokers    = programKind{binary: build.Broker, namespace: SystemNamespace, account: "ebbtide-broker", scheme: "http", command: (*Lab).brokerArgs}
+	schedulers = programKind{binary: build.Scheduler, namespace: SystemNamespace, account: "ebbtide-scheduler", scheme: "https", command: (*Lab).schedulerArgs}
 	// The stock scheduler as one of the caller's programs differs from Ebbtide's in
 	// nothing but the binary.
-	stockSchedulers = programKind{binary: build.ControlPlane, account: "ebbtide-scheduler", scheme: "https", command: (*Lab).stockSchedulerArgs}
+	stockSchedulers = programKind{binary: build.ControlPlane, namespace: SystemNamespace, account: "ebbtide-scheduler", scheme: "https", command: (*Lab).stockSchedulerArgs}
 )
 
 // StartBroker starts a broker and waits until it is ready. Two brokers need two
@@ -141,7 +146,7 @@ func (l *Lab) startProgram(ctx context.Context, kind programKind, p Program) (*P
 	}
 	if kind.kubeconfig == nil {
 		kind.kubeconfig = func(ctx context.Context) (string, error) {
-			return l.KubeconfigFor(ctx, SystemNamespace, kind.account)
+			return l.KubeconfigFor(ctx, kind.namespace, kind.account)
 		}
 	}
 	if env.Kubeconfig, err = kind.kubeconfig(ctx); err != nil {

@@ -213,13 +213,15 @@ func (l *Lab) bringUpEbbtide(ctx context.Context) error {
 // createAccounts makes the service accounts of Ebbtide's programs. Manifests may
 // name them again.
 func (l *Lab) createAccounts(ctx context.Context) error {
-	_, err := l.client.CoreV1().Namespaces().Create(ctx,
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: SystemNamespace}}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create namespace %s: %w", SystemNamespace, err)
+	for _, name := range []string{SystemNamespace, AgentNamespace} {
+		_, err := l.client.CoreV1().Namespaces().Create(ctx,
+			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("create namespace %s: %w", name, err)
+		}
 	}
 	for _, kind := range []programKind{brokers, schedulers, agents} {
-		_, err := l.client.CoreV1().ServiceAccounts(SystemNamespace).Create(ctx,
+		_, err := l.client.CoreV1().ServiceAccounts(kind.namespace).Create(ctx,
 			&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: kind.account}}, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("create service account %s: %w", kind.account, err)

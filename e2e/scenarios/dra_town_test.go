@@ -142,7 +142,7 @@ func (w *town) agentConfig() *rest.Config {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	token, err := w.Client().CoreV1().ServiceAccounts(lab.SystemNamespace).CreateToken(w.t.Context(), "ebbtide-agent",
+	token, err := w.Client().CoreV1().ServiceAccounts(lab.AgentNamespace).CreateToken(w.t.Context(), "ebbtide-agent",
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 			ExpirationSeconds: ptr.To[int64](3600),
 			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: migNode, UID: n.UID},

@@ -82,7 +82,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 metadata: {name: bench-agent}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: bench-agent}
 subjects:
-- {kind: ServiceAccount, namespace: ebbtide-system, name: ebbtide-agent}
+- {kind: ServiceAccount, namespace: ebbtide-agent, name: ebbtide-agent}
 `
 
 func (b *bench) node(ctx context.Context) (*v1alpha1.GPUNode, error) {

@@ -61,7 +61,7 @@ const cutName = "cut"
 func asAgent(t *testing.T, l *lab.Lab) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(l.Config())
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:ebbtide-system:ebbtide-agent", Groups: []string{"system:masters"}}
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:ebbtide-agent:ebbtide-agent", Groups: []string{"system:masters"}}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)

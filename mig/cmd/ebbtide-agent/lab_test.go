@@ -110,7 +110,7 @@ func tokenOf(t *testing.T, l *lab.Lab, node string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := l.Client().CoreV1().ServiceAccounts(lab.SystemNamespace).CreateToken(t.Context(), "ebbtide-agent",
+	token, err := l.Client().CoreV1().ServiceAccounts(lab.AgentNamespace).CreateToken(t.Context(), "ebbtide-agent",
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 			BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node, UID: n.UID},
 		}}, metav1.CreateOptions{})
