@@ -29,6 +29,8 @@ type witness struct {
 	// nodes of the GPUs.
 	nodes    map[string]string
 	reshapes map[string]*reshape
+	// closed: what comes now is no more part of the night.
+	closed bool
 }
 
 // pins are the pinned places of a GPU from a moment on.
@@ -89,6 +91,9 @@ func placed(places []v1alpha1.MIGPlacement) []mig.Placed {
 func (w *witness) observe(now time.Time, n *v1alpha1.GPUNode) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
 	w.observePins(now, n)
 	for _, r := range n.Spec.Reshapes {
 		if w.reshapes[r.ID] == nil {
@@ -248,7 +253,8 @@ func (t *Tally) recovered(found, refused, killed, inUse bool) {
 var installed = lab.Places(small.profile, 0, 1, 2, 3, 4, 5, 6)
 
 // misshapen returns the GPUs that have neither the layout with which they were installed
-// nor that of a reshape in force, in words.
+// nor that of a reshape in force, in words. When all have, the witness has seen enough: a
+// reshape that is begun afterwards could not come to its end.
 func (w *witness) misshapen(gpus []device.GPU) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -278,6 +284,7 @@ func (w *witness) misshapen(gpus []device.GPU) []string {
 			found = append(found, fmt.Sprintf("%s has %v, want %v", g.UUID, have, want))
 		}
 	}
+	w.closed = len(found) == 0
 	return found
 }
 
@@ -300,13 +307,23 @@ func (w *witness) unpinned(places int) []string {
 // refusals counts the writes of the reshape that the driver refused.
 func (r *reshape) refusals(writes []simgpu.Write) int {
 	n := 0
-	for _, x := range writes {
-		ours := slices.Contains(r.destroy, x.Placed) || slices.Contains(r.create, x.Placed)
-		if x.Error != "" && x.GPU == r.gpu && ours && !x.Time.Before(r.begun) && (!r.ended || !x.Time.After(r.end)) {
+	for i := range writes {
+		if x := &writes[i]; x.Error != "" && r.ours(x) {
 			n++
 		}
 	}
 	return n
+}
+
+// wrote tells whether something was written for the reshape, with success.
+func (r *reshape) wrote(writes []simgpu.Write) bool {
+	return slices.ContainsFunc(writes, func(x simgpu.Write) bool { return x.Error == "" && r.ours(&x) })
+}
+
+// ours tells whether a write was at a place of the reshape, in its time.
+func (r *reshape) ours(x *simgpu.Write) bool {
+	return x.GPU == r.gpu && (slices.Contains(r.destroy, x.Placed) || slices.Contains(r.create, x.Placed)) &&
+		!x.Time.Before(r.begun) && (!r.ended || !x.Time.After(r.end))
 }
 
 // touched returns the writes to places that were pinned at that time, in words. What an

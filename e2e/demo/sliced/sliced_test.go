@@ -2,6 +2,8 @@ package sliced
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +230,74 @@ func TestUnpinned(t *testing.T) {
 		}
 		if got := w.unpinned(3); len(got) != test.want {
 			t.Errorf("%s: %v, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+// When all cards are as they should be, the witness has seen enough: what is begun then is
+// no reshape that hangs. Before, it is.
+func TestWitnessCloses(t *testing.T) {
+	whole := []device.GPU{{UUID: "g"}}
+	for _, p := range installed {
+		whole[0].Instances = append(whole[0].Instances, device.Instance{Placed: p, Whole: true})
+	}
+	for _, test := range []struct {
+		gpus []device.GPU
+		want Tally
+	}{
+		{whole, Tally{}},
+		{[]device.GPU{{UUID: "g"}}, Tally{Begun: 1, Hanging: 1}},
+	} {
+		w := newWitness()
+		w.observe(second(1), node("", 0, 4, 5, 6))
+		found := w.misshapen(test.gpus)
+		w.observe(second(2), node("Making", 0, 4, 5, 6))
+		if diff := cmp.Diff(test.want, w.tally(nil, nil, nil)); diff != "" {
+			t.Errorf("with %v (-want +got):\n%s", found, diff)
+		}
+	}
+}
+
+// Each kind of trouble comes as soon as it can, once; then with every third reshape, in turn.
+func TestTroubleComesInTurn(t *testing.T) {
+	tr := newTrouble(nil, nil)
+	var got []mishap
+	for i := range 11 {
+		id := fmt.Sprint(i)
+		tr.seen[id] = true
+		now := tr.turn()
+		got = append(got, now)
+		tr.killed[id] = now == agentDies && i > 0 // the first agent is too quick
+		tr.inUse[id] = now == sliceInUse
+		maps.DeleteFunc(tr.killed, func(_ string, was bool) bool { return !was })
+		maps.DeleteFunc(tr.inUse, func(_ string, was bool) bool { return !was })
+	}
+	want := []mishap{agentDies, agentDies, sliceInUse, agentDies, "", "", sliceInUse, "", "", agentDies, ""}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("trouble (-want +got):\n%s", diff)
+	}
+}
+
+// An agent is killed when it has written something for the reshape in question: what is
+// written for another, at another time, or in vain does not count.
+func TestWrote(t *testing.T) {
+	w := newWitness()
+	w.observe(second(10), node("Making", 0))
+	r := w.get("r")
+	for _, test := range []struct {
+		name string
+		simgpu.Write
+		want bool
+	}{
+		{"destroyed", simgpu.Write{Time: second(11), GPU: "g"}, true},
+		{"created", simgpu.Write{Time: second(11), GPU: "g", Placed: mig.Placed{Profile: 3}}, true},
+		{"before it", simgpu.Write{Time: second(9), GPU: "g"}, false},
+		{"another card", simgpu.Write{Time: second(11), GPU: "h"}, false},
+		{"another place", simgpu.Write{Time: second(11), GPU: "g", Placed: mig.Placed{Start: 1}}, false},
+		{"refused", simgpu.Write{Time: second(11), GPU: "g", Error: "in use"}, false},
+	} {
+		if got := r.wrote([]simgpu.Write{test.Write}); got != test.want {
+			t.Errorf("%s: %t, want %t", test.name, got, test.want)
 		}
 	}
 }

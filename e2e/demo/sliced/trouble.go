@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// troubleEvery is how often something goes wrong at the most: every n-th reshape.
+	// troubleEvery is how often something goes wrong when each kind of trouble was there
+	// once: with every n-th reshape.
 	troubleEvery = 3
 	// inUseTimes is how often a slice is said to be in use until it can be destroyed.
 	inUseTimes = 3
@@ -58,37 +59,66 @@ func (t *trouble) look(ctx context.Context) error {
 			continue
 		}
 		t.seen[id] = true
-		if len(t.seen)%troubleEvery != 1 {
-			continue
+		err := error(nil)
+		switch t.turn() {
+		case agentDies:
+			err = t.kill(ctx, id)
+		case sliceInUse:
+			err = t.use(id)
 		}
-		r := t.witness.get(id)
-		if (len(t.killed)+len(t.inUse))%2 == 0 {
-			if err := t.kill(ctx, id, r.node); err != nil {
-				return err
-			}
-			continue
-		}
-		cards, err := t.town.Cards(r.node)
 		if err != nil {
 			return err
 		}
-		at := r.destroy[len(r.destroy)-1]
-		if err := cards.FailNext(simgpu.Fault{Op: simgpu.OpDestroyGI, GPU: r.gpu, At: &at, Code: simgpu.CodeInUse, Times: inUseTimes}); err != nil {
-			return fmt.Errorf("have a slice in use: %w", err)
-		}
-		t.inUse[id] = true
 	}
 	return nil
 }
 
-// kill kills a node's agent as soon as it has destroyed something for a reshape, and starts
-// it again.
-func (t *trouble) kill(ctx context.Context, id, node string) error {
-	cards, err := t.town.Cards(node)
+// mishap is what goes wrong with a reshape.
+type mishap string
+
+const (
+	nothing    mishap = ""
+	agentDies  mishap = "agent dies"
+	sliceInUse mishap = "slice in use"
+)
+
+// turn is what goes wrong with the next reshape: each kind as soon as it can, until it was
+// there once, and then now and then and in turn.
+func (t *trouble) turn() mishap {
+	switch due := len(t.seen)%troubleEvery == 1; {
+	case len(t.killed) == 0:
+		return agentDies
+	case len(t.inUse) == 0:
+		return sliceInUse
+	case !due:
+		return nothing
+	case len(t.killed) <= len(t.inUse):
+		return agentDies
+	default:
+		return sliceInUse
+	}
+}
+
+// use has the last slice that a reshape destroys be in use for a while.
+func (t *trouble) use(id string) error {
+	r := t.witness.get(id)
+	cards, err := t.town.Cards(r.node)
 	if err != nil {
 		return err
 	}
-	before, err := cards.Writes()
+	at := r.destroy[len(r.destroy)-1]
+	if err := cards.FailNext(simgpu.Fault{Op: simgpu.OpDestroyGI, GPU: r.gpu, At: &at, Code: simgpu.CodeInUse, Times: inUseTimes}); err != nil {
+		return fmt.Errorf("have a slice in use: %w", err)
+	}
+	t.inUse[id] = true
+	return nil
+}
+
+// kill kills a node's agent as soon as it has destroyed something for the reshape, and
+// starts it again.
+func (t *trouble) kill(ctx context.Context, id string) error {
+	r := t.witness.get(id)
+	cards, err := t.town.Cards(r.node)
 	if err != nil {
 		return err
 	}
@@ -100,7 +130,7 @@ func (t *trouble) kill(ctx context.Context, id, node string) error {
 		if err != nil {
 			return err
 		}
-		if len(now) > len(before) {
+		if r.wrote(now) {
 			break
 		}
 		select {
@@ -111,7 +141,7 @@ func (t *trouble) kill(ctx context.Context, id, node string) error {
 		case <-tick.C:
 		}
 	}
-	agent := t.town.Part(lab.AgentOf(node))
+	agent := t.town.Part(lab.AgentOf(r.node))
 	if err := agent.Kill(); err != nil {
 		return err
 	}
