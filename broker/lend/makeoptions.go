@@ -109,7 +109,14 @@ func (a *admission) plansOf(card *Card, from, to, node string, why *obstacle) (p
 	g := onlyOf(card.GPU, of.ID)
 	for n := 1; n <= as.Max; n++ {
 		plan, err := b.table().PlanGPU(g, []mig.Demand{{Profile: as.ID, Count: n}})
-		if err != nil || len(plan.Unmet) > 0 || len(plan.Destroy) == 0 || b.table().Reform(after(g, plan), b.ownersOf(g, of.ID)) != nil {
+		if err != nil || len(plan.Unmet) > 0 {
+			break
+		}
+		if len(plan.Destroy) == 0 {
+			why.atLeast(byPins, "GPU %s on %s has room for it beside its slices, which is nobody's to lend", card.UUID, node)
+			break
+		}
+		if b.table().Reform(after(g, plan), b.ownersOf(g, of.ID)) != nil {
 			break
 		}
 		plans = append(plans, plan)

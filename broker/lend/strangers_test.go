@@ -44,6 +44,14 @@ func loanOf(lender, flavor string, count int64) Loan {
 	}
 }
 
+// ofTwo has a 2g made on card B in place of the 4g.
+func ofTwo(n *Node) {
+	two := mig.Placed{Profile: 1}
+	n.Reshapes[1].To, n.Reshapes[1].Create = "a100-2g", []mig.Placed{two}
+	n.Cards[1].Instances[0].Placed = two
+	n.Units[1].Capacity = 1
+}
+
 // Whoever is counted beyond what the node has besides what was made is on what was made, and
 // nobody else is taken for that.
 func TestStrangers(t *testing.T) {
@@ -64,6 +72,26 @@ func TestStrangers(t *testing.T) {
 		{"one that a card shows, and another", func(_ *Snapshot, n *Node) {
 			n.Units[1].Other, n.Cards[1].Instances[0].Use, n.Cards[1].Instances[0].Owner = 2, mig.Busy, "x"
 		}, "AB", false},
+		{"one that a card shows on the first, and another", func(_ *Snapshot, n *Node) {
+			n.Units[1].Other, n.Cards[0].Instances[0].Use, n.Cards[0].Instances[0].Owner = 2, mig.Busy, "x"
+		}, "AB", false},
+		{"one on another profile", func(_ *Snapshot, n *Node) {
+			ofTwo(n)
+			n.Units = slices.Insert(n.Units, 1, Units{Flavor: "a100-2g", Capacity: 1, Other: 1})
+		}, "B", false},
+		{"one on another profile, beside one that a card shows", func(_ *Snapshot, n *Node) {
+			ofTwo(n)
+			n.Units = slices.Insert(n.Units, 1, Units{Flavor: "a100-2g", Capacity: 1, Other: 1})
+			n.Cards[0].Instances[0].Use = mig.Foreign
+		}, "AB", false},
+		{"the node has no such units", func(_ *Snapshot, n *Node) { n.Units = n.Units[:1] }, "", false},
+		{"a loan of what is not there is no stranger", func(in *Snapshot, n *Node) {
+			in.Loans = []Loan{loanOf("serving/other", "a100-4g", 1)}
+		}, "", true},
+		{"one too many for the node's own, while nothing is counted", func(in *Snapshot, n *Node) {
+			ownBig(in)
+			n.Units[1].Other, n.Units[1].Capacity = 2, 0
+		}, "A", true},
 		{"something that is not counted", func(_ *Snapshot, n *Node) { n.Cards[1].Instances[0].Use = mig.Foreign }, "B", false},
 		{"one of the node's own is not on it", func(in *Snapshot, n *Node) { ownBig(in); n.Units[1].Other = 1 }, "", false},
 		{"nor while the device plugin stands still", func(in *Snapshot, n *Node) {
