@@ -55,16 +55,11 @@ func Places(profile mig.ProfileID, starts ...int) []mig.Placed {
 	return places
 }
 
-// addCards makes the cards of a node that is to be created, and what stands between them
-// and pods.
-func (l *Lab) addCards(ctx context.Context, spec NodeSpec) (*devices.Node, error) {
-	c := *spec.Cards
+// createCards makes the simulated GPUs of a node.
+func (l *Lab) createCards(node string, c Cards) (*simgpu.Sim, error) {
 	geometry, known := mig.Board(c.Board)
 	if !known {
-		return nil, fmt.Errorf("cards of node %s: board %q is not known", spec.Name, c.Board)
-	}
-	if spec.GPUs > 0 {
-		return nil, fmt.Errorf("cards of node %s: GPUs is %d, must be 0 beside cards: pods get devices there, and Cards.Whole are those of GPUs", spec.Name, spec.GPUs)
+		return nil, fmt.Errorf("cards of node %s: board %q is not known", node, c.Board)
 	}
 	cards := make([]simgpu.Card, c.Count+c.Whole)
 	for i := range cards {
@@ -72,15 +67,29 @@ func (l *Lab) addCards(ctx context.Context, spec NodeSpec) (*devices.Node, error
 			cards[i].Layout = c.Layout
 		}
 	}
-	sim, err := simgpu.Create(l.cardsFolder(spec.Name), cards, simgpu.WithName("node"))
+	sim, err := simgpu.Create(l.cardsFolder(node), cards, simgpu.WithName("node"))
 	if err != nil {
-		return nil, fmt.Errorf("cards of node %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("cards of node %s: %w", node, err)
 	}
 	if c.Latency == (simgpu.Latency{}) {
 		c.Latency = FastCards()
 	}
 	if err := sim.SetLatency(c.Latency); err != nil {
-		return nil, fmt.Errorf("cards of node %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("cards of node %s: %w", node, err)
+	}
+	return sim, nil
+}
+
+// addCards makes the cards of a node that is to be created, and what stands between them
+// and pods.
+func (l *Lab) addCards(ctx context.Context, spec NodeSpec) (*devices.Node, error) {
+	c := *spec.Cards
+	if spec.GPUs > 0 {
+		return nil, fmt.Errorf("cards of node %s: GPUs is %d, must be 0 beside cards: pods get devices there, and Cards.Whole are those of GPUs", spec.Name, spec.GPUs)
+	}
+	sim, err := l.createCards(spec.Name, c)
+	if err != nil {
+		return nil, err
 	}
 	if c.Gap == 0 {
 		c.Gap = DefaultGap

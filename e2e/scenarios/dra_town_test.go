@@ -3,33 +3,19 @@ package scenarios
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/funcr"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/deploy"
 	"github.com/ebbtide/ebbtide/e2e/audit"
 	"github.com/ebbtide/ebbtide/e2e/lab"
-	"github.com/ebbtide/ebbtide/e2e/lab/claims"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
-	"github.com/ebbtide/ebbtide/mig"
-	"github.com/ebbtide/ebbtide/mig/agent"
-	"github.com/ebbtide/ebbtide/mig/agent/kube"
-	"github.com/ebbtide/ebbtide/mig/dra"
-	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
 // newClaimedTown is a town of one node with one card that is cut in seven, whose slices are
@@ -69,100 +55,23 @@ func newClaimedTown(t *testing.T) *town {
 	return w
 }
 
-// safe is a doctor that finds nothing wrong.
-type safe struct{}
-
-func (safe) Lendable(context.Context) agent.Verdict {
-	return agent.Verdict{Status: metav1.ConditionTrue, Reason: "Examined", Message: "Nothing would let a pod at a GPU that it was not given"}
-}
-
 // startDriver runs the agent of the node, as a DRA driver of a simulated card, and what
 // stands in for its kubelet.
 func (w *town) startDriver() {
 	w.t.Helper()
-	must := func(err error) {
-		w.t.Helper()
-		if err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	dir, log := w.t.TempDir(), w.logTo("driver")
-	board, _ := mig.Board("A100-40GB")
-	sim, err := simgpu.Create(filepath.Join(dir, "gpus"), []simgpu.Card{{Geometry: board, Layout: lab.Places(oneGProfile, 0, 1, 2, 3, 4, 5, 6)}})
-	must(err)
-	must(sim.SetLatency(lab.FastCards()))
-	w.card = sim
-	config := w.agentConfig()
-	client, err := kubernetes.NewForConfig(config)
-	must(err)
-	node, err := kube.NewNode(config, migNode)
-	must(err)
-	driver, err := dra.New(dra.Options{Node: migNode, Dir: dir, CDI: dir})
-	must(err)
-	a, err := agent.New(agent.Options{
-		Node: migNode, StateDir: dir, Driver: sim, Nodes: driver.Observed(node),
-		Holders: kube.Holders{Node: node, Devices: dra.Holders{Node: driver, Cluster: node}}, Advertiser: kube.Silent{},
-		Examiner: safe{}, Allocation: v1alpha1.AllocationDynamicResources, Interval: 200 * time.Millisecond, Log: log,
+	_, err := w.StartDriver(w.t.Context(), migNode, *cutInSeven(migNode, 1).Cards, lab.Program{
+		Args: func(lab.Env) []string { return []string{"--interval=200ms"} },
 	})
-	must(err)
-	ctx, stop := context.WithCancel(context.Background())
-	_, err = node.Start(ctx)
-	must(err)
-	sockets := dra.Kubelet{Plugins: filepath.Join(dir, "p"), Registry: filepath.Join(dir, "r")}
-	kubelet := &claims.Kubelet{Client: w.Client(), Node: migNode, Driver: dra.Driver, Socket: filepath.Join(sockets.Plugins, "dra.sock"), Log: log}
-	ended := make(chan error, 3)
-	for _, run := range []func() error{
-		func() error { return a.Run(ctx) },
-		func() error { return driver.Serve(logr.NewContext(ctx, log), client, node, a, sockets) },
-		func() error { return kubelet.Run(ctx) },
-	} {
-		go func() { ended <- run() }()
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() {
-		stop()
-		for range cap(ended) {
-			if err := <-ended; err != nil {
-				w.t.Error(err)
-			}
-		}
-		if err := a.Close(); err != nil {
-			w.t.Error(err)
-		}
-	})
+	if w.card, err = w.Cards(migNode); err != nil {
+		w.t.Fatal(err)
+	}
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
 		slices, err := w.Client().ResourceV1().ResourceSlices().List(ctx, metav1.ListOptions{})
 		return err == nil && len(slices.Items) == 2, fmt.Sprintf("%d ResourceSlices, want one of counters and one of devices (%v)", len(slices.Items), err)
 	})
-}
-
-// agentConfig acts as the agent on the node does: with a token that names the node.
-func (w *town) agentConfig() *rest.Config {
-	w.t.Helper()
-	n, err := w.Client().CoreV1().Nodes().Get(w.t.Context(), migNode, metav1.GetOptions{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	token, err := w.Client().CoreV1().ServiceAccounts(lab.AgentNamespace).CreateToken(w.t.Context(), "ebbtide-agent",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-			ExpirationSeconds: ptr.To[int64](3600),
-			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: migNode, UID: n.UID},
-		}}, metav1.CreateOptions{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	config := rest.AnonymousClientConfig(w.Config())
-	config.BearerToken, config.QPS = token.Status.Token, -1
-	return config
-}
-
-// logTo is a log among those of the lab.
-func (w *town) logTo(name string) logr.Logger {
-	w.t.Helper()
-	file, err := os.Create(filepath.Join(w.Dir(), "logs", name+".log"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return funcr.New(func(prefix, args string) { fmt.Fprintln(file, prefix, args) }, funcr.Options{LogTimestamp: true, Verbosity: 2})
 }
 
 // heldDevices are the devices of claims that are reserved for pods of a namespace, sorted.

@@ -22,16 +22,23 @@ func (n *Node) Prepare(ctx context.Context, claim *resourcev1.ResourceClaim) (*C
 	if err != nil {
 		return nil, fmt.Errorf("prepare claim %s/%s: %w", claim.Namespace, claim.Name, err)
 	}
+	n.options.Failpoint(FailClaimBegun)
 	for i := range c.Devices {
 		if err := makeDevice(ctx, maker, &c.Devices[i]); err != nil {
 			return nil, fmt.Errorf("prepare claim %s/%s: device %s: %w", claim.Namespace, claim.Name, c.Devices[i].Device, err)
 		}
 	}
+	n.options.Failpoint(FailClaimMade)
 	if err := n.writeCDI(c); err != nil {
 		return nil, err
 	}
+	n.options.Failpoint(FailClaimTold)
 	c.Done = true
-	return c, n.put(c)
+	if err := n.put(c); err != nil {
+		return nil, err
+	}
+	n.options.Failpoint(FailClaimDone)
+	return c, nil
 }
 
 // begin keeps in the checkpoint, before anything is made, what is to be.
@@ -176,6 +183,7 @@ func (n *Node) unprepare(ctx context.Context, uid types.UID) error {
 	if c == nil || err != nil {
 		return err
 	}
+	n.options.Failpoint(FailClaimGoing)
 	for _, d := range c.Devices {
 		if d.At == nil {
 			continue
@@ -184,10 +192,16 @@ func (n *Node) unprepare(ctx context.Context, uid types.UID) error {
 			return fmt.Errorf("let go of claim %s/%s: device %s: %w", c.Namespace, c.Name, d.Device, err)
 		}
 	}
+	n.options.Failpoint(FailClaimUnmade)
 	if err := n.removeCDI(uid); err != nil {
 		return err
 	}
-	return n.drop(uid)
+	n.options.Failpoint(FailClaimUntold)
+	if err := n.drop(uid); err != nil {
+		return err
+	}
+	n.options.Failpoint(FailClaimDropped)
+	return nil
 }
 
 // end returns what to destroy for a claim, which it writes down first; nil for a claim

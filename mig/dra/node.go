@@ -32,6 +32,29 @@ type Options struct {
 	// CDI is the folder that the container runtime reads devices from (/var/run/cdi). It
 	// must exist.
 	CDI string
+	// Failpoint is called after every step in Failpoints, by its name; nil: nothing is. Tests
+	// end the driver there.
+	Failpoint func(step string)
+}
+
+// The points at which Options.Failpoint is called, of a claim that is prepared and let go:
+// written down, made, told the container runtime, done; and to go, destroyed, no longer
+// told, forgotten.
+const (
+	FailClaimBegun   = "claim-begun"
+	FailClaimMade    = "claim-made"
+	FailClaimTold    = "claim-told"
+	FailClaimDone    = "claim-done"
+	FailClaimGoing   = "claim-going"
+	FailClaimUnmade  = "claim-unmade"
+	FailClaimUntold  = "claim-untold"
+	FailClaimDropped = "claim-dropped"
+)
+
+// Failpoints lists all points, those of preparing a claim first, in their order.
+func Failpoints() (prepare, unprepare []string) {
+	return []string{FailClaimBegun, FailClaimMade, FailClaimTold, FailClaimDone},
+		[]string{FailClaimGoing, FailClaimUnmade, FailClaimUntold, FailClaimDropped}
 }
 
 // Node is a node's GPUs, allocated by claims. Make it, let it Observe what the agent
@@ -63,6 +86,9 @@ func New(o Options) (*Node, error) {
 	state, err := readCheckpoint(o.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if o.Failpoint == nil {
+		o.Failpoint = func(string) {}
 	}
 	return &Node{options: o, state: state, changed: make(chan struct{}, 1), gpus: map[string]v1alpha1.GPUStatus{}}, nil
 }

@@ -1,8 +1,11 @@
 // Command lab-agent is Ebbtide's agent on a simulated node: the agent itself, on GPUs that
 // are simulated, beside a kubelet and a device plugin that are played by the lab.
 //
+// With --allocation=DynamicResources it is the node's DRA driver instead, and there is no
+// device plugin.
+//
 // Two files in its state folder make things happen. "failpoint" names a step of
-// agent.Failpoints, and how often it passes before: there the program kills itself, once.
+// agent.Failpoints or dra.Failpoints, and how often it passes before: there the program kills itself, once.
 // "doctor" holds the reason why the node is not lendable.
 package main
 
@@ -18,14 +21,18 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig/agent"
 	"github.com/ebbtide/ebbtide/mig/agent/kube"
 	"github.com/ebbtide/ebbtide/mig/agent/kubelet"
+	"github.com/ebbtide/ebbtide/mig/dra"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
@@ -33,6 +40,7 @@ import (
 type options struct {
 	node, kubeconfig, state, listen string
 	gpus, kubelet, plugin           string
+	allocation, cdi, sockets        string
 	interval                        time.Duration
 }
 
@@ -45,6 +53,9 @@ func main() {
 	flag.StringVar(&o.gpus, "gpus", "", "folder of the simulated GPUs")
 	flag.StringVar(&o.kubelet, "kubelet", "", "socket of the kubelet")
 	flag.StringVar(&o.plugin, "plugin", "", "socket of the device plugin")
+	flag.StringVar(&o.allocation, "allocation", string(v1alpha1.AllocationDevicePlugin), "who hands slices to pods")
+	flag.StringVar(&o.cdi, "cdi", "", "folder of the container runtime's devices, with DynamicResources")
+	flag.StringVar(&o.sockets, "sockets", "", "folder where the driver and the kubelet meet, with DynamicResources")
 	flag.DurationVar(&o.interval, "interval", 300*time.Millisecond, "between two rounds")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -70,33 +81,59 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	resources, err := kubelet.Open(o.kubelet)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, resources.Close()) }()
 	watching, err := node.Start(ctx)
 	if err != nil {
 		return err
 	}
 	ready := &readiness{Nodes: node}
-	a, err := agent.New(agent.Options{
-		Node: o.node, StateDir: o.state, Driver: cards, Nodes: ready,
-		Holders: kube.Holders{Node: node, Devices: resources, Plugin: true}, Advertiser: newPlugin(o.plugin),
+	parts := agent.Options{
+		Node: o.node, StateDir: o.state, Driver: cards, Nodes: ready, Allocation: v1alpha1.Allocation(o.allocation),
 		Rival: node, Examiner: doctor{o.state}, Interval: o.interval,
 		Log: funcr.New(func(prefix, args string) { fmt.Fprintln(os.Stderr, prefix, args) },
 			funcr.Options{LogTimestamp: true, Verbosity: 1}),
 		Failpoint: failpoint(o.state),
-	})
+	}
+	serve, done, err := allocate(o, config, node, &parts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	a, err := agent.New(parts)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return <-watching })
+	group.Go(func() error { return serve(logr.NewContext(ctx, parts.Log), a) })
 	group.Go(func() error { return a.Run(ctx) })
 	group.Go(func() error { return ready.serve(ctx, o.listen) })
 	return group.Wait()
+}
+
+// allocate fills in who hands slices to pods. serve runs beside the agent.
+func allocate(o options, config *rest.Config, node *kube.Node, parts *agent.Options) (serve func(context.Context, *agent.Agent) error, done func() error, err error) {
+	if parts.Allocation == v1alpha1.AllocationDevicePlugin {
+		resources, err := kubelet.Open(o.kubelet)
+		if err != nil {
+			return nil, nil, err
+		}
+		parts.Holders, parts.Advertiser = kube.Holders{Node: node, Devices: resources, Plugin: true}, newPlugin(o.plugin)
+		return func(context.Context, *agent.Agent) error { return nil }, resources.Close, nil
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a client: %w", err)
+	}
+	claims, err := dra.New(dra.Options{Node: o.node, Dir: o.state, CDI: o.cdi, Failpoint: parts.Failpoint})
+	if err != nil {
+		return nil, nil, err
+	}
+	parts.Holders = kube.Holders{Node: node, Devices: dra.Holders{Node: claims, Cluster: node}}
+	parts.Nodes, parts.Advertiser = claims.Observed(parts.Nodes), kube.Silent{}
+	return func(ctx context.Context, a *agent.Agent) error {
+		return claims.Serve(ctx, client, node, a, dra.Kubelet{Plugins: o.sockets, Registry: o.sockets})
+	}, func() error { return nil }, nil
 }
 
 // readiness is whether anything was published.

@@ -4,7 +4,9 @@
 // It promises the kubelet's own protocol, so that a driver cannot tell the difference:
 // the same calls over the same socket, again after each failure, and only for claims that
 // are allocated and reserved for a pod on the node. A claim is let go when no pod that
-// has not ended needs it.
+// has not ended needs it. After a reboot of the node, which claims were prepared is known,
+// as from the checkpoint of a kubelet, and those of pods that are still on the node are
+// prepared again before their containers are made again.
 //
 // It refuses to hold pods back until their claims are prepared; a simulated pod runs
 // anyway.
@@ -16,10 +18,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
@@ -30,8 +34,12 @@ import (
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 )
 
-// every is how often the node's pods are looked at.
-const every = 100 * time.Millisecond
+const (
+	// every is how often the node's pods are looked at.
+	every = 100 * time.Millisecond
+	// dialMost is how long a driver that was started again may not be seen.
+	dialMost = 500 * time.Millisecond
+)
 
 // Kubelet is of one node and one driver.
 type Kubelet struct {
@@ -41,21 +49,57 @@ type Kubelet struct {
 	Driver, Socket string
 	Log            logr.Logger
 
-	// prepared are claims that the driver was asked for, whatever came of it, by UID.
+	mu sync.Mutex
+	// prepared are claims that the driver was asked for, whatever came of it, by UID. They
+	// outlast a reboot.
 	prepared map[types.UID]*drapb.Claim
-	// done are those that it has prepared.
+	// done are those that it has prepared since.
 	done map[types.UID]bool
+}
+
+// Reboot does what a reboot of the node does to the kubelet: what it asked the driver for
+// it knows from its checkpoint, and what came of it must be asked for again. It waits for
+// a call that is under way.
+func (k *Kubelet) Reboot() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.done)
+}
+
+// Forget does what the loss of its checkpoint does to the kubelet: it lets go of nothing
+// that it asked for before.
+func (k *Kubelet) Forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.prepared)
+	clear(k.done)
+}
+
+// Prepared are the claims that the driver has prepared, by namespace/name, sorted.
+func (k *Kubelet) Prepared() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []string
+	for uid := range k.done {
+		out = append(out, k.prepared[uid].Namespace+"/"+k.prepared[uid].Name)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Run does so until ctx ends. What goes wrong is logged, and tried again.
 func (k *Kubelet) Run(ctx context.Context) error {
-	connection, err := grpc.NewClient("unix://"+k.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	again := backoff.Config{BaseDelay: every, Multiplier: 1.6, MaxDelay: dialMost}
+	connection, err := grpc.NewClient("unix://"+k.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: again, MinConnectTimeout: time.Second}))
 	if err != nil {
 		return fmt.Errorf("connect to the driver: %w", err)
 	}
 	defer func() { _ = connection.Close() }() // nothing is lost with it
 	driver := drapb.NewDRAPluginClient(connection)
+	k.mu.Lock()
 	k.prepared, k.done = map[types.UID]*drapb.Claim{}, map[types.UID]bool{}
+	k.mu.Unlock()
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -75,6 +119,8 @@ func (k *Kubelet) look(ctx context.Context, driver drapb.DRAPluginClient) error 
 	if err != nil {
 		return err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var errs []error
 	for _, uid := range slices.Sorted(maps.Keys(k.prepared)) {
 		if needed[uid] == nil {
