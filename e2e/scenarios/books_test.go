@@ -40,10 +40,7 @@ func (w *town) closeTheBooks() {
 func (w *town) judge() {
 	w.t.Helper()
 	loans := 0
-	for _, auditor := range []*audit.Auditor{w.auditor, w.large} {
-		if auditor == nil {
-			continue
-		}
+	for _, auditor := range append([]*audit.Auditor{w.auditor}, w.others...) {
 		report := auditor.Final()
 		for _, v := range report.Violations {
 			w.t.Errorf("the auditor saw: %s", v)

@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"testing"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -10,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
-	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
@@ -21,10 +19,8 @@ func TestClaimsForExtendedResources(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)
 	w.dial.set(5, 0)
-	w.serveOnSlices(3, v1alpha1.ReshapeNever)
-	w.awaitBound(onlineNamespace, 3)
+	w.openOnPinned(v1alpha1.ReshapeNever)
 	w.awaitDevices(onlineNamespace, "1g5gb-19-4", "1g5gb-19-5", "1g5gb-19-6")
-	w.awaitPins()
 
 	workers := []string{"worker-0", "worker-1", "worker-2", "worker-3"}
 	for _, name := range workers {
@@ -54,28 +50,17 @@ func TestClaimsInALongTrough(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)
 	w.dial.set(5, 0)
-	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
-	w.awaitBound(onlineNamespace, 3)
-	w.awaitPins()
+	w.openOnPinned(v1alpha1.ReshapeIdle)
 	w.awaitDevices(onlineNamespace, "1g5gb-19-4", "1g5gb-19-5", "1g5gb-19-6")
 	before := len(w.cardWrites()) // instances are made for claims
-	w.create(template("mig-4g.20gb.ebbtide.dev"))
-	w.create(claimingJob("big", "mig-4g.20gb.ebbtide.dev"))
+	w.claim("big", "mig-4g.20gb.ebbtide.dev")
 
 	// Night: the job gets a slice that was not there.
 	w.dial.set(2, 0)
-	w.awaitLoans("big")
-	w.awaitBound(trainingNamespace, 1)
-	w.awaitReshapes(v1alpha1.ReshapeMade)
+	w.lendMade("big")
 	w.awaitDevices(trainingNamespace, "4g20gb-5-0")
 	w.awaitInstances("3@0 0@4 0@5 0@6")
-
-	// Morning: the load rises, and more replicas come.
-	w.dial.set(5, 0)
-	w.scale(7)
-	w.awaitReady(7)
-	w.awaitLoans()
-	w.awaitReshapes()
+	w.morning()
 	w.awaitDevices(trainingNamespace)
 	w.awaitInstances("0@0 0@1 0@2 0@3 0@4 0@5 0@6")
 	writes := w.cardWrites()[before:]
@@ -96,27 +81,10 @@ func TestClaimsTakenBackByTheScheduler(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)
 	w.dial.set(2, 0)
-	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
-	w.awaitBound(onlineNamespace, 3)
-	w.awaitPins()
-	w.create(template("mig-4g.20gb.ebbtide.dev"))
-	w.create(claimingJob("big", "mig-4g.20gb.ebbtide.dev"))
-	w.awaitLoans("big")
-	w.awaitBound(trainingNamespace, 1)
-	w.awaitReshapes(v1alpha1.ReshapeMade)
-	w.awaitAgreement()
-	if err := w.Part(lab.Broker).Stop(); err != nil {
-		t.Fatal(err)
-	}
-	w.scale(5)
-	waited := w.awaitBound(onlineNamespace, 5)
-	t.Logf("without a broker, the online pods waited %s; grace %s", waited.Round(time.Millisecond), maxGrace)
-	if limit := maxGrace + slack; waited > limit {
-		t.Errorf("the online pods waited %s, more than %s", waited, limit)
-	}
-	w.startBroker()
-	w.awaitLoans()
-	w.awaitReshapes()
+	w.openOnPinned(v1alpha1.ReshapeIdle)
+	w.claim("big", "mig-4g.20gb.ebbtide.dev")
+	w.lendMade("big")
+	w.growAlone()
 	w.closeTheBooks()
 }
 
@@ -128,6 +96,13 @@ func (w *town) cardWrites() []simgpu.Write {
 		w.t.Fatal(err)
 	}
 	return all
+}
+
+// claim has a job of one pod claim a slice of a class.
+func (w *town) claim(job, class string) {
+	w.t.Helper()
+	w.create(template(class))
+	w.create(claimingJob(job, class))
 }
 
 // template is for one device of the class whose name it has.

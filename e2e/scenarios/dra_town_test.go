@@ -6,14 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/deploy"
-	"github.com/ebbtide/ebbtide/e2e/audit"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
@@ -34,23 +31,7 @@ func newClaimedTown(t *testing.T) *town {
 	w.dial = d
 	d.follow(w.Client())
 	w.claimed = map[corev1.ResourceName]int64{oneG: 7, fourG: 1}
-	start := func(resource corev1.ResourceName, flavor string) *audit.Auditor {
-		auditor, stop, err := audit.Start(t.Context(), w.Client(), w.Dynamic(), audit.Options{
-			Resource: string(resource), Flavor: flavor, MaxGrace: maxGrace, Slack: slack, Settle: settle, Hold: time.Second,
-			// A slice of four is taken back for pods on slices of one.
-			Others:  resource == fourG,
-			Claimed: map[string]int64{migNode: w.claimed[resource]},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(stop)
-		return auditor
-	}
-	w.auditor, w.large = start(oneG, oneGFlavor), start(fourG, fourGFlavor)
-	w.slicedTeam(onlineNamespace, 1)
-	w.slicedTeam(trainingNamespace, 0)
-	w.create(&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: "default"}})
+	w.settleSliced(1, 0)
 	w.startDriver()
 	return w
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
-	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
@@ -28,12 +27,9 @@ func TestMIGReferenceExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.dial.set(5, 0)
-	w.serveOnSlices(3, v1alpha1.ReshapeNever)
-	w.awaitBound(onlineNamespace, 3)
-	w.awaitPins()
+	w.openOnPinned(v1alpha1.ReshapeNever)
 	w.scale(7)
 	w.awaitReady(7)
-	w.keepPinned()
 	workers := []string{"worker-0", "worker-1", "worker-2", "worker-3"}
 	for _, name := range workers {
 		w.create(slicedJob(name, oneG))
@@ -80,47 +76,21 @@ func TestMIGLongTrough(t *testing.T) {
 	t.Parallel()
 	w := newSlicedTown(t)
 	w.dial.set(5, 0)
-	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
-	w.awaitBound(onlineNamespace, 3)
-	w.awaitPins()
+	w.openOnPinned(v1alpha1.ReshapeIdle)
 	w.create(slicedJob("big", fourG))
 	before := w.onPinned()
 
 	// Night: the job gets a slice that was not there.
 	w.dial.set(2, 0)
-	w.awaitLoans("big")
-	w.awaitBound(trainingNamespace, 1)
-	w.awaitReshapes(v1alpha1.ReshapeMade)
-
-	// Morning: the load rises, and more replicas come.
-	w.dial.set(5, 0)
-	w.scale(7)
-	w.awaitReady(7)
-	w.awaitLoans()
-	w.awaitReshapes()
-	w.keepPinned()
+	w.lendMade("big")
+	w.morning()
 
 	// Night again, and the broker dies while the job holds its slice.
 	w.dial.set(2, 0)
 	w.scale(3)
 	w.awaitBound(onlineNamespace, 3)
-	w.awaitLoans("big")
-	w.awaitBound(trainingNamespace, 1)
-	w.awaitReshapes(v1alpha1.ReshapeMade)
-	w.awaitAgreement()
-	if err := w.Part(lab.Broker).Stop(); err != nil {
-		t.Fatal(err)
-	}
-	w.scale(5)
-	waited := w.awaitBound(onlineNamespace, 5)
-	t.Logf("without a broker, the online pods waited %s; grace %s", waited.Round(time.Millisecond), maxGrace)
-	if limit := maxGrace + slack; waited > limit {
-		t.Errorf("the online pods waited %s, more than %s", waited, limit)
-	}
-	w.awaitReady(5)
-	w.startBroker()
-	w.awaitLoans()
-	w.awaitReshapes()
+	w.lendMade("big")
+	w.growAlone()
 
 	if after := w.onPinned(); !maps.Equal(before, after) {
 		t.Errorf("on the pinned slices were %v and are %v", before, after)
@@ -157,9 +127,7 @@ func TestMIGTroubleWithACard(t *testing.T) {
 	t.Parallel()
 	w := newSlicedTown(t)
 	w.dial.set(2, 0)
-	w.serveOnSlices(3, v1alpha1.ReshapeIdle)
-	w.awaitBound(onlineNamespace, 3)
-	w.awaitPins()
+	w.openOnPinned(v1alpha1.ReshapeIdle)
 	cards, err := w.Cards(migNode)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ import (
 )
 
 const (
+	wholeFlavor = "a100"
 	oneGFlavor  = "a100-1g"
 	fourGFlavor = "a100-4g"
 	pinnedEach  = 3
@@ -47,21 +49,19 @@ func slicedTownOf(t *testing.T, node lab.NodeSpec) *town {
 	})
 	w.dial = d
 	d.follow(w.Client())
-	start := func(resource, flavor string) *audit.Auditor {
-		auditor, stop, err := audit.Start(t.Context(), w.Client(), w.Dynamic(), audit.Options{
-			Resource: resource, Flavor: flavor, Others: flavor == fourGFlavor, MaxGrace: maxGrace, Slack: slack, Settle: settle, Hold: time.Second,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(stop)
-		return auditor
-	}
-	w.auditor, w.large = start(oneG, oneGFlavor), start(fourG, fourGFlavor)
-	w.slicedTeam(onlineNamespace, int64(node.Cards.Count))
+	w.settleSliced(int64(node.Cards.Count), 0)
+	return w
+}
+
+// settleSliced makes the tenants of a town with cards that are cut and whole ones, and the
+// queue, and has each size of slices judged.
+func (w *town) settleSliced(cards, whole int64) {
+	w.t.Helper()
+	w.cards = cards
+	w.auditor, w.others = w.auditorOf(oneG, oneGFlavor), []*audit.Auditor{w.auditorOf(fourG, fourGFlavor)}
+	w.slicedTeam(onlineNamespace, cards+whole)
 	w.slicedTeam(trainingNamespace, 0)
 	w.create(&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: "default"}})
-	return w
 }
 
 // slicingBroker is a broker that thinks of changes of cards as fast as they are here.
@@ -78,20 +78,10 @@ func slicingBroker() *lab.Program {
 // slicedTeam makes a tenant with a quota in whole cards, on which slices draw.
 func (w *town) slicedTeam(name string, cards int64) {
 	w.t.Helper()
-	if err := w.CreateNamespace(w.t.Context(), name, map[string]string{"team": name}); err != nil {
-		w.t.Fatal(err)
-	}
-	w.create(&v1alpha1.TenantQuota{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: v1alpha1.TenantQuotaSpec{
-			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}}, Cohort: "town",
-			Flavors: []v1alpha1.FlavorQuota{
-				{Name: "a100", Resource: gpu, Nominal: cards},
-				{Name: oneGFlavor, Resource: oneG, SliceOf: "a100", Slices: &v1alpha1.GPUSlices{Compute: 1, Memory: 1}},
-				{Name: fourGFlavor, Resource: fourG, SliceOf: "a100", Slices: &v1alpha1.GPUSlices{Compute: 4, Memory: 4}},
-			},
-		},
-	})
+	w.tenant(name, "town",
+		v1alpha1.FlavorQuota{Name: wholeFlavor, Resource: gpu, Nominal: cards},
+		v1alpha1.FlavorQuota{Name: oneGFlavor, Resource: oneG, SliceOf: wholeFlavor, Slices: &v1alpha1.GPUSlices{Compute: 1, Memory: 1}},
+		v1alpha1.FlavorQuota{Name: fourGFlavor, Resource: fourG, SliceOf: wholeFlavor, Slices: &v1alpha1.GPUSlices{Compute: 4, Memory: 4}})
 }
 
 // onSlices makes the pods ask for one slice each, instead of whole GPUs.
@@ -109,13 +99,68 @@ func (w *town) serveOnSlices(replicas int32, reshape v1alpha1.ReshapeMode) {
 	deployment := service(replicas, 1)
 	onSlices(&deployment.Spec.Template.Spec, oneG)
 	w.create(deployment)
-	w.create(slicedPolicy(reshape))
+	w.create(slicedPolicy(7*w.cards, reshape))
 }
 
-func slicedPolicy(reshape v1alpha1.ReshapeMode) *v1alpha1.LendingPolicy {
-	p := lends(7)
+func slicedPolicy(owned int64, reshape v1alpha1.ReshapeMode) *v1alpha1.LendingPolicy {
+	p := lends(owned)
 	p.Spec.MIG = &v1alpha1.MIGPolicy{Pinned: pinnedEach, Reshape: reshape, MinTrough: &metav1.Duration{Duration: time.Second}}
 	return p
+}
+
+// openOnPinned starts the service with three replicas when it is known which slices are
+// pinned: they get these, and are the last to go.
+func (w *town) openOnPinned(reshape v1alpha1.ReshapeMode) {
+	w.t.Helper()
+	w.serveOnSlices(0, reshape)
+	w.awaitPins()
+	w.scale(pinnedEach)
+	w.awaitReady(pinnedEach)
+}
+
+// lendMade waits until the job has the slice of four that is made for it.
+func (w *town) lendMade(job string) {
+	w.t.Helper()
+	w.awaitLoans(job)
+	w.awaitBound(trainingNamespace, 1)
+	w.awaitReshapes(v1alpha1.ReshapeMade)
+}
+
+// morning raises the load and brings all replicas, and waits until everything is back.
+func (w *town) morning() {
+	w.t.Helper()
+	w.dial.set(5, 0)
+	w.scale(7)
+	w.awaitReady(7)
+	w.awaitLoans()
+	w.awaitReshapes()
+}
+
+// growAlone has the scheduler alone make room for two more replicas than are on pinned
+// slices, and then starts the broker again.
+func (w *town) growAlone() {
+	w.t.Helper()
+	w.awaitAgreement()
+	if err := w.Part(lab.Broker).Stop(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.scale(pinnedEach + 2)
+	w.wantSoon("without a broker", pinnedEach+2)
+	w.awaitReady(pinnedEach + 2)
+	w.startBroker()
+	w.awaitLoans()
+	w.awaitReshapes()
+}
+
+// wantSoon waits until so many online pods are bound, and checks that it took no longer
+// than they may have to wait.
+func (w *town) wantSoon(when string, pods int) {
+	w.t.Helper()
+	waited := w.awaitBound(onlineNamespace, pods)
+	w.t.Logf("%s, the online pods waited %s; grace %s", when, waited.Round(time.Millisecond), maxGrace)
+	if limit := maxGrace + slack; waited > limit {
+		w.t.Errorf("%s, the online pods waited %s, more than %s", when, waited, limit)
+	}
 }
 
 // slicedJob is a job of one pod on a slice, which runs until it is stopped.
@@ -133,7 +178,7 @@ func (w *town) gpuNode(ctx context.Context) (*v1alpha1.GPUNode, error) {
 	return n, w.api.Get(ctx, client.ObjectKey{Name: migNode}, n)
 }
 
-// awaitPins waits until the slices of the card are pinned that leave the most for others.
+// awaitPins waits until the slices of each card are pinned that leave the most for others.
 func (w *town) awaitPins() {
 	w.t.Helper()
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
@@ -141,36 +186,20 @@ func (w *town) awaitPins() {
 		if err != nil {
 			return false, err.Error()
 		}
-		var starts []int32
-		for _, p := range n.Spec.Pinned {
-			for _, place := range p.Places {
-				starts = append(starts, place.Start)
+		want, got := map[string][]int32{}, map[string][]int32{}
+		for _, g := range n.Status.GPUs {
+			if len(g.Instances) > 0 {
+				want[g.UUID] = []int32{4, 5, 6}
 			}
 		}
-		slices.Sort(starts)
-		return slices.Equal(starts, []int32{4, 5, 6}), fmt.Sprintf("pinned at %v, want 4, 5 and 6", starts)
+		for _, p := range n.Spec.Pinned {
+			for _, place := range p.Places {
+				got[p.GPU] = append(got[p.GPU], place.Start)
+			}
+			slices.Sort(got[p.GPU])
+		}
+		return len(want) > 0 && maps.EqualFunc(want, got, slices.Equal), fmt.Sprintf("pinned at %v, want %v", got, want)
 	})
-}
-
-// keepPinned has the service's controller stop replicas on slices that are not pinned
-// first, as whoever scales a service on pinned slices does.
-func (w *town) keepPinned() {
-	w.t.Helper()
-	for pod, held := range w.Devices(migNode).Holding() {
-		if !pinnedPlace(held[0]) {
-			continue
-		}
-		name := types.NamespacedName{}
-		name.Namespace, name.Name, _ = cut(pod)
-		if name.Namespace != onlineNamespace {
-			continue
-		}
-		_, err := w.Client().CoreV1().Pods(name.Namespace).Patch(w.t.Context(), name.Name, types.MergePatchType,
-			[]byte(`{"metadata":{"annotations":{"controller.kubernetes.io/pod-deletion-cost":"100"}}}`), metav1.PatchOptions{})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-	}
 }
 
 func pinnedPlace(d devices.Device) bool { return d.Resource == oneG && d.Start >= 4 }
@@ -257,10 +286,15 @@ func (w *town) awaitReshapes(states ...string) {
 // awaitReady waits until so many replicas of the service are ready.
 func (w *town) awaitReady(replicas int32) {
 	w.t.Helper()
+	w.awaitReadyOf("chat", replicas)
+}
+
+func (w *town) awaitReadyOf(name string, replicas int32) {
+	w.t.Helper()
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
 		d := &appsv1.Deployment{}
-		err := w.api.Get(ctx, client.ObjectKey{Namespace: onlineNamespace, Name: "chat"}, d)
+		err := w.api.Get(ctx, client.ObjectKey{Namespace: onlineNamespace, Name: name}, d)
 		return err == nil && d.Status.ReadyReplicas == replicas && d.Status.Replicas == replicas,
-			fmt.Sprintf("%d of %d replicas are ready, want %d (%v)", d.Status.ReadyReplicas, d.Status.Replicas, replicas, err)
+			fmt.Sprintf("%d of %d replicas of %s are ready, want %d (%v)", d.Status.ReadyReplicas, d.Status.Replicas, name, replicas, err)
 	})
 }

@@ -55,10 +55,12 @@ type town struct {
 	dial *dial
 	// auditor judges the laws from outside for as long as the town stands.
 	auditor *audit.Auditor
-	// large judges slices of four, in a town whose units are slices of one.
-	large *audit.Auditor
+	// others judge further resources, in a town with slices.
+	others []*audit.Auditor
 	// claimed is what the node has that is allocated by claims, which no kubelet counts.
 	claimed map[corev1.ResourceName]int64
+	// cards is how many cards that are cut in seven the service's tenant owns.
+	cards int64
 	// card is that node's card.
 	card *simgpu.Sim
 	// queue that submit names.
@@ -126,14 +128,28 @@ func raise(t *testing.T, nodes int, opts lab.Options) *town {
 // audit begins to judge the laws from outside, anew if it was begun before.
 func (w *town) audit() {
 	w.t.Helper()
-	auditor, stop, err := audit.Start(w.t.Context(), w.Client(), w.Dynamic(), audit.Options{
-		Resource: gpu, Makers: w.makers, MaxGrace: maxGrace, Slack: slack + w.late, Settle: settle, Hold: time.Second,
-	})
+	w.auditor = w.auditorOf(gpu, "")
+}
+
+// auditorOf judges the laws about a resource from outside, whose flavor is given where
+// there are loans of others.
+func (w *town) auditorOf(resource corev1.ResourceName, flavor string) *audit.Auditor {
+	w.t.Helper()
+	opts := audit.Options{
+		Resource: string(resource), Flavor: flavor, Makers: w.makers,
+		// A slice of four is taken back for pods on slices of one.
+		Others:   resource == fourG,
+		MaxGrace: maxGrace, Slack: slack + w.late, Settle: settle, Hold: time.Second,
+	}
+	if n := w.claimed[resource]; n > 0 {
+		opts.Claimed = map[string]int64{migNode: n}
+	}
+	auditor, stop, err := audit.Start(w.t.Context(), w.Client(), w.Dynamic(), opts)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(stop)
-	w.auditor = auditor
+	return auditor
 }
 
 // brokerProgram configures a broker for a test's patience: what is minutes by
@@ -177,8 +193,13 @@ func (w *town) settle(units int64) {
 	w.create(&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: trainingNamespace, Name: "default"}})
 }
 
-// team makes a tenant with one namespace of the same name.
+// team makes a tenant with one namespace of the same name, and a quota in whole GPUs.
 func (w *town) team(name, cohort string, nominal int64) {
+	w.t.Helper()
+	w.tenant(name, cohort, v1alpha1.FlavorQuota{Name: "h100", Resource: gpu, Nominal: nominal})
+}
+
+func (w *town) tenant(name, cohort string, flavors ...v1alpha1.FlavorQuota) {
 	w.t.Helper()
 	if err := w.CreateNamespace(w.t.Context(), name, map[string]string{"team": name}); err != nil {
 		w.t.Fatal(err)
@@ -186,9 +207,7 @@ func (w *town) team(name, cohort string, nominal int64) {
 	w.create(&v1alpha1.TenantQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: v1alpha1.TenantQuotaSpec{
-			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}},
-			Cohort:     cohort,
-			Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu, Nominal: nominal}},
+			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": name}}, Cohort: cohort, Flavors: flavors,
 		},
 	})
 }
@@ -258,13 +277,18 @@ func podSpec(class string, gpus, grace int64) corev1.PodSpec {
 // scale sets the replicas of the online service, as an autoscaler would.
 func (w *town) scale(replicas int32) {
 	w.t.Helper()
-	_, err := w.Client().AppsV1().Deployments(onlineNamespace).UpdateScale(w.t.Context(), "chat",
+	w.scaleService("chat", replicas)
+}
+
+func (w *town) scaleService(name string, replicas int32) {
+	w.t.Helper()
+	_, err := w.Client().AppsV1().Deployments(onlineNamespace).UpdateScale(w.t.Context(), name,
 		&autoscalingv1.Scale{
-			ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: "chat"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: onlineNamespace, Name: name},
 			Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
 		}, metav1.UpdateOptions{})
 	if err != nil {
-		w.t.Fatalf("scale chat to %d: %v", replicas, err)
+		w.t.Fatalf("scale %s to %d: %v", name, replicas, err)
 	}
 }
 
@@ -343,12 +367,16 @@ func (w *town) awaitLoans(jobs ...string) {
 	w.t.Helper()
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
 		loans, err := w.loans(ctx)
-		ok := err == nil && len(loans) == len(jobs)
-		for _, job := range jobs {
-			_, found := loans[job]
-			ok = ok && found
+		if err != nil {
+			return false, err.Error()
 		}
-		return ok, fmt.Sprintf("%d loans, want %v (%v)", len(loans), jobs, err)
+		for _, job := range jobs {
+			if _, found := loans[job]; !found {
+				verdict, err := w.read(ctx, "/verdicts?subject=Job/"+trainingNamespace+"/"+job)
+				return false, fmt.Sprintf("%d loans, want %v; of %s the broker says %s (%v)", len(loans), jobs, job, verdict, err)
+			}
+		}
+		return len(loans) == len(jobs), fmt.Sprintf("%d loans, want %v", len(loans), jobs)
 	})
 }
 
