@@ -61,8 +61,8 @@ func (l *Lab) nodeKubeconfig(ctx context.Context, account, node string) (string,
 	return l.writeKubeconfig("agent-"+node, &clientcmdapi.AuthInfo{Token: token.Status.Token})
 }
 
-// FailAgent has the agent of a node die at one of agent.Failpoints, after so many others of
-// its name, once.
+// FailAgent has the agent of a node die at one of agent.Failpoints or dra.Failpoints, after
+// so many others of its name, once.
 func (l *Lab) FailAgent(node, step string, after int) error {
 	return l.tellAgent(node, "failpoint", fmt.Sprintf("%s %d", step, after))
 }

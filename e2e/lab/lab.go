@@ -23,7 +23,8 @@
 // A node may have simulated cards that are cut into slices (NodeSpec.Cards). Then the device
 // plugin and the kubelet's device manager are played by package devices, and Ebbtide's own
 // agent runs on it as a part (AgentOf), which can be killed alone, at a step of its choice
-// (Lab.FailAgent).
+// (Lab.FailAgent). Or the agent is the DRA driver of a node's cards (StartDriver), and
+// package claims plays the kubelet's part towards it.
 //
 // It refuses to run anything against a cluster it did not start.
 package lab
