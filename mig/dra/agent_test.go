@@ -18,6 +18,7 @@ import (
 	"github.com/ebbtide/ebbtide/mig/agent"
 	"github.com/ebbtide/ebbtide/mig/agent/kube"
 	"github.com/ebbtide/ebbtide/mig/device"
+	"github.com/ebbtide/ebbtide/mig/dra/pool"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
@@ -45,6 +46,15 @@ type machine struct {
 	cluster *fakeCluster
 	// step is called at each of the agent's failpoints.
 	step func(string)
+}
+
+func board(t *testing.T, name string) *mig.Geometry {
+	t.Helper()
+	g, ok := mig.Board(name)
+	if !ok {
+		t.Fatalf("there is no board %s", name)
+	}
+	return &g
 }
 
 func newMachine(t *testing.T) *machine {
@@ -137,8 +147,8 @@ func (m *machine) unprepare(name string) {
 // offered are the devices that may be allocated.
 func (m *machine) offered() string {
 	var out []string
-	for _, s := range published(m.Published()...) {
-		for _, d := range s.Spec.Devices {
+	for _, s := range pool.Resources("node", m.Published()).Pools["node"].Slices {
+		for _, d := range s.Devices {
 			if len(d.Taints) == 0 {
 				out = append(out, strings.TrimPrefix(d.Name, "gpu-0-mig-"))
 			}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/mig/device"
+	"github.com/ebbtide/ebbtide/mig/dra/pool"
 )
 
 // Prepare makes what was allocated to the claim, and returns its devices with their
@@ -127,7 +128,7 @@ func (n *Node) whyNot(own *Claim, d *Held) error {
 	board := n.state.Cards[d.GPU].Board
 	for _, other := range append(n.state.sorted(), own) {
 		for _, h := range other.Devices {
-			if h.GPU == d.GPU && (d.At == nil || h.At == nil || overlaps(board, *d.At, *h.At)) {
+			if h.GPU == d.GPU && (d.At == nil || h.At == nil || pool.Overlap(board, *d.At, *h.At)) {
 				return fmt.Errorf("claim %s/%s has %s", other.Namespace, other.Name, h.Device)
 			}
 		}
@@ -145,7 +146,7 @@ func (n *Node) whyNot(own *Claim, d *Held) error {
 	}
 	layout, foreign := n.layout(&g)
 	for _, at := range foreign {
-		if overlaps(board, at, *d.At) {
+		if pool.Overlap(board, at, *d.At) {
 			return fmt.Errorf("an instance of profile %d at %d is in its place, which is not the driver's to give", at.Profile, at.Start)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/device"
+	"github.com/ebbtide/ebbtide/mig/dra/pool"
 )
 
 // maker makes instances, and fails when it is told to.
@@ -291,7 +292,7 @@ func TestNumbersLast(t *testing.T) {
 	s.observe(lost)
 	got := map[string]string{}
 	for _, p := range s.Published() {
-		got[gpuName(p.Number)] = fmt.Sprint(p.UUID, " ", p.Healthy)
+		got[pool.Whole(p.Number)] = fmt.Sprint(p.UUID, " ", p.Healthy)
 	}
 	if want := map[string]string{"gpu-0": "GPU-a false", "gpu-1": "GPU-b true"}; !cmp.Equal(got, want) {
 		t.Error(cmp.Diff(want, got))

@@ -24,3 +24,8 @@
 // keeps for as long as the checkpoint lasts, because a claim that is allocated must
 // never come to mean another card.
 package dra
+
+import "github.com/ebbtide/ebbtide/mig/dra/pool"
+
+// Driver is the name of the driver.
+const Driver = pool.Driver

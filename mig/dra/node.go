@@ -11,6 +11,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/device"
+	"github.com/ebbtide/ebbtide/mig/dra/pool"
 )
 
 // Maker makes and unmakes single instances. The agent is one.
@@ -194,13 +195,13 @@ func (n *Node) tell() {
 
 // Published are the GPUs as they should be published now, by their number: also those
 // that nobody lists any more, as claims on them may still be allocated.
-func (n *Node) Published() []Published {
+func (n *Node) Published() []pool.GPU {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var out []Published
+	var out []pool.GPU
 	for uuid, c := range n.state.Cards {
 		g := n.gpus[uuid]
-		p := Published{UUID: uuid, Product: c.Product, MemoryMiB: c.MemoryMiB, Number: c.Number, Healthy: g.Healthy}
+		p := pool.GPU{UUID: uuid, Product: c.Product, MemoryMiB: c.MemoryMiB, Number: c.Number, Healthy: g.Healthy}
 		if c.MIG && c.Board == nil {
 			continue // it offers nothing whole, and what else is not known
 		}
@@ -212,7 +213,7 @@ func (n *Node) Published() []Published {
 		}
 		out = append(out, p)
 	}
-	slices.SortFunc(out, func(a, b Published) int { return a.Number - b.Number })
+	slices.SortFunc(out, func(a, b pool.GPU) int { return a.Number - b.Number })
 	return out
 }
 
@@ -252,23 +253,23 @@ var errNotThere = errors.New("no such device")
 
 // find returns the card of a device's name, and the place on it; nil for a whole GPU.
 func (n *Node) find(name string) (uuid string, at *mig.Placed, err error) {
-	want, err := parseDevice(name)
+	want, err := pool.Parse(name)
 	if err != nil {
 		return "", nil, err
 	}
 	for uuid, c := range n.state.Cards {
-		if c.Number != want.number {
+		if c.Number != want.Number {
 			continue
 		}
-		if !want.mig {
+		if !want.MIG {
 			return uuid, nil, nil
 		}
 		if c.Board == nil {
 			break
 		}
 		for _, p := range c.Board.Profiles {
-			if p.GIProfileID == want.giProfileID && slices.Contains(p.Starts, want.start) {
-				return uuid, &mig.Placed{Profile: p.ID, Start: want.start}, nil
+			if p.GIProfileID == want.GIProfileID && slices.Contains(p.Starts, want.Start) {
+				return uuid, &mig.Placed{Profile: p.ID, Start: want.Start}, nil
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/ebbtide/ebbtide/mig/dra/pool"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -68,7 +69,7 @@ func (n *Node) Serve(ctx context.Context, client kubernetes.Interface, cluster C
 			return nil
 		case <-n.changed:
 		}
-		if err := helper.PublishResources(ctx, Resources(n.options.Node, n.Published())); err != nil {
+		if err := helper.PublishResources(ctx, pool.Resources(n.options.Node, n.Published())); err != nil {
 			return fmt.Errorf("publish the node's devices: %w", err)
 		}
 	}

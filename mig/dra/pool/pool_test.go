@@ -1,4 +1,4 @@
-package dra
+package pool
 
 import (
 	"context"
@@ -42,7 +42,7 @@ func everywhere(g *mig.Geometry) []mig.Placed {
 }
 
 // published are the ResourceSlices that the API server would have.
-func published(gpus ...Published) []*resourcev1.ResourceSlice {
+func published(gpus ...GPU) []*resourcev1.ResourceSlice {
 	pool := Resources("node", gpus).Pools["node"]
 	var out []*resourcev1.ResourceSlice
 	for i, s := range pool.Slices {
@@ -104,7 +104,7 @@ type require interface {
 // Kubernetes' allocator takes of an A100 what leaves the most, and first what pins have.
 func TestFirstMatchLeavesMost(t *testing.T) {
 	g := board(t, "A100-40GB")
-	all := published(Published{UUID: "GPU-a", Number: 0, Board: g, Layout: everywhere(g), Healthy: true})
+	all := published(GPU{UUID: "GPU-a", Number: 0, Board: g, Layout: everywhere(g), Healthy: true})
 	var taken []string
 	for _, want := range []struct{ class, device string }{
 		{"1g.5gb", "gpu-0-mig-1g5gb-19-6"}, {"1g.5gb", "gpu-0-mig-1g5gb-19-4"}, {"1g.5gb", "gpu-0-mig-1g5gb-19-5"},
@@ -134,12 +134,12 @@ func TestTaintedDevices(t *testing.T) {
 		return mig.Placed{}
 	}
 	layout := []mig.Placed{at("4g.20gb", 0), at("1g.5gb", 4), at("1g.5gb", 5), at("1g.5gb", 6)}
-	card := Published{UUID: "GPU-a", Board: g, Layout: layout, Healthy: true}
+	card := GPU{UUID: "GPU-a", Board: g, Layout: layout, Healthy: true}
 	foreign, ill := card, card
 	foreign.Foreign, ill.Healthy = []mig.Placed{at("2g.10gb", 4)}, false
 	for _, test := range []struct {
 		name, class, want string
-		gpu               Published
+		gpu               GPU
 	}{
 		{"of the layout", "4g.20gb", "gpu-0-mig-4g20gb-5-0", card},
 		{"not of the layout", "3g.20gb", "", card},
@@ -157,7 +157,7 @@ func TestTaintedDevices(t *testing.T) {
 func TestAllocatorKnowsTheBoards(t *testing.T) {
 	for _, g := range mig.Boards() {
 		t.Run(g.Board, func(t *testing.T) {
-			all := published(Published{UUID: "GPU-a", Board: &g, Layout: everywhere(&g), Healthy: true})
+			all := published(GPU{UUID: "GPU-a", Board: &g, Layout: everywhere(&g), Healthy: true})
 			rapid.Check(t, func(t *rapid.T) {
 				held := map[string]mig.Placed{}
 				for range rapid.IntRange(1, 12).Draw(t, "steps") {
@@ -181,12 +181,12 @@ func TestAllocatorKnowsTheBoards(t *testing.T) {
 					if device == "" {
 						continue
 					}
-					parsed, err := parseDevice(device)
+					parsed, err := Parse(device)
 					if err != nil {
 						t.Fatal(err)
 					}
-					at := mig.Placed{Profile: p.ID, Start: parsed.start}
-					if err := g.Check(append(set, at)); err != nil || parsed.giProfileID != p.GIProfileID {
+					at := mig.Placed{Profile: p.ID, Start: parsed.Start}
+					if err := g.Check(append(set, at)); err != nil || parsed.GIProfileID != p.GIProfileID {
 						t.Fatalf("%s beside %v: allocated %s: %v", p.Name, held, device, err)
 					}
 					held[device] = at
@@ -198,10 +198,10 @@ func TestAllocatorKnowsTheBoards(t *testing.T) {
 
 // What is published is within the bounds of the API.
 func TestPublishedWithinBounds(t *testing.T) {
-	var gpus []Published
+	var gpus []GPU
 	for i, g := range mig.Boards() {
-		gpus = append(gpus, Published{UUID: fmt.Sprint("GPU-", i), Product: strings.Repeat("x", 70), MemoryMiB: 40960, Number: 2 * i, Board: &g, Layout: everywhere(&g), Healthy: true},
-			Published{UUID: fmt.Sprint("GPU-whole-", i), Number: 2*i + 1, Healthy: i%2 == 0})
+		gpus = append(gpus, GPU{UUID: fmt.Sprint("GPU-", i), Product: strings.Repeat("x", 70), MemoryMiB: 40960, Number: 2 * i, Board: &g, Layout: everywhere(&g), Healthy: true},
+			GPU{UUID: fmt.Sprint("GPU-whole-", i), Number: 2*i + 1, Healthy: i%2 == 0})
 	}
 	names := map[string]bool{}
 	for _, s := range published(gpus...) {
@@ -224,7 +224,7 @@ func TestPublishedWithinBounds(t *testing.T) {
 			if problems := validation.IsDNS1123Label(d.Name); len(problems) > 0 {
 				t.Errorf("device %s: %v", d.Name, problems)
 			}
-			if _, err := parseDevice(d.Name); err != nil {
+			if _, err := Parse(d.Name); err != nil {
 				t.Error(err)
 			}
 		}
@@ -233,11 +233,11 @@ func TestPublishedWithinBounds(t *testing.T) {
 
 func TestDeviceNames(t *testing.T) {
 	p := mig.Profile{Name: "1g.5gb+me", GIProfileID: 20}
-	if got, want := deviceName(3, p, 6), "gpu-3-mig-1g5gbme-20-6"; got != want {
+	if got, want := Slice(3, p, 6), "gpu-3-mig-1g5gbme-20-6"; got != want {
 		t.Errorf("device %s, want %s", got, want)
 	}
 	for _, wrong := range []string{"", "gpu", "gpu-", "gpu-x", "gpu-0-mig", "nic-0", "gpu-0-vgp-a-1-1", "gpu-0-mig-a-b-1", "gpu-0-mig-a-1-b", "gpu-0-mig-a-1--1", "gpu--1"} {
-		if got, err := parseDevice(wrong); err == nil {
+		if got, err := Parse(wrong); err == nil {
 			t.Errorf("%q is read as %+v", wrong, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package dra
+package pool
 
 import (
 	"fmt"
@@ -27,13 +27,13 @@ const (
 	TypeMIG = "mig"
 )
 
-// gpuName names a whole GPU, by its number on this node.
-func gpuName(number int) string { return "gpu-" + strconv.Itoa(number) }
+// Whole names a whole GPU, by its number on this node.
+func Whole(number int) string { return "gpu-" + strconv.Itoa(number) }
 
-// deviceName names a place of a card: gpu-0-mig-1g5gb-19-4 is where an instance of
+// Slice names a place of a card: gpu-0-mig-1g5gb-19-4 is where an instance of
 // profile 1g.5gb, which nvidia-smi numbers 19, begins in slot 4.
-func deviceName(number int, p mig.Profile, start int) string {
-	return fmt.Sprintf("%s-mig-%s-%d-%d", gpuName(number), plain(p.Name), p.GIProfileID, start)
+func Slice(number int, p mig.Profile, start int) string {
+	return fmt.Sprintf("%s-mig-%s-%d-%d", Whole(number), plain(p.Name), p.GIProfileID, start)
 }
 
 // plain is a profile's name as far as the name of a device may have it.
@@ -46,37 +46,37 @@ func plain(name string) string {
 	}, strings.ToLower(name))
 }
 
-// parsed is what a device's name says.
-type parsed struct {
-	number int
-	// mig is whether it is a slice; then the profile, by nvidia-smi's number, and the slot
+// Name is what a device's name says.
+type Name struct {
+	Number int
+	// MIG is whether it is a slice; then the profile, by nvidia-smi's number, and the slot
 	// where it begins.
-	mig         bool
-	giProfileID uint32
-	start       int
+	MIG         bool
+	GIProfileID uint32
+	Start       int
 }
 
-// parseDevice reads a device's name. A profile's own name is for people.
-func parseDevice(name string) (parsed, error) {
+// Parse reads a device's name. A profile's own name is for people.
+func Parse(name string) (Name, error) {
 	parts := strings.Split(name, "-")
 	wrong := fmt.Errorf("device %q: not a name of this driver's devices, such as gpu-0 or gpu-0-mig-1g5gb-19-4", name)
 	if len(parts) != 2 && len(parts) != 6 || parts[0] != "gpu" || len(parts) == 6 && parts[2] != "mig" {
-		return parsed{}, wrong
+		return Name{}, wrong
 	}
 	number, err := strconv.Atoi(parts[1])
 	if err != nil || number < 0 {
-		return parsed{}, wrong
+		return Name{}, wrong
 	}
 	if len(parts) == 2 {
-		return parsed{number: number}, nil
+		return Name{Number: number}, nil
 	}
 	id, err := strconv.ParseUint(parts[4], 10, 32)
 	if err != nil {
-		return parsed{}, wrong
+		return Name{}, wrong
 	}
 	start, err := strconv.Atoi(parts[5])
 	if err != nil || start < 0 {
-		return parsed{}, wrong
+		return Name{}, wrong
 	}
-	return parsed{number: number, mig: true, giProfileID: uint32(id), start: start}, nil
+	return Name{Number: number, MIG: true, GIProfileID: uint32(id), Start: start}, nil
 }

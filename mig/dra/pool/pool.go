@@ -1,4 +1,4 @@
-package dra
+package pool
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"github.com/ebbtide/ebbtide/mig"
 )
 
-// Published is a GPU as it is to be published.
-type Published struct {
+// GPU is a GPU as it is to be published.
+type GPU struct {
 	UUID, Product string
 	MemoryMiB     int64
 	// Number names its devices.
@@ -32,7 +32,8 @@ func slots(g *mig.Geometry, at mig.Placed) (from, to int) {
 	return at.Start, at.Start + p.Memory
 }
 
-func overlaps(g *mig.Geometry, a, b mig.Placed) bool {
+// Overlap reports whether two places of a board have a slot in common.
+func Overlap(g *mig.Geometry, a, b mig.Placed) bool {
 	from, to := slots(g, a)
 	otherFrom, otherTo := slots(g, b)
 	return from < otherTo && otherFrom < to
@@ -41,9 +42,9 @@ func overlaps(g *mig.Geometry, a, b mig.Placed) bool {
 // Resources are the pool of a node: first what all cards have to give, then for each GPU
 // by its number what can be had of it. The allocator takes the first devices that do, so
 // of each profile those come first that leave the most for others.
-func Resources(node string, gpus []Published) resourceslice.DriverResources {
+func Resources(node string, gpus []GPU) resourceslice.DriverResources {
 	gpus = slices.Clone(gpus)
-	slices.SortFunc(gpus, func(a, b Published) int { return a.Number - b.Number })
+	slices.SortFunc(gpus, func(a, b GPU) int { return a.Number - b.Number })
 	var counters []resourcev1.CounterSet
 	var devices []resourceslice.Slice
 	var whole []resourcev1.Device
@@ -76,9 +77,9 @@ func split(devices []resourcev1.Device) []resourceslice.Slice {
 	return out
 }
 
-func wholeGPU(g *Published) resourcev1.Device {
+func wholeGPU(g *GPU) resourcev1.Device {
 	d := resourcev1.Device{
-		Name: gpuName(g.Number),
+		Name: Whole(g.Number),
 		Attributes: map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{
 			"type": text(TypeGPU), "uuid": text(g.UUID), "productName": text(g.Product),
 		},
@@ -91,7 +92,7 @@ func wholeGPU(g *Published) resourcev1.Device {
 }
 
 // places are the devices of a card: all places of all its profiles.
-func places(g *Published) []resourcev1.Device {
+func places(g *GPU) []resourcev1.Device {
 	var out []resourcev1.Device
 	table := mig.NewTable(g.Board)
 	for i := range g.Board.Profiles {
@@ -99,12 +100,12 @@ func places(g *Published) []resourcev1.Device {
 		for _, start := range table.Order(p.ID) {
 			at := mig.Placed{Profile: p.ID, Start: start}
 			d := resourcev1.Device{
-				Name: deviceName(g.Number, *p, start),
+				Name: Slice(g.Number, *p, start),
 				Attributes: map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{
 					"type": text(TypeMIG), "profile": text(p.Name), "parentUUID": text(g.UUID), "productName": text(g.Product),
 					"start": number(start), "giProfileID": number(int(p.GIProfileID)),
 				},
-				ConsumesCounters: []resourcev1.DeviceCounterConsumption{{CounterSet: gpuName(g.Number), Counters: consumed(g.Board, *p, start)}},
+				ConsumesCounters: []resourcev1.DeviceCounterConsumption{{CounterSet: Whole(g.Number), Counters: consumed(g.Board, *p, start)}},
 				Taints:           taints(g, &at),
 			}
 			if p.MemoryMiB > 0 {
@@ -122,7 +123,7 @@ func places(g *Published) []resourcev1.Device {
 	return out
 }
 
-func taints(g *Published, at *mig.Placed) []resourcev1.DeviceTaint {
+func taints(g *GPU, at *mig.Placed) []resourcev1.DeviceTaint {
 	var out []resourcev1.DeviceTaint
 	taint := func(key string) {
 		out = append(out, resourcev1.DeviceTaint{Key: key, Effect: resourcev1.DeviceTaintEffectNoSchedule})
@@ -133,7 +134,7 @@ func taints(g *Published, at *mig.Placed) []resourcev1.DeviceTaint {
 	if at == nil {
 		return out
 	}
-	if slices.ContainsFunc(g.Foreign, func(f mig.Placed) bool { return overlaps(g.Board, f, *at) }) {
+	if slices.ContainsFunc(g.Foreign, func(f mig.Placed) bool { return Overlap(g.Board, f, *at) }) {
 		taint(TaintForeign)
 	}
 	if !slices.Contains(g.Layout, *at) {
@@ -155,7 +156,7 @@ func engineCounts(e mig.Engines) map[string]int {
 	return map[string]int{"decoders": e.Decoders, "encoders": e.Encoders, "jpeg-engines": e.JPEG, "ofa-engines": e.OFA}
 }
 
-func counterSet(g *Published) resourcev1.CounterSet {
+func counterSet(g *GPU) resourcev1.CounterSet {
 	board := g.Board
 	counters := map[string]resourcev1.Counter{}
 	for slot := range board.Slots {
@@ -174,7 +175,7 @@ func counterSet(g *Published) resourcev1.CounterSet {
 			counters[name] = count(n)
 		}
 	}
-	return resourcev1.CounterSet{Name: gpuName(g.Number), Counters: counters}
+	return resourcev1.CounterSet{Name: Whole(g.Number), Counters: counters}
 }
 
 // capped reports whether more places of the profile are disjoint than it may have
