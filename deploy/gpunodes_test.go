@@ -2,12 +2,16 @@ package deploy_test
 
 import (
 	"context"
+	"os"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
@@ -160,13 +164,85 @@ func TestMIGPolicy(t *testing.T) {
 		`{profile: 1g.5gb+me}`:             "",
 		`{profile: 1g.24gb-me}`:            "",
 		`{profile: small}`:                 "profile must be a MIG profile's name",
+		`{profile: 1g}`:                    "profile must be a MIG profile's name",
+		`{profile: nvidia.com/mig-1g.5gb}`: "profile must be a MIG profile's name",
 		`{profile: 3g.20gb, pinned: 3}`:    "pinned must fit on one GPU",
-		`{pinned: -1}`:                     "spec.mig.pinned",
-		`{reshape: Always}`:                "spec.mig.reshape",
+		`{profile: 1g.5gb, pinned: 8}`:     "pinned must fit on one GPU",
+		`{pinned: -1}`:                     "spec.mig.pinned in body should be greater than or equal to 0",
+		`{pinned: 17}`:                     "spec.mig.pinned in body should be less than or equal to 16",
+		`{pinned: three}`:                  `spec.mig.pinned in body must be of type integer: "string"`,
+		`{pinned: 1.5}`:                    "spec.mig.pinned in body must be of type int32",
+		`{reshape: Always}`:                `spec.mig.reshape: Unsupported value: "Always": supported values: "Never", "Idle"`,
 		`{reshape: Idle, minTrough: -30m}`: "minTrough must not be negative",
+		`{reshape: Idle, minTrough: soon}`: "spec.mig.minTrough",
+		`{reshape: Idle, minTrough: 30}`:   `spec.mig.minTrough in body must be of type string: "integer"`,
 	} {
 		_, err := c.ebbtide(t, tenant, "lendingpolicies", true, namespace).Create(t.Context(),
 			ebbtideObject(t, "LendingPolicy", "try", "spec: {"+target+", mig: "+mig+"}"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		t.Run(mig, func(t *testing.T) { wantOutcome(t, err, want) })
+	}
+}
+
+// What a GPUNode's spec may say, whoever writes it.
+func TestGPUNodeSpec(t *testing.T) {
+	c := testCluster(t)
+	client, err := dynamic.NewForConfig(c.as(broker, "system:masters"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reshape := func(words string) string { return "{reshapes: [{" + words + "}]}" }
+	const (
+		who    = "id: r1, gpu: GPU-a, lender: serving/chat, from: a, to: b, base: x"
+		change = who + ", destroy: [{profile: 0, start: 0}], create: [{profile: 3, start: 0}]"
+	)
+	for spec, want := range map[string]string{
+		reshape(change): "",
+		reshape(who + ", destroy: [], create: [{profile: 3, start: 0}]"):                        "spec.reshapes[0].destroy in body should have at least 1 items",
+		reshape(who + ", destroy: [{profile: 0, start: 0}]"):                                    "spec.reshapes[0].create: Required value",
+		reshape(who + ", destroy: [{profile: -1, start: 0}], create: [{profile: 3, start: 0}]"): "spec.reshapes[0].destroy[0].profile in body should be greater than or equal to 0",
+		reshape(who + ", destroy: [{profile: 0, start: 0}], create: [{profile: 3, start: 16}]"): "spec.reshapes[0].create[0].start in body should be less than or equal to 15",
+		reshape(change + ", undoSeconds: -1"):                                                   "spec.reshapes[0].undoSeconds in body should be greater than or equal to 0",
+		"{reshapes: [{" + change + "}, {" + change + "}]}":                                      "spec.reshapes[1]: Duplicate value",
+		"{pinned: [{gpu: GPU-a, places: [{profile: 0, start: -1}]}]}":                           "spec.pinned[0].places[0].start in body should be greater than or equal to 0",
+		"{pinned: [{gpu: GPU-a, places: [{profile: 0}]}]}":                                      "spec.pinned[0].places[0].start: Required value",
+		"{pinned: [{gpu: GPU-a, places: []}, {gpu: GPU-a, places: [{profile: 0, start: 1}]}]}":  "spec.pinned[1]: Duplicate value",
+	} {
+		_, err := client.Resource(ebbtideResource("gpunodes")).Create(t.Context(), ebbtideObject(t, "GPUNode", "try", "spec: "+spec),
+			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		t.Run(spec, func(t *testing.T) { wantOutcome(t, err, want) })
+	}
+}
+
+// kubectl explain says of each field about slices what it is.
+func TestSlicesAreExplained(t *testing.T) {
+	for file, under := range map[string]string{"gpunodes": "", "lendingpolicies": "mig"} {
+		text, err := os.ReadFile("crds/ebbtide.dev_" + file + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := yaml.Unmarshal(text, &crd); err != nil {
+			t.Fatal(err)
+		}
+		for _, of := range []string{"spec", "status"} {
+			schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties[of]
+			if under != "" {
+				schema = schema.Properties[under]
+			}
+			unexplained(t, file+"."+of+"."+under, schema)
+		}
+	}
+}
+
+func unexplained(t *testing.T, path string, schema apiextensionsv1.JSONSchemaProps) {
+	t.Helper()
+	if schema.Items != nil {
+		schema.Properties = schema.Items.Schema.Properties
+	}
+	for name, field := range schema.Properties {
+		if field.Description == "" {
+			t.Errorf("%s.%s is not explained", path, name)
+		}
+		unexplained(t, path+"."+name, field)
 	}
 }

@@ -7,10 +7,12 @@ import (
 
 // MIGPlacement is an instance's place on a GPU.
 type MIGPlacement struct {
-	// Profile is NVML's number of the profile, Name the driver's name for it.
+	// Profile is NVML's number of the profile (nvmlGpuInstanceProfile_t), and not the one
+	// that nvidia-smi mig -lgip shows.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Profile int32 `json:"profile"`
+	// Name that the driver has for the profile, such as 1g.5gb.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
@@ -31,6 +33,7 @@ type PinnedSlices struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=63
 	GPU string `json:"gpu"`
+	// Places that are kept.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
@@ -59,10 +62,11 @@ type Reshape struct {
 	// JobUID is the job that the new slices are for.
 	// +optional
 	JobUID types.UID `json:"jobUID,omitempty"`
-	// From and To are the flavors of what is destroyed and of what is made.
+	// From is the flavor of what is destroyed.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	From string `json:"from"`
+	// To is the flavor of what is made.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	To string `json:"to"`
@@ -71,12 +75,13 @@ type Reshape struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=1024
 	Base string `json:"base"`
-	// Destroy and Create, in order.
+	// Destroy are the slices that go, in order.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Destroy []MIGPlacement `json:"destroy"`
+	// Create are the places of those that come, in order.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -126,8 +131,10 @@ type GPUNode struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// Spec is what the broker wants; others may set undo of a reshape.
 	// +optional
 	Spec GPUNodeSpec `json:"spec,omitzero"`
+	// Status is what the node's agent reads and has done.
 	// +optional
 	Status GPUNodeStatus `json:"status,omitempty"`
 }

@@ -19,8 +19,10 @@ const (
 
 // GPUHolder is the pod that holds an instance or a GPU.
 type GPUHolder struct {
+	// Namespace of the pod.
 	// +required
 	Namespace string `json:"namespace"`
+	// Name of the pod.
 	// +required
 	Name string `json:"name"`
 	// UID, if whoever handed the instance out knows it.
@@ -69,14 +71,19 @@ type MIGInstance struct {
 // GPUActivity is how busy an instance or a GPU was lately, in percent. What is absent
 // could not be measured, and is not 0.
 type GPUActivity struct {
+	// Graphics is for how much of the time its compute or graphics engine was in use.
 	// +optional
 	Graphics *int32 `json:"graphics,omitempty"`
+	// SM is the share of its multiprocessors that had work.
 	// +optional
 	SM *int32 `json:"sm,omitempty"`
+	// Tensor is for how much of the time its tensor cores were in use.
 	// +optional
 	Tensor *int32 `json:"tensor,omitempty"`
+	// DRAM is for how much of the time its memory was read or written.
 	// +optional
 	DRAM *int32 `json:"dram,omitempty"`
+	// MemoryUsedMiB is how much of its memory is taken, in MiB.
 	// +optional
 	MemoryUsedMiB *int64 `json:"memoryUsedMiB,omitempty"`
 	// Source: gpm, dcgm or nvml.
@@ -86,22 +93,28 @@ type GPUActivity struct {
 
 // MIGProfile is a size of slice that a GPU offers, as its driver says.
 type MIGProfile struct {
+	// Profile is NVML's number of it (nvmlGpuInstanceProfile_t).
 	// +required
 	Profile int32 `json:"profile"`
+	// GIProfileID is its number in nvidia-smi mig -lgip.
 	// +required
 	GIProfileID int64 `json:"giProfileID"`
+	// Name that the driver has for it, such as 1g.5gb.
 	// +required
 	Name string `json:"name"`
-	// Compute slices and memory slots of one instance.
+	// Compute slices of one instance.
 	// +required
 	Compute int32 `json:"compute"`
+	// Memory slots of one instance.
 	// +required
 	Memory int32 `json:"memory"`
 	// Max instances of it at once.
 	// +required
 	Max int32 `json:"max"`
+	// MemoryMiB of one instance; 0: not known.
 	// +optional
 	MemoryMiB int64 `json:"memoryMiB,omitempty"`
+	// SMs (multiprocessors) of one instance; 0: not known.
 	// +optional
 	SMs int32 `json:"sms,omitempty"`
 	// Media engines of one instance.
@@ -115,25 +128,32 @@ type MIGProfile struct {
 
 // MediaEngines of a GPU or an instance.
 type MediaEngines struct {
+	// Decoders of video (NVDEC).
 	// +optional
 	Decoders int32 `json:"decoders,omitempty"`
+	// Encoders of video (NVENC).
 	// +optional
 	Encoders int32 `json:"encoders,omitempty"`
+	// JPEG decoders.
 	// +optional
 	JPEG int32 `json:"jpeg,omitempty"`
+	// OFA are optical flow accelerators.
 	// +optional
 	OFA int32 `json:"ofa,omitempty"`
 }
 
 // MIGBoard is what the GPUs of one kind can be cut into.
 type MIGBoard struct {
+	// Name that status.gpus[].board refers to.
 	// +required
 	Name string `json:"name"`
 	// Slots is the number of memory slots.
 	// +required
 	Slots int32 `json:"slots"`
+	// Engines of the whole GPU.
 	// +optional
 	Engines *MediaEngines `json:"engines,omitempty"`
+	// Profiles that it offers, as its driver says.
 	// +required
 	// +listType=atomic
 	Profiles []MIGProfile `json:"profiles"`
@@ -141,12 +161,16 @@ type MIGBoard struct {
 
 // GPUStatus is one GPU of a node.
 type GPUStatus struct {
+	// UUID of the GPU, as the driver says.
 	// +required
 	UUID string `json:"uuid"`
+	// PCI address.
 	// +optional
 	PCI string `json:"pci,omitempty"`
+	// Product is what the driver calls it.
 	// +optional
 	Product string `json:"product,omitempty"`
+	// MemoryMiB of the whole GPU.
 	// +optional
 	MemoryMiB int64 `json:"memoryMiB,omitempty"`
 	// MIG is whether MIG mode is on.
@@ -155,6 +179,7 @@ type GPUStatus struct {
 	// Board is the entry of status.boards that says what it can be cut into.
 	// +optional
 	Board string `json:"board,omitempty"`
+	// Healthy is whether it is fit for lending: it answers, and nothing is wrong with it.
 	// +optional
 	Healthy bool `json:"healthy,omitempty"`
 	// Problem says why it is not healthy.
@@ -167,11 +192,13 @@ type GPUStatus struct {
 	// +optional
 	// +listType=atomic
 	Instances []MIGInstance `json:"instances,omitempty"`
-	// Holder, Processes and Activity of a GPU that is not in MIG mode.
+	// Holder is the pod that a GPU was handed to which is not in MIG mode.
 	// +optional
 	Holder *GPUHolder `json:"holder,omitempty"`
+	// Processes on a GPU that is not in MIG mode; absent: not known.
 	// +optional
 	Processes *int32 `json:"processes,omitempty"`
+	// Activity of a GPU that is not in MIG mode, in percent.
 	// +optional
 	Activity *GPUActivity `json:"activity,omitempty"`
 }
@@ -197,19 +224,22 @@ func ReshapeOver(state string) bool { return state == ReshapeUndone || state == 
 
 // ReshapeStatus is how far a Reshape is.
 type ReshapeStatus struct {
+	// ID of the entry in spec.reshapes.
 	// +required
 	ID string `json:"id"`
 	// State: Making, Made, Undoing, Undone, Refused or Stuck.
 	// +required
 	State string `json:"state"`
+	// Message says why it was refused, what it waits for or what holds it.
 	// +optional
 	Message string `json:"message,omitempty"`
 	// Since is when the state began.
 	// +optional
 	Since metav1.MicroTime `json:"since,omitzero"`
-	// MakeMilliseconds and UndoMilliseconds are how long it took.
+	// MakeMilliseconds is how long making it took, with handing out what was made.
 	// +optional
 	MakeMilliseconds int64 `json:"makeMilliseconds,omitempty"`
+	// UndoMilliseconds is how long undoing it took.
 	// +optional
 	UndoMilliseconds int64 `json:"undoMilliseconds,omitempty"`
 	// Recovered counts how often the agent found it half done and went on.
@@ -229,6 +259,8 @@ const (
 
 // GPUNodeStatus is what the node's agent reads and has done.
 type GPUNodeStatus struct {
+	// Conditions: Ready (the agent reads the GPUs and may change their layouts) and Lendable
+	// (nothing lets a pod at GPUs that it was not given; else nothing new is lent here).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -237,6 +269,7 @@ type GPUNodeStatus struct {
 	// unknown once this has not changed for two minutes.
 	// +optional
 	Heartbeat metav1.MicroTime `json:"heartbeat,omitzero"`
+	// Driver is NVIDIA's driver's version.
 	// +optional
 	Driver string `json:"driver,omitempty"`
 	// Allocation: DevicePlugin or DynamicResources.
@@ -252,6 +285,7 @@ type GPUNodeStatus struct {
 	// +listType=map
 	// +listMapKey=uuid
 	GPUs []GPUStatus `json:"gpus,omitempty"`
+	// Reshapes are how far those of spec.reshapes are.
 	// +optional
 	// +listType=map
 	// +listMapKey=id

@@ -25,14 +25,16 @@ type MIGPolicy struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Profile string `json:"profile,omitempty"`
-	// Pinned is how many slices of each GPU are never lent and never reshaped, at the
-	// places that leave the most for others.
+	// Pinned is how many slices of each GPU (not of the service) are never lent and never
+	// reshaped, whether a pod is on them or not: those that the service's pods are on, and
+	// beyond them the places that leave the most for others.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=16
 	Pinned int32 `json:"pinned,omitempty"`
-	// Reshape idle slices: Never or Idle.
+	// Reshape says whether idle slices may be made into the ones that a waiting job asks
+	// for: Idle, or Never, and then slices are lent in the shape that they have.
 	// +optional
 	// +kubebuilder:default=Never
 	Reshape ReshapeMode `json:"reshape,omitempty"`
