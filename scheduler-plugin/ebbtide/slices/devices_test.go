@@ -23,12 +23,19 @@ func TestDevices(t *testing.T) {
 	gn.Status.GPUs[0].Instances[2].State = v1alpha1.InstanceAbsent
 	gn.Status.GPUs[0].Instances[3].State = v1alpha1.InstanceForeign
 	gn.Status.GPUs[1].Healthy = false
+	gn.Status.GPUs = append(gn.Status.GPUs, v1alpha1.GPUStatus{UUID: "e"}) // whole, and not well
 	reshape(gn, "r", v1alpha1.ReshapeMade, "2g.10gb@0 2g.10gb@2", "4g.20gb@0")
-	n := new(Boards).Read(gn)
+	n, instances := new(Boards).Read(gn), gn.Status.GPUs[2].Instances
 	want := map[corev1.ResourceName]int64{oneG: 6, fourG: 1, "nvidia.com/gpu": 1, "nvidia.com/mig-2g.10gb": 0}
 	if got := n.Devices(); !cmp.Equal(got, want) {
 		t.Error(cmp.Diff(want, got))
 	}
+	gn.Status.GPUs[2].Instances = nil // what was made has been lost
+	gn.Spec.Reshapes[0].GPU = "c"
+	if made, known := new(Boards).Read(gn).Devices()[fourG]; made != 0 || !known {
+		t.Errorf("of what was made there are %d, known: %t", made, known)
+	}
+	gn.Status.GPUs[2].Instances = instances
 	var none *Node
 	if none.Devices() != nil {
 		t.Error("a node without an agent has devices")

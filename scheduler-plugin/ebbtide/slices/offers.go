@@ -9,7 +9,7 @@ import (
 // Settling reports whether a change of the node's cards is not known to its kubelet yet, or
 // has only just become so: the device plugin starts anew at its end (see
 // v1alpha1.GPUNode.Settling).
-func (n *Node) Settling() bool { return n != nil && n.settling }
+func (n *Node) Settling() bool { return n.settling }
 
 // Offers returns how many units of each resource are on the node now, those left out that
 // are not usable or are to go: no fewer will be offered when the device plugin has seen
