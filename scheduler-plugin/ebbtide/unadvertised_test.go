@@ -3,8 +3,10 @@ package ebbtide
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -128,4 +130,70 @@ func TestSlicesThatAreNotOffered(t *testing.T) {
 	result, status := w.tryOn(p, n, o)
 	w.checkNominated(result, status, "o")
 	w.checkTaken("other-1")
+}
+
+// The node that others see too stays as it is, and one whose agent is silent is what it
+// says itself.
+func TestAdvertisedChangesNothing(t *testing.T) {
+	w := newWorld(t).sliced()
+	n := w.changingCard("n", v1alpha1.ReshapeMaking)
+	n.dark()
+	n.node.node.Status.Allocatable = corev1.ResourceList{oneG: *resource.NewQuantity(0, resource.DecimalSI)}
+	seen := w.advertised(n.node, w.time.Now())
+	now, was := seen.Node().Status.Allocatable[oneG], n.node.Node().Status.Allocatable[oneG]
+	if now.Value() != 3 || was.Value() != 0 {
+		t.Errorf("the node offers %s, and will %s; want 0 and 3", &was, &now)
+	}
+	w.time.Step(v1alpha1.SilentAfter + 1)
+	w.gaps.over("n")
+	if w.advertised(n.node, w.time.Now()) != fwk.NodeInfo(n.node) {
+		t.Error("what a silent agent said counts")
+	}
+}
+
+// Each change that keeps a pod off a node has its time, and the others do not matter to it.
+func TestChangesThatAreAwaited(t *testing.T) {
+	for name, tc := range map[string]struct {
+		others  string // what is made by another change, of what
+		since   time.Duration
+		settled bool
+	}{
+		"one":                            {settled: true},
+		"one that takes too long":        {since: assumedUndo + time.Second},
+		"of two one takes too long":      {others: "1g.5gb@4 1g.5gb@5", since: assumedUndo + time.Second},
+		"two":                            {others: "1g.5gb@4 1g.5gb@5", settled: true},
+		"one of other slices beside one": {others: "3g.20gb@4", settled: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t).sliced()
+			n := w.changingCard("n", v1alpha1.ReshapeMaking)
+			w.undos.unsettled(reshapeKey{"n", "r"}, w.time.Now())
+			w.time.Step(tc.since)
+			if tc.others != "" {
+				n.reshape("s", v1alpha1.ReshapeMaking, tc.others, "2g.10gb@4")
+			}
+			n.tell()
+			state, p := newState(), w.replicaOn("p", nil)
+			if _, s := w.PreFilter(t.Context(), state, p, w.infos()); !s.IsSuccess() {
+				t.Fatal(s.Message())
+			}
+			at := &scene{state: state}
+			w.awaitChanges(at, "n", w.time.Now())
+			dry, _ := readCycle(at.state)
+			if c, _ := readCycle(state); dry.settled != tc.settled || c.settled {
+				t.Errorf("the dry run goes by settled cards: %t; the cycle: %t", dry.settled, c.settled)
+			}
+		})
+	}
+	w := newWorld(t).sliced()
+	w.card("n", sevenths).reshape("s", v1alpha1.ReshapeMaking, "3g.20gb@4", "2g.10gb@4")
+	state, p := newState(), w.replicaOn("p", nil)
+	if _, s := w.PreFilter(t.Context(), state, p, w.infos()); !s.IsSuccess() {
+		t.Fatal(s.Message())
+	}
+	at := &scene{state: state}
+	w.awaitChanges(at, "n", w.time.Now())
+	if dry, _ := readCycle(at.state); dry.settled {
+		t.Error("a change of slices that the pod does not ask for is awaited")
+	}
 }
