@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	migslices "github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/slices"
@@ -81,5 +82,34 @@ func TestSetUndo(t *testing.T) {
 	}
 	if changed, err := setUndo(&unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"reshapes": "none"}}}, "a"); err == nil || changed {
 		t.Errorf("of no list: changed: %t, %v", changed, err)
+	}
+}
+
+// What was made and is nobody's goes to the loans that its lender made with it there: to
+// one of its job first, then to the oldest, each for as many pods as it has to come.
+func TestPromisedTo(t *testing.T) {
+	r := &migslices.Reshape{Lender: "serving/chat", To: "a100-4g", JobUID: "b"}
+	loan := func(name string, g v1alpha1.Grant) *v1alpha1.Loan {
+		l := &v1alpha1.Loan{Spec: v1alpha1.LoanSpec{Grants: []v1alpha1.Grant{g}}}
+		l.Name, l.Spec.Job.UID = name, types.UID(name)
+		return l
+	}
+	right := v1alpha1.Grant{Lender: "serving/chat", Node: "n", Flavor: "a100-4g", Count: 1}
+	node, lender, flavor := right, right, right
+	node.Node, lender.Lender, flavor.Flavor = "o", "serving/code", "a100-2g"
+	promises := []promise{
+		{loan("node", node), 1}, {loan("lender", lender), 1}, {loan("flavor", flavor), 1}, {loan("none", right), 0},
+		{loan("a", right), 2}, {loan("c", right), 1}, {loan("b", right), 1},
+	}
+	var got []string
+	for range 5 {
+		if l := promisedTo(promises, "n", r); l != nil {
+			got = append(got, l.Name)
+		} else {
+			got = append(got, "nobody")
+		}
+	}
+	if diff := cmp.Diff([]string{"b", "a", "a", "c", "nobody"}, got); diff != "" {
+		t.Errorf("it goes to (-want +got):\n%s", diff)
 	}
 }
