@@ -289,11 +289,16 @@ func TestWhatComesBackIsForAllThatWait(t *testing.T) {
 // Nothing is evicted while a reshape is being undone that is enough; and when it takes too
 // long, nobody waits for it any more.
 func TestUndoUnderWay(t *testing.T) {
+	testUndoUnderWay(t, func(_ *world, n *card) { n.gn.Spec.Reshapes[0].Undo = true }) // the broker asked for it
+	testUndoUnderWay(t, func(w *world, _ *card) { w.undo(w.t.Context(), reshapeKey{"n", "r"}) })
+}
+
+func testUndoUnderWay(t *testing.T, ask func(*world, *card)) {
 	w := newWorld(t).sliced()
 	n := w.nightCard("n", "r", v1alpha1.ReshapeMade)
 	o := w.nightCard("o", "s", v1alpha1.ReshapeMade)
 	w.bigLoan("other", o)
-	n.gn.Spec.Reshapes[0].Undo = true // the broker asked for it
+	ask(w, n)
 	n.tell()
 	p := w.replicaOn("p", nil)
 	_, result, status := w.schedule(p)

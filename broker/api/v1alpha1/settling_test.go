@@ -43,26 +43,28 @@ func TestSettling(t *testing.T) {
 		change func(*GPUNode)
 		want   bool
 	}{
-		"asked for":                     {want: true},
-		"being made":                    {state: ReshapeMaking, since: hour, want: true},
-		"just made":                     {state: ReshapeMade, since: time.Second, want: true},
-		"made":                          {state: ReshapeMade, since: justSettled},
-		"to be undone":                  {state: ReshapeMade, since: hour, change: undo, want: true},
-		"being undone":                  {state: ReshapeUndoing, since: hour, change: undo, want: true},
-		"undone by its agent":           {state: ReshapeUndoing, since: hour, want: true},
-		"just undone":                   {state: ReshapeUndone, since: time.Second, change: undo, want: true},
-		"undone":                        {state: ReshapeUndone, since: hour, change: undo},
-		"refused":                       {state: ReshapeRefused, since: hour},
-		"stuck":                         {state: ReshapeStuck, since: time.Second, change: undo},
-		"no change":                     {change: func(n *GPUNode) { n.Spec.Reshapes = nil }},
-		"the holder is there":           {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[0].Holder = &GPUHolder{} }},
-		"a process is there":            {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[0].Processes = new(int32(1)) }},
-		"no process is there":           {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[0].Processes = new(int32(0)) }, want: true},
-		"somebody is on another":        {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[1].Holder = &GPUHolder{} }, want: true},
-		"one goes there that has a pod": {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.GPUs[0].Instances[0].Holder = &GPUHolder{} }, want: true},
-		"the GPU is lost":               {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.GPUs = n.Status.GPUs[1:] }},
-		"MIG mode is off":               {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.GPUs[0].MIG = false }},
-		"by claims":                     {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.Allocation = AllocationDynamicResources }},
+		"asked for":           {want: true},
+		"being made":          {state: ReshapeMaking, since: hour, want: true},
+		"just made":           {state: ReshapeMade, since: time.Second, want: true},
+		"made":                {state: ReshapeMade, since: justSettled},
+		"to be undone":        {state: ReshapeMade, since: hour, change: undo, want: true},
+		"being undone":        {state: ReshapeUndoing, since: hour, change: undo, want: true},
+		"undone by its agent": {state: ReshapeUndoing, since: hour, want: true},
+		"just undone":         {state: ReshapeUndone, since: time.Second, change: undo, want: true},
+		"undone":              {state: ReshapeUndone, since: hour, change: undo},
+		"refused":             {state: ReshapeRefused, since: hour},
+		"stuck":               {state: ReshapeStuck, since: time.Second, change: undo},
+		"no change":           {change: func(n *GPUNode) { n.Spec.Reshapes = nil }},
+		"the holder is there": {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[0].Holder = &GPUHolder{} }},
+		"the holder of one that its agent undoes is there": {state: ReshapeUndoing, change: func(n *GPUNode) { n.Status.GPUs[0].Instances[0].Holder = &GPUHolder{} }},
+		"the holder of one to be undone is there":          {state: ReshapeMade, since: hour, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[0].Holder = &GPUHolder{} }},
+		"a process is there":                               {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[0].Processes = new(int32(1)) }},
+		"no process is there":                              {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[0].Processes = new(int32(0)) }, want: true},
+		"somebody is on another":                           {state: ReshapeUndoing, change: func(n *GPUNode) { undo(n); n.Status.GPUs[0].Instances[1].Holder = &GPUHolder{} }, want: true},
+		"one goes there that has a pod":                    {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.GPUs[0].Instances[0].Holder = &GPUHolder{} }, want: true},
+		"the GPU is lost":                                  {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.GPUs = n.Status.GPUs[1:] }},
+		"MIG mode is off":                                  {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.GPUs[0].MIG = false }},
+		"by claims":                                        {state: ReshapeMaking, change: func(n *GPUNode) { n.Status.Allocation = AllocationDynamicResources }},
 		"the agent may do nothing": {state: ReshapeMaking, change: func(n *GPUNode) {
 			n.Status.Conditions = []metav1.Condition{{Type: GPUNodeReady, Status: metav1.ConditionFalse}}
 		}},
@@ -93,6 +95,10 @@ func TestOffers(t *testing.T) {
 			gpu.Instances[0] = MIGInstance{MIGPlacement: MIGPlacement{Name: "1g.5gb", Start: 2}, State: InstanceReady}
 		},
 			counts{one: 3, WholeGPU: 1}, counts{one: 3, WholeGPU: 1}},
+		"another card's go": {ReshapeMaking, func(gpu *GPUStatus) {
+			gpu.UUID, gpu.Instances[0] = "GPU-c", MIGInstance{MIGPlacement: MIGPlacement{Name: "1g.5gb", Start: 2}, State: InstanceReady}
+		},
+			counts{one: 4, WholeGPU: 1}, counts{one: 4, WholeGPU: 1}},
 		"they are back": {ReshapeUndoing, func(gpu *GPUStatus) {
 			gpu.Instances[0] = MIGInstance{MIGPlacement: MIGPlacement{Name: "1g.5gb", Start: 2}, State: InstanceReady}
 		},
