@@ -87,6 +87,9 @@ func (l *Lab) addCards(ctx context.Context, spec NodeSpec) (*devices.Node, error
 	if spec.GPUs > 0 {
 		return nil, fmt.Errorf("cards of node %s: GPUs is %d, must be 0 beside cards: pods get devices there, and Cards.Whole are those of GPUs", spec.Name, spec.GPUs)
 	}
+	if c.Whole > 0 && !l.opts.handsGPUs() {
+		return nil, fmt.Errorf("cards of node %s: Whole is %d, must be 0 for nodes that are added to a lab which began without any", spec.Name, c.Whole)
+	}
 	sim, err := l.createCards(spec.Name, c)
 	if err != nil {
 		return nil, err

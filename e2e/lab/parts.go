@@ -231,6 +231,11 @@ func (l *Lab) kwok() (*Part, error) {
 	if text, err = withoutPrograms(text, l.opts.Programs); err != nil {
 		return nil, err
 	}
+	if l.opts.handsGPUs() {
+		if text, err = withoutGPUs(text); err != nil {
+			return nil, err
+		}
+	}
 	config, err := l.folder.Write("config/kwok.yaml", text)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/ebbtide/ebbtide/e2e/lab/container"
+	"github.com/ebbtide/ebbtide/e2e/lab/kubelet"
 )
 
 // preparePods makes what runs the pods that are processes.
@@ -65,6 +66,21 @@ func (t tokens) Token(ctx context.Context, pod *corev1.Pod, audience string, sec
 		return "", err
 	}
 	return answer.Status.Token, nil
+}
+
+// withoutGPUs makes kwok leave the pods alone that ask for whole GPUs.
+func withoutGPUs(stages []byte) ([]byte, error) {
+	leaves := fmt.Appendf(nil, "select(startswith(%q))", kubelet.SlicePrefix)
+	if bytes.Count(stages, leaves) != 1 {
+		return nil, errors.New("read kwok's stages: there is not one that leaves pods on slices alone")
+	}
+	return bytes.Replace(stages, leaves, fmt.Appendf(nil, "select(startswith(%q) or . == %q)", kubelet.SlicePrefix, kubelet.WholeGPU), 1), nil
+}
+
+// handsGPUs: there are whole GPUs beside cards that are cut, and so pods get devices for
+// these, too.
+func (o Options) handsGPUs() bool {
+	return slices.ContainsFunc(o.Nodes, func(n NodeSpec) bool { return n.Cards != nil && n.Cards.Whole > 0 })
 }
 
 // withoutPrograms makes kwok leave the pods alone that are processes.

@@ -262,6 +262,9 @@ func (l *Lab) startKubelet() error {
 	nodes := kubelet.New(client, logger)
 	nodes.RunPrograms(l.programs)
 	nodes.UseDevices(l.devices)
+	if l.opts.handsGPUs() {
+		nodes.HandGPUs()
+	}
 	go func() {
 		nodes.Run(ctx)
 		l.programs.Close()

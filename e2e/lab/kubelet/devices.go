@@ -35,15 +35,23 @@ func (k *Kubelet) UseDevices(d ...Devices) { k.devices = append(k.devices, d...)
 // start only when they have them.
 const SlicePrefix = "nvidia.com/mig-"
 
+// WholeGPU is the resource of GPUs that are not cut. Pods that ask for it are started by
+// kwok, unless HandGPUs was called.
+const WholeGPU = "nvidia.com/gpu"
+
+// HandGPUs has devices handed to the pods that ask for whole GPUs, too. It must be called
+// before Run.
+func (k *Kubelet) HandGPUs() { k.handsGPUs = true }
+
 // wantsDevices tells whether the pod starts only when it has been given devices. It must
 // agree with the stage of kwok that starts pods.
-func wantsDevices(pod *corev1.Pod) bool {
+func (k *Kubelet) wantsDevices(pod *corev1.Pod) bool {
 	if len(pod.Spec.ResourceClaims) > 0 {
 		return true
 	}
 	for _, c := range pod.Spec.Containers {
 		for name := range c.Resources.Limits {
-			if strings.HasPrefix(string(name), SlicePrefix) {
+			if strings.HasPrefix(string(name), SlicePrefix) || k.handsGPUs && name == WholeGPU {
 				return true
 			}
 		}

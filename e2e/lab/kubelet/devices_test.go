@@ -86,3 +86,21 @@ func TestPodsThatNeedDevices(t *testing.T) {
 		}
 	}
 }
+
+// Pods on whole GPUs are kwok's to start, unless devices are handed out for them, too.
+func TestWholeGPUsAreHandedOut(t *testing.T) {
+	of := func(name corev1.ResourceName) *corev1.Pod {
+		return &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{
+			Limits: corev1.ResourceList{name: resource.MustParse("1")},
+		}}}}}
+	}
+	k := &Kubelet{}
+	for _, hands := range []bool{false, true} {
+		for name, want := range map[corev1.ResourceName]bool{WholeGPU: hands, SlicePrefix + "1g.5gb": true, "nvidia.com/gpu.shared": false, "cpu": false} {
+			if got := k.wantsDevices(of(name)); got != want {
+				t.Errorf("GPUs are handed out: %t: a pod on %s waits for devices: %t, want %t", hands, name, got, want)
+			}
+		}
+		k.HandGPUs()
+	}
+}

@@ -22,7 +22,7 @@
 // node that is lost it runs on until the node is back.
 //
 // A pod that asks for slices of GPUs, or has ResourceClaims, starts when it has been given
-// devices (see UseDevices), and fails with reason UnexpectedAdmissionError if there are
+// devices (see UseDevices; HandGPUs: also one that asks for whole GPUs), and fails with reason UnexpectedAdmissionError if there are
 // none.
 //
 // All other pods are started by kwok, which keeps the nodes, too.
@@ -65,6 +65,8 @@ type Kubelet struct {
 	// programs runs the pods that are processes; nil: there are none.
 	programs *container.Runtime
 	devices  []Devices
+	// handsGPUs: pods on whole GPUs get devices, too.
+	handsGPUs bool
 
 	mu    sync.Mutex
 	lives map[types.UID]life
@@ -161,7 +163,7 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	if wantsDevices(pod) {
+	if k.wantsDevices(pod) {
 		if next, err = k.hand(ctx, current, pod, next); err != nil {
 			return 0, err
 		}
