@@ -41,6 +41,14 @@ func TestLendMade(t *testing.T) {
 			in.Lenders = append(in.Lenders, other)
 			in.Nodes[0].Reshapes[1].Lender = other.Name
 		}, 2, 30 * time.Second, "2 units of a100-4g, made of 4 units of a100-1g lent by serving/chat, 4 units of a100-1g lent by serving/chat2"},
+		{"of two lenders, of which the first has the shorter grace", 2, func(in *Snapshot) {
+			other := in.Lenders[0]
+			in.Lenders[0].Owned, in.Lenders[0].Running, in.Lenders[0].Ready, in.Lenders[0].Desired = 7, 3, 3, 3
+			other.Name, other.Owned, other.Running, other.Ready, other.Desired = "serving/chat2", 7, 3, 3, 3
+			in.Lenders[0].MaxGrace = 40 * time.Second
+			in.Lenders = append(in.Lenders, other)
+			in.Nodes[0].Reshapes[1].Lender = other.Name
+		}, 2, 30 * time.Second, "2 units of a100-4g"},
 		{"of a lender in another tree", 1, func(in *Snapshot) { in.Tenants[0].Cohort = "" }, 0, 0, "cannot borrow"},
 		{"where other slices are unknown", 1, func(in *Snapshot) { in.Nodes[0].Cards[0].Instances[0].Use = mig.Unknown }, 1, 50 * time.Second, "lent by"},
 		{"another's that it may have", 1, func(in *Snapshot) {
@@ -76,6 +84,9 @@ func TestLendMade(t *testing.T) {
 			}
 			if lent != test.lent || !strings.Contains(said, test.says) {
 				t.Errorf("%d are lent, want %d; %q, want %q", lent, test.lent, said, test.says)
+			}
+			if strings.Contains(said, "not their grace") != strings.Contains(test.says, "not their grace") {
+				t.Errorf("the job reads %q", said)
 			}
 			if lent > 0 { // and what was made for nobody goes back at once, or is kept for the others
 				for _, r := range plan.Reshapes {

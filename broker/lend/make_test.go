@@ -164,6 +164,10 @@ func TestBegunIsRemembered(t *testing.T) {
 	}
 	in.Now = noon.Add(5 * time.Second)
 	in.Lenders[0].Load.ObservedAt = in.Now
+	// Until it is seen, what is to go counts once although it is shown.
+	if u := begin(in, next, DefaultPolicy()).in.Nodes[0].Units[0]; u.Capacity != 7 {
+		t.Errorf("%+v, want 7", u)
+	}
 	if again, _ := Decide(in, next, DefaultPolicy()); len(again.Reshapes) > 0 {
 		t.Errorf("made again: %+v", again.Reshapes)
 	}

@@ -133,6 +133,25 @@ func TestIdles(t *testing.T) {
 	}
 }
 
+// Changes whose lender is gone are undone, or given up on, as those of others.
+func TestChangesOfNobody(t *testing.T) {
+	for name, change := range map[string]func(*Snapshot){
+		"a loan has it":                   func(*Snapshot) {},
+		"nobody has it":                   func(in *Snapshot) { in.Loans = nil },
+		"a loan has it, and it is undone": func(in *Snapshot) { in.Nodes[0].Reshapes[0].State = ReshapeUndoing },
+		"nobody has it, and it is undone": func(in *Snapshot) { in.Loans, in.Nodes[0].Reshapes[0].State = nil, ReshapeUndoing },
+	} {
+		in := madeOne()
+		in.Lenders = nil
+		change(&in)
+		plan, next := Decide(in, State{At: noon.Add(-5 * time.Second)}, DefaultPolicy())
+		undoes := len(plan.Reshapes) == 1 && plan.Reshapes[0].Kind == ReshapeUndo
+		if want := name == "nobody has it"; undoes != want || len(next.Reshapes) != 1 {
+			t.Errorf("%s: %s, remembered %+v", name, encode(plan.Reshapes), next.Reshapes)
+		}
+	}
+}
+
 // Whoever needs the units has a change undone, once, and one that is lost not at all.
 func TestCallBack(t *testing.T) {
 	d, r := oneMade()
