@@ -166,6 +166,22 @@ func (l *lender) askFloorsAhead(e *estimate, now time.Time, pol Policy) {
 	}
 }
 
+// NextFloor is the first moment after the snapshot's at which a window of a lender asks for
+// its units: a decision then, and no later, has them back when it begins. It is zero if no
+// window is known.
+func (in *Snapshot) NextFloor() (at time.Time) {
+	for i := range in.Lenders {
+		l := lender{Lender: in.Lenders[i]}
+		for _, f := range l.Floors {
+			asks := f.From.Add(-l.notice())
+			if asks.After(in.Now) && (at.IsZero() || asks.Before(at)) {
+				at = asks
+			}
+		}
+	}
+	return at
+}
+
 // notice is how long before they are needed units are asked back: never less than the
 // time after which a loan's pods are killed, which they may use whatever was measured.
 func (l *lender) notice() time.Duration { return max(l.Notice, l.MaxGrace) }

@@ -259,3 +259,37 @@ func lentBefore(in Snapshot, lender string) (n int64) {
 func verdictOn(plan Plan, name string) []Verdict {
 	return slices.DeleteFunc(slices.Clone(plan.Verdicts), func(v Verdict) bool { return v.Subject != name })
 }
+
+// A decision that is made at NextFloor has what a window keeps asked back, and one just
+// before has not.
+func TestNextFloor(t *testing.T) {
+	in := Snapshot{Now: noon, Lenders: []Lender{
+		{Name: "none"},
+		{Name: "late", MaxGrace: time.Minute, Floors: []Floor{{From: noon.Add(time.Hour), Until: noon.Add(2 * time.Hour)}}},
+		{Name: "soon", MaxGrace: time.Minute, Notice: 10 * time.Minute, Floors: []Floor{
+			{From: noon.Add(-time.Hour), Until: noon.Add(time.Hour)},
+			{From: noon.Add(10 * time.Minute), Until: noon.Add(time.Hour)},
+			{Units: 9, From: noon.Add(30 * time.Minute), Until: noon.Add(time.Hour)},
+		}},
+	}}
+	at := in.NextFloor()
+	if want := noon.Add(20 * time.Minute); !at.Equal(want) {
+		t.Fatalf("next floor at %s, want %s", at, want)
+	}
+	for _, tc := range []struct {
+		now  time.Time
+		want int64
+	}{{at.Add(-1), 0}, {at, 9}} {
+		l := lender{Lender: in.Lenders[2]}
+		l.UnitsPerPod = 1
+		var e estimate
+		l.askFloors(&e, tc.now, DefaultPolicy())
+		if e.pods != tc.want {
+			t.Errorf("at %s %d are asked for, want %d", tc.now, e.pods, tc.want)
+		}
+	}
+	in.Now = noon.Add(3 * time.Hour)
+	if at := in.NextFloor(); !at.IsZero() {
+		t.Errorf("after all windows: %s", at)
+	}
+}

@@ -66,16 +66,7 @@ func (d *decision) readReshapes(prev []ReshapeMemory) {
 	for _, f := range d.in.Flavors {
 		s.profiles[f.Name] = dotted(f.Profile)
 	}
-	begun := map[string][]ReshapeMemory{}
-	for _, m := range prev {
-		if m.Begun != nil && (m.At.After(d.now) || d.now.Sub(m.At) >= begunWithin) {
-			m.Begun = nil
-		}
-		s.memory[m.GPU] = m
-		if m.Begun != nil {
-			begun[m.Node] = append(begun[m.Node], m)
-		}
-	}
+	begun := s.remember(d, prev)
 	d.in.Nodes = slices.Clone(d.in.Nodes)
 	of := map[*Node][]*reshape{}
 	for i := range d.in.Nodes {
@@ -98,6 +89,22 @@ func (d *decision) readReshapes(prev []ReshapeMemory) {
 	for n, list := range of {
 		d.countIn(n, list)
 	}
+}
+
+// remember takes over what is remembered of cards, and returns by node what was begun and
+// nobody may have seen yet.
+func (s *reshapes) remember(d *decision, prev []ReshapeMemory) map[string][]ReshapeMemory {
+	begun := map[string][]ReshapeMemory{}
+	for _, m := range prev {
+		if m.Begun != nil && (m.At.After(d.now) || d.now.Sub(m.At) >= begunWithin) {
+			m.Begun = nil
+		}
+		s.memory[m.GPU] = m
+		if m.Begun != nil {
+			begun[m.Node] = append(begun[m.Node], m)
+		}
+	}
+	return begun
 }
 
 // read takes over a node's.

@@ -89,7 +89,7 @@ func (l *loop) decide(ctx context.Context) error {
 	// 2. What is to be done?
 	plan, next := l.decider.Decide(view.Snapshot, l.state, l.policy)
 	record := lend.Record{Snapshot: view.Snapshot, State: l.state, Policy: l.policy, Plan: plan}
-	l.state = next
+	l.state, l.pace.due = next, view.Snapshot.NextFloor()
 
 	// 3. Show it before it happens, so that a plan that stops the process is on record.
 	l.board.show(record, view.Freed)

@@ -70,7 +70,8 @@ func (w wakes) seen() {
 }
 
 // pace says when the next decision is due: on every tick, a moment after a change
-// that is urgent, within the pace after any other, and again after a failure.
+// that is urgent, within the pace after any other, when a window asks for its units, and
+// again after a failure.
 type pace struct {
 	wakes              wakes
 	interval, debounce time.Duration
@@ -78,6 +79,8 @@ type pace struct {
 
 	last    time.Time
 	backoff time.Duration // 0 unless the last decision failed
+	// due is when a decision must not be late, however quiet it is; zero: never.
+	due time.Time
 }
 
 // wait returns true when a decision is due, false when ctx has ended.
@@ -86,6 +89,9 @@ func (p *pace) wait(ctx context.Context) bool {
 	next := p.interval
 	if p.backoff > 0 {
 		next = min(next, p.backoff)
+	}
+	if !p.due.IsZero() { // it may have come while the last decision was carried out
+		next = min(next, max(p.due.Sub(p.clock.Now()), 0))
 	}
 	tick := p.clock.NewTimer(next)
 	defer tick.Stop()

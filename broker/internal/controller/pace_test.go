@@ -128,3 +128,35 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("in a storm: decisions at %v", got)
 	}
 }
+
+// TestDue: a decision is made when it must not be late, and at once where that moment passed
+// while another was carried out.
+func TestDue(t *testing.T) {
+	var at []time.Duration
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		due := []time.Duration{4 * time.Second, 5 * time.Second, 25 * time.Second}
+		p := &pace{wakes: newWakes(), interval: 15 * time.Second, debounce: 100 * time.Millisecond, clock: clock.RealClock{}, due: began.Add(due[0])}
+		for p.wait(ctx) {
+			p.begin()
+			now := time.Since(began)
+			at = append(at, now)
+			due = slices.DeleteFunc(due, func(d time.Duration) bool { return d <= now })
+			p.due = time.Time{}
+			if len(due) > 0 {
+				p.due = began.Add(due[0])
+			}
+			time.Sleep(1500 * time.Millisecond)
+			p.end(nil)
+		}
+	})
+	want := []time.Duration{4000, 5500, 22000, 25000}
+	for i := range want {
+		want[i] *= time.Millisecond
+	}
+	if !slices.Equal(at, want) {
+		t.Errorf("decisions at %v, want %v", at, want)
+	}
+}
