@@ -47,6 +47,7 @@ type obstacle struct {
 
 const (
 	byGrace = 1 + iota
+	byFixed
 	byPlaces
 	byPins
 	byRoom
@@ -77,6 +78,9 @@ func (a *admission) optionsOf(from, to string) *optionList {
 		for k := range n.Cards {
 			card := &n.Cards[k]
 			if a.untouchable(n, card) {
+				if card.Fixed != "" {
+					out.why.atLeast(byFixed, "the layout of GPU %s on %s must not be changed: %s", card.UUID, n.Name, card.Fixed)
+				}
 				continue
 			}
 			if plans := a.plansOf(card, from, to, n.Name, &out.why); len(plans) > 0 {

@@ -53,7 +53,7 @@ func TestOptionsOf(t *testing.T) {
 		{"small ones of a large one", append(a1g(4, busy, busy, busy), mig.Instance{Placed: mig.Placed{Profile: 3}, Generation: 1, Use: idle}), "a100-4g", "a100-2g", free, []int{1, 1}, ""},
 		{"not on a node that is cordoned", seven, "a100-1g", "a100-4g", func(_ *Snapshot, n *Node) { n.Schedulable = false }, nil, ""},
 		{"nor where nothing new is lent", seven, "a100-1g", "a100-4g", func(_ *Snapshot, n *Node) { n.Unlendable = "toolkit" }, nil, ""},
-		{"nor on a card that must not be changed", seven, "a100-1g", "a100-4g", func(_ *Snapshot, n *Node) { n.Cards[0].Fixed = "rebooted" }, nil, ""},
+		{"nor on a card that must not be changed", seven, "a100-1g", "a100-4g", func(_ *Snapshot, n *Node) { n.Cards[0].Fixed = "rebooted" }, nil, "the layout of GPU A on n must not be changed: rebooted"},
 		{"nor on one that is being changed", seven, "a100-1g", "a100-4g", func(_ *Snapshot, n *Node) {
 			n.Reshapes = []Reshape{{ID: "rs", GPU: "A", Lender: "x", From: "a100-3g", Count: 1, To: "a100-2g", Made: 1, State: ReshapeMaking}}
 		}, nil, ""},
