@@ -21,6 +21,9 @@ type BenchConfig struct {
 	// Seeds is how many runs there are of each load, with Arrivals slices each. The first
 	// twentieth fills the cluster and does not count.
 	Seeds, Arrivals int
+	// SmallSeeds and SmallArrivals are the same of one GPU, of which the optimum is found by
+	// trying everything.
+	SmallSeeds, SmallArrivals int
 	// Check fails if least loss rejects more than half of what first fit does at a load of 0.75.
 	Check bool
 	// Out gets the table and the line of JSON.
@@ -29,7 +32,7 @@ type BenchConfig struct {
 
 // DefaultBench is what `make bench-mig` measures.
 func DefaultBench() BenchConfig {
-	return BenchConfig{GPUs: 50, Loads: []float64{0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95}, Seeds: 5, Arrivals: 40000}
+	return BenchConfig{GPUs: 50, Loads: []float64{0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95}, Seeds: 5, Arrivals: 40000, SmallSeeds: 20, SmallArrivals: 200}
 }
 
 // firstSeed is of the runs that are judged. Seeds from 100 on were looked at while the rules
@@ -45,6 +48,10 @@ func (c BenchConfig) Validate() error {
 		return fmt.Errorf("seeds: %d is not at least 1", c.Seeds)
 	case c.Arrivals < 20:
 		return fmt.Errorf("arrivals: %d is not at least 20", c.Arrivals)
+	case c.SmallSeeds < 1:
+		return fmt.Errorf("smallSeeds: %d is not at least 1", c.SmallSeeds)
+	case c.SmallArrivals < 20 || c.SmallArrivals > mostSmallArrivals:
+		return fmt.Errorf("smallArrivals: %d is not from 20 to %d", c.SmallArrivals, mostSmallArrivals)
 	case len(c.Loads) == 0:
 		return fmt.Errorf("loads: there are none")
 	}
@@ -125,13 +132,13 @@ func Bench(c BenchConfig) error {
 
 // oneGPU adds what is rejected on a single GPU, where the optimum can be found.
 func (c BenchConfig) oneGPU(table io.Writer, rows map[string]map[string]float64) {
-	fmt.Fprintf(table, "on one A100, %d slices\n\nLOAD\t", smallSeeds*(smallArrivals-smallArrivals/20))
+	fmt.Fprintf(table, "on one A100, %d slices\n\nLOAD\t", c.SmallSeeds*(c.SmallArrivals-c.SmallArrivals/20))
 	for _, p := range policies {
 		fmt.Fprintf(table, "%s\t", p.name)
 	}
 	fmt.Fprintf(table, "%s\t\n", optimumName)
 	for _, load := range c.Loads {
-		row, key := smallRow(load), strconv.FormatFloat(load, 'f', 2, 64)
+		row, key := c.smallRow(load), strconv.FormatFloat(load, 'f', 2, 64)
 		fmt.Fprintf(table, "%s\t", key)
 		for _, p := range policies {
 			fmt.Fprintf(table, "%.2f\t", row[p.name])

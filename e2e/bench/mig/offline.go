@@ -143,23 +143,20 @@ func (r *ranks) before(at float64) uint16 {
 	return uint16(n)
 }
 
-// Runs of one GPU: smallSeeds of smallArrivals each, whatever the configuration says of the
-// large cluster's.
-const (
-	smallSeeds    = 20
-	smallArrivals = 200
-)
+// mostSmallArrivals is how many slices can be told apart by the order of their ends; the
+// search takes longer than anybody waits well before.
+const mostSmallArrivals = 10000
 
 // smallRow is what each policy rejects at a load on one GPU, in percent, and the optimum.
-func smallRow(load float64) map[string]float64 {
+func (c BenchConfig) smallRow(load float64) map[string]float64 {
 	board, _ := mig.Board("A100-40GB")
-	from := smallArrivals / 20
-	rejected := make([]map[string]int, smallSeeds)
-	each(smallSeeds, func(i int) {
+	from := c.SmallArrivals / 20
+	rejected := make([]map[string]int, c.SmallSeeds)
+	each(c.SmallSeeds, func(i int) {
 		seed := uint64(firstSeed + i)
-		all := draw(&board, 1, load, smallArrivals, seed)
+		all := draw(&board, 1, load, c.SmallArrivals, seed)
 		rejected[i] = map[string]int{}
-		known := smallArrivals
+		known := c.SmallArrivals
 		for _, p := range policies {
 			n := play(newCluster(board, 1), p.make(seed), all, from)
 			rejected[i][p.name], known = n, min(known, n)
@@ -172,7 +169,7 @@ func smallRow(load float64) map[string]float64 {
 		for i := range rejected {
 			sum += rejected[i][name]
 		}
-		row[name] = round(100*float64(sum)/float64(smallSeeds*(smallArrivals-from)), 1e4)
+		row[name] = round(100*float64(sum)/float64(c.SmallSeeds*(c.SmallArrivals-from)), 1e4)
 	}
 	return row
 }

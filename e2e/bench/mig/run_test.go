@@ -14,6 +14,7 @@ func TestValidate(t *testing.T) {
 	for name, edit := range map[string]func(*BenchConfig){
 		"gpus": func(c *BenchConfig) { c.GPUs = 0 }, "seeds": func(c *BenchConfig) { c.Seeds = -1 },
 		"arrivals": func(c *BenchConfig) { c.Arrivals = 19 }, "loads": func(c *BenchConfig) { c.Loads = []float64{0.5, 0} },
+		"smallSeeds": func(c *BenchConfig) { c.SmallSeeds = 0 }, "smallArrivals": func(c *BenchConfig) { c.SmallArrivals = 1 << 20 },
 		"loads: there are none": func(c *BenchConfig) { c.Loads = nil },
 	} {
 		c := DefaultBench()
@@ -286,7 +287,7 @@ func TestPacks(t *testing.T) {
 
 func TestBench(t *testing.T) {
 	var out strings.Builder
-	if err := Bench(BenchConfig{GPUs: 50, Loads: []float64{0.75}, Seeds: 2, Arrivals: 20000, Check: true, Out: &out}); err != nil {
+	if err := Bench(BenchConfig{GPUs: 50, Loads: []float64{0.75}, Seeds: 2, Arrivals: 20000, SmallSeeds: 2, SmallArrivals: 60, Check: true, Out: &out}); err != nil {
 		t.Fatalf("%v in\n%s", err, out.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -306,12 +307,17 @@ func TestBench(t *testing.T) {
 	if row[movingName] < row[boundName] || row[movingName] > row["ebbtide"] {
 		t.Errorf("%v", row)
 	}
+	for name, n := range last.OneGPU["0.75"] {
+		if n < last.OneGPU["0.75"][optimumName] {
+			t.Errorf("%s rejects less than the optimum: %v", name, last.OneGPU["0.75"])
+		}
+	}
 	for _, p := range policies[1:] {
 		if row[p.name] <= row["ebbtide"] || row["ebbtide"] < row[boundName] {
 			t.Errorf("%s: %v", p.name, row)
 		}
 	}
-	if err := Bench(BenchConfig{GPUs: 2, Loads: []float64{0.5}, Seeds: 1, Arrivals: 20, Check: true, Out: &out}); err == nil {
+	if err := Bench(BenchConfig{GPUs: 2, Loads: []float64{0.5}, Seeds: 1, Arrivals: 20, SmallSeeds: 1, SmallArrivals: 20, Check: true, Out: &out}); err == nil {
 		t.Error("the check is content without a load of 0.75")
 	}
 }
