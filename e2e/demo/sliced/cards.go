@@ -151,14 +151,6 @@ func (w *witness) allPinned(cards, places int) bool {
 	return n == cards
 }
 
-// pinned tells whether a small slice of a GPU is pinned.
-func (w *witness) pinned(gpu string, start int) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	known := w.pins[gpu]
-	return len(known) > 0 && slices.Contains(known[len(known)-1].places, mig.Placed{Profile: small.profile, Start: start})
-}
-
 // making returns the IDs of the reshapes that are being made, in order.
 func (w *witness) making() []string {
 	w.mu.Lock()

@@ -74,7 +74,6 @@ func (s *show) Ready(ctx, setup context.Context, players *errgroup.Group) (stop 
 		}
 		return err
 	}
-	players.Go(func() error { return newKeeper(s.Town.Client(), s.witness).run(ctx) })
 	if s.feed, err = newFeed(s.config, s.Town, s.Jobs); err != nil {
 		return stop, err
 	}
