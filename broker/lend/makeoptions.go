@@ -120,6 +120,8 @@ func (a *admission) plansOf(card *Card, from, to, node string, why *obstacle) (p
 			why.atLeast(byPins, "GPU %s on %s has room for it beside its slices, which is nobody's to lend", card.UUID, node)
 			break
 		}
+		// A layout is always its own way back, as long as plans leave what is fixed alone:
+		// this is the law said once more where it would be broken.
 		if b.table().Reform(after(g, plan), b.ownersOf(g, of.ID)) != nil {
 			break
 		}

@@ -44,8 +44,7 @@ func TestClaimsForExtendedResources(t *testing.T) {
 }
 
 // In a long trough the layout is made into one with a slice of four, for a job that claims
-// one, and back before the service needs it: by the load, and without a broker by the
-// scheduler. Claims get what the layout has, and end with their pods.
+// one, and back before the service needs it, by the load. Claims get what the layout has, and end with their pods.
 func TestClaimsInALongTrough(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)

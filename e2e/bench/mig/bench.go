@@ -76,8 +76,10 @@ type benchLine struct {
 	Seeds    int                           `json:"seeds"`
 	Arrivals int                           `json:"arrivals"`
 	Rejected map[string]map[string]float64 `json:"rejectedPercent"`
-	// OfFirstFit is what least loss rejects, as a share of what first fit does, by load.
-	OfFirstFit map[string]float64 `json:"ofFirstFit"`
+	// OfFirstFit is what least loss rejects, as a share of what first fit does, by load;
+	// DRAOfFirstFit the same of the DRA driver's order.
+	OfFirstFit    map[string]float64 `json:"ofFirstFit"`
+	DRAOfFirstFit map[string]float64 `json:"draOfFirstFit"`
 	// OneGPU is Rejected on a single GPU, with the offline optimum.
 	OneGPU map[string]map[string]float64 `json:"oneGPURejectedPercent"`
 }
@@ -87,7 +89,7 @@ func Bench(c BenchConfig) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	last := benchLine{GPUs: c.GPUs, Seeds: c.Seeds, Arrivals: c.Arrivals, Rejected: map[string]map[string]float64{}, OfFirstFit: map[string]float64{}, OneGPU: map[string]map[string]float64{}}
+	last := benchLine{GPUs: c.GPUs, Seeds: c.Seeds, Arrivals: c.Arrivals, Rejected: map[string]map[string]float64{}, OfFirstFit: map[string]float64{}, DRAOfFirstFit: map[string]float64{}, OneGPU: map[string]map[string]float64{}}
 	table := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "percent of %d slices without a place on %d A100, by how many of the compute slices are asked for\n\nLOAD\t", c.Seeds*(c.Arrivals-c.Arrivals/20), c.GPUs)
 	for _, p := range policies {
@@ -103,6 +105,7 @@ func Bench(c BenchConfig) error {
 		of := "-"
 		if first := row["firstFit"]; first > 0 {
 			last.OfFirstFit[key] = round(row[policies[0].name]/first, 1000)
+			last.DRAOfFirstFit[key] = round(row["dra"]/first, 1000)
 			of = fmt.Sprintf("%.2f", last.OfFirstFit[key])
 		}
 		fmt.Fprintf(table, "%.3f\t%.3f\t%s\t\n", row[movingName], row[boundName], of)
