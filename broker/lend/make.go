@@ -273,17 +273,32 @@ func (a *admission) makeOf(l *lender, j *ask, pods int64, options []option, befo
 }
 
 // choose takes the units of as many slices as the job's pods are, on as few cards as can
-// be; nil if there are not as many.
+// be, or where that is more than the lender may lend, where the fewest go for each; nil if
+// there are not as many either way.
 func (a *admission) choose(l *lender, p *pool, options []option, pods int64) []making {
+	if parts := a.chooseBy(fewestCards, l, p, options, pods); parts != nil {
+		return parts
+	}
+	return a.chooseBy(fewestTaken, l, p, options, pods)
+}
+
+// fewestCards prefers the card of which more can be made, up to what is wanted.
+func fewestCards(x, y *option, pods int64) int {
+	n, m := min(len(x.plans), int(pods)), min(len(y.plans), int(pods))
+	return cmp.Or(
+		cmp.Compare(m, n), cmp.Compare(len(x.plans[n-1].Destroy), len(y.plans[m-1].Destroy)),
+		cmp.Compare(x.node.LendLast, y.node.LendLast),
+	)
+}
+
+// fewestTaken prefers the card on which the first costs least.
+func fewestTaken(x, y *option, pods int64) int {
+	return cmp.Or(cmp.Compare(len(x.plans[0].Destroy), len(y.plans[0].Destroy)), fewestCards(x, y, pods))
+}
+
+func (a *admission) chooseBy(order func(x, y *option, pods int64) int, l *lender, p *pool, options []option, pods int64) []making {
 	options = slices.Clone(options)
-	most := func(o *option) int { return min(len(o.plans), int(pods)) }
-	slices.SortStableFunc(options, func(x, y option) int {
-		n, m := most(&x), most(&y)
-		return cmp.Or(
-			cmp.Compare(m, n), cmp.Compare(len(x.plans[n-1].Destroy), len(y.plans[m-1].Destroy)),
-			cmp.Compare(x.node.LendLast, y.node.LendLast),
-		)
-	})
+	slices.SortStableFunc(options, func(x, y option) int { return order(&x, &y, pods) })
 	budget := a.budget(l)
 	var parts []making
 	for i := range options {

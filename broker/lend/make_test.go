@@ -111,6 +111,19 @@ func TestMake(t *testing.T) {
 			in.Nodes[1].Units[0].Capacity = 6
 			in.Lenders[0].Owned = 13
 		}, "o:1 u000", "on o (of 1 unit"},
+		{"on more cards, where on the fewest too many go", []int64{2}, func(in *Snapshot, _ *State) {
+			of2g(in)
+			c := &in.Nodes[1].Cards[0]
+			c.Instances = append(c.Instances[:3:3], a1g(1, idle, busy, busy)...)
+			in.Nodes[1].Units[0].Capacity, in.Nodes[1].Units[0].Online = 6, 5
+			n := in.Nodes[1]
+			n.Name, n.Units, n.Cards = "p", slices.Clone(n.Units), slices.Clone(n.Cards)
+			n.Cards[0].UUID = "C"
+			in.Nodes = append(in.Nodes, n)
+			in.Tenants[1].Quotas[0].Nominal = 3
+			l := &in.Lenders[0]
+			l.Owned, l.Running, l.Ready, l.Desired, l.Warm = 19, 13, 13, 13, 4
+		}, "o:1 u000, p:1 u000", "on o"},
 		{"no more than the lender may lend", []int64{2}, func(in *Snapshot, _ *State) { in.Lenders[0].Warm = 1 }, "", "1 is available now"},
 		{"one of two, where that is all it may", []int64{1, 1}, func(in *Snapshot, _ *State) { in.Lenders[0].Warm = 1 }, "n:4 u000", "on n"},
 		{"no more than its tenant may lend", []int64{1}, func(in *Snapshot, _ *State) { in.Tenants[1].Quotas[0].LendingLimit = new(int64) }, "", "the lending limits of its cohort allow 0"},
