@@ -65,17 +65,12 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	driver := &lazyDriver{}
 	defer func() { err = errors.Join(err, driver.Close()) }()
+	parts, err := assemble(o, node, driver, log)
+	if err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
-	parts := agent.Options{
-		Node: o.node, StateDir: o.stateDir, Driver: driver, Nodes: node, Rival: node,
-		Examiner: o.doctor.examiner(driver, node), Allocation: v1alpha1.Allocation(o.allocation),
-		Interval: o.interval, Metrics: metrics, Log: log, Know: compareBoard(log),
-	}
-	if o.prometheus != "" {
-		if parts.Activities, err = dcgm.New(o.prometheus); err != nil {
-			return err
-		}
-	}
+	parts.Examiner, parts.Metrics = o.doctor.examiner(driver, node), metrics
 	group, ctx := errgroup.WithContext(ctx)
 	watching, err := node.Start(ctx)
 	if err != nil {
@@ -100,6 +95,27 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	group.Go(func() error { return a.Run(ctx) })
 	return group.Wait()
+}
+
+// cluster is what the agent sees of the cluster, whoever hands slices to pods.
+type cluster interface {
+	agent.Nodes
+	agent.Rival
+}
+
+// assemble puts together what the agent is made of. Who hands slices to pods, who examines
+// the node and where metrics go is not in it.
+func assemble(o options, node cluster, driver device.Driver, log klog.Logger) (agent.Options, error) {
+	parts := agent.Options{
+		Node: o.node, StateDir: o.stateDir, Driver: driver, Nodes: node, Rival: node,
+		Allocation: v1alpha1.Allocation(o.allocation), Interval: o.interval, Log: log, Know: compareBoard(log),
+	}
+	if o.prometheus == "" {
+		return parts, nil
+	}
+	var err error
+	parts.Activities, err = dcgm.New(o.prometheus)
+	return parts, err
 }
 
 // allocate fills in who hands slices to pods. serve, if any, runs beside the agent.
