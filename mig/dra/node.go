@@ -8,8 +8,11 @@ import (
 	"strings"
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/agent"
 	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/dra/pool"
 )
@@ -77,9 +80,12 @@ type Node struct {
 	state *checkpoint
 	// gpus as last observed, by UUID.
 	gpus map[string]v1alpha1.GPUStatus
+	// stale: gpus are older than they should be, as they could not be read since.
+	stale bool
 	// asked are the changes of layouts that are asked for, states how far they are by ID.
-	asked  []v1alpha1.Reshape
-	states map[string]string
+	// dropped are those that no longer are, and so are undone, until that is over.
+	asked, dropped []v1alpha1.Reshape
+	states         map[string]string
 }
 
 // New makes a node. It fails if there is a checkpoint that cannot be read.
@@ -108,11 +114,19 @@ func (n *Node) Observe(status *v1alpha1.GPUNodeStatus) error {
 	for _, r := range status.Reshapes {
 		n.states[r.ID] = r.State
 	}
+	n.stale = slices.ContainsFunc(status.Conditions, unread)
+	n.dropped = slices.DeleteFunc(n.dropped, n.settled)
 	n.tell()
 	if dirty {
 		return n.state.write(n.options.Dir)
 	}
 	return nil
+}
+
+// unread reports whether a condition says that a status is not of what was just read.
+func unread(c metav1.Condition) bool {
+	return c.Type == v1alpha1.GPUNodeReady && c.Status == metav1.ConditionFalse &&
+		(c.Reason == agent.ReasonDriver || c.Reason == agent.ReasonJournal)
 }
 
 // know keeps what is new about a GPU, and reports whether there was anything. What one

@@ -67,7 +67,8 @@ func (h Holders) Holders(ctx context.Context) (map[string]v1alpha1.GPUHolder, er
 	return all, h.unbound(ctx, all, known)
 }
 
-// unbound adds what was allocated for pods that are not on the node yet.
+// unbound adds what was allocated for pods that are not on the node yet. What is being let
+// go may have been reserved again, for another.
 func (h Holders) unbound(ctx context.Context, all map[string]v1alpha1.GPUHolder, known records) error {
 	claims, err := h.Cluster.Claims(ctx)
 	if err != nil {
@@ -75,10 +76,14 @@ func (h Holders) unbound(ctx context.Context, all map[string]v1alpha1.GPUHolder,
 	}
 	for i := range claims {
 		claim := &claims[i]
-		if known[claim.UID] != nil || !slices.ContainsFunc(results(claim), h.Node.here) {
+		own := known[claim.UID]
+		if own != nil && !own.Going || !slices.ContainsFunc(results(claim), h.Node.here) {
 			continue
 		}
 		for _, reserved := range reservedFor(claim) {
+			if own != nil && own.reservedFor(reserved.UID) {
+				continue // what is let go after it is not promised to it
+			}
 			pod, err := h.Cluster.Pod(ctx, claim.Namespace, reserved.Name)
 			if err != nil {
 				return fmt.Errorf("read pod %s/%s, which claim %s is reserved for: %w", claim.Namespace, reserved.Name, claim.Name, err)
@@ -137,11 +142,16 @@ func (n *Node) known() records {
 func (r records) of(pod *corev1.Pod, name string) bool {
 	for _, c := range r {
 		if c.Namespace == pod.Namespace && c.Name == name &&
-			slices.ContainsFunc(c.Pods, func(p Pod) bool { return p.UID == pod.UID }) {
+			c.reservedFor(pod.UID) {
 			return true
 		}
 	}
 	return false
+}
+
+// reservedFor reports whether the claim was prepared for a pod.
+func (c *Claim) reservedFor(pod types.UID) bool {
+	return slices.ContainsFunc(c.Pods, func(p Pod) bool { return p.UID == pod })
 }
 
 // allocated are the keys, as of Holders, of what a claim was given on this node.

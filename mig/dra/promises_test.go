@@ -14,6 +14,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig/agent"
+	"github.com/ebbtide/ebbtide/mig/device"
 )
 
 // fakeCluster is an API server with pods, of which those with a node are on this one, and
@@ -26,9 +27,12 @@ type fakeCluster struct {
 	// lists is how often all claims were read, asked is called when one is.
 	lists int
 	asked func()
+	// unbounded is how often claims and pods were read without a deadline.
+	unbounded int
 }
 
-func (c *fakeCluster) Pods(context.Context) ([]corev1.Pod, error) {
+func (c *fakeCluster) Pods(ctx context.Context) ([]corev1.Pod, error) {
+	c.note(ctx)
 	return slices.DeleteFunc(slices.Clone(c.pods), func(p corev1.Pod) bool { return p.Spec.NodeName == "" }), nil
 }
 
@@ -41,7 +45,14 @@ func (c *fakeCluster) Pod(_ context.Context, namespace, name string) (*corev1.Po
 	return nil, nil
 }
 
-func (c *fakeCluster) Claim(_ context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
+func (c *fakeCluster) note(ctx context.Context) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		c.unbounded++
+	}
+}
+
+func (c *fakeCluster) Claim(ctx context.Context, namespace, name string) (*resourcev1.ResourceClaim, error) {
+	c.note(ctx)
 	if c.asked != nil {
 		c.asked()
 	}
@@ -143,6 +154,65 @@ func TestUnboundPodsHold(t *testing.T) {
 				t.Errorf("holders %v though the claims cannot be read", got)
 			}
 		})
+	}
+}
+
+// A claim that is being let go is promised to a pod that it was reserved for meanwhile, and
+// not to the one after which it is let go.
+func TestReservedAgainWhileLetGo(t *testing.T) {
+	key := agent.Promised("GPU-a", "1g.5gb", 4)
+	for pod, held := range map[string]bool{"c": false, "later": true} {
+		s := newStage(t)
+		c := claim("c", "gpu-0-mig-1g5gb-19-4")
+		s.prepare(c)
+		s.maker.refuse = device.ErrInUse
+		if err := s.Unprepare(t.Context(), "c"); !errors.Is(err, device.ErrInUse) {
+			t.Fatalf("let go: %v", err)
+		}
+		s.expect([]v1alpha1.Reshape{{ID: "r", GPU: "GPU-a"}})
+		p := podOf(pod, "")
+		c.Status.ReservedFor[0].Name, c.Status.ReservedFor[0].UID = p.Name, p.UID
+		got, err := Holders{s.Node, &fakeCluster{pods: []corev1.Pod{p}, claims: []resourcev1.ResourceClaim{*c}}}.Holders(t.Context())
+		if _, is := got[key]; err != nil || is != held {
+			t.Errorf("reserved for %s: holders %v (%v), want it held: %v", p.Name, got, err, held)
+		}
+	}
+}
+
+// What a change made that is no longer asked for is not offered while it is undone, and is
+// nobody's business after that.
+func TestDroppedChangesAreNotOffered(t *testing.T) {
+	r := v1alpha1.Reshape{ID: "r", GPU: "GPU-a", Destroy: []v1alpha1.MIGPlacement{{Start: 0}, {Start: 1}}, Create: []v1alpha1.MIGPlacement{{Profile: 1}}}
+	made := status(true)
+	made.GPUs[0].Instances = []v1alpha1.MIGInstance{{MIGPlacement: v1alpha1.MIGPlacement{Profile: 1}, State: v1alpha1.InstanceReady}}
+	s := newStage(t)
+	s.expect([]v1alpha1.Reshape{r})
+	for _, step := range []struct {
+		name, state string
+		drop        bool
+		offered     string
+		changing    bool
+	}{
+		{"made", v1alpha1.ReshapeMade, false, "2g10gb-14-0", false},
+		{"dropped", v1alpha1.ReshapeMade, true, "", true},
+		{"undoing", v1alpha1.ReshapeUndoing, true, "", true},
+		{"stuck", v1alpha1.ReshapeStuck, true, "", true},
+		{"undone", v1alpha1.ReshapeUndone, true, "2g10gb-14-0", false},
+		{"forgotten", "", true, "2g10gb-14-0", false},
+	} {
+		if made.Reshapes = nil; step.state != "" {
+			made.Reshapes = []v1alpha1.ReshapeStatus{{ID: "r", State: step.state}}
+		}
+		s.observe(made)
+		if step.drop {
+			s.expect(nil)
+		}
+		if got := offeredOf(s.Node); got != step.offered || s.changing() != step.changing {
+			t.Errorf("%s: offered %q, want %q; changing %v, want %v", step.name, got, step.offered, s.changing(), step.changing)
+		}
+	}
+	if len(s.dropped) > 0 {
+		t.Errorf("still kept: %+v", s.dropped)
 	}
 }
 

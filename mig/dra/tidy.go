@@ -15,10 +15,12 @@ import (
 )
 
 // tidyEvery is how often the checkpoint is compared with the API server, and tidySoon
-// after how long again where something could not be decided or done.
+// after how long again where something could not be decided or done. askMost is how long the
+// API server may take to answer while the kubelet waits for it.
 const (
 	tidyEvery = 3 * time.Minute
 	tidySoon  = 15 * time.Second
+	askMost   = 5 * time.Second
 )
 
 // keepTidy tidies at once and then now and again, until ctx ends.
@@ -63,7 +65,9 @@ func (n *Node) tidy(ctx context.Context, cluster Cluster, log logr.Logger) error
 func (n *Node) letGoOf(ctx context.Context, cluster Cluster, c *Claim, log logr.Logger) error {
 	n.calls.Lock()
 	defer n.calls.Unlock()
-	why, err := n.over(ctx, cluster, c)
+	asking, cancel := context.WithTimeout(ctx, askMost)
+	defer cancel()
+	why, err := n.over(asking, cluster, c)
 	if err != nil || why == "" {
 		return err
 	}
@@ -124,7 +128,7 @@ func (n *Node) wholeIdle(c *Claim) error {
 		case !seen || !g.Healthy:
 			return fmt.Errorf("GPU %s: %w", d.GPU, device.ErrLost)
 		case g.MIG: // nothing can be on the whole of it
-		case g.Processes == nil:
+		case g.Processes == nil || n.stale: // also where the last that was read is old
 			return fmt.Errorf("the processes on GPU %s are not known", d.GPU)
 		case *g.Processes > 0:
 			return fmt.Errorf("GPU %s has processes: %w", d.GPU, device.ErrInUse)

@@ -8,8 +8,11 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/mig/agent"
 	"github.com/ebbtide/ebbtide/mig/device"
 )
 
@@ -79,22 +82,42 @@ func TestTidyOfAWholeGPU(t *testing.T) {
 		processes *int32
 		healthy   bool
 		kept      bool
+		unready   string
 	}{
-		"no processes": {ptr.To[int32](0), true, false},
-		"processes":    {ptr.To[int32](2), true, true},
-		"not known":    {nil, true, true},
-		"lost":         {ptr.To[int32](0), false, true},
+		"no processes":        {ptr.To[int32](0), true, false, ""},
+		"processes":           {ptr.To[int32](2), true, true, ""},
+		"not known":           {nil, true, true, ""},
+		"lost":                {ptr.To[int32](0), false, true, ""},
+		"not read since":      {ptr.To[int32](0), true, true, agent.ReasonDriver},
+		"not read at all":     {ptr.To[int32](0), true, true, agent.ReasonJournal},
+		"read, holders aside": {ptr.To[int32](0), true, false, agent.ReasonHolders},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStage(t)
 			s.prepare(claim("c", "gpu-1"))
 			status := status(true)
 			status.GPUs[1].Processes, status.GPUs[1].Healthy = c.processes, c.healthy
+			if c.unready != "" {
+				status.Conditions = []metav1.Condition{{Type: v1alpha1.GPUNodeReady, Status: metav1.ConditionFalse, Reason: c.unready}}
+			}
 			s.observe(status)
 			if err := s.tidy(t.Context(), &fakeCluster{}, logr.Discard()); (err != nil) != c.kept || len(s.Claims()) == 1 != c.kept {
 				t.Errorf("claims %v (%v), want it kept: %v", s.Claims(), err, c.kept)
 			}
 		})
+	}
+}
+
+// What is asked of the API server while the kubelet has to wait has a deadline.
+func TestTidyLetsTheKubeletWaitNoLongerThanItMust(t *testing.T) {
+	s := newStage(t)
+	s.prepare(claim("c", "gpu-1"))
+	cluster := &fakeCluster{}
+	if err := s.letGoOf(t.Context(), cluster, s.copies()[0], logr.Discard()); err == nil {
+		t.Error("let go of a GPU of which the processes are not known")
+	}
+	if cluster.unbounded > 0 {
+		t.Errorf("asked %d times without a deadline", cluster.unbounded)
 	}
 }
 
