@@ -115,12 +115,12 @@ func (k *Kubelet) Run(ctx context.Context) error {
 }
 
 func (k *Kubelet) look(ctx context.Context, driver drapb.DRAPluginClient) error {
+	k.mu.Lock() // before pods are read: what was needed before a reboot may not be after it
+	defer k.mu.Unlock()
 	needed, err := k.needed(ctx)
 	if err != nil {
 		return err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	var errs []error
 	for _, uid := range slices.Sorted(maps.Keys(k.prepared)) {
 		if needed[uid] == nil {

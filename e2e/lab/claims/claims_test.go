@@ -16,10 +16,29 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 	"k8s.io/utils/ptr"
 )
+
+// A reboot falls between two looks: none goes by pods that were read before it.
+func TestALookIsOfOneTime(t *testing.T) {
+	client, reads := fake.NewClientset(), 0
+	k := &Kubelet{Client: client, Node: "node", Log: logr.Discard()}
+	client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		reads++
+		if k.mu.TryLock() {
+			k.mu.Unlock()
+			t.Error("a reboot may come while pods are read")
+		}
+		return false, nil, nil
+	})
+	if err := k.look(t.Context(), nil); err != nil || reads != 1 {
+		t.Errorf("pods were read %d times (%v)", reads, err)
+	}
+}
 
 // driver writes down what it is asked.
 type driver struct {
