@@ -28,7 +28,7 @@ const (
 	// ReasonDriver: the driver does not answer.
 	ReasonDriver = "DriverUnavailable"
 	// ReasonHolders: who holds the slices could not be found out.
-	ReasonHolders = "HoldersUnknown"
+	ReasonHolders = v1alpha1.ReasonHoldersUnknown
 	// ReasonJournal: the journal is not as it was written. Nothing is changed until an
 	// administrator has looked at the GPUs and taken the journal away.
 	ReasonJournal = "JournalCorrupt"
@@ -108,11 +108,16 @@ func (a *Agent) Close() error {
 // Published reports whether a status was published since the start.
 func (a *Agent) Published() bool { return a.heard.Load() }
 
-// recover counts the changes that were found half done. Rounds carry them on.
+// recover counts the changes that were found half done. Rounds carry them on. The agent may
+// have been away for long: how long those take that are being undone is not said, and of
+// those that are being made only the rest.
 func (a *Agent) recover() {
 	for _, r := range a.journal.State.Reshapes {
 		if r.Touched && !r.Done() {
 			r.Recovered++
+			if r.Began = a.o.Clock.Now(); r.Back {
+				r.Began = time.Time{}
+			}
 			a.metrics.recovered.Inc()
 			a.o.Log.Info("Found a change half done", "reshape", r.Spec.ID, "state", r.State)
 		}

@@ -81,6 +81,24 @@ func TestPublishesOnlyWhatIsNew(t *testing.T) {
 	}
 }
 
+// That a change ended some time ago is told by the heartbeat, and so it does not wait.
+func TestPublishesThatAnEndIsOver(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	w.ask("r1")
+	w.until("r1", 10*time.Second, v1alpha1.ReshapeMade)
+	w.settle(v1alpha1.JustSettled + 2*time.Second)
+	first := w.node.Status.Heartbeat
+	if since := first.Sub(w.state("r1").Since.Time); since < v1alpha1.JustSettled || w.node.Settling() {
+		t.Errorf("its last word is of %s after the end", since)
+	}
+	w.settle(10 * time.Second)
+	if got := w.node.Status.Heartbeat; got != first {
+		t.Errorf("published again after %s although nothing changed", got.Sub(first.Time))
+	}
+}
+
 // The reference example: four slices become one, and four again; pinned ones are as if
 // nothing had been.
 func TestReshapesAndUndoes(t *testing.T) {
@@ -286,6 +304,9 @@ func TestStuck(t *testing.T) {
 	w.settle(time.Minute)
 	w.wantState("r1", v1alpha1.ReshapeUndone)
 	w.wantLayout(ones)
+	if took := w.state("r1").UndoMilliseconds; took != 0 {
+		t.Errorf("undoing took %d ms, of which it was stuck most of the time", took)
+	}
 }
 
 // The driver says that an instance is gone, and still lists it.

@@ -105,6 +105,7 @@ func (a *Agent) takeOver(r *journal.Reshape) {
 		return
 	}
 	r.State, r.Back, r.Outcome, r.Touched = v1alpha1.ReshapeStuck, true, v1alpha1.ReshapeUndone, true
+	r.Began = time.Time{}
 	r.Message = "the journal that it was begun with is lost"
 }
 

@@ -187,6 +187,52 @@ func TestRecoveredIsCounted(t *testing.T) {
 	}
 }
 
+// How long the agent was away in the midst of a change is not how long the change takes.
+func TestAwayWhileUndoing(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	w.ask("r1")
+	w.until("r1", 10*time.Second, v1alpha1.ReshapeMade)
+	made := w.state("r1").MakeMilliseconds
+	died := false
+	w.failures = func(step string) {
+		if step == agent.FailDestroyDone && !died {
+			died = true
+			w.clock.Step(6 * time.Hour)
+			panic(crash{step})
+		}
+	}
+	w.node.Spec.Reshapes[0].Undo = true
+	w.settle(10 * time.Second)
+	w.until("r1", 10*time.Second, v1alpha1.ReshapeUndone)
+	w.wantState("r1", v1alpha1.ReshapeUndone)
+	if s := w.state("r1"); !died || s.UndoMilliseconds != 0 || s.MakeMilliseconds != made || made == 0 {
+		t.Errorf("died: %t; made in %d ms; it is %+v", died, made, s)
+	}
+}
+
+// That somebody went away while it was made counts no more than the rest of it.
+func TestAwayWhileMaking(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	w.ask("r1")
+	died := false
+	w.failures = func(step string) {
+		if step == agent.FailDestroyDone && !died {
+			died = true
+			w.clock.Step(6 * time.Hour)
+			panic(crash{step})
+		}
+	}
+	w.settle(10 * time.Second)
+	w.until("r1", 10*time.Second, v1alpha1.ReshapeMade)
+	if took := w.state("r1").MakeMilliseconds; !died || took == 0 || took > time.Minute.Milliseconds() {
+		t.Errorf("died: %t; it was made in %d ms", died, took)
+	}
+}
+
 // After a reboot pinned slices are there first, then the others.
 func TestReboot(t *testing.T) {
 	w := newWorld(t)

@@ -292,7 +292,7 @@ func (a *Agent) giveUp(r *journal.Reshape, s action, err error) {
 		a.o.Log.Error(err, "A change can go neither on nor back", "reshape", r.Spec.ID)
 	}
 	a.enter(r, v1alpha1.ReshapeStuck)
-	r.Message = message
+	r.Message, r.Began = message, time.Time{} // how long that lasts says nothing of changes
 	a.later(r.Spec.ID, "stuck", stuckDelay, stuckDelay)
 }
 
@@ -300,7 +300,7 @@ func (a *Agent) giveUp(r *journal.Reshape, s action, err error) {
 func (a *Agent) finish(r *journal.Reshape) {
 	now := a.o.Clock.Now()
 	took := max(now.Sub(r.Began).Milliseconds(), 1)
-	if !r.Touched {
+	if !r.Touched || r.Began.IsZero() {
 		took = 0
 	}
 	state := v1alpha1.ReshapeMade

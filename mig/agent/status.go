@@ -42,7 +42,7 @@ func (a *Agent) publishVerdict(ctx context.Context, ready Verdict) error {
 }
 
 func (a *Agent) send(ctx context.Context, status v1alpha1.GPUNodeStatus) error {
-	if before := a.published; before != nil && status.Heartbeat.Sub(before.Heartbeat.Time) < a.o.Heartbeat {
+	if before := a.published; before != nil && status.Heartbeat.Sub(before.Heartbeat.Time) < a.o.Heartbeat && !settled(before, &status) {
 		same := *before
 		same.Heartbeat = status.Heartbeat
 		if equality.Semantic.DeepEqual(same, status) {
@@ -56,6 +56,15 @@ func (a *Agent) send(ctx context.Context, status v1alpha1.GPUNodeStatus) error {
 	a.heard.Store(true)
 	a.metrics.heartbeat.SetToCurrentTime()
 	return nil
+}
+
+// settled reports whether a change has ended just so long ago that its end is over since
+// what was published before: whoever reads the GPUNode knows that by the heartbeat.
+func settled(before, now *v1alpha1.GPUNodeStatus) bool {
+	return slices.ContainsFunc(now.Reshapes, func(r v1alpha1.ReshapeStatus) bool {
+		return (r.State == v1alpha1.ReshapeMade || v1alpha1.ReshapeOver(r.State)) &&
+			before.Heartbeat.Sub(r.Since.Time) < v1alpha1.JustSettled && now.Heartbeat.Sub(r.Since.Time) >= v1alpha1.JustSettled
+	})
 }
 
 func (a *Agent) status(ctx context.Context) v1alpha1.GPUNodeStatus {

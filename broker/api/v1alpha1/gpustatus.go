@@ -239,7 +239,8 @@ type ReshapeStatus struct {
 	// MakeMilliseconds is how long making it took, with handing out what was made.
 	// +optional
 	MakeMilliseconds int64 `json:"makeMilliseconds,omitempty"`
-	// UndoMilliseconds is how long undoing it took.
+	// UndoMilliseconds is how long undoing it took; absent if that was not measured, as when
+	// it was stuck or the agent was away meanwhile.
 	// +optional
 	UndoMilliseconds int64 `json:"undoMilliseconds,omitempty"`
 	// Recovered counts how often the agent found it half done and went on.
@@ -252,6 +253,8 @@ const (
 	// GPUNodeReady: the agent reads the GPUs and may change their layouts. Its reason says
 	// why not: RivalManager, DriverUnavailable, and so on.
 	GPUNodeReady = "Ready"
+	// ReasonHoldersUnknown: of Ready, that who holds the slices could not be found out.
+	ReasonHoldersUnknown = "HoldersUnknown"
 	// GPUNodeLendable: nothing about the node would let a pod at GPUs that it was not
 	// given. The broker lends nothing on a node where it is not True.
 	GPUNodeLendable = "Lendable"

@@ -6,11 +6,31 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// justSettled is how long after the end of a change the node's object may be seen as it
+// JustSettled is how long after the end of a change the node's object may be seen as it
 // was before it.
-const justSettled = 5 * time.Second
+const JustSettled = 5 * time.Second
+
+// Settled is when a node was last seen to settle, by the clock of whoever looks: a change
+// that has ended may be off the list, and its end not over. The zero Settled has seen none.
+//
+// +kubebuilder:object:generate=false
+type Settled struct{ at time.Time }
+
+// See returns what is known once it is seen at now whether the node settles.
+func (s Settled) See(settling bool, now time.Time) Settled {
+	if settling {
+		return Settled{now}
+	}
+	return s
+}
+
+// Lately reports whether the node was seen to settle within JustSettled before now.
+func (s Settled) Lately(now time.Time) bool {
+	return !s.at.IsZero() && now.Sub(s.at) < JustSettled
+}
 
 // Settling reports whether a change of the layout of one of the node's GPUs is under way
 // or has only just ended. At the end of each the device plugin starts anew, and until it
@@ -21,9 +41,10 @@ const justSettled = 5 * time.Second
 // minutes for the kubelet to see a change, and then calls it Made or Undone although it was
 // not seen; one that goes neither on nor back is Stuck; and while somebody holds what is to
 // be undone, or the agent may change nothing, no plugin is started anew. Whether the agent
-// is still heard from is the reader's to know (Heard).
+// is still heard from is the reader's to know (Heard), and so is that a change was seen that
+// is off the list now (Settled).
 func (n *GPUNode) Settling() bool {
-	if n.Status.Allocation == AllocationDynamicResources || meta.IsStatusConditionFalse(n.Status.Conditions, GPUNodeReady) {
+	if n.Status.Allocation == AllocationDynamicResources || n.mayChangeNothing() {
 		return false
 	}
 	for i := range n.Spec.Reshapes {
@@ -34,12 +55,23 @@ func (n *GPUNode) Settling() bool {
 	return false
 }
 
+// mayChangeNothing reports whether the agent says that it cannot get on. That who holds the
+// slices is not known passes, as when a pod is bound and not admitted yet, and nothing of the
+// kind for SilentAfter.
+func (n *GPUNode) mayChangeNothing() bool {
+	ready := meta.FindStatusCondition(n.Status.Conditions, GPUNodeReady)
+	if ready == nil || ready.Status != metav1.ConditionFalse {
+		return false
+	}
+	return ready.Reason != ReasonHoldersUnknown || n.Status.Heartbeat.Sub(ready.LastTransitionTime.Time) >= SilentAfter
+}
+
 func (n *GPUNode) settling(r *Reshape) bool {
 	said := n.said(r.ID)
 	switch {
 	case ReshapeOver(said.State), said.State == ReshapeMade && !r.Undo:
 		// Both are by the node's clock.
-		return n.Status.Heartbeat.Sub(said.Since.Time) < justSettled
+		return n.Status.Heartbeat.Sub(said.Since.Time) < JustSettled
 	case said.State == ReshapeStuck:
 		return false
 	}
@@ -116,11 +148,15 @@ func (n *GPUNode) goes(gpu string, in *MIGInstance) bool {
 		if r.GPU != gpu {
 			continue
 		}
-		switch n.said(r.ID).State {
+		state := n.said(r.ID).State
+		switch state {
 		case "", ReshapeMaking, ReshapeMade:
 			if in.at(r.Destroy) {
 				return true
 			}
+		}
+		if (r.Undo || state == ReshapeUndoing) && !ReshapeOver(state) && in.at(r.Create) {
+			return true
 		}
 	}
 	return false

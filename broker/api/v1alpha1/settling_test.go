@@ -46,7 +46,7 @@ func TestSettling(t *testing.T) {
 		"asked for":           {want: true},
 		"being made":          {state: ReshapeMaking, since: hour, want: true},
 		"just made":           {state: ReshapeMade, since: time.Second, want: true},
-		"made":                {state: ReshapeMade, since: justSettled},
+		"made":                {state: ReshapeMade, since: JustSettled},
 		"to be undone":        {state: ReshapeMade, since: hour, change: undo, want: true},
 		"being undone":        {state: ReshapeUndoing, since: hour, change: undo, want: true},
 		"undone by its agent": {state: ReshapeUndoing, since: hour, want: true},
@@ -68,6 +68,9 @@ func TestSettling(t *testing.T) {
 		"the agent may do nothing": {state: ReshapeMaking, change: func(n *GPUNode) {
 			n.Status.Conditions = []metav1.Condition{{Type: GPUNodeReady, Status: metav1.ConditionFalse}}
 		}},
+		"the driver has just gone":                {state: ReshapeMaking, change: notReady("DriverUnavailable", time.Second)},
+		"who holds the slices is not known":       {state: ReshapeMaking, change: notReady(ReasonHoldersUnknown, SilentAfter-time.Second), want: true},
+		"who holds the slices was long not known": {state: ReshapeMaking, change: notReady(ReasonHoldersUnknown, SilentAfter)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := nightCard(tc.state, tc.since)
@@ -78,6 +81,30 @@ func TestSettling(t *testing.T) {
 				t.Errorf("it settles: %t", !tc.want)
 			}
 		})
+	}
+}
+
+// notReady is an agent that says for a time that it can do nothing.
+func notReady(reason string, since time.Duration) func(*GPUNode) {
+	return func(n *GPUNode) {
+		n.Status.Conditions = []metav1.Condition{{
+			Type: GPUNodeReady, Status: metav1.ConditionFalse, Reason: reason,
+			LastTransitionTime: metav1.NewTime(n.Status.Heartbeat.Add(-since)),
+		}}
+	}
+}
+
+// That a node settled is remembered for a moment by whoever has seen it, and no longer.
+func TestSettled(t *testing.T) {
+	at := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	var s Settled
+	if s = s.See(false, at); s.Lately(at) || (Settled{}).Lately(time.Time{}) {
+		t.Error("it was never seen to settle")
+	}
+	s = s.See(true, at)
+	s = s.See(false, at.Add(time.Second))
+	if !s.Lately(at) || !s.Lately(at.Add(JustSettled-1)) || s.Lately(at.Add(JustSettled)) {
+		t.Errorf("what is known is %+v", s)
 	}
 }
 
@@ -95,6 +122,7 @@ func TestOffers(t *testing.T) {
 			gpu.Instances[0] = MIGInstance{MIGPlacement: MIGPlacement{Name: "1g.5gb", Start: 2}, State: InstanceReady}
 		},
 			counts{one: 3, WholeGPU: 1}, counts{one: 3, WholeGPU: 1}},
+		"what was made is about to go": {ReshapeUndoing, nil, counts{one: 3, WholeGPU: 1}, counts{one: 3, WholeGPU: 1}},
 		"another card's go": {ReshapeMaking, func(gpu *GPUStatus) {
 			gpu.UUID, gpu.Instances[0] = "GPU-c", MIGInstance{MIGPlacement: MIGPlacement{Name: "1g.5gb", Start: 2}, State: InstanceReady}
 		},
@@ -125,6 +153,11 @@ func TestOffers(t *testing.T) {
 		})
 	}
 	n := nightCard(ReshapeMade, 0)
+	n.Spec.Reshapes[0].Undo = true
+	if _, offers := n.Offers(); offers[four] != 0 || offers[one] != 3 {
+		t.Errorf("it is to be undone, and offers %v", offers)
+	}
+	n = nightCard(ReshapeMade, 0)
 	n.Status.GPUs[1].Healthy = false
 	if has, offers := n.Offers(); has[WholeGPU] != 1 || offers[WholeGPU] != 0 {
 		t.Errorf("it has %v and offers %v", has, offers)

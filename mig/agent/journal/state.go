@@ -79,7 +79,7 @@ type Reshape struct {
 	Outcome string `json:"outcome,omitempty"`
 	// Touched: something was destroyed or created since it was last at rest.
 	Touched bool `json:"touched,omitempty"`
-	// Began is when the present way began.
+	// Began is when the present way began; zero: how long it takes is not to be said.
 	Began            time.Time `json:"began,omitzero"`
 	MakeMilliseconds int64     `json:"makeMilliseconds,omitempty"`
 	UndoMilliseconds int64     `json:"undoMilliseconds,omitempty"`
