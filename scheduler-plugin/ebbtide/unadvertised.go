@@ -48,7 +48,7 @@ func (g *gaps) over(node string) {
 func (p *Ebbtide) advertised(info fwk.NodeInfo, now time.Time) fwk.NodeInfo {
 	name := info.Node().Name
 	n := p.cards.on(name)
-	if !n.Fresh(now) || !n.Settling() {
+	if !n.Fresh(now) || !n.Settling(now) {
 		return info
 	}
 	offers, short := info.GetAllocatable().GetScalarResources(), corev1.ResourceList{}

@@ -3,11 +3,21 @@ package controller
 import (
 	"slices"
 
+	"github.com/go-logr/logr"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gpunodes"
 )
+
+// recallCosts lets nodes know from the ledger how long changes of layouts took. Where that
+// does not go, they are assumed to take what the configuration says: nobody waits for it.
+func recallCosts(nodes *gpunodes.Nodes, book gpunodes.Book, log logr.Logger) {
+	if err := nodes.Recall(book); err != nil {
+		log.Error(err, "How long reshapes took is not known from the ledger")
+	}
+}
 
 // gpusMatter tells whether an update of a GPUNode can change a decision. Most are
 // heartbeats, and how busy GPUs are.

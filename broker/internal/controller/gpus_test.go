@@ -1,13 +1,18 @@
 package controller
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gpunodes"
+	"github.com/ebbtide/ebbtide/broker/ledger"
 )
 
 // What an agent says wakes the broker only if it can change a decision, and at once if a
@@ -67,5 +72,26 @@ func TestGPUNodesAreSlim(t *testing.T) {
 	gpu := n.Status.GPUs[0]
 	if gpu.Activity != nil || gpu.Instances[0].Activity != nil || gpu.UUID != "GPU-a" || gpu.Instances[0].State != v1alpha1.InstanceReady {
 		t.Errorf("left is %+v", gpu)
+	}
+}
+
+// unread is a ledger that cannot be read now.
+type unread struct{}
+
+func (unread) Head() (uint64, ledger.Hash) { return 1, ledger.Hash{} }
+func (unread) Read(uint64, int) ([]ledger.Entry, error) {
+	return nil, errors.New("the disk is slow")
+}
+
+// Nobody waits for what the ledger says of how long changes took.
+func TestCostsThatAreNotRecalled(t *testing.T) {
+	var said string
+	nodes := &gpunodes.Nodes{}
+	recallCosts(nodes, unread{}, funcr.New(func(_, args string) { said += args }, funcr.Options{}))
+	if change, undo := nodes.Costs(time.Minute, time.Second); change != time.Minute || undo != time.Second {
+		t.Errorf("changes take %s, and back %s", change, undo)
+	}
+	if !strings.Contains(said, "the disk is slow") {
+		t.Errorf("it says %q", said)
 	}
 }

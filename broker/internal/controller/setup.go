@@ -239,9 +239,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 		tide.reclaimed(loan, how)
 	}
 	gpus := &gpunodes.Nodes{Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader()}
-	if err := gpus.Recall(book); err != nil {
-		return fmt.Errorf("recall how long reshapes took: %w", err)
-	}
+	recallCosts(gpus, book, b.mgr.GetLogger())
 	actuator.GPUs, actuator.Reshaped = gpus, b.metrics.reshaped
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{

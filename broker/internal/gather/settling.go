@@ -8,13 +8,13 @@ import (
 )
 
 // settling says what nodes have that offer less than that while a change of their cards
-// becomes known to them, or has only just (v1alpha1.GPUNode.Settling): what their agents
+// becomes known to them, or has only just (gpunodes.Node.Settling): what their agents
 // see. Nothing there is lost, and no loan has to end for it. nodes are changed; what they
 // share with others is not.
 func (s *gpus) settling(nodes []corev1.Node) {
 	for i := range nodes {
 		seen := s.nodes[nodes[i].Name]
-		if seen == nil || seen.Stale || !seen.Object.Settling() {
+		if seen == nil || seen.Stale || !seen.Settling {
 			continue
 		}
 		has, offers := seen.Object.Offers()

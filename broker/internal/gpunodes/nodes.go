@@ -31,10 +31,11 @@ type Nodes struct {
 	began bool
 	// known are the newest objects that were written or read live, by name; nil: nobody
 	// knows whether a write was carried out.
-	known  map[string]*v1alpha1.GPUNode
-	heard  map[types.UID]v1alpha1.Heard
-	costs  costs
-	boards boards.Known
+	known   map[string]*v1alpha1.GPUNode
+	heard   map[types.UID]v1alpha1.Heard
+	settled map[types.UID]v1alpha1.Settled
+	costs   costs
+	boards  boards.Known
 }
 
 // List reads all GPUNodes as they are at now, by name. They are not to be changed.
@@ -59,14 +60,16 @@ func (n *Nodes) List(ctx context.Context, now time.Time) ([]*Node, error) {
 			continue
 		}
 		seen[object.UID] = true
-		nodes = append(nodes, &Node{Object: object, Stale: n.stale(object, now), nodes: n})
+		nodes = append(nodes, &Node{Object: object, Stale: n.stale(object, now), Settling: n.settling(object, now), nodes: n})
 		n.costs.learn(object, now)
 	}
 	for uid := range n.heard {
 		if !seen[uid] {
 			delete(n.heard, uid)
+			delete(n.settled, uid)
 		}
 	}
+	n.costs.forget(now)
 	n.costs.refusals.keep(seen)
 	slices.SortFunc(nodes, func(a, b *Node) int { return cmp.Compare(a.Object.Name, b.Object.Name) })
 	return nodes, nil
@@ -81,7 +84,7 @@ func (n *Nodes) begin(ctx context.Context) error {
 		return fmt.Errorf("list the GPUNodes: %w", err)
 	}
 	n.began, n.known = true, map[string]*v1alpha1.GPUNode{}
-	n.heard = map[types.UID]v1alpha1.Heard{}
+	n.heard, n.settled = map[types.UID]v1alpha1.Heard{}, map[types.UID]v1alpha1.Settled{}
 	for i := range live.Items {
 		n.known[live.Items[i].Name] = &live.Items[i]
 	}
@@ -149,11 +152,21 @@ func (n *Nodes) stale(object *v1alpha1.GPUNode, now time.Time) bool {
 	return h.Silent(now)
 }
 
+// settling: a change of its cards is under way, or was a moment ago.
+func (n *Nodes) settling(object *v1alpha1.GPUNode, now time.Time) bool {
+	s := n.settled[object.UID].See(object.Settling(), now)
+	n.settled[object.UID] = s
+	return s.Lately(now)
+}
+
 // Node is one GPUNode.
 type Node struct {
 	Object *v1alpha1.GPUNode
 	// Stale: the agent has not been heard from for v1alpha1.SilentAfter.
 	Stale bool
+	// Settling: what the agent sees counts where the node offers less (v1alpha1.GPUNode.
+	// Settling), now or within v1alpha1.JustSettled.
+	Settling bool
 
 	nodes *Nodes
 }

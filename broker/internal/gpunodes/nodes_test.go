@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/mig"
 )
@@ -158,6 +159,66 @@ func TestCosts(t *testing.T) {
 	}
 	if change, undo := (&Nodes{}).Costs(time.Minute, time.Hour); change != time.Minute || undo != time.Hour {
 		t.Errorf("nothing was measured: %s and %s", change, undo)
+	}
+}
+
+// How long a change took is forgotten after a week: one that took far too long keeps all
+// others from being made, and so from being measured.
+func TestCostsAreForgotten(t *testing.T) {
+	b := &book{first: 1}
+	b.add(ledger.ReshapeUndone, "r0", 6*time.Hour)
+	b.entries[0].Time = now.Add(-costsLast + time.Hour)
+	n := gpuNode(t, sevenOnes(), func(n *v1alpha1.GPUNode) {
+		n.Spec.Reshapes = []v1alpha1.Reshape{reshape("r1"), reshape("r2")}
+		n.Status.Reshapes = []v1alpha1.ReshapeStatus{
+			{ID: "r1", State: v1alpha1.ReshapeMade, MakeMilliseconds: 4000, Since: metav1.NewMicroTime(now.Add(-time.Hour))},
+			{ID: "r2", State: v1alpha1.ReshapeMade, MakeMilliseconds: 9e6, Since: metav1.NewMicroTime(now.Add(-costsLast))},
+		}
+	})
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(n).Build()
+	nodes := &Nodes{Cache: c, Live: c}
+	if err := nodes.Recall(b); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ after, change, undo time.Duration }{
+		{0, 4 * time.Second, 6 * time.Hour},
+		{time.Hour, 4 * time.Second, 20 * time.Second},
+		{costsLast, 30 * time.Second, 20 * time.Second},
+	} {
+		if _, err := nodes.List(t.Context(), now.Add(test.after)); err != nil {
+			t.Fatal(err)
+		}
+		if change, undo := nodes.Costs(30*time.Second, 20*time.Second); change != test.change || undo != test.undo {
+			t.Errorf("after %s they take %s and %s", test.after, change, undo)
+		}
+	}
+}
+
+// The broker takes a change off the list as soon as it sees its end, and the kubelet may be
+// behind: the node settles for a moment longer.
+func TestSettlingOffTheList(t *testing.T) {
+	object := gpuNode(t, sevenOnes(), func(n *v1alpha1.GPUNode) {
+		n.Spec.Reshapes = []v1alpha1.Reshape{reshape("r1")}
+		n.Status.Heartbeat = metav1.NewMicroTime(now)
+		n.Status.Reshapes = []v1alpha1.ReshapeStatus{{ID: "r1", State: v1alpha1.ReshapeUndone, Since: metav1.NewMicroTime(now)}}
+	})
+	nodes, list := read(t, object)
+	if !list[0].Settling {
+		t.Error("it does not settle")
+	}
+	object = gpuNode(t, sevenOnes())
+	nodes.Cache, nodes.known = fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).Build(), nil
+	for _, test := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, true}, {v1alpha1.JustSettled - 1, true}, {v1alpha1.JustSettled, false}} {
+		list, err := nodes.List(t.Context(), now.Add(test.after))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list[0].Settling != test.want {
+			t.Errorf("after %s it settles: %t", test.after, !test.want)
+		}
 	}
 }
 

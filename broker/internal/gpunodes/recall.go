@@ -52,8 +52,8 @@ func (c *costs) recall(e *ledger.Entry) {
 	}
 	took := time.Duration(r.Milliseconds) * time.Millisecond
 	if e.Kind == ledger.ReshapeDone {
-		c.measured(cost{id: e.OpID, make: took})
+		c.measured(cost{id: e.OpID, make: took, at: e.Time})
 	} else {
-		c.measured(cost{id: e.OpID, undo: took})
+		c.measured(cost{id: e.OpID, undo: took, at: e.Time})
 	}
 }

@@ -97,8 +97,12 @@ func (n *Node) going(gpu string) map[mig.Placed]bool {
 	return going
 }
 
-// mostCosts bounds the changes whose times are remembered.
-const mostCosts = 32
+// mostCosts bounds the changes whose times are remembered, costsLast for how long they are:
+// one that took too long keeps others from being made, and so from being measured.
+const (
+	mostCosts = 32
+	costsLast = 7 * 24 * time.Hour
+)
 
 // costs remembers how long changes took lately.
 type costs struct {
@@ -109,15 +113,29 @@ type costs struct {
 type cost struct {
 	id         string
 	make, undo time.Duration
+	at         time.Time // it was measured
 }
 
 // learn takes over what the agent has measured, and what it refused.
 func (c *costs) learn(node *v1alpha1.GPUNode, now time.Time) {
 	for i := range node.Status.Reshapes {
 		s := &node.Status.Reshapes[i]
-		c.measured(cost{s.ID, time.Duration(s.MakeMilliseconds) * time.Millisecond, time.Duration(s.UndoMilliseconds) * time.Millisecond})
+		m := cost{s.ID, time.Duration(s.MakeMilliseconds) * time.Millisecond, time.Duration(s.UndoMilliseconds) * time.Millisecond, s.Since.Time}
+		if m.at.IsZero() || m.at.After(now) {
+			m.at = now
+		}
+		if !m.old(now) {
+			c.measured(m)
+		}
 	}
 	c.refusals.learn(node, now)
+}
+
+func (m cost) old(now time.Time) bool { return now.Sub(m.at) >= costsLast }
+
+// forget drops what is old.
+func (c *costs) forget(now time.Time) {
+	c.recent = slices.DeleteFunc(c.recent, func(m cost) bool { return m.old(now) })
 }
 
 func (c *costs) measured(m cost) {
@@ -125,10 +143,14 @@ func (c *costs) measured(m cost) {
 		return
 	}
 	for i := range c.recent {
-		if c.recent[i].id == m.id {
-			c.recent[i].make, c.recent[i].undo = cmp.Or(m.make, c.recent[i].make), cmp.Or(m.undo, c.recent[i].undo)
-			return
+		known := &c.recent[i]
+		if known.id != m.id {
+			continue
 		}
+		if m.make, m.undo = cmp.Or(m.make, known.make), cmp.Or(m.undo, known.undo); m.make != known.make || m.undo != known.undo {
+			*known = m
+		}
+		return
 	}
 	if len(c.recent) == mostCosts {
 		c.recent = slices.Delete(c.recent, 0, 1)
@@ -137,7 +159,7 @@ func (c *costs) measured(m cost) {
 }
 
 // Costs is how long a change takes and how long its undoing does: the longest of the last
-// ones, in whole seconds; what is given, as long as none was measured.
+// ones, in whole seconds; what is given, where none was measured in the last seven days.
 func (n *Nodes) Costs(change, undo time.Duration) (time.Duration, time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

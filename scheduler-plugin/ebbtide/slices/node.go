@@ -44,6 +44,7 @@ type Node struct {
 	devices map[corev1.ResourceName]int64
 	// settling and offers are what the node will offer once it knows of its changes.
 	settling bool
+	settled  v1alpha1.Settled // before
 	offers   map[corev1.ResourceName]int64
 }
 
@@ -98,6 +99,7 @@ type place struct {
 func (n *Node) Hear(before *Node, now time.Time) {
 	if before != nil && before.uid == n.uid {
 		n.heard = before.heard
+		n.settled = before.settled.See(before.settling, now)
 	}
 	n.heard = n.heard.Hear(n.Heartbeat, now)
 }

@@ -286,6 +286,37 @@ func busy(in v1alpha1.MIGInstance) v1alpha1.MIGInstance {
 	return in
 }
 
+// A change is off the list as soon as the broker sees its end, or both are seen at once, and
+// the kubelet may be behind: the node settles for a moment longer.
+func TestSettlesForAMomentLonger(t *testing.T) {
+	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
+	gn := node(sevenths)
+	gn.Status.GPUs[0].MIG = true
+	gn.Status.Heartbeat = metav1.NewMicroTime(now)
+	gn.Spec.Reshapes = []v1alpha1.Reshape{{ID: "r", GPU: gn.Status.GPUs[0].UUID}}
+	gn.Status.Reshapes = []v1alpha1.ReshapeStatus{{ID: "r", State: v1alpha1.ReshapeMaking}}
+	var boards Boards
+	first := boards.Read(gn)
+	first.Hear(nil, now)
+	if !first.Settling(now.Add(time.Hour)) {
+		t.Error("it does not settle")
+	}
+	gn.Spec.Reshapes = nil
+	now = now.Add(time.Minute)
+	next := boards.Read(gn)
+	next.Hear(first, now)
+	again := boards.Read(gn)
+	again.Hear(next, now.Add(time.Second))
+	if !again.Settling(now.Add(v1alpha1.JustSettled-1)) || again.Settling(now.Add(v1alpha1.JustSettled)) {
+		t.Error("it does not settle for just that long")
+	}
+	other := boards.Read(gn)
+	other.uid = "another"
+	if other.Hear(next, now); other.Settling(now) {
+		t.Error("another GPUNode of that name is taken for the same")
+	}
+}
+
 func TestSilentAndUnknown(t *testing.T) {
 	var none *Node
 	now := time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC)
