@@ -55,22 +55,44 @@ func TestMIGBackBeforeAWindow(t *testing.T) {
 	w.closeTheBooks()
 }
 
+// ahead is how long before a window it is announced, at least.
+const ahead = 20 * time.Second
+
 // announce has the service's policy keep units from soon on, and returns the time: crons
 // know whole minutes.
 func (w *town) announce(keep int64) time.Time {
 	w.t.Helper()
-	from := time.Now().Add(settle + time.Minute).Truncate(time.Minute).UTC()
+	var from time.Time
 	cron := func(at time.Time) string { return at.Format("4 15 2 1 *") }
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
 		p, err := w.policy(ctx)
 		if err != nil {
 			return false, err.Error()
 		}
+		from = windowAfter(time.Now())
 		p.Spec.Schedule = []v1alpha1.Window{{Start: cron(from), End: cron(from.Add(time.Hour)), Keep: keep}}
 		err = w.api.Update(ctx, p) // the broker writes its status meanwhile
 		return err == nil, fmt.Sprintf("announce a window: %v", err)
 	})
 	return from
+}
+
+// windowAfter is the first minute that is long enough ahead for the programs to see the
+// window, and to ask back in time.
+func windowAfter(now time.Time) time.Time {
+	return now.Add(ahead + time.Minute - time.Nanosecond).Truncate(time.Minute).UTC()
+}
+
+// Windows are announced early enough, also at the end of a minute.
+func TestWindowIsAhead(t *testing.T) {
+	minute := time.Date(2026, time.March, 1, 10, 0, 0, 0, time.UTC)
+	for second := range 60 {
+		now := minute.Add(time.Duration(second) * time.Second)
+		from := windowAfter(now)
+		if in := from.Sub(now); in < 20*time.Second || in >= 80*time.Second || from.Second() != 0 {
+			t.Errorf("at second %d the window is %s ahead", second, in)
+		}
+	}
 }
 
 // askedBack is when the ledger says that the job's only loan was asked back.
