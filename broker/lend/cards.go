@@ -143,22 +143,39 @@ func findUnits(n *Node, flavor string) (i int, there bool) {
 	return slices.BinarySearchFunc(n.Units, flavor, func(u Units, flavor string) int { return cmp.Compare(u.Flavor, flavor) })
 }
 
-// besides takes off what was made, and what may be gone.
+// besides takes off what was made, and what may be gone. What the node has beyond that and no
+// card shows, as on one that is lost, may be held and not handed out.
 func besides(u *Units, t tally, known bool, list []*reshape) {
-	flavor := u.Flavor
 	if u.Capacity = clamp(u.Capacity); known {
+		if hidden := u.Capacity - t.all - changed(u.Flavor, list); hidden > 0 {
+			u.Broken = clamp(u.Broken) + hidden
+		}
 		u.Capacity = min(u.Capacity, t.all)
+		return
 	}
 	for _, r := range list {
 		switch making := r.State == ReshapeMaking; {
-		case known:
-		case r.From == flavor && making: // it may still have some of them
+		case r.From == u.Flavor && making: // it may still have some of them
 			u.Capacity = max(u.Capacity-r.Count, 0)
 			u.Broken = clamp(u.Broken) + r.Count
-		case r.To == flavor && !making:
+		case r.To == u.Flavor && !making:
 			u.Capacity = max(u.Capacity-r.Made, 0)
 		}
 	}
+}
+
+// changed is how many units a node may count for what was made, and for what was taken, which
+// it may not have seen yet.
+func changed(flavor string, list []*reshape) (n int64) {
+	for _, r := range list {
+		switch {
+		case r.From == flavor:
+			n += r.Count
+		case r.To == flavor:
+			n += clamp(r.Made)
+		}
+	}
+	return n
 }
 
 // lookAtCards takes off what may be lent what the cards do not show to be idle.

@@ -42,8 +42,8 @@ func (r *reshape) mayBeTaken() bool {
 }
 
 // crowd is how many more units pods and loans that go on hold of a flavor than the node has
-// besides what was made. Of a node that says nothing of what was made, nothing is concluded:
-// its device plugin may have just started.
+// besides what was made, also where no card shows it. Of a node that says nothing of what was
+// made, nothing is concluded: its device plugin may have just started.
 func (s *reshapes) crowd(d *decision, n *Node, flavor string, list []*reshape) int64 {
 	i, there := findUnits(n, flavor)
 	if !there {

@@ -142,6 +142,29 @@ func TestStrangers(t *testing.T) {
 			n.Units[1].Other = 1
 			n.Reshapes[0].State = ReshapeUndoing
 		}, "A", false},
+		{"one of the node's own on a card that is lost", func(in *Snapshot, n *Node) {
+			ownBig(in)
+			n.Units[1].Other, n.Cards = 1, n.Cards[:2]
+		}, "", false},
+		{"one of the node's own that its card does not show", func(in *Snapshot, n *Node) {
+			ownBig(in)
+			n.Units[1].Other, n.Cards[2].Instances = 1, nil
+		}, "", false},
+		{"one on a card that is lost, and another", func(in *Snapshot, n *Node) {
+			ownBig(in)
+			n.Units[1].Other, n.Cards = 2, n.Cards[:2]
+		}, "A", false},
+		{"one on a card that is lost and cannot be handed out", func(in *Snapshot, n *Node) {
+			ownBig(in)
+			n.Units[1].Other, n.Units[1].Capacity, n.Units[1].Broken, n.Cards = 1, 2, 1, n.Cards[:2]
+		}, "", false},
+		{"one on what was made, while the node counts what was taken", func(in *Snapshot, n *Node) {
+			ownBig(in)
+			r := n.Reshapes[1]
+			r.ID, r.GPU, r.State, r.From, r.Count, r.To, r.Made = "rs3", "C", ReshapeMaking, "a100-4g", 1, "a100-2g", 1
+			r.Destroy, r.Create = []mig.Placed{n.Cards[2].Instances[0].Placed}, []mig.Placed{{Profile: 1}}
+			n.Cards[2].Instances, n.Reshapes, n.Units[1].Other = nil, append(n.Reshapes, r), 1
+		}, "A", false},
 		{"no card is shown", func(_ *Snapshot, n *Node) { n.Units[1].Other, n.Cards = 1, nil }, "A", false},
 		{"no card is shown, and all is counted as broken", func(_ *Snapshot, n *Node) {
 			n.Units[1].Other, n.Units[1].Capacity, n.Units[1].Broken, n.Cards = 3, 0, 2, nil
