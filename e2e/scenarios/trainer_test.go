@@ -41,6 +41,8 @@ const (
 	fitGrace = 2 * time.Second
 	// between two checkpoints.
 	checkpointEvery = 3 * time.Second
+	// hearing is how long it may take until the broker has heard what a program told.
+	hearing = time.Second
 )
 
 // Training programs, as real processes on lent units, are taken back in the middle of
@@ -188,13 +190,14 @@ func (r rank) journal() ([]sample.Entry, error) {
 	return sample.ReadJournal(r.folder + "-journal.jsonl")
 }
 
-// awaitTold waits until the program has told of a checkpoint, and works on.
+// awaitTold waits until the program has told of a checkpoint, and works on for longer than
+// it may take until the broker has heard of it.
 func (r rank) awaitTold() {
 	r.w.t.Helper()
 	labtest.Eventually(r.w.t, patience, func(context.Context) (bool, string) {
 		entries, err := r.journal()
 		told := slices.IndexFunc(entries, func(e sample.Entry) bool { return e.Event == sample.EventTold })
-		return err == nil && told >= 0 && len(entries) > told+10, fmt.Sprintf("%s: %d entries, told at %d (%v)", r, len(entries), told, err)
+		return err == nil && told >= 0 && len(entries) > told+int(3*hearing/stepTime/2), fmt.Sprintf("%s: %d entries, told at %d (%v)", r, len(entries), told, err)
 	})
 }
 
@@ -368,8 +371,7 @@ func (w *town) checkLost(job string, of []rank) float64 {
 	saved := asked.Add(-since)
 	// The decision was a moment before its entry, and what was told a moment before that
 	// it may not have known.
-	const moment = time.Second
-	least, most := newest(asked.Add(-moment)), newest(asked).Add(moment)
+	least, most := newest(asked.Add(-hearing)), newest(asked).Add(hearing)
 	w.t.Logf("job %s: asked at %s, %.1f unit-seconds lost: a last checkpoint at %s; told: %s", job, asked, lost, saved, newest(asked))
 	if least.IsZero() || saved.Before(least) || saved.After(most) {
 		w.t.Errorf("job %s: the ledger takes %s for the last checkpoint, which the pods say was between %s and %s (started %s)", job, saved, least, most, started)
