@@ -7,12 +7,14 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	bolt "go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 )
 
@@ -27,7 +29,28 @@ func samples() []Entry {
 	for i := range full.PrevHash {
 		full.PrevHash[i] = byte(i)
 	}
-	return []Entry{full, {Seq: 1, Kind: EpochStart, OpID: "a", Time: t0}}
+	all := []Entry{full, {Seq: 1, Kind: EpochStart, OpID: "a", Time: t0}}
+	for kind, payload := range map[Kind]string{
+		Gap:           `{"from":101,"to":150,"why":"the file is an old copy"}`,
+		Checkpoint:    `{"seq":42,"hash":"` + Hash{7}.String() + `"}`,
+		SegmentStart:  `{"month":"2026-12","open":1,"accounts":0}`,
+		Carried:       `{"account":{"account":"quarantine","flavor":"h100","unitMS":-5}}`,
+		Quarantined:   "",
+		Unquarantined: "",
+		PolicyMissing: `{"policy":"ebbtide-loans"}`,
+		PolicyBack:    "",
+	} {
+		e := Entry{Seq: uint64(kind), Kind: kind, OpID: "op", Time: t0, Epoch: 2, Payload: []byte(payload)}
+		if payload == "" {
+			e.Payload = nil
+		}
+		if kind.moves() {
+			e.Loan, e.Job, e.JobUID, e.Borrower, e.Grants = full.Loan, full.Job, full.JobUID, full.Borrower, full.Grants
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all[2:], func(a, b Entry) int { return int(a.Kind) - int(b.Kind) })
+	return all
 }
 
 func TestCanonicalBytesArePinned(t *testing.T) {
@@ -136,6 +159,11 @@ func FuzzDecode(f *testing.F) {
 		f.Add(appendCRC(long))
 	}
 	f.Add([]byte{})
+	for _, file := range fixtures {
+		for _, raw := range rawRecords(f, unpack(f, file.file)) {
+			f.Add(raw)
+		}
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		// The checksum would hide the parser from the fuzzer.
 		for _, b := range [][]byte{raw, appendCRC(bytes.Clone(raw))} {
@@ -148,6 +176,19 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// rawRecords are up to 40 records of a file, as they are stored.
+func rawRecords(t testing.TB, path string) (out [][]byte) {
+	editBolt(t, path, func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketLog).ForEach(func(_, raw []byte) error {
+			if len(out) < 40 && len(raw) < 4096 {
+				out = append(out, bytes.Clone(raw))
+			}
+			return nil
+		})
+	})
+	return out
 }
 
 func TestDecodeSaysWhatIsWrong(t *testing.T) {

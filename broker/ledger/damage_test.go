@@ -247,10 +247,10 @@ func TestTamperingIsLocated(t *testing.T) {
 		"newer schema": {func(t *testing.T, p string, last uint64) {
 			editBolt(t, p, func(tx *bolt.Tx) error {
 				id := newIdentity("", t0)
-				id.Schema = 2
+				id.Schema = 3
 				return tx.Bucket(bucketMeta).Put(keyIdentity, id.encode())
 			})
-		}, ErrNewerSchema, "schema 2, this release reads up to 1; start the release"},
+		}, ErrNewerSchema, "schema 3, this release reads up to 2; start the release"},
 		"newer record": {func(t *testing.T, p string, last uint64) {
 			editBolt(t, p, func(tx *bolt.Tx) error {
 				log := tx.Bucket(bucketLog)
@@ -260,7 +260,7 @@ func TestTamperingIsLocated(t *testing.T) {
 			})
 		}, ErrNewerSchema, "record version 2"},
 		"index row removed": {func(t *testing.T, p string, last uint64) {
-			editBolt(t, p, func(tx *bolt.Tx) error { return tx.Bucket(bucketOp).Delete(opKey("op-1", LendIntent)) })
+			editBolt(t, p, func(tx *bolt.Tx) error { return tx.Bucket(bucketOp).Delete(seqKey(opHash([]byte("op-1"), LendIntent))) })
 		}, ErrDerived, "by_op: has"},
 		"index row changed": {func(t *testing.T, p string, last uint64) {
 			editBolt(t, p, func(tx *bolt.Tx) error {

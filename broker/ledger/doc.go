@@ -10,9 +10,10 @@
 //     returns the first entry and writes nothing.
 //   - A job has at most one open loan, and a loan goes only through the states
 //     that LoanState shows.
-//   - Double entry: a closed loan credits each lender and debits the borrower
-//     with units × time. At every sequence number the balances of a flavor add up
-//     to exactly 0.
+//   - Double entry: a closed loan credits each lender and debits the borrower, or
+//     the accounts quarantine and lost, with units × time. At every sequence number
+//     the balances of a flavor add up to exactly 0. Totals by month and tenant move
+//     in the same transaction.
 //   - A leader that was overtaken cannot write: an epoch below the highest one is
 //     refused.
 //   - Damage is found, not served. Open verifies everything and refuses a file
@@ -46,7 +47,8 @@
 //	              KILLED; units proven free: RECLAIM_DONE
 //
 // A job that ends by itself is RELEASED, one that the scheduler took back is
-// PREEMPTED, one whose node is gone is LOST. An intent holds its units just like
+// PREEMPTED, one whose node is gone is LOST; one whose pods do not go is QUARANTINED
+// until UNQUARANTINED. An intent holds its units just like
 // a granted loan, but its time counts only from LEND_GRANTED; a loan whose end
 // is noticed before its grant was recorded gets both entries. After a restart
 // the caller repeats the operation that it is not sure of with the same OpID.
@@ -63,11 +65,13 @@
 //
 // # The file
 //
-// Buckets meta and log are sacred; by_op, by_loan, by_tenant, open and acct are
+// Buckets meta and log are sacred; by_op, by_loan, by_tenant, open, acct and month are
 // derived from the log and compared with it at every Open. A record is a version
 // byte, fields in a fixed order, the hash of the record before, and a CRC-32C,
 // because bbolt has checksums only for its header. The layout is described in
-// docs/reference/ledger.md and pinned by a golden file.
+// docs/reference/ledger.md and pinned by a golden file, and whole files of every schema
+// are in testdata/files. A file of an older schema is migrated when it is opened: the log
+// is copied as it is, and all else derived anew.
 //
 // Before bbolt maps the file, every page is read and checked with plain reads
 // (see checkPages), since bbolt trusts page numbers and lengths and a wrong one

@@ -147,7 +147,7 @@ func invalid(field, rule string, args ...any) error {
 // normalise returns a copy that shares nothing with e, sorted and compacted, or
 // ErrInvalid. What a loan's earlier entries must say is not checked here.
 func normalise(e Entry) (Entry, error) {
-	if _, ok := kindNames[e.Kind]; !ok {
+	if !e.Kind.known() {
 		return e, invalid("kind", "%d is not known", uint8(e.Kind))
 	}
 	if e.OpID == "" {
@@ -171,6 +171,11 @@ func normalise(e Entry) (Entry, error) {
 	}
 	if e.Payload, err = normalisePayload(e.Payload); err != nil {
 		return e, err
+	}
+	if opens(e.Kind) {
+		if _, err := readLenders(e.Payload); err != nil {
+			return e, err
+		}
 	}
 	return e, checkKind(&e)
 }
@@ -217,8 +222,8 @@ func checkTimes(e *Entry) error {
 		if f.at.IsZero() {
 			continue
 		}
-		if y := f.at.Year(); y < 1971 || y > 2261 {
-			return invalid(f.name, "year %d is outside 1971 to 2261", y)
+		if err := checkYear(f.name, *f.at); err != nil {
+			return err
 		}
 		*f.at = time.Unix(0, f.at.UnixNano()).UTC()
 	}
@@ -227,6 +232,13 @@ func checkTimes(e *Entry) error {
 	}
 	if e.BootID == "" && e.MonoNS != 0 {
 		return invalid("monoNS", "needs a bootID")
+	}
+	return nil
+}
+
+func checkYear(field string, t time.Time) error {
+	if y := t.Year(); !t.IsZero() && (y < 1971 || y > 2261) {
+		return invalid(field, "year %d is outside 1971 to 2261", y)
 	}
 	return nil
 }
@@ -314,6 +326,7 @@ func checkKind(e *Entry) error {
 	loan, job, uid := field{"loan", e.Loan != ""}, field{"job", e.Job != ""}, field{"jobUID", e.JobUID != ""}
 	borrower, grants := field{"borrower", e.Borrower != ""}, field{"grants", len(e.Grants) > 0}
 	corrects, message := field{"corrects", e.Corrects != 0}, field{"message", e.Message != ""}
+	payload := field{"payload", len(e.Payload) > 0}
 
 	var need, refuse []field
 	switch e.Kind {
@@ -326,7 +339,11 @@ func checkKind(e *Entry) error {
 	case Correction:
 		need = []field{corrects, message}
 	case ReshapeIntent, ReshapeDone, ReshapeUndone, ReshapeFailed:
-		need, refuse = []field{{"payload", len(e.Payload) > 0}}, []field{loan, grants, corrects}
+		need, refuse = []field{payload}, []field{loan, grants, corrects}
+	case Gap, Checkpoint, SegmentStart, Carried:
+		need, refuse = []field{payload}, []field{loan, job, uid, borrower, grants, corrects}
+	case PolicyMissing, PolicyBack:
+		refuse = []field{loan, job, uid, borrower, grants, corrects}
 	case Shed, ShedLost:
 		need, refuse = []field{loan, grants}, []field{corrects}
 	default:

@@ -109,6 +109,11 @@ func create(path string, id identity) error {
 			if err := meta.Put(keyIdentity, id.encode()); err != nil {
 				return err
 			}
+			if id.Born != id.Schema {
+				if err := meta.Put(keyBorn, appendCRC(putU32(nil, id.Born))); err != nil {
+					return err
+				}
+			}
 			return meta.Put(keyHead, head{Seq: id.BaseSeq, Hash: id.baseHash()}.encode())
 		})
 		return errors.Join(err, db.Close())

@@ -34,7 +34,7 @@ const (
 	// Refused: a job was not given units, and why. It changes no state.
 	Refused Kind = 11
 	// Correction: a remark on an earlier entry, which itself stays as it is. It
-	// changes no state and no balance.
+	// changes no state, and only the balances that its CorrectionPayload names.
 	Correction Kind = 12
 	// Shed: an elastic job gave units back and goes on with the grants that the entry
 	// states.
@@ -58,9 +58,30 @@ const (
 	ReshapeUndone Kind = 20
 	// ReshapeFailed: nothing came of it, or nobody can say what did.
 	ReshapeFailed Kind = 21
+	// Gap: numbers that were published or carried elsewhere are in no file: GapPayload.
+	// It, the three that follow it, PolicyMissing and PolicyBack are about no loan.
+	Gap Kind = 22
+	// Checkpoint: what the head was, to be compared with elsewhere: CheckpointPayload.
+	Checkpoint Kind = 23
+	// SegmentStart is the first of a file that goes on where another ended: SegmentPayload.
+	SegmentStart Kind = 24
+	// Carried: one loan, reshape or balance that was open at the end of the file before,
+	// in CarriedPayload.
+	Carried Kind = 25
+	// Quarantined: the loan's units do not come free although its pods should be gone. From
+	// here on their time is not the borrower's.
+	Quarantined Kind = 26
+	// Unquarantined: they are proven free, or an administrator says so.
+	Unquarantined Kind = 27
+	// PolicyMissing: an admission policy is gone or was changed. It changes no state.
+	PolicyMissing Kind = 28
+	// PolicyBack: all are there again. It changes no state.
+	PolicyBack Kind = 29
+
+	lastKind = PolicyBack
 )
 
-var kindNames = map[Kind]string{
+var kindNames = [...]string{
 	EpochStart:    "EPOCH_START",
 	LendIntent:    "LEND_INTENT",
 	LendGranted:   "LEND_GRANTED",
@@ -82,22 +103,31 @@ var kindNames = map[Kind]string{
 	ReshapeDone:   "RESHAPE_DONE",
 	ReshapeUndone: "RESHAPE_UNDONE",
 	ReshapeFailed: "RESHAPE_FAILED",
+	Gap:           "GAP",
+	Checkpoint:    "CHECKPOINT",
+	SegmentStart:  "SEGMENT_START",
+	Carried:       "CARRIED",
+	Quarantined:   "QUARANTINED",
+	Unquarantined: "UNQUARANTINED",
+	PolicyMissing: "POLICY_MISSING",
+	PolicyBack:    "POLICY_BACK",
 }
+
+func (k Kind) known() bool { return k >= EpochStart && k <= lastKind }
 
 // Kinds are all known kinds in the order of their numbers.
 func Kinds() []Kind {
-	all := make([]Kind, 0, len(kindNames))
-	for k := range kindNames {
+	all := make([]Kind, 0, lastKind)
+	for k := EpochStart; k <= lastKind; k++ {
 		all = append(all, k)
 	}
-	slices.Sort(all)
 	return all
 }
 
 // String is the kind's name in exports, e.g. LEND_INTENT.
 func (k Kind) String() string {
-	if name, ok := kindNames[k]; ok {
-		return name
+	if k.known() {
+		return kindNames[k]
 	}
 	return fmt.Sprintf("KIND_%d", uint8(k))
 }
@@ -106,12 +136,15 @@ func (k Kind) String() string {
 // states.
 func (k Kind) Sheds() bool { return k == Shed || k == ShedLost }
 
+// opens tells whether an entry of the kind makes its loan.
+func opens(k Kind) bool { return k == LendIntent || k == Recovered }
+
 // Closes tells whether an entry of the kind ends its loan.
 func (k Kind) Closes() bool { return transitions[k].to == Closed }
 
 // MarshalText is String; it fails for an unknown kind.
 func (k Kind) MarshalText() ([]byte, error) {
-	if _, ok := kindNames[k]; !ok {
+	if !k.known() {
 		return nil, fmt.Errorf("kind %d is not known", uint8(k))
 	}
 	return []byte(k.String()), nil
@@ -119,11 +152,9 @@ func (k Kind) MarshalText() ([]byte, error) {
 
 // UnmarshalText reads what MarshalText wrote.
 func (k *Kind) UnmarshalText(text []byte) error {
-	for kind, name := range kindNames {
-		if name == string(text) {
-			*k = kind
-			return nil
-		}
+	if i := slices.Index(kindNames[:], string(text)); i > 0 {
+		*k = Kind(i)
+		return nil
 	}
 	return fmt.Errorf("kind %q is not known", text)
 }

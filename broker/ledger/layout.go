@@ -14,7 +14,7 @@ import (
 )
 
 // schemaVersion is that of the buckets; records have their own.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // The buckets. Only meta and log are sacred: the others follow from the log.
 var (
@@ -25,11 +25,13 @@ var (
 	bucketTenant = []byte("by_tenant")
 	bucketOpen   = []byte("open")
 	bucketAcct   = []byte("acct")
+	bucketMonth  = []byte("month")
 
 	sacredBuckets  = [][]byte{bucketMeta, bucketLog}
-	derivedBuckets = [][]byte{bucketOp, bucketLoan, bucketTenant, bucketOpen, bucketAcct}
+	derivedBuckets = [][]byte{bucketOp, bucketLoan, bucketTenant, bucketOpen, bucketAcct, bucketMonth}
 
 	keyIdentity = []byte("identity")
+	keyBorn     = []byte("born")
 	keyHead     = []byte("head")
 )
 
@@ -37,7 +39,11 @@ var (
 // first entry's PrevHash must be, so a file cannot be passed off as another. A
 // segment that continues an older file has that file's head as its base.
 type identity struct {
-	Schema     uint32
+	Schema uint32
+	// Born is the schema that the file was made with, which its hash has in Schema's
+	// place: a file that was migrated goes on with the same chain. It stands in meta/born
+	// where it is another.
+	Born       uint32
 	ID         [16]byte
 	ClusterUID string
 	Created    time.Time
@@ -46,15 +52,15 @@ type identity struct {
 }
 
 func newIdentity(clusterUID string, now time.Time) identity {
-	id := identity{Schema: schemaVersion, ClusterUID: clusterUID, Created: now.UTC()}
+	id := identity{Schema: schemaVersion, Born: schemaVersion, ClusterUID: clusterUID, Created: now.UTC()}
 	rand.Read(id.ID[:])
 	return id
 }
 
 func (id identity) idString() string { return hex.EncodeToString(id.ID[:]) }
 
-func (id identity) body() []byte {
-	b := putU32(nil, id.Schema)
+func (id identity) body(schema uint32) []byte {
+	b := putU32(nil, schema)
 	b = append(b, id.ID[:]...)
 	b = putString(b, id.ClusterUID)
 	b = putU64(b, uint64(id.Created.UnixNano()))
@@ -62,10 +68,26 @@ func (id identity) body() []byte {
 	return append(b, id.BasePrev[:]...)
 }
 
-func (id identity) encode() []byte { return appendCRC(id.body()) }
+func (id identity) encode() []byte { return appendCRC(id.body(id.Schema)) }
 
 // baseHash is the PrevHash of the first entry.
-func (id identity) baseHash() Hash { return sha256.Sum256(id.body()) }
+func (id identity) baseHash() Hash { return sha256.Sum256(id.body(id.Born)) }
+
+// readIdentity reads who the ledger is; see decodeIdentity.
+func readIdentity(tx *bolt.Tx) (identity, error) {
+	meta := tx.Bucket(bucketMeta)
+	id, err := decodeIdentity(meta.Get(keyIdentity))
+	if raw := meta.Get(keyBorn); err == nil && raw != nil {
+		var body []byte
+		if body, err = splitCRC(raw); err == nil && len(body) != 4 {
+			err = errTrailing
+		}
+		if err == nil {
+			id.Born = binary.BigEndian.Uint32(body)
+		}
+	}
+	return id, err
+}
 
 // decodeIdentity fails with ErrNewerSchema if the checksum holds but the schema
 // is above this release's.
@@ -76,11 +98,12 @@ func decodeIdentity(b []byte) (identity, error) {
 	}
 	r := reader{b: body}
 	id := identity{Schema: r.u32()}
+	id.Born = id.Schema
 	if r.err == nil && id.Schema > schemaVersion {
 		return id, fmt.Errorf("%w: schema %d, this release reads up to %d", ErrNewerSchema, id.Schema, schemaVersion)
 	}
 	copy(id.ID[:], r.take(len(id.ID)))
-	id.ClusterUID = r.str()
+	id.ClusterUID = string(r.str())
 	id.Created = time.Unix(0, int64(r.u64())).UTC()
 	id.BaseSeq = r.u64()
 	copy(id.BasePrev[:], r.take(len(id.BasePrev)))
@@ -124,24 +147,8 @@ func seqKey(seq uint64) []byte { return putU64(nil, seq) }
 // prefixKey is name, 0x00 and whatever follows.
 func prefixKey(name string) []byte { return append([]byte(name), 0) }
 
-func opKey(opID string, kind Kind) []byte { return append(prefixKey(opID), byte(kind)) }
-
 // row is one key and value of a bucket.
 type row struct{ bucket, key, value []byte }
-
-// indexRows are what one entry adds to the indexes; after is its loan's state.
-// Values are never empty: bbolt cannot tell an empty one from a missing one.
-func indexRows(e *Entry, after LoanState) []row {
-	seq := seqKey(e.Seq)
-	rows := []row{{bucketOp, opKey(e.OpID, e.Kind), seq}}
-	if e.Loan != "" {
-		rows = append(rows, row{bucketLoan, append(prefixKey(e.Loan), seq...), []byte{byte(after)}})
-	}
-	if e.Borrower != "" {
-		rows = append(rows, row{bucketTenant, append(prefixKey(e.Borrower), seq...), []byte{1}})
-	}
-	return rows
-}
 
 // openRow stands under the job, so that two open loans of one job cannot both
 // exist in the file either.
@@ -158,26 +165,68 @@ func acctRow(key balanceKey, unitMS int64) row {
 	return row{bucketAcct, append(k, key.flavor...), putU64(nil, uint64(unitMS))}
 }
 
-// writeRecord adds one entry and everything that follows from it. s is the state
-// before the entry.
-func writeRecord(tx *bolt.Tx, s *state, e *Entry, raw []byte, c change) error {
-	log := tx.Bucket(bucketLog)
-	log.FillPercent = 0.9 // keys only grow
-	rows := append(indexRows(e, c.loanState), row{bucketLog, seqKey(e.Seq), raw})
-	for key, amount := range c.bookings {
-		rows = append(rows, acctRow(key, s.balances[key]+amount))
+// puts writes rows into a transaction, and tells trace of each.
+type puts struct {
+	tx    *bolt.Tx
+	trace func(bucket, key, value []byte)
+}
+
+func (p puts) put(bucket, key, value []byte) error {
+	b := p.tx.Bucket(bucket)
+	if bytes.Equal(bucket, bucketLog) {
+		b.FillPercent = 1 // keys only grow
 	}
-	if c.loan != nil && !c.closed {
-		rows = append(rows, openRow(c.loan))
+	if p.trace != nil {
+		p.trace(bucket, key, value)
 	}
-	rows = append(rows, row{bucketMeta, keyHead, head{e.Seq, e.Hash, e.Epoch}.encode()})
+	if err := b.Put(key, value); err != nil {
+		return fmt.Errorf("put into bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+func (p puts) all(rows []row) error {
 	for _, r := range rows {
-		if err := tx.Bucket(r.bucket).Put(r.key, r.value); err != nil {
-			return fmt.Errorf("put into bucket %s: %w", r.bucket, err)
+		if err := p.put(r.bucket, r.key, r.value); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func (p puts) remove(bucket, key []byte) error {
+	if p.trace != nil {
+		p.trace(bucket, key, nil)
+	}
+	return p.tx.Bucket(bucket).Delete(key)
+}
+
+// record adds one entry and everything that follows from it. s is the state
+// before the entry.
+func (p puts) record(s *state, e *Entry, raw []byte, c *change) error {
+	if err := p.put(bucketLog, seqKey(e.Seq), raw); err != nil {
+		return err
+	}
+	if err := p.index(s, e, c); err != nil {
+		return err
+	}
+	rows := make([]row, 0, 8)
+	for _, b := range c.bookings {
+		rows = append(rows, acctRow(b.key, valueAt(s.balances, b.key)+b.unitMS))
+	}
+	for _, m := range c.months {
+		sum := valueAt(s.months, m.key)
+		sum.Add(&m.amounts)
+		rows = append(rows, monthRow(m.key, &sum))
+	}
+	if c.moves && !c.closed {
+		rows = append(rows, openRow(&c.loan))
+	}
+	if err := p.all(append(rows, row{bucketMeta, keyHead, head{e.Seq, e.Hash, e.Epoch}.encode()})); err != nil {
+		return err
+	}
 	if c.closed {
-		return tx.Bucket(bucketOpen).Delete([]byte(c.loan.JobUID))
+		return p.remove(bucketOpen, []byte(c.loan.JobUID))
 	}
 	return nil
 }
@@ -203,40 +252,4 @@ func decodeAt(seq uint64, raw []byte) (Entry, error) {
 		return Entry{}, fmt.Errorf("%w: entry %d calls itself %d: %s", ErrCorrupt, seq, e.Seq, adviceRestore)
 	}
 	return e, nil
-}
-
-// findOp looks an operation up in its index.
-func findOp(tx *bolt.Tx, opID string, kind Kind) (Entry, bool, error) {
-	v := tx.Bucket(bucketOp).Get(opKey(opID, kind))
-	if v == nil {
-		return Entry{}, false, nil
-	}
-	if len(v) != 8 {
-		return Entry{}, false, fmt.Errorf("%w: operation %s has a row of %d bytes: %s", ErrDerived, opID, len(v), adviceReindex)
-	}
-	e, err := readRecord(tx, binary.BigEndian.Uint64(v))
-	if err != nil {
-		return Entry{}, false, err
-	}
-	if e.OpID != opID || e.Kind != kind {
-		return Entry{}, false, fmt.Errorf("%w: operation %s points at entry %d, which is not it: %s", ErrDerived, opID, e.Seq, adviceReindex)
-	}
-	return e, true, nil
-}
-
-// wasClosed tells from the index whether the loan's last entry left it closed.
-func wasClosed(tx *bolt.Tx, loan string) bool {
-	if loan == "" {
-		return false
-	}
-	prefix := prefixKey(loan)
-	c := tx.Bucket(bucketLoan).Cursor()
-	var v []byte
-	k, _ := c.Seek(append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, 9)...))
-	if k == nil {
-		k, v = c.Last()
-	} else {
-		k, v = c.Prev()
-	}
-	return bytes.HasPrefix(k, prefix) && len(v) == 1 && LoanState(v[0]) == Closed
 }

@@ -33,8 +33,19 @@ type Options struct {
 	// MaxBytes refuses new loans (ErrFull) once the file holds that much. Entries
 	// that give units back are always let through. 0 means no limit.
 	MaxBytes int64
+	// Ballast is the size of a file beside the ledger, BallastName, that takes room while
+	// there is some. When the disk is full it is removed, so that entries that give units
+	// back can be written after a restart; while it is missing and there is no room to
+	// make it again, new loans are refused (ErrFull). 0 means none.
+	Ballast int64
 
-	commit func(*bolt.Tx) error // tests make commits fail
+	// Trace, if set, is told of each row that is written, and of each that is removed (a nil
+	// value), before its transaction is committed. It is for measurements, and must keep
+	// none of what it is given.
+	Trace func(bucket, key, value []byte)
+
+	commit func(*bolt.Tx) error            // tests make commits fail
+	free   func(dir string) (int64, error) // and disks full
 }
 
 // Ledger is an open ledger. All methods may be called from any goroutine.
@@ -44,21 +55,49 @@ type Ledger struct {
 	info  os.FileInfo
 	db    *bolt.DB
 	start time.Time // origin of the monotonic clock
+	// opened is what was found when the file was opened.
+	opened *Report
 
-	mu     sync.RWMutex // held across a commit, so memory and file agree
-	state  *state
-	failed error // set for good by an unknown outcome or Close
+	mu      sync.RWMutex // held across a commit, so memory and file agree
+	state   *state
+	failed  error // set for good by an unknown outcome or Close
+	retired bool  // written no more
 }
 
 // Open opens the ledger at path and makes an empty one if there is no file. It
 // returns only after every page, checksum, hash, index and balance was verified,
-// about five seconds for each million entries. The errors are ErrLocked,
+// a second or two for each million entries. A file of an older schema is migrated first,
+// and kept as OldName. The errors are ErrLocked,
 // ErrTruncated, ErrCorrupt, ErrDerived, ErrNewerSchema and ErrOtherCluster, with
 // what to do in the text. Open never repairs anything.
 //
 // While the Ledger is open no other process can open the file. The file must be
 // on a local disk: locks and memory maps do not work over a network file system.
 func Open(path string, opts Options) (*Ledger, error) {
+	if err := opts.complete(); err != nil {
+		return nil, err
+	}
+	l := &Ledger{path: path, opts: opts, start: opts.Clock.Now()}
+	if err := createIfMissing(path, newIdentity(opts.ClusterUID, l.start)); err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	file, err := openCurrent(path, opts.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Path: path}
+	l.db, l.info = file.db, file.info
+	if err := l.load(report); err != nil {
+		return nil, errors.Join(err, file.db.Close())
+	}
+	if opts.Ballast > 0 {
+		_ = l.keepBallast() // without it nothing is lent, which says why
+	}
+	return l, nil
+}
+
+// complete fills in what is not set.
+func (opts *Options) complete() error {
 	if opts.Timeout <= 0 {
 		opts.Timeout = DefaultTimeout
 	}
@@ -71,32 +110,15 @@ func Open(path string, opts Options) (*Ledger, error) {
 	if opts.commit == nil {
 		opts.commit = (*bolt.Tx).Commit
 	}
-	if err := checkName("bootID", opts.BootID); err != nil {
-		return nil, err
+	if opts.free == nil {
+		opts.free = freeBytes
 	}
-	l := &Ledger{path: path, opts: opts, start: opts.Clock.Now()}
-	if err := createIfMissing(path, newIdentity(opts.ClusterUID, l.start)); err != nil {
-		return nil, fmt.Errorf("open ledger: %w", err)
-	}
-	file, faults, err := openBolt(path, openParams{timeout: opts.Timeout})
-	if err != nil {
-		return nil, err
-	}
-	report := &Report{Path: path}
-	report.add(faults...)
-	if len(faults) > 0 {
-		return nil, report.Err()
-	}
-	l.db, l.info = file.db, file.info
-	if err := l.load(report); err != nil {
-		return nil, errors.Join(err, file.db.Close())
-	}
-	return l, nil
+	return checkName("bootID", opts.BootID)
 }
 
 // load verifies the file and takes its state over.
 func (l *Ledger) load(report *Report) error {
-	st, err := verifyAll(l.db, report)
+	st, err := verifyContent(l.db, report)
 	if err != nil {
 		return fmt.Errorf("open ledger %s: %w", l.path, err)
 	}
@@ -107,7 +129,7 @@ func (l *Ledger) load(report *Report) error {
 		return fmt.Errorf("open ledger %s: %w: it was made for %s and this is %s; give this broker its own volume",
 			l.path, ErrOtherCluster, report.ClusterUID, want)
 	}
-	l.state = st
+	l.state, l.opened = st, report
 	return nil
 }
 
@@ -169,7 +191,15 @@ func (l *Ledger) Append(e Entry) (Entry, error) {
 	if found {
 		return first, sameSubject(&first, &e)
 	}
-	return l.appendNew(tx, e)
+	e, c, err := l.write(tx, e)
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := l.commit(tx, &e); err != nil {
+		return Entry{}, err
+	}
+	l.state.apply(&e, c)
+	return e, nil
 }
 
 // sameSubject guards against an OpID that was used for something else.
@@ -182,29 +212,42 @@ func sameSubject(first, second *Entry) error {
 		ErrOpReused, first.Kind, first.OpID, first.Seq, first.Loan, first.Job, second.Loan, second.Job)
 }
 
-func (l *Ledger) appendNew(tx *bolt.Tx, e Entry) (Entry, error) {
+// write puts a new entry into the transaction, and returns it with what it changes.
+func (l *Ledger) write(tx *bolt.Tx, e Entry) (Entry, *change, error) {
+	if l.retired {
+		return Entry{}, nil, fmt.Errorf("append %s: %w", e.Kind, errRetired)
+	}
 	l.stamp(&e)
 	c, err := l.state.plan(&e, wasClosed(tx, e.Loan))
 	if err != nil {
-		return Entry{}, err
+		return Entry{}, nil, err
 	}
-	if (e.Kind == LendIntent || e.Kind == ReshapeIntent) && l.opts.MaxBytes > 0 && tx.Size() >= l.opts.MaxBytes {
-		return Entry{}, fmt.Errorf("%w: %d bytes of %d are used: no new loans and reshapes; make room on the volume and raise ledger.maxBytes in the BrokerConfiguration",
-			ErrFull, tx.Size(), l.opts.MaxBytes)
+	if e.Kind == LendIntent || e.Kind == ReshapeIntent {
+		if err := l.full(tx.Size()); err != nil {
+			return Entry{}, nil, err
+		}
 	}
 	e.Seq, e.PrevHash = l.state.seq+1, l.state.hash
 	raw, hash := encode(&e)
 	e.Hash = hash
-	if err := writeRecord(tx, l.state, &e, raw, c); err != nil {
-		return Entry{}, fmt.Errorf("append %s: %w", e.Kind, err)
+	if err := (puts{tx, l.opts.Trace}).record(l.state, &e, raw, c); err != nil {
+		return Entry{}, nil, fmt.Errorf("append %s: %w", e.Kind, err)
 	}
+	e.Grants = slices.Clone(e.Grants) // those of the loan
+	return e, c, nil
+}
+
+// commit makes the transaction durable; last is its last entry.
+func (l *Ledger) commit(tx *bolt.Tx, last *Entry) error {
 	if err := l.opts.commit(tx); err != nil {
+		if diskFull(err) && l.opts.Ballast > 0 {
+			err = errors.Join(err, os.Remove(BallastName(l.path)))
+		}
 		l.failed = fmt.Errorf("%w: commit of entry %d (%s, operation %s): %w; stop this process and start it again: the file then tells, and a repeated operation is written once",
-			ErrUnknownOutcome, e.Seq, e.Kind, e.OpID, err)
-		return Entry{}, l.failed
+			ErrUnknownOutcome, last.Seq, last.Kind, last.OpID, err)
+		return l.failed
 	}
-	l.state.apply(&e, c)
-	return e, nil
+	return nil
 }
 
 func (l *Ledger) stamp(e *Entry) {
@@ -265,7 +308,5 @@ func (l *Ledger) Loan(name string) (OpenLoan, bool) {
 	if !ok {
 		return OpenLoan{}, false
 	}
-	out := *loan
-	out.Grants = slices.Clone(out.Grants)
-	return out, true
+	return loan.clone(), true
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +34,7 @@ func (m *model) find(opID string, kind Kind) *Entry {
 func (m *model) kinds(loan string) string {
 	var history string
 	for _, e := range m.entries {
-		if e.Loan == loan && e.Kind != Refused && e.Kind != Correction && !stays(e.Kind) {
+		if e.Loan == loan && e.Kind.moves() && !stays(e.Kind) {
 			history += " " + e.Kind.String()
 		}
 	}
@@ -56,6 +57,11 @@ var histories = func() map[string]bool {
 		add(open)
 		reclaiming := add(open + " RECLAIM_INTENT")
 		add(reclaiming + " RECLAIM_DONE")
+		for _, before := range []string{open, reclaiming} {
+			quarantined := add(before + " QUARANTINED")
+			add(quarantined + " UNQUARANTINED")
+			add(quarantined + " LOST")
+		}
 		for _, end := range ends {
 			add(open + end)
 			add(reclaiming + end)
@@ -65,7 +71,7 @@ var histories = func() map[string]bool {
 }()
 
 func isOpen(history string) bool {
-	for _, end := range []string{"ABORTED", "DONE", "RELEASED", "PREEMPTED", "LOST"} {
+	for _, end := range []string{"ABORTED", "DONE", "RELEASED", "PREEMPTED", "LOST", "UNQUARANTINED"} {
 		if len(history) >= len(end) && history[len(history)-len(end):] == end {
 			return false
 		}
@@ -76,7 +82,7 @@ func isOpen(history string) bool {
 // judge is what Append must say to a new entry.
 func (m *model) judge(e Entry) error {
 	if first := m.find(e.OpID, e.Kind); first != nil {
-		if first.Loan != e.Loan || (e.Job != "" && e.Job != first.Job) || (e.JobUID != "" && e.JobUID != first.JobUID) {
+		if first.Loan != e.Loan || first.Corrects != e.Corrects || (e.Job != "" && e.Job != first.Job) || (e.JobUID != "" && e.JobUID != first.JobUID) {
 			return ErrOpReused
 		}
 		return nil
@@ -86,8 +92,11 @@ func (m *model) judge(e Entry) error {
 			return ErrStaleEpoch
 		}
 	}
-	if e.Kind == Refused || e.Kind == EpochStart {
+	switch e.Kind {
+	case Refused, EpochStart, Gap, PolicyMissing, PolicyBack:
 		return nil
+	case Checkpoint, Correction, SegmentStart, Carried:
+		return m.judgeNote(e)
 	}
 	if e.Kind.Reshapes() {
 		return m.judgeReshape(e)
@@ -102,7 +111,7 @@ func (m *model) judge(e Entry) error {
 	if stays(e.Kind) {
 		history := m.kinds(e.Loan)
 		granted := strings.HasSuffix(history, " LEND_GRANTED") || history == " RECOVERED"
-		asked := strings.HasSuffix(history, " RECLAIM_INTENT") && (e.Kind == Stopped || e.Kind == Killed)
+		asked := (strings.HasSuffix(history, " RECLAIM_INTENT") || strings.HasSuffix(history, " QUARANTINED")) && (e.Kind == Stopped || e.Kind == Killed)
 		switch {
 		case !granted && !asked:
 			return ErrTransition
@@ -136,6 +145,31 @@ func (m *model) judgeReshape(e Entry) error {
 	}
 	return ErrTransition
 }
+
+// judgeNote judges what is about no loan. No file of the model begins with what it carries.
+func (m *model) judgeNote(e Entry) error {
+	switch {
+	case e.Kind == Correction && e.Corrects > uint64(len(m.entries)):
+		return ErrInvalid
+	case e.Kind == Checkpoint && !strings.Contains(string(e.Payload), fmt.Sprintf(`"seq":%d,`, len(m.entries))):
+		return ErrInvalid
+	case e.Kind == SegmentStart && len(m.entries) > 0, e.Kind == Carried:
+		return ErrTransition
+	}
+	return nil
+}
+
+// tenants are those of the lenders, as the loan's first entry told them.
+func (m *model) tenants(loan string) map[string]string {
+	for _, e := range m.entries {
+		if e.Loan == loan && opens(e.Kind) && strings.Contains(string(e.Payload), "lenders") {
+			return lendersInModel
+		}
+	}
+	return nil
+}
+
+var lendersInModel = map[string]string{"s/x": "a", "s/y": "c"}
 
 // held is what the loan's last entry with grants says.
 func (m *model) held(loan string) []Grant {
@@ -171,18 +205,37 @@ func isPart(some, all []Grant) bool {
 	return less
 }
 
+// since is how long after another entry, in milliseconds, by the clock that counts.
+func since(from, to Entry) int64 {
+	d := to.Time.Sub(from.Time)
+	if from.BootID == to.BootID {
+		d = time.Duration(to.MonoNS - from.MonoNS)
+	}
+	return max(0, d.Milliseconds())
+}
+
 // balances are computed loan by loan from the whole history.
 func (m *model) balances() map[Balance]int64 {
 	sums := map[Balance]int64{}
+	post := func(side AccountSide, name, flavor string, amount int64) {
+		sums[Balance{Account: Account{side, name}, Flavor: flavor}] += amount
+	}
 	for _, end := range m.entries {
-		if !slices.Contains([]Kind{ReclaimDone, Released, Preempted, Lost, Shed, ShedLost}, end.Kind) {
+		if end.Kind == Correction && len(end.Payload) > 0 {
+			post(BorrowerAccount, "a", "h100", -7)
+			post(LenderAccount, "s/x", "h100", 7)
+		}
+		if !slices.Contains([]Kind{ReclaimDone, Released, Preempted, Lost, Shed, ShedLost, Unquarantined}, end.Kind) {
 			continue
 		}
-		var start Entry
+		var start, quarantine Entry
 		ends := map[Grant]int64{} // what the loan had until this entry, and has not after it
 		for _, e := range m.entries {
 			if e.Loan == end.Loan && (e.Kind == LendGranted || e.Kind == Recovered) {
 				start = e
+			}
+			if e.Loan == end.Loan && e.Kind == Quarantined {
+				quarantine = e
 			}
 			if e.Loan == end.Loan && e.Seq < end.Seq && len(e.Grants) > 0 {
 				ends = count(e.Grants)
@@ -193,18 +246,68 @@ func (m *model) balances() map[Balance]int64 {
 				ends[key] -= n
 			}
 		}
-		d := end.Time.Sub(start.Time)
-		if start.BootID == end.BootID {
-			d = time.Duration(end.MonoNS - start.MonoNS)
+		all := since(start, end)
+		heard, kept := all, all
+		if strings.Contains(string(end.Payload), "lastHeard") {
+			heard = min(all, max(0, heardInModel(end).Sub(start.Time).Milliseconds()))
+		}
+		if quarantine.Seq != 0 {
+			kept = min(all, since(start, quarantine))
 		}
 		for g, n := range ends {
-			if g.Lender != "" && n != 0 {
-				sums[Balance{Account: Account{LenderAccount, g.Lender}, Flavor: g.Flavor}] += n * max(0, d.Milliseconds())
-				sums[Balance{Account: Account{BorrowerAccount, start.Borrower}, Flavor: g.Flavor}] -= n * max(0, d.Milliseconds())
+			if g.Lender == "" || n == 0 {
+				continue
+			}
+			post(LenderAccount, g.Lender, g.Flavor, n*all)
+			post(BorrowerAccount, start.Borrower, g.Flavor, -n*min(kept, heard))
+			if heard > kept {
+				post(QuarantineAccount, "", g.Flavor, -n*(heard-kept))
+			}
+			if all > heard {
+				post(LostAccount, "", g.Flavor, -n*(all-heard))
 			}
 		}
 	}
 	return sums
+}
+
+// heardInModel is when a lost node was last heard of.
+func heardInModel(e Entry) time.Time { return e.Time.Add(-5 * time.Second) }
+
+// checkMonths compares the rows of months with the balances: they are the same amounts.
+func (m *model) checkMonths(t *rapid.T, l *Ledger) {
+	sums := map[Balance]int64{}
+	type of struct {
+		flavor string
+		month  int32
+	}
+	owed := map[of]int64{} // lent, and nobody's
+	for key, a := range l.state.months {
+		owed[of{key.flavor, key.month}] += a.Lent.UnitMS - a.Borrowed.UnitMS - a.Lost.UnitMS - a.Quarantined.UnitMS
+		sums[Balance{Account: Account{"lent", ""}, Flavor: key.flavor}] += a.Lent.UnitMS
+		sums[Balance{Account: Account{BorrowerAccount, key.tenant}, Flavor: key.flavor}] -= a.Borrowed.UnitMS
+		if a.Reclaimed.UnitMS > a.Borrowed.UnitMS && a.Borrowed.UnitMS > 100 || key.month < 202603 || key.month > 202703 {
+			t.Fatalf("row %+v is %+v", key, a)
+		}
+	}
+	for _, b := range balances(l) {
+		switch b.Account.Side {
+		case LenderAccount:
+			sums[Balance{Account: Account{"lent", ""}, Flavor: b.Flavor}] -= b.UnitMS
+		case BorrowerAccount:
+			sums[Balance{Account: b.Account, Flavor: b.Flavor}] -= b.UnitMS
+		}
+	}
+	for key, sum := range owed {
+		if sum != 0 {
+			t.Fatalf("in %d all lent %d unit-ms of %s more than all borrowed, lost and have in quarantine", key.month, sum, key.flavor)
+		}
+	}
+	for key, sum := range sums {
+		if sum != 0 {
+			t.Fatalf("months and balances of %+v differ by %d", key, sum)
+		}
+	}
 }
 
 func (m *model) check(t *rapid.T, l *Ledger) {
@@ -224,6 +327,7 @@ func (m *model) check(t *rapid.T, l *Ledger) {
 			t.Fatalf("balances of %s add up to %d after %d entries", flavor, sum, len(m.entries))
 		}
 	}
+	m.checkMonths(t, l)
 	var open []string
 	for _, loan := range l.OpenLoans() {
 		open = append(open, loan.Loan)
@@ -268,9 +372,17 @@ func (m *model) compare(t *rapid.T, l *Ledger) {
 			t.Fatalf("ByLoan %s: %v\n%s", name, err, cmp.Diff(want, got))
 		}
 	}
-	for _, tenant := range []string{"a", "b"} {
+	for _, tenant := range []string{"a", "b", "c"} {
 		got, err := l.ByTenant(tenant, 3, 0)
-		want := selectEntries(m.entries, func(e Entry) bool { return e.Borrower == tenant && e.Seq >= 3 })
+		want := selectEntries(m.entries, func(e Entry) bool {
+			if e.Seq < 3 || e.Borrower == tenant {
+				return e.Seq >= 3
+			}
+			before := &model{m.entries[:e.Seq]}
+			lenders := slices.Collect(maps.Values(before.tenants(e.Loan)))
+			open := e.Kind.moves() || isOpen((&model{m.entries[:e.Seq-1]}).kinds(e.Loan))
+			return open && slices.Contains(lenders, tenant)
+		})
 		if err != nil || !cmp.Equal(want, got) {
 			t.Fatalf("ByTenant %s: %v\n%s", tenant, err, cmp.Diff(want, got))
 		}
@@ -295,15 +407,45 @@ func loanName(i int) string { return fmt.Sprintf("ns/loan-%d", i) }
 func drawOp(t *rapid.T, m *model, at *moment) Entry {
 	at.wall += rapid.Int64Range(-2e9, 10e9).Draw(t, "wall step")
 	at.mono += rapid.Int64Range(0, 10e9).Draw(t, "mono step")
+	if rapid.IntRange(0, 9).Draw(t, "days") == 0 {
+		at.wall, at.mono = at.wall+5*86400e9, at.mono+5*86400e9
+	}
 	i := rapid.IntRange(0, loansInModel-1).Draw(t, "loan")
 	e := Entry{
-		Kind:  rapid.SampledFrom(slices.DeleteFunc(Kinds(), func(k Kind) bool { return k == Correction })).Draw(t, "kind"),
+		Kind:  rapid.SampledFrom(Kinds()).Draw(t, "kind"),
 		Epoch: rapid.SampledFrom([]int64{1, 1, 1, 1, 1, 1, 1, 1, 0, 2}).Draw(t, "epoch"),
 		Time:  time.Unix(0, at.wall).UTC(), MonoNS: at.mono, BootID: at.boot,
 		OpID: fmt.Sprintf("op-%d", rapid.IntRange(0, 60).Draw(t, "op")),
 	}
 	switch e.Kind {
-	case EpochStart:
+	case EpochStart, PolicyMissing, PolicyBack:
+	case Gap:
+		e.Payload = []byte(`{"from":7,"to":9,"why":"the file is an old copy"}`)
+	case Checkpoint:
+		seq, hash := uint64(len(m.entries)), Hash{}
+		if seq == 0 || rapid.IntRange(0, 3).Draw(t, "odd") == 0 {
+			seq = 999
+		} else {
+			hash = m.entries[seq-1].Hash
+		}
+		e.Payload = fmt.Appendf(nil, `{"seq":%d,"hash":"%s"}`, seq, hash)
+	case SegmentStart:
+		e.Payload = []byte(`{"month":"2026-03","open":0,"accounts":0}`)
+	case Carried:
+		e.Payload = []byte(`{"account":{"account":"lost","flavor":"h100","unitMS":0}}`)
+	case Correction:
+		e.Corrects, e.Message = uint64(1+rapid.IntRange(0, len(m.entries)).Draw(t, "corrects")), "it was otherwise"
+		if rapid.Bool().Draw(t, "of a loan") {
+			e.Loan = loanName(i)
+		}
+		if rapid.Bool().Draw(t, "posts") {
+			e.Payload = []byte(`{"postings":[{"account":"borrower/a","flavor":"h100","unitMS":-7},{"account":"lender/s/x","flavor":"h100","unitMS":7,"tenant":"a"}]}`)
+		}
+	case Lost:
+		e.Loan = loanName(i)
+		if rapid.Bool().Draw(t, "last heard") {
+			e.Payload = fmt.Appendf(nil, `{"lastHeard":%q}`, heardInModel(e).Format(time.RFC3339Nano))
+		}
 	case Refused:
 		e.Job, e.Borrower = "ns/job", "b"
 	case LendIntent, Recovered:
@@ -315,6 +457,9 @@ func drawOp(t *rapid.T, m *model, at *moment) Entry {
 				Lender: rapid.SampledFrom([]string{"", "s/x", "s/y"}).Draw(t, "lender"), Node: "n",
 				Flavor: rapid.SampledFrom([]string{"h100", "a100"}).Draw(t, "flavor"), Count: rapid.Int64Range(1, 8).Draw(t, "count"),
 			})
+		}
+		if rapid.Bool().Draw(t, "tells lenders") {
+			e.Payload = []byte(`{"lenders":{"s/x":"a","s/y":"c"},"queue":"ns/q"}`)
 		}
 	case ReshapeIntent, ReshapeDone, ReshapeUndone, ReshapeFailed:
 		e.OpID = fmt.Sprintf("reshape-%d", i)
@@ -346,7 +491,7 @@ func TestEveryTransition(t *testing.T) {
 	allowed := 0
 	for history := range histories {
 		for _, kind := range Kinds() {
-			if _, moves := transitions[kind]; moves && !stays(kind) && tryAfter(t, strings.Fields(history), kind) {
+			if kind.moves() && !stays(kind) && tryAfter(t, strings.Fields(history), kind) {
 				allowed++
 			}
 		}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 )
 
 // bbolt maps its file into memory and trusts what it finds there: a file that is
@@ -82,19 +85,76 @@ func checkPages(f io.ReaderAt, size int64, acceptLostHeader bool) []Fault {
 	if !ok {
 		return w.faults
 	}
-	w.pageSize, w.hwm, w.seen = h.pageSize, h.hwm, make([]bool, h.hwm)
-	w.seen[0], w.seen[1] = true, true
+	w.pageSize, w.hwm, w.seen = h.pageSize, h.hwm, make([]atomic.Bool, h.hwm)
+	w.seen[0].Store(true)
+	w.seen[1].Store(true)
 	w.tree(h.root, nil, nil, true)
+	w.trees()
 	w.freelist(h.freelist)
 	return w.faults
 }
 
+// pageWalk walks one tree of pages, or the root's and then the others beside each other.
 type pageWalk struct {
 	f        io.ReaderAt
 	pageSize int64
-	hwm      uint64 // first page that is not in use
-	seen     []bool
+	hwm      uint64        // first page that is not in use
+	seen     []atomic.Bool // shared by all walks over a file
 	faults   []Fault
+	roots    []uint64 // of the buckets
+
+	// A buffer for each level, used again for the next page on it.
+	depth  int
+	levels [][]byte
+}
+
+// subtree is a page below a bucket's root, and the bounds of its keys.
+type subtree struct {
+	id        uint64
+	low, high []byte
+}
+
+// trees walks all buckets' trees, on all processors: one bucket, the log, is larger than all
+// others together.
+func (w *pageWalk) trees() {
+	var parts []subtree
+	for _, root := range w.roots {
+		parts = append(parts, w.subtrees(root)...)
+	}
+	faults := make([][]Fault, len(parts))
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(parts)) {
+		all.Go(func() {
+			walk := pageWalk{f: w.f, pageSize: w.pageSize, hwm: w.hwm, seen: w.seen}
+			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
+				walk.tree(parts[i].id, parts[i].low, parts[i].high, false)
+				faults[i], walk.faults = walk.faults, nil
+			}
+		})
+	}
+	all.Wait()
+	for i := range faults {
+		w.faults = append(w.faults, faults[i]...)
+	}
+}
+
+// subtrees checks the root of a bucket's tree, and returns what is below it.
+func (w *pageWalk) subtrees(root uint64) (parts []subtree) {
+	b, ok := w.load(root, "a tree")
+	if !ok {
+		return nil
+	}
+	b = bytes.Clone(b) // the parts' bounds lie in it
+	switch flags := native.Uint16(b[8:]); flags {
+	case leafPage:
+		w.leaf(root, b, nil, nil, false)
+	case branchPage:
+		w.below(root, b, nil, nil, func(id uint64, low, high []byte) { parts = append(parts, subtree{id, low, high}) })
+	default:
+		w.badPage(root, "has type %#x, want a tree page", flags)
+	}
+	return parts
 }
 
 func (w *pageWalk) fault(sentinel error, where, text string, args ...any) {
@@ -152,6 +212,20 @@ func (w *pageWalk) header(size int64, acceptLost bool) (fileHeader, bool) {
 
 func consecutive(a, b uint64) bool { return a+1 == b || b+1 == a }
 
+// read returns n pages, valid until the next read on this level of the tree.
+func (w *pageWalk) read(id, n uint64) ([]byte, error) {
+	for len(w.levels) <= w.depth {
+		w.levels = append(w.levels, nil)
+	}
+	size := int64(n) * w.pageSize
+	if int64(cap(w.levels[w.depth])) < size {
+		w.levels[w.depth] = make([]byte, size)
+	}
+	b := w.levels[w.depth][:size]
+	_, err := w.f.ReadAt(b, int64(id)*w.pageSize)
+	return b, err
+}
+
 // load reads a page with its overflow pages, checks its own header and marks it
 // as used.
 func (w *pageWalk) load(id uint64, what string) ([]byte, bool) {
@@ -159,8 +233,8 @@ func (w *pageWalk) load(id uint64, what string) ([]byte, bool) {
 		w.badPage(id, "%s points here, outside pages 2 to %d", what, w.hwm-1)
 		return nil, false
 	}
-	b := make([]byte, w.pageSize)
-	if _, err := w.f.ReadAt(b, int64(id)*w.pageSize); err != nil {
+	b, err := w.read(id, 1)
+	if err != nil {
 		w.badPage(id, "cannot be read: %v", err)
 		return nil, false
 	}
@@ -170,17 +244,15 @@ func (w *pageWalk) load(id uint64, what string) ([]byte, bool) {
 		return nil, false
 	}
 	for p := id; p <= id+overflow; p++ {
-		if w.seen[p] {
+		if w.seen[p].Swap(true) {
 			w.badPage(p, "is used twice, the second time by %s", what)
 			return nil, false
 		}
-		w.seen[p] = true
 	}
 	if overflow == 0 {
 		return b, true
 	}
-	b = make([]byte, int64(overflow+1)*w.pageSize)
-	if _, err := w.f.ReadAt(b, int64(id)*w.pageSize); err != nil {
+	if b, err = w.read(id, overflow+1); err != nil {
 		w.badPage(id, "cannot be read: %v", err)
 		return nil, false
 	}
@@ -194,24 +266,38 @@ func (w *pageWalk) tree(id uint64, low, high []byte, buckets bool) {
 	if !ok {
 		return
 	}
+	w.depth++
+	defer func() { w.depth-- }()
 	switch flags := native.Uint16(b[8:]); flags {
 	case leafPage:
 		w.leaf(id, b, low, high, buckets)
 	case branchPage:
-		w.branch(id, b, low, high, buckets)
+		w.below(id, b, low, high, func(id uint64, low, high []byte) { w.tree(id, low, high, buckets) })
 	default:
 		w.badPage(id, "has type %#x, want a tree page", flags)
 	}
 }
 
-// elements returns the key (and for leaves the value) of each element, or false
-// if one lies outside the page or out of order. Branch elements are pos u32,
-// ksize u32, page u64; leaf elements flags u32, pos u32, ksize u32, vsize u32.
-func (w *pageWalk) elements(id uint64, b, low, high []byte, leaf bool) (keys, values [][]byte, ok bool) {
-	count := int(native.Uint16(b[10:]))
+// element returns the key and (for leaves) the value of an element. Branch elements are
+// pos u32, ksize u32, page u64; leaf elements flags u32, pos u32, ksize u32, vsize u32. The
+// page must have been found sound by elements.
+func element(b []byte, i int, leaf bool) (key, value []byte) {
+	el := b[pageHeadLen+i*elemLen:]
+	if !leaf {
+		pos, klen := native.Uint32(el), native.Uint32(el[4:])
+		return el[pos : pos+klen], nil
+	}
+	pos, klen, vlen := native.Uint32(el[4:]), native.Uint32(el[8:]), native.Uint32(el[12:])
+	return el[pos : pos+klen], el[pos+klen : pos+klen+vlen]
+}
+
+// elements returns how many a page has, or false if one lies outside the page or out of
+// order.
+func (w *pageWalk) elements(id uint64, b, low, high []byte, leaf bool) (count int, ok bool) {
+	count = int(native.Uint16(b[10:]))
 	if pageHeadLen+count*elemLen > len(b) {
 		w.badPage(id, "%d elements do not fit", count)
-		return nil, nil, false
+		return 0, false
 	}
 	prev := low
 	for i := range count {
@@ -224,40 +310,47 @@ func (w *pageWalk) elements(id uint64, b, low, high []byte, leaf bool) (keys, va
 		start := uint64(at) + pos
 		if pos < elemLen*uint64(count-i) || start+klen+vlen > uint64(len(b)) || klen == 0 {
 			w.badPage(id, "element %d lies outside the page", i)
-			return nil, nil, false
+			return 0, false
 		}
 		key := b[start : start+klen]
 		order := bytes.Compare(prev, key)
-		if order > 0 || (i > 0 && order == 0) || (high != nil && bytes.Compare(key, high) >= 0) {
+		if order > 0 || (i > 0 && order == 0) {
 			w.badPage(id, "element %d is out of order", i)
-			return nil, nil, false
+			return 0, false
 		}
-		keys, values, prev = append(keys, key), append(values, b[start+klen:start+klen+vlen]), key
+		prev = key
 	}
-	return keys, values, true
+	// Keys ascend, so the last one is the highest.
+	if count > 0 && high != nil && bytes.Compare(prev, high) >= 0 {
+		w.badPage(id, "element %d is out of order", count-1)
+		return 0, false
+	}
+	return count, true
 }
 
-func (w *pageWalk) branch(id uint64, b, low, high []byte, buckets bool) {
-	keys, _, ok := w.elements(id, b, low, high, false)
+// below checks a branch page and visits the pages below it, with the bounds of their keys.
+func (w *pageWalk) below(id uint64, b, low, high []byte, visit func(id uint64, low, high []byte)) {
+	count, ok := w.elements(id, b, low, high, false)
 	if !ok {
 		return
 	}
-	if len(keys) == 0 {
+	if count == 0 {
 		w.badPage(id, "is a branch without elements")
 	}
-	for i, key := range keys {
+	for i := range count {
+		key, _ := element(b, i, false)
 		next := high
-		if i+1 < len(keys) {
-			next = keys[i+1]
+		if i+1 < count {
+			next, _ = element(b, i+1, false)
 		}
-		w.tree(native.Uint64(b[pageHeadLen+i*elemLen+8:]), key, next, buckets)
+		visit(native.Uint64(b[pageHeadLen+i*elemLen+8:]), key, next)
 	}
 }
 
 // leaf checks a leaf page: of the root, whose values are all buckets, or of a
 // bucket, whose values never are.
 func (w *pageWalk) leaf(id uint64, b, low, high []byte, buckets bool) {
-	keys, values, ok := w.elements(id, b, low, high, true)
+	count, ok := w.elements(id, b, low, high, true)
 	if !ok {
 		return
 	}
@@ -265,13 +358,14 @@ func (w *pageWalk) leaf(id uint64, b, low, high []byte, buckets bool) {
 	if buckets {
 		want = bucketElem
 	}
-	for i := range keys {
+	for i := range count {
 		if flags := native.Uint32(b[pageHeadLen+i*elemLen:]); flags != want {
 			w.badPage(id, "element %d has flags %#x, want %#x", i, flags, want)
 			continue
 		}
 		if buckets {
-			w.bucket(id, i, values[i])
+			_, value := element(b, i, true)
+			w.bucket(id, i, value)
 		}
 	}
 }
@@ -284,7 +378,7 @@ func (w *pageWalk) bucket(id uint64, i int, v []byte) {
 		return
 	}
 	if root := native.Uint64(v); root != 0 {
-		w.tree(root, nil, nil, false)
+		w.roots = append(w.roots, root)
 		return
 	}
 	inline := v[bucketHead:]
@@ -319,14 +413,15 @@ func (w *pageWalk) freelist(id uint64) {
 	last := uint64(1)
 	for i := range count {
 		free := native.Uint64(ids[8*i:])
-		if free <= last || free >= w.hwm || w.seen[free] {
+		if free <= last || free >= w.hwm || w.seen[free].Load() {
 			w.badPage(id, "free page %d is in use, out of order or outside the file", free)
 			return
 		}
-		w.seen[free], last = true, free
+		w.seen[free].Store(true)
+		last = free
 	}
-	for p, seen := range w.seen {
-		if !seen && len(w.faults) == 0 {
+	for p := range w.seen {
+		if !w.seen[p].Load() && len(w.faults) == 0 {
 			w.badPage(uint64(p), "is neither used nor free")
 		}
 	}

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -81,30 +80,22 @@ func (l *Ledger) ByLoan(loan string) ([]Entry, error) {
 	return l.byName(bucketLoan, loan, 0, MaxPage)
 }
 
-// ByTenant is Read for the entries whose Borrower is the tenant.
+// ByTenant is Read for the entries whose Borrower is the tenant, or whose loan has units
+// of a lender of its.
 func (l *Ledger) ByTenant(tenant string, from uint64, limit int) ([]Entry, error) {
 	return l.byName(bucketTenant, tenant, from, limit)
 }
 
 func (l *Ledger) byName(bucket []byte, name string, from uint64, limit int) ([]Entry, error) {
 	p := newPage(limit)
-	prefix := prefixKey(name)
 	err := l.view(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucket).Cursor()
-		start := append(bytes.Clone(prefix), seqKey(from)...)
-		for k, _ := c.Seek(start); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-			if len(k) != len(prefix)+8 {
-				return fmt.Errorf("%w: %s has a key of %d bytes: %s", ErrDerived, bucket, len(k), adviceReindex)
-			}
-			e, err := readRecord(tx, binary.BigEndian.Uint64(k[len(prefix):]))
+		return numbers(tx.Bucket(bucket), name, from, func(seq uint64) (bool, error) {
+			e, err := readRecord(tx, seq)
 			if err != nil {
-				return err
+				return false, err
 			}
-			if !p.add(e, len(e.Message)+len(e.Payload)) {
-				break
-			}
-		}
-		return nil
+			return p.add(e, len(e.Message)+len(e.Payload)), nil
+		})
 	})
 	return p.entries, err
 }
@@ -113,12 +104,16 @@ func (l *Ledger) byName(bucket []byte, name string, from uint64, limit int) ([]E
 // line, and returns how many. A line holds all of an entry: encoded again it has
 // the same hash, so a copy can be verified against the head. No transaction is
 // open while w is written to; entries appended meanwhile may be included.
-func (l *Ledger) Export(w io.Writer, from uint64) (int, error) {
+func (l *Ledger) Export(w io.Writer, from uint64) (int, error) { return ExportPages(w, from, l.Read) }
+
+// ExportPages is Export of whatever is read by pages, as Read does it: of a ledger in several
+// files, too.
+func ExportPages(w io.Writer, from uint64, read func(from uint64, limit int) ([]Entry, error)) (int, error) {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	n := 0
 	for {
-		entries, err := l.Read(from, MaxPage)
+		entries, err := read(from, MaxPage)
 		if err != nil {
 			return n, fmt.Errorf("export from %d: %w", from, err)
 		}
@@ -158,10 +153,29 @@ func (l *Ledger) Backup(path string) (*Report, error) {
 }
 
 func copyTo(tx *bolt.Tx, path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, fileMode)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_TRUNC, fileMode)
 	if err != nil {
 		return err
 	}
 	_, err = tx.WriteTo(f)
+	if err == nil && tx.ID()%2 == 1 {
+		err = swapHeaders(f, int64(tx.DB().Info().PageSize))
+	}
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// swapHeaders exchanges what is in the two header pages. bbolt writes that of the newest
+// transaction into the first, and the next odd transaction expects it in the second: with
+// one more transaction the file would look as if one had been lost.
+func swapHeaders(f *os.File, size int64) error {
+	const pageHead = 16 // has the page's number
+	both := make([]byte, 2*size)
+	if _, err := f.ReadAt(both, 0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(both[size+pageHead:], pageHead); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(both[pageHead:size], size+pageHead)
+	return err
 }

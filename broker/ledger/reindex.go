@@ -28,7 +28,11 @@ func Reindex(path string) (*Report, error) {
 }
 
 func rebuild(tx *bolt.Tx, report *Report) error {
-	for _, name := range derivedBuckets {
+	v := newVerifier(report)
+	if !v.start(tx) {
+		return report.Err()
+	}
+	for _, name := range derivedOf(v.schema) {
 		if tx.Bucket(name) != nil {
 			if err := tx.DeleteBucket(name); err != nil {
 				return fmt.Errorf("empty bucket %s: %w", name, err)
@@ -38,24 +42,19 @@ func rebuild(tx *bolt.Tx, report *Report) error {
 			return fmt.Errorf("create bucket %s: %w", name, err)
 		}
 	}
-	v := newVerifier(report)
-	v.onEntry = func(e *Entry, after LoanState) error { return putRows(tx, indexRows(e, after)) }
+	v.onEntry = func(e *Entry, c *change, _ *parsed) error {
+		if v.schema == 1 {
+			return (puts{tx: tx}).all(indexRows1(e, c.loanState))
+		}
+		return puts{tx: tx}.index(v.state, e, c)
+	}
 	for !v.chunk(tx, scanChunk) {
 	}
-	if !v.broken && v.state != nil {
-		if err := putRows(tx, v.stateRows()); err != nil {
+	if !v.broken {
+		if err := (puts{tx: tx}).all(v.stateRows()); err != nil {
 			return err
 		}
 	}
 	v.finish(tx)
 	return report.Err()
-}
-
-func putRows(tx *bolt.Tx, rows []row) error {
-	for _, r := range rows {
-		if err := tx.Bucket(r.bucket).Put(r.key, r.value); err != nil {
-			return fmt.Errorf("put into bucket %s: %w", r.bucket, err)
-		}
-	}
-	return nil
 }

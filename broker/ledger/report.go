@@ -42,10 +42,16 @@ type Report struct {
 	// OpenLoans and Balances follow from the log; empty if it is damaged.
 	OpenLoans []OpenLoan
 	Balances  []Balance
+	// Checkpoints in their order.
+	Checkpoints []CheckpointPayload
+	// Notes are what is worth knowing and no fault, a line each.
+	Notes []string
 	// Faults in the order in which they were found, at most 1000; FaultCount has
 	// them all.
 	Faults     []Fault
 	FaultCount int
+
+	schema uint32
 }
 
 // OK tells whether nothing is wrong.
@@ -101,6 +107,9 @@ func (r *Report) String() string {
 	}
 	for _, bal := range r.Balances {
 		fmt.Fprintf(&b, "balance   %-8s %s %s %d unit-ms\n", bal.Account.Side, bal.Account.Name, bal.Flavor, bal.UnitMS)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(&b, "note      %s\n", note)
 	}
 	for _, f := range r.Faults {
 		fmt.Fprintf(&b, "fault     %s\n", f)

@@ -37,20 +37,21 @@ type OpenReshape struct {
 func (k Kind) Reshapes() bool { return k >= ReshapeIntent && k <= ReshapeFailed }
 
 // planReshape is plan for an entry about a reshape.
-func (s *state) planReshape(e *Entry) (change, error) {
+func (s *state) planReshape(c *change, e *Entry) error {
 	open := s.reshapes[e.OpID]
 	if e.Kind == ReshapeIntent {
 		// That the ID was never used before follows from OpID and Kind being unique.
-		return change{reshape: &OpenReshape{
+		c.reshape = &OpenReshape{
 			ID: e.OpID, Job: e.Job, JobUID: e.JobUID, Borrower: e.Borrower, FirstSeq: s.seq + 1, LastSeq: s.seq + 1,
 			Since: time.Unix(0, momentOf(e).wall).UTC(), Payload: slices.Clone(e.Payload),
-		}}, nil
+		}
+		return nil
 	}
 	if open == nil {
-		return change{}, fmt.Errorf("%w: reshape %s is not open, which %s needs", ErrTransition, e.OpID, e.Kind)
+		return fmt.Errorf("%w: reshape %s is not open, which %s needs", ErrTransition, e.OpID, e.Kind)
 	}
 	if e.Kind == ReshapeDone && open.Made {
-		return change{}, fmt.Errorf("%w: reshape %s is made, which %s does not follow", ErrTransition, e.OpID, e.Kind)
+		return fmt.Errorf("%w: reshape %s is made, which %s does not follow", ErrTransition, e.OpID, e.Kind)
 	}
 	for _, f := range []struct {
 		name string
@@ -58,16 +59,17 @@ func (s *state) planReshape(e *Entry) (change, error) {
 		want string
 	}{{"job", &e.Job, open.Job}, {"jobUID", &e.JobUID, open.JobUID}, {"borrower", &e.Borrower, open.Borrower}} {
 		if *f.have != "" && *f.have != f.want {
-			return change{}, invalid(f.name, "%q differs from %q in entry %d, which opened reshape %s", *f.have, f.want, open.FirstSeq, open.ID)
+			return invalid(f.name, "%q differs from %q in entry %d, which opened reshape %s", *f.have, f.want, open.FirstSeq, open.ID)
 		}
 		*f.have = f.want
 	}
 	next := *open
 	next.LastSeq, next.Since, next.Made = s.seq+1, time.Unix(0, momentOf(e).wall).UTC(), open.Made || e.Kind == ReshapeDone
-	return change{reshape: &next, undone: e.Kind != ReshapeDone}, nil
+	c.reshape, c.undone = &next, e.Kind != ReshapeDone
+	return nil
 }
 
-func (s *state) applyReshape(c change) {
+func (s *state) applyReshape(c *change) {
 	if c.undone {
 		delete(s.reshapes, c.reshape.ID)
 		return

@@ -71,7 +71,7 @@ type Reclaim struct {
 	Stopped *Step `json:"stopped,omitempty"`
 	Killed  *Step `json:"killed,omitempty"`
 	Ended   *Step `json:"ended,omitempty"`
-	// End is how it ended: the units came back (RECLAIM_DONE, SHED, PREEMPTED), or the job
+	// End is how it ended: the units came back (RECLAIM_DONE, SHED, PREEMPTED, UNQUARANTINED), or the job
 	// ended by itself (RELEASED), or they are broken (LOST, SHED_LOST), or more was asked
 	// for before they were back (RECLAIM_INTENT, SHED_INTENT). Empty: it has not.
 	End string `json:"end,omitempty"`
