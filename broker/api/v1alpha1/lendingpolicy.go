@@ -190,6 +190,9 @@ type LendingPolicyStatus struct {
 	// Advice is set in mode Advise.
 	// +optional
 	Advice *Advice `json:"advice,omitempty"`
+	// Epoch of the broker that wrote the status last. It never falls.
+	// +optional
+	Epoch int64 `json:"epoch,omitempty"`
 	// Load is the share of the owned slots in use, e.g. "23%", or "unknown".
 	// +optional
 	Load string `json:"load,omitempty"`

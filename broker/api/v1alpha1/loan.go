@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -107,13 +108,16 @@ const (
 	LoanActive = "Active"
 	// LoanReclaiming: the units have been asked back; the grace is running.
 	LoanReclaiming = "Reclaiming"
+	// LoanQuarantined: its pods did not go although their time was over long ago, and so its
+	// units are in nobody's hands. It is returned when they are gone.
+	LoanQuarantined = "Quarantined"
 	// LoanReturned: all units are proven free.
 	LoanReturned = "Returned"
 )
 
 // LoanStatus is the course of the loan.
 type LoanStatus struct {
-	// Conditions: Active, Reclaiming, Returned.
+	// Conditions: Active, Reclaiming, Quarantined, Returned.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -140,9 +144,53 @@ type LoanStatus struct {
 	// +optional
 	// +listType=atomic
 	Shed []Grant `json:"shed,omitempty"`
+	// LastHeard is when the node was last heard of whose loss ended the loan, or took the
+	// units that it gave up last; absent if that is not known.
+	// +optional
+	LastHeard *metav1.MicroTime `json:"lastHeard,omitempty"`
 	// LedgerSeq is the sequence number of the last ledger entry about this loan.
 	// +optional
 	LedgerSeq int64 `json:"ledgerSeq,omitempty"`
+	// Epoch of the broker that wrote the status last. It never falls.
+	// +optional
+	Epoch int64 `json:"epoch,omitempty"`
+	// Records are the ledger's entries about this loan that nobody but the ledger's volume
+	// and this Loan is known to have, oldest first: if the volume is lost, the next ledger
+	// takes them from here.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Records []LoanRecord `json:"records,omitempty"`
+	// RecordsOmitted is how many there was no room for; they are between the first and the
+	// second of records.
+	// +optional
+	RecordsOmitted int64 `json:"recordsOmitted,omitempty"`
+	// DurableSeq is the number up to which all entries are known to be elsewhere too; 0: none.
+	// +optional
+	DurableSeq int64 `json:"durableSeq,omitempty"`
+}
+
+// LoanRecord is an entry of the ledger.
+type LoanRecord struct {
+	// Seq is its number.
+	// +required
+	Seq int64 `json:"seq"`
+	// Hash of it, as the next entry of the ledger has it.
+	// +required
+	Hash string `json:"hash"`
+	// Kind, such as LEND_GRANTED.
+	// +required
+	Kind string `json:"kind"`
+	// OpID is the operation.
+	// +optional
+	OpID string `json:"opID,omitempty"`
+	// Time at which it was written.
+	// +required
+	Time metav1.MicroTime `json:"time"`
+	// Entry is all of it, as the ledger exports it; absent if it is too long to be carried.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Entry *runtime.RawExtension `json:"entry,omitempty"`
 }
 
 // Loan is one admitted job's use of units, lent or its tenant's own. Only the

@@ -55,6 +55,10 @@ const (
 	LabelPodGroup          = "ebbtide.dev/pod-group"
 	AnnotationPodGroupSize = "ebbtide.dev/pod-group-size"
 
+	// AnnotationUnquarantine on a quarantined Loan is an administrator's word, and why, that
+	// its units are free although its pods are still there.
+	AnnotationUnquarantine = "ebbtide.dev/unquarantine"
+
 	// AnnotationInstances on a pod are the MIG instances that the scheduler reserved for
 	// it, as GPU/PROFILE@START#GENERATION (GPU-…/1g.5gb@4#2), separated by commas. Only
 	// the scheduler writes it.
