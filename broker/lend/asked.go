@@ -90,7 +90,7 @@ func (a *admission) serveAsked() {
 			// What came back may have gone where room that is still to come is as good.
 			a.requests.pending[k.UID] = true
 			a.keepFor(k)
-			if v == alike {
+			if isForNow(v, reason) {
 				reason, message = waitsForReturn(k)
 			}
 			a.line.want[k.slot] = waits
@@ -113,6 +113,10 @@ func (a *admission) considerAlone(k *ask, later []*ask, kept []bool) (v verdict,
 	return v, reason, message
 }
 
+// isForNow: what the job was refused for may be over once all has come back, as when its
+// tenant's own quota is still in use and it can have no other.
+func isForNow(v verdict, reason string) bool { return v == alike || reason == ReasonEvictionBudget }
+
 func waitsForReturn(j *ask) (reason, message string) {
 	return ReasonWaitingForReturn, fmt.Sprintf("%s; units were asked back for it and are not all free yet", j.wish())
 }
@@ -121,6 +125,7 @@ func waitsForReturn(j *ask) (reason, message string) {
 // free has it, in its shape.
 func (a *admission) keepFor(j *ask) (shaped bool) {
 	a.books.promise(j, j.need)
+	a.keepHome(j, j.need)
 	a.moved()
 	p := a.pool(j.Flavor)
 	claims := with(p.claims, shape{j.UnitsPerPod, j.Pods})
@@ -137,6 +142,7 @@ func (a *admission) keepFor(j *ask) (shaped bool) {
 // letGo is the opposite of keepFor.
 func (a *admission) letGo(j *ask, shaped bool) {
 	a.books.promise(j, -j.need)
+	a.keepHome(j, -j.need)
 	a.moved()
 	if shaped {
 		p := a.pool(j.Flavor)

@@ -37,7 +37,7 @@ func (d *decision) book() {
 	b.soon = b.used.Clone()
 	for l := range d.holders() {
 		l.bookings = d.bookings(l)
-		if l.ending {
+		if l.comesFree() {
 			d.comesBack(b.soon, l, 1)
 		}
 	}

@@ -24,7 +24,8 @@
 // lend, what nobody uses, and what others lend. A tenant that is within its nominal
 // quota takes back from those who borrow, one with a smaller share from one with a larger;
 // a request takes once, and what comes back is kept for it. Nobody's own quota is taken
-// but by a higher priority of the same tenant.
+// but by a higher priority of the same tenant. A job whose eviction budget is spent takes
+// only what lets it run on its tenant's own quota, since it is lent to no more.
 //
 // A job that has waited for Policy.ReserveAfter and could not be admitted keeps its room,
 // the first of each queue: whoever comes after it gets only what leaves room for it once
@@ -70,7 +71,7 @@
 //	                grant: whose units; name: of the loan; places: of those who wait
 //	                guards, guard: reservations
 //	                takeback: for quota; fairness: from whom; turns: who may search;
-//	                asked: for whom it is kept
+//	                asked: for whom it is kept; home: for those that cannot borrow
 //	slices          cards: what cards show; reshapes: changes of layouts, counted as if nothing
 //	                had been changed; made: lending what was made; make: having it made; trough:
 //	                whether that pays; unmake: what goes back; lawslices: the laws of cards

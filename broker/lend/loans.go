@@ -17,6 +17,8 @@ type loan struct {
 	lent bool
 	// ending: its units come free without anything being taken back.
 	ending bool
+	// stuck: they should have come free, and nobody knows when they will.
+	stuck bool
 	// cost is the lost work if it is stopped now, in unit-seconds.
 	cost float64
 	// victim: taken back by this decision.
@@ -72,10 +74,11 @@ func (d *decision) readLoans(prev []LoanState) {
 		d.loans = append(d.loans, c)
 		if !c.ending && len(l.Shedding) > 0 {
 			if part := c.splitOff(l.Shedding); part.units > 0 {
-				part.ending = true
+				part.ending, part.stuck = true, d.outlived(c.memory.ShedKilledSince)
 				d.loans = append(d.loans, part)
 			}
 		}
+		c.stuck = l.Quarantined || c.ending && d.outlived(c.memory.KilledSince)
 		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 	}
 	slices.SortStableFunc(d.loans, compareLoans)
@@ -242,11 +245,22 @@ func (d *decision) lingers(l *loan) bool {
 	return !since.IsZero() && !l.Killed && d.now.Sub(since) >= d.endingGrace(l)
 }
 
+// outlived: pods that were told to die at once, first seen so then, had time for that and
+// are still there. Whoever waits for units does not wait for theirs.
+func (d *decision) outlived(since time.Time) bool {
+	return !since.IsZero() && d.pol.StuckAfter > 0 && d.now.Sub(since) >= d.pol.StuckAfter
+}
+
+// comesFree: the loan's units are on their way back.
+func (l *loan) comesFree() bool { return l.ending && !l.stuck }
+
 // observe updates what is remembered about the loan. Times after now are not
 // believed.
 func (m *LoanState) observe(l *Loan, now time.Time) {
 	m.Name = l.Name
 	ends := (l.Finished || l.Preempted) && !l.Reclaiming
+	track(&m.KilledSince, l.Killed && l.Live > 0, now)
+	track(&m.ShedKilledSince, l.ShedKilled && l.ShedLive > 0, now)
 	track(&m.EndingSince, ends && l.Live > 0, now)
 	track(&m.WaitingSince, !ends && !l.Reclaiming && l.Bound < l.Pods, now)
 }

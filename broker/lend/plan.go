@@ -213,6 +213,8 @@ const (
 	ReasonShedding      = "Shedding"          // loan: some of its units are asked back
 	ReasonShed          = "Shed"              // loan: some of its units are free
 	ReasonGraceExpired  = "GraceExpired"      // loan: killed
+	ReasonQuarantined   = "Quarantined"       // loan: its pods do not go
+	ReasonUnquarantined = "Unquarantined"     // loan: an administrator says that it is over
 	ReasonReturned      = "Returned"          // loan: units free after a reclaim
 	ReasonReleased      = "Released"          // loan: job ended by itself
 	ReasonPreempted     = "Preempted"         // loan: the scheduler took it back

@@ -106,11 +106,11 @@ func (d *decision) countRooms() {
 func (r *room) hold(count int64, l *loan) {
 	r.lent = true
 	r.free -= count
-	if l.ending {
+	if l.comesFree() {
 		return
 	}
 	r.soon -= count
-	if !l.lent {
+	if !l.lent || l.stuck { // what is stuck, nothing brings back
 		r.back -= count
 	}
 }

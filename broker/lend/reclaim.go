@@ -128,7 +128,7 @@ func (r *round) wants(c class) []want {
 func (r *round) candidates(c class) []*loan {
 	var out []*loan
 	for l := range r.d.holders() {
-		if !l.lent || l.ending || l.victim {
+		if !l.lent || l.ending || l.stuck || l.victim {
 			continue
 		}
 		if c > classHigh && l.reshape == nil && r.d.now.Sub(l.Since) < r.d.pol.MinimumLoan {

@@ -32,7 +32,8 @@ import (
 //	hold LENDER [REASON] | prepare LENDER [done]
 //	book LENDER                            what an adviser would have done
 //	scale NAME REPLICAS [for=]             what the autoscaler wants
-//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [grace=] [lingers] [draws=LIMIT:AMOUNT]
+//	job NAME pods= units= [queue=] [flavor=] [priority=] [stops=] [grace=] [lingers] [stuck] [draws=LIMIT:AMOUNT]
+//	quarantine JOB | unstick JOB |
 //	finish JOB | preempt JOB | stall JOB | pause QUEUE | drain QUEUE
 //	borrowed TENANT FLAVOR=UNITS           what the tenant borrowed lately
 //	cordon NODE | uncordon NODE | lose NODE | stop NODE | mend NODE | silence NODE | hear NODE
@@ -201,6 +202,10 @@ func (s *script) disturb(cmd, name string) error {
 		s.loanOf(j.UID).Finished = true
 	case "preempt":
 		s.loanOf(s.training(name).UID).Preempted = true
+	case "quarantine":
+		s.loanOf(s.training(name).UID).Quarantined = true
+	case "unstick":
+		s.training(name).stuck = false
 	case "stall":
 		s.loanOf(s.training(name).UID).Bound = 0
 	case "stop", "mend": // its device plugin
@@ -380,7 +385,7 @@ func (s *script) addLender(a args, name string) error {
 }
 
 func (s *script) addJob(a args, name string) {
-	s.jobs = append(s.jobs, &training{stops: a.duration("stops", 10*time.Second), lingers: a.flag("lingers"), Job: Job{
+	s.jobs = append(s.jobs, &training{stops: a.duration("stops", 10*time.Second), lingers: a.flag("lingers"), stuck: a.flag("stuck"), Job: Job{
 		Name: name, UID: "uid-" + name, Queue: a.text("queue", "research/default"),
 		Tenant: a.text("tenant", "research"), Priority: int32(a.number("priority", 0)), Created: s.now,
 		Flavor: a.text("flavor", "h100"), Pods: a.number("pods", 1), UnitsPerPod: a.number("units", 1), Draws: a.draws(),

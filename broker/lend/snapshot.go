@@ -260,6 +260,8 @@ type Loan struct {
 	Preempted bool `json:"preempted,omitempty"`
 	// Killed: its pods were already told to die at once.
 	Killed bool `json:"killed,omitempty"`
+	// Quarantined: its pods did not go although their time was over long ago.
+	Quarantined bool `json:"quarantined,omitempty"`
 	// Live counts pods of the job that still exist and have not finished.
 	Live int64 `json:"live"`
 	// Bound is how many of Pods do not wait for a node: all of them, except those

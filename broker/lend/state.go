@@ -123,6 +123,10 @@ type LoanState struct {
 	// WaitingSince is since when, without a break, some of its pods had no node; zero
 	// while all have one.
 	WaitingSince time.Time `json:"waitingSince,omitzero"`
+	// KilledSince is when its pods were first seen to be there although they were told to die
+	// at once; zero while none is. ShedKilledSince is that of the part that it gives back.
+	KilledSince     time.Time `json:"killedSince,omitzero"`
+	ShedKilledSince time.Time `json:"shedKilledSince,omitzero"`
 }
 
 // ReshapeMemory is the memory about one GPU's layout.
@@ -179,6 +183,9 @@ type Policy struct {
 	// StartWithin: a loan is asked back whole if some of its pods have had no node for
 	// longer, and its job is not admitted again for as long; 0 is no limit.
 	StartWithin time.Duration `json:"startWithin,omitempty"`
+	// StuckAfter: what is left of a loan so long after it was told to die at once does not
+	// count as coming free any more, and others are asked instead; 0 is never.
+	StuckAfter time.Duration `json:"stuckAfter,omitempty"`
 	// EvictionBudget is how often one job may be reclaimed within EvictionWindow
 	// before it is no longer lent to; 0 is no limit.
 	EvictionBudget int           `json:"evictionBudget"`
@@ -215,6 +222,7 @@ func DefaultPolicy() Policy {
 		FlapWindow:        time.Hour,
 		MinimumLoan:       5 * time.Minute,
 		StartWithin:       5 * time.Minute,
+		StuckAfter:        15 * time.Second,
 		EvictionBudget:    4,
 		EvictionWindow:    time.Hour,
 		CycleLimit:        8,

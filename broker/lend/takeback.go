@@ -13,8 +13,12 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	if !a.mayAsk(j.UID) {
 		return false, "", ""
 	}
-	awaits := quota.Amount(j.need) <= a.books.soon.NominalRoom(j.tenant, j.flavor) && a.comesFree(j)
 	h := f.of(j.tenant, j.flavor)
+	own := newHome(a.decision, j, h)
+	if !own.could() {
+		return false, "", ""
+	}
+	awaits := quota.Amount(j.need) <= a.books.soon.NominalRoom(j.tenant, j.flavor) && a.comesFree(j)
 	grounds := none
 	if !awaits {
 		grounds = f.chance(j.tenant, j.flavor, j.need, j.Priority)
@@ -28,9 +32,10 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	// An attempt stands for having been taken back. It also counts admissions that came to
 	// nothing and runs on own quota that their owner stopped, since nothing tells them
 	// apart here: such a job takes nothing in order to borrow either.
+	rooms := newRoomSearch(a.decision, j, h)
 	victims, causes, ok := a.books.soon.TakeBack(quota.Claim{
 		Tenant: j.tenant, Flavor: j.flavor, Units: quota.Amount(j.need), Priority: j.Priority, TakenBack: j.Attempt > 0,
-	}, h.held, a.pol.FairPreemption, newRoomSearch(a.decision, j, h).fits)
+	}, h.held, a.pol.FairPreemption, func(victims []int) bool { return own.fits(victims) && rooms.fits(victims) })
 	if !ok || len(victims) == 0 && !awaits {
 		a.foundNothing(grounds)
 		return false, "", ""

@@ -56,6 +56,7 @@ func TestTakingBackForQuota(t *testing.T) {
 		r := roll(t)
 		m := drawBazaar(r)
 		asked := map[string]time.Time{}
+		m.policy.EvictionBudget = rapid.IntRange(1, 4).Draw(t, "budget")
 		for range rapid.IntRange(5, 40).Draw(t, "turns") {
 			for range r.IntN(3) {
 				m.addUrgent(r)

@@ -152,6 +152,10 @@ func (d *decision) explainLoans() {
 
 func (l *loan) standing() (reason, message string) {
 	switch {
+	case l.Quarantined:
+		return ReasonQuarantined, fmt.Sprintf("%s left long after the time was over: the units are in nobody's hands until that is gone", plural(l.Live, "pod"))
+	case l.stuck:
+		return ReasonGraceExpired, fmt.Sprintf("%s left after the time was over; others are asked instead", plural(l.Live, "pod"))
 	case l.Preempted:
 		return ReasonPreempted, "the scheduler takes the units back for an online pod"
 	case l.Reclaiming && l.Killed:

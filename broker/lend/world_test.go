@@ -61,6 +61,8 @@ type training struct {
 	runs time.Duration
 	// lingers: its pods outlive it, until they are killed.
 	lingers bool
+	// stuck: they do not go at all.
+	stuck bool
 }
 
 func newWorld() *world {
@@ -279,6 +281,7 @@ func (w *world) step(d time.Duration) {
 			l.Finished, j.finished = true, true
 		}
 		switch {
+		case j.stuck:
 		case l.Killed, (l.Preempted || l.Finished) && !j.lingers:
 			l.Live = 0
 		case l.Reclaiming && !w.now.Before(w.askedAt(l).Add(j.stops)):
