@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
@@ -74,7 +75,21 @@ type Actuator struct {
 	Hooks *Hooks
 	// Setbacks hears of admissions that came to nothing; nil if nobody listens.
 	Setbacks *gather.Setbacks
-	// Epoch is stamped on Loans and ledger entries.
+	// Durable, if set, is the number up to which the ledger's entries are wherever the broker
+	// was told to wait for them. nil: nobody but the ledger's volume has them; then a Loan
+	// carries its entries for as long as it is there.
+	Durable func() uint64
+	// Secure, if set, waits until an entry is there; an error: nothing may be lent on it.
+	Secure func(ctx context.Context, seq uint64) error
+	// Gap, if set, is written at the start: which entries the ledger does not have.
+	Gap *ledger.Entry
+	// MayLend, if set, says what keeps anything from being lent or reshaped now; nil: nothing.
+	// What is lent is taken back as ever.
+	MayLend func() error
+	// QuarantineAfter, if set, is how long the pods of a loan may outlive their time before it
+	// is quarantined; 0: QuarantineAfter.
+	QuarantineAfter time.Duration
+	// Epoch is stamped on Loans, LendingPolicies and ledger entries.
 	Epoch int64
 	// Reclaimed, if set, hears how units came back that the broker had asked for, of each
 	// loan or part of one.
@@ -84,6 +99,11 @@ type Actuator struct {
 	// Reshaped, if set, hears of each entry about a change of a GPU's layout but the first.
 	Reshaped func(ledger.Kind)
 
+	// compared are the last entries of Loans that another broker wrote, by UID, where the
+	// Loans are known to carry them.
+	compared sync.Map
+	// heard is when nodes with loans answered last.
+	heard   map[string]time.Time
 	numbers throttle
 	told    told
 	// spoken are the verdicts of the last round.
@@ -104,6 +124,7 @@ type round struct {
 
 	mu       sync.Mutex
 	errs     []error
+	overdue  bool            // steps were left
 	returned map[string]bool // loans that are proven free and closed in the ledger
 	taken    []ledger.Entry  // steps that are to be written down
 	// written are GPUNodes, by name.
@@ -120,11 +141,13 @@ func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan
 	for _, c := range plan.Cycling {
 		r.cycling[c.UID] = c.Evictions
 	}
+	r.listen(view)
 	// 1. Undo reshapes; give back, kill and ask back; finish what earlier rounds began;
 	// scale.
 	r.each(ctx, slices.Concat(r.gpuNodes(plan), r.endings(plan), r.scalings(plan), r.missingReshapes(plan)))
 	// 2. Write down what is to be lent and reshaped, and withdraw it from the lenders.
 	lends, makings := r.intend(ctx, plan), r.intendReshapes(plan)
+	lends, makings = r.secured(ctx, lends, makings)
 	withdrawn := r.lenders(ctx, plan, lends, makings)
 	// 3. Lend and reshape what was withdrawn, and delete Loans that no lender counts any
 	// more.
@@ -155,6 +178,10 @@ func (r *round) each(ctx context.Context, steps []step) {
 			if r.stopped() {
 				return nil
 			}
+			if ctx.Err() != nil {
+				r.late(ctx)
+				return nil //nolint:nilerr // late keeps why
+			}
 			if err := s.do(ctx); err != nil {
 				r.fail(fmt.Errorf("%s %s: %w", s.what, s.loan, err))
 			}
@@ -164,10 +191,28 @@ func (r *round) each(ctx context.Context, steps []step) {
 	_ = group.Wait() // errors are in r.errs
 }
 
+// late notes once that steps were left because the round's time is over.
+func (r *round) late(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.overdue {
+		r.overdue = true
+		r.errs = append(r.errs, fmt.Errorf("the rest is left to the next decision: %w", context.Cause(ctx)))
+	}
+}
+
 func (r *round) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.errs = append(r.errs, err)
+}
+
+// mayLend says what keeps the round from lending.
+func (r *round) mayLend() error {
+	if r.MayLend == nil {
+		return nil
+	}
+	return r.MayLend()
 }
 
 // stopped: nothing more may be done in this round.
@@ -198,7 +243,7 @@ func (r *round) endings(plan *lend.Plan) []step {
 	for i := range plan.Actions {
 		action := &plan.Actions[i]
 		object := r.view.Loans[action.Loan]
-		if object == nil || planned[action.Loan] != action {
+		if object == nil || planned[action.Loan] != action || unquarantined(object) != "" {
 			continue
 		}
 		l := r.loan(action.Loan, object)
@@ -210,7 +255,7 @@ func (r *round) endings(plan *lend.Plan) []step {
 		case lend.ActionReturn:
 			steps = append(steps, step{"return", action.Loan, func(ctx context.Context) error { return r.giveBack(ctx, l, action) }})
 		case lend.ActionEvict:
-			urgent = append(urgent, step{"evict", action.Loan, func(ctx context.Context) error { return r.evict(ctx, l, action) }})
+			urgent = append(urgent, step{"evict", action.Loan, r.thenQuarantine(l, func(ctx context.Context) error { return r.evict(ctx, l, action) })})
 		case lend.ActionReclaim:
 			urgent = append(urgent, step{"reclaim", action.Loan, func(ctx context.Context) error { return r.reclaim(ctx, l, action) }})
 		}
@@ -228,20 +273,26 @@ func (r *round) unplanned(planned map[string]*lend.Action) []step {
 	var steps []step
 	for i := range r.view.Snapshot.Loans {
 		s := &r.view.Snapshot.Loans[i]
-		if planned[s.Name] != nil {
+		object := r.view.Loans[s.Name]
+		word := unquarantined(object)
+		if planned[s.Name] != nil && word == "" {
 			continue
 		}
-		l := r.loan(s.Name, r.view.Loans[s.Name])
+		l := r.loan(s.Name, object)
+		do := func(ctx context.Context) error { return r.confirm(ctx, l) }
+		what := "confirm"
 		switch {
+		case word != "":
+			steps = append(steps, step{"release", s.Name, func(ctx context.Context) error { return r.release(ctx, l, word) }})
+			continue
 		case s.Reclaiming:
-			steps = append(steps, step{"stop", s.Name, func(ctx context.Context) error { return r.stop(ctx, l, s.ReclaimBy) }})
+			what, do = "stop", func(ctx context.Context) error { return r.stop(ctx, l, s.ReclaimBy) }
 		case len(s.Shedding) > 0 && !s.Preempted && !s.Finished:
-			steps = append(steps, step{"shrink", s.Name, func(ctx context.Context) error { return r.shrink(ctx, l, s.ReclaimBy) }})
+			what, do = "shrink", func(ctx context.Context) error { return r.shrink(ctx, l, s.ReclaimBy) }
 		case s.Preempted:
-			steps = append(steps, step{"requeue", s.Name, func(ctx context.Context) error { return r.requeue(ctx, l) }})
-		default:
-			steps = append(steps, step{"confirm", s.Name, func(ctx context.Context) error { return r.confirm(ctx, l) }})
+			what, do = "requeue", func(ctx context.Context) error { return r.requeue(ctx, l) }
 		}
+		steps = append(steps, step{what, s.Name, r.thenQuarantine(l, do)})
 	}
 	return steps
 }

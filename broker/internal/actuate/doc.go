@@ -12,6 +12,7 @@
 //	lend     LEND_INTENT → status.lent → Loan → Active → job resumed → LEND_GRANTED
 //	reclaim  RECLAIM_INTENT → Reclaiming → notice → job suspended → (deadline) pods deleted
 //	return   pods gone → Returned → RECLAIM_DONE → status.lent → finalizer, Loan deleted
+//	stuck    QUARANTINED → Quarantined → (pods gone, or an administrator) → Returned → UNQUARANTINED → as above
 //	reshape  RESHAPE_INTENT → status.lent → GPUNode.spec → (the agent) → RESHAPE_DONE
 //	undo     GPUNode.spec → (the agent) → RESHAPE_UNDONE → off the GPUNode → status.lent
 //

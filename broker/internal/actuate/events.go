@@ -32,9 +32,9 @@ var warnings = map[string]bool{
 	gather.ReasonPriorityClassTooHigh: true, gather.ReasonUnfitJob: true, gather.ReasonCohortCycle: true,
 	lend.ReasonLoadUnknown: true, lend.ReasonLoadSampleStale: true, lend.ReasonLoadCoverageLow: true,
 	lend.ReasonLenderUnknownTooLong: true, lend.ReasonEvictionBudget: true, lend.ReasonCycling: true,
-	lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
+	lend.ReasonQuarantined: true, lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
 	lend.ReasonNotStarted: true, lend.ReasonOwnedOverNominal: true, lend.ReasonFlapBudgetSpent: true,
-	reasonAborted: true, reasonStuck: true, reasonNoLoan: true, reasonRefused: true, reasonWedged: true,
+	gather.ReasonOtherScheduler: true, reasonAborted: true, reasonStuck: true, reasonNoLoan: true, reasonRefused: true, reasonWedged: true,
 }
 
 // rules say in words why units are taken back, without saying for whose job.

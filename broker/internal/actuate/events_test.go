@@ -23,7 +23,7 @@ func TestEventTypes(t *testing.T) {
 			"UnknownQueue", "UnknownTenant", "UnknownFlavor", "UnknownTarget", "DuplicateTarget", "OwnedUnknown", "NoUnits",
 			"InvalidPolicy", "LoadUnknown", "LoadSampleStale", "LoadCoverageLow", "LenderUnknownTooLong", "EvictionBudgetSpent",
 			"GraceExpired", "NodeUnhealthy", "LendAborted", "PriorityClassTooHigh", "NotStarted", "OwnedOverNominal",
-			"SeveralSlicesInPod",
+			"SeveralSlicesInPod", "OtherScheduler",
 		},
 		"Normal": {
 			lend.ReasonBelowLowWater, lend.ReasonDwellNotMet, lend.ReasonNoLendableUnits, lend.ReasonNoRoomForGang, lend.ReasonLent,

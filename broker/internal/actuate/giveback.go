@@ -34,19 +34,29 @@ func (r *round) giveBack(ctx context.Context, l *loanRef, action *lend.Action) e
 		r.log.V(1).Info("The units are not free yet", "loan", l.name)
 		return nil
 	}
+	return r.giveBackFree(ctx, l, action)
+}
+
+// giveBackFree closes a loan of whose units it is known that they are free.
+func (r *round) giveBackFree(ctx context.Context, l *loanRef, action *lend.Action) error {
 	if meta.SetStatusCondition(&l.object.Status.Conditions, metav1.Condition{
 		Type: v1alpha1.LoanReturned, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
 	}) {
 		meta.SetStatusCondition(&l.object.Status.Conditions, metav1.Condition{
 			Type: v1alpha1.LoanActive, Status: metav1.ConditionFalse, Reason: action.Reason, Message: action.Message,
 		})
-		if err := r.Client.Status().Update(ctx, l.object); err != nil {
+		if closingKind(l.object, action.Reason) == ledger.Lost {
+			l.object.Status.LastHeard = r.lastHeard(ctx, l.object.Held())
+		}
+		if err := r.writeLoan(ctx, l.object); err != nil {
 			return fmt.Errorf("set the Loan returned: %w", err)
 		}
 	}
+	// gofail: var returnWritten struct{}
 	if err := r.close(ctx, l.name, l.object); err != nil {
 		return err
 	}
+	// gofail: var returnClosed struct{}
 	r.note(r.returned, l.name)
 	r.log.Info("Returned", "loan", l.name, "reason", action.Reason)
 	r.Events.Loan(l.object, action.Reason, "Return", "%s", action.Message)
@@ -105,15 +115,32 @@ func (a *Actuator) close(ctx context.Context, name string, object *v1alpha1.Loan
 			return errors.Join(err, a.Jobs.SkipAttempt(ctx, jobs.RefOf(object), object.Spec.Attempt))
 		}
 	}
-	known, err := a.ensureGranted(name, object)
+	known, err := a.ensureQuarantined(name, object)
 	if err != nil || known.State == ledger.Closed {
 		return err
 	}
 	if err := a.settle(name, object); err != nil {
 		return err
 	}
+	if err := a.recordEnd(name, object, known.State, returned); err != nil || open {
+		return err
+	}
+	// It was in a ledger that is lost. If its job got no further than to a Loan, the attempt
+	// is to be counted, because its name is used up.
+	admitted, err := a.wasAdmitted(ctx, object)
+	if err != nil || admitted {
+		return err
+	}
+	return a.Jobs.SkipAttempt(ctx, jobs.RefOf(object), object.Spec.Attempt)
+}
+
+// recordEnd writes the last entry of a loan that is in that state.
+func (a *Actuator) recordEnd(name string, object *v1alpha1.Loan, state ledger.LoanState, returned *metav1.Condition) error {
 	kind := closingKind(object, returned.Reason)
-	if kind == ledger.ReclaimDone && known.State == ledger.Granted {
+	if state == ledger.InQuarantine && kind != ledger.Lost {
+		kind = ledger.Unquarantined
+	}
+	if kind == ledger.ReclaimDone && state == ledger.Granted {
 		_, err := a.record(ledger.ReclaimIntent, name, ledger.Entry{
 			Reason: lend.ReasonReclaiming, Message: "observed on the Loan", ReclaimID: object.Status.ReclaimID,
 		})
@@ -121,9 +148,11 @@ func (a *Actuator) close(ctx context.Context, name string, object *v1alpha1.Loan
 			return err
 		}
 	}
-	_, err = a.record(kind, name, ledger.Entry{
-		At: a.lately(returned.LastTransitionTime.Time), Reason: returned.Reason, Message: returned.Message,
-	})
+	last := ledger.Entry{At: a.lately(returned.LastTransitionTime.Time), Reason: returned.Reason, Message: returned.Message}
+	if kind == ledger.Lost {
+		last.Payload = lostPayload(object)
+	}
+	_, err := a.record(kind, name, last)
 	return err
 }
 
@@ -165,7 +194,11 @@ func (r *round) deletions(lowered map[string]bool) []step {
 			_, exists := r.view.Policies[g.Lender]
 			counted = counted || (exists && !lowered[g.Lender])
 		}
-		if !counted {
+		kept, err := r.kept(name)
+		if err != nil {
+			r.fail(fmt.Errorf("delete %s: %w", name, err))
+		}
+		if !counted && kept {
 			steps = append(steps, step{"delete", name, func(ctx context.Context) error { return r.delete(ctx, object) }})
 		}
 	}
@@ -178,11 +211,13 @@ func (a *Actuator) delete(ctx context.Context, object *v1alpha1.Loan) error {
 	target := &v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name}}
 	err := a.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch)))
 	if err == nil {
+		// gofail: var loanUnheld struct{}
 		err = a.Client.Delete(ctx, target, &client.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &object.UID}})
 	}
 	if ignorable(err) != nil {
 		return fmt.Errorf("delete the Loan: %w", err)
 	}
+	// gofail: var loanDeleted struct{}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,10 +42,13 @@ func (r *round) intend(ctx context.Context, plan *lend.Plan) []*intent {
 		if action.Kind != lend.ActionLend {
 			continue
 		}
-		if r.stopped() || len(intents) == mostLends {
+		if r.stopped() || ctx.Err() != nil || len(intents) == mostLends {
 			break
 		}
 		in, err := r.newIntent(action)
+		if err == nil {
+			err = r.mayLend()
+		}
 		if err == nil {
 			err = r.recordIntent(ctx, in)
 		}
@@ -53,6 +57,7 @@ func (r *round) intend(ctx context.Context, plan *lend.Plan) []*intent {
 			r.fail(fmt.Errorf("lend %s: %w", action.Loan, err))
 			continue
 		}
+		// gofail: var lendIntended struct{}
 		intents = append(intents, in)
 	}
 	return intents
@@ -112,6 +117,9 @@ func (r *round) waiting(uid string) *lend.Job {
 // next decision uses another name.
 func (r *round) recordIntent(ctx context.Context, in *intent) error {
 	e := opening(in.object)
+	p := openingOf(in.object)
+	p.Lenders = r.tenantsOf(in.object.Spec.Grants)
+	e.Payload = asJSON(p)
 	e.Reason, e.Message = in.action.Reason, in.action.Message
 	e.Signals = causes(r.view, in.action.Grants)
 	_, err := r.record(ledger.LendIntent, in.action.Loan, e)
@@ -125,6 +133,18 @@ func (r *round) recordIntent(ctx context.Context, in *intent) error {
 		return fmt.Errorf("count the aborted attempt %d: %w", in.action.Attempt, err)
 	}
 	return fmt.Errorf("attempt %d of job %s was closed before; the next decision uses another", in.action.Attempt, in.action.Job)
+}
+
+// tenantsOf are the tenants that the grants' LendingPolicies belong to.
+func (r *round) tenantsOf(grants []v1alpha1.Grant) map[string]string {
+	tenants := map[string]string{}
+	for i := range r.view.Snapshot.Lenders {
+		l := &r.view.Snapshot.Lenders[i]
+		if l.Tenant != "" && slices.ContainsFunc(grants, func(g v1alpha1.Grant) bool { return g.Lender == l.Name }) {
+			tenants[l.Name] = l.Tenant
+		}
+	}
+	return tenants
 }
 
 // counts tells whether a grant's lender is a LendingPolicy, which counts what it
@@ -153,23 +173,40 @@ func (r *round) lendings(intents []*intent, withdrawn map[string]bool) []step {
 	return steps
 }
 
+// promptly is how long the job may take to be let run after its Loan is active, before the
+// entry tells the moment itself: the wall's clock is then the smaller mistake.
+const promptly = 500 * time.Millisecond
+
 // admit makes the Loan and lets the job run.
 func (r *round) admit(ctx context.Context, in *intent) error {
+	// gofail: var lendWithdrawn struct{}
+	if err := r.mayLend(); err != nil {
+		return r.abort(ctx, in, err)
+	}
 	object, err := r.create(ctx, in.object)
 	if err != nil {
 		return r.abort(ctx, in, err)
 	}
+	// gofail: var lendCreated struct{}
 	if err := r.setActive(ctx, object, in.action); err != nil {
 		return r.abort(ctx, in, err)
 	}
+	// gofail: var lendActive struct{}
+	active := r.Clock.Now()
 	spec := &in.object.Spec
 	gang := jobs.Gang{Pods: int64(spec.Pods), Resource: corev1.ResourceName(spec.Resource), UnitsPerPod: spec.UnitsPerPod}
 	if err := r.Jobs.Resume(ctx, in.job, in.action.Attempt, gang); err != nil {
 		return r.abort(ctx, in, err)
 	}
-	if _, err := r.record(ledger.LendGranted, in.action.Loan, ledger.Entry{Reason: in.action.Reason, Message: in.action.Message}); err != nil {
+	// gofail: var lendResumed struct{}
+	granted := ledger.Entry{Reason: in.action.Reason, Message: in.action.Message}
+	if r.Clock.Now().Sub(active) > promptly {
+		granted.At = active.UTC() // a slow API server keeps the units from their lenders all the same
+	}
+	if _, err := r.record(ledger.LendGranted, in.action.Loan, granted); err != nil {
 		return err
 	}
+	// gofail: var lendGranted struct{}
 	r.Setbacks.Forget(in.job.UID)
 	r.log.Info("Lent", "loan", in.action.Loan, "job", in.action.Job, "grants", in.action.Grants, "reason", in.action.Reason)
 	r.Events.Job(in.object, reasonAdmitted, "Lend", "admitted as Loan %s: %s", in.object.Name, in.action.Message)
@@ -200,14 +237,12 @@ func (r *round) create(ctx context.Context, object *v1alpha1.Loan) (*v1alpha1.Lo
 func (r *round) setActive(ctx context.Context, object *v1alpha1.Loan, action *lend.Action) error {
 	changed := meta.SetStatusCondition(&object.Status.Conditions, metav1.Condition{
 		Type: v1alpha1.LoanActive, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
+		LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
 	})
 	if !changed {
 		return nil
 	}
-	if known, open := r.Ledger.Loan(action.Loan); open {
-		object.Status.LedgerSeq = int64(known.LastSeq)
-	}
-	if err := r.Client.Status().Update(ctx, object); err != nil {
+	if err := r.writeLoan(ctx, object); err != nil {
 		return fmt.Errorf("set the Loan active: %w", err)
 	}
 	return nil
@@ -221,9 +256,11 @@ func (r *round) abort(ctx context.Context, in *intent, cause error) error {
 	if err := r.remove(ctx, in.object); err != nil {
 		return errors.Join(cause, err)
 	}
+	// gofail: var lendUndone struct{}
 	if _, err := r.record(ledger.LendAborted, in.action.Loan, ledger.Entry{Reason: reasonAborted, Message: cause.Error()}); err != nil {
 		return errors.Join(cause, err)
 	}
+	// gofail: var lendAborted struct{}
 	if err := r.Jobs.SkipAttempt(ctx, in.job, in.action.Attempt); err != nil {
 		return errors.Join(cause, err)
 	}

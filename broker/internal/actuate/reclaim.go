@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -39,17 +39,16 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 	if err := r.settle(l.name, l.object); err != nil {
 		return err
 	}
-	seq := known.LastSeq
 	if known.State == ledger.Granted {
-		intent, err := r.record(ledger.ReclaimIntent, l.name, ledger.Entry{
+		_, err := r.record(ledger.ReclaimIntent, l.name, ledger.Entry{
 			Reason: action.Reason, Message: action.Message, ReclaimID: action.ReclaimID,
 			Signals: causes(r.view, l.snapshot.Grants), Payload: payload(action),
 		})
 		if err != nil {
 			return err
 		}
-		seq = intent.Seq
 	}
+	// gofail: var reclaimIntended struct{}
 	status := &l.object.Status
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
@@ -58,10 +57,10 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 	status.ReclaimBy, status.Shedding = &metav1.Time{Time: action.ReclaimBy}, nil
 	status.ReclaimID, status.ReclaimedFor = action.ReclaimID, types.UID(action.ReclaimedFor)
 	status.LostWorkSeconds = int64(action.LostWork)
-	status.LedgerSeq = int64(seq)
-	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+	if err := r.writeLoan(ctx, l.object); err != nil {
 		return fmt.Errorf("set the Loan reclaiming: %w", err)
 	}
+	// gofail: var reclaimWritten struct{}
 	r.log.Info("Reclaiming", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason,
 		"reclaimID", action.ReclaimID, "reclaimedFor", action.ReclaimedFor, "lostWorkSeconds", int64(action.LostWork))
 	r.Events.Loan(l.object, lend.ReasonReclaiming, "Reclaim", "%s: %s", action.Reason, action.Message)
@@ -81,7 +80,9 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 // idempotent, and repeated until the pods are gone.
 func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 	told := r.notice(ctx, slices.Concat(r.view.Pods[l.name], r.view.Beside[l.name]), by)
+	// gofail: var reclaimTold struct{}
 	stopped := r.Jobs.Suspend(ctx, l.job)
+	// gofail: var reclaimSuspended struct{}
 	left := by.Sub(r.Clock.Now())
 	var pods []*corev1.Pod
 	for _, pod := range r.view.Pods[l.name] {
@@ -90,7 +91,7 @@ func (r *round) stop(ctx context.Context, l *loanRef, by time.Time) error {
 			pods = append(pods, pod)
 		}
 	}
-	if err := errors.Join(stopped, r.killAll(ctx, pods, within(left))); err != nil {
+	if err := errors.Join(stopped, r.killAll(ctx, l, pods, within(left))); err != nil {
 		return err
 	}
 	r.noteStopped(l, told)
@@ -105,36 +106,6 @@ func graceOf(pod *corev1.Pod) time.Duration {
 // within is a pod's own grace in seconds, or what is left if that is less.
 func within(left time.Duration) func(*corev1.Pod) int64 {
 	return func(pod *corev1.Pod) int64 { return max(1, int64(min(graceOf(pod), left)/time.Second)) }
-}
-
-// killAll kills pods side by side. That one cannot be killed spares no other.
-func (r *round) killAll(ctx context.Context, pods []*corev1.Pod, seconds func(*corev1.Pod) int64) error {
-	errs := make([]error, len(pods))
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for i, pod := range pods {
-		group.Go(func() error {
-			errs[i] = r.kill(ctx, pod, seconds(pod))
-			return nil
-		})
-	}
-	_ = group.Wait() // errors are in errs
-	return errors.Join(errs...)
-}
-
-// kill deletes exactly this pod, which must not count as one that has failed.
-func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) error {
-	r.untrack(ctx, pod)
-	r.excuse(ctx, pod)
-	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
-	err := r.Client.Delete(ctx, target, &client.DeleteOptions{
-		GracePeriodSeconds: &graceSeconds,
-		Preconditions:      &metav1.Preconditions{UID: &pod.UID},
-	})
-	if ignorable(err) != nil {
-		return fmt.Errorf("delete pod %s/%s: %w", pod.Namespace, pod.Name, err)
-	}
-	return nil
 }
 
 // untrack lets a Job's controller forget a pod, as it does itself with those that it
@@ -184,8 +155,11 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 	if errors.Is(closed, ErrStop) {
 		return closed
 	}
+	if err := r.mayKill(ctx, l); err != nil {
+		return errors.Join(closed, err)
+	}
 	pods := r.view.Pods[l.name]
-	if err := errors.Join(closed, r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, pods)); err != nil {
+	if err := errors.Join(closed, r.Jobs.Suspend(ctx, l.job), r.killNow(ctx, l, pods)); err != nil {
 		return err
 	}
 	r.noteKilled(l, action, len(pods))
@@ -200,7 +174,7 @@ func (r *round) shut(ctx context.Context, l *loanRef) error {
 	if !r.deactivate(l.object, lend.ReasonReleased, "the job has ended; its pods that are left are stopped") {
 		return nil
 	}
-	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+	if err := r.writeLoan(ctx, l.object); err != nil {
 		return fmt.Errorf("close the Loan to new pods: %w", err)
 	}
 	return nil
@@ -215,9 +189,9 @@ func (r *round) deactivate(object *v1alpha1.Loan, reason, message string) (chang
 	})
 }
 
-// killNow kills pods whose time is over.
-func (r *round) killNow(ctx context.Context, pods []*corev1.Pod) error {
-	return r.killAll(ctx, pods, r.lastGrace)
+// killNow kills pods of a loan whose time is over.
+func (r *round) killNow(ctx context.Context, l *loanRef, pods []*corev1.Pod) error {
+	return r.killAll(ctx, l, pods, r.lastGrace)
 }
 
 // lastGrace is how many seconds a pod gets whose time is over.
@@ -249,13 +223,15 @@ func (r *round) requeue(ctx context.Context, l *loanRef) error {
 		}
 	}
 	if r.deactivate(l.object, why.Reason, why.Message) || changed {
-		if err := r.Client.Status().Update(ctx, l.object); err != nil {
+		if err := r.writeLoan(ctx, l.object); err != nil {
 			return fmt.Errorf("set the Loan preempted: %w", err)
 		}
 	}
+	// gofail: var requeueWritten struct{}
 	if err := r.Jobs.Suspend(ctx, l.job); err != nil {
 		return err
 	}
+	// gofail: var requeueSuspended struct{}
 	if changed {
 		r.log.Info("Preempted", "loan", l.name, "reason", why.Reason)
 		r.Events.Job(l.object, why.Reason, "Preempt", "Loan %s has ended: %s; the job waits in its queue again", l.object.Name, why.Message)
@@ -269,12 +245,33 @@ func (r *round) confirm(ctx context.Context, l *loanRef) error {
 	if l.snapshot.Finished {
 		return nil
 	}
-	if known, open := r.Ledger.Loan(l.name); open && known.State != ledger.Intended {
-		if job := r.view.Job(l.job.UID); len(l.object.Status.Shed) > 0 && job != nil && job.Pods > int64(l.object.KeptPods()) {
-			return errors.Join(r.settle(l.name, l.object), r.resize(ctx, l))
+	if known, open := r.Ledger.Loan(l.name); !open || known.State == ledger.Intended {
+		if _, err := r.ensureGranted(l.name, l.object); err != nil {
+			return err
 		}
-		return r.settle(l.name, l.object)
+		return r.update(ctx, l)
 	}
-	_, err := r.ensureGranted(l.name, l.object)
-	return err
+	if err := r.settle(l.name, l.object); err != nil {
+		return err
+	}
+	if job := r.view.Job(l.job.UID); len(l.object.Status.Shed) > 0 && job != nil && job.Pods > int64(l.object.KeptPods()) {
+		return errors.Join(r.resize(ctx, l), r.update(ctx, l))
+	}
+	return r.update(ctx, l)
+}
+
+// update lets a Loan carry what moved it last, if that was recorded after it was written:
+// that it was granted, above all. A conflict means that the view is not the newest.
+func (r *round) update(ctx context.Context, l *loanRef) error {
+	known, open := r.Ledger.Loan(l.name)
+	if !open {
+		return nil
+	}
+	if carried, err := r.carried(l.name, l.object, known.LastSeq); carried || err != nil {
+		return err
+	}
+	if err := r.writeLoan(ctx, l.object); err != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("let the Loan carry its entries: %w", err)
+	}
+	return nil
 }

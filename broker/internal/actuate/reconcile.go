@@ -28,6 +28,7 @@ import (
 //	ledger      Loan       outcome
 //	Intended    none       LEND_ABORTED: the Loan was never made; a job that runs is suspended
 //	Granted     none       the job is suspended; once it has no pods LOST, RELEASED if it has ended
+//	open        none, but the job has a newer one that the ledger does not know: closed as of then
 //	unknown     open       RECOVERED
 //	Intended    open       LEND_GRANTED if the job runs, else the next decision aborts it
 //	any         Returned   closed as the Loan says, by the next decision
@@ -38,6 +39,15 @@ func (a *Actuator) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: begin epoch %d: %w", ErrStop, a.Epoch, err)
 	}
+	// gofail: var epochBegun struct{}
+	if a.Gap != nil {
+		gap := *a.Gap
+		gap.Epoch = a.Epoch
+		if _, err := a.Ledger.Append(gap); err != nil {
+			return fmt.Errorf("%w: say which entries are missing: %w", ErrStop, err)
+		}
+	}
+	// gofail: var gapWritten struct{}
 	var list v1alpha1.LoanList
 	if err := a.Live.List(ctx, &list); err != nil {
 		return fmt.Errorf("list loans: %w", err)
@@ -50,14 +60,16 @@ func (a *Actuator) Start(ctx context.Context) error {
 		if objects[open.Loan] != nil {
 			continue
 		}
-		if err := a.closeMissing(ctx, &open); err != nil {
+		if err := a.closeMissing(ctx, &open, objects); err != nil {
 			return fmt.Errorf("close loan %s, which has no Loan object: %w", open.Loan, err)
 		}
+		// gofail: var missingClosed struct{}
 	}
 	for i := range list.Items {
 		if err := a.adopt(ctx, &list.Items[i]); err != nil {
 			return fmt.Errorf("take over loan %s/%s: %w", list.Items[i].Namespace, list.Items[i].Name, err)
 		}
+		// gofail: var loanAdopted struct{}
 	}
 	return nil
 }
@@ -69,14 +81,26 @@ func (r *round) missing() []step {
 	var steps []step
 	for _, open := range r.Ledger.OpenLoans() {
 		if r.view.Loans[open.Loan] == nil {
-			steps = append(steps, step{"close", open.Loan, func(ctx context.Context) error { return r.closeMissing(ctx, &open) }})
+			steps = append(steps, step{"close", open.Loan, func(ctx context.Context) error { return r.closeMissing(ctx, &open, r.view.Loans) }})
 		}
 	}
 	return steps
 }
 
-// closeMissing closes a loan of which only the ledger knows.
-func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) error {
+// closeMissing closes a loan of which only the ledger knows. Loans are all that there are.
+func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan, loans map[string]*v1alpha1.Loan) error {
+	newer, err := a.newer(open, loans)
+	switch {
+	case err != nil:
+		return err
+	case newer != nil:
+		return a.closeEarlier(ctx, open, newer)
+	}
+	return a.closeAlone(ctx, open)
+}
+
+// closeAlone closes a loan without a Loan, whose job has no other.
+func (a *Actuator) closeAlone(ctx context.Context, open *ledger.OpenLoan) error {
 	log := logr.FromContextOrDiscard(ctx)
 	ref, err := a.openJob(open)
 	if err != nil {
@@ -112,11 +136,47 @@ func (a *Actuator) closeMissing(ctx context.Context, open *ledger.OpenLoan) erro
 		return err
 	}
 	kind, message := ledger.Released, "the job has ended, and the Loan is gone"
-	if exists && !job.Finished {
+	if open.State == ledger.InQuarantine {
+		kind, message = ledger.Unquarantined, "the pods and the Loan are gone"
+	} else if exists && !job.Finished {
 		kind, message = ledger.Lost, "the Loan object is gone; the job was suspended"
 	}
 	log.Info("Closed a loan without a Loan object", "loan", open.Loan, "kind", kind.String())
 	_, err = a.record(kind, open.Loan, ledger.Entry{Reason: "LoanMissing", Message: message})
+	return err
+}
+
+// newer is a Loan of the open loan's job that the ledger does not know, nil if there is none.
+// The ledger is an old copy then: a job has one loan at a time, so the open one was over when
+// that was made.
+func (a *Actuator) newer(open *ledger.OpenLoan, loans map[string]*v1alpha1.Loan) (*v1alpha1.Loan, error) {
+	for name, object := range loans {
+		if string(object.Spec.Job.UID) != open.JobUID || gather.Returned(object) {
+			continue
+		}
+		if entries, err := a.Ledger.ByLoan(name); err != nil {
+			return nil, fmt.Errorf("look up loan %s: %w", name, err)
+		} else if len(entries) == 0 {
+			return object, nil
+		}
+	}
+	return nil, nil
+}
+
+// closeEarlier closes a loan whose job has a newer Loan, and runs on that.
+func (a *Actuator) closeEarlier(ctx context.Context, open *ledger.OpenLoan, newer *v1alpha1.Loan) error {
+	kind := ledger.Released
+	switch open.State {
+	case ledger.Intended:
+		kind = ledger.LendAborted
+	case ledger.InQuarantine:
+		kind = ledger.Unquarantined
+	}
+	logr.FromContextOrDiscard(ctx).Info("Closed a loan whose job has a newer one", "loan", open.Loan, "newer", newer.Name, "kind", kind.String())
+	_, err := a.record(kind, open.Loan, ledger.Entry{
+		At: a.lately(newer.CreationTimestamp.Time), Reason: "LoanMissing",
+		Message: "the ledger does not have how the loan ended; it was over when Loan " + newer.Name + " of the same job was made",
+	})
 	return err
 }
 
@@ -172,13 +232,13 @@ func (a *Actuator) adopt(ctx context.Context, object *v1alpha1.Loan) error {
 		return nil
 	}
 	name := object.Namespace + "/" + object.Name
-	if known, open := a.Ledger.Loan(name); open && known.State == ledger.Intended {
+	if known, open := a.Ledger.Loan(name); !open || known.State == ledger.Intended {
 		admitted, err := a.wasAdmitted(ctx, object)
 		if err != nil || !admitted {
 			return err
 		}
 	}
-	if _, err := a.ensureGranted(name, object); err != nil {
+	if _, err := a.ensureQuarantined(name, object); err != nil {
 		return err
 	}
 	return a.settle(name, object)

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -41,12 +44,16 @@ func opening(object *v1alpha1.Loan) ledger.Entry {
 		Borrower: object.Spec.Borrower,
 	}
 	e.Grants = grantsOf(object)
+	e.Payload = asJSON(openingOf(object))
+	return e
+}
+
+func openingOf(object *v1alpha1.Loan) openingPayload {
 	p := openingPayload{Opening: history.Opening{Queue: object.Namespace + "/" + object.Spec.Queue}}
 	if ref := jobs.RefOf(object); ref.GroupKind != kindJob {
 		p.Job = &openingJob{Group: ref.GroupKind.Group, Kind: ref.GroupKind.Kind, PodGroup: ref.PodGroup}
 	}
-	e.Payload, _ = json.Marshal(p) // strings always have JSON
-	return e
+	return p
 }
 
 var kindJob = schema.GroupKind{Group: "batch", Kind: "Job"}
@@ -56,6 +63,10 @@ type openingPayload struct {
 	history.Opening
 	// Job is what the loan's job is, if it is not a batch Job.
 	Job *openingJob `json:"job,omitempty"`
+	// Lenders are the tenants that the LendingPolicies belong to which lend.
+	Lenders map[string]string `json:"lenders,omitempty"`
+	// recovered is a RECOVERED's.
+	recovered
 }
 
 // openingJob says what a job is that has a name and a UID.
@@ -81,7 +92,10 @@ func (a *Actuator) ensureGranted(name string, object *v1alpha1.Loan) (ledger.Ope
 	known, open := a.Ledger.Loan(name)
 	switch {
 	case open && known.State == ledger.Intended:
-		if _, err := a.record(ledger.LendGranted, name, ledger.Entry{Reason: lend.ReasonLent, Message: "observed after the admission"}); err != nil {
+		_, err := a.record(ledger.LendGranted, name, ledger.Entry{
+			At: a.lately(since(object)), Reason: lend.ReasonLent, Message: "observed after the admission",
+		})
+		if err != nil {
 			return known, err
 		}
 	case !open:
@@ -93,14 +107,29 @@ func (a *Actuator) ensureGranted(name string, object *v1alpha1.Loan) (ledger.Ope
 			return ledger.OpenLoan{State: ledger.Closed}, nil
 		}
 		e := opening(object)
+		p := openingOf(object)
+		p.recovered = recovered{object.Status.Records, object.Status.RecordsOmitted}
+		p.Lenders = p.lenders()
+		e.Payload = asJSON(p)
 		e.At = object.CreationTimestamp.UTC()
 		e.Reason, e.Message = "Recovered", "the Loan exists, and the ledger did not know it"
 		if _, err := a.record(ledger.Recovered, name, e); err != nil {
 			return known, err
 		}
+		// gofail: var loanRecovered struct{}
 	}
 	known, _ = a.Ledger.Loan(name)
 	return known, nil
+}
+
+// since is from when on a Loan's job may have its units: since it was said to be active, or as
+// good as that.
+func since(object *v1alpha1.Loan) time.Time {
+	active := meta.FindStatusCondition(object.Status.Conditions, v1alpha1.LoanActive)
+	if active != nil && active.Status == metav1.ConditionTrue && !active.LastTransitionTime.IsZero() {
+		return active.LastTransitionTime.Time
+	}
+	return object.CreationTimestamp.Time
 }
 
 // causes are the signals of the lenders behind some grants, as the decision saw
@@ -126,8 +155,9 @@ func causes(view *gather.View, grants []lend.Grant) []ledger.Value {
 // reclaimPayload is what a RECLAIM_INTENT keeps beside the entry's own fields.
 type reclaimPayload struct {
 	course.Asked
-	LostWorkSeconds float64     `json:"lostWorkSeconds"`
-	Owed            []lend.Owed `json:"owed,omitempty"`
+	LostWorkSeconds float64 `json:"lostWorkSeconds"`
+	// Owed is what is due to those that ask.
+	Owed []lend.Owed `json:"owed,omitempty"`
 	// ReclaimedFor is the UID of the job that the units are for.
 	ReclaimedFor string `json:"reclaimedFor,omitempty"`
 	// Shed is what a SHED_INTENT asks for.
@@ -135,8 +165,11 @@ type reclaimPayload struct {
 	history.Reclaim
 }
 
+// payload tells of those whom the reclaim is for alone: the Loan carries it, which the
+// borrower may read.
 func payload(action *lend.Action) json.RawMessage {
-	data, err := json.Marshal(reclaimPayload{course.Asked{ReclaimBy: action.ReclaimBy.UTC()}, action.LostWork, action.Owed, action.ReclaimedFor, action.Shed, history.Reclaim{Asking: action.Asking}})
+	owed := slices.DeleteFunc(slices.Clone(action.Owed), func(o lend.Owed) bool { return !slices.Contains(action.Asking, o.Lender) })
+	data, err := json.Marshal(reclaimPayload{course.Asked{ReclaimBy: action.ReclaimBy.UTC()}, action.LostWork, owed, action.ReclaimedFor, action.Shed, history.Reclaim{Asking: action.Asking}})
 	if err != nil {
 		return nil // a lost work that is not a number has no JSON; the entry stands without
 	}

@@ -48,7 +48,10 @@ func (r *round) intendReshapes(plan *lend.Plan) []*making {
 		if action.Kind != lend.ReshapeMake || r.stopped() {
 			continue
 		}
-		m, err := r.intendReshape(action)
+		err, m := r.mayLend(), (*making)(nil)
+		if err == nil {
+			m, err = r.intendReshape(action)
+		}
 		if err != nil {
 			r.fail(fmt.Errorf("reshape a GPU of %s: %w", action.Node, err))
 		} else if m != nil {

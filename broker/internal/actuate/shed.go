@@ -41,7 +41,7 @@ func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error
 	if err := r.settle(l.name, l.object); err != nil {
 		return err
 	}
-	intent, err := r.record(ledger.ShedIntent, l.name, ledger.Entry{
+	_, err = r.record(ledger.ShedIntent, l.name, ledger.Entry{
 		OpID: l.name + "#" + action.ReclaimID, Reason: action.Reason, Message: action.Message, ReclaimID: action.ReclaimID,
 		Signals: causes(r.view, action.Shed), Payload: payload(action),
 	})
@@ -55,8 +55,7 @@ func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error
 	}
 	status.ReclaimBy, status.ReclaimID = &metav1.Time{Time: action.ReclaimBy}, action.ReclaimID
 	status.LostWorkSeconds += int64(action.LostWork)
-	status.LedgerSeq = int64(intent.Seq)
-	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+	if err := r.writeLoan(ctx, l.object); err != nil {
 		return fmt.Errorf("set the Loan shedding: %w", err)
 	}
 	r.log.Info("Shrinking", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason, "shed", action.Shed, "reclaimID", action.ReclaimID)
@@ -77,7 +76,7 @@ func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 	going := slices.DeleteFunc(slices.Clone(leaving), func(pod *corev1.Pod) bool {
 		return pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))
 	})
-	err := errors.Join(r.killAll(ctx, going, within(left)), r.resize(ctx, l), r.reassure(ctx, r.view.Pods[l.name], leaving))
+	err := errors.Join(r.killAll(ctx, l, going, within(left)), r.resize(ctx, l), r.reassure(ctx, r.view.Pods[l.name], leaving))
 	if err != nil {
 		return err
 	}
@@ -93,7 +92,7 @@ func (r *round) resize(ctx context.Context, l *loanRef) error {
 // evictShed kills the pods that are left of those when their grace has passed.
 func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) error {
 	pods := gather.Leaving(r.view.Pods[l.name], l.object)
-	if err := errors.Join(r.killNow(ctx, pods), r.resize(ctx, l)); err != nil {
+	if err := errors.Join(r.killNow(ctx, l, pods), r.resize(ctx, l)); err != nil {
 		return err
 	}
 	r.noteKilled(l, action, len(pods))
@@ -126,12 +125,14 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 	status.Shed, status.Shedding = append(status.Shed, shed...), nil
 	status.ReclaimBy, status.ReclaimID = nil, ""
 	meta.RemoveStatusCondition(&status.Conditions, gather.ConditionPartLost)
+	status.LastHeard = nil
 	if action.Reason == lend.ReasonNodeUnhealthy {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: gather.ConditionPartLost, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
 		})
+		status.LastHeard = r.lastHeard(ctx, shed)
 	}
-	if err := r.Client.Status().Update(ctx, l.object); err != nil {
+	if err := r.writeLoan(ctx, l.object); err != nil {
 		return errors.Join(untold, fmt.Errorf("set the Loan smaller: %w", err))
 	}
 	r.log.Info("Returned", "loan", l.name, "units", v1alpha1.Units(shed), "reason", action.Reason)
@@ -161,7 +162,7 @@ func (a *Actuator) settle(name string, object *v1alpha1.Loan) error {
 	e.Grants = grantsOf(object)
 	kind := ledger.Shed
 	if lost := meta.FindStatusCondition(object.Status.Conditions, gather.ConditionPartLost); lost != nil {
-		kind, e.Reason, e.Message = ledger.ShedLost, lost.Reason, lost.Message
+		kind, e.Reason, e.Message, e.Payload = ledger.ShedLost, lost.Reason, lost.Message, lostPayload(object)
 	}
 	_, err := a.record(kind, name, e)
 	return err

@@ -29,9 +29,10 @@ func TestMixedGrants(t *testing.T) {
 	for name, test := range map[string]struct {
 		lenders []string
 		lent    int64
+		tenants string
 	}{
-		"all kinds": {[]string{"", "cohort:lab", "serving/chat", "serving/chat"}, 2},
-		"no lender": {[]string{"", "", "cohort:lab", "cohort:lab"}, 0},
+		"all kinds": {[]string{"", "cohort:lab", "serving/chat", "serving/chat"}, 2, `,"lenders":{"serving/chat":"serving"}`},
+		"no lender": {[]string{"", "", "cohort:lab", "cohort:lab"}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -49,7 +50,7 @@ func TestMixedGrants(t *testing.T) {
 				t.Errorf("%d units are lent, want %d", got, test.lent)
 			}
 			entries, err := w.book.ByLoan("research/tune-1")
-			if err != nil || string(entries[0].Payload) != `{"queue":"research/default"}` || len(entries[0].Grants) != 4 {
+			if err != nil || string(entries[0].Payload) != `{"queue":"research/default"`+test.tenants+`}` || len(entries[0].Grants) != 4 {
 				t.Errorf("the ledger has %+v, %v", entries, err)
 			}
 			if err := b.apply(reclaiming("research/tune-1")); err != nil {

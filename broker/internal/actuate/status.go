@@ -62,7 +62,7 @@ func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent,
 		policy := r.view.Policies[l.Name]
 		next := policy.DeepCopy()
 		lenderStatus(next, l, said{views[l.Name], verdicts[l.Name], r.view.ScalingRefused[l.Name], r.view.Notes[l.Name], r.view.Slices[l.Name]})
-		next.Status.Lent = lent[l.Name]
+		next.Status.Lent, next.Status.Epoch = lent[l.Name], r.Epoch
 		steps = append(steps, step{"write status of LendingPolicy", l.Name, func(ctx context.Context) error {
 			if err := r.writeLender(ctx, policy, next); err != nil {
 				return err
@@ -84,7 +84,11 @@ func (r *round) writeLender(ctx context.Context, old, next *v1alpha1.LendingPoli
 	if !r.numbers.allow("lender "+next.Namespace+"/"+next.Name, r.Clock.Now(), numbersEvery) && numbersOnly {
 		return nil
 	}
-	return r.Client.Status().Update(ctx, next)
+	if err := r.Client.Status().Update(ctx, next); err != nil {
+		return err
+	}
+	// gofail: var lenderWritten struct{}
+	return nil
 }
 
 // lent is what each lender's open loans hold, and will hold after the intents. While a
@@ -148,7 +152,7 @@ func (r *round) verdicts(plan *lend.Plan, news []*lend.Verdict) {
 			// What happens to a loan has its events where it happens.
 		}
 	}
-	r.Events.Keep(r.unplaceable(), r.wedged(), plan.Verdicts)
+	r.Events.Keep(r.unplaceable(), r.wedged(), r.strangers(), plan.Verdicts)
 }
 
 func jobReference(job *jobs.Job) *corev1.ObjectReference {

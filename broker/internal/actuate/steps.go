@@ -113,9 +113,10 @@ func asJSON(v any) json.RawMessage {
 }
 
 // lately is the time to tell in an entry about something that happened then: none, if that
-// was just now, since the API knows only whole seconds.
+// was within the last second. The API knows only whole ones, so that either way the entry is
+// wrong by less than one.
 func (a *Actuator) lately(at time.Time) time.Time {
-	if since := a.Clock.Now().Sub(at); since < 2*time.Second {
+	if since := a.Clock.Now().Sub(at); since < time.Second {
 		return time.Time{}
 	}
 	return at.UTC()

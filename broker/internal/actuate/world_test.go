@@ -69,6 +69,8 @@ type fuse struct {
 	hiccup bool
 	burnt  bool
 	writes []string
+	// each is called before each write; nil: nothing is.
+	each func(what string)
 }
 
 func (f *fuse) write(what string, do func() error) error {
@@ -78,6 +80,9 @@ func (f *fuse) write(what string, do func() error) error {
 		return errCrash
 	}
 	f.writes = append(f.writes, what)
+	if f.each != nil {
+		f.each(what)
+	}
 	if f.burnt || (f.hiccup && strings.HasPrefix(what, "ledger ")) {
 		return do()
 	}
@@ -102,6 +107,10 @@ type world struct {
 	clock *clocktesting.FakePassiveClock
 	uid   int
 	state lend.State
+	deaf  bool // pods do not go
+	// counted: a broker may have died after it closed an intent, and before it counted the
+	// attempt. The next decision finds that out, and the one after it lends.
+	counted bool
 }
 
 func newWorld(t testing.TB) *world {

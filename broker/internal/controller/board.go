@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/ebbtide/ebbtide/broker/internal/web"
-	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/segments"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -13,11 +13,15 @@ import (
 type Board struct {
 	// leader looks up who leads.
 	leader func() string
+	// following, if set, says why a follower is not ready.
+	following func() error
 
 	mu       sync.Mutex
 	synced   bool
 	decision *web.Decision
-	ledger   *ledger.Ledger
+	ledger   *segments.Set
+	// namespaces of each tenant.
+	namespaces map[string][]string
 }
 
 var _ web.Source = (*Board)(nil)
@@ -49,7 +53,24 @@ func (b *Board) Ready() error {
 	if !b.synced {
 		return errors.New("the caches are not synced: are the API server and Ebbtide's CustomResourceDefinitions there?")
 	}
+	if b.following != nil {
+		return b.following()
+	}
 	return nil
+}
+
+// Namespaces implements web.Source.
+func (b *Board) Namespaces() map[string][]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.namespaces
+}
+
+// setNamespaces says whose a namespace is. What is given is not changed afterwards.
+func (b *Board) setNamespaces(ofTenant map[string][]string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.namespaces = ofTenant
 }
 
 func (b *Board) setSynced() {
@@ -58,7 +79,7 @@ func (b *Board) setSynced() {
 	b.synced = true
 }
 
-func (b *Board) setLedger(l *ledger.Ledger) {
+func (b *Board) setLedger(l *segments.Set) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ledger = l

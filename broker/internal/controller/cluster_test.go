@@ -24,6 +24,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/controller"
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/segments"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/deploy"
 	"github.com/ebbtide/ebbtide/e2e/lab"
@@ -90,19 +91,22 @@ func TestCluster(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
+		if err := lastMonth(e.Dir); err != nil {
+			return nil, err
+		}
 		return fmt.Appendf(nil, `apiVersion: ebbtide.dev/v1alpha1
 kind: BrokerConfiguration
 interval: 1s
 prometheus: {url: %q}
 signals: {youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}
-ledger: {path: %s/ledger.db}
+ledger: {path: %s/ledger.db, signingKeyFile: %s/checkpoint.key}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}
 healthProbe: {bindAddress: %q}
 leaderElection: {enabled: true, leaseDuration: 3s, renewDeadline: 2s, retryPeriod: 500ms}
 policy: {staleAfter: 10s, minimumLoan: 1s}
 record: {path: %s/decisions.jsonl, all: true}
-`, e.PrometheusURL, e.Dir, web, e.Addr, e.Dir), nil
+`, e.PrometheusURL, e.Dir, e.Dir, web, e.Addr, e.Dir), nil
 	}, Args: func(lab.Env) []string { return []string{"-v=2"} }}
 	scheduler := &lab.Program{Config: func(lab.Env) ([]byte, error) {
 		return os.ReadFile("../../../scheduler-plugin/config/second-scheduler.yaml")
@@ -172,6 +176,7 @@ record: {path: %s/decisions.jsonl, all: true}
 		t.Fatal(err)
 	}
 	checkLedger(t, env.Dir+"/ledger.db")
+	checkFiles(t, env.Dir)
 	checkReplay(t, env.Dir+"/decisions.jsonl")
 }
 
@@ -198,24 +203,10 @@ func admission(t *testing.T, c client.Client, name string, status corev1.Conditi
 
 // leads tells whether the broker has made a decision.
 func leads(ctx context.Context, l *lab.Lab) (bool, string) {
-	env, err := l.Env(lab.Broker)
-	if err != nil {
+	if _, err := l.AskBroker(ctx, lab.Broker, "/lenders"); err != nil {
 		return false, err.Error()
 	}
-	web, err := env.Listen("web")
-	if err != nil {
-		return false, err.Error()
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+web+"/lenders", nil)
-	if err != nil {
-		return false, err.Error()
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false, err.Error()
-	}
-	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK, response.Status
+	return true, ""
 }
 
 // checkReplay decides again on every decision that was made.
@@ -379,7 +370,7 @@ func checkLent(t *testing.T, c client.Client, want int64) {
 
 func checkLedger(t *testing.T, path string) {
 	t.Helper()
-	book, err := ledger.Open(path, ledger.Options{})
+	book, err := segments.Open(path, segments.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,22 +379,28 @@ func checkLedger(t *testing.T, path string) {
 			t.Error(err)
 		}
 	}()
-	entries, err := book.Read(1, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	kinds := map[ledger.Kind]int{}
-	for _, e := range entries {
-		kinds[e.Kind]++
-		t.Logf("%d %s %s %s %s: %s", e.Seq, e.Time.Format(time.TimeOnly), e.Kind, e.Loan, e.Reason, e.Message)
+	for from := uint64(1); ; {
+		entries, err := book.Read(from, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		for _, e := range entries {
+			kinds[e.Kind]++
+			t.Logf("%d %s %s %s %s: %s", e.Seq, e.Time.Format(time.TimeOnly), e.Kind, e.Loan, e.Reason, e.Message)
+		}
+		from = entries[len(entries)-1].Seq + 1
 	}
 	for _, kind := range []ledger.Kind{ledger.LendIntent, ledger.LendGranted, ledger.ReclaimIntent} {
 		if kinds[kind] < 1 {
 			t.Errorf("the ledger has no %s", kind)
 		}
 	}
-	if kinds[ledger.EpochStart] != 2 {
-		t.Errorf("the ledger has %d epochs, want 2", kinds[ledger.EpochStart])
+	if kinds[ledger.EpochStart] != 3 { // the first of the month before
+		t.Errorf("the ledger has %d epochs, want 3", kinds[ledger.EpochStart])
 	}
 	if open := book.OpenLoans(); len(open) > 0 {
 		t.Errorf("loans are open: %v", open)

@@ -2,9 +2,11 @@ package controller
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"time"
 
@@ -12,7 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	"github.com/ebbtide/ebbtide/broker/access"
 	"github.com/ebbtide/ebbtide/broker/internal/extmetrics"
+	"github.com/ebbtide/ebbtide/broker/internal/guard"
 	"github.com/ebbtide/ebbtide/broker/internal/prewarm"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -36,7 +40,7 @@ type Config struct {
 	Prometheus     PrometheusConfig `json:"prometheus"`
 	Signals        SignalsConfig    `json:"signals"`
 	Ledger         LedgerConfig     `json:"ledger"`
-	HTTP           Endpoint         `json:"http"`
+	HTTP           Serving          `json:"http"`
 	Metrics        Endpoint         `json:"metrics"`
 	HealthProbe    Endpoint         `json:"healthProbe"`
 	LeaderElection LeaderElection   `json:"leaderElection"`
@@ -48,7 +52,32 @@ type Config struct {
 	// ExternalMetrics is the training demand as an external metrics API.
 	ExternalMetrics extmetrics.Config `json:"externalMetrics"`
 	Record          RecordConfig      `json:"record"`
+	// AdmissionPolicies says which of Ebbtide's admission policies were changed on purpose.
+	AdmissionPolicies AdmissionPoliciesConfig `json:"admissionPolicies"`
 }
+
+// AdmissionPoliciesConfig is about the policies without which nothing new is lent.
+type AdmissionPoliciesConfig struct {
+	// Accept are digests of policies and bindings that an administrator has changed and
+	// stands by, as the broker says them, by "Kind name".
+	Accept map[string]string `json:"accept"`
+}
+
+// validate names each field that is wrong.
+func (c *AdmissionPoliciesConfig) validate() (errs field.ErrorList) {
+	path, shipped := field.NewPath("admissionPolicies", "accept"), guard.Shipped()
+	for _, name := range slices.Sorted(maps.Keys(c.Accept)) {
+		if shipped[name] == "" {
+			errs = append(errs, field.NotSupported(path, name, slices.Sorted(maps.Keys(shipped))))
+		}
+		if digest := c.Accept[name]; !digestForm.MatchString(digest) {
+			errs = append(errs, field.Invalid(path.Key(name), digest, "must be sha256: and 64 hexadecimal digits"))
+		}
+	}
+	return errs
+}
+
+var digestForm = regexp.MustCompile("^sha256:[0-9a-f]{64}$")
 
 // PrometheusConfig says where load is asked for.
 type PrometheusConfig struct {
@@ -59,13 +88,41 @@ type PrometheusConfig struct {
 	Timeout metav1.Duration `json:"timeout"`
 }
 
-// LedgerConfig says where the ledger is: a file on a local disk.
+// LedgerConfig says where the ledger is: a file on a local disk, and one for each month
+// before beside it.
 type LedgerConfig struct {
 	Path string `json:"path"`
-	// MaxBytes refuses new loans once the file holds that much; units are still
+	// MaxBytes refuses new loans once the files hold that much; units are still
 	// taken back and recorded. 0: no limit.
 	MaxBytes int64 `json:"maxBytes"`
+	// Ballast is the size of a file beside the ledger that is removed when the disk is full,
+	// for what gives units back. 0: none.
+	Ballast int64 `json:"ballast"`
+	// SigningKeyFile has the ed25519 key, in PEM, that signs checkpoints. Empty: they are
+	// not signed.
+	SigningKeyFile string `json:"signingKeyFile"`
+	// OnOldFile is what to do if the file does not have what was published of the ledger.
+	OnOldFile OldFile `json:"onOldFile"`
+	// Ack says who must have an entry on disk before something is lent.
+	Ack Ack `json:"ack"`
+	// AckTimeout is how long a follower may take. After it nothing new is lent until the
+	// follower has caught up; what is lent is taken back as ever.
+	AckTimeout metav1.Duration `json:"ackTimeout"`
+	// Replica is where a leader serves its ledger to followers.
+	Replica ReplicaConfig `json:"replica"`
+	// CheckCommand, if set, reads the files in a process of its own before they are opened;
+	// it gets the path as its last argument.
+	CheckCommand []string `json:"-"`
 }
+
+// Serving is where the API is served, for HTTPS only, and the certificate of all listeners.
+type Serving struct {
+	BindAddress string `json:"bindAddress"`
+	access.Certificate
+}
+
+// off is the address of a listener that there is not.
+const off = "0"
 
 // Endpoint is a listener. "0" switches metrics and healthProbe off.
 type Endpoint struct {
@@ -111,8 +168,8 @@ func DefaultConfig() Config {
 		Interval: duration(15 * time.Second), Debounce: duration(100 * time.Millisecond),
 		Prometheus:  PrometheusConfig{Timeout: duration(2 * time.Second)},
 		Signals:     defaultSignals(),
-		Ledger:      LedgerConfig{Path: "/var/lib/ebbtide/ledger.db"},
-		HTTP:        Endpoint{BindAddress: "127.0.0.1:8080"},
+		Ledger:      LedgerConfig{Path: "/var/lib/ebbtide/ledger.db", Ballast: 4 << 20, OnOldFile: OldFileRefuse, Ack: AckLocal, AckTimeout: duration(2 * time.Second)},
+		HTTP:        Serving{BindAddress: ":8443"},
 		Metrics:     Endpoint{BindAddress: ":8081"},
 		HealthProbe: Endpoint{BindAddress: ":8082"},
 		LeaderElection: LeaderElection{
@@ -124,6 +181,8 @@ func DefaultConfig() Config {
 		FairSharing: FairSharing{HalfLife: duration(24 * time.Hour), Preemption: p.FairPreemption},
 		Hooks:       HooksConfig{Kinds: []prewarm.Kind{}},
 		Reshape:     ReshapeConfig{AssumedChange: duration(30 * time.Second), AssumedUndo: duration(20 * time.Second)},
+
+		AdmissionPolicies: AdmissionPoliciesConfig{Accept: map[string]string{}},
 	}
 }
 
@@ -171,7 +230,11 @@ func (c *Config) Validate() field.ErrorList {
 	is.positive("prometheus.timeout", c.Prometheus.Timeout)
 	is.want(c.Ledger.Path != "", "ledger.path", c.Ledger.Path, "must be a file on a local disk")
 	is.want(c.Ledger.MaxBytes >= 0, "ledger.maxBytes", c.Ledger.MaxBytes, "must not be negative")
+	is.want(c.Ledger.Ballast >= 0, "ledger.ballast", c.Ledger.Ballast, "must not be negative")
+	is.want(c.Ledger.OnOldFile == OldFileRefuse || c.Ledger.OnOldFile == OldFileGap, "ledger.onOldFile", c.Ledger.OnOldFile, "must be Refuse or Gap")
+	c.Ledger.validateReplica(&is, c.LeaderElection.Enabled)
 	is.want(validAddress(c.HTTP.BindAddress), "http.bindAddress", c.HTTP.BindAddress, "must be host:port")
+	is.want((c.HTTP.CertFile == "") == (c.HTTP.KeyFile == ""), "http.certFile", c.HTTP.CertFile, "must be set together with keyFile")
 	is.want(optionalAddress(c.Metrics.BindAddress), "metrics.bindAddress", c.Metrics.BindAddress, `must be host:port, or "0"`)
 	is.want(optionalAddress(c.HealthProbe.BindAddress), "healthProbe.bindAddress", c.HealthProbe.BindAddress, `must be host:port, or "0"`)
 	if e := &c.LeaderElection; e.Enabled {
@@ -183,7 +246,7 @@ func (c *Config) Validate() field.ErrorList {
 	is.positive("reshape.assumedUndo", c.Reshape.AssumedUndo)
 	is.want(c.Client.QPS > 0, "client.qps", c.Client.QPS, "must be greater than 0")
 	is.want(c.Client.Burst > 0, "client.burst", c.Client.Burst, "must be greater than 0")
-	return slices.Concat(is.errs, c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate(),
+	return slices.Concat(is.errs, c.AdmissionPolicies.validate(), c.Signals.validate(), c.Policy.validate(c.Interval.Duration), c.FairSharing.validate(), c.Hooks.validate(),
 		c.ExternalMetrics.Validate(field.NewPath("externalMetrics")))
 }
 
@@ -200,4 +263,4 @@ func validAddress(text string) bool {
 	return err == nil && port != ""
 }
 
-func optionalAddress(text string) bool { return text == "0" || validAddress(text) }
+func optionalAddress(text string) bool { return text == off || validAddress(text) }

@@ -39,7 +39,7 @@ prometheus: {url: "http://prometheus.monitoring:9090"}
 ledger: {maxBytes: 1000000}
 signals: {youngReplica: 0s}
 leaderElection: {enabled: false}
-policy: {quorum: 0.5, minimumLoan: 0s, startWithin: 90s, reserveAfter: 0s, quotaGrace: 30s}
+policy: {quorum: 0.5, minimumLoan: 0s, startWithin: 90s, stuckAfter: 20s, quarantineAfter: 6m, reserveAfter: 0s, quotaGrace: 30s}
 fairSharing: {halfLife: 0s, preemption: []}
 record: {path: /tmp/x, all: true}
 `))
@@ -53,6 +53,7 @@ record: {path: /tmp/x, all: true}
 	want.LeaderElection.Enabled = false
 	want.Signals.YoungReplica = duration(0)
 	want.Policy.Quorum, want.Policy.MinimumLoan, want.Policy.StartWithin = 0.5, duration(0), duration(90*time.Second)
+	want.Policy.StuckAfter, want.Policy.QuarantineAfter = duration(20*time.Second), duration(6*time.Minute)
 	want.Policy.ReserveAfter, want.Policy.QuotaGrace = duration(0), duration(30*time.Second)
 	want.FairSharing = FairSharing{Preemption: []quota.FairRule{}}
 	want.Record = RecordConfig{Path: "/tmp/x", All: true}
@@ -88,6 +89,8 @@ func TestInvalidConfig(t *testing.T) {
 		"quorum":            {head + "policy: {quorum: 1.5}\n", "policy.quorum: Invalid value: 1.5: must be above 0 and at most 1"},
 		"stale at once":     {head + "policy: {staleAfter: 10s}\n", "policy.staleAfter: Invalid value"},
 		"no eviction ever":  {head + "policy: {evictionBudget: 0}\n", "policy.evictionBudget: Invalid value"},
+		"no quarantine":     {head + "policy: {quarantineAfter: 0s}\n", `policy.quarantineAfter: Invalid value: "0s": must be greater than 0s`},
+		"negative stuck":    {head + "policy: {stuckAfter: -1s}\n", `policy.stuckAfter: Invalid value: "-1s": must not be negative`},
 		"negative start":    {head + "policy: {startWithin: -1s}\n", `policy.startWithin: Invalid value: "-1s": must not be negative`},
 		"negative loan":     {head + "policy: {minimumLoan: -1s}\n", "policy.minimumLoan: Invalid value"},
 		"no reservation":    {head + "policy: {reserveAfter: -1s}\n", `policy.reserveAfter: Invalid value: "-1s": must not be negative`},

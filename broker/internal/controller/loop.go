@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -14,22 +15,22 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/extmetrics"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
-	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/segments"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
-
-// actTimeout bounds how long one plan may take; what is left is done next time.
-const actTimeout = 30 * time.Second
 
 // loop makes one decision after the other. Its fields are set before run.
 type loop struct {
 	gatherer *gather.Gatherer
 	actuator *actuate.Actuator
-	ledger   *ledger.Ledger
+	ledger   *segments.Set
+	outside  *outside
 	history  *history.History
 	policy   lend.Policy
 	clock    clock.WithTicker
-	pace     *pace
+	// actTimeout bounds how long one plan may take, from before it is made.
+	actTimeout time.Duration
+	pace       *pace
 	// resources hears what the flavors are made of.
 	resources *resources
 	board     *Board
@@ -69,7 +70,7 @@ func (l *loop) decide(ctx context.Context) error {
 	began := l.clock.Now()
 	log := logr.FromContextOrDiscard(ctx)
 	outer := ctx // hooks have time of their own
-	ctx, cancel := context.WithTimeout(ctx, actTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.actTimeout)
 	defer cancel()
 
 	// 1. What is the cluster like, and who had what before?
@@ -92,6 +93,7 @@ func (l *loop) decide(ctx context.Context) error {
 	l.state, l.pace.due = next, view.Snapshot.NextFloor()
 
 	// 3. Show it before it happens, so that a plan that stops the process is on record.
+	l.board.setNamespaces(view.Namespaces)
 	l.board.show(record, view.Freed)
 	if err := l.record.write(record); err != nil {
 		log.Error(err, "The decision is not on record")
@@ -104,7 +106,11 @@ func (l *loop) decide(ctx context.Context) error {
 		log.Error(err, "A hook is looked after again with the next decision")
 	}
 
-	// 5. Count it.
+	// 5. Let others know how far the ledger is.
+	err = errors.Join(err, l.checkpoint())
+	err = errors.Join(err, l.outside.publish(outer, l.actuator.Epoch))
+
+	// 6. Count it.
 	outcome := outcomeDone
 	if err != nil {
 		outcome = outcomeIncomplete
@@ -140,6 +146,14 @@ func (l *loop) forget(ctx context.Context) {
 		}
 	})
 	l.goneBefore = l.gatherer.Chains.Gone() // are above pods that are there
+}
+
+// checkpoint has the ledger write one if it is time.
+func (l *loop) checkpoint() error {
+	if err := l.ledger.Tick(); err != nil {
+		return fmt.Errorf("%w: write a checkpoint: %w", actuate.ErrStop, err)
+	}
+	return nil
 }
 
 func (l *loop) countLedger() {

@@ -1,12 +1,14 @@
 package controller
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
 
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/guard"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -36,6 +38,8 @@ type Metrics struct {
 	reasons    *prometheus.CounterVec
 	lender     map[string]*prometheus.GaugeVec
 	cycling    prometheus.Gauge
+	strange    *prometheus.GaugeVec
+	stuck      *prometheus.GaugeVec
 	known      *prometheus.GaugeVec
 	age        *prometheus.GaugeVec
 	entries    prometheus.Gauge
@@ -44,6 +48,10 @@ type Metrics struct {
 	changes    *prometheus.CounterVec
 	past       pastCollector
 	lately     *lately
+	outside    *headMetrics
+	scrub      *scrubMetrics
+	// policies looks at admission policies; nil while nobody does.
+	policies atomic.Pointer[guard.Guard]
 }
 
 // The gauges of a lender's arithmetic, in units.
@@ -85,6 +93,7 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 		violations: counters("law_violations_total", "Decisions whose snapshot broke an invariant, by law. It must stay 0.", "law"),
 		actions:    counters("actions_total", "Actions that decisions asked for, by kind: Lend, Reclaim, Evict, Return.", "kind"),
 		reasons:    counters("reclaims_total", "Loans that decisions asked back, by reason.", "reason"),
+		strange:    newStrange(),
 		cycling: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "cycling_jobs",
 			Help: "Jobs that were taken back at least policy.cycleLimit times within policy.cycleWindow.",
@@ -95,13 +104,15 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 		entries: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_entries", Help: "Entries in the ledger."}),
 		head:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: "ledger_head", Help: "First 48 bits of the hash of the ledger's head, to compare with an export."}),
 	}
+	m.outside, m.scrub = newHeadMetrics(registry), newScrubMetrics(registry)
 	m.reshapes = gauges("reshapes", "Changes of GPUs' layouts in force, by state: Making, Made, Undoing, Stuck.", "state")
+	m.stuck = gauges("quarantined_units", "Units of loans whose pods do not go although their time was over long ago, by flavor: nobody has them.", "flavor")
 	m.changes = counters("reshapes_total", "Changes of GPUs' layouts that came further, by what the ledger calls it: RESHAPE_DONE, RESHAPE_UNDONE, RESHAPE_FAILED.", "entry")
-	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.steps, m.violations, m.actions, m.reasons, m.entries, m.head, m.changes, &m.past)
+	registry.MustRegister(m.decisions, m.seconds, m.reclaims, m.steps, m.violations, m.actions, m.reasons, m.entries, m.head, m.changes, &m.past, policyCollector{m.policies.Load})
 	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
 		m.violations.WithLabelValues(law)
 	}
-	shown := []prometheus.Collector{m.cycling, m.known, m.age, m.reshapes}
+	shown := []prometheus.Collector{m.cycling, m.strange, m.stuck, m.known, m.age, m.reshapes}
 	for name, help := range lenderGauges {
 		m.lender[name] = gauges(name, help, "lender")
 		shown = append(shown, m.lender[name])
@@ -171,7 +182,9 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 			m.lender[name].WithLabelValues(l.Name).Set(float64(value))
 		}
 	}
+	m.strangers(view.Strangers)
 	m.reshaping(&view.Snapshot)
+	m.quarantined(&view.Snapshot)
 	m.known.Reset()
 	m.age.Reset()
 	for _, l := range view.Snapshot.Lenders {
@@ -202,5 +215,22 @@ func (m *Metrics) reshaping(s *lend.Snapshot) {
 	}
 	for state, n := range states {
 		m.reshapes.WithLabelValues(state).Set(float64(n))
+	}
+}
+
+// quarantined shows the units that nobody has. There is a number for each flavor.
+func (m *Metrics) quarantined(s *lend.Snapshot) {
+	m.stuck.Reset()
+	for i := range s.Tenants {
+		for _, q := range s.Tenants[i].Quotas {
+			m.stuck.WithLabelValues(q.Flavor)
+		}
+	}
+	for i := range s.Loans {
+		for _, g := range s.Loans[i].Grants {
+			if s.Loans[i].Quarantined {
+				m.stuck.WithLabelValues(g.Flavor).Add(float64(g.Count))
+			}
+		}
 	}
 }

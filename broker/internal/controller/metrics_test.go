@@ -218,3 +218,23 @@ func TestRecorder(t *testing.T) {
 		t.Error("a recorder without a file fails")
 	}
 }
+
+// TestStrangeUnits: what other schedulers are asked for is counted by resource, and no
+// longer than it is so.
+func TestStrangeUnits(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry)
+	m.decided(&gather.View{Snapshot: lend.Snapshot{Now: now}, Strangers: []gather.Stranger{
+		{Name: "a", Node: "gpu-0", Resource: "nvidia.com/gpu", Units: 3}, {Name: "b", Node: "gpu-1", Resource: "nvidia.com/gpu", Units: 1},
+		{Name: "c", Resource: "nvidia.com/gpu", Units: 2},
+	}}, &lend.Plan{})
+	for bound, want := range map[string]float64{"true": 4, "false": 2} {
+		if got := testutil.ToFloat64(m.strange.WithLabelValues("nvidia.com/gpu", bound)); got != want {
+			t.Errorf("bound=%s: %g units, want %g", bound, got, want)
+		}
+	}
+	m.decided(&gather.View{Snapshot: lend.Snapshot{Now: now}}, &lend.Plan{})
+	if n := testutil.CollectAndCount(m.strange); n != 0 {
+		t.Errorf("%d rows are left when there are none", n)
+	}
+}

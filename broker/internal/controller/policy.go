@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/ebbtide/ebbtide/broker/internal/actuate"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/quota"
@@ -33,9 +34,14 @@ type PolicyConfig struct {
 	FlapWindow  metav1.Duration `json:"flapWindow"`
 	MinimumLoan metav1.Duration `json:"minimumLoan"`
 	// StartWithin is how long a gang may wait for its nodes; 0s: for ever.
-	StartWithin    metav1.Duration `json:"startWithin"`
-	EvictionBudget int             `json:"evictionBudget"`
-	EvictionWindow metav1.Duration `json:"evictionWindow"`
+	StartWithin metav1.Duration `json:"startWithin"`
+	// StuckAfter is how long after the time of a loan's pods was over others are asked
+	// instead, if they are still there; 0s: never.
+	StuckAfter metav1.Duration `json:"stuckAfter"`
+	// QuarantineAfter is how long after that time the loan is quarantined.
+	QuarantineAfter metav1.Duration `json:"quarantineAfter"`
+	EvictionBudget  int             `json:"evictionBudget"`
+	EvictionWindow  metav1.Duration `json:"evictionWindow"`
 	// CycleLimit is how often a job is stopped within CycleWindow until it counts as going
 	// round; 0: never.
 	CycleLimit  int             `json:"cycleLimit"`
@@ -65,6 +71,7 @@ func newPolicyConfig(p lend.Policy) PolicyConfig {
 		DispersionLimit: p.DispersionLimit, BurstSigmas: p.BurstSigmas,
 		FlapBudget: p.FlapBudget, FlapWindow: duration(p.FlapWindow),
 		MinimumLoan: duration(p.MinimumLoan), StartWithin: duration(p.StartWithin),
+		StuckAfter: duration(p.StuckAfter), QuarantineAfter: duration(actuate.QuarantineAfter),
 		EvictionBudget: p.EvictionBudget, EvictionWindow: duration(p.EvictionWindow),
 		CycleLimit: p.CycleLimit, CycleWindow: duration(p.CycleWindow),
 		ReserveAfter: duration(p.ReserveAfter), QuotaGrace: duration(p.QuotaGrace),
@@ -81,7 +88,7 @@ func (c *Config) Lend() lend.Policy {
 		TargetUtilization: p.TargetUtilization, StableWindow: c.Signals.StableWindow.Duration,
 		PanicThreshold: p.PanicThreshold, DispersionLimit: p.DispersionLimit, BurstSigmas: p.BurstSigmas,
 		FlapBudget: p.FlapBudget, FlapWindow: p.FlapWindow.Duration,
-		MinimumLoan: p.MinimumLoan.Duration, StartWithin: p.StartWithin.Duration,
+		MinimumLoan: p.MinimumLoan.Duration, StartWithin: p.StartWithin.Duration, StuckAfter: p.StuckAfter.Duration,
 		EvictionBudget: p.EvictionBudget, EvictionWindow: p.EvictionWindow.Duration,
 		CycleLimit: p.CycleLimit, CycleWindow: p.CycleWindow.Duration,
 		ReserveAfter: p.ReserveAfter.Duration, QuotaGrace: p.QuotaGrace.Duration,
@@ -106,6 +113,8 @@ func (p *PolicyConfig) validate(interval time.Duration) field.ErrorList {
 	c.positive("flapWindow", p.FlapWindow)
 	c.notNegative("minimumLoan", p.MinimumLoan)
 	c.notNegative("startWithin", p.StartWithin)
+	c.notNegative("stuckAfter", p.StuckAfter)
+	c.positive("quarantineAfter", p.QuarantineAfter)
 	c.want(p.EvictionBudget >= 1, "evictionBudget", p.EvictionBudget, "must be at least 1")
 	c.positive("evictionWindow", p.EvictionWindow)
 	c.want(p.CycleLimit >= 0, "cycleLimit", p.CycleLimit, "must not be negative")

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,13 +18,9 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/actuate"
@@ -38,9 +31,8 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/internal/loans"
-	"github.com/ebbtide/ebbtide/broker/internal/web"
-	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/ledger/course"
+	"github.com/ebbtide/ebbtide/broker/ledger/segments"
 	"github.com/ebbtide/ebbtide/broker/lineage"
 )
 
@@ -58,28 +50,24 @@ func Scheme() *runtime.Scheme {
 // Run runs a broker until ctx ends, the lease is lost or it must stop. kubeconfig is the
 // file that restConfig was read from; empty in a cluster.
 func Run(ctx context.Context, restConfig *rest.Config, kubeconfig, namespace string, c Config) error {
-	restConfig = rest.CopyConfig(restConfig)
-	restConfig.QPS, restConfig.Burst = c.Client.QPS, c.Client.Burst
 	mgr, err := newManager(restConfig, namespace, &c)
 	if err != nil {
 		return err
 	}
-	log := mgr.GetLogger()
 	b := &broker{
 		mgr: mgr, config: c, namespace: namespace, clock: clock.RealClock{}, wakes: newWakes(),
 		wanted: extmetrics.Board{Clock: clock.RealClock{}, Interval: c.Interval.Duration},
 	}
 	b.board = &Board{leader: b.leader}
 	b.metrics = NewMetrics(metrics.Registry, b.clock, c.Interval.Duration)
-	if err := b.metricsAndProbes(); err != nil {
+	if err := b.readiness(); err != nil {
+		return err
+	}
+	if b.replication, err = b.newReplication(restConfig); err != nil {
 		return err
 	}
 	if err := b.watch(ctx); err != nil {
 		return err
-	}
-	handler := web.Handler(b.board, promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
-	if err := mgr.Add(&httpServer{address: c.HTTP.BindAddress, handler: handler, log: log.WithName("http")}); err != nil {
-		return fmt.Errorf("add the HTTP server: %w", err)
 	}
 	if err := b.serveDemand(kubeconfig); err != nil {
 		return err
@@ -87,35 +75,12 @@ func Run(ctx context.Context, restConfig *rest.Config, kubeconfig, namespace str
 	if err := mgr.Add(manager.RunnableFunc(b.lead)); err != nil {
 		return fmt.Errorf("add the loop: %w", err)
 	}
-	if err := mgr.Start(ctx); err != nil {
-		return fmt.Errorf("run the broker: %w", err)
-	}
-	return nil
-}
-
-func newManager(restConfig *rest.Config, namespace string, c *Config) (manager.Manager, error) {
-	election := &c.LeaderElection
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: Scheme(),
-		Cache: cache.Options{
-			DefaultTransform:             slim,
-			DefaultUnsafeDisableDeepCopy: ptr.To(true),
-		},
-		Metrics:                       metricsserver.Options{BindAddress: c.Metrics.BindAddress},
-		HealthProbeBindAddress:        c.HealthProbe.BindAddress,
-		LeaderElection:                election.Enabled,
-		LeaderElectionID:              LeaseName,
-		LeaderElectionNamespace:       namespace,
-		LeaderElectionResourceLock:    "leases",
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 &election.LeaseDuration.Duration,
-		RenewDeadline:                 &election.RenewDeadline.Duration,
-		RetryPeriod:                   &election.RetryPeriod.Duration,
+	return b.serving(ctx, restConfig, func(ctx context.Context) error {
+		if err := mgr.Start(ctx); err != nil {
+			return fmt.Errorf("run the broker: %w", err)
+		}
+		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("make the manager: %w", err)
-	}
-	return mgr, nil
 }
 
 // broker is a process.
@@ -139,6 +104,8 @@ type broker struct {
 	seen []toolscache.InformerSynced
 	// wanted is the training demand of the last decision.
 	wanted extmetrics.Board
+	// replication is nil where the ledger has no followers.
+	replication *replication
 }
 
 // watch prepares the kinds of jobs, and has all changes looked at.
@@ -157,16 +124,10 @@ func (b *broker) watch(ctx context.Context) error {
 	return err
 }
 
-func (b *broker) metricsAndProbes() error {
-	if err := b.mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return fmt.Errorf("add the health probe: %w", err)
-	}
-	err := b.mgr.AddReadyzCheck("caches", func(*http.Request) error { return b.board.Ready() })
-	if err != nil {
-		return fmt.Errorf("add the readiness probe: %w", err)
-	}
+// readiness follows the caches.
+func (b *broker) readiness() error {
 	// Followers are ready too, so this waits on every replica.
-	err = b.mgr.Add(everywhere(func(ctx context.Context) error {
+	err := b.mgr.Add(everywhere(func(ctx context.Context) error {
 		if b.mgr.GetCache().WaitForCacheSync(ctx) {
 			b.board.setSynced()
 		}
@@ -188,6 +149,9 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	}
 	b.kinds.begin(ctx)
 	// 2. A damaged ledger stops the process before anything is written.
+	if err := b.promote(ctx); err != nil {
+		return err
+	}
 	book, err := b.openLedger(ctx)
 	if err != nil {
 		return err
@@ -197,8 +161,8 @@ func (b *broker) lead(ctx context.Context) (err error) {
 		b.board.setLedger(nil)
 		err = errors.Join(err, book.Close())
 	}()
-	// 3. Which leader is this?
-	epoch, err := b.epoch(ctx, book)
+	// 3. Which leader is this, and has it all that was published?
+	outside, epoch, err := b.beginEpoch(ctx, book)
 	if err != nil {
 		return err
 	}
@@ -211,17 +175,26 @@ func (b *broker) lead(ctx context.Context) (err error) {
 	}
 	own := &loans.Loans{Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader(), Shown: shown}
 	actuator := b.newActuator(book, epoch, own.Writer(b.mgr.GetClient()))
+	actuator.Gap, actuator.MayLend = outside.gap, outside.mayLend
 	// 4. What was intended, and what is?
 	if err := actuator.Start(ctx); err != nil {
 		return fmt.Errorf("reconcile the ledger: %w", err)
 	}
+	serve, err := b.replication.lead(ctx, book, actuator, outside)
+	if err != nil {
+		return err
+	}
+	defer serve()
+	if err := outside.publish(ctx, epoch); err != nil {
+		return err
+	}
 	seq, hash := book.Head()
 	log.Info("Leading", "epoch", epoch, "ledgerSeq", seq, "ledgerHead", hash.String())
-	return b.decide(ctx, actuator, book, own)
+	return b.decide(ctx, actuator, book, own, outside)
 }
 
 // decide runs the loop, and what is asked in the background.
-func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *ledger.Ledger, own *loans.Loans) (err error) {
+func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *segments.Set, own *loans.Loans, outside *outside) (err error) {
 	tide, err := b.newTide()
 	if err != nil {
 		return err
@@ -241,6 +214,8 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 	gpus := &gpunodes.Nodes{Cache: b.mgr.GetCache(), Live: b.mgr.GetAPIReader()}
 	recallCosts(gpus, book, b.mgr.GetLogger())
 	actuator.GPUs, actuator.Reshaped = gpus, b.metrics.reshaped
+	defer b.guarded(ctx, actuator, book)()
+	defer b.scrubbed(ctx, actuator, book)()
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{
 		gatherer: &gather.Gatherer{
@@ -251,8 +226,8 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *l
 			Demand: tide.memory(b.config.Signals.Forecast), Hooks: tide.hooks,
 			GPUs: gpus, Reshapes: gather.ReshapeCosts{Change: b.config.Reshape.AssumedChange.Duration, Undo: b.config.Reshape.AssumedUndo.Duration},
 		},
-		actuator: actuator, ledger: book, policy: b.config.Lend(), history: past, tide: tide,
-		clock: b.clock, board: b.board, record: record, metrics: b.metrics, resources: &b.resources, wanted: &b.wanted,
+		actuator: actuator, ledger: book, outside: outside, policy: b.config.Lend(), history: past, tide: tide,
+		clock: b.clock, actTimeout: b.config.LeaderElection.acting(), board: b.board, record: record, metrics: b.metrics, resources: &b.resources, wanted: &b.wanted,
 		pace: &pace{
 			wakes: b.wakes, interval: b.config.Interval.Duration, debounce: b.config.Debounce.Duration, clock: b.clock,
 		},
@@ -299,7 +274,7 @@ func (b *broker) shown(ctx context.Context) (func() string, error) {
 	return func() string { return "" }, nil // then they are read from the API server
 }
 
-func (b *broker) newActuator(book *ledger.Ledger, epoch int64, c client.Client) *actuate.Actuator {
+func (b *broker) newActuator(book actuate.Ledger, epoch int64, c client.Client) *actuate.Actuator {
 	return &actuate.Actuator{
 		Client: c, Live: b.mgr.GetAPIReader(),
 		Jobs:     b.jobs,
@@ -311,37 +286,9 @@ func (b *broker) newActuator(book *ledger.Ledger, epoch int64, c client.Client) 
 		Hooks:    &actuate.Hooks{},
 		Setbacks: &b.setbacks,
 		Epoch:    epoch,
-	}
-}
 
-// openLedger binds the ledger to the cluster, which the UID of kube-system names.
-func (b *broker) openLedger(ctx context.Context) (*ledger.Ledger, error) {
-	var system corev1.Namespace
-	err := b.mgr.GetAPIReader().Get(ctx, types.NamespacedName{Name: "kube-system"}, &system)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read the cluster's identity: %w", err)
+		QuarantineAfter: b.config.Policy.QuarantineAfter.Duration,
 	}
-	book, err := ledger.Open(b.config.Ledger.Path, ledger.Options{
-		ClusterUID: string(system.UID), Clock: b.clock, MaxBytes: b.config.Ledger.MaxBytes,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("nothing is lent without a sound ledger: %w", err)
-	}
-	return book, nil
-}
-
-// epoch numbers the leaders: one more than the Lease has changed hands, and more
-// than the ledger has seen, in case the Lease was deleted.
-func (b *broker) epoch(ctx context.Context, book *ledger.Ledger) (int64, error) {
-	next := book.Epoch() + 1
-	if !b.config.LeaderElection.Enabled {
-		return next, nil
-	}
-	lease, err := b.lease(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("read the epoch: %w", err)
-	}
-	return max(next, int64(ptr.Deref(lease.Spec.LeaseTransitions, 0))+1), nil
 }
 
 func (b *broker) lease(ctx context.Context) (*coordinationv1.Lease, error) {
@@ -369,34 +316,3 @@ type everywhere func(ctx context.Context) error
 
 func (f everywhere) Start(ctx context.Context) error { return f(ctx) }
 func (everywhere) NeedLeaderElection() bool          { return false }
-
-// httpServer serves the API on every replica.
-type httpServer struct {
-	address string
-	handler http.Handler
-	log     logr.Logger
-}
-
-func (*httpServer) NeedLeaderElection() bool { return false }
-
-// Start listens until ctx ends.
-func (s *httpServer) Start(ctx context.Context) error {
-	listener, err := net.Listen("tcp", s.address)
-	if err != nil {
-		return fmt.Errorf("listen on http.bindAddress: %w", err)
-	}
-	s.log.Info("Serving the API", "address", listener.Addr().String())
-	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute}
-	stopped := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		// Readers have a moment to finish; a new leader does not wait for them.
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		stopped <- server.Shutdown(ctx)
-	}()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the API: %w", err)
-	}
-	return <-stopped
-}

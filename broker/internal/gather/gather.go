@@ -96,6 +96,8 @@ type View struct {
 	// Presence of the nodes.
 	*Presence
 	Queues []v1alpha1.TrainingQueue
+	// Namespaces of each tenant that has any, by name.
+	Namespaces map[string][]string
 	// Quotas, by name, and what is wrong with them.
 	Quotas        []v1alpha1.TenantQuota
 	QuotaProblems map[string]*lend.Problem
@@ -103,6 +105,8 @@ type View struct {
 	QuotaNotes map[string]string
 	// Subtrees are what cohorts have with all below them, by cohort and flavor.
 	Subtrees map[string]map[string]int64
+	// Strangers ask for GPUs through other schedulers, by namespace and name.
+	Strangers []Stranger
 	// Unplaceable says, by lender, which of its pods wait for no units because no
 	// node could take them.
 	Unplaceable map[string]string
@@ -198,7 +202,7 @@ func (g *Gatherer) Gather(ctx context.Context, now time.Time, epoch int64) (*Vie
 	g.poll(lenders)
 
 	view := newView(in, tenants, &g.memory)
-	view.Presence = presence
+	view.Presence, view.Strangers = presence, strangers(in.pods.Items)
 	view.Used, view.Freed, view.QuotaNotes = c.used, g.History.Freed(now), tenants.notes(flavors)
 	s := &view.Snapshot
 	s.Now, s.Epoch = now.UTC().Round(0), epoch
@@ -256,7 +260,7 @@ func newView(in *inputs, t *tenancy, m *memory) *View {
 		Resources:      map[string]corev1.ResourceName{},
 		ScalingRefused: map[string]*lend.Problem{}, Notes: map[string][]string{},
 		GPUNodes: map[string]*v1alpha1.GPUNode{}, Pins: map[string][]v1alpha1.PinnedSlices{}, Slices: map[string]*Slices{},
-		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems,
+		Unplaceable: map[string]string{}, Queues: in.queues.Items, Quotas: in.quotas.Items, QuotaProblems: t.problems, Namespaces: t.namespaces(),
 		Subtrees: t.subtrees,
 	}
 	for name, f := range t.flavors {

@@ -65,6 +65,7 @@ func newLoan(object *v1alpha1.Loan) *loan {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Lender, b.Lender), cmp.Compare(a.Flavor, b.Flavor))
 	})
 	l.Reclaiming = meta.IsStatusConditionTrue(object.Status.Conditions, v1alpha1.LoanReclaiming)
+	l.Quarantined = meta.IsStatusConditionTrue(object.Status.Conditions, v1alpha1.LoanQuarantined)
 	l.ReclaimID, l.ReclaimedFor = object.Status.ReclaimID, string(object.Status.ReclaimedFor)
 	if by := object.Status.ReclaimBy; by != nil {
 		l.ReclaimBy = by.UTC()

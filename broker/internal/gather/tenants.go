@@ -70,6 +70,16 @@ func newTenancy(quotas []v1alpha1.TenantQuota, namespaces []corev1.Namespace) *t
 	return t
 }
 
+// namespaces of each tenant, sorted.
+func (t *tenancy) namespaces() map[string][]string {
+	owned := map[string][]string{}
+	for _, namespace := range slices.Sorted(maps.Keys(t.ofNamespace)) {
+		tenant := t.ofNamespace[namespace]
+		owned[tenant] = append(owned[tenant], namespace)
+	}
+	return owned
+}
+
 // problem keeps a tenant's first problem.
 func (t *tenancy) problem(tenant, reason, format string, args ...any) {
 	if t.problems[tenant] == nil {

@@ -114,16 +114,12 @@ func (c *card) instances(holdings Holdings, promised map[v1alpha1.InstanceRef]*H
 			}
 		}
 		c.lend.Instances = append(c.lend.Instances, mig.Instance{
-			Placed: placed(in.MIGPlacement), Generation: in.Generation, Use: use, Owner: owner,
+			Placed: boards.Placed(in.MIGPlacement), Generation: in.Generation, Use: use, Owner: owner,
 		})
 	}
 	slices.SortFunc(c.lend.Instances, func(a, b mig.Instance) int {
 		return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.Profile, b.Profile))
 	})
-}
-
-func placed(at v1alpha1.MIGPlacement) mig.Placed {
-	return mig.Placed{Profile: mig.ProfileID(at.Profile), Start: int(at.Start)}
 }
 
 func (c *card) ref(in *v1alpha1.MIGInstance) v1alpha1.InstanceRef {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 const (
@@ -97,7 +98,7 @@ func gpuNode(t *testing.T, instances []v1alpha1.MIGInstance, changes ...func(*v1
 	var there []mig.Instance
 	for _, in := range gpu.Instances {
 		if in.State != v1alpha1.InstanceAbsent || n.Status.Allocation == v1alpha1.AllocationDynamicResources {
-			there = append(there, mig.Instance{Placed: placed(in.MIGPlacement), Generation: in.Generation})
+			there = append(there, mig.Instance{Placed: boards.Placed(in.MIGPlacement), Generation: in.Generation})
 		}
 	}
 	if gpu.Fingerprint == "" {

@@ -8,6 +8,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 // Status is what the agent says of a change, nil if nothing yet.
@@ -62,7 +63,7 @@ func (n *Node) reshapes() []lend.Reshape {
 func places(list []v1alpha1.MIGPlacement) []mig.Placed {
 	out := make([]mig.Placed, 0, len(list))
 	for _, at := range list {
-		out = append(out, placed(at))
+		out = append(out, boards.Placed(at))
 	}
 	return out
 }
@@ -91,7 +92,7 @@ func (n *Node) going(gpu string) map[mig.Placed]bool {
 			going = map[mig.Placed]bool{}
 		}
 		for _, at := range want.Destroy {
-			going[placed(at)] = true
+			going[boards.Placed(at)] = true
 		}
 	}
 	return going

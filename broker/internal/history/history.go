@@ -123,7 +123,12 @@ func (h *History) add(e *ledger.Entry) {
 		}
 	case ledger.LendAborted:
 		delete(h.open, e.Loan)
-	case ledger.ReclaimDone, ledger.Released, ledger.Preempted, ledger.Lost:
+	case ledger.Quarantined: // from here on nobody uses it
+		if s := h.open[e.Loan]; s != nil {
+			h.book(s, at)
+			s.from = time.Time{}
+		}
+	case ledger.ReclaimDone, ledger.Released, ledger.Preempted, ledger.Lost, ledger.Unquarantined:
 		if s := h.open[e.Loan]; s != nil {
 			h.close(s, at)
 			delete(h.open, e.Loan)
@@ -137,6 +142,11 @@ func (h *History) close(s *span, at time.Time) {
 	for _, g := range s.grants {
 		h.ended = append(h.ended, freed{at, g.Flavor, g.Count})
 	}
+	h.book(s, at)
+}
+
+// book adds what a loan used until then to the sums.
+func (h *History) book(s *span, at time.Time) {
 	h.each(s, at,
 		func(b Borrowing, period, sum int64) { book(h.sums, b, period, sum) },
 		func(queue string, period, sum int64) { book(h.queue, queue, period, sum) })

@@ -272,3 +272,27 @@ func TestFreed(t *testing.T) {
 		t.Error("no history is not a history")
 	}
 }
+
+// TestQuarantineIsNobodysUse: from then on a tenant's share does not grow, and its end gives
+// units back once.
+func TestQuarantineIsNobodysUse(t *testing.T) {
+	var stuck, ended book
+	for _, b := range []*book{&stuck, &ended} {
+		b.add(start, ledger.LendIntent, "a", lent(4))
+		b.add(start, ledger.LendGranted, "a", lent(4))
+	}
+	stuck.add(start.Add(time.Hour), ledger.Quarantined, "a", lent(4))
+	ended.add(start.Add(time.Hour), ledger.ReclaimDone, "a", lent(4))
+	at := start.Add(3 * time.Hour)
+	if got, want := total(follow(t, stuck), at), total(follow(t, ended), at); got != want || want == 0 {
+		t.Errorf("a loan in quarantine since an hour after it began counts %d, want %d as one that ended then", got, want)
+	}
+	stuck.add(at, ledger.Unquarantined, "a", lent(4))
+	h := follow(t, stuck)
+	if got, want := total(h, at), total(follow(t, ended), at); got != want {
+		t.Errorf("after its end it counts %d, want %d", got, want)
+	}
+	if diff := cmp.Diff(map[string]int64{"h100": 4}, h.Freed(at)); diff != "" {
+		t.Errorf("freed (-want +got):\n%s", diff)
+	}
+}

@@ -26,12 +26,13 @@ type Prometheus struct {
 }
 
 // NewPrometheus returns a source that asks the server at url; each question
-// takes at most timeout. Questions are about the server's now: with a time of the
+// takes at most timeout, and an answer that is longer than 8 MiB or has more than 50,000
+// series is an error. Questions are about the server's now: with a time of the
 // broker's, whose clock may be behind, old samples would look fresh.
 func NewPrometheus(url string, timeout time.Duration) (*Prometheus, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxConnsPerHost = 32
-	c, err := api.NewClient(api.Config{Address: url, RoundTripper: transport})
+	c, err := api.NewClient(api.Config{Address: url, RoundTripper: Bounded(transport)})
 	if err != nil {
 		return nil, fmt.Errorf("read prometheus url %q: %w", url, err)
 	}
@@ -250,6 +251,9 @@ func (p *Prometheus) query(ctx context.Context, query string) (model.Value, erro
 		logr.FromContextOrDiscard(ctx).Info("Prometheus answered with warnings", "query", query, "warnings", []string(warnings))
 		return nil, errWarned
 	}
+	if vector, is := value.(model.Vector); is && len(vector) > maxSamples {
+		return nil, fmt.Errorf("the query returned %d series, and no more than %d are read", len(vector), maxSamples)
+	}
 	return value, nil
 }
 
@@ -260,6 +264,8 @@ func reason(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "Prometheus did not answer in time"
+	case errors.Is(err, ErrTooLong):
+		return "Prometheus: " + ErrTooLong.Error()
 	case errors.As(err, &apiErr):
 		if apiErr.Type == promv1.ErrBadData || apiErr.Type == promv1.ErrExec {
 			return "Prometheus refused the query: " + apiErr.Msg

@@ -53,6 +53,7 @@ func New(config *rest.Config, mapper meta.RESTMapper, timeout time.Duration, clk
 	// The poller asks no more often than once in an interval and target; a limiter of
 	// its own would only make readings late.
 	config.Timeout, config.QPS, config.RateLimiter = timeout, -1, nil
+	config.Wrap(signal.Bounded) // behind these APIs are adapters that anybody may have written
 	served, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the discovery API: %w", err)

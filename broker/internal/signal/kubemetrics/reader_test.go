@@ -274,6 +274,16 @@ func TestExternal(t *testing.T) {
 	}
 }
 
+// TestLongAnswer: an adapter's answer is not read without bound, however sound it is.
+func TestLongAnswer(t *testing.T) {
+	s := serve(t)
+	s.groups("v1beta2")
+	answer := list("ExternalMetricValueList", "external.metrics.k8s.io/v1beta1", value("", "3", 0))
+	s.set("/apis/external.metrics.k8s.io/v1beta1/namespaces/serving/queue", 200, answer+strings.Repeat(" ", 9<<20))
+	got, err := reader(t, s).Read(t.Context(), "serving", signal.Spec{Kind: signal.KindExternal, Metric: "queue"})
+	check(t, got, err, signal.Reading{}, `metric "queue": the external metrics API does not answer`)
+}
+
 // TestReasons: an API that is not there, one that is down and a metric that nobody has
 // are told apart, for both APIs, and no text has an address in it.
 func TestReasons(t *testing.T) {
