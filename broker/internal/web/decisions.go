@@ -2,11 +2,10 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +24,34 @@ func (s *server) snapshot(w http.ResponseWriter, _ *http.Request, d *Decision) {
 	_, _ = w.Write(append(data, '\n')) // the client has gone if this fails
 }
 
+// mostRows bounds an answer about the last decision.
+const mostRows = 10000
+
+// page is a run of the rows that a caller may see, counted from 1.
+type page struct {
+	from, limit, seen, next uint64
+}
+
+// pageOf reads from and limit. Where it is false, it has answered.
+func pageOf(w http.ResponseWriter, r *http.Request) (*page, bool) {
+	from, errFrom := number(r, "from", 1, 1<<62)
+	limit, errLimit := number(r, "limit", mostRows, mostRows)
+	if err := errors.Join(errFrom, errLimit); err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return nil, false
+	}
+	return &page{from: from, limit: limit}, true
+}
+
+// takes counts a row and reports whether it is on the page.
+func (p *page) takes() bool {
+	p.seen++
+	if p.seen >= p.from+p.limit && p.next == 0 {
+		p.next = p.seen
+	}
+	return p.seen >= p.from && p.seen < p.from+p.limit
+}
+
 type verdict struct {
 	lend.Verdict
 	Since time.Time `json:"since"`
@@ -36,33 +63,59 @@ func (d *Decision) about(kind lend.SubjectKind, subject, uid string) verdict {
 	return verdict{v, since}
 }
 
-func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
+// about is which verdicts somebody asks for; what is empty is any.
+type about struct{ kind, namespace, subject, uid string }
+
+// aboutOf reads the parameters.
+func aboutOf(r *http.Request) (a about, err error) {
 	query := r.URL.Query()
-	kind, subject := query.Get("kind"), query.Get("subject")
-	if subject != "" {
+	a = about{kind: query.Get("kind"), namespace: query.Get("namespace"), uid: query.Get("uid")}
+	if text := query.Get("subject"); text != "" {
 		var found bool
-		if kind, subject, found = strings.Cut(subject, "/"); !found || strings.Count(subject, "/") != 1 {
-			writeError(w, http.StatusBadRequest, fmt.Sprintf("subject: %q is not Kind/namespace/name", query.Get("subject")))
-			return
+		if a.kind, a.subject, found = strings.Cut(text, "/"); !found || strings.Count(a.subject, "/") != 1 {
+			return a, fmt.Errorf("subject: %q is not Kind/namespace/name", text)
 		}
+		a.namespace, _, _ = strings.Cut(a.subject, "/")
+	}
+	return a, nil
+}
+
+func (a *about) is(v *lend.Verdict) bool {
+	return (a.kind == "" || strings.EqualFold(a.kind, string(v.Kind))) && (a.subject == "" || a.subject == v.Subject) &&
+		(a.uid == "" || a.uid == v.UID) && (a.namespace == "" || strings.HasPrefix(v.Subject, a.namespace+"/"))
+}
+
+func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
+	wanted, err := aboutOf(r)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	part, ok := pageOf(w, r)
+	if !ok {
+		return
+	}
+	mine, ok := s.rows(w, r, wanted.namespace)
+	if !ok {
+		return
 	}
 	body := struct {
 		DecidedAt time.Time `json:"decidedAt"`
 		Epoch     int64     `json:"epoch"`
 		Verdicts  []verdict `json:"verdicts"`
-	}{d.Record.Snapshot.Now, d.Record.Snapshot.Epoch, []verdict{}}
+		Next      uint64    `json:"next,omitempty"`
+	}{d.Record.Snapshot.Now, d.Record.Snapshot.Epoch, []verdict{}, 0}
 	for i, v := range d.Record.Plan.Verdicts {
-		if (kind == "" || strings.EqualFold(kind, string(v.Kind))) && (subject == "" || subject == v.Subject) &&
-			(query.Get("uid") == "" || v.UID == query.Get("uid")) &&
-			(query.Get("namespace") == "" || strings.HasPrefix(v.Subject, query.Get("namespace")+"/")) {
+		if wanted.is(&v) && mine.shows(v.Subject) && part.takes() {
 			body.Verdicts = append(body.Verdicts, verdict{v, d.Since[i]})
 		}
 	}
-	if subject != "" && len(body.Verdicts) == 0 {
-		writeError(w, http.StatusNotFound, fmt.Sprintf("the last decision says nothing about %s: it has no loan, does not wait, or is new", query.Get("subject")))
+	body.Next = part.next
+	if wanted.subject != "" && len(body.Verdicts) == 0 && mine.err == nil {
+		writeError(w, http.StatusNotFound, fmt.Sprintf("the last decision says nothing about %s: it has no loan, does not wait, or is new", r.URL.Query().Get("subject")))
 		return
 	}
-	write(w, http.StatusOK, body)
+	mine.answer(w, body)
 }
 
 type waiting struct {
@@ -86,23 +139,24 @@ type waiting struct {
 
 func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 	query := r.URL.Query()
-	limit := math.MaxInt
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			writeError(w, http.StatusBadRequest, fmt.Sprintf("limit: %q is not a number above 0", text))
-			return
-		}
-		limit = n
+	part, ok := pageOf(w, r)
+	if !ok {
+		return
+	}
+	within, _, _ := strings.Cut(cmp.Or(query.Get("job"), query.Get("queue")), "/")
+	mine, ok := s.rows(w, r, within)
+	if !ok {
+		return
 	}
 	body := struct {
 		DecidedAt time.Time `json:"decidedAt"`
 		Jobs      []waiting `json:"jobs"`
-	}{d.Record.Snapshot.Now, []waiting{}}
+		Next      uint64    `json:"next,omitempty"`
+	}{d.Record.Snapshot.Now, []waiting{}, 0}
 	outlook := view.NewOutlook(d.Record.Snapshot.Now, &d.Record.Plan, d.Freed, history.Lately)
 	for _, p := range d.byQueue(query.Get("queue"), query.Get("job")) {
-		if len(body.Jobs) == limit {
-			break
+		if !mine.shows(p.job.Name) || !part.takes() {
+			continue
 		}
 		j, v := p.job, d.about(lend.SubjectJob, p.job.Name, p.job.UID)
 		body.Jobs = append(body.Jobs, waiting{
@@ -112,7 +166,8 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 			EstimatedStart: outlook.Start(j, p.Place, v.Reason),
 		})
 	}
-	write(w, http.StatusOK, body)
+	body.Next = part.next
+	mine.answer(w, body)
 }
 
 // placed is a waiting job and its place.
@@ -153,7 +208,11 @@ type lender struct {
 	Since   time.Time `json:"since"`
 }
 
-func (s *server) lenders(w http.ResponseWriter, _ *http.Request, d *Decision) {
+func (s *server) lenders(w http.ResponseWriter, r *http.Request, d *Decision) {
+	mine, ok := s.rows(w, r, r.URL.Query().Get("namespace"))
+	if !ok {
+		return
+	}
 	body := struct {
 		DecidedAt time.Time `json:"decidedAt"`
 		Lenders   []lender  `json:"lenders"`
@@ -163,6 +222,9 @@ func (s *server) lenders(w http.ResponseWriter, _ *http.Request, d *Decision) {
 		views[v.Name] = v
 	}
 	for _, l := range d.Record.Snapshot.Lenders {
+		if !mine.shows(l.Name) {
+			continue
+		}
 		v := d.about(lend.SubjectLender, l.Name, "")
 		body.Lenders = append(body.Lenders, lender{
 			LenderView: views[l.Name], Tenant: l.Tenant, Flavor: l.Flavor, Advise: l.Advise,
@@ -170,5 +232,5 @@ func (s *server) lenders(w http.ResponseWriter, _ *http.Request, d *Decision) {
 			Reason: v.Reason, Message: v.Message, Since: v.Since,
 		})
 	}
-	write(w, http.StatusOK, body)
+	mine.answer(w, body)
 }

@@ -18,16 +18,20 @@ func (s *server) reclaims(w http.ResponseWriter, r *http.Request, l Ledger) {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	see, ok := s.scope(w, r, r.URL.Query().Get("tenant"))
+	if !ok {
+		return
+	}
 	body := struct {
 		Head     head             `json:"head"`
 		Reclaims []course.Reclaim `json:"reclaims"`
 		Next     uint64           `json:"next,omitempty"`
 	}{Head: headOf(l)}
-	entries, next, err := scan(l, r.URL.Query().Get("loan"), r.URL.Query().Get("tenant"), from, int(limit))
-	body.Reclaims, body.Next = append([]course.Reclaim{}, course.Of(entries)...), next
+	entries, next, err := see.scan(l, r.URL.Query().Get("loan"), r.URL.Query().Get("tenant"), from, int(limit))
+	body.Reclaims, body.Next = append([]course.Reclaim{}, course.Of(see.filter(entries))...), next
 	for i := range body.Reclaims {
 		if next != 0 && err == nil && body.Reclaims[i].End == "" {
-			err = complete(l, &body.Reclaims[i])
+			err = see.complete(l, &body.Reclaims[i])
 		}
 	}
 	if err != nil {
@@ -38,9 +42,9 @@ func (s *server) reclaims(w http.ResponseWriter, r *http.Request, l Ledger) {
 }
 
 // scan is query beyond one page of the ledger. next is 0 at the end.
-func scan(l Ledger, loan, tenant string, from uint64, limit int) (entries []ledger.Entry, next uint64, err error) {
+func (see *scope) scan(l Ledger, loan, tenant string, from uint64, limit int) (entries []ledger.Entry, next uint64, err error) {
 	for {
-		page, err := query(l, loan, tenant, from, min(max(limit-len(entries), 1), maxLimit))
+		page, err := see.query(l, loan, tenant, from, min(max(limit-len(entries), 1), maxLimit))
 		if err != nil || len(page) == 0 {
 			return entries, 0, err
 		}
@@ -53,9 +57,9 @@ func scan(l Ledger, loan, tenant string, from uint64, limit int) (entries []ledg
 }
 
 // complete adds to a reclaim what entries after those that were looked at say.
-func complete(l Ledger, r *course.Reclaim) error {
+func (see *scope) complete(l Ledger, r *course.Reclaim) error {
 	entries, err := l.ByLoan(r.Loan)
-	for _, whole := range course.Of(entries) {
+	for _, whole := range course.Of(see.filter(entries)) {
 		if whole.Seq == r.Seq {
 			*r = whole
 		}

@@ -2,25 +2,34 @@
 // queues, and the ledger, as JSON. It only reads.
 //
 // It promises that every answer comes from one decision, which decidedAt names,
-// and that nothing it does can change or delay a decision. It refuses to answer
-// for somebody else: a replica that does not lead says so with status 503. It
-// knows no users, so it is bound to the loopback interface by default, where
-// kubectl port-forward, and with it RBAC, stands in front of it.
+// that nothing it does can change or delay a decision, and that nobody sees rows that
+// are not his: Routes says by which rule each route is served, and package access keeps
+// it. It refuses to answer for somebody else: a replica that does not lead says so with
+// status 503.
 //
-//	GET /healthz, /readyz   "ok", or 503 and why not
+// Of what is decided now, a caller sees the rows of the namespaces in which he may list
+// Loans; of the ledger, those of which the borrower or a lender is a tenant in all of whose
+// namespaces he may. Who may list Loans everywhere sees all. Who asks for a namespace, or a
+// tenant, by name needs the right there, and is refused in the same words whether it
+// exists or not. Of a loan by several lenders, a lender sees its own part.
+//
+//	GET /healthz, /readyz   "ok", or 503 and "not ready"; for anybody
+//	GET /debug/health       {ready, leads, leader, problem}
 //	GET /metrics            Prometheus text
 //	GET /debug/snapshot     lend.Record of the last decision
 //	GET /verdicts           {decidedAt, epoch, verdicts: [{kind, subject, reason, message, since}]}
-//	                        ?subject=Kind/namespace/name, ?kind=, ?namespace=
+//	                        ?subject=Kind/namespace/name, ?kind=, ?namespace=; ?from=, ?limit=, next
 //	GET /queue              {decidedAt, jobs: [{position, job, uid, queue, tenant, priority, created, flavor, pods,
 //	                        unitsPerPod, attempt, reason, message, since, estimatedStart}]}; ?queue=namespace/name,
-//	                        ?job=namespace/name, ?limit=
+//	                        ?job=namespace/name; ?from=, ?limit=, next
 //	GET /lenders            {decidedAt, lenders: [{name, tenant, flavor, advise, owned, held, need, headroom, lent, lendable,
 //	                        utilization, desired, running, ready, pending, load, reason, message, since}]}
 //	GET /ledger             {head: {seq, hash}, entries: [ledger.Entry], next}; ?from=, ?limit=, ?loan=, ?tenant=
 //	GET /ledger/reclaims    {head, reclaims: [course.Reclaim], next}: those asked for among the entries from ?from= on,
 //	                        of which ?limit= are looked at; ?loan=, ?tenant=
-//	GET /ledger/check       {ok, head, problems}
+//	GET /ledger/statement   statement.Statement of ?tenant=, which is required, and ?month= (2026-11)
+//	GET /ledger/check       {ok, head, problems, notes, id, checkpoint: the newest ledger.CheckpointPayload};
+//	                        it must have ?against=SEQ:HASH; one at a time
 //
 // An error is {"error": text}, with {"leader": identity} where another leads.
 package web
@@ -30,8 +39,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/access"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -85,11 +96,17 @@ func (d *Decision) About(kind lend.SubjectKind, subject, uid string) (lend.Verdi
 
 // Ledger is what the API shows of the ledger.
 type Ledger interface {
+	Entries
+	Totals(month, tenant string) ([]ledger.Total, error)
+	Verify() (*ledger.Report, error)
+}
+
+// Entries are the ledger's own.
+type Entries interface {
 	Head() (uint64, ledger.Hash)
 	Read(from uint64, limit int) ([]ledger.Entry, error)
 	ByLoan(loan string) ([]ledger.Entry, error)
 	ByTenant(tenant string, from uint64, limit int) ([]ledger.Entry, error)
-	Verify() (*ledger.Report, error)
 }
 
 // Source is where the answers come from.
@@ -103,25 +120,46 @@ type Source interface {
 	Leader() string
 	// Ready says why the process cannot serve, nil if it can.
 	Ready() error
+	// Namespaces are those of each tenant, as of the last decision. They are not changed.
+	Namespaces() map[string][]string
 }
 
-type server struct{ source Source }
+type server struct {
+	source Source
+	// checking is held while the ledger is checked.
+	checking sync.Mutex
+}
 
-// Handler serves the API. metrics serves /metrics.
-func Handler(source Source, metrics http.Handler) http.Handler {
+// Routes are the API's, and who may use each. metrics serves /metrics.
+func Routes(source Source, metrics http.Handler) []access.Route {
 	s := &server{source: source}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /debug/snapshot", s.decided(s.snapshot))
-	mux.HandleFunc("GET /verdicts", s.decided(s.verdicts))
-	mux.HandleFunc("GET /queue", s.decided(s.queue))
-	mux.HandleFunc("GET /lenders", s.decided(s.lenders))
-	mux.HandleFunc("GET /ledger", s.ledgered(s.entries))
-	mux.HandleFunc("GET /ledger/reclaims", s.ledgered(s.reclaims))
-	mux.HandleFunc("GET /ledger/check", s.ledgered(s.check))
-	return mux
+	return append(Probes(source),
+		access.Route{Pattern: "GET /debug/health", Rule: access.Path, Handler: http.HandlerFunc(s.health)},
+		access.Route{Pattern: "GET /metrics", Rule: access.Path, Handler: metrics},
+		access.Route{Pattern: "GET /debug/snapshot", Rule: access.Path, Handler: s.decided(s.snapshot)},
+		access.Route{Pattern: "GET /verdicts", Rule: access.Rows, Handler: s.decided(s.verdicts)},
+		access.Route{Pattern: "GET /queue", Rule: access.Rows, Handler: s.decided(s.queue)},
+		access.Route{Pattern: "GET /lenders", Rule: access.Rows, Handler: s.decided(s.lenders)},
+		access.Route{Pattern: "GET /ledger", Rule: access.Rows, Handler: s.ledgered(s.entries)},
+		access.Route{Pattern: "GET /ledger/reclaims", Rule: access.Rows, Handler: s.ledgered(s.reclaims)},
+		access.Route{Pattern: "GET /ledger/statement", Rule: access.Rows, Handler: s.ledgered(s.statement)},
+		access.Route{Pattern: "GET /ledger/check", Rule: access.Path, Handler: s.ledgered(s.check)},
+	)
+}
+
+// Probes are for a kubelet: they say whether, and never why not.
+func Probes(source Source) []access.Route {
+	ready := func(w http.ResponseWriter, _ *http.Request) {
+		if source.Ready() != nil {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		writeOK(w)
+	}
+	return []access.Route{
+		{Pattern: "GET /healthz", Rule: access.Probe, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })},
+		{Pattern: "GET /readyz", Rule: access.Probe, Handler: http.HandlerFunc(ready)},
+	}
 }
 
 type errorBody struct {
@@ -148,12 +186,18 @@ func writeError(w http.ResponseWriter, status int, text string) {
 	write(w, status, errorBody{Error: text})
 }
 
-func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+// health is what a probe does not say.
+func (s *server) health(w http.ResponseWriter, _ *http.Request) {
+	body := struct {
+		Ready   bool   `json:"ready"`
+		Leads   bool   `json:"leads"`
+		Leader  string `json:"leader,omitempty"`
+		Problem string `json:"problem,omitempty"`
+	}{Ready: true, Leads: s.source.Ledger() != nil, Leader: s.source.Leader()}
 	if err := s.source.Ready(); err != nil {
-		writeError(w, http.StatusServiceUnavailable, err.Error())
-		return
+		body.Ready, body.Problem = false, err.Error()
 	}
-	writeOK(w)
+	write(w, http.StatusOK, body)
 }
 
 func (s *server) notLeading(w http.ResponseWriter, text string) {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -12,7 +13,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/ebbtide/ebbtide/broker/access"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -29,6 +34,38 @@ func (f *fixture) Decision() *Decision { return f.decision }
 func (f *fixture) Ledger() Ledger      { return f.ledger }
 func (f *fixture) Leader() string      { return "broker-1_abc" }
 func (f *fixture) Ready() error        { return f.ready }
+func (f *fixture) Namespaces() map[string][]string {
+	return map[string][]string{"research": {"research"}, "vision": {"vision", "vision-lab"}, "serving": {"serving"}}
+}
+
+// guard knows callers by the token that they show, and what each may.
+func guard(may map[string]func(authorizer.Attributes) bool) *access.Guard {
+	return &access.Guard{
+		Authenticator: authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+			name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			return &authenticator.Response{User: &user.DefaultInfo{Name: name}}, may[name] != nil, nil
+		}),
+		Authorizer: authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+			if may[a.GetUser().GetName()](a) {
+				return authorizer.DecisionAllow, "", nil
+			}
+			return authorizer.DecisionNoOpinion, "", nil
+		}),
+	}
+}
+
+func everything(authorizer.Attributes) bool { return true }
+
+// served is the API of a source to an administrator, or to who shows a token.
+func served(t *testing.T, source Source, g *access.Guard) http.Handler {
+	t.Helper()
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "up 1\n") })
+	handler, err := g.Handler(Routes(source, metrics))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return handler
+}
 
 func leading(t *testing.T) *fixture {
 	t.Helper()
@@ -99,9 +136,16 @@ func newLedger(t *testing.T) *ledger.Ledger {
 
 func get(t *testing.T, source Source, path string) (int, map[string]any, string) {
 	t.Helper()
-	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "up 1\n") })
-	w := httptest.NewRecorder()
-	Handler(source, metrics).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return getAs(t, served(t, source, guard(map[string]func(authorizer.Attributes) bool{"": everything})), "", path)
+}
+
+func getAs(t *testing.T, handler http.Handler, token, path string) (int, map[string]any, string) {
+	t.Helper()
+	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	handler.ServeHTTP(w, r)
 	body := map[string]any{}
 	if strings.HasPrefix(w.Body.String(), "{") {
 		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
@@ -181,11 +225,11 @@ func TestErrors(t *testing.T) {
 	}{
 		"no decision":     {&fixture{}, "/verdicts", 503, `"leader":"broker-1_abc"`},
 		"no ledger":       {&fixture{}, "/ledger/check", 503, `"leader":"broker-1_abc"`},
-		"not ready":       {&fixture{ready: fmt.Errorf("the caches are not synced")}, "/readyz", 503, "the caches are not synced"},
+		"not ready":       {&fixture{ready: fmt.Errorf("the caches are not synced")}, "/debug/health", 200, `"problem":"the caches are not synced"`},
 		"unknown subject": {leading(t), "/verdicts?subject=Job/research/zz", 404, "says nothing about Job/research/zz"},
 		"bad subject":     {leading(t), "/verdicts?subject=research", 400, "is not Kind/namespace/name"},
 		"bad limit":       {leading(t), "/ledger?limit=1001", 400, `limit: \"1001\" is not a number from 1 to 1000`},
-		"bad place":       {leading(t), "/queue?limit=0", 400, `limit: \"0\" is not a number above 0`},
+		"bad place":       {leading(t), "/queue?limit=0", 400, `limit: \"0\" is not a number from 1 to 10000`},
 		"bad from":        {leading(t), "/ledger?from=-1", 400, "from: "},
 		"unknown path":    {leading(t), "/nothing", 404, ""},
 	} {
@@ -198,6 +242,9 @@ func TestErrors(t *testing.T) {
 		if status, _, text := get(t, &fixture{}, path); status != 200 || text != want {
 			t.Errorf("%s: got %d %q", path, status, text)
 		}
+	}
+	if status, _, text := get(t, &fixture{ready: fmt.Errorf("the caches are not synced")}, "/readyz"); status != 503 || text != "not ready\n" {
+		t.Errorf("not ready: got %d %q, want a probe to say no more than that", status, text)
 	}
 	f := leading(t)
 	f.decision.Record.Snapshot.Lenders[0].Load.Requests = math.NaN()
@@ -247,9 +294,14 @@ func TestSince(t *testing.T) {
 
 // TestReadOnly: the API answers no other method.
 func TestReadOnly(t *testing.T) {
-	for _, path := range []string{"/verdicts", "/queue", "/lenders", "/ledger", "/ledger/check", "/debug/snapshot"} {
+	handler := served(t, leading(t), guard(map[string]func(authorizer.Attributes) bool{"": everything}))
+	for _, route := range Routes(leading(t), http.NotFoundHandler()) {
+		method, path, _ := strings.Cut(route.Pattern, " ")
+		if method != http.MethodGet {
+			t.Errorf("%s is not for reading", route.Pattern)
+		}
 		w := httptest.NewRecorder()
-		Handler(leading(t), http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
 		if w.Code != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: got %d", path, w.Code)
 		}
