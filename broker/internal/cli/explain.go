@@ -136,14 +136,14 @@ func (o *explainOptions) run(ctx context.Context) error {
 	return o.print(e)
 }
 
-// verdict is nil, with a note, if the broker cannot be reached or has nothing to
+// verdict is nil, with a note, if the broker cannot be reached, refuses, or has nothing to
 // say about the subject yet.
 func (o *explainOptions) verdict(ctx context.Context, kind lend.SubjectKind, name, uid string) (*access.Verdict, error) {
 	v, err := o.ask.Verdict(ctx, kind, o.key.Namespace+"/"+name, uid)
 	switch {
 	case err == nil:
 		return &v, nil
-	case errors.Is(err, access.ErrUnreachable):
+	case errors.Is(err, access.ErrUnreachable), errors.Is(err, access.ErrRefused):
 		o.note("note: %v", err)
 		o.note("note: this is what the API server's objects and events say")
 		return nil, nil

@@ -94,7 +94,7 @@ func (f *fakeAPIServer) portForward(w http.ResponseWriter, r *http.Request, pod 
 	if _, err := httpstream.Handshake(r, w, []string{"portforward.k8s.io"}); err != nil {
 		return
 	}
-	broker := httptest.NewServer(f.broker)
+	broker := httptest.NewTLSServer(f.broker)
 	defer broker.Close()
 	streams := make(chan httpstream.Stream, 2)
 	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
@@ -107,7 +107,7 @@ func (f *fakeAPIServer) portForward(w http.ResponseWriter, r *http.Request, pod 
 	defer conn.Close()
 	faults, data := <-streams, <-streams
 	port := data.Headers().Get("port")
-	if port != "8080" || f.refuses {
+	if port != "8443" || f.refuses {
 		fmt.Fprintf(faults, "nobody listens on port %s", port)
 		faults.Close()
 		data.Close()
@@ -115,7 +115,7 @@ func (f *fakeAPIServer) portForward(w http.ResponseWriter, r *http.Request, pod 
 		return
 	}
 	faults.Close()
-	remote, err := net.Dial("tcp", strings.TrimPrefix(broker.URL, "http://"))
+	remote, err := net.Dial("tcp", strings.TrimPrefix(broker.URL, "https://"))
 	if err != nil {
 		return
 	}

@@ -1,11 +1,11 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 
@@ -34,7 +34,8 @@ The leading broker writes it; nothing here changes it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newLedgerListCommand(s), newLedgerShowCommand(s), newLedgerReclaimsCommand(s), newLedgerCheckCommand(s), newLedgerExportCommand(s))
+	cmd.AddCommand(newLedgerListCommand(s), newLedgerShowCommand(s), newLedgerReclaimsCommand(s), newLedgerCheckCommand(s), newLedgerExportCommand(s),
+		newLedgerStatementCommand(s))
 	return cmd
 }
 
@@ -313,6 +314,9 @@ func showLoan(ctx context.Context, s *session, out *output, name string) error {
 			return err
 		}
 	}
+	if err := printCorrections(raw, s.Streams.Out); err != nil {
+		return err
+	}
 	spans := view.LoanSpans(entries)
 	if len(spans) == 0 {
 		return nil
@@ -325,34 +329,19 @@ func showLoan(ctx context.Context, s *session, out *output, name string) error {
 	return err
 }
 
-func newLedgerExportCommand(s *session) *cobra.Command {
-	query := access.LedgerQuery{}
-	cmd := &cobra.Command{
-		Use:   "export",
-		Short: "Write all entries as JSON lines, exactly as the ledger has them",
-		Example: `  # Everything, for another tool
-  kubectl ebbtide ledger export > ledger.jsonl
-
-  # What is new since the last time
-  kubectl ebbtide ledger export --from 1201 >> ledger.jsonl`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			broker, err := s.broker()
-			if err != nil {
-				return err
-			}
-			w := bufio.NewWriter(s.Streams.Out)
-			err = eachPage(cmd.Context(), broker, query, func(page []json.RawMessage) (bool, error) {
-				for _, entry := range page {
-					if _, err := fmt.Fprintf(w, "%s\n", entry); err != nil {
-						return false, fmt.Errorf("write the entries: %w", err)
-					}
-				}
-				return true, nil
-			})
-			return errors.Join(err, w.Flush())
-		},
+// printCorrections says what was corrected, by whom and why: it stands in no column.
+func printCorrections(raw []json.RawMessage, w io.Writer) error {
+	for _, r := range raw {
+		var e ledger.Entry
+		if err := json.Unmarshal(r, &e); err != nil {
+			return fmt.Errorf("read a ledger entry: %w", err)
+		}
+		if e.Kind != ledger.Correction {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "\n%d corrects %d: %s\n", e.Seq, e.Corrects, e.Message); err != nil {
+			return fmt.Errorf("print a correction: %w", err)
+		}
 	}
-	cmd.Flags().Uint64Var(&query.From, "from", 0, "Begin at this sequence number")
-	return cmd
+	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 func TestLedgerCheckFile(t *testing.T) {
 	l, path := newLedger(t)
+	seq, hash := l.Head()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +32,10 @@ func TestLedgerCheckFile(t *testing.T) {
 		"sound":    {file: path, code: ExitOK, out: "\nok\n"},
 		"tampered": {file: tampered, code: ExitBroken, out: "fault "},
 		"missing":  {file: path + ".none", code: ExitError, errIs: "no such file"},
+		"known":    {file: fmt.Sprintf("%s --against %d:%s", path, seq, hash), code: ExitOK, out: "\nok\n"},
+		"old copy": {file: fmt.Sprintf("%s --against %d:%s", path, seq+1, hash), code: ExitBroken, out: "it is an old copy"},
+		"anew":     {file: fmt.Sprintf("%s --against %d:%s", path, seq-1, hash), code: ExitBroken, out: "this is another history"},
+		"not read": {file: path + " --against 7:abc", code: ExitError, errIs: "--against: \"7:abc\" is not SEQ:HASH"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

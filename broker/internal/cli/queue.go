@@ -139,7 +139,7 @@ func (o *queueOptions) gather(ctx context.Context, queues []v1alpha1.TrainingQue
 }
 
 // whatIsSaid is what the broker says of waiting jobs, by namespace/name, or what
-// events say if it cannot be reached.
+// events say if it cannot be reached or refuses.
 func (o *queueOptions) whatIsSaid(ctx context.Context) (said map[string]access.QueuedJob, fromBroker bool, err error) {
 	said = map[string]access.QueuedJob{}
 	waiting, err := o.ask.Queue(ctx)
@@ -149,7 +149,7 @@ func (o *queueOptions) whatIsSaid(ctx context.Context) (said map[string]access.Q
 		}
 		return said, true, nil
 	}
-	if !errors.Is(err, access.ErrUnreachable) {
+	if !errors.Is(err, access.ErrUnreachable) && !errors.Is(err, access.ErrRefused) {
 		return nil, false, err
 	}
 	o.note("note: %v", err)
@@ -176,7 +176,7 @@ func newQueued(job *jobs.Job, loan *v1alpha1.Loan, said map[string]access.Queued
 	if loan != nil {
 		state, by := view.LoanState(viewConditions(loan.Status.Conditions))
 		e.row.State, e.row.Reason = view.StateAdmitted, by.Reason
-		if state == view.StateReclaiming {
+		if state == view.StateReclaiming || state == view.StateQuarantined {
 			e.row.State = view.StateReclaiming
 		}
 		return e

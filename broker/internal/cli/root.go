@@ -86,7 +86,11 @@ is not sound.`,
 		}
 	}
 	flags.StringVar(&s.brokerURL, "broker", "",
-		"URL of the broker's HTTP API; default $EBBTIDE_BROKER, or else the leading broker's pod, through the API server")
+		"URL of the broker's API; default $EBBTIDE_BROKER, or else the leading broker's pod, through the API server")
+	flags.StringVar(&s.who.Account, "broker-account", "",
+		"Ask the broker as this service account (namespace/name), by a token that is good for nothing else")
+	flags.StringVar(&s.who.Authority, "broker-ca", "",
+		"PEM file by which the broker's certificate is verified; default $EBBTIDE_BROKER_CA")
 
 	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s))
 	return root
@@ -106,6 +110,7 @@ type session struct {
 	Env
 	config    *genericclioptions.ConfigFlags
 	brokerURL string
+	who       access.Identity
 }
 
 // namespace is the one the user works in, and whether -n says so.
@@ -131,18 +136,25 @@ func (s *session) broker() (*access.Broker, error) {
 	if at == "" {
 		at = s.Getenv("EBBTIDE_BROKER")
 	}
-	if at != "" {
-		return access.NewBrokerAt(at)
+	if s.who.Authority == "" {
+		s.who.Authority = s.Getenv("EBBTIDE_BROKER_CA")
+	}
+	if strings.HasPrefix(at, "http:") {
+		return access.NewBrokerAt(at, nil) // which is told nothing about anybody
 	}
 	config, err := s.config.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
+	s.who.Config = config
+	if at != "" {
+		return access.NewBrokerAt(at, &s.who)
+	}
 	api, err := access.NewCluster(config)
 	if err != nil {
 		return nil, err
 	}
-	return access.NewBrokerInCluster(config, api), nil
+	return access.NewBrokerInCluster(&s.who, api), nil
 }
 
 // note writes a line for the person, beside the answer.

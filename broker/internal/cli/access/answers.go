@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -62,6 +63,11 @@ type LedgerCheck struct {
 	OK       bool     `json:"ok"`
 	Head     Head     `json:"head"`
 	Problems []string `json:"problems"`
+	// Notes are worth knowing, and no fault.
+	Notes []string `json:"notes"`
+	// ID of the ledger, and its newest checkpoint.
+	ID         string                    `json:"id"`
+	Checkpoint *ledger.CheckpointPayload `json:"checkpoint"`
 }
 
 // LedgerQuery selects ledger entries. Empty fields do not restrict.

@@ -15,7 +15,6 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,6 +26,8 @@ var (
 	// ErrUnreachable: nothing that could decide answered. What the API server
 	// knows may still help.
 	ErrUnreachable = errors.New("the broker cannot be reached")
+	// ErrRefused: the broker does not know the caller, or he may not see that.
+	ErrRefused = errors.New("the broker refused")
 	// ErrUnknownSubject: the broker answered, and knows of no such thing.
 	ErrUnknownSubject = errors.New("unknown to the broker")
 )
@@ -39,9 +40,8 @@ const (
 	// usualPod leads where the manifests that Ebbtide ships are used, as the only
 	// replica of a StatefulSet.
 	usualPod = "ebbtide-broker-0"
-	// brokerPort is where the broker's HTTP API listens, on its pod's loopback
-	// interface.
-	brokerPort = 8080
+	// brokerPort is where the broker's API listens in its pod.
+	brokerPort = 8443
 
 	requestTimeout = 15 * time.Second
 	// maxAnswer bounds what is read of one answer; a page of 1000 entries of the
@@ -52,37 +52,49 @@ const (
 // Broker asks a broker over HTTP. It only reads.
 type Broker struct {
 	client *http.Client
-	// base is the URL below which the broker's paths are.
-	base string
+	// base is the URL below which the broker's paths are. It is nobody's if tunneled.
+	base     string
+	tunneled bool
 }
 
-// NewBrokerAt asks the broker at a URL, without credentials.
-func NewBrokerAt(rawURL string) (*Broker, error) {
+// NewBrokerAt asks the broker at a URL. Over HTTPS it is shown who asks, once its certificate
+// is verified; over HTTP nothing is shown.
+func NewBrokerAt(rawURL string, who *Identity) (*Broker, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("--broker: %w", err)
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.User != nil {
-		return nil, fmt.Errorf("--broker: %q must be a URL such as http://127.0.0.1:8080", rawURL)
+		return nil, fmt.Errorf("--broker: %q must be a URL such as https://127.0.0.1:8443", rawURL)
 	}
-	return &Broker{client: &http.Client{Timeout: requestTimeout}, base: strings.TrimRight(u.String(), "/")}, nil
+	b := &Broker{client: &http.Client{Timeout: requestTimeout, CheckRedirect: nowhereElse}, base: strings.TrimRight(u.String(), "/")}
+	if u.Scheme == "https" {
+		b.client.Transport = &late{make: func(ctx context.Context) (http.RoundTripper, error) { return who.transport(ctx, nil) }}
+	}
+	return b, nil
 }
 
-// NewBrokerInCluster asks the leading broker of the cluster, with the user's
-// credentials: api tells who leads, and the API server connects to its pod, for
-// which the user needs the verb create on pods/portforward in ebbtide-system.
-func NewBrokerInCluster(config *rest.Config, api client.Reader) *Broker {
-	return &Broker{base: "http://ebbtide-broker", client: &http.Client{
-		Timeout: requestTimeout,
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			pod, err := leader(ctx, api)
-			if err != nil {
-				return nil, err
-			}
-			return dialPod(ctx, config, systemNamespace, pod, brokerPort)
-		}},
+// NewBrokerInCluster asks the leading broker of the cluster: api tells who leads, and the API
+// server connects to its pod, for which the user needs the verb create on pods/portforward in
+// ebbtide-system. The broker is shown who asks, as the API server is, over TLS from end to
+// end.
+func NewBrokerInCluster(who *Identity, api client.Reader) *Broker {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		pod, err := leader(ctx, api)
+		if err != nil {
+			return nil, err
+		}
+		return dialPod(ctx, who.Config, systemNamespace, pod, brokerPort)
+	}
+	return &Broker{base: "https://ebbtide-broker", tunneled: true, client: &http.Client{
+		Timeout: requestTimeout, CheckRedirect: nowhereElse,
+		Transport: &late{make: func(ctx context.Context) (http.RoundTripper, error) { return who.transport(ctx, dial) }},
 	}}
 }
+
+// nowhereElse follows no redirect: a broker sends none, and a client that shows who asks shows
+// it wherever it is sent.
+func nowhereElse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // leader is the pod that leads. A user who may not read the Lease gets the pod
 // that usually does.
@@ -127,11 +139,21 @@ func (b *Broker) Verdict(ctx context.Context, kind lend.SubjectKind, subject, ui
 
 // Queue is all waiting jobs, in the order in which they are considered.
 func (b *Broker) Queue(ctx context.Context) ([]QueuedJob, error) {
-	var answer struct {
-		Jobs []QueuedJob `json:"jobs"`
+	var all []QueuedJob
+	for from := uint64(1); from > 0; {
+		var answer struct {
+			Jobs []QueuedJob `json:"jobs"`
+			Next uint64      `json:"next"`
+		}
+		if err := b.get(ctx, "/queue", url.Values{"from": {strconv.FormatUint(from, 10)}}, &answer); err != nil {
+			return nil, err
+		}
+		if all = append(all, answer.Jobs...); answer.Next <= from {
+			break
+		}
+		from = answer.Next
 	}
-	err := b.get(ctx, "/queue", nil, &answer)
-	return answer.Jobs, err
+	return all, nil
 }
 
 // Place is one waiting job (namespace/name). ErrUnknownSubject if it does not wait.
@@ -181,10 +203,15 @@ func (q *LedgerQuery) values() url.Values {
 	return query
 }
 
-// CheckLedger has the broker check its whole ledger.
-func (b *Broker) CheckLedger(ctx context.Context) (LedgerCheck, error) {
+// CheckLedger has the broker check its whole ledger, and that it has the entry against,
+// SEQ:HASH, unless that is empty.
+func (b *Broker) CheckLedger(ctx context.Context, against string) (LedgerCheck, error) {
 	var check LedgerCheck
-	err := b.get(ctx, "/ledger/check", nil, &check)
+	query := url.Values{}
+	if against != "" {
+		query.Set("against", against)
+	}
+	err := b.get(ctx, "/ledger/check", query, &check)
 	return check, err
 }
 
@@ -203,6 +230,10 @@ func (b *Broker) get(ctx context.Context, path string, query url.Values, into an
 	if err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("ask the broker: %w", ctx.Err())
+		}
+		var mine *identityError
+		if errors.As(err, &mine) {
+			return mine.error
 		}
 		return fmt.Errorf("%w: %w", ErrUnreachable, b.plain(err))
 	}
@@ -228,7 +259,7 @@ func (b *Broker) plain(err error) error {
 	switch {
 	case errors.As(err, &port):
 		return port
-	case b.client.Transport != nil && errors.As(err, &at):
+	case b.tunneled && errors.As(err, &at):
 		return at.Err
 	}
 	return err
@@ -245,6 +276,8 @@ func refusal(status int, body []byte) error {
 		return fmt.Errorf("%w: %s: %.200s", ErrUnreachable, http.StatusText(status), strings.TrimSpace(string(body)))
 	}
 	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%w: %s", ErrRefused, answer.Error)
 	case http.StatusServiceUnavailable:
 		if answer.Leader != "" {
 			answer.Error += "; " + answer.Leader + " leads"

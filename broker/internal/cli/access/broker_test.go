@@ -38,11 +38,13 @@ func TestOutcomesCanBeToldApart(t *testing.T) {
 		"another leads":        {503, `{"error":"this replica does not lead","leader":"b_7"}`, ErrUnreachable, "does not lead; b_7 leads"},
 		"a page of a proxy":    {502, "<html>Bad Gateway</html>", ErrUnreachable, "Bad Gateway"},
 		"somebody else":        {200, "<html>hello</html>", ErrUnreachable, "something else"},
+		"who is that?":         {401, `{"error":"who asks is not known"}`, ErrRefused, "who asks is not known"},
+		"not his":              {403, `{"error":"user \"ann\" may not"}`, ErrRefused, "the broker refused: user"},
 		"a broken broker":      {500, `{"error":"read ledger: disk"}`, nil, "the broker refused: read ledger: disk"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			b, err := NewBrokerAt(answering(t, tt.code, tt.body))
+			b, err := NewBrokerAt(answering(t, tt.code, tt.body), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,7 +58,7 @@ func TestOutcomesCanBeToldApart(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("error %v does not say %q", err, tt.text)
 			}
-			for _, sentinel := range []error{ErrUnreachable, ErrUnknownSubject} {
+			for _, sentinel := range []error{ErrUnreachable, ErrRefused, ErrUnknownSubject} {
 				if want := tt.is != nil && errors.Is(tt.is, sentinel); errors.Is(err, sentinel) != want {
 					t.Errorf("errors.Is(%q, %q) is %v", err, sentinel, errors.Is(err, sentinel))
 				}
@@ -68,7 +70,7 @@ func TestOutcomesCanBeToldApart(t *testing.T) {
 func TestNobodyListens(t *testing.T) {
 	s := httptest.NewServer(http.NotFoundHandler())
 	s.Close()
-	b, err := NewBrokerAt(s.URL)
+	b, err := NewBrokerAt(s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,7 @@ func TestNobodyListens(t *testing.T) {
 
 func TestBadURLs(t *testing.T) {
 	for _, bad := range []string{"broker:8080", "ftp://x", "http://", "http://x?y=1", "http://user:pass@x", "http://[::1"} {
-		if _, err := NewBrokerAt(bad); err == nil || !strings.HasPrefix(err.Error(), "--broker: ") {
+		if _, err := NewBrokerAt(bad, nil); err == nil || !strings.HasPrefix(err.Error(), "--broker: ") {
 			t.Errorf("%s: got %v", bad, err)
 		}
 	}
