@@ -46,7 +46,7 @@ func Ledger(entries []Entry, now time.Time, wide bool) Table {
 
 // endings are the kinds that close a loan, with the mark the timeline shows.
 var endings = map[string]byte{
-	"RECLAIM_DONE": 'x', "PREEMPTED": 'p', "RELEASED": ']', "LOST": '!', "LEND_ABORTED": '~',
+	"RECLAIM_DONE": 'x', "PREEMPTED": 'p', "RELEASED": ']', "LOST": '!', "LEND_ABORTED": '~', "UNQUARANTINED": 'x',
 }
 
 // LoanSpans folds entries, in the order of their sequence numbers, into one span

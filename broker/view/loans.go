@@ -33,10 +33,11 @@ type Loan struct {
 
 // States of a loan, computed from its conditions.
 const (
-	StatePending    = "Pending" // recorded, the broker has not activated it yet
-	StateActive     = "Active"
-	StateReclaiming = "Reclaiming"
-	StateReturned   = "Returned"
+	StatePending     = "Pending" // recorded, the broker has not activated it yet
+	StateActive      = "Active"
+	StateReclaiming  = "Reclaiming"
+	StateQuarantined = "Quarantined" // its pods do not go
+	StateReturned    = "Returned"
 )
 
 // LoanState says where a loan stands, and by which of its conditions: the
@@ -45,6 +46,7 @@ const (
 func LoanState(conditions []Condition) (state string, by Condition) {
 	for _, stage := range []struct{ condition, state string }{
 		{StateReturned, StateReturned},
+		{StateQuarantined, StateQuarantined},
 		{StateReclaiming, StateReclaiming},
 		{"Preempted", StateReclaiming},
 		{StateActive, StateActive},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -13,44 +14,22 @@ import (
 func newLedgerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger",
-		Short: "Check, copy, export or mend a ledger file that no broker has open",
+		Short: "Check, copy, export, mend or prune ledger files that no broker has open",
 		Long: `Works on a ledger file that no broker has open: one whose broker is stopped, or a
 copy. None of these commands asks the API server for anything.`,
 	}
-	cmd.AddCommand(newCheckCommand(), newExportCommand(), newBackupCommand(), newReindexCommand(), newRecoverCommand())
+	cmd.AddCommand(newCheckCommand(), newExportCommand(), newBackupCommand(), newReindexCommand(), newRecoverCommand(), newPruneCommand(),
+		newCorrectCommand())
 	return cmd
-}
-
-func newCheckCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check FILE",
-		Short: "Verify every page, checksum, hash, index and balance",
-		Long: `Verifies the whole file without changing it, prints what it holds and every fault,
-and ends with "ok" or with what is wrong and what to do.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := ledger.Check(args[0])
-			if err != nil {
-				return err
-			}
-			if err := printReport(cmd, report); err != nil {
-				return err
-			}
-			if !report.OK() {
-				return errReported
-			}
-			return nil
-		},
-	}
 }
 
 func newExportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "export FILE",
-		Short: "Print all entries as JSON, one on a line",
+		Short: "Print all entries of all months as JSON, one on a line",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withLedger(args[0], func(l *ledger.Ledger) error {
+			return withFiles(args[0], func(l exporter) error {
 				_, err := l.Export(cmd.OutOrStdout(), 1)
 				return err
 			})
@@ -126,6 +105,10 @@ would end below it. The Loans know it:
 	cmd.Flags().Uint64Var(&known, "known", 0, "highest sequence number known elsewhere; 0: none is known")
 	_ = cmd.MarkFlagRequired("known") // fails only for a flag that is not there
 	return cmd
+}
+
+type exporter interface {
+	Export(w io.Writer, from uint64) (int, error)
 }
 
 // withLedger opens a ledger that exists; Open would make a new one where there

@@ -25,7 +25,7 @@ func main() {
 }
 
 func newCommand() *cobra.Command {
-	var config, kubeconfig, namespace string
+	var config, kubeconfig, namespace, ack, replicaListen, replicaHost string
 	var verbosity int
 	cmd := &cobra.Command{
 		Use:           "ebbtide-broker",
@@ -41,6 +41,14 @@ func newCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this program: %w", err)
+			}
+			c.Ledger.CheckCommand = []string{self, "ledger", "check", "--quick"}
+			if err := c.Ledger.Override(ack, replicaListen, replicaHost, c.LeaderElection.Enabled); err != nil {
+				return err
+			}
 			restConfig, err := loadKubeconfig(kubeconfig)
 			if err != nil {
 				return err
@@ -51,6 +59,9 @@ func newCommand() *cobra.Command {
 	cmd.Flags().StringVar(&config, "config", "", "configuration file (BrokerConfiguration); absent: the defaults")
 	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file; absent: $KUBECONFIG, or the pod's service account")
 	cmd.Flags().StringVar(&namespace, "namespace", "ebbtide-system", "namespace of the Lease that elects the leader")
+	cmd.Flags().StringVar(&ack, "ledger-ack", "", "local or replica, in place of ledger.ack: who must have an entry on disk before something is lent")
+	cmd.Flags().StringVar(&replicaListen, "replica-listen", "", "host:port where a leader serves its ledger to followers, in place of ledger.replica.bindAddress")
+	cmd.Flags().StringVar(&replicaHost, "replica-host", "", "address at which followers reach this broker, in place of ledger.replica.advertiseHost")
 	cmd.PersistentFlags().IntVarP(&verbosity, "verbosity", "v", 0, "log level: 0 loans and evictions, 2 every decision, 4 details")
 	cmd.AddCommand(newReplayCommand(), newLedgerCommand())
 	return cmd

@@ -79,7 +79,9 @@ func TestManifests(t *testing.T) {
 	}
 	var policy networkingv1.NetworkPolicy
 	read("NetworkPolicy ebbtide-broker", &policy)
-	if !slices.ContainsFunc(policy.Spec.Ingress[0].Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.StrVal == port }) {
+	if !slices.ContainsFunc(policy.Spec.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
+		return len(rule.From) == 0 && len(rule.Ports) == 1 && rule.Ports[0].Port.StrVal == port
+	}) {
 		t.Errorf("nothing may reach port %s", port)
 	}
 	var role rbacv1.ClusterRole
