@@ -64,6 +64,7 @@ func (p *Ebbtide) delete(ctx context.Context, pod *corev1.Pod, seconds int64, me
 	if err != nil {
 		return p.unlessGone(pod, err)
 	}
+	// gofail: var podDeleted struct{}
 	evictedPodsTotal.Inc()
 	p.handle.EventRecorder().Eventf(pod, nil, corev1.EventTypeNormal, lend.ReasonPreempted, "TakingBack", "%s", message)
 	return nil

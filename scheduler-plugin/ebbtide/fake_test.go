@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -68,6 +70,12 @@ type world struct {
 
 	// gpuNodes are what the agents of nodes said last.
 	gpuNodes []*v1alpha1.GPUNode
+
+	// server has Loans as they are, where the cache is late; nil: there are none any more.
+	server map[string]*v1alpha1.Loan
+	// asked counts how often the API server was asked for a Loan.
+	asked   atomic.Int64
+	failing error
 
 	budgetStore             cache.Indexer
 	podsSynced, loansSynced map[types.UID]bool
@@ -130,6 +138,7 @@ func (w *world) restart() {
 		taken:    newTaken(),
 		holds:    newHolds(),
 		cards:    newCards(),
+		live:     newLive(w.getLoan),
 		undos:    newUndos(),
 		gaps:     newGaps(),
 	}
@@ -139,6 +148,22 @@ func (w *world) restart() {
 	for _, gn := range w.gpuNodes {
 		w.onGPUNode(klog.Background()).OnAdd(gn, true)
 	}
+}
+
+// getLoan is the API server's answer.
+func (w *world) getLoan(_ context.Context, namespace, name string) (*v1alpha1.Loan, error) {
+	w.asked.Add(1)
+	key := namespace + "/" + name
+	loan, other := w.server[key]
+	if !other {
+		if cached, is, err := w.loans.GetByKey(key); err == nil && is {
+			loan = cached.(*v1alpha1.Loan)
+		}
+	}
+	if w.failing == nil && loan == nil {
+		return nil, apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("loans").GroupResource(), name)
+	}
+	return loan, w.failing
 }
 
 // know tells the plugin of an object between jobs and pods.

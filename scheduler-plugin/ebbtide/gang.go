@@ -119,6 +119,7 @@ func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.P
 		return status
 	}
 	p.account.Assume(pod, node)
+	// gofail: var podReserved struct{}
 	if gang := c.gang(); gang != "" {
 		p.gangs.mu.Lock()
 		defer p.gangs.mu.Unlock()
@@ -151,6 +152,7 @@ func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *core
 
 // PostBind forgets what mattered until the pod was bound.
 func (p *Ebbtide) PostBind(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) {
+	// gofail: var podBound struct{}
 	p.waiting.forget(pod.UID)
 	if c, ok := readCycle(state); ok && c.gang() != "" {
 		p.gangs.mu.Lock()
@@ -226,6 +228,7 @@ func (p *Ebbtide) Permit(ctx context.Context, state fwk.CycleState, pod *corev1.
 	if reason := p.whyNoLoan(loan); reason != "" {
 		return fwk.NewStatus(fwk.Unschedulable, reason), 0
 	}
+	// gofail: var podPermitted struct{}
 	logger := klog.FromContext(ctx)
 	have, want := p.muster(logger, loan, pod.UID)
 	if have >= want {

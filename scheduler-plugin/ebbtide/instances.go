@@ -251,9 +251,10 @@ func (p *Ebbtide) reserveSlices(c *cycle, pod *corev1.Pod, node string) *fwk.Sta
 	return nil
 }
 
-// PreBindPreFlight skips pods that nothing is reserved for one by one, and that say so.
+// PreBindPreFlight skips pods without a loan that nothing is reserved for one by one, and
+// that say so.
 func (p *Ebbtide) PreBindPreFlight(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ string) (*fwk.PreBindPreFlightResult, *fwk.Status) {
-	if _, ok := readCycle(state); !ok || len(p.cards.reservedFor(pod.UID)) == 0 && p.tells(pod) {
+	if c, ok := readCycle(state); !ok || c.loan == nil && len(p.cards.reservedFor(pod.UID)) == 0 && p.tells(pod) {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	return nil, nil
@@ -263,7 +264,8 @@ func (p *Ebbtide) PreBindPreFlight(_ context.Context, state fwk.CycleState, pod 
 // go first when the service shrinks, so that the pins need not follow those that stay.
 const pinnedDeletionCost = "1000"
 
-// PreBind writes on the pod which slices it is to get: whoever hands them out on the node
+// PreBind asks the API server whether the pod's loan is still open, if it has one: caches
+// are late. Then it writes on the pod which slices it is to get: whoever hands them out on the node
 // may go by that, and a scheduler that starts anew does. What somebody else wrote there
 // is taken off. A pod that waited for its gang while its slices went, or others that the
 // kubelet may take for them, is turned away. One
@@ -273,6 +275,12 @@ func (p *Ebbtide) PreBind(ctx context.Context, state fwk.CycleState, pod *corev1
 	c, ok := readCycle(state)
 	if !ok {
 		return nil
+	}
+	// gofail: var podPreBinding struct{}
+	if c.loan != nil {
+		if status := p.stillLent(ctx, c.loan, node); !status.IsSuccess() {
+			return status
+		}
 	}
 	refs := p.cards.reservedFor(pod.UID)
 	n := p.slicesOn(c, node)

@@ -104,6 +104,7 @@ type Ebbtide struct {
 	taken   *taken
 	holds   *holdList
 	cards   *cards
+	live    *live
 	undos   *undos
 	gaps    *gaps
 	// profiles that are served beside that of the handle.
@@ -169,6 +170,7 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		taken:    newTaken(),
 		holds:    newHolds(),
 		cards:    newCards(),
+		live:     newLive(watches.Loan),
 		undos:    newUndos(),
 		gaps:     newGaps(),
 	}

@@ -261,6 +261,7 @@ func (p *Ebbtide) stop(ctx context.Context, t *takenLoan, loan *v1alpha1.Loan) e
 		}
 		graces[pod] = seconds
 	}
+	// gofail: var podsMarked struct{}
 	if !t.suspended && len(errs) == 0 {
 		err := p.suspend(ctx, loan)
 		if err != nil {
@@ -268,6 +269,7 @@ func (p *Ebbtide) stop(ctx context.Context, t *takenLoan, loan *v1alpha1.Loan) e
 		}
 		t.suspended = err == nil
 	}
+	// gofail: var jobSuspended struct{}
 	for _, pod := range told {
 		seconds, announced := graces[pod]
 		if !announced {

@@ -26,6 +26,8 @@ type Watches struct {
 	// Policies are the LendingPolicies, with PolicyIndexers. They say what online pods
 	// prefer and nothing else, so that nobody waits for them.
 	Policies cache.SharedIndexInformer
+
+	live *rest.RESTClient
 }
 
 // NewWatches prepares the informers. Nothing runs before Start, so that event
@@ -35,11 +37,20 @@ func NewWatches(config *rest.Config) (*Watches, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What a bind waits for waits for no list of ours besides: the API server itself sees to
+	// it that nobody asks too much.
+	unlimited := rest.CopyConfig(config)
+	unlimited.QPS, unlimited.RateLimiter = -1, nil
+	live, err := newClient(unlimited)
+	if err != nil {
+		return nil, err
+	}
 	watch := func(plural string, example runtime.Object, indexers cache.Indexers) cache.SharedIndexInformer {
 		lw := cache.NewListWatchFromClient(client, plural, metav1.NamespaceAll, fields.Everything())
 		return cache.NewSharedIndexInformer(lw, example, 0, indexers)
 	}
 	return &Watches{
+		live:     live,
 		Loans:    watch("loans", &v1alpha1.Loan{}, LoanIndexers()),
 		Quotas:   watch("tenantquotas", &v1alpha1.TenantQuota{}, cache.Indexers{}),
 		GPUNodes: watch("gpunodes", &v1alpha1.GPUNode{}, cache.Indexers{}),
@@ -60,6 +71,15 @@ func (w *Watches) Start(ctx context.Context, patience time.Duration) error {
 		return fmt.Errorf("read all Loans, TenantQuotas and GPUNodes: not done within %s; are Ebbtide's CustomResourceDefinitions installed, and may this scheduler list and watch them?", patience)
 	}
 	return nil
+}
+
+// Loan reads a Loan from the API server, around the cache.
+func (w *Watches) Loan(ctx context.Context, namespace, name string) (*v1alpha1.Loan, error) {
+	loan := &v1alpha1.Loan{}
+	if err := w.live.Get().Namespace(namespace).Resource("loans").Name(name).Do(ctx).Into(loan); err != nil {
+		return nil, err
+	}
+	return loan, nil
 }
 
 // newClient returns a REST client for Ebbtide's group. The scheduler's own

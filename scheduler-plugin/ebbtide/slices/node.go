@@ -164,7 +164,7 @@ func (n *Node) instance(gpu *v1alpha1.GPUStatus, s *v1alpha1.MIGInstance) Instan
 	out := Instance{
 		InstanceRef: v1alpha1.InstanceRef{GPU: gpu.UUID, Profile: n.nameOf(gpu.UUID, s.MIGPlacement), Start: s.Start, Generation: s.Generation},
 		Resource:    corev1.ResourceName(s.Resource),
-		At:          mig.Placed{Profile: mig.ProfileID(s.Profile), Start: int(s.Start)},
+		At:          boards.Placed(s.MIGPlacement),
 		made:        -1, going: -1,
 		usable: gpu.Healthy && s.State == v1alpha1.InstanceReady,
 	}
