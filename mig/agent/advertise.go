@@ -9,6 +9,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent/journal"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 // advertise makes the layouts known as they are now. What is at the places must be seen
@@ -48,7 +49,7 @@ func (a *Agent) advertisedLong(err error, key string) bool {
 func placesOf(r *journal.Reshape) []mig.Placed {
 	var all []mig.Placed
 	for _, p := range append(slices.Clone(r.Spec.Destroy), r.Spec.Create...) {
-		all = append(all, placed(p))
+		all = append(all, boards.Placed(p))
 	}
 	return all
 }

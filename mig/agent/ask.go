@@ -11,6 +11,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent/journal"
+	"github.com/ebbtide/ebbtide/mig/boards"
 	"github.com/ebbtide/ebbtide/mig/device"
 )
 
@@ -94,10 +95,10 @@ func (a *Agent) takeOver(r *journal.Reshape) {
 	j := a.journal.State.GPU(r.Spec.GPU)
 	made := j != nil
 	for _, p := range r.Spec.Create {
-		made = made && a.ownWhole(j, placed(p))
+		made = made && a.ownWhole(j, boards.Placed(p))
 	}
 	for _, p := range r.Spec.Destroy {
-		made = made && j.Instance(placed(p)) == nil
+		made = made && j.Instance(boards.Placed(p)) == nil
 	}
 	r.Recovered = 1
 	if made {
@@ -207,7 +208,7 @@ func (a *Agent) counts(j *journal.GPU, known journal.Instance) bool {
 
 // mayGo says why an instance may not be destroyed for a change.
 func (a *Agent) mayGo(g *device.GPU, j *journal.GPU, p v1alpha1.MIGPlacement) error {
-	at := placed(p)
+	at := boards.Placed(p)
 	name := a.describe(g.UUID, at)
 	known := j.Instance(at)
 	switch {
@@ -231,7 +232,7 @@ func (a *Agent) pinned(gpu string, at mig.Placed) bool {
 		return false
 	}
 	for _, p := range a.node.Spec.Pinned {
-		if p.GPU == gpu && slices.ContainsFunc(p.Places, func(p v1alpha1.MIGPlacement) bool { return placed(p) == at }) {
+		if p.GPU == gpu && slices.ContainsFunc(p.Places, func(p v1alpha1.MIGPlacement) bool { return boards.Placed(p) == at }) {
 			return true
 		}
 	}
@@ -246,16 +247,16 @@ func (a *Agent) legal(geometry *mig.Geometry, j *journal.GPU, want v1alpha1.Resh
 	}
 	var layout []mig.Placed
 	for _, known := range j.Instances {
-		gone := slices.ContainsFunc(want.Destroy, func(p v1alpha1.MIGPlacement) bool { return placed(p) == known.Placed })
+		gone := slices.ContainsFunc(want.Destroy, func(p v1alpha1.MIGPlacement) bool { return boards.Placed(p) == known.Placed })
 		if !gone && a.counts(j, known) {
 			layout = append(layout, known.Placed)
 		}
 	}
 	for _, p := range want.Create {
-		if slices.ContainsFunc(want.Destroy, func(d v1alpha1.MIGPlacement) bool { return placed(d) == placed(p) }) {
-			return fmt.Errorf("%s would be destroyed and created", a.describe(j.UUID, placed(p)))
+		if slices.ContainsFunc(want.Destroy, func(d v1alpha1.MIGPlacement) bool { return boards.Placed(d) == boards.Placed(p) }) {
+			return fmt.Errorf("%s would be destroyed and created", a.describe(j.UUID, boards.Placed(p)))
 		}
-		layout = append(layout, placed(p))
+		layout = append(layout, boards.Placed(p))
 	}
 	if err := geometry.Check(layout); err != nil {
 		return fmt.Errorf("the board does not allow it: %w", err)

@@ -7,6 +7,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent/journal"
+	"github.com/ebbtide/ebbtide/mig/boards"
 	"github.com/ebbtide/ebbtide/mig/device"
 )
 
@@ -117,7 +118,7 @@ func (a *Agent) earlier(gpu string) map[string]int64 {
 			continue
 		}
 		for _, i := range g.Instances {
-			given[journal.Place(placed(i.MIGPlacement))] = i.Generation
+			given[journal.Place(boards.Placed(i.MIGPlacement))] = i.Generation
 		}
 	}
 	return given
@@ -171,7 +172,7 @@ func (a *Agent) laysOut(gpu string, at mig.Placed) bool {
 			continue
 		}
 		for _, p := range there {
-			if placed(p) == at {
+			if boards.Placed(p) == at {
 				return true
 			}
 		}
@@ -261,7 +262,7 @@ func (a *Agent) lost(j *journal.GPU) {
 		}
 		if r.Spec.GPU == j.UUID && r.Back && !r.Done() {
 			for _, p := range r.Spec.Create {
-				j.Drop(placed(p)) // it was to go anyway
+				j.Drop(boards.Placed(p)) // it was to go anyway
 			}
 		}
 	}
@@ -283,8 +284,4 @@ func (a *Agent) resource(gpu string, at mig.Placed) string {
 		}
 	}
 	return ""
-}
-
-func placed(p v1alpha1.MIGPlacement) mig.Placed {
-	return mig.Placed{Profile: mig.ProfileID(p.Profile), Start: int(p.Start)}
 }

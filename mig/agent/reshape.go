@@ -11,6 +11,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent/journal"
+	"github.com/ebbtide/ebbtide/mig/boards"
 	"github.com/ebbtide/ebbtide/mig/device"
 )
 
@@ -91,12 +92,12 @@ func (a *Agent) next(r *journal.Reshape) action {
 	}
 	j := a.journal.State.GPU(r.Spec.GPU)
 	for _, p := range gone {
-		if j != nil && j.Instance(placed(p)) != nil {
-			return action{doDestroy, placed(p)}
+		if j != nil && j.Instance(boards.Placed(p)) != nil {
+			return action{doDestroy, boards.Placed(p)}
 		}
 	}
 	for _, p := range there {
-		at := placed(p)
+		at := boards.Placed(p)
 		switch known := instanceOf(j, at); {
 		case r.Back && a.thereForeign(j, at):
 			// As it was, by somebody else's hand: it stays theirs until it is adopted.
@@ -192,7 +193,7 @@ func (a *Agent) promisedMeanwhile(ctx context.Context, r *journal.Reshape) error
 	}
 	a.readHolders(ctx)
 	for _, p := range r.Spec.Destroy {
-		if err := a.inUse(r.Spec.GPU, placed(p)); err != nil {
+		if err := a.inUse(r.Spec.GPU, boards.Placed(p)); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent/journal"
+	"github.com/ebbtide/ebbtide/mig/boards"
 	"github.com/ebbtide/ebbtide/mig/device"
 )
 
@@ -212,7 +213,7 @@ func (a *Agent) reshaped(j *journal.GPU, geometry *mig.Geometry, at mig.Placed) 
 			continue
 		}
 		for _, p := range r.Spec.Create {
-			if other := placed(p); other != at && overlap(geometry, other, at) {
+			if other := boards.Placed(p); other != at && overlap(geometry, other, at) {
 				return fmt.Errorf("%s is in the way until %s is undone", a.describe(j.UUID, other), r.Spec.ID)
 			}
 		}

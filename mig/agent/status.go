@@ -240,7 +240,7 @@ func (a *Agent) claimant(gpu string, at mig.Placed) *v1alpha1.GPUHolder {
 func (a *Agent) stuckAt(gpu string, at mig.Placed) bool {
 	return slices.ContainsFunc(a.journal.State.Reshapes, func(r *journal.Reshape) bool {
 		return r.State == v1alpha1.ReshapeStuck && r.Spec.GPU == gpu &&
-			slices.ContainsFunc(r.Spec.Create, func(p v1alpha1.MIGPlacement) bool { return placed(p) == at })
+			slices.ContainsFunc(r.Spec.Create, func(p v1alpha1.MIGPlacement) bool { return boards.Placed(p) == at })
 	})
 }
 

@@ -63,6 +63,11 @@ func engines(e *v1alpha1.MediaEngines) mig.Engines {
 	return mig.Engines{Decoders: int(e.Decoders), Encoders: int(e.Encoders), JPEG: int(e.JPEG), OFA: int(e.OFA)}
 }
 
+// Placed reads a place as a GPUNode has it.
+func Placed(p v1alpha1.MIGPlacement) mig.Placed {
+	return mig.Placed{Profile: mig.ProfileID(p.Profile), Start: int(p.Start)}
+}
+
 // Board is what GPUs of one kind can be cut into. It never changes.
 type Board struct {
 	Said     v1alpha1.MIGBoard

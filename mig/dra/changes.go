@@ -7,6 +7,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/boards"
 )
 
 // expect takes the changes of layouts that are asked for now.
@@ -70,7 +71,7 @@ func (n *Node) going(gpu string) []mig.Placed {
 			places = r.Create
 		}
 		for _, p := range places {
-			out = append(out, placed(p))
+			out = append(out, boards.Placed(p))
 		}
 	}
 	return out

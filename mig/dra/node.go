@@ -13,6 +13,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig"
 	"github.com/ebbtide/ebbtide/mig/agent"
+	"github.com/ebbtide/ebbtide/mig/boards"
 	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/dra/pool"
 )
@@ -131,7 +132,7 @@ func unread(c metav1.Condition) bool {
 
 // know keeps what is new about a GPU, and reports whether there was anything. What one
 // that has failed says of itself may be nothing, and changes nothing.
-func (n *Node) know(g *v1alpha1.GPUStatus, boards []v1alpha1.MIGBoard) bool {
+func (n *Node) know(g *v1alpha1.GPUStatus, said []v1alpha1.MIGBoard) bool {
 	c, known := n.state.Cards[g.UUID]
 	if known && !g.Healthy {
 		return false
@@ -142,11 +143,11 @@ func (n *Node) know(g *v1alpha1.GPUStatus, boards []v1alpha1.MIGBoard) bool {
 	}
 	dirty := !known || c.Product != g.Product || c.MemoryMiB != g.MemoryMiB || c.MIG != g.MIG
 	c.Product, c.MemoryMiB, c.MIG = g.Product, g.MemoryMiB, g.MIG
-	i := slices.IndexFunc(boards, func(b v1alpha1.MIGBoard) bool { return b.Name == g.Board })
+	i := slices.IndexFunc(said, func(b v1alpha1.MIGBoard) bool { return b.Name == g.Board })
 	if !g.MIG || i < 0 {
 		return dirty
 	}
-	board := geometry(&boards[i])
+	board := boards.Geometry(&said[i])
 	if c.Board == nil || len(mig.Difference(*c.Board, board)) > 0 {
 		c.Board, dirty = &board, true
 	}
@@ -160,35 +161,6 @@ func (n *Node) freeNumber() int {
 		free = max(free, c.Number+1)
 	}
 	return free
-}
-
-// geometry reads a board as a GPUNode has it.
-func geometry(b *v1alpha1.MIGBoard) mig.Geometry {
-	g := mig.Geometry{Board: b.Name, Slots: int(b.Slots), Engines: engines(b.Engines)}
-	for i := range b.Profiles {
-		p := &b.Profiles[i]
-		profile := mig.Profile{
-			ID: mig.ProfileID(p.Profile), GIProfileID: uint32(p.GIProfileID), Name: p.Name,
-			Compute: int(p.Compute), Memory: int(p.Memory), Max: int(p.Max),
-			MemoryMiB: p.MemoryMiB, SMs: int(p.SMs), Engines: engines(p.Engines),
-		}
-		for _, start := range p.Starts {
-			profile.Starts = append(profile.Starts, int(start))
-		}
-		g.Profiles = append(g.Profiles, profile)
-	}
-	return g
-}
-
-func engines(e *v1alpha1.MediaEngines) mig.Engines {
-	if e == nil {
-		return mig.Engines{}
-	}
-	return mig.Engines{Decoders: int(e.Decoders), Encoders: int(e.Encoders), JPEG: int(e.JPEG), OFA: int(e.OFA)}
-}
-
-func placed(p v1alpha1.MIGPlacement) mig.Placed {
-	return mig.Placed{Profile: mig.ProfileID(p.Profile), Start: int(p.Start)}
 }
 
 // keep writes the checkpoint and tells of it.
@@ -236,7 +208,7 @@ func (n *Node) Published() []pool.GPU {
 func (n *Node) layout(g *v1alpha1.GPUStatus) (layout, foreign []mig.Placed) {
 	held := n.heldOn(g.UUID)
 	for i := range g.Instances {
-		at := placed(g.Instances[i].MIGPlacement)
+		at := boards.Placed(g.Instances[i].MIGPlacement)
 		switch g.Instances[i].State {
 		case v1alpha1.InstanceReady, v1alpha1.InstanceAbsent:
 			layout = append(layout, at)

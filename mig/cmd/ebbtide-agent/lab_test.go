@@ -35,7 +35,7 @@ func TestAgentWithoutDriver(t *testing.T) {
 	ended := make(chan error, 1)
 	o := options{
 		node: name, kubeconfig: tokenOf(t, l, name), stateDir: filepath.Join(t.TempDir(), "state"), allocation: "DevicePlugin",
-		kubelet: socket(t), plugins: []string{"app=plugin"}, listen: "127.0.0.1:0", interval: 200 * time.Millisecond,
+		kubelet: socket(t), plugins: []string{"app=plugin"}, listen: listenOptions{address: "127.0.0.1:0"}, interval: 200 * time.Millisecond,
 		doctor: doctorOptions{root: t.TempDir()},
 	}
 	go func() { ended <- run(ctx, o) }()

@@ -53,7 +53,7 @@ func newCommand() *cobra.Command {
 	f.StringArrayVar(&o.plugins, "device-plugin-selector", []string{"app.kubernetes.io/name=nvidia-device-plugin", "app=nvidia-device-plugin-daemonset"},
 		"label selector of NVIDIA's device plugin's pods, which are restarted after a change; may be given several times")
 	f.StringVar(&o.prometheus, "prometheus", "", "Prometheus with the metrics of dcgm-exporter, for the activity of slices where the driver does not measure it")
-	f.StringVar(&o.listen, "listen", "127.0.0.1:9470", "address of /metrics, /healthz and /readyz; empty: none")
+	o.listen.flags(f)
 	f.DurationVar(&o.interval, "interval", 2*time.Second, "how often the GPUs are read")
 	o.doctor.flags(f)
 	cmd.PersistentFlags().IntVarP(&verbosity, "verbosity", "v", 0, "log level: 0 changes of layouts, 1 each step, 2 what waits and why, 4 details")

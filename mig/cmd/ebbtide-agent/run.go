@@ -26,10 +26,11 @@ import (
 )
 
 type options struct {
-	node, kubeconfig, stateDir, allocation, kubelet, prometheus, listen string
+	node, kubeconfig, stateDir, allocation, kubelet, prometheus string
 
 	plugins  []string
 	interval time.Duration
+	listen   listenOptions
 	doctor   doctorOptions
 }
 
@@ -42,7 +43,7 @@ func (o options) check() error {
 	case o.interval < 100*time.Millisecond || o.interval > 30*time.Second:
 		return fmt.Errorf("--interval: %s is not from 100ms to 30s", o.interval)
 	}
-	return o.doctor.check()
+	return errors.Join(o.listen.check(), o.doctor.check())
 }
 
 // cdiDir is where container runtimes look for devices.
@@ -90,8 +91,8 @@ func run(ctx context.Context, o options) (err error) {
 	if serve != nil {
 		group.Go(func() error { return serve(ctx, a) })
 	}
-	if o.listen != "" {
-		group.Go(func() error { return listen(ctx, o.listen, metrics, a) })
+	if o.listen.address != "" {
+		group.Go(func() error { return o.listen.serve(ctx, config, metrics, a.Published) })
 	}
 	group.Go(func() error { return a.Run(ctx) })
 	return group.Wait()
