@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
@@ -551,10 +552,7 @@ func TestLoanSpecIsImmutable(t *testing.T) {
 	if err != nil {
 		t.Fatalf("create as the broker: %v", err)
 	}
-	if err := unstructured.SetNestedField(loan.Object, int64(2), "spec", "attempt"); err != nil {
-		t.Fatal(err)
-	}
-	_, err = loans.Update(t.Context(), loan, metav1.UpdateOptions{})
+	_, err = loans.Patch(t.Context(), loan.GetName(), types.MergePatchType, []byte(`{"spec": {"attempt": 2}}`), metav1.PatchOptions{})
 	wantRefusal(t, err, "spec", "a Loan's spec is immutable")
 }
 

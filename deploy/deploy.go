@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-//go:embed crds/*.yaml kustomize/cluster/*.yaml kustomize/components/dynamic-resources/*.yaml kustomize/components/agent/access/*.yaml
+//go:embed crds/*.yaml kustomize/cluster/*.yaml kustomize/components/dynamic-resources/*.yaml kustomize/components/agent/access/*.yaml kustomize/components/two-brokers/access/*.yaml
 var files embed.FS
 
 // DynamicResources is the component for GPUs that are allocated by claims.
@@ -28,6 +28,10 @@ const DynamicResources = "dynamic-resources"
 // AgentAccess is the part of the component agent that is not a workload: what agents may
 // do, and that each does it to its own node.
 const AgentAccess = "agent/access"
+
+// TwoBrokersAccess is the part of the component two-brokers that is not a workload: what
+// brokers may ask of each other.
+const TwoBrokersAccess = "two-brokers/access"
 
 // layers are the kustomizations that Manifests renders, in apply order.
 var layers = []string{"crds", "kustomize/cluster"}
@@ -41,7 +45,7 @@ var layers = []string{"crds", "kustomize/cluster"}
 // wait for it.
 //
 // components are those of deploy/kustomize/components that are part of it: of them,
-// DynamicResources and AgentAccess can be.
+// DynamicResources, AgentAccess and TwoBrokersAccess can be.
 func Manifests(components ...string) ([]byte, error) {
 	disk := filesys.MakeFsInMemory()
 	if err := copyFiles(disk); err != nil {

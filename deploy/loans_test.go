@@ -55,9 +55,7 @@ func TestOnlyTheBrokerWritesLoans(t *testing.T) {
 			return err
 		}, `cannot patch resource "loans/status"`},
 		{"broker writes the status", broker, func(user string) error {
-			_, err := c.ebbtide(t, user, "loans", true, namespace).Patch(t.Context(), "made",
-				types.MergePatchType, status, metav1.PatchOptions{DryRun: dryRun}, "status")
-			return err
+			return writeStatus(t, c.ebbtide(t, user, "loans", true, namespace), "made", `{"ledgerSeq": 7}`, dryRun)
 		}, ""},
 		{"administrator deletes", administrator, func(user string) error {
 			return c.ebbtide(t, user, "loans", true, namespace).Delete(t.Context(), "made", metav1.DeleteOptions{DryRun: dryRun})

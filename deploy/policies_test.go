@@ -13,7 +13,8 @@ import (
 
 // validatingPolicies are all that Ebbtide ships.
 var validatingPolicies = []string{
-	"ebbtide-jobs", "ebbtide-kinds", "ebbtide-parts", "ebbtide-jobs-of-the-scheduler", "ebbtide-pods", "ebbtide-loans", "ebbtide-status",
+	"ebbtide-jobs", "ebbtide-kinds", "ebbtide-parts", "ebbtide-jobs-of-the-scheduler", "ebbtide-pods", "ebbtide-loans", "ebbtide-epochs", "ebbtide-status",
+	"ebbtide-bindings", "ebbtide-resizes", "ebbtide-reserved", "ebbtide-gpunodes", "ebbtide-gpunodes-status", "ebbtide-claims-in-use",
 	"ebbtide-devices", "ebbtide-claims", "ebbtide-claims-by-class", "ebbtide-deviceclasses",
 	"ebbtide-namespaces", "ebbtide-namespace-security",
 }

@@ -47,6 +47,7 @@ func TestBrokerReader(t *testing.T) {
 		want                                     bool
 	}{
 		{"create", "", "pods", "portforward", "ebbtide-broker-0", true},
+		{"create", "", "pods", "portforward", "ebbtide-broker-1", true},
 		{"create", "", "pods", "portforward", "ebbtide-scheduler-0", false},
 		{"create", "", "pods", "exec", "ebbtide-broker-0", false},
 		{"get", "", "pods", "", "ebbtide-broker-0", false},
