@@ -50,6 +50,9 @@ func deviceWays() []way {
 			forbidden(visible)},
 		{"a pod without a GPU that sees all", run(gpuPod(red, "try", "cpu", "1", stock, seesAll)), forbidden(visible)},
 		{"a pod with one GPU that sees all", run(gpuPod(red, "try", gpu, "1", seesAll)), forbidden(visible)},
+		{"a pod with one GPU and variables from a ConfigMap", run(gpuPod(red, "try", gpu, "1", func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "all"}}}}
+		})), forbidden("spec.containers[].envFrom: in a pod that asks for a GPU it needs a prefix")},
 		{"a queued job that sees all GPUs", submit(queued(red, "try", "default", 1, 1, func(job *batchv1.Job) {
 			job.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "NVIDIA_VISIBLE_DEVICES", Value: "all"}}
 		})), forbidden("spec.template." + visible)},

@@ -62,6 +62,9 @@ func forgeries() []way {
 		{"a pod that brings the slice that it wants", run(gpuPod(red, "try", gpu, "1", func(pod *corev1.Pod) {
 			pod.Annotations = map[string]string{v1alpha1.AnnotationInstances: "GPU-a/7g.40gb@0#1"}
 		})), forbidden("metadata.annotations[ebbtide.dev/mig-instances]: only the scheduler writes it")},
+		{"a label of Ebbtide's that nobody knows yet", run(gpuPod(red, "try", gpu, "1", func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{"ebbtide.dev/exempt": "true"}
+		})), forbidden("metadata.labels[ebbtide.dev/*]")},
 		{"making a GPUNode", func(ctx context.Context, w *town) (client.Object, error) {
 			return nil, w.mallory.Create(ctx, &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-1"}})
 		}, noRole("create", "gpunodes")},
@@ -100,9 +103,19 @@ func forgeries() []way {
 			if err != nil {
 				return nil, err
 			}
-			loan.Status = v1alpha1.LoanStatus{}
+			// Its epoch stays: another policy refuses to have that taken away, and which of two
+			// refusals the API server tells is chance.
+			loan.Status = v1alpha1.LoanStatus{Epoch: loan.Status.Epoch}
 			return nil, w.marvin.Status().Update(ctx, loan)
 		}, forbidden(onlyBroker)},
+		{"the epoch of a Loan as the namespace's administrator", func(ctx context.Context, w *town) (client.Object, error) {
+			loan, err := w.loanOfRunning(ctx)
+			if err != nil {
+				return nil, err
+			}
+			loan.Status.Epoch--
+			return nil, w.marvin.Status().Update(ctx, loan)
+		}, forbidden("denied request")},
 		{"the status of one's own queue", func(ctx context.Context, w *town) (client.Object, error) {
 			queue := &v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: red, Name: "default"}}
 			return nil, w.mallory.Status().Patch(ctx, queue, client.RawPatch(types.MergePatchType, []byte(`{"status": {"pending": 0, "admitted": 9}}`)))

@@ -76,6 +76,16 @@ func podWays() []way {
 				ObjectMeta: metav1.ObjectMeta{Name: made.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: "gpu-1"},
 			}, metav1.CreateOptions{})
 		}, noRole("create", "pods/binding")},
+		{"binding a pod to a node as the namespace's administrator", func(ctx context.Context, w *town) (client.Object, error) {
+			made := pod("8")
+			if err := w.mallory.Create(ctx, made); err != nil {
+				return nil, err
+			}
+			binding := &corev1.Binding{
+				ObjectMeta: metav1.ObjectMeta{Namespace: red, Name: made.Name}, Target: corev1.ObjectReference{Kind: "Node", Name: "gpu-1"},
+			}
+			return nil, w.marvin.kube.CoreV1().Pods(red).Bind(ctx, binding, metav1.CreateOptions{})
+		}, forbidden("pods/binding: only schedulers, which may bind the pods of all namespaces, give pods nodes")},
 		{"a pod within the quota", run(pod("2")), buysNothing(podRuns)},
 		{"a pod beyond the quota", fill(pod("1")), podWaits(beyond)},
 		{"an online pod beyond the quota", run(pod("5", online)), podWaits("of 4 units of flavor h100 are used, and the pod asks for 5")},

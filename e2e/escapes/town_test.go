@@ -88,6 +88,7 @@ func newTown(t *testing.T) *town {
 		Scheduler:    &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }},
 		Broker:       broker(),
 		Operators:    []string{crds.JobSet, crds.KubeRay},
+		AuditReads:   []string{brokerUser, schedulerUser},
 	})
 	w := &town{Lab: l, t: t}
 	w.admin = w.user(l.Config()).Client
