@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+	"io"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,4 +67,19 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	distribution(descQueue, s.queued)
 	value(descCache, prometheus.GaugeValue, 1,
 		strconv.Itoa(blockSize), strconv.FormatInt(c.view.model.KVTokens/blockSize, 10))
+}
+
+// WriteGauges writes what a replica says of this moment alone, under vLLM's names: for those
+// who set a load by hand and have no engine.
+func WriteGauges(w io.Writer, model string, running, waiting, kv float64) {
+	for _, gauge := range []struct {
+		name  string
+		value float64
+	}{
+		{"vllm:num_requests_running", running},
+		{"vllm:num_requests_waiting", waiting},
+		{"vllm:kv_cache_usage_perc", kv},
+	} {
+		fmt.Fprintf(w, "# TYPE %s gauge\n%s{model_name=%q,engine=\"0\"} %g\n", gauge.name, gauge.name, model, gauge.value)
+	}
 }

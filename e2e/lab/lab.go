@@ -71,6 +71,8 @@ type Options struct {
 
 	// APIServerArgs are flags of kube-apiserver beside those that the lab sets.
 	APIServerArgs []string
+	// AuditReads are users of which the audit log keeps what they read, too. See Lab.AuditLog.
+	AuditReads []string
 	// Autoscaler switches the HorizontalPodAutoscaler controller on. Without it,
 	// such objects are there to be read, and nothing acts on them.
 	Autoscaler *Autoscaler

@@ -118,6 +118,10 @@ func (l *Lab) apiServer() (*Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	audit, err := l.auditArgs()
+	if err != nil {
+		return nil, err
+	}
 	return l.newPart(partSpec{
 		name: KubeAPIServer, path: l.bin(build.ControlPlane),
 		health: l.healthy("https://" + l.apiAddr + "/readyz"),
@@ -146,7 +150,7 @@ func (l *Lab) apiServer() (*Part, error) {
 			"--enable-priority-and-fairness=false",
 			"--max-requests-inflight=4000", "--max-mutating-requests-inflight=2000",
 			"--event-ttl=15m", "--profiling=false",
-		}, l.opts.APIServerArgs...),
+		}, slices.Concat(audit, l.opts.APIServerArgs)...),
 	}), nil
 }
 

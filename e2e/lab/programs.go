@@ -32,7 +32,8 @@ type Program struct {
 	// Config returns the contents of the file that is passed with --config. For
 	// a scheduler without one, a configuration with its defaults is written. A
 	// scheduler's is completed: clientConnection.kubeconfig is set, and leader
-	// election is off unless the configuration says otherwise.
+	// election is off unless the configuration says otherwise. A broker's gets a
+	// certificate of the lab's.
 	Config func(Env) ([]byte, error)
 	// Args are flags beside those that the lab sets.
 	Args func(Env) []string
@@ -41,6 +42,10 @@ type Program struct {
 	// Health returns the URL that answers 200 once the program is ready. By
 	// default /readyz of Env.Addr: http for a broker, https for a scheduler.
 	Health func(Env) string
+	// Through says which address the program takes for the API server's, and whose
+	// authority it trusts there: those of something that stands between the two, and
+	// lasts as long as the program. By default nothing does. See Env.Upstream.
+	Through func(Env) (server string, ca []byte, err error)
 	// Restart starts the program again, a second after it ended by itself, as a
 	// kubelet would, once it has been ready. Otherwise such an end is an error
 	// of the lab.
@@ -152,6 +157,11 @@ func (l *Lab) startProgram(ctx context.Context, kind programKind, p Program) (*P
 	if env.Kubeconfig, err = kind.kubeconfig(ctx); err != nil {
 		return nil, err
 	}
+	if p.Through != nil {
+		if env.Kubeconfig, err = l.kubeconfigThrough(env, p.Through); err != nil {
+			return nil, err
+		}
+	}
 	if err := makeFolder(env.Dir); err != nil {
 		return nil, err
 	}
@@ -184,6 +194,9 @@ func (l *Lab) brokerArgs(p Program, e Env) ([]string, error) {
 	}
 	text, err := p.Config(e)
 	if err != nil {
+		return nil, err
+	}
+	if text, err = l.completeBroker(text, e); err != nil {
 		return nil, err
 	}
 	path, err := l.folder.Write(filepath.Join("config", e.Part+".yaml"), text)

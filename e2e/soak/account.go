@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,14 +100,6 @@ func (s *soak) settle() error {
 
 // entries reads the ledger from the broker, to its end.
 func (s *soak) entries() ([]ledger.Entry, error) {
-	env, err := s.town.Env(lab.Broker)
-	if err != nil {
-		return nil, err
-	}
-	address, err := env.Listen("web")
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
 	defer cancel()
 	var all []ledger.Entry
@@ -117,18 +108,12 @@ func (s *soak) entries() ([]ledger.Entry, error) {
 			Entries []ledger.Entry
 			Next    uint64
 		}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/ledger?limit=1000&from=%d", address, from), nil)
+		body, err := s.town.AskBroker(ctx, lab.Broker, fmt.Sprintf("/ledger?limit=1000&from=%d", from))
 		if err != nil {
 			return nil, fmt.Errorf("read the ledger: %w", err)
 		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return nil, fmt.Errorf("read the ledger: %w", err)
-		}
-		err = json.NewDecoder(response.Body).Decode(&page)
-		response.Body.Close()
-		if err != nil || response.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("read the ledger from entry %d: %s: %w", from, response.Status, err)
+		if err := json.Unmarshal(body, &page); err != nil {
+			return nil, fmt.Errorf("read the ledger from entry %d: %w", from, err)
 		}
 		all = append(all, page.Entries...)
 		from = page.Next

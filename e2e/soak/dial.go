@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/ebbtide/ebbtide/e2e/engine"
 )
 
 // slots is how many requests a replica serves at once.
@@ -115,14 +117,5 @@ func (d *dial) metrics(w http.ResponseWriter, r *http.Request) {
 	d.mu.Unlock()
 	running := min(each, slots)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	for _, gauge := range []struct {
-		name  string
-		value float64
-	}{
-		{"vllm:num_requests_running", running},
-		{"vllm:num_requests_waiting", each - running},
-		{"vllm:kv_cache_usage_perc", running / slots / 2},
-	} {
-		fmt.Fprintf(w, "# TYPE %s gauge\n%s{model_name=%q,engine=\"0\"} %g\n", gauge.name, gauge.name, service, gauge.value)
-	}
+	engine.WriteGauges(w, service, running, each-running, running/slots/2)
 }

@@ -33,7 +33,11 @@ func main() {
 		reclaimCommand(),
 		checkMIGCommand(),
 		benchMIGCommand(),
+		ledgerCommand(),
 		soakCommand(),
+		testDiskCommand(),
+		testFaultsCommand(),
+		diskWriterCommand(),
 		buildCommand(),
 	)
 	if err := root.ExecuteContext(ctx); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/mig"
+	"github.com/ebbtide/ebbtide/mig/boards"
 	"github.com/ebbtide/ebbtide/mig/device"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
@@ -80,10 +81,10 @@ func (w *witness) watch(ctx context.Context, client dynamic.Interface) (func(), 
 	return factory.Shutdown, nil
 }
 
-func placed(places []v1alpha1.MIGPlacement) []mig.Placed {
-	all := make([]mig.Placed, len(places))
-	for i, p := range places {
-		all[i] = mig.Placed{Profile: mig.ProfileID(p.Profile), Start: int(p.Start)}
+func places(said []v1alpha1.MIGPlacement) []mig.Placed {
+	all := make([]mig.Placed, len(said))
+	for i, p := range said {
+		all[i] = boards.Placed(p)
 	}
 	return all
 }
@@ -97,7 +98,7 @@ func (w *witness) observe(now time.Time, n *v1alpha1.GPUNode) {
 	w.observePins(now, n)
 	for _, r := range n.Spec.Reshapes {
 		if w.reshapes[r.ID] == nil {
-			w.reshapes[r.ID] = &reshape{node: n.Name, gpu: r.GPU, destroy: placed(r.Destroy), create: placed(r.Create), begun: now, end: now}
+			w.reshapes[r.ID] = &reshape{node: n.Name, gpu: r.GPU, destroy: places(r.Destroy), create: places(r.Create), begun: now, end: now}
 		}
 	}
 	for _, s := range n.Status.Reshapes {
@@ -126,7 +127,7 @@ func (w *witness) observePins(now time.Time, n *v1alpha1.GPUNode) {
 		have[g.UUID] = nil
 	}
 	for _, p := range n.Spec.Pinned {
-		have[p.GPU] = placed(p.Places)
+		have[p.GPU] = places(p.Places)
 	}
 	for gpu, places := range have {
 		w.nodes[gpu] = n.Name

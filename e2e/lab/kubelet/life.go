@@ -25,6 +25,10 @@ const (
 	// DefaultExitCode. 0 ends the pod as Succeeded.
 	AnnotationExitCode = "lab.ebbtide.dev/exit-code"
 
+	// AnnotationUnkillable keeps the pod, with any value, from ending: its process hangs in
+	// the kernel, and no signal ends it. It ends when the annotation is gone.
+	AnnotationUnkillable = "lab.ebbtide.dev/unkillable"
+
 	// LabelNodeLost on a node, with any value, takes it off the network: it is
 	// not ready, and its kubelet stands still until the label is removed.
 	LabelNodeLost = "lab.ebbtide.dev/lost"
@@ -124,6 +128,9 @@ func (l life) next(pod *corev1.Pod) step {
 // termination is the race between the process's own exit and SIGKILL. An
 // annotation that cannot be read must not keep a pod from dying.
 func (l life) termination(pod *corev1.Pod) step {
+	if _, hangs := pod.Annotations[AnnotationUnkillable]; hangs {
+		return step{}
+	}
 	exitAfter, found, err := duration(pod, AnnotationExitAfter)
 	if err != nil || !found {
 		exitAfter = DefaultExitAfter

@@ -113,6 +113,15 @@ func TestNext(t *testing.T) {
 			want:   step{act: actKill, at: at(31), exitCode: 137},
 		},
 		{
+			name:   "hangs in the kernel",
+			sights: []sight{{1, deleted(pod(true, AnnotationUnkillable, ""), 30)}, {100, deleted(pod(true, AnnotationUnkillable, ""), 1)}},
+		},
+		{
+			name:   "wakes up again",
+			sights: []sight{{1, deleted(pod(true, AnnotationUnkillable, ""), 30)}, {100, deleted(pod(true, AnnotationExitAfter, "1h"), 1)}},
+			want:   step{act: actKill, at: at(31), exitCode: 137},
+		},
+		{
 			name: "a shortened grace counts from when it is seen",
 			sights: []sight{
 				{1, deleted(pod(true, AnnotationExitAfter, "1h"), 30)},
