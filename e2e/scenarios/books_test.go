@@ -13,7 +13,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/e2e/audit"
-	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
@@ -24,7 +23,13 @@ func (w *town) closeTheBooks() {
 	w.t.Helper()
 	w.awaitAgreement()
 	w.judge()
-	if err := w.Part(lab.Broker).Stop(); err != nil {
+	w.closeBooks()
+}
+
+// closeBooks stops the broker and lets the ledger check itself.
+func (w *town) closeBooks() {
+	w.t.Helper()
+	if err := w.Part(w.leading()).Stop(); err != nil {
 		w.t.Fatalf("stop the broker: %v", err)
 	}
 	report, err := ledger.Check(w.ledgerPath())
@@ -69,11 +74,12 @@ func (w *town) judge() {
 	if counters == 0 {
 		w.t.Error("the broker does not export ebbtide_broker_law_violations_total")
 	}
+	w.boundMetrics(string(metrics))
 }
 
 func (w *town) ledgerPath() string {
 	w.t.Helper()
-	env, err := w.Env(lab.Broker)
+	env, err := w.Env(w.leading())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -185,7 +191,7 @@ func (w *town) openInLedger(ctx context.Context) (map[string]bool, error) {
 		switch e.Kind {
 		case "LEND_GRANTED", "RECOVERED":
 			open[e.Loan] = true
-		case "RECLAIM_DONE", "RELEASED", "PREEMPTED", "LOST", "LEND_ABORTED":
+		case "RECLAIM_DONE", "RELEASED", "PREEMPTED", "LOST", "LEND_ABORTED", "UNQUARANTINED":
 			delete(open, e.Loan)
 		}
 	}

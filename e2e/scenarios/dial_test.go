@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -11,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/ebbtide/ebbtide/e2e/engine"
 )
 
 // dial is a fleet of model servers whose load the test sets by hand. It speaks
@@ -86,14 +87,5 @@ func (d *dial) metrics(w http.ResponseWriter, _ *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	for _, gauge := range []struct {
-		name  string
-		value float64
-	}{
-		{"vllm:num_requests_running", d.running},
-		{"vllm:num_requests_waiting", d.waiting},
-		{"vllm:kv_cache_usage_perc", d.running / 100},
-	} {
-		fmt.Fprintf(w, "# TYPE %s gauge\n%s{model_name=\"chat\",engine=\"0\"} %g\n", gauge.name, gauge.name, gauge.value)
-	}
+	engine.WriteGauges(w, "chat", d.running, d.waiting, d.running/100)
 }

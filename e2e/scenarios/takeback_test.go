@@ -124,10 +124,21 @@ func (w *town) awaitHeld(job string, units int64) {
 // finish lets the pods of a job succeed.
 func (w *town) finish(job string) {
 	w.t.Helper()
-	pods, err := w.Client().CoreV1().Pods(trainingNamespace).List(w.t.Context(), metav1.ListOptions{LabelSelector: "job-name=" + job})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	var pods *corev1.PodList
+	// Of one that is only bound, the kubelet would say next that it runs.
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		var err error
+		pods, err = w.Client().CoreV1().Pods(trainingNamespace).List(ctx, metav1.ListOptions{LabelSelector: "job-name=" + job})
+		if err != nil {
+			return false, err.Error()
+		}
+		for i := range pods.Items {
+			if p := &pods.Items[i]; p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil {
+				return false, fmt.Sprintf("pod %s is %s, want it to run", p.Name, p.Status.Phase)
+			}
+		}
+		return len(pods.Items) > 0, "there are no pods"
+	})
 	for _, pod := range pods.Items {
 		_, err := w.Client().CoreV1().Pods(trainingNamespace).Patch(w.t.Context(), pod.Name, "application/merge-patch+json",
 			[]byte(`{"status":{"phase":"Succeeded"}}`), metav1.PatchOptions{}, "status")

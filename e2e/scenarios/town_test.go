@@ -1,11 +1,11 @@
 package scenarios
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -25,6 +25,7 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/audit"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
+	"github.com/ebbtide/ebbtide/e2e/witness"
 	"github.com/ebbtide/ebbtide/mig/simgpu"
 )
 
@@ -55,6 +56,8 @@ type town struct {
 	dial *dial
 	// auditor judges the laws from outside for as long as the town stands.
 	auditor *audit.Auditor
+	// testimony is a witness's who shares no code with what it watches; nil: none was called.
+	testimony *witness.Witness
 	// others judge further resources, in a town with slices.
 	others []*audit.Auditor
 	// claimed is what the node has that is allocated by claims, which no kubelet counts.
@@ -67,9 +70,15 @@ type town struct {
 	queue string
 	// makers are the kinds that stand between jobs and pods, beside Jobs of their own.
 	makers []schema.GroupVersionResource
-	// late is how long after slack the auditor lets online pods wait.
-	late time.Duration
+	// late is how long after slack the auditor lets online pods wait, apart how much longer
+	// than settle it lets two programs disagree.
+	late, apart time.Duration
+	// leader is the broker that leads, where there are two.
+	leader string
 }
+
+// leading is the broker that answers.
+func (w *town) leading() string { return cmp.Or(w.leader, lab.Broker) }
 
 // newTown starts a cluster of nodes with 8 GPUs each, all of them promised to the
 // online service's tenant.
@@ -122,6 +131,9 @@ func raise(t *testing.T, nodes int, opts lab.Options) *town {
 	}
 	w := &town{Lab: l, t: t, api: api, queue: "default"}
 	w.audit()
+	if os.Getenv("WITNESS") != "" {
+		w.testimony = w.witness()
+	}
 	return w
 }
 
@@ -139,7 +151,7 @@ func (w *town) auditorOf(resource corev1.ResourceName, flavor string) *audit.Aud
 		Resource: string(resource), Flavor: flavor, Makers: w.makers,
 		// A slice of four is taken back for pods on slices of one.
 		Others:   resource == fourG,
-		MaxGrace: maxGrace, Slack: slack + w.late, Settle: settle, Hold: time.Second,
+		MaxGrace: maxGrace, Slack: slack + w.late, Settle: settle + w.apart, Hold: time.Second,
 	}
 	if n := w.claimed[resource]; n > 0 {
 		opts.Claimed = map[string]int64{migNode: n}
@@ -390,31 +402,7 @@ func (w *town) ask(ctx context.Context, path string, into any) error {
 }
 
 func (w *town) read(ctx context.Context, path string) ([]byte, error) {
-	env, err := w.Env(lab.Broker)
-	if err != nil {
-		return nil, err
-	}
-	address, err := env.Listen("web")
-	if err != nil {
-		return nil, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, err
-	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s: %s", path, response.Status, body)
-	}
-	return body, nil
+	return w.AskBroker(ctx, w.leading(), path)
 }
 
 // awaitVerdict waits until the broker gives this reason for a subject.
