@@ -69,6 +69,11 @@ func TestRulesBite(t *testing.T) {
 			"2: broker/ledger imports k8s.io/client-go/rest: talking to the API server"},
 		{"the broker imports its tests", "broker/cmd/ebbtide-broker/main.go", "package main\nimport _ \"github.com/ebbtide/ebbtide/e2e/lab\"",
 			"2: broker/cmd/ebbtide-broker imports github.com/ebbtide/ebbtide/e2e/lab: the product does not depend on its tests"},
+		{"the witness imports the ledger", "e2e/witness/x.go", "package witness\nimport _ \"github.com/ebbtide/ebbtide/broker/ledger\"",
+			"2: e2e/witness imports github.com/ebbtide/ebbtide/broker/ledger: a witness that uses the code"},
+		{"the witness imports the API", "e2e/witness/x.go", "package witness\nimport _ \"github.com/ebbtide/ebbtide/broker/api/v1alpha1\"", ""},
+		{"the reader of the books uses the ledger's storage", "e2e/witness/books/x.go", "package books\nimport _ \"go.etcd.io/bbolt\"",
+			"2: e2e/witness/books imports go.etcd.io/bbolt: the reader of the books"},
 		{"a folder that only sounds alike", "brokerage/x.go", "package brokerage\nimport _ \"github.com/ebbtide/ebbtide/e2e/lab\"", ""},
 
 		{"a test may do all of it", "broker/lend/x_test.go", "package lend\nimport \"time\"\nvar f = time.Now", ""},

@@ -67,9 +67,9 @@ var arrows = []arrow{
 		why:       "the broker and the scheduler meet in the API server only",
 	},
 	{
-		from: "broker", except: []string{"broker/internal", "broker/cmd"},
+		from: "broker", except: []string{"broker/internal", "broker/cmd", "broker/access"},
 		forbidden: below("k8s.io/client-go"),
-		why:       "talking to the API server is the business of broker/internal",
+		why:       "talking to the API server is the business of broker/internal, and of what asks it who may see what",
 	},
 	{
 		from: "broker/api",
@@ -89,6 +89,25 @@ var arrows = []arrow{
 			return within(imported, Module+"/broker/lend") || within(imported, Module+"/broker/internal") || within(imported, Module+"/scheduler-plugin")
 		},
 		why: "a node's agent knows the API, and nothing of who lends what to whom",
+	},
+	{
+		from: "e2e/witness",
+		forbidden: func(imported string) bool {
+			for _, judged := range []string{"broker/ledger", "broker/lend", "broker/grants", "broker/internal", "quota", "scheduler-plugin"} {
+				if own(judged)(imported) {
+					return true
+				}
+			}
+			return false
+		},
+		why: "a witness that uses the code on which it testifies repeats its mistakes",
+	},
+	{
+		from: "e2e/witness/books",
+		forbidden: func(imported string) bool {
+			return below(Module)(imported) || below("go.etcd.io/bbolt")(imported)
+		},
+		why: "the reader of the books was written from their description, down to the pages of the file",
 	},
 	{from: "broker", forbidden: own("e2e"), why: "the product does not depend on its tests"},
 	{from: "scheduler-plugin", forbidden: own("e2e"), why: "the product does not depend on its tests"},
