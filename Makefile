@@ -179,9 +179,31 @@ check-mig: ## Compare all plans for one A100's slices with what trying everythin
 bench-mig: ## Measure for how many slices there is no place, against other ways to choose places; the last line is JSON (CHECK=1 LOADS=0.5,0.75 SEEDS= GPUS=)
 	@$(GO) run ./e2e/cmd/ebbtide-lab bench-mig $(if $(CHECK),--check) $(if $(LOADS),--loads=$(LOADS)) $(if $(SEEDS),--seeds=$(SEEDS)) $(if $(GPUS),--gpus=$(GPUS))
 
+.PHONY: bench-ledger
+bench-ledger: ## Measure the ledger against bare bbolt, and how it checks a million entries; the last line is JSON (RECORDS= APPENDS= DIR=)
+	@$(GO) run ./e2e/cmd/ebbtide-lab bench-ledger $(if $(RECORDS),--records=$(RECORDS)) $(if $(APPENDS),--appends=$(APPENDS)) $(if $(DIR),--dir=$(DIR))
+
 .PHONY: bench-reclaim
 bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CHECK=1 CASES=a,b,c ROUNDS= SEED=)
 	@bin/ebbtide-lab bench-reclaim $(if $(CHECK),--check) $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))
+
+.PHONY: bench-noisy
+bench-noisy: ## Measure how long a tenant's jobs wait beside another's 100,000; takes 10 minutes, the last line is JSON
+	@LONG=1 $(GO) test -count=1 -timeout 30m -run '^TestNoisyTenant$$' -v ./e2e/scenarios | awk '{ print; fflush() } /^\{"jobs":/ { json = $$0 } END { if (json == "") exit 1; print json }'
+
+.PHONY: test-disk
+test-disk: ## Try the ledger against power cuts, failing and full disks, rot and kills; the last line is JSON (LONG=1 SEED=)
+	@$(GO) run ./e2e/cmd/ebbtide-lab test-disk $(if $(LONG),--long) $(if $(SEED),--seed=$(SEED))
+
+.PHONY: test-faults
+test-faults: build ## Kill, stop and attack a running system within 20 minutes, and count what was lost; the last line is JSON (SEED= ROUNDS= ONLY=disk|rounds|proxy|attacks)
+	@bin/ebbtide-lab test-faults $(if $(SEED),--seed=$(SEED)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(ONLY),--only=$(ONLY))
+
+.PHONY: test-faults-nightly
+test-faults-nightly: build ## The same with 1,000 kills and 10,000 crash states, and with each guard taken out; takes hours (SEED= ROUNDS= ONLY=)
+	@LONG=1 $(GO) test -count=1 -timeout 3h -run '^TestControls' -v ./e2e/faults
+	@LONG=1 $(GO) test -count=1 -timeout 2h -p 1 ./e2e/scenarios ./e2e/escapes
+	@bin/ebbtide-lab test-faults --long $(if $(SEED),--seed=$(SEED)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(ONLY),--only=$(ONLY))
 
 .PHONY: soak
 soak: build ## Play an adversary for an hour, compressed, and count how often jobs are taken back; the last line is JSON (LENGTH=1h SPEED= SEED=)
@@ -201,6 +223,25 @@ image: ## Build the container images (PUSH=1: for PLATFORMS=linux/amd64,linux/ar
 		set -- --target $$name --build-arg VERSION=$(VERSION) $(if $(PLATFORMS),--platform $(PLATFORMS)) -t $(IMAGE_REPOSITORY)/$$name:$(VERSION) .; \
 		$(if $(PUSH),$(CONTAINER) buildx build --push,DOCKER_BUILDKIT=1 $(CONTAINER) build) "$$@"; \
 	done
+
+.PHONY: sbom
+sbom: ## Build the programs and write what each is made of into bin/sbom, as CycloneDX (PROGRAMS=)
+	@$(GO) run ./e2e/cmd/ebbtide-supply sbom bin/sbom $(PROGRAMS)
+
+.PHONY: reproducible
+reproducible: ## Build the programs twice, in different folders and from nothing, and compare; the last line is JSON (PROGRAMS=)
+	@$(GO) run ./e2e/cmd/ebbtide-supply reproduce $(PROGRAMS)
+
+# It asks vuln.go.dev for what is known. Another place: VULNDB=https://… or file:///….
+# Not a part of verify, which needs no network.
+VULNDB ?= https://vuln.go.dev
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities that the code reaches; needs the network (VULNDB= OFFLINE=1: without it, say so and pass)
+	@mkdir -p bin; $(GO) build -modfile=.tools/go.mod -o bin/govulncheck golang.org/x/vuln/cmd/govulncheck
+	@rc=0; bin/govulncheck -db $(VULNDB) ./... || rc=$$?; case $$rc in 0) ;; \
+	3) echo "make vulncheck: the vulnerabilities above are reached"; exit 1;; \
+	*) echo "make vulncheck: $(VULNDB) cannot be read from here, and NOTHING WAS CHECKED; VULNDB= names a mirror or a copy"; [[ -n "$(OFFLINE)" ]];; esac
+	@$(GO) mod verify
 
 .PHONY: clean
 clean: ## Remove what was built
