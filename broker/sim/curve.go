@@ -1,0 +1,84 @@
+package sim
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Curve is a value over time: from each point's time on it is that point's value, until
+// the next. Before the first it is the first. A value that is not a number is not known.
+type Curve []Point
+
+// Point of a Curve.
+type Point struct {
+	At    time.Duration
+	Value float64
+}
+
+// At returns the value at a moment.
+func (c Curve) At(t time.Duration) float64 {
+	if len(c) == 0 {
+		return math.NaN()
+	}
+	return c[c.index(t)].Value
+}
+
+// index of the point that holds at a moment.
+func (c Curve) index(t time.Duration) int {
+	i, exact := slices.BinarySearchFunc(c, t, func(p Point, t time.Duration) int { return int(p.At - t) })
+	if !exact {
+		i--
+	}
+	return max(i, 0)
+}
+
+// Max returns the highest value from one moment until before another; 0 if none is known.
+func (c Curve) Max(from, until time.Duration) (highest float64) {
+	for i := c.index(from); i < len(c) && (c[i].At < until || i == 0); i++ {
+		if c[i].Value > highest {
+			highest = c[i].Value
+		}
+	}
+	return highest
+}
+
+// Ramped is the curve with points each step apart, in a straight line from one point to
+// the next where both are known.
+func (c Curve) Ramped(step time.Duration) Curve {
+	var out Curve
+	for i, p := range c {
+		if i+1 == len(c) || math.IsNaN(p.Value) || math.IsNaN(c[i+1].Value) || step <= 0 {
+			out = append(out, p)
+			continue
+		}
+		next := c[i+1]
+		for at := p.At; at < next.At; at += step {
+			share := float64(at-p.At) / float64(next.At-p.At)
+			out = append(out, Point{at, p.Value + share*(next.Value-p.Value)})
+		}
+	}
+	return out
+}
+
+// Repeated is the curve until a length, with its last period again and again after its end.
+func (c Curve) Repeated(end, period, length time.Duration) Curve {
+	out := slices.Clone(c)
+	out = out[:min(len(out), out.index(end-1)+1)]
+	last := out[out.index(end-period):]
+	for shift := period; end < length; shift, end = shift+period, end+period {
+		for _, p := range last {
+			out = append(out, Point{p.At + shift, p.Value})
+		}
+	}
+	return out
+}
+
+// Scaled is the curve with each value times a factor.
+func (c Curve) Scaled(factor float64) Curve {
+	out := slices.Clone(c)
+	for i := range out {
+		out[i].Value *= factor
+	}
+	return out
+}

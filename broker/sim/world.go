@@ -1,0 +1,167 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// World is the cluster at one moment, as a policy sees it. What its methods return belongs
+// to the world and is read only; it changes with the next act.
+type World struct {
+	scenario *Scenario
+	now      time.Duration
+	random   *rand.Rand // of failures
+	agenda   agenda
+
+	spots    []Spot // by node, then flavor
+	nodes    []nodeState
+	flavors  []string
+	services []*ServiceState // as in the scenario
+
+	waiting []*JobState // by Order
+	running []*JobState // by Order; those that were asked back included
+	byName  map[string]*JobState
+	slots   []*JobState // live jobs, by slot
+	unused  []int32
+	arrived int64
+	ahead   Job // the next to arrive
+	more    bool
+	counted int64 // jobs that count and have not ended
+
+	meter   meter
+	changed bool // since the last decision
+	urgent  bool // an online pod waits since
+	err     error
+}
+
+type nodeState struct {
+	first, end int32 // spots
+	home       int32 // service; Nobody
+	down       bool
+}
+
+// Nobody is no service.
+const Nobody int32 = -1
+
+// Spot is what one node has of one flavor, and who holds it.
+type Spot struct {
+	Node, Flavor int32
+	Capacity     int64
+	Down         bool
+	// Home is the service whose replicas prefer the node, or Nobody.
+	Home int32
+	// Online is held by replicas, those that are going (Leaving) included.
+	Online, Leaving int64
+	// Jobs hold Training, from when they start until they are gone.
+	Training int64
+}
+
+// Free units; none on a node that is down.
+func (s *Spot) Free() int64 {
+	if s.Down {
+		return 0
+	}
+	return s.Capacity - s.Online - s.Training
+}
+
+// Place is some pods of a job on one spot. Lender is the service whose units they are, or
+// Nobody: they are the tenant's own, or its cohort's.
+type Place struct {
+	Spot, Lender int32
+	Pods         int64
+}
+
+// Now is the time since the scenario's start; Time the same as a time.
+func (w *World) Now() time.Duration { return w.now }
+
+// Time is the present moment.
+func (w *World) Time() time.Time { return w.scenario.Start.Add(w.now) }
+
+// Scenario that is played.
+func (w *World) Scenario() *Scenario { return w.scenario }
+
+// Spots are all, by node and flavor, as they are now.
+func (w *World) Spots() []Spot { return w.spots }
+
+// SpotsOf returns from which spot to before which one the node's are.
+func (w *World) SpotsOf(node int32) (from, end int32) { return w.nodes[node].first, w.nodes[node].end }
+
+// Flavors are the names of all flavors.
+func (w *World) Flavors() []string { return w.flavors }
+
+// Flavor returns the number of a flavor.
+func (w *World) Flavor(name string) (int32, bool) {
+	i, ok := slices.BinarySearch(w.flavors, name)
+	return int32(i), ok
+}
+
+// Services are all, in the scenario's order.
+func (w *World) Services() []*ServiceState { return w.services }
+
+// Waiting are the jobs that wait, in the order in which they first arrived.
+func (w *World) Waiting() []*JobState { return w.waiting }
+
+// Running are the jobs that hold units, in the order in which they first arrived.
+func (w *World) Running() []*JobState { return w.running }
+
+// Job returns the live job of that name.
+func (w *World) Job(name string) (*JobState, bool) {
+	j, ok := w.byName[name]
+	return j, ok
+}
+
+func newWorld(s *Scenario) (*World, error) {
+	w := &World{scenario: s, byName: map[string]*JobState{}, random: rand.New(rand.NewPCG(s.Seed, 0x5ee))}
+	for _, n := range s.Nodes {
+		for _, u := range n.Units {
+			w.flavors = append(w.flavors, u.Flavor)
+		}
+	}
+	slices.Sort(w.flavors)
+	w.flavors = slices.Compact(w.flavors)
+	homes := map[string]int32{}
+	for i := range s.Services {
+		homes[s.Services[i].Lender.Name] = int32(i)
+		flavor, ok := w.Flavor(s.Services[i].Lender.Flavor)
+		if !ok {
+			return nil, fmt.Errorf("services[%d].flavor: no node has any of %q", i, s.Services[i].Lender.Flavor)
+		}
+		w.services = append(w.services, newService(w, int32(i), flavor))
+	}
+	for i, n := range s.Nodes {
+		home, ok := homes[n.Home]
+		if n.Home == "" {
+			home = Nobody
+		} else if !ok {
+			return nil, fmt.Errorf("nodes[%d].home: there is no service %q", i, n.Home)
+		}
+		node := nodeState{first: int32(len(w.spots)), home: home}
+		for _, u := range n.Units {
+			flavor, _ := w.Flavor(u.Flavor)
+			w.spots = append(w.spots, Spot{Node: int32(i), Flavor: flavor, Capacity: u.Count, Home: home})
+			w.meter.capacity += u.Count
+		}
+		node.end = int32(len(w.spots))
+		w.nodes = append(w.nodes, node)
+	}
+	return w, nil
+}
+
+// insert puts a job into a list by Order.
+func insertJob(list []*JobState, j *JobState) []*JobState {
+	i, _ := slices.BinarySearchFunc(list, j.Order, byOrder)
+	return slices.Insert(list, i, j)
+}
+
+func removeJob(list []*JobState, j *JobState) []*JobState {
+	i, ok := slices.BinarySearchFunc(list, j.Order, byOrder)
+	if !ok {
+		return list
+	}
+	return slices.Delete(list, i, i+1)
+}
+
+func byOrder(j *JobState, order int64) int { return cmp.Compare(j.Order, order) }
