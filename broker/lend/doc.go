@@ -60,7 +60,7 @@
 //	2 queues drain  drain
 //	3 rooms         pool: what nodes have; fit: whether pods fit into it
 //	4 lenders       lender: what is owed and lendable; load; hysteresis: dwell, cooldown,
-//	                unknown; need, panic: what is needed now; outlook: what the past adds;
+//	                unknown; need, panic: what is needed now; outlook, foresee: what the past adds;
 //	                steps, flap: how much, how often; advice: the adviser's book; scale
 //	5 reclaim       reclaim: what is owed; combine: for all classes of need together; shed:
 //	                elastic loans; victims: who gives it; victims_search: what is taken so far; greedy, rivals, exchange: good choices; exact, bound: the

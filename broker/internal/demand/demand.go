@@ -177,30 +177,13 @@ func (d *Demand) Forecast(name string, now time.Time) *lend.Forecast {
 	if !ok {
 		return nil
 	}
-	scatter, enough := l.scatter.Scatter(now)
 	load, _ := l.stable.Mean()
 	if l.held != nil {
 		o.Season = max(o.Season, l.held.peak)
 	}
-	season, growth := o.Keep(load)
-	return &lend.Forecast{
-		Season: season, Growth: growth, Floor: o.Floor,
-		Dispersion: scatter.Dispersion(lend.DefaultPolicy().DispersionLimit), Scatter: scatter.Ratio,
-		ScatterUnknown: !enough || now.Sub(l.scatter.First()) < time.Hour,
-		Ahead:          l.ahead(now),
-	}
-}
-
-// horizons are how far ahead a trough is looked for.
-var horizons = []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour}
-
-// ahead is what the past makes likely within each of the horizons.
-func (l *lender) ahead(now time.Time) []lend.Ahead {
-	var all []lend.Ahead
-	for i, load := range l.past.Seasons(now, horizons) {
-		all = append(all, lend.Ahead{Within: horizons[i], Load: load})
-	}
-	return all
+	f := lend.Foresee(o, &l.scatter, load, now, lend.DefaultPolicy().DispersionLimit)
+	f.Ahead = lend.LookAhead(l.past, now)
+	return f
 }
 
 func (l *lender) look(now time.Time, c Config) (forecast.Outlook, bool) {

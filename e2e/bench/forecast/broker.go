@@ -126,7 +126,7 @@ func (b *broker) decide() {
 	}
 }
 
-// look is what package demand makes of an outlook.
+// look is what the past says, as package demand has it.
 func (b *broker) look() *lend.Forecast {
 	o, ok := b.past.Look(b.now, forecast.Rule{
 		Horizon: b.notice, Beyond: b.policy.MinimumLoan, Quantile: b.quantile,
@@ -135,13 +135,9 @@ func (b *broker) look() *lend.Forecast {
 		return nil
 	}
 	load, _ := b.stable.Mean()
-	season, growth := o.Keep(load)
-	b.kept = split(o, load, growth).of(requests(1))
-	spread, enough := b.spread.Scatter(b.now)
-	return &lend.Forecast{
-		Season: season, Growth: growth, Floor: o.Floor, Dispersion: spread.Dispersion(b.policy.DispersionLimit), Scatter: spread.Ratio,
-		ScatterUnknown: !enough || b.now.Sub(b.spread.First()) < time.Hour,
-	}
+	f := lend.Foresee(o, &b.spread, load, b.now, b.policy.DispersionLimit)
+	b.kept = split(o, load, f.Growth).of(requests(1))
+	return f
 }
 
 // endLoans frees the units of loans whose notice is over.
