@@ -19,6 +19,7 @@ var pure = map[string][]string{
 	"broker/sim":          {"broker/lend", "quota", "mig", "broker/forecast"},
 	"broker/sim/baseline": {"broker/sim", "broker/lend", "quota", "broker/forecast"},
 	"broker/view":         {"broker/lend", "quota", "mig", "broker/forecast"},
+	"broker/view/chart":   {"broker/view"},
 }
 
 // impureStd are packages of the standard library, and what is below them, that
