@@ -2,15 +2,16 @@ package baseline
 
 import "github.com/ebbtide/ebbtide/broker/sim"
 
-// ground is where jobs may go.
-type ground uint8
+// ground is where jobs may go: what one service owns, by its index, or one of these.
+type ground int32
 
 const (
 	// pool is what is nobody's: there a job is on its tenant's own quota.
-	pool ground = 1 << iota
+	pool = ground(sim.Nobody)
 	// loaned is what services own: there a job has their units.
-	loaned
-	anywhere = pool | loaned
+	loaned ground = pool - 1
+	// anywhere is both.
+	anywhere ground = pool - 2
 )
 
 // owners says whose each spot is: the service whose home its node is, if the service runs
@@ -46,7 +47,8 @@ func owners(w *sim.World) []int32 {
 type holes struct {
 	owner  []int32
 	free   []int64 // by spot
-	fields []field // by flavor, the pool's and then what is on loan
+	fields []field // by flavor, and of each the pool's and then those of services
+	wide   int32   // fields of one flavor
 }
 
 // field has the spots of one flavor on one ground, by how much of them is free.
@@ -62,8 +64,8 @@ func (h *holes) reset(w *sim.World, owner []int32, hole func(spot int32) int64) 
 	spots := w.Spots()
 	h.owner = owner
 	h.free = append(h.free[:0], make([]int64, len(spots))...)
-	if len(h.fields) != 2*len(w.Flavors()) {
-		h.fields = make([]field, 2*len(w.Flavors()))
+	if h.wide = int32(len(w.Services()) + 1); len(h.fields) != int(h.wide)*len(w.Flavors()) {
+		h.fields = make([]field, int(h.wide)*len(w.Flavors()))
 	}
 	for i := range h.fields {
 		h.fields[i].clear()
@@ -78,23 +80,18 @@ func (h *holes) reset(w *sim.World, owner []int32, hole func(spot int32) int64) 
 	}
 }
 
-func (h *holes) field(flavor, owner int32) *field {
-	if owner == sim.Nobody {
-		return &h.fields[2*flavor]
-	}
-	return &h.fields[2*flavor+1]
-}
+func (h *holes) field(flavor, owner int32) *field { return &h.fields[flavor*h.wide+owner+1] }
 
 // on are the fields of a flavor on some ground.
 func (h *holes) on(flavor int32, where ground) []field {
-	from, end := 2*flavor, 2*flavor+2
-	if where&pool == 0 {
-		from++
+	all := h.fields[flavor*h.wide : (flavor+1)*h.wide]
+	switch where {
+	case anywhere:
+		return all
+	case loaned:
+		return all[1:]
 	}
-	if where&loaned == 0 {
-		end--
-	}
-	return h.fields[from:end]
+	return all[where+1 : where+2]
 }
 
 // total is how many units are free.

@@ -95,10 +95,10 @@ func TestTakeIsExact(t *testing.T) {
 			}
 			for range 12 {
 				per, pods := rapid.Int64Range(1, 9).Draw(t, "per"), rapid.Int64Range(1, 12).Draw(t, "pods")
-				where := rapid.SampledFrom([]ground{pool, loaned, anywhere}).Draw(t, "where")
+				where := rapid.SampledFrom([]ground{pool, loaned, anywhere, 0}).Draw(t, "where")
 				room, total := int64(0), int64(0)
 				for i, n := range left {
-					if owner[i] == sim.Nobody && where&pool > 0 || owner[i] != sim.Nobody && where&loaned > 0 {
+					if where == anywhere || (where == pool) == (owner[i] == sim.Nobody) {
 						room, total = room+n/per, total+n
 					}
 				}
