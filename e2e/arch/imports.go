@@ -18,6 +18,7 @@ var pure = map[string][]string{
 	"broker/lend":         {"quota", "quota/queue", "mig", "broker/forecast", "broker/grants"},
 	"broker/sim":          {"broker/lend", "quota", "mig", "broker/forecast"},
 	"broker/sim/baseline": {"broker/sim", "broker/lend", "quota", "broker/forecast"},
+	"broker/sim/product":  {"broker/sim", "broker/lend", "broker/grants", "broker/forecast", "mig"},
 	"broker/view":         {"broker/lend", "quota", "mig", "broker/forecast"},
 	"broker/view/chart":   {"broker/view"},
 }

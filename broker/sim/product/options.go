@@ -1,0 +1,51 @@
+package product
+
+import (
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+)
+
+// Options are how the broker runs. Defaults gives the documented ones.
+type Options struct {
+	// Name in results; empty: ebbtide.
+	Name string
+	// Every is the longest time between two decisions; 0 is 15 s. Where it is longer than
+	// Policy.StaleAfter, that becomes as long.
+	Every time.Duration
+	// Forecast: what a load's past says is listened to.
+	Forecast bool
+	// Quantile is how often the growth in a forecast is to suffice; 0 is 0.99.
+	Quantile float64
+	// PanicWindow is what the short mean of a load is over; 0 is a tenth of the policy's
+	// StableWindow.
+	PanicWindow time.Duration
+	// Seen is told every decision. What it is given is good until it returns.
+	Seen func(in lend.Snapshot, plan lend.Plan)
+
+	// advise has all lenders only report.
+	advise bool
+}
+
+// Defaults are the options of a broker of which nothing was configured.
+func Defaults() Options {
+	return Options{Name: "ebbtide", Every: 15 * time.Second, Forecast: true, Quantile: 0.99}
+}
+
+// filled has a value in place of every zero that stands for one.
+func (o Options) filled(pol lend.Policy) Options {
+	d := Defaults()
+	if o.Name == "" {
+		o.Name = d.Name
+	}
+	if o.Every <= 0 {
+		o.Every = d.Every
+	}
+	if !(o.Quantile > 0 && o.Quantile < 1) {
+		o.Quantile = d.Quantile
+	}
+	if o.PanicWindow <= 0 {
+		o.PanicWindow = pol.StableWindow / 10
+	}
+	return o
+}

@@ -1,0 +1,99 @@
+package product
+
+import (
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/sim"
+)
+
+// policy plays the broker.
+type policy struct {
+	rules   lend.Policy
+	options Options
+
+	world    *sim.World
+	decider  lend.Decider
+	state    lend.State
+	snapshot lend.Snapshot
+	nodes    map[string]int32 // indexes by name
+	services map[string]int32
+	heard    []*heard // by service
+	queued   []queued // as the snapshot's jobs
+	held     []held   // as the snapshot's loans
+	open     map[*sim.JobState]bool
+	// spare is the memory of the jobs before these.
+	spare struct {
+		queued []queued
+		jobs   []lend.Job
+	}
+}
+
+// New returns Ebbtide with some rules. Each run needs its own.
+func New(rules lend.Policy, o Options) sim.Policy {
+	return &policy{rules: rules, options: o.filled(rules)}
+}
+
+// NoLending is New without any lending: all services only advise, and jobs have their
+// tenants' own quota and what their cohorts leave unused.
+func NoLending(rules lend.Policy, o Options) sim.Policy {
+	if o.Name == "" || o.Name == Defaults().Name {
+		o.Name = "no lending"
+	}
+	o.advise = true
+	return New(rules, o)
+}
+
+func (p *policy) Name() string { return p.options.Name }
+
+// mostRounds bounds the decisions of one moment.
+const mostRounds = 4
+
+// Decide makes a decision and carries it out. What was returned can be lent by the next
+// one, which the broker makes at once.
+func (p *policy) Decide(w *sim.World) time.Duration {
+	if p.world == nil {
+		p.begin(w)
+	}
+	for range mostRounds {
+		p.look()
+		plan, next := p.decider.Decide(p.snapshot, p.state, p.rules)
+		if p.options.Seen != nil {
+			p.options.Seen(p.snapshot, plan)
+		}
+		p.state = next
+		if returned := p.enact(&plan); !returned {
+			break
+		}
+	}
+	return p.options.Every
+}
+
+// begin takes over what does not change.
+func (p *policy) begin(w *sim.World) {
+	s := w.Scenario()
+	p.world = w
+	p.rules.StaleAfter = max(p.rules.StaleAfter, p.options.Every, s.Sample)
+	p.nodes, p.services, p.open = map[string]int32{}, map[string]int32{}, map[*sim.JobState]bool{}
+	p.snapshot = lend.Snapshot{Epoch: 1, Cohorts: s.Cohorts, Tenants: s.Tenants, Queues: s.Queues}
+	p.listNodes(s)
+	for i, v := range w.Services() {
+		p.services[v.Lender.Name] = int32(i)
+		p.heard = append(p.heard, newHeard(v, s, p))
+		l := v.Lender
+		l.Pending, l.Load, l.Forecast = nil, lend.Load{}, nil
+		p.snapshot.Lenders = append(p.snapshot.Lenders, l)
+	}
+}
+
+// look brings the snapshot up to date.
+func (p *policy) look() {
+	p.snapshot.Now = p.world.Time()
+	p.lookAtNodes()
+	for i, v := range p.world.Services() {
+		p.heard[i].listen(v, p.world.Now())
+		p.lookAtService(&p.snapshot.Lenders[i], v, p.heard[i])
+	}
+	p.lookAtLoans()
+	p.lookAtJobs()
+}

@@ -1,0 +1,28 @@
+package product
+
+import (
+	"testing"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/sim"
+)
+
+func play(t *testing.T, s *sim.Scenario, p sim.Policy) *sim.Result {
+	t.Helper()
+	r, err := sim.Run(s, p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestADayLends(t *testing.T) {
+	lent := play(t, town(40, 400), New(lend.DefaultPolicy(), Defaults()))
+	none := play(t, town(40, 400), NoLending(lend.DefaultPolicy(), Defaults()))
+	if none.Lent > 0 || none.Evictions > 0 {
+		t.Errorf("no lending lends %v unit-hours, and takes back %d jobs", none.Lent, none.Evictions)
+	}
+	if lent.Lent == 0 || lent.Finished <= none.Finished {
+		t.Errorf("lent %v unit-hours; %d jobs finished, %d without lending", lent.Lent, lent.Finished, none.Finished)
+	}
+}
