@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -26,7 +27,7 @@ func (c Curve) At(t time.Duration) float64 {
 
 // index of the point that holds at a moment.
 func (c Curve) index(t time.Duration) int {
-	i, exact := slices.BinarySearchFunc(c, t, func(p Point, t time.Duration) int { return int(p.At - t) })
+	i, exact := slices.BinarySearchFunc(c, t, func(p Point, t time.Duration) int { return cmp.Compare(p.At, t) })
 	if !exact {
 		i--
 	}
@@ -61,14 +62,40 @@ func (c Curve) Ramped(step time.Duration) Curve {
 	return out
 }
 
-// Repeated is the curve until a length, with its last period again and again after its end.
+// Repeated is the curve until end and from there until a length, with its last period before
+// end again and again.
 func (c Curve) Repeated(end, period, length time.Duration) Curve {
-	out := slices.Clone(c)
-	out = out[:min(len(out), out.index(end-1)+1)]
-	last := out[out.index(end-period):]
-	for shift := period; end < length; shift, end = shift+period, end+period {
-		for _, p := range last {
-			out = append(out, Point{p.At + shift, p.Value})
+	if len(c) == 0 || period <= 0 {
+		return slices.Clone(c)
+	}
+	var out Curve
+	for _, p := range c {
+		if p.At < min(end, length) {
+			out = append(out, p)
+		}
+	}
+	first := end - period
+	again := c.during(first, end)
+	if len(out) == 0 {
+		out = append(out, again[0])
+	}
+	for shift := period; first+shift < length; shift += period {
+		for _, p := range again {
+			if p.At+shift < length {
+				out = append(out, Point{p.At + shift, p.Value})
+			}
+		}
+	}
+	return out
+}
+
+// during is the part of the curve from one moment until before another, with a point at the
+// first.
+func (c Curve) during(from, until time.Duration) Curve {
+	out := Curve{{from, c.At(from)}}
+	for _, p := range c {
+		if p.At > from && p.At < until {
+			out = append(out, p)
 		}
 	}
 	return out

@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 type eventKind uint8
 
@@ -15,19 +18,19 @@ const (
 	evReplicaReady
 	evSample
 	evArrival
-	evWake
 )
 
-// event is something that happens at a moment. Events of jobs that were overtaken by
-// others have an old generation.
+// event is something that happens at a moment.
 type event struct {
 	at   time.Duration
 	kind eventKind
-	seq  uint64 // in the order of being scheduled
-	// What it is about: a job's slot and generation, a service and a spot, a node.
-	a, b int32
-	gen  uint32
-	n    int64
+	seq  uint64 // in the order of being scheduled, from 1
+	// What it is about: a job and which of its starts, a service or node and a spot, how
+	// often that spot's node had failed, or pods.
+	job   *JobState
+	start uint64
+	a, b  int32
+	n     int64
 }
 
 func (e *event) before(o *event) bool {
@@ -40,13 +43,29 @@ func (e *event) before(o *event) bool {
 	return e.seq < o.seq
 }
 
-// agenda is a heap of events.
-type agenda struct {
-	events []event
-	seq    uint64
+// stale reports whether what the event is about was overtaken by something else.
+func (e *event) stale() bool {
+	switch e.kind {
+	case evJobEnd, evJobStopped:
+		return e.job.due != e.seq
+	case evShedOver:
+		return e.job.start != e.start
+	default:
+		return false
+	}
 }
 
-func (a *agenda) add(e event) {
+// agenda is a heap of events. At most half of them, and a few, are stale.
+type agenda struct {
+	events  []event
+	seq     uint64
+	overdue int // how many are stale
+}
+
+// few stale events are not worth a search for them.
+const few = 64
+
+func (a *agenda) add(e event) (seq uint64) {
 	a.seq++
 	e.seq = a.seq
 	a.events = append(a.events, e)
@@ -58,6 +77,19 @@ func (a *agenda) add(e event) {
 		}
 		a.events[i], a.events[up] = a.events[up], a.events[i]
 		i = up
+	}
+	return e.seq
+}
+
+// overtaken says that so many events have become stale.
+func (a *agenda) overtaken(n int) {
+	if a.overdue += n; a.overdue <= few || 2*a.overdue <= len(a.events) {
+		return
+	}
+	a.events = slices.DeleteFunc(a.events, func(e event) bool { return e.stale() })
+	a.overdue = 0
+	for i := len(a.events)/2 - 1; i >= 0; i-- {
+		a.sink(i)
 	}
 }
 
@@ -71,20 +103,26 @@ func (a *agenda) next() (at time.Duration, ok bool) {
 func (a *agenda) pop() event {
 	first, last := a.events[0], len(a.events)-1
 	a.events[0] = a.events[last]
+	a.events[last] = event{} // which may be the last that knows of a job
 	a.events = a.events[:last]
-	for i := 0; ; {
+	a.sink(0)
+	return first
+}
+
+// sink moves an event down to where it belongs.
+func (a *agenda) sink(i int) {
+	for {
 		down := 2*i + 1
-		if down >= last {
-			break
+		if down >= len(a.events) {
+			return
 		}
-		if down+1 < last && a.events[down+1].before(&a.events[down]) {
+		if down+1 < len(a.events) && a.events[down+1].before(&a.events[down]) {
 			down++
 		}
 		if !a.events[down].before(&a.events[i]) {
-			break
+			return
 		}
 		a.events[i], a.events[down] = a.events[down], a.events[i]
 		i = down
 	}
-	return first
 }

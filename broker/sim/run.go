@@ -15,15 +15,20 @@ type Policy interface {
 	Decide(w *World) (again time.Duration)
 }
 
-// Steps a run.
+// stepper goes from moment to moment.
 type stepper struct {
 	*World
 	policy  Policy
 	decided time.Duration
 	wake    time.Duration // 0: none
+	rounds  int           // decisions at this moment
 }
 
 const defaultSample = 15 * time.Second
+
+// mostRounds bounds how often a policy is asked at one moment: one that stops and starts
+// jobs which take no time would never let it pass.
+const mostRounds = 1000
 
 // Run plays a scenario under a policy. progress, if not nil, is told now and then which
 // part of the time is over.
@@ -31,51 +36,60 @@ func Run(s *Scenario, p Policy, progress func(share float64)) (*Result, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("scenario: %w", err)
 	}
-	w, err := newWorld(s)
-	if err != nil {
-		return nil, fmt.Errorf("scenario: %w", err)
-	}
-	r := &stepper{World: w, policy: p}
-	w.meter.begin(w, p.Name())
-	w.pull()
-	w.agenda.add(event{at: 0, kind: evSample})
-	w.failNext()
+	r := &stepper{World: newWorld(s), policy: p}
+	r.meter.begin(r.World, p.Name())
+	r.pull()
+	r.agenda.add(event{at: 0, kind: evSample})
+	r.failNext()
 	end := s.Length + s.Drain
-	for told := time.Duration(0); w.err == nil; {
-		at, ok := w.agenda.next()
-		if !ok || at > end || at >= s.Length && w.counted == 0 && !w.more {
-			break
-		}
-		w.meter.advance(at)
-		w.now = at
-		for next, ok := at, true; ok && next == at; next, ok = w.agenda.next() {
-			w.happen(w.agenda.pop())
-			w.meter.events++
-		}
-		r.decide()
-		if progress != nil && at-told > end/1000 {
-			told = at
-			progress(float64(at) / float64(end))
+	told := time.Duration(0)
+	for r.err == nil && r.step(end) {
+		if progress != nil && r.now-told > end/1000 {
+			told = r.now
+			progress(float64(told) / float64(end))
 		}
 	}
-	if w.err != nil {
-		return nil, fmt.Errorf("policy %s: %w", p.Name(), w.err)
+	if r.err != nil {
+		return nil, r.err
 	}
-	w.meter.advance(min(end, max(w.now, s.Length)))
-	return w.meter.result(w), nil
+	return r.meter.result(end), nil
+}
+
+// step plays the next moment; false if there is none before the end, or all is over.
+func (r *stepper) step(end time.Duration) bool {
+	at, ok := r.agenda.next()
+	if r.wake > 0 && (!ok || r.wake < at) {
+		at, ok = r.wake, true
+	}
+	if !ok || at > end || at >= r.scenario.Length && r.counted == 0 && !r.more {
+		return false
+	}
+	if at > r.now {
+		r.rounds = 0
+	}
+	r.meter.advance(at)
+	r.now = at
+	for next, ok := r.agenda.next(); ok && next == at; next, ok = r.agenda.next() {
+		r.happen(r.agenda.pop())
+	}
+	r.decide()
+	return true
 }
 
 // happen carries out one event.
 func (w *World) happen(e event) {
+	w.meter.r.Events++
+	if e.stale() {
+		w.agenda.overdue--
+		return
+	}
 	switch e.kind {
 	case evJobEnd:
-		if j := w.job(&e); j != nil {
-			w.finish(j)
-		}
+		e.job.due = 0
+		w.finish(e.job)
 	case evJobStopped:
-		if j := w.job(&e); j != nil {
-			w.stopped(j)
-		}
+		e.job.due = 0
+		w.stopped(e.job)
 	case evShedOver:
 		w.shedOver(e)
 	case evDrained:
@@ -90,10 +104,9 @@ func (w *World) happen(e event) {
 	case evArrival:
 		w.arrive()
 	case evFailure:
-		w.failure(e)
+		w.failure(e.a)
 	case evRepair:
 		w.repair(e.a)
-	case evWake:
 	}
 }
 
@@ -107,91 +120,42 @@ func (w *World) every() time.Duration {
 // decide asks the policy, if something has changed or it wanted to be asked.
 func (r *stepper) decide() {
 	r.placePending()
-	waits := false
-	for _, s := range r.services {
-		waits = waits || len(s.Pending) > 0
-	}
-	due := r.wake > 0 && r.now >= r.wake
-	if !r.changed && !due && r.meter.decisions > 0 {
+	first, due := r.meter.r.Decisions == 0, r.wake > 0 && r.now >= r.wake
+	if !r.changed && !due && !first {
 		return
 	}
-	if gap := r.scenario.Gap; !waits && !due && r.meter.decisions > 0 && r.now < r.decided+gap {
-		r.wakeAt(r.decided + gap)
+	if soonest := r.decided + r.scenario.Gap; !due && !first && r.now < soonest && !(r.urgent && r.waits()) {
+		r.wakeAt(soonest)
 		return
 	}
-	r.changed, r.wake = false, 0
+	if r.rounds++; r.rounds > mostRounds {
+		r.refuse("it does not let the moment pass: it has acted %d times", mostRounds)
+		return
+	}
+	r.wake, r.urgent = 0, false
 	r.decided = r.now
-	r.meter.decisions++
+	r.meter.r.Decisions++
 	if again := r.policy.Decide(r.World); again > 0 {
-		r.wakeAt(r.now + again)
+		r.wakeAt(r.now + min(again, forever))
 	}
 	r.changed = false
 	r.placePending()
+	r.check()
+}
+
+// waits reports whether an online pod waits for units.
+func (w *World) waits() bool {
+	for _, s := range w.services {
+		if len(s.Pending) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // wakeAt asks to be woken at a moment, or earlier if that was asked already.
 func (r *stepper) wakeAt(at time.Duration) {
-	if r.wake > 0 && r.wake <= at {
-		return
+	if r.wake == 0 || at < r.wake {
+		r.wake = at
 	}
-	r.wake = at
-	r.agenda.add(event{at: at, kind: evWake})
-}
-
-// failNext draws when and where a node fails next.
-func (w *World) failNext() {
-	f := w.scenario.Failures
-	if f.Every <= 0 || len(w.nodes) == 0 {
-		return
-	}
-	mean := float64(f.Every) / float64(len(w.nodes))
-	wait := time.Duration(min(w.random.ExpFloat64()*mean, 1e18))
-	w.agenda.add(event{at: w.now + wait, kind: evFailure, a: int32(w.random.IntN(len(w.nodes)))})
-}
-
-// failure of a node: replicas on it wait anew, jobs that have a pod on it stop and lose
-// what they had not saved.
-func (w *World) failure(e event) {
-	w.failNext()
-	node := &w.nodes[e.a]
-	if node.down {
-		return
-	}
-	node.down = true
-	w.changed = true
-	w.meter.failures++
-	for i := node.first; i < node.end; i++ {
-		for _, s := range w.services {
-			for s.on[i] > 0 {
-				w.unstart(s, i)
-				s.leave(i)
-				s.Pending = append(s.Pending, w.now)
-				w.meter.pods++
-			}
-		}
-		spot := &w.spots[i]
-		w.meter.online -= spot.Online
-		spot.Online, spot.Leaving, spot.Down = 0, 0, true
-	}
-	for k := len(w.running) - 1; k >= 0; k-- {
-		j := w.running[k]
-		for _, p := range j.Places {
-			if w.spots[p.Spot].Node == e.a {
-				w.lose(j)
-				w.meter.failed(j)
-				w.stopped(j)
-				break
-			}
-		}
-	}
-	w.agenda.add(event{at: w.now + w.scenario.Failures.Repair, kind: evRepair, a: e.a})
-}
-
-func (w *World) repair(n int32) {
-	node := &w.nodes[n]
-	node.down = false
-	for i := node.first; i < node.end; i++ {
-		w.spots[i].Down = false
-	}
-	w.changed = true
 }

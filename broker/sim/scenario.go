@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -32,6 +31,9 @@ type Scenario struct {
 	// Points is in how many equal parts of the time from Warmup to Length the result's
 	// series is told; 0 is none.
 	Points int
+	// Check has the laws of the world checked after every decision, which takes time in
+	// proportion to the cluster; a law that is broken ends the run with an error.
+	Check bool
 }
 
 // Node is a machine with units of one or more flavors.
@@ -58,11 +60,12 @@ type Service struct {
 	Slots float64
 	// Target is the share of its slots for which a replica is meant, by which its
 	// autoscaler goes; ScaleDownAfter is for how long fewer must have been enough. Least
-	// replicas are always wanted, at least as many as Lender.Owned allows at most.
+	// replicas are always wanted, and never more than Lender.Owned allows.
 	Target         float64
 	ScaleDownAfter time.Duration
 	Least          int64
-	// Replicas, if it has points, is what is wanted instead.
+	// Replicas, if it has points, is what is wanted instead, whatever the load. Slots may
+	// then be 0, which is one.
 	Replicas Curve
 	// Reload is from a replica's start on a node until it serves; Drain how long one that is
 	// scaled down still holds its units.
@@ -77,7 +80,8 @@ type Job struct {
 	// Name is namespace/name, and no other job's.
 	Name, Tenant, Queue string
 	Priority            int32
-	// Submit is when it arrives, Duration how long it works on all its pods undisturbed.
+	// Submit is when it arrives, Duration how long it works on all its pods undisturbed. A
+	// job that is larger than the cluster is no error: it waits.
 	Submit, Duration  time.Duration
 	Flavor            string
 	Pods, UnitsPerPod int64
@@ -130,52 +134,4 @@ func (l *list) Next() (Job, bool, error) {
 type Failures struct {
 	// Every is the mean time between failures of one node, Repair how long it is away.
 	Every, Repair time.Duration
-}
-
-// Validate says what of a scenario cannot be played.
-func (s *Scenario) Validate() error {
-	switch {
-	case s.Length <= 0:
-		return fmt.Errorf("length: is %s, must be above 0", s.Length)
-	case s.Warmup < 0 || s.Warmup >= s.Length:
-		return fmt.Errorf("warmup: is %s, must be at least 0 and below length (%s)", s.Warmup, s.Length)
-	case s.Drain < 0 || s.Sample < 0 || s.Gap < 0:
-		return fmt.Errorf("drain, sample, gap: are %s, %s, %s, must be at least 0", s.Drain, s.Sample, s.Gap)
-	case s.Jobs == nil:
-		return fmt.Errorf("jobs: must be given")
-	case s.Failures.Every < 0 || s.Failures.Repair < 0:
-		return fmt.Errorf("failures: must be at least 0")
-	}
-	seen := map[string]bool{}
-	for i, n := range s.Nodes {
-		if n.Name == "" || seen[n.Name] {
-			return fmt.Errorf("nodes[%d].name: is %q, must be given and no other node's", i, n.Name)
-		}
-		seen[n.Name] = true
-		for _, u := range n.Units {
-			if u.Flavor == "" || u.Count < 0 {
-				return fmt.Errorf("nodes[%d].units: %q has %d, must have a flavor and at least 0", i, u.Flavor, u.Count)
-			}
-		}
-	}
-	for i := range s.Services {
-		if err := s.Services[i].validate(); err != nil {
-			return fmt.Errorf("services[%d] (%s): %w", i, s.Services[i].Lender.Name, err)
-		}
-	}
-	return nil
-}
-
-func (s *Service) validate() error {
-	switch l := &s.Lender; {
-	case l.Owned < 1 || l.UnitsPerPod < 1:
-		return fmt.Errorf("owned, unitsPerPod: are %d, %d, must be at least 1", l.Owned, l.UnitsPerPod)
-	case len(s.Replicas) == 0 && (!(s.Slots > 0) || !(s.Target > 0 && s.Target <= 1)):
-		return fmt.Errorf("slots, target: are %v, %v, must be above 0, and target at most 1", s.Slots, s.Target)
-	case len(s.Load) == 0:
-		return fmt.Errorf("load: must be given")
-	case s.Reload < 0 || s.Drain < 0 || s.ScaleDownAfter < 0:
-		return fmt.Errorf("reload, drain, scaleDownAfter: must be at least 0")
-	}
-	return nil
 }

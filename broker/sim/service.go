@@ -25,6 +25,7 @@ type ServiceState struct {
 	on     map[int32]int64 // replicas that are not going, by spot
 	spots  []int32         // those with any, sorted
 	starts []start         // of replicas that do not serve yet, the oldest first
+	told   bool            // the agenda has when the oldest of them, or one before it, serves
 	wants  []want          // for the autoscaler's window, none that a later one reaches
 }
 
@@ -53,9 +54,20 @@ func (s *ServiceState) On(spot int32) int64 { return s.on[spot] }
 // Spots with replicas, sorted.
 func (s *ServiceState) Spots() []int32 { return s.spots }
 
-// Need is how many replicas a number of requests asks for.
+// Need is how many replicas a number of requests asks for, Most at most.
 func (s *ServiceState) Need(requests float64) int64 {
-	return int64(math.Ceil(requests/(s.Slots*s.Target) - 1e-9))
+	n := math.Ceil(requests/(s.Slots*s.Target) - 1e-9)
+	return int64(min(max(n, 0), float64(s.Most())))
+}
+
+// short reports whether fewer replicas serve than the load fills, although there may be
+// more.
+func (s *ServiceState) short() bool {
+	slots := s.Slots
+	if slots == 0 { // its load is in replicas
+		slots = 1
+	}
+	return s.Requests > float64(s.Ready)*slots && s.Ready < s.Most()
 }
 
 // sample looks at the load and scales.
@@ -66,19 +78,22 @@ func (w *World) sample(s *ServiceState) {
 	}
 	s.Requests, s.SampledAt = load, w.now
 	w.scaleTo(s, s.autoscale(w.now))
-	w.meter.serve(s, w.now)
 }
 
 // autoscale is what the service's autoscaler wants: what the load needs, and no less than
 // was needed lately. Where the load is not known it wants what it has.
 func (s *ServiceState) autoscale(now time.Duration) int64 {
 	if len(s.Replicas) > 0 {
-		return min(int64(s.Replicas.At(now)), s.Most())
+		if n := s.Replicas.At(now); !math.IsNaN(n) {
+			return int64(min(n, float64(s.Most())))
+		}
+		return s.Desired
 	}
 	n := s.Desired
 	if !math.IsNaN(s.Requests) {
-		n = min(max(s.Need(s.Requests), s.Least), s.Most())
+		n = s.Need(s.Requests)
 	}
+	n = min(max(n, s.Least), s.Most())
 	s.wants = slices.DeleteFunc(s.wants, func(v want) bool { return v.n <= n || v.at <= now-s.ScaleDownAfter })
 	s.wants = append(s.wants, want{now, n})
 	return s.wants[0].n
@@ -91,17 +106,25 @@ func (w *World) scaleTo(s *ServiceState, n int64) {
 	}
 	w.changed = true
 	for ; s.Desired < n; s.Desired++ {
-		s.Pending = append(s.Pending, w.now)
-		w.meter.pods++
+		w.ask(s)
 	}
 	for s.Desired > n {
-		if s.Desired--; len(s.Pending) > 0 {
-			s.Pending = s.Pending[:len(s.Pending)-1]
+		s.Desired--
+		if last := len(s.Pending) - 1; last >= 0 {
+			w.meter.waited(s.Pending[last])
+			s.Pending = s.Pending[:last]
 			continue
 		}
 		w.remove(s, w.emptiest(s))
 	}
 	w.placePending()
+}
+
+// ask makes a pod for a replica.
+func (w *World) ask(s *ServiceState) {
+	s.Pending = append(s.Pending, w.now)
+	w.meter.asked()
+	w.urgent = true
 }
 
 // emptiest is the spot of the service's from which a replica goes: away from home first,
@@ -125,13 +148,13 @@ func (w *World) emptiest(s *ServiceState) int32 {
 func (w *World) remove(s *ServiceState, spot int32) {
 	w.unstart(s, spot)
 	s.leave(spot)
-	units := s.Lender.UnitsPerPod
-	w.spots[spot].Leaving += units
-	w.agenda.add(event{at: w.now + s.Drain, kind: evDrained, a: s.Index, b: spot, n: units})
+	at := &w.spots[spot]
+	at.Leaving += s.Lender.UnitsPerPod
+	w.agenda.add(event{at: w.now + s.Drain, kind: evDrained, a: w.nodes[at.Node].failures, b: spot, n: s.Lender.UnitsPerPod})
 }
 
-// unstart forgets a start on the spot if all replicas there have not begun to serve, else
-// one that serves goes.
+// unstart has one replica on a spot run no more: one that does not serve yet, the youngest,
+// if there is any.
 func (w *World) unstart(s *ServiceState, spot int32) {
 	s.Running--
 	for i := len(s.starts) - 1; i >= 0; i-- {
@@ -153,13 +176,14 @@ func (s *ServiceState) leave(spot int32) {
 	}
 }
 
-// drained frees the units of a replica that went.
+// drained frees the units of a replica that went, unless its node has failed since.
 func (w *World) drained(e event) {
 	spot := &w.spots[e.b]
-	if spot.Leaving < e.n { // its node failed in the meantime
+	if w.nodes[spot.Node].failures != e.a {
 		return
 	}
 	spot.Online, spot.Leaving = spot.Online-e.n, spot.Leaving-e.n
+	w.rooms.move(e.b, spot)
 	w.meter.online -= e.n
 	w.changed = true
 }
@@ -186,33 +210,22 @@ func (w *World) placePending() {
 }
 
 // room is where a replica of the service fits.
-func (w *World) room(s *ServiceState) (best int32, ok bool) {
-	for i := range w.spots {
-		spot := &w.spots[i]
-		if spot.Flavor != s.FlavorID || spot.Free() < s.Lender.UnitsPerPod {
-			continue
-		}
-		if !ok || w.prefers(s, spot, &w.spots[best]) {
-			best, ok = int32(i), true
-		}
+func (w *World) room(s *ServiceState) (spot int32, ok bool) {
+	units := s.Lender.UnitsPerPod
+	if spot, ok = w.rooms.home(s.FlavorID, s.Index, units); ok {
+		return spot, true
 	}
-	return best, ok
-}
-
-func (w *World) prefers(s *ServiceState, a, b *Spot) bool {
-	if home := a.Home == s.Index; home != (b.Home == s.Index) {
-		return home
-	}
-	return a.Free() < b.Free()
+	return w.rooms.any(s.FlavorID, units)
 }
 
 // place puts the replica that has waited longest on a spot.
 func (w *World) place(s *ServiceState, spot int32) {
-	waited := w.now - s.Pending[0]
+	w.meter.waited(s.Pending[0])
 	s.Pending = slices.Delete(s.Pending, 0, 1)
-	w.meter.waited(waited)
-	w.spots[spot].Online += s.Lender.UnitsPerPod
-	w.meter.online += s.Lender.UnitsPerPod
+	units := s.Lender.UnitsPerPod
+	w.spots[spot].Online += units
+	w.rooms.move(spot, &w.spots[spot])
+	w.meter.online += units
 	s.Running++
 	if s.on[spot]++; s.on[spot] == 1 {
 		i, _ := slices.BinarySearch(s.spots, spot)
@@ -226,17 +239,28 @@ func (w *World) place(s *ServiceState, spot int32) {
 	at := w.now + s.Reload
 	if n := len(s.starts); n > 0 && s.starts[n-1].at == at && s.starts[n-1].spot == spot {
 		s.starts[n-1].n++
-		return
+	} else {
+		s.starts = append(s.starts, start{at, spot, 1})
 	}
-	s.starts = append(s.starts, start{at, spot, 1})
-	w.agenda.add(event{at: at, kind: evReplicaReady, a: s.Index})
+	w.tellReady(s)
+}
+
+// tellReady has the agenda say when the next replicas serve.
+func (w *World) tellReady(s *ServiceState) {
+	if !s.told && len(s.starts) > 0 {
+		s.told = true
+		w.agenda.add(event{at: s.starts[0].at, kind: evReplicaReady, a: s.Index})
+	}
 }
 
 // replicasReady lets replicas serve whose model is loaded.
 func (w *World) replicasReady(s *ServiceState) {
-	for len(s.starts) > 0 && s.starts[0].at <= w.now {
-		s.Ready += s.starts[0].n
-		s.starts = slices.Delete(s.starts, 0, 1)
+	n := 0
+	for ; n < len(s.starts) && s.starts[n].at <= w.now; n++ {
+		s.Ready += s.starts[n].n
+		w.changed = true
 	}
-	w.changed = true
+	s.starts = slices.Delete(s.starts, 0, n)
+	s.told = false
+	w.tellReady(s)
 }

@@ -2,8 +2,6 @@ package sim
 
 import (
 	"cmp"
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -13,19 +11,20 @@ import (
 type World struct {
 	scenario *Scenario
 	now      time.Duration
-	random   *rand.Rand // of failures
+	random   *Draws // of failures
 	agenda   agenda
 
 	spots    []Spot // by node, then flavor
+	rooms    rooms
 	nodes    []nodeState
 	flavors  []string
 	services []*ServiceState // as in the scenario
 
-	waiting []*JobState // by Order
-	running []*JobState // by Order; those that were asked back included
-	byName  map[string]*JobState
-	slots   []*JobState // live jobs, by slot
-	unused  []int32
+	waiting []*JobState          // by Order
+	running []*JobState          // by Order; those that were asked back included
+	byName  map[string]*JobState // all of both
+	known   known
+	starts  uint64 // of jobs
 	arrived int64
 	ahead   Job // the next to arrive
 	more    bool
@@ -33,7 +32,7 @@ type World struct {
 
 	meter   meter
 	changed bool // since the last decision
-	urgent  bool // an online pod waits since
+	urgent  bool // an online pod was made since
 	err     error
 }
 
@@ -41,6 +40,7 @@ type nodeState struct {
 	first, end int32 // spots
 	home       int32 // service; Nobody
 	down       bool
+	failures   int32 // so far
 }
 
 // Nobody is no service.
@@ -113,44 +113,42 @@ func (w *World) Job(name string) (*JobState, bool) {
 	return j, ok
 }
 
-func newWorld(s *Scenario) (*World, error) {
-	w := &World{scenario: s, byName: map[string]*JobState{}, random: rand.New(rand.NewPCG(s.Seed, 0x5ee))}
-	for _, n := range s.Nodes {
-		for _, u := range n.Units {
-			w.flavors = append(w.flavors, u.Flavor)
-		}
+// FreeUnits is how many units of a flavor are free, on all nodes.
+func (w *World) FreeUnits(flavor int32) int64 { return w.rooms.free[flavor] }
+
+// Fullest is the spot of a flavor with the fewest free units among those that have at least
+// so many, the first of several.
+func (w *World) Fullest(flavor int32, units int64) (spot int32, ok bool) {
+	return w.rooms.any(flavor, max(units, 1))
+}
+
+func newWorld(s *Scenario) *World {
+	w := &World{scenario: s, byName: map[string]*JobState{}, known: newKnown(s), random: NewDraws(s.Seed)}
+	for name := range w.known.flavors {
+		w.flavors = append(w.flavors, name)
 	}
 	slices.Sort(w.flavors)
-	w.flavors = slices.Compact(w.flavors)
-	homes := map[string]int32{}
+	homes := map[string]int32{"": Nobody}
 	for i := range s.Services {
 		homes[s.Services[i].Lender.Name] = int32(i)
-		flavor, ok := w.Flavor(s.Services[i].Lender.Flavor)
-		if !ok {
-			return nil, fmt.Errorf("services[%d].flavor: no node has any of %q", i, s.Services[i].Lender.Flavor)
-		}
+		flavor, _ := w.Flavor(s.Services[i].Lender.Flavor)
 		w.services = append(w.services, newService(w, int32(i), flavor))
 	}
 	for i, n := range s.Nodes {
-		home, ok := homes[n.Home]
-		if n.Home == "" {
-			home = Nobody
-		} else if !ok {
-			return nil, fmt.Errorf("nodes[%d].home: there is no service %q", i, n.Home)
-		}
-		node := nodeState{first: int32(len(w.spots)), home: home}
+		node := nodeState{first: int32(len(w.spots)), home: homes[n.Home]}
 		for _, u := range n.Units {
 			flavor, _ := w.Flavor(u.Flavor)
-			w.spots = append(w.spots, Spot{Node: int32(i), Flavor: flavor, Capacity: u.Count, Home: home})
+			w.spots = append(w.spots, Spot{Node: int32(i), Flavor: flavor, Capacity: u.Count, Home: node.home})
 			w.meter.capacity += u.Count
 		}
 		node.end = int32(len(w.spots))
 		w.nodes = append(w.nodes, node)
 	}
-	return w, nil
+	w.rooms = newRooms(w)
+	return w
 }
 
-// insert puts a job into a list by Order.
+// insertJob puts a job into a list by Order.
 func insertJob(list []*JobState, j *JobState) []*JobState {
 	i, _ := slices.BinarySearchFunc(list, j.Order, byOrder)
 	return slices.Insert(list, i, j)
