@@ -2,76 +2,94 @@ package traces
 
 import (
 	"fmt"
-	"io/fs"
-	"time"
+
+	"github.com/ebbtide/ebbtide/broker/workload"
+	"github.com/ebbtide/ebbtide/broker/workload/recorded"
+	"github.com/ebbtide/ebbtide/broker/workload/rows"
 )
 
 // Step is a number of inference nodes that holds from Start, measured from the
 // trace's beginning, for Length.
-type Step struct {
-	Start, Length time.Duration
-	Nodes         int64
-}
+type Step = recorded.Step
 
 // DeepSeekDay returns the inference nodes that DeepSeek's service occupied over
 // 24 hours: steps in order, without gap or overlap, the first at 0.
 func DeepSeekDay() ([]Step, error) {
-	return deepSeek(files, "data/deepseek-2025/h800_inference_nodes_24h.csv")
-}
-
-func deepSeek(fsys fs.FS, file string) ([]Step, error) {
-	const layout = "2006-01-02T15:04"
-	var steps []Step
-	var begin, end time.Time
-	err := read(fsys, file, "start_utc8,end_utc8,duration_h,inference_nodes,loaned_nodes", func(r *row) {
-		from, err := time.Parse(layout, r.fields[0])
-		if err != nil {
-			r.fail(0, "a time like 2025-02-27T12:00")
-			return
-		}
-		to, err := time.Parse(layout, r.fields[1])
-		if err != nil || !to.After(from) {
-			r.fail(1, "a time after start_utc8")
-			return
-		}
-		if begin.IsZero() {
-			begin, end = from, from
-		}
-		if !from.Equal(end) {
-			r.fail(0, "the end of the row before")
-		}
-		end = to
-		steps = append(steps, Step{Start: from.Sub(begin), Length: to.Sub(from), Nodes: r.integer(3, 0)})
-	})
+	f, err := table(deepSeekFile)
+	if err != nil {
+		return nil, err
+	}
+	steps, _, err := recorded.Steps(f)
 	return steps, err
 }
 
 // Rate is the request rate of a service at an offset from the trace's beginning.
-type Rate struct {
-	At time.Duration
-	// PerMinute is the middle of the published band.
-	PerMinute float64
-}
+type Rate = recorded.Rate
 
 // AzureWeek returns one week of requests per minute of an Azure LLM service,
 // "code" or "conv", in points of 7.2 minutes in order of time.
 func AzureWeek(service string) ([]Rate, error) {
-	if service != "code" && service != "conv" {
-		return nil, fmt.Errorf("azure week: service is %q, want code or conv", service)
+	file, err := azureFile(service)
+	if err != nil {
+		return nil, err
 	}
-	return azure(files, "data/azure-llm-2024/"+service+"_week_rpm.csv")
+	f, err := table(file)
+	if err != nil {
+		return nil, err
+	}
+	rates, _, err := recorded.AzureWeek(f)
+	return rates, err
 }
 
-func azure(fsys fs.FS, file string) ([]Rate, error) {
-	var rates []Rate
-	err := read(fsys, file, "time_utc,offset_s,rpm_low,rpm_high,rpm_mid", func(r *row) {
-		at := time.Duration(r.integer(1, 0)) * time.Second
-		if n := len(rates); n > 0 && at <= rates[n-1].At {
-			r.fail(1, "more than the row before")
+// Bin is the mean request rate of a service over ten minutes.
+type Bin = recorded.Bin
+
+// ModelRates returns the request rate of a service of Alibaba Model Studio, "m-mid",
+// "m-small" (14 days each), "deepseek-r1" or "mm-image" (one day each), in bins of ten
+// minutes in order of time, from midnight local time.
+func ModelRates(service string) ([]Bin, error) {
+	f, err := table(modelsFile)
+	if err != nil {
+		return nil, err
+	}
+	models, err := recorded.Models(f)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range models {
+		if m.Name == service {
+			return m.Bins, nil
 		}
-		rates = append(rates, Rate{At: at, PerMinute: r.float(4)})
-	})
-	return rates, err
+	}
+	return nil, fmt.Errorf("model rates: service is %q, want m-mid, m-small, deepseek-r1 or mm-image", service)
+}
+
+// Loads returns the load of every service as the simulator plays it: "azure-code" and
+// "azure-conv" over a week, "m-mid" and "m-small" over two, "deepseek-r1" and "mm-image"
+// over a day, all in requests per second, and "deepseek" over a day in nodes. Holes in a
+// recording, and what is beside them, are not a number, and so is what comes after its end.
+func Loads() ([]workload.Load, error) {
+	var all []workload.Load
+	for _, file := range []struct{ service, name string }{
+		{"azure-code", "data/azure-llm-2024/code_week_rpm.csv"}, {"azure-conv", "data/azure-llm-2024/conv_week_rpm.csv"},
+		{"", modelsFile}, {"deepseek", deepSeekFile},
+	} {
+		f, err := open(file.name)
+		if err != nil {
+			return nil, err
+		}
+		loads, err := workload.ReadLoad(file.name, f)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range loads {
+			if file.service != "" {
+				l.Service = file.service
+			}
+			all = append(all, l)
+		}
+	}
+	return all, nil
 }
 
 // Tokens is the size of one request.
@@ -80,13 +98,16 @@ type Tokens struct{ Prompt, Output int32 }
 // AzureRequests returns the sizes of 4,000 consecutive requests of a chat
 // service. Every request has at least one token of each.
 func AzureRequests() ([]Tokens, error) {
-	return requests(files, "data/azure-llm-2023/conv_tokens.csv")
-}
-
-func requests(fsys fs.FS, file string) ([]Tokens, error) {
+	f, err := table(tokensFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Expect([]string{"prompt_tokens", "output_tokens"}, nil); err != nil {
+		return nil, err
+	}
 	var sizes []Tokens
-	err := read(fsys, file, "prompt_tokens,output_tokens", func(r *row) {
-		sizes = append(sizes, Tokens{Prompt: int32(r.integer(0, 1)), Output: int32(r.integer(1, 1))})
+	err = f.Each(func(r *rows.Row) {
+		sizes = append(sizes, Tokens{Prompt: int32(r.Count("prompt_tokens", 1)), Output: int32(r.Count("output_tokens", 1))})
 	})
 	return sizes, err
 }

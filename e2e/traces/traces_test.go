@@ -1,11 +1,15 @@
 package traces
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"math"
-	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/broker/workload"
 )
 
 func TestDeepSeekDayMatchesThePublishedAverage(t *testing.T) {
@@ -88,38 +92,130 @@ func TestOpenbNodes(t *testing.T) {
 	}
 }
 
-func TestMalformedRowsNameFileAndLine(t *testing.T) {
-	const jobs = "submit_s,duration_s,num_gpu\n"
-	const day = "start_utc8,end_utc8,duration_h,inference_nodes,loaned_nodes\n2025-02-27T12:00,2025-02-28T00:00,12,278,0\n"
-	itpOf := func(fsys fstest.MapFS) error { _, err := itp(fsys, "x.csv"); return err }
-	dayOf := func(fsys fstest.MapFS) error { _, err := deepSeek(fsys, "x.csv"); return err }
-	azureOf := func(fsys fstest.MapFS) error { _, err := azure(fsys, "x.csv"); return err }
-	for name, tc := range map[string]struct {
-		body string
-		load func(fstest.MapFS) error
-		want string
-	}{
-		"no header":         {"", itpOf, "x.csv: read header"},
-		"other header":      {"a,b\n", itpOf, "x.csv:1: header"},
-		"no rows":           {jobs, itpOf, "x.csv: no rows"},
-		"missing column":    {jobs + "1,2\n", itpOf, "line 2"},
-		"not a number":      {jobs + "1,2,3\n1,x,3\n", itpOf, `x.csv:3: duration_s is "x"`},
-		"NaN":               {jobs + "1,NaN,3\n", itpOf, "x.csv:2: duration_s"},
-		"no GPU":            {jobs + "1,2,0\n", itpOf, "x.csv:2: num_gpu"},
-		"out of order":      {jobs + "5,2,1\n4,2,1\n", itpOf, "x.csv:3: submit_s"},
-		"gap in the day":    {day + "2025-02-28T01:00,2025-02-28T02:00,1,218,60\n", dayOf, "x.csv:3: start_utc8"},
-		"ends before":       {day + "2025-02-28T00:00,2025-02-27T02:00,1,218,60\n", dayOf, "x.csv:3: end_utc8"},
-		"negative rate":     {"time_utc,offset_s,rpm_low,rpm_high,rpm_mid\nx,1,1,1,-1\n", azureOf, "x.csv:2: rpm_mid"},
-		"time stands still": {"time_utc,offset_s,rpm_low,rpm_high,rpm_mid\nx,1,1,1,1\nx,1,1,1,1\n", azureOf, "x.csv:3: offset_s"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := tc.load(fstest.MapFS{"x.csv": {Data: []byte(tc.body)}})
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("error %v, want it to contain %q", err, tc.want)
-			}
-		})
+// The whole trace, and the table of its clusters as prior work counts it.
+func TestAllITPJobs(t *testing.T) {
+	jobs, err := AllITPJobs(workload.Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := itpOf(fstest.MapFS{}); err == nil {
-		t.Error("missing file: no error")
+	type sum struct {
+		jobs  int
+		hours int64 // of GPUs, rounded at the end
+	}
+	seconds, got, all := map[string]int64{}, map[string]sum{}, 0
+	for {
+		j, ok, err := jobs.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if j.UnitsPerPod > 8 || j.Name == "" {
+			t.Fatalf("%+v, want pods of at most 8 GPUs and a name", j)
+		}
+		seconds[j.Tenant] += int64(j.Duration/time.Second) * j.Units()
+		got[j.Tenant] = sum{jobs: got[j.Tenant].jobs + 1}
+		all++
+	}
+	var total float64
+	for tenant, s := range seconds {
+		got[tenant] = sum{got[tenant].jobs, int64(math.Round(float64(s) / 3600))}
+		total += float64(s) / 3600
+	}
+	want := map[string]sum{
+		"cluster01": {1595, 22740}, "cluster02": {5778, 123748}, "cluster03": {3011, 165443},
+		"cluster04": {15802, 705683}, "cluster05": {3629, 14303}, "cluster06": {2396, 123879},
+		"cluster07": {12699, 366800}, "cluster08": {13047, 67100}, "cluster09": {11134, 39001},
+		"cluster10": {260, 4023},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(sum{})); diff != "" {
+		t.Error(diff)
+	}
+	if all != 69351 || math.Round(total) != 1632720 {
+		t.Errorf("%d jobs of %.0f GPU-hours, want 69351 of 1632720", all, total)
+	}
+	if notes := jobs.Notes(); len(notes) != 1 {
+		t.Errorf("notes are %q, want only that jobs were cut", notes)
+	}
+}
+
+func TestLoads(t *testing.T) {
+	loads, err := Loads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type shape struct {
+		unit            workload.Unit
+		points, unknown int // the point after the end included
+		end             time.Duration
+	}
+	got := map[string]shape{}
+	for _, l := range loads {
+		s := shape{l.Unit, len(l.Curve), 0, l.End()}
+		for _, p := range l.Curve {
+			if math.IsNaN(p.Value) {
+				s.unknown++
+			}
+		}
+		got[l.Service] = s
+	}
+	week, day := 7*24*time.Hour, 24*time.Hour
+	want := map[string]shape{
+		"azure-code": {workload.PerSecond, 1397, 1, week}, "azure-conv": {workload.PerSecond, 1397, 1, week},
+		"m-mid": {workload.PerSecond, 2017, 118 + 1, 2 * week}, "m-small": {workload.PerSecond, 2017, 61 + 1, 2 * week},
+		"deepseek-r1": {workload.PerSecond, 145, 1, day}, "mm-image": {workload.PerSecond, 145, 1, day},
+		"deepseek": {workload.Nodes, 13, 1, day},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(shape{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What is embedded is what was published or processed, to the byte.
+func TestChecksums(t *testing.T) {
+	for file, want := range map[string]string{
+		"data/alibaba-openb-2023/openb_node_list_gpu_node.csv": "2beca64b4d3dfa342036a34b56a495c6cef9225db836c81f541282cb1df320b5",
+		"data/azure-llm-2023/conv_tokens.csv":                  "de55f963b2327172580936b7cb3a89cb99e0df13c4ecd4b8ee5abed4dd53c7d4",
+		"data/azure-llm-2024/code_week_rpm.csv":                "cb74805412319d9181f02167b56f7ac713cbcd6b8fc6d5870e3bdea8c6c7cf88",
+		"data/azure-llm-2024/conv_week_rpm.csv":                "3760b1eb95b1ff062a5c632dc752c5a3910f2e8384706aed1f5365ae099aeaf9",
+		"data/deepseek-2025/h800_inference_nodes_24h.csv":      "3bf0b25406598fb1e6ed2147d97e3fdd57ac87dcf95da357c60f5ccd398597f0",
+		"data/ms-itp-2021/itp_all_jobs.csv":                    "b4332986372fd7edccc1a71f7b6ba0067431be7ddc574457080ccf1a6f374dbc",
+		"data/servegen/model_rps_10min.csv":                    "3fc3af09a0e76d185ea628e6d75a15cf6f371e707b26d36e6ab88c1a3027314a",
+	} {
+		content, err := files.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(content)); got != want {
+			t.Errorf("%s: sha256 is %s, want %s", file, got, want)
+		}
+	}
+}
+
+func TestModelRates(t *testing.T) {
+	for service, want := range map[string]struct {
+		bins, gaps int
+		first      float64
+	}{
+		"m-mid": {2016, 102, 986.5650}, "m-small": {2016, 37, 809.7617},
+		"deepseek-r1": {144, 0, 14.8633}, "mm-image": {144, 0, 5.5583},
+	} {
+		bins, err := ModelRates(service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gaps := 0
+		for _, b := range bins {
+			if b.Gap {
+				gaps++
+			}
+		}
+		if len(bins) != want.bins || gaps != want.gaps || bins[0].PerSecond != want.first {
+			t.Errorf("%s: %d bins with %d gaps from %v, want %+v", service, len(bins), gaps, bins[0].PerSecond, want)
+		}
+	}
+	if _, err := ModelRates("gpt"); err == nil {
+		t.Error("unknown service: no error")
 	}
 }

@@ -1,0 +1,92 @@
+package gang
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/sim"
+)
+
+// Record is what a history says of one job.
+type Record struct {
+	// Name and Tenant; the stream makes them one name.
+	Name, Tenant string
+	// Submit is when it arrived, since the origin; Ran how long it worked undisturbed.
+	Submit, Ran time.Duration
+	// Units of the whole job; Pods they are in, 0 if that is not said.
+	Units, Pods int64
+	// MinPods, Priority, Flavor and Saves, how often it saves its work, if they are said.
+	MinPods  int64
+	Priority int32
+	Flavor   string
+	Saves    time.Duration
+}
+
+// Stream gives the jobs of a history in the order of their submission. It is a sim.Jobs.
+type Stream struct {
+	options Options
+	next    func() (Record, bool, error)
+	notes   *Notes
+}
+
+// NewStream makes jobs of records: next gives one after the other, ok is false after the
+// last. It may tell the notes what it leaves out.
+func NewStream(o Options, notes *Notes, next func() (r Record, ok bool, err error)) *Stream {
+	return &Stream{options: o, next: next, notes: notes}
+}
+
+// Notes are what was assumed and left out of what was read so far, in words.
+func (s *Stream) Notes() []string { return s.notes.List() }
+
+// Next implements sim.Jobs. Jobs from before the origin, without GPUs and without run time
+// are left out.
+func (s *Stream) Next() (sim.Job, bool, error) {
+	for {
+		r, ok, err := s.next()
+		switch {
+		case err != nil || !ok:
+			return sim.Job{}, false, err
+		case r.Submit < 0:
+			s.notes.Count("jobs were submitted before the beginning, and are left out")
+		case r.Units < 1:
+			s.notes.Count("jobs asked for no GPU, and are left out")
+		case r.Ran <= 0:
+			s.notes.Count("jobs ran for no time, and are left out")
+		default:
+			j, err := s.job(r)
+			return j, err == nil, err
+		}
+	}
+}
+
+func (s *Stream) job(r Record) (sim.Job, error) {
+	j := sim.Job{
+		Name: name(r.Tenant, r.Name), Tenant: r.Tenant, Queue: Queue(r.Tenant), Priority: r.Priority,
+		Submit: r.Submit, Duration: r.Ran, Flavor: s.options.flavor(r.Flavor),
+		Pods: r.Pods, MinPods: r.MinPods, Costs: s.options.Costs,
+	}
+	if r.Pods == 0 {
+		j.Pods, j.UnitsPerPod = Cut(r.Units, s.options.MostPodUnits())
+	} else {
+		j.UnitsPerPod = r.Units / r.Pods
+	}
+	if r.Saves > 0 {
+		j.CheckpointEvery = r.Saves
+	}
+	if j.Units() != r.Units || j.MinPods > j.Pods {
+		return sim.Job{}, fmt.Errorf("job %s: %d GPUs in %d pods, of which %d are enough: must be equal pods, and no more enough than there are", j.Name, r.Units, j.Pods, j.MinPods)
+	}
+	return j, nil
+}
+
+// Queue is the name of the queue into which a tenant's jobs go.
+func Queue(tenant string) string { return tenant + "/default" }
+
+// name of a job is namespace/name, with the tenant as the namespace if it has none.
+func name(tenant, name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	return tenant + "/" + name
+}
