@@ -109,3 +109,5 @@ func (s *spotSet) first() int32 {
 	}
 	return 0
 }
+
+func (s *spotSet) has(i int32) bool { return s.words != nil && s.words[i/64]>>(i%64)&1 == 1 }

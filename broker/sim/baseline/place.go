@@ -49,6 +49,7 @@ type holes struct {
 	free   []int64 // by spot
 	fields []field // by flavor, and of each the pool's and then those of services
 	wide   int32   // fields of one flavor
+	left   int64   // units, of all flavors
 }
 
 // field has the spots of one flavor on one ground, by how much of them is free.
@@ -64,6 +65,7 @@ func (h *holes) reset(w *sim.World, owner []int32, hole func(spot int32) int64) 
 	spots := w.Spots()
 	h.owner = owner
 	h.free = append(h.free[:0], make([]int64, len(spots))...)
+	h.left = 0
 	if h.wide = int32(len(w.Services()) + 1); len(h.fields) != int(h.wide)*len(w.Flavors()) {
 		h.fields = make([]field, int(h.wide)*len(w.Flavors()))
 	}
@@ -76,6 +78,7 @@ func (h *holes) reset(w *sim.World, owner []int32, hole func(spot int32) int64) 
 			continue
 		}
 		h.free[i] = n
+		h.left += n
 		h.field(spots[i].Flavor, owner[i]).add(int32(i), n)
 	}
 }
@@ -156,6 +159,7 @@ func (h *holes) shrink(flavor, spot int32, units int64) {
 	f := h.field(flavor, h.owner[spot])
 	f.counts[h.free[spot]]--
 	f.total -= h.free[spot]
+	h.left -= units
 	if h.free[spot] -= units; h.free[spot] > 0 {
 		f.add(spot, h.free[spot])
 	}
