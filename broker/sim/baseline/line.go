@@ -1,0 +1,167 @@
+package baseline
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/sim"
+)
+
+// lookahead is how many jobs are looked at in one decision. Who waits behind so many does
+// not jump the line.
+const lookahead = 2000
+
+// line is in which order waiting jobs are tried, and what each may have. Who does not fit
+// does not hold up others: the line is backfilled, without promises to those who wait.
+type line struct {
+	// sorts puts jobs in order of who is tried first; nil: who arrived first.
+	sorts func(jobs []*sim.JobState, now time.Duration)
+	// tiers are tried one after the other with the whole line.
+	tiers []tier
+	// quotas of tenants count.
+	quotas bool
+	// elastic jobs start with what there is, and grow.
+	elastic bool
+
+	books books
+	last  glance
+}
+
+// tier is where a job may go that fits its tenant's quota.
+type tier struct {
+	where  ground
+	within claim
+}
+
+// claim is on what account a job is started.
+type claim uint8
+
+const (
+	byNominal claim = iota // the tenant's nominal quota
+	byCohort               // that, or what its cohort leaves unused
+	byLoan                 // units of services'
+	byBoth                 // both of these
+)
+
+// ownThenLoans fills the pool with those within their nominal quota, and then all grounds
+// in the order of the line.
+func ownThenLoans() []tier {
+	return []tier{{pool, byNominal}, {pool, byCohort}, {loaned, byLoan}, {anywhere, byBoth}}
+}
+
+func (l *line) begin(w *sim.World) {
+	l.books, l.last = books{}, glance{}
+	if l.quotas {
+		l.books = openBooks(w)
+	}
+}
+
+// shortestFirst sorts by how long a job would run from here on all its pods.
+func shortestFirst(jobs []*sim.JobState, now time.Duration) {
+	left := make(map[*sim.JobState]time.Duration, len(jobs))
+	for _, j := range jobs {
+		left[j] = j.Left(now)
+	}
+	slices.SortStableFunc(jobs, func(a, b *sim.JobState) int { return cmp.Compare(left[a], left[b]) })
+}
+
+// admit starts who fits into the holes.
+func (l *line) admit(d *desk) {
+	w := d.world
+	if !l.last.differs(d) {
+		return
+	}
+	l.books.sweep()
+	jobs := slices.Clone(w.Waiting())
+	if l.sorts != nil {
+		l.sorts(jobs, w.Now())
+	}
+	jobs = jobs[:min(len(jobs), lookahead)]
+	if len(l.tiers) > 0 && l.tiers[0].within == byNominal {
+		jobs = l.pass(d, jobs, l.tiers[:1])
+		l.pass(d, jobs, l.tiers[1:])
+	} else {
+		l.pass(d, jobs, l.tiers)
+	}
+	if l.elastic {
+		l.grow(d)
+	}
+	l.last.keep(d)
+}
+
+// pass tries each job on the tiers, in the order of the line, and returns who waits on.
+func (l *line) pass(d *desk, jobs []*sim.JobState, tiers []tier) []*sim.JobState {
+	return slices.DeleteFunc(jobs, func(j *sim.JobState) bool { return d.holes.left > 0 && l.try(d, j, tiers) })
+}
+
+// try starts a job on the first tier that has room.
+func (l *line) try(d *desk, j *sim.JobState, tiers []tier) bool {
+	flavor, ok := d.world.Flavor(j.Flavor)
+	if !ok || d.holes.largest(flavor, anywhere) < j.UnitsPerPod {
+		return false
+	}
+	nominal, cohort, loans := l.books.room(j)
+	for _, t := range tiers {
+		most := [...]int64{nominal, cohort, loans, min(cohort, loans)}[t.within] / j.UnitsPerPod
+		pods := j.Pods
+		if l.elastic && j.MinPods > 0 {
+			pods = min(pods, most, max(d.holes.slots(flavor, j.UnitsPerPod, t.where), j.MinPods))
+		}
+		if pods > most || pods < max(j.MinPods, 1) {
+			continue
+		}
+		if places, ok := d.holes.take(flavor, pods, j.UnitsPerPod, t.where); ok {
+			d.world.Start(j, places)
+			l.books.book(j, places, 1)
+			return true
+		}
+	}
+	return false
+}
+
+// grow gives elastic jobs more pods of what nobody waits for.
+func (l *line) grow(d *desk) {
+	for _, j := range d.world.Running() {
+		if j.Phase != sim.Running || j.MinPods == 0 || j.Held == j.Pods || len(j.Going) > 0 {
+			continue
+		}
+		flavor, _ := d.world.Flavor(j.Flavor)
+		_, cohort, loans := l.books.room(j)
+		for _, t := range []tier{{pool, byCohort}, {loaned, byLoan}} {
+			most := [...]int64{0, cohort, loans}[t.within] / j.UnitsPerPod
+			pods := min(j.Pods-j.Held, most, d.holes.slots(flavor, j.UnitsPerPod, t.where))
+			if pods <= 0 {
+				continue
+			}
+			if places, ok := d.holes.take(flavor, pods, j.UnitsPerPod, t.where); ok {
+				d.world.Grow(j, places)
+				l.books.book(j, places, 1)
+			}
+		}
+	}
+}
+
+// glance is what there was when nobody more could start: as long as nobody came or went,
+// and no hole grew, nobody can.
+type glance struct {
+	waiting, running int
+	free             []int64
+}
+
+func (g *glance) differs(d *desk) bool {
+	if g.free == nil || g.waiting != len(d.world.Waiting()) || g.running != len(d.world.Running()) {
+		return true
+	}
+	for i, n := range d.holes.free {
+		if n > g.free[i] {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *glance) keep(d *desk) {
+	g.waiting, g.running = len(d.world.Waiting()), len(d.world.Running())
+	g.free = append(g.free[:0], d.holes.free...)
+}

@@ -1,0 +1,80 @@
+package baseline
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/sim"
+)
+
+// Past is what is known of the services before the time that is judged. Times are since
+// the start of the scenario that is played; before it they are negative.
+type Past struct {
+	From, Until time.Duration
+	// Sample is as the scenario's.
+	Sample time.Duration
+	// Services with their load, or replicas, in that time; what comes after is not read.
+	Services []sim.Service
+}
+
+// Before is the past of a scenario at a moment, most often the end of its warm-up.
+func Before(s *sim.Scenario, until time.Duration) Past {
+	return Past{Until: until, Sample: s.Sample, Services: s.Services}
+}
+
+// wanted is how many replicas each service's autoscaler wants, over a time. It is the
+// world's own: it is played without jobs, on nodes without end.
+func wanted(p Past) ([]sim.Curve, error) {
+	s := &sim.Scenario{Length: p.Until - p.From, Sample: p.Sample, Jobs: sim.List(nil)}
+	for i, v := range p.Services {
+		v.Load, v.Replicas = shifted(v.Load, p), shifted(v.Replicas, p)
+		v.Reload, v.Drain = 0, 0
+		s.Services = append(s.Services, v)
+		s.Nodes = append(s.Nodes, sim.Node{
+			Name: fmt.Sprintf("node-%06d", i), Units: []sim.NodeUnits{{Flavor: v.Lender.Flavor, Count: v.Lender.Owned}}, Home: v.Lender.Name,
+		})
+	}
+	if s.Length <= 0 || len(s.Services) == 0 {
+		return nil, fmt.Errorf("past: nothing is known of the time from %s to %s", p.From, p.Until)
+	}
+	r := &recorder{curves: make([]sim.Curve, len(s.Services))}
+	if _, err := sim.Run(s, r, nil); err != nil {
+		return nil, fmt.Errorf("playing the past: %w", err)
+	}
+	for i := range r.curves {
+		for k := range r.curves[i] {
+			r.curves[i][k].At += p.From
+		}
+	}
+	return r.curves, nil
+}
+
+// shifted is the part of a curve that lies in the past, from its beginning on.
+func shifted(c sim.Curve, p Past) sim.Curve {
+	var out sim.Curve
+	for i, pt := range c {
+		if pt.At >= p.Until && len(out) > 0 {
+			break
+		}
+		if i+1 < len(c) && c[i+1].At <= p.From {
+			continue
+		}
+		out = append(out, sim.Point{At: max(pt.At-p.From, 0), Value: pt.Value})
+	}
+	return out
+}
+
+// recorder notes what autoscalers want.
+type recorder struct{ curves []sim.Curve }
+
+func (*recorder) Name() string { return "recorder" }
+
+func (r *recorder) Decide(w *sim.World) time.Duration {
+	for i, s := range w.Services() {
+		c := r.curves[i]
+		if v := float64(s.Desired); len(c) == 0 || c[len(c)-1].Value != v {
+			r.curves[i] = append(c, sim.Point{At: w.Now(), Value: v})
+		}
+	}
+	return 0
+}
