@@ -1,6 +1,10 @@
 package lend
 
-import "github.com/ebbtide/ebbtide/quota"
+import (
+	"slices"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
 
 // change is units that soon has more, or a loan that it has no more.
 type change struct {
@@ -155,39 +159,43 @@ type booking struct {
 }
 
 func (d *decision) bookings(l *loan) []booking {
-	t := d.books.used
-	out := make([]booking, 0, len(l.Grants))
-	borrower, known := t.Tenant(l.Borrower)
+	t := d.books
+	out := d.scratch.bookings[len(d.scratch.bookings):]
+	borrower, known := t.tenant(l.Borrower)
 	if !known {
 		borrower = quota.None
 	}
-	for _, g := range l.Grants {
-		f, ok := t.Flavor(g.Flavor)
+	for i := range l.Grants {
+		g := &l.Grants[i]
+		f, ok := t.flavor(g.Flavor)
 		if !ok {
 			continue
 		}
-		b := booking{f, quota.Amount(g.Count), borrower, quota.None}
-		if from := d.byName[g.Lender]; from != nil && !from.relends {
-			if owner, ok := t.Tenant(from.Tenant); ok {
-				b.keeper = owner
-			}
-		}
-		out = append(out, b)
+		out = append(out, booking{f, quota.Amount(g.Count), borrower, d.keeper(g)})
 	}
 	for _, g := range l.made {
-		if f, ok := t.Flavor(g.Flavor); ok {
+		if f, ok := t.flavor(g.Flavor); ok {
 			out = append(out, booking{f, quota.Amount(g.Count), borrower, quota.None})
 		}
 	}
-	for _, g := range l.lends {
-		f, ok := t.Flavor(g.Flavor)
-		if from := d.byName[g.Lender]; ok && from != nil && !from.relends {
-			if owner, ok := t.Tenant(from.Tenant); ok {
-				out = append(out, booking{f, quota.Amount(g.Count), quota.None, owner})
-			}
+	for i := range l.lends {
+		g := &l.lends[i]
+		if f, ok := t.flavor(g.Flavor); ok && d.keeper(g) != quota.None {
+			out = append(out, booking{f, quota.Amount(g.Count), quota.None, d.keeper(g)})
 		}
 	}
-	return out
+	d.scratch.keep(out)
+	return slices.Clip(out)
+}
+
+// keeper is the tenant of the service that lent the grant, if that keeps what it gets back.
+func (d *decision) keeper(g *Grant) quota.NodeID {
+	if from := d.byName[g.Lender]; from != nil && !from.relends {
+		if owner, ok := d.books.used.Tenant(from.Tenant); ok {
+			return owner
+		}
+	}
+	return quota.None
 }
 
 // comesBack takes out of the tree what the loan leaves when it goes; with a sign of

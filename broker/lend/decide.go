@@ -2,7 +2,6 @@ package lend
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -34,6 +33,9 @@ type decision struct {
 	// reshapes are the changes of cards' layouts, nil where there are none.
 	reshapes *reshapes
 	tables   map[string]*board
+	atlas    *atlas
+	scratch  *scratchpad
+	shelf    *shelf
 	flavors  []string // sorted keys of pools
 	books    *books
 	crowd    *crowd
@@ -66,6 +68,8 @@ func (k *Decider) begin(in Snapshot, prev State, pol Policy) *decision {
 	if prev.At.IsZero() || d.since.After(d.now) {
 		d.since = d.now
 	}
+	k.atlas.follow(in.Nodes)
+	d.atlas, d.scratch, d.shelf = &k.atlas, &k.scratch, &k.shelf
 	d.crowd = k.follow(&d.in, d.books)
 	d.history = remember(prev.Jobs, in.Now.Add(-max(pol.EvictionWindow, pol.CycleWindow)), in.Now)
 	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
@@ -106,7 +110,7 @@ func (d *decision) readLenders(prev []LenderState) {
 func (d *decision) pool(flavor string) *pool {
 	p := d.pools[flavor]
 	if p == nil {
-		p = &pool{flavor: flavor, index: map[string]int{}}
+		p = d.scratch.pool(flavor, d.atlas)
 		d.pools[flavor] = p
 		i, _ := slices.BinarySearch(d.flavors, flavor)
 		d.flavors = slices.Insert(d.flavors, i, flavor)
@@ -145,10 +149,4 @@ func (d *decision) finish() (Plan, State) {
 		next.Lenders = append(next.Lenders, l.memory)
 	}
 	return plan, next
-}
-
-func (d *decision) say(kind SubjectKind, subject, reason, format string, args ...any) {
-	d.verdicts = append(d.verdicts, Verdict{
-		Kind: kind, Subject: subject, Reason: reason, Message: fmt.Sprintf(format, args...),
-	})
 }

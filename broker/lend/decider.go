@@ -8,8 +8,11 @@ import "slices"
 // is in no record: who has none decides the same, only slower. It keeps no reference to
 // a snapshot but to its names. The zero Decider is ready to use. It is not safe for concurrent use.
 type Decider struct {
-	crowd  *crowd
-	boards map[string]*board
+	crowd   *crowd
+	boards  map[string]*board
+	atlas   atlas
+	scratch scratchpad
+	shelf   shelf
 }
 
 // Decide is the package's Decide.
@@ -25,6 +28,7 @@ func (k *Decider) Decide(in Snapshot, prev State, pol Policy) (Plan, State) {
 	d.admit()       // 8. Jobs in order, on what is left or what is theirs to take back.
 	plan, next := d.finish()
 	k.crowd.given = nil
+	k.scratch.end(d)
 	return plan, next
 }
 

@@ -3,6 +3,7 @@ package lend
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,12 +19,18 @@ func TestDeciderKeepsNothingThatMatters(t *testing.T) {
 		w := drawWorld(r)
 		w.limits = []Limit{{Name: "l", Left: 6, Most: 6, Message: "six"}, {Name: "m", Left: 20, Most: 20, Message: "twenty"}}
 		kept := new(Decider)
+		var last Plan
+		var lastNext State
+		var lastText, lastState string
 		for range rapid.IntRange(5, 40).Draw(t, "ticks") {
 			w.disturb(r)
 			w.reorder(r)
 			w.step(time.Duration(pick(r, 1, 5, 5, 10, 30, 700)) * time.Second)
 			in := w.snapshot()
 			in.Jobs = r.mangled(in.Jobs)
+			for i := range in.Loans { // which the world keeps
+				in.Loans[i].Grants = slices.Clone(in.Loans[i].Grants)
+			}
 			plan, next := Decide(in, w.state, w.policy)
 			again, nextAgain := kept.Decide(in, w.state, w.policy)
 			if a, b := encode(plan), encode(again); a != b {
@@ -32,11 +39,18 @@ func TestDeciderKeepsNothingThatMatters(t *testing.T) {
 			if a, b := encode(next), encode(nextAgain); a != b {
 				t.Fatalf("state of one without a past:\n%s\nof one with a past:\n%s", a, b)
 			}
+			if now := encode(last); lastText != "" && now != lastText {
+				t.Fatalf("the plan before was:\n%s\nand became:\n%s", lastText, now)
+			}
+			if now := encode(lastNext); lastState != "" && now != lastState {
+				t.Fatalf("the state before was:\n%s\nand became:\n%s", lastState, now)
+			}
+			last, lastNext, lastText, lastState = again, nextAgain, encode(again), encode(nextAgain)
 			jobs += len(plan.Waiting)
 			admitted += len(actions(plan, ActionLend))
 			refused += len(plan.Waiting) - len(actions(plan, ActionLend))
 			in.scribble()
-			w.state = next
+			w.state = nextAgain
 			for _, a := range plan.Actions {
 				if w.training(a.Job) != nil && (a.Kind == ActionLend || w.loanOf(a.JobUID) != nil) {
 					w.apply(a)
@@ -123,6 +137,18 @@ func (in *Snapshot) scribble() {
 	}
 	for i := range in.Tenants {
 		in.Tenants[i] = Tenant{Name: "scribbled"}
+	}
+	for i := range in.Nodes {
+		in.Nodes[i] = Node{Name: "scribbled"}
+	}
+	for i := range in.Loans {
+		for k := range in.Loans[i].Grants {
+			in.Loans[i].Grants[k] = Grant{Node: "scribbled"}
+		}
+		in.Loans[i] = Loan{Name: "scribbled"}
+	}
+	for i := range in.Lenders {
+		in.Lenders[i] = Lender{Name: "scribbled"}
 	}
 }
 

@@ -1,9 +1,6 @@
 package lend
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/ebbtide/ebbtide/quota"
 )
 
@@ -49,22 +46,9 @@ func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
 	}
 	h := &holdings{lowest: map[quota.NodeID]int32{}, lent: map[quota.NodeID]bool{}, version: -1, most: map[string]bins{}}
 	f.lists[key] = h
-	for _, l := range f.loans {
-		f.addLoan(h, key, l)
+	for _, at := range f.shelf.claims() {
+		f.addLoan(h, key, &f.scratch.loans[at])
 	}
-	order := make([]int, len(h.held))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(x, y int) int {
-		a, b := &h.held[x], &h.held[y]
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), b.Since.Compare(a.Since), cmp.Compare(a.Name, b.Name))
-	})
-	held, loans := make([]quota.Held, len(order)), make([]*loan, len(order))
-	for to, from := range order {
-		held[to], loans[to] = h.held[from], h.loans[from]
-	}
-	h.held, h.loans = held, loans
 	return h
 }
 

@@ -46,6 +46,32 @@ func (b bins) added(free, nodes int64) bins {
 	return b
 }
 
+// count adds up nodes by what they have to give; few have much.
+type count struct {
+	few  [65]int64
+	much bins
+}
+
+func (c *count) add(free int64) {
+	switch {
+	case free <= 0:
+	case free < int64(len(c.few)):
+		c.few[free]++
+	default:
+		c.much.add(free, 1)
+	}
+}
+
+func (c *count) bins() bins {
+	var out bins
+	for free, nodes := range c.few {
+		if nodes > 0 {
+			out = append(out, bin{int64(free), nodes})
+		}
+	}
+	return append(out, c.much...)
+}
+
 // from is the index of the first bin with at least size units.
 func (b bins) from(size int64) int {
 	return sort.Search(len(b), func(i int) bool { return b[i].free >= size })

@@ -99,7 +99,7 @@ func lentBySentence(takes []take) string {
 
 // lend notes the admission, and books it.
 func (a *admission) lend(j *ask, act Action) {
-	a.lendOn(j, act, &loan{Loan: Loan{Grants: act.Grants}, lent: act.Reason == ReasonLent})
+	a.lendOn(j, act, &loan{Loan: Loan{Grants: act.Grants}, lent: act.Reason == ReasonLent, number: -1})
 }
 
 // lendOn is lend with the loan as this decision counts it. What was made and its lender has

@@ -1,7 +1,6 @@
 package lend
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/ebbtide/ebbtide/quota"
@@ -19,8 +18,8 @@ type guard struct {
 	// dead: it would not fit with every loan gone, or it was refused although nothing
 	// that it could wait for is in its way, so there is nothing to keep.
 	dead, vain bool
-	// gone are the loans that are counted as gone.
-	gone map[*loan]bool
+	// gone are the loans that are counted as gone, by number.
+	gone []bool
 	// later is what the rooms then have, bins the same.
 	later []int64
 	bins  bins
@@ -47,7 +46,7 @@ func (r *guard) build(a *admission, g *guards) {
 	r.read(a, p)
 	r.tree, r.seen = a.books.soon.Clone(), len(a.books.changes)
 	r.borrows = r.need > a.promisedTo(r.ask)
-	r.gone = map[*loan]bool{}
+	r.gone = make([]bool, len(a.scratch.loans))
 	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
 	enough := func() bool { return r.spare() >= 0 && r.bins.fits(want) && r.leaves(p, r.back) }
 	if r.vain && enough() {
@@ -55,23 +54,26 @@ func (r *guard) build(a *admission, g *guards) {
 		return
 	}
 	at := a.reservedAt(r.ask)
-	var theirs, rest []*loan
-	for _, l := range slices.Concat(g.oldest(a), a.fresh) {
-		switch {
-		case l.ending: // asked back since
-		case l.Since.Before(at):
-			r.lift(a, p, l)
-		case !l.lent && l.Borrower != r.Tenant:
-			theirs = append(theirs, l)
-		default:
-			rest = append(rest, l)
+	waits := [2][]*loan{g.oldest(a), a.fresh}
+	for _, list := range waits {
+		for _, l := range list {
+			if !l.ending && l.Since.Before(at) { // else it was asked back since, or is later
+				r.lift(a, p, l)
+			}
 		}
 	}
-	for _, l := range slices.Concat(theirs, rest) {
-		if enough() {
-			break
+	for _, theirs := range []bool{true, false} {
+		for _, list := range waits {
+			for _, l := range list {
+				if l.ending || l.Since.Before(at) || (!l.lent && l.Borrower != r.Tenant) != theirs {
+					continue
+				}
+				if enough() {
+					return
+				}
+				r.lift(a, p, l)
+			}
 		}
-		r.lift(a, p, l)
 	}
 	if !enough() {
 		r.die(a, g)
@@ -81,14 +83,12 @@ func (r *guard) build(a *admission, g *guards) {
 // oldest lists the loans that go on, oldest first.
 func (g *guards) oldest(a *admission) []*loan {
 	if g.byAge == nil {
-		for _, l := range a.loans {
-			if !l.ending {
+		g.byAge = make([]*loan, 0, len(a.loans))
+		for _, at := range a.shelf.oldest() {
+			if l := &a.scratch.loans[at]; !l.ending {
 				g.byAge = append(g.byAge, l)
 			}
 		}
-		slices.SortStableFunc(g.byAge, func(x, y *loan) int {
-			return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.Name, y.Name))
-		})
 	}
 	return g.byAge
 }
@@ -140,9 +140,11 @@ func (a *admission) promisedTo(j *ask) int64 {
 			if l.Borrower != j.Tenant || l.ending {
 				continue
 			}
-			for _, g := range slices.Concat(l.Grants, l.made) {
-				if f, ok := b.used.Flavor(g.Flavor); ok && f == j.flavor {
-					loans = loans.Add(quota.Amount(g.Count))
+			for _, grants := range [2][]Grant{l.Grants, l.made} {
+				for i := range grants {
+					if f, ok := b.used.Flavor(grants[i].Flavor); ok && f == j.flavor {
+						loans = loans.Add(quota.Amount(grants[i].Count))
+					}
 				}
 			}
 		}
@@ -161,10 +163,12 @@ func (r *guard) spare() int64 {
 
 // lift counts the loan as gone.
 func (r *guard) lift(a *admission, p *pool, l *loan) {
-	r.gone[l] = true
+	if l.number >= 0 {
+		r.gone[l.number] = true
+	}
 	a.comesBack(r.tree, l, 1)
-	for _, g := range l.frees() {
-		if i, ok := p.index[g.Node]; ok && g.Flavor == p.flavor {
+	for n, g := range l.frees() {
+		if i, ok := l.place(p, n, &g); ok && g.Flavor == p.flavor {
 			r.bins.shift(r.later[i], r.later[i]+g.Count, 1)
 			r.later[i] += g.Count
 			if r.owned && !l.lent {
@@ -184,7 +188,7 @@ func (r *guard) catchUp(a *admission) {
 		switch {
 		case c.gone == nil:
 			r.tree.Use(c.tenant, c.flavor, c.units)
-		case !r.gone[c.gone]:
+		case !r.gone[c.gone.number]:
 			a.comesBack(r.tree, c.gone, 1)
 		}
 	}

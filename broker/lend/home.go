@@ -86,8 +86,8 @@ func (m *home) leaves(gone []int) bool {
 		if l.lent {
 			continue
 		}
-		for _, g := range l.frees() {
-			if at, ok := p.index[g.Node]; ok && g.Flavor == p.flavor {
+		for n, g := range l.frees() {
+			if at, ok := l.place(p, n, &g); ok && g.Flavor == p.flavor {
 				back.shift(backs[at], backs[at]+g.Count, 1)
 				backs[at] += g.Count
 			}

@@ -197,7 +197,7 @@ func (p *pool) withoutLoans(loans []*loan) bins {
 	}
 	for _, l := range loans {
 		for _, g := range l.Grants {
-			if i, ok := p.index[g.Node]; ok && g.Flavor == p.flavor && !l.ending && !l.lent {
+			if i, ok := p.room(g.Node); ok && g.Flavor == p.flavor && !l.ending && !l.lent {
 				free[i] += g.Count
 			}
 		}

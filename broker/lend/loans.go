@@ -40,28 +40,38 @@ type loan struct {
 	reshape *reshape
 	// action is what this decision does with it, if anything.
 	action *Action
+	// number is its place among the loans of the snapshot, -1 if it is none of them. nodes
+	// are the numbers of the nodes of its Grants, -1 for one that is not there; none: they
+	// are not worked out.
+	number int32
+	nodes  []int32
 }
 
 // readLoans copies the loans, and counts what lenders lend.
 func (d *decision) readLoans(prev []LoanState) {
-	memory := map[string]LoanState{}
+	memory := make(map[string]LoanState, len(prev))
 	for _, m := range prev {
 		memory[m.Name] = m
 	}
-	seen := map[string]bool{}
-	for _, l := range d.in.Loans {
-		if seen[l.Name] {
-			continue
+	list := eachOnce(d.in.Loans)
+	d.shelf.follow(list)
+	d.scratch.room(len(list))
+	d.loans = d.scratch.list[:0]
+	for i := range list {
+		l := &list[i]
+		c := d.scratch.loan()
+		*c = loan{Loan: *l, ending: l.ends(), number: int32(i)}
+		if len(memory) > 0 {
+			c.memory = memory[l.Name]
 		}
-		seen[l.Name] = true
-		c := &loan{Loan: l, memory: memory[l.Name], ending: l.ends()}
-		c.memory.observe(&l, d.now)
-		c.Grants = slices.Clone(l.Grants)
+		c.memory.observe(l, d.now)
+		c.Grants = d.scratch.copy(l.Grants)
 		d.holdMade(c)
 		for _, g := range c.lends {
 			c.units += g.Count
 			c.lent = true
 		}
+		c.nodes = d.scratch.numbers(d.atlas, c.Grants)
 		for i := range c.Grants {
 			g := &c.Grants[i]
 			g.Count = clamp(g.Count)
@@ -81,8 +91,19 @@ func (d *decision) readLoans(prev []LoanState) {
 		c.stuck = l.Quarantined || c.ending && d.outlived(c.memory.KilledSince)
 		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 	}
-	slices.SortStableFunc(d.loans, compareLoans)
 	d.standIn()
+}
+
+// eachOnce is the loans by name, without those of a name that was there before.
+func eachOnce(loans []Loan) []Loan {
+	for i := 1; i < len(loans); i++ {
+		if loans[i-1].Name >= loans[i].Name {
+			loans = slices.Clone(loans)
+			slices.SortStableFunc(loans, func(a, b Loan) int { return cmp.Compare(a.Name, b.Name) })
+			return slices.CompactFunc(loans, func(a, b Loan) bool { return a.Name == b.Name })
+		}
+	}
+	return loans
 }
 
 // frees is what comes free when the loan goes: of slices that were made, what they were
@@ -92,6 +113,18 @@ func (l *loan) frees() []Grant {
 		return l.Grants
 	}
 	return slices.Concat(l.Grants, l.lends)
+}
+
+// place is the room of what comes free by the n-th grant, which is g.
+func (l *loan) place(p *pool, n int, g *Grant) (i int, ok bool) {
+	if n >= len(l.nodes) {
+		return p.room(g.Node)
+	}
+	if l.nodes[n] < 0 {
+		return -1, false
+	}
+	i = int(p.at[l.nodes[n]]) - 1
+	return i, i >= 0
 }
 
 // goes: it ends, or was chosen to.
@@ -113,14 +146,10 @@ func lostWork(l *loan, now time.Time, restart time.Duration) float64 {
 // followLoans returns loans whose units are free, evicts what overstays its grace
 // and asks back what a lost node has broken, and what others have taken.
 func (d *decision) followLoans() {
-	present, answers := map[string]bool{}, map[string]bool{}
-	for _, n := range d.in.Nodes {
-		present[n.Name], answers[n.Name] = true, !n.Silent
-	}
 	for _, l := range d.loans {
-		closed := d.close(l, answers)
+		closed := d.close(l)
 		d.countPreemption(l)
-		if closed || d.evict(l) || d.stopBroken(l, present) || d.stopUndone(l) {
+		if closed || d.evict(l) || d.stopBroken(l) || d.stopUndone(l) {
 			continue
 		}
 		d.stopStalled(l)
@@ -128,12 +157,12 @@ func (d *decision) followLoans() {
 }
 
 // close returns a loan whose units are free, or broken where a node does not answer.
-func (d *decision) close(l *loan, answers map[string]bool) bool {
+func (d *decision) close(l *loan) bool {
 	reason, message := returned(&l.Loan)
 	if reason == "" {
 		return false
 	}
-	if node := l.lostNode(answers); node != "" && reason != ReasonReleased && len(answers) > 0 {
+	if node := l.lostNode(d.silent); node != "" && reason != ReasonReleased && len(d.in.Nodes) > 0 {
 		reason, message = ReasonNodeUnhealthy, fmt.Sprintf("node %s is gone or silent: what it has of the loan is broken", node)
 	}
 	d.returns = append(d.returns, l.act(ActionReturn, reason, message))
@@ -157,9 +186,9 @@ func (d *decision) evict(l *loan) bool {
 
 // stopBroken asks a loan back that cannot be whole any more. Nobody has chosen it: that
 // counts for no budget.
-func (d *decision) stopBroken(l *loan, present map[string]bool) bool {
+func (d *decision) stopBroken(l *loan) bool {
 	// A snapshot without nodes is a blind one: nothing in it proves a node lost.
-	if node := l.lostNode(present); node != "" && !l.ending && len(present) > 0 {
+	if node := d.goneNode(l); node != "" {
 		d.takeBack(l, &Action{
 			ReclaimBy: d.now.Add(d.graceOf(l, nil)),
 			ReclaimID: fmt.Sprintf("r-%d-%d-node", d.in.Epoch, d.number),
@@ -275,11 +304,22 @@ func track(since *time.Time, is bool, now time.Time) {
 	}
 }
 
-func (l *loan) lostNode(present map[string]bool) string {
+// goneNode is one that the loan goes on with and that is gone.
+func (d *decision) goneNode(l *loan) string {
+	if l.ending || len(d.in.Nodes) == 0 {
+		return ""
+	}
+	if len(l.nodes) == len(l.Grants) && len(l.made) == 0 && !slices.Contains(l.nodes, -1) {
+		return ""
+	}
+	return l.lostNode(func(node string) bool { return !d.atlas.has(node) })
+}
+
+func (l *loan) lostNode(lost func(node string) bool) string {
 	for _, list := range [2][]Grant{l.Grants, l.made} {
-		for _, g := range list {
-			if !present[g.Node] {
-				return g.Node
+		for i := range list {
+			if lost(list[i].Node) {
+				return list[i].Node
 			}
 		}
 	}

@@ -106,7 +106,7 @@ func (d *decision) sameTree(j *ask, l *lender) bool {
 
 func (a *admission) grantMade(j *ask, fit []*reshape) (reason, message string) {
 	act := Action{Reason: ReasonLent, MaxGrace: math.MaxInt64}
-	l := &loan{lent: true}
+	l := &loan{lent: true, number: -1}
 	for _, r := range fit {
 		act.MaxGrace = min(act.MaxGrace, r.lender.MaxGrace-r.undoing())
 		act.Grants = append(act.Grants, Grant{r.Lender, r.node.Name, r.To, r.Made})

@@ -71,7 +71,7 @@ func (a *admission) optionsOf(from, to string) *optionList {
 	p := a.pool(from)
 	for i := range a.in.Nodes {
 		n := &a.in.Nodes[i]
-		room, usable := p.index[n.Name]
+		room, usable := p.room(n.Name)
 		if !usable || n.Unlendable != "" {
 			continue
 		}

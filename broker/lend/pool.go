@@ -36,9 +36,11 @@ func (r *room) keep(units int64) {
 
 // pool is all units of one flavor on schedulable nodes.
 type pool struct {
-	flavor  string
-	rooms   []room // by node
-	index   map[string]int
+	flavor string
+	rooms  []room // by node
+	// at is by the nodes' numbers the room's place, from 1.
+	nodes   *atlas
+	at      []int32
 	soon    bins
 	back    bins
 	lenders []*lender // with this flavor, by name
@@ -68,10 +70,11 @@ func (d *decision) countRooms() {
 		}
 		for _, u := range n.Units {
 			p := d.pool(u.Flavor)
-			if _, twice := p.index[n.Name]; twice {
+			number := d.atlas.numbers[n.Name]
+			if p.at[number] > 0 { // twice
 				continue
 			}
-			p.index[n.Name] = len(p.rooms)
+			p.at[number] = int32(len(p.rooms) + 1)
 			online := clamp(u.Online)
 			free := clamp(u.Capacity) - online - clamp(u.Other) - clamp(u.Promised)
 			leaving := min(clamp(u.Leaving), online)
@@ -85,14 +88,18 @@ func (d *decision) countRooms() {
 		}
 	}
 	for l := range d.holders() {
-		for _, g := range l.frees() {
-			if r := d.room(g); r != nil {
-				r.hold(g.Count, l)
+		for n, g := range l.frees() {
+			p := d.pools[g.Flavor]
+			if p == nil {
+				continue
 			}
-		}
-		for _, g := range l.Grants {
-			if r := d.room(g); r != nil {
-				r.granted += g.Count
+			i, ok := l.place(p, n, &g)
+			if !ok {
+				continue
+			}
+			p.rooms[i].hold(g.Count, l)
+			if n < len(l.Grants) {
+				p.rooms[i].granted += g.Count
 			}
 		}
 	}
@@ -117,6 +124,7 @@ func (r *room) hold(count int64, l *loan) {
 
 // sort puts the rooms into bins.
 func (p *pool) sort() {
+	var soon, back count
 	for i := range p.rooms {
 		r := &p.rooms[i]
 		if r.why != "" && r.free > 0 {
@@ -124,9 +132,10 @@ func (p *pool) sort() {
 			r.keep(r.free)
 		}
 		p.kept += max(r.kept, 0)
-		p.soon.add(p.rooms[i].soon, 1)
-		p.back.add(p.rooms[i].back, 1)
+		soon.add(r.soon)
+		back.add(r.back)
 	}
+	p.soon, p.back = soon.bins(), back.bins()
 }
 
 // room is where a grant's units are; nil if that node cannot be counted on.
@@ -135,11 +144,21 @@ func (d *decision) room(g Grant) *room {
 	if p == nil {
 		return nil
 	}
-	i, ok := p.index[g.Node]
+	i, ok := p.room(g.Node)
 	if !ok {
 		return nil
 	}
 	return &p.rooms[i]
+}
+
+// room is the node's place among the rooms.
+func (p *pool) room(node string) (i int, ok bool) {
+	number, ok := p.nodes.numbers[node]
+	if !ok {
+		return 0, false
+	}
+	i = int(p.at[number]) - 1
+	return i, i >= 0
 }
 
 // giveBack counts a loan's units as coming free.

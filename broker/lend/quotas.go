@@ -38,6 +38,14 @@ type books struct {
 	changes []change
 	version int
 	totals  map[family]total
+	// found are the tenant and the flavor that were last looked for: of a list of loans, most
+	// have the same as the one before.
+	found struct {
+		tenant, flavor string
+		id             quota.NodeID
+		f              quota.FlavorID
+		known, named   bool
+	}
 }
 
 // openBooks reads the quotas. Nothing is used yet.
@@ -159,9 +167,28 @@ func (b *books) at(node quota.NodeID, f quota.FlavorID) int { return int(node)*b
 // find looks up a tenant and a flavor; ok is false if there is no such tenant, or no
 // quota names the flavor.
 func (b *books) find(tenant, flavor string) (id quota.NodeID, f quota.FlavorID, ok bool) {
-	id, known := b.used.Tenant(tenant)
-	f, named := b.used.Flavor(flavor)
+	id, known := b.tenant(tenant)
+	f, named := b.flavor(flavor)
 	return id, f, known && named
+}
+
+// tenant and flavor are the tree's.
+func (b *books) tenant(name string) (quota.NodeID, bool) {
+	l := &b.found
+	if l.tenant != name || name == "" {
+		l.tenant = name
+		l.id, l.known = b.used.Tenant(name)
+	}
+	return l.id, l.known
+}
+
+func (b *books) flavor(name string) (quota.FlavorID, bool) {
+	l := &b.found
+	if l.flavor != name || name == "" {
+		l.flavor = name
+		l.f, l.named = b.used.Flavor(name)
+	}
+	return l.f, l.named
 }
 
 // known reports whether the tenant exists, lists whether its quota names the flavor.

@@ -336,7 +336,7 @@ func (d *decision) standIn() {
 		of := Grant{Lender: r.Lender, Node: r.node.Name, Flavor: r.From, Count: r.Count}
 		r.standIn = &loan{
 			Loan:  Loan{Name: "reshape/" + r.node.Name + "/" + r.ID, Since: r.Since},
-			units: r.Count, lent: true, ending: r.State == ReshapeUndoing, lends: []Grant{of}, reshape: r,
+			units: r.Count, lent: true, ending: r.State == ReshapeUndoing, lends: []Grant{of}, reshape: r, number: -1,
 		}
 	}
 }

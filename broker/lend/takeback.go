@@ -152,11 +152,11 @@ func (r *roomSearch) fits(victims []int) bool {
 
 func (r *roomSearch) move(v int, sign int64) {
 	r.out[v] = sign > 0
-	for _, g := range r.loans[v].frees() {
+	for n, g := range r.loans[v].frees() {
 		if g.Flavor != r.pool.flavor {
 			continue
 		}
-		if i, ok := r.pool.index[g.Node]; ok {
+		if i, ok := r.loans[v].place(r.pool, n, &g); ok {
 			r.bins.shift(r.soon[i], r.soon[i]+sign*g.Count, 1)
 			r.soon[i] += sign * g.Count
 		}

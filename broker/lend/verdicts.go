@@ -10,7 +10,7 @@ import (
 
 // allVerdicts puts those on jobs, which are by name, and the few others together.
 func (d *decision) allVerdicts() []Verdict {
-	slices.SortFunc(d.verdicts, func(a, b Verdict) int { return compareVerdicts(&a, &b) })
+	d.sortVerdicts()
 	if d.line == nil {
 		return d.verdicts
 	}
@@ -25,6 +25,26 @@ func (d *decision) allVerdicts() []Verdict {
 	}
 	d.line.verdicts(&out, jobs)
 	return out.end()
+}
+
+// sortVerdicts puts those on lenders and those on loans together. Both are by name already,
+// but for lenders or loans of one name.
+func (d *decision) sortVerdicts() {
+	at := slices.IndexFunc(d.verdicts, func(v Verdict) bool { return v.Kind == SubjectLoan })
+	compare := func(a, b Verdict) int { return compareVerdicts(&a, &b) }
+	if at <= 0 || !slices.IsSortedFunc(d.verdicts[:at], compare) || !slices.IsSortedFunc(d.verdicts[at:], compare) {
+		slices.SortFunc(d.verdicts, compare)
+		return
+	}
+	lenders, loans := slices.Clone(d.verdicts[:at]), d.verdicts[at:]
+	out := d.verdicts[:0]
+	for i := range lenders {
+		n, _ := slices.BinarySearchFunc(loans, lenders[i], compare)
+		out = append(out, loans[:n]...)
+		out = append(out, lenders[i])
+		loans = loans[n:]
+	}
+	d.verdicts = append(out, loans...)
 }
 
 // before is how many of the jobs come before the verdict's subject, looked for among the
@@ -83,7 +103,7 @@ func compareVerdicts(a, b *Verdict) int {
 // explainLenders gives every lender its reason.
 func (d *decision) explainLenders() {
 	for _, l := range d.lenders {
-		d.say(SubjectLender, l.Name, l.reason(), "%s", l.message())
+		d.verdicts = append(d.verdicts, Verdict{Kind: SubjectLender, Subject: l.Name, Reason: l.reason(), Message: l.message()})
 	}
 }
 
@@ -139,18 +159,20 @@ func (d *decision) explainLoans() {
 		if l.part {
 			continue // the whole speaks for it
 		}
-		reason, message := l.standing()
+		var reason, message string
 		switch {
 		case l.action != nil:
 			reason, message = l.action.Reason, l.action.Message
 		case l.shed != nil && l.shed.action != nil:
 			reason, message = l.shed.action.Reason, l.shed.action.Message
+		default:
+			reason, message = l.standing(d.scratch)
 		}
-		d.say(SubjectLoan, l.Name, reason, "%s", message)
+		d.verdicts = append(d.verdicts, Verdict{Kind: SubjectLoan, Subject: l.Name, Reason: reason, Message: message})
 	}
 }
 
-func (l *loan) standing() (reason, message string) {
+func (l *loan) standing(s *scratchpad) (reason, message string) {
 	switch {
 	case l.Quarantined:
 		return ReasonQuarantined, fmt.Sprintf("%s left long after the time was over: the units are in nobody's hands until that is gone", plural(l.Live, "pod"))
@@ -165,10 +187,10 @@ func (l *loan) standing() (reason, message string) {
 	case l.Finished:
 		return ReasonReleased, "the job has ended; its pods are going"
 	}
-	holds := l.holds()
 	if l.shed != nil {
 		return ReasonShedding, fmt.Sprintf("gives %s back by %s, and goes on with %d", plural(l.shed.units, "unit"), stamp(l.ReclaimBy), l.units)
 	}
+	holds := l.holds(s)
 	if l.CheckpointNote != "" {
 		holds += "; " + l.CheckpointNote
 	}
@@ -176,9 +198,9 @@ func (l *loan) standing() (reason, message string) {
 }
 
 // holds is what the loan holds. What was made for it is told as that.
-func (l *loan) holds() string {
+func (l *loan) holds(s *scratchpad) string {
 	if len(l.made) == 0 {
-		return "holds " + plural(l.units, "unit")
+		return s.holds(l.units)
 	}
 	var made int64
 	for _, g := range l.made {

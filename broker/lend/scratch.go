@@ -1,0 +1,93 @@
+package lend
+
+// scratchpad is memory that one decision leaves to the next. What is in it means nothing
+// any more: nothing of a plan or a state is in it, and of a snapshot nothing stays.
+type scratchpad struct {
+	pools    map[string]*pool
+	loans    []loan
+	grants   []Grant
+	nodes    []int32
+	list     []*loan
+	bookings []booking
+	// held are texts by numbers of units, which are kept.
+	held [513]string
+}
+
+// pool is an empty one of the flavor.
+func (s *scratchpad) pool(flavor string, nodes *atlas) *pool {
+	p := s.pools[flavor]
+	if p == nil {
+		p = &pool{}
+	}
+	*p = pool{flavor: flavor, nodes: nodes, rooms: p.rooms[:0], at: zeroed(p.at, len(nodes.names))}
+	return p
+}
+
+// loan is an empty one. No more are asked for than there is room for.
+func (s *scratchpad) loan() *loan {
+	s.loans = s.loans[:len(s.loans)+1]
+	return &s.loans[len(s.loans)-1]
+}
+
+// room makes room for so many loans.
+func (s *scratchpad) room(loans int) {
+	if cap(s.loans) < loans {
+		s.loans, s.list = make([]loan, 0, loans+loans/8), make([]*loan, 0, loans+loans/8)
+	}
+	s.loans, s.grants, s.nodes, s.bookings = s.loans[:0], s.grants[:0], s.nodes[:0], s.bookings[:0]
+}
+
+// copy is a copy of the grants that may be changed, but not be kept.
+func (s *scratchpad) copy(grants []Grant) []Grant {
+	from := len(s.grants)
+	s.grants = append(s.grants, grants...)
+	return s.grants[from:len(s.grants):len(s.grants)]
+}
+
+// numbers are those of the grants' nodes.
+func (s *scratchpad) numbers(a *atlas, grants []Grant) []int32 {
+	from := len(s.nodes)
+	for i := range grants {
+		n, ok := a.numbers[grants[i].Node]
+		if !ok {
+			n = -1
+		}
+		s.nodes = append(s.nodes, n)
+	}
+	return s.nodes[from:len(s.nodes):len(s.nodes)]
+}
+
+// keep notes that bookings were added to those that there are, unless they are elsewhere for
+// want of room.
+func (s *scratchpad) keep(added []booking) {
+	n := len(s.bookings) + len(added)
+	if n > cap(s.bookings) {
+		s.bookings = make([]booking, 0, 2*n)
+		return
+	}
+	s.bookings = s.bookings[:n]
+}
+
+// holds is what loans of so many units are told; most have few.
+func (s *scratchpad) holds(units int64) string {
+	if units < 0 || units >= int64(len(s.held)) {
+		return "holds " + plural(units, "unit")
+	}
+	if s.held[units] == "" {
+		s.held[units] = "holds " + plural(units, "unit")
+	}
+	return s.held[units]
+}
+
+// end forgets what the decision was about.
+func (s *scratchpad) end(d *decision) {
+	s.pools = d.pools
+	for _, p := range s.pools {
+		clear(p.rooms)
+		*p = pool{rooms: p.rooms, at: p.at}
+	}
+	clear(s.loans)
+	clear(s.grants)
+	clear(s.list[:cap(s.list)])
+	clear(s.bookings)
+}
