@@ -18,7 +18,11 @@ func (firstFit) Decide(w *World) time.Duration {
 	for _, j := range waiting {
 		var places []Place
 		left := j.Pods
+		flavor, _ := w.Flavor(j.Flavor)
 		for i := range w.Spots() {
+			if w.Spots()[i].Flavor != flavor {
+				continue
+			}
 			if n := min(w.Spots()[i].Free()/j.UnitsPerPod, left); n > 0 {
 				places, left = append(places, Place{int32(i), Nobody, n}), left-n
 			}

@@ -29,7 +29,7 @@ func (k *work) rollBack() (lost int64) {
 }
 
 // all of the job's work.
-func (j *JobState) all() int64 { return int64(j.Duration) * j.Pods }
+func (j *Job) all() int64 { return int64(j.Duration) * j.Pods }
 
 // Work is all of a job's work in pod-seconds.
 func (j *JobState) Work() float64 { return time.Duration(j.all()).Seconds() }
