@@ -40,7 +40,6 @@ func watched[T comparable](t *testing.T, s *Scenario, what func(w *World) T) (ma
 }
 
 func TestAutoscaler(t *testing.T) {
-	nan := math.NaN()
 	for name, c := range map[string]struct {
 		change func(s *Service)
 		want   map[time.Duration]int64 // desired replicas, from when on
