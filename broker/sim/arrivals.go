@@ -70,20 +70,23 @@ func (c *Costs) check() error {
 func (w *World) pull() {
 	j, ok, err := w.scenario.Jobs.Next()
 	w.more = false
-	switch {
-	case err != nil:
+	if err != nil {
 		w.fail("reading jobs: %w", err)
-	case !ok || j.Submit >= w.scenario.Length:
-	case j.Submit < w.ahead.Submit:
-		w.fail("job %s: submit: is %s, after a job with %s", j.Name, j.Submit, w.ahead.Submit)
-	default:
-		if err := w.known.check(&j); err != nil {
-			w.fail("job %s: %w", j.Name, err)
-			return
-		}
-		w.ahead, w.more = j, true
-		w.agenda.add(event{at: j.Submit, kind: evArrival})
+		return
 	}
+	if !ok || j.Submit >= w.scenario.Length {
+		return
+	}
+	if err := w.known.check(&j); err != nil {
+		w.fail("job %s: %w", j.Name, err)
+		return
+	}
+	if j.Submit < w.ahead.Submit {
+		w.fail("job %s: submit: is %s, after a job with %s", j.Name, j.Submit, w.ahead.Submit)
+		return
+	}
+	w.ahead, w.more = j, true
+	w.agenda.add(event{at: j.Submit, kind: evArrival})
 }
 
 // arrive takes the job that is due and looks for the one after it.

@@ -34,6 +34,15 @@ func (c Curve) index(t time.Duration) int {
 	return max(i, 0)
 }
 
+// from returns the value at a moment that is not before the one at which it was last asked
+// for, when it was at *point.
+func (c Curve) from(point *int, t time.Duration) float64 {
+	for *point+1 < len(c) && c[*point+1].At <= t {
+		*point++
+	}
+	return c[*point].Value
+}
+
 // Max returns the highest value from one moment until before another; 0 if none is known.
 func (c Curve) Max(from, until time.Duration) (highest float64) {
 	for i := c.index(from); i < len(c) && (c[i].At < until || i == 0); i++ {

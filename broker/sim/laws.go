@@ -207,8 +207,10 @@ func (j *JobState) lawful() error {
 func lawServices(w *World) error {
 	for _, s := range w.services {
 		var on, starting int64
+		for _, n := range s.on {
+			on += n
+		}
 		for _, spot := range s.spots {
-			on += s.on[spot]
 			if s.on[spot] < 1 || w.spots[spot].Flavor != s.FlavorID {
 				return fmt.Errorf("service %s: has %d replicas on %s", s.Lender.Name, s.on[spot], w.spot(int(spot)))
 			}
@@ -217,7 +219,7 @@ func lawServices(w *World) error {
 			starting += start.n
 		}
 		switch {
-		case len(s.on) != len(s.spots) || !slices.IsSorted(s.spots) || on != s.Running:
+		case !slices.IsSorted(s.spots) || len(slices.Compact(slices.Clone(s.spots))) != len(s.spots) || on != s.Running:
 			return fmt.Errorf("service %s: %d replicas run, and %d are on spots", s.Lender.Name, s.Running, on)
 		case s.Ready < 0 || s.Ready+starting != s.Running:
 			return fmt.Errorf("service %s: %d replicas run, of which %d serve and %d start", s.Lender.Name, s.Running, s.Ready, starting)

@@ -22,11 +22,13 @@ type ServiceState struct {
 	// Lent are the service's units that jobs hold.
 	Lent int64
 
-	on     map[int32]int64 // replicas that are not going, by spot
-	spots  []int32         // those with any, sorted
-	starts []start         // of replicas that do not serve yet, the oldest first
-	told   bool            // the agenda has when the oldest of them, or one before it, serves
-	wants  []want          // for the autoscaler's window, none that a later one reaches
+	on     []int64 // replicas that are not going, by spot
+	spots  []int32 // those with any, sorted
+	starts []start // of replicas that do not serve yet, the oldest first
+	told   bool    // the agenda has when the oldest of them, or one before it, serves
+	point  int     // of Load, where it was looked at last
+	step   int     // of Replicas
+	wants  []want  // for the autoscaler's window, none that a later one reaches
 }
 
 // start is a number of replicas on a spot that will serve from a moment on.
@@ -42,7 +44,7 @@ type want struct {
 }
 
 func newService(w *World, index, flavor int32) *ServiceState {
-	return &ServiceState{Service: &w.scenario.Services[index], Index: index, FlavorID: flavor, Requests: math.NaN(), on: map[int32]int64{}}
+	return &ServiceState{Service: &w.scenario.Services[index], Index: index, FlavorID: flavor, Requests: math.NaN()}
 }
 
 // Held units, those of replicas that are going not included.
@@ -72,7 +74,7 @@ func (s *ServiceState) short() bool {
 
 // sample looks at the load and scales.
 func (w *World) sample(s *ServiceState) {
-	load := s.Load.At(w.now)
+	load := s.Load.from(&s.point, w.now)
 	if math.Float64bits(load) != math.Float64bits(s.Requests) {
 		w.changed = true
 	}
@@ -84,7 +86,7 @@ func (w *World) sample(s *ServiceState) {
 // was needed lately. Where the load is not known it wants what it has.
 func (s *ServiceState) autoscale(now time.Duration) int64 {
 	if len(s.Replicas) > 0 {
-		if n := s.Replicas.At(now); !math.IsNaN(n) {
+		if n := s.Replicas.from(&s.step, now); !math.IsNaN(n) {
 			return int64(min(n, float64(s.Most())))
 		}
 		return s.Desired
@@ -170,7 +172,6 @@ func (w *World) unstart(s *ServiceState, spot int32) {
 
 func (s *ServiceState) leave(spot int32) {
 	if s.on[spot]--; s.on[spot] == 0 {
-		delete(s.on, spot)
 		i, _ := slices.BinarySearch(s.spots, spot)
 		s.spots = slices.Delete(s.spots, i, i+1)
 	}

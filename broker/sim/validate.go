@@ -75,11 +75,11 @@ func (s *Scenario) spans() error {
 // Of cohorts, tenants and queues a scenario may say nothing.
 func (s *Scenario) names() error {
 	for _, err := range []error{
-		ascending("nodes", s.Nodes, func(n *Node) string { return n.Name }),
-		ascending("cohorts", s.Cohorts, func(c *lend.Cohort) string { return c.Name }),
-		ascending("tenants", s.Tenants, func(t *lend.Tenant) string { return t.Name }),
-		ascending("queues", s.Queues, func(q *lend.Queue) string { return q.Name }),
-		ascending("services", s.Services, func(v *Service) string { return v.Lender.Name }),
+		ascending("nodes", "name", s.Nodes, func(n *Node) string { return n.Name }),
+		ascending("cohorts", "name", s.Cohorts, func(c *lend.Cohort) string { return c.Name }),
+		ascending("tenants", "name", s.Tenants, func(t *lend.Tenant) string { return t.Name }),
+		ascending("queues", "name", s.Queues, func(q *lend.Queue) string { return q.Name }),
+		ascending("services", "name", s.Services, func(v *Service) string { return v.Lender.Name }),
 	} {
 		if err != nil {
 			return err
@@ -103,14 +103,14 @@ func (s *Scenario) names() error {
 }
 
 // ascending checks that a list is sorted by names that are given, each once.
-func ascending[T any](field string, list []T, name func(*T) string) error {
+func ascending[T any](field, key string, list []T, name func(*T) string) error {
 	for i := range list {
 		this := name(&list[i])
 		if this == "" {
-			return fmt.Errorf("%s[%d].name: must be given", field, i)
+			return fmt.Errorf("%s[%d].%s: must be given", field, i, key)
 		}
 		if i > 0 && this <= name(&list[i-1]) {
-			return fmt.Errorf("%s[%d].name: is %q, must come after %q: names are in order, each once", field, i, this, name(&list[i-1]))
+			return fmt.Errorf("%s[%d].%s: is %q, must come after %q: they are in order, each once", field, i, key, this, name(&list[i-1]))
 		}
 	}
 	return nil
@@ -127,7 +127,7 @@ func (s *Scenario) nodes() error {
 			return fmt.Errorf("nodes[%d] (%s).home: there is no service %q", i, n.Name, n.Home)
 		}
 		field := fmt.Sprintf("nodes[%d] (%s).units", i, n.Name)
-		if err := ascending(field, n.Units, func(u *NodeUnits) string { return u.Flavor }); err != nil {
+		if err := ascending(field, "flavor", n.Units, func(u *NodeUnits) string { return u.Flavor }); err != nil {
 			return err
 		}
 		for k, u := range n.Units {

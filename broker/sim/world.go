@@ -144,6 +144,9 @@ func newWorld(s *Scenario) *World {
 		node.end = int32(len(w.spots))
 		w.nodes = append(w.nodes, node)
 	}
+	for _, v := range w.services {
+		v.on = make([]int64, len(w.spots))
+	}
 	w.rooms = newRooms(w)
 	return w
 }
