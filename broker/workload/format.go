@@ -23,6 +23,8 @@ const (
 	OpenbNodes    Format = "openb-nodes"    // nodes
 	ITP           Format = "itp"            // jobs
 	GFS           Format = "gfs"            // jobs
+	Slurm         Format = "sacct"          // jobs
+	Objects       Format = "kubectl"        // jobs
 )
 
 // headers tell the formats apart; what has none of them is CSV.
@@ -38,6 +40,7 @@ var headers = []struct {
 	{OpenbNodes, recorded.MachineColumns},
 	{ITP, recorded.ITPColumns},
 	{GFS, recorded.GFSColumns},
+	{Slurm, []string{"JobID", "State"}},
 }
 
 // formatOf a file with a header: that of which it has all columns.

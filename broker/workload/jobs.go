@@ -1,12 +1,15 @@
 package workload
 
 import (
+	"bufio"
 	"hash/fnv"
 	"io"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/sim"
+	"github.com/ebbtide/ebbtide/broker/workload/exported"
 	"github.com/ebbtide/ebbtide/broker/workload/gang"
 	"github.com/ebbtide/ebbtide/broker/workload/recorded"
 	"github.com/ebbtide/ebbtide/broker/workload/rows"
@@ -25,7 +28,11 @@ type Jobs interface {
 // OpenJobs begins to read jobs. name is the file's, for errors. The file must stay open
 // for as long as the stream is read.
 func OpenJobs(name string, r io.Reader, o Options) (Jobs, error) {
-	f, err := rows.Comma(name, r)
+	first, r := peek(r)
+	if first == '{' {
+		return stream(exported.Objects(name, r, o))
+	}
+	f, err := rows.Open(name, r)
 	if err != nil {
 		return nil, err
 	}
@@ -34,12 +41,28 @@ func OpenJobs(name string, r io.Reader, o Options) (Jobs, error) {
 		return stream(plainJobs(f, o))
 	case ITP:
 		return stream(recorded.ITP(f, o))
+	case Slurm:
+		return stream(exported.Slurm(f, o))
 	case GFS:
 		return stream(recorded.GFS(f, o))
 	case OpenbPods:
 		return stream(recorded.OpenbJobs(f, o))
 	default:
-		return nil, other(f, format, "jobs", "columns "+"name, tenant, submit, duration, gpus", string(ITP), string(GFS), string(OpenbPods))
+		return nil, other(f, format, "jobs", "columns name, tenant, submit, duration, gpus", string(Slurm), string(Objects), string(ITP), string(GFS), string(OpenbPods))
+	}
+}
+
+// peek returns the first byte that is no space, and a reader that begins before it.
+func peek(r io.Reader) (byte, io.Reader) {
+	b := bufio.NewReader(r)
+	for n := 1; ; n++ {
+		ahead, err := b.Peek(n)
+		if err != nil {
+			return 0, b
+		}
+		if c := ahead[n-1]; c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return c, b
+		}
 	}
 }
 
@@ -65,7 +88,7 @@ func plainJobs(f *rows.File, o Options) (*gang.Stream, error) {
 	if !slices.Contains(f.Header(), "pods") {
 		notes.Say("jobs of more than %d GPUs are cut into equal pods: the file does not say how they were", o.MostPodUnits())
 	}
-	p := plain{clock: rows.Clock{Origin: o.Origin}, names: map[uint64]bool{}}
+	p := plain{clock: rows.Clock{Origin: o.Origin}, last: math.MinInt64, names: map[uint64]bool{}}
 	return gang.NewStream(o, notes, gang.Rows(f, p.record)), nil
 }
 

@@ -45,7 +45,7 @@ const requestStep = 10 * time.Second
 // ReadLoad reads the load of one or more services, in the file's order. name is the file's,
 // for errors.
 func ReadLoad(name string, r io.Reader) ([]Load, error) {
-	f, err := rows.Comma(name, r)
+	f, err := rows.Open(name, r)
 	if err != nil {
 		return nil, err
 	}

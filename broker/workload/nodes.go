@@ -13,7 +13,7 @@ import (
 
 // ReadNodes reads nodes, by name. name is the file's, for errors.
 func ReadNodes(name string, r io.Reader) ([]sim.Node, error) {
-	f, err := rows.Comma(name, r)
+	f, err := rows.Open(name, r)
 	if err != nil {
 		return nil, err
 	}

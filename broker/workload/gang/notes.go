@@ -15,7 +15,7 @@ type Notes struct {
 // Say adds a sentence.
 func (n *Notes) Say(format string, args ...any) { n.add(fmt.Sprintf(format, args...)) }
 
-// Count adds one to a sentence that begins with a number.
+// Count adds one to a sentence that ends with a number.
 func (n *Notes) Count(what string) { n.Add(what, 1) }
 
 // Add is Count for several.
@@ -43,7 +43,7 @@ func (n *Notes) List() []string {
 	var list []string
 	for _, what := range n.said {
 		if count := n.counts[what]; count > 0 {
-			what = strconv.Itoa(count) + " " + what
+			what += ": " + strconv.Itoa(count)
 		}
 		list = append(list, what)
 	}

@@ -30,6 +30,9 @@ type Stream struct {
 	notes   *Notes
 }
 
+// NoGPU is the note about jobs that have none.
+const NoGPU = "jobs left out because they asked for no GPU"
+
 // NewStream makes jobs of records: next gives one after the other, ok is false after the
 // last. It may tell the notes what it leaves out.
 func NewStream(o Options, notes *Notes, next func() (r Record, ok bool, err error)) *Stream {
@@ -48,17 +51,20 @@ func (s *Stream) Next() (sim.Job, bool, error) {
 		case err != nil || !ok:
 			return sim.Job{}, false, err
 		case r.Submit < 0:
-			s.notes.Count("jobs were submitted before the beginning, and are left out")
+			s.notes.Count("jobs left out because they were submitted before the beginning")
 		case r.Units < 1:
-			s.notes.Count("jobs asked for no GPU, and are left out")
+			s.notes.Count(NoGPU)
 		case r.Ran <= 0:
-			s.notes.Count("jobs ran for no time, and are left out")
+			s.notes.Count("jobs left out because they ran for no time")
 		default:
 			j, err := s.job(r)
 			return j, err == nil, err
 		}
 	}
 }
+
+// most is more GPUs than a job has.
+const most = 1_000_000
 
 func (s *Stream) job(r Record) (sim.Job, error) {
 	j := sim.Job{
@@ -73,6 +79,9 @@ func (s *Stream) job(r Record) (sim.Job, error) {
 	}
 	if r.Saves > 0 {
 		j.CheckpointEvery = r.Saves
+	}
+	if r.Units > most {
+		return sim.Job{}, fmt.Errorf("job %s: has %d GPUs, must have at most %d", j.Name, r.Units, most)
 	}
 	if j.Units() != r.Units || j.MinPods > j.Pods {
 		return sim.Job{}, fmt.Errorf("job %s: %d GPUs in %d pods, of which %d are enough: must be equal pods, and no more enough than there are", j.Name, r.Units, j.Pods, j.MinPods)

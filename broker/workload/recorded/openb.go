@@ -97,10 +97,10 @@ func OpenbJobs(f *rows.File, o gang.Options) (*gang.Stream, error) {
 		case r.Err() != nil || p.qos != "BE":
 			return gang.Record{}, false
 		case p.gpus > 0 && !p.ran:
-			notes.Count("pods never ran, and are left out")
+			notes.Count("pods left out because they never ran")
 			return gang.Record{}, false
 		case p.gpus > 0 && p.milli < 1000:
-			notes.Count("pods had a part of a GPU, and count as if they had it whole")
+			notes.Count("pods with a part of a GPU, counted as if they had it whole")
 		}
 		return gang.Record{Name: p.name, Tenant: "openb", Submit: p.submit, Ran: p.gone - p.run, Units: p.gpus, Pods: 1}, true
 	})), nil

@@ -24,6 +24,21 @@ type source func() (fields []string, line int, err error)
 // longestLine is what a line of a file with bars may have; CSV has no lines in quotes.
 const longestLine = 1 << 20
 
+// Open opens a file whose header is apart by | (see Bar), or a CSV file.
+func Open(name string, r io.Reader) (*File, error) {
+	b := unmarked(r)
+	for n := 64; ; n *= 2 {
+		ahead, err := b.Peek(n)
+		header, _, found := bytes.Cut(ahead, []byte("\n"))
+		if found || err != nil {
+			if bytes.IndexByte(header, '|') >= 0 && bytes.IndexByte(header, ',') < 0 {
+				return Bar(name, b)
+			}
+			return Comma(name, b)
+		}
+	}
+}
+
 // Comma opens a CSV file (RFC 4180). Its name is for errors.
 func Comma(name string, r io.Reader) (*File, error) {
 	c := csv.NewReader(unmarked(r))
@@ -38,15 +53,24 @@ func Comma(name string, r io.Reader) (*File, error) {
 	})
 }
 
-// Bar opens a file whose fields are apart by | and never quoted.
+// Bar opens a file whose fields are apart by | and never quoted. The lines may all end
+// with one.
 func Bar(name string, r io.Reader) (*File, error) {
-	lines, line := bufio.NewScanner(unmarked(r)), 0
+	lines, line, ends := bufio.NewScanner(unmarked(r)), 0, false
 	lines.Buffer(nil, longestLine)
 	return open(name, func() ([]string, int, error) {
 		for lines.Scan() {
-			if line++; len(lines.Bytes()) > 0 {
-				return strings.Split(lines.Text(), "|"), line, nil
+			text := lines.Text()
+			if line++; text == "" {
+				continue
 			}
+			if line == 1 {
+				ends = strings.HasSuffix(text, "|")
+			}
+			if ends {
+				text = strings.TrimSuffix(text, "|")
+			}
+			return strings.Split(text, "|"), line, nil
 		}
 		if err := lines.Err(); err != nil {
 			return nil, 0, fmt.Errorf("line %d: %w", line+1, err)
@@ -56,7 +80,7 @@ func Bar(name string, r io.Reader) (*File, error) {
 }
 
 // unmarked is a reader without the byte order mark that spreadsheets write.
-func unmarked(r io.Reader) io.Reader {
+func unmarked(r io.Reader) *bufio.Reader {
 	b := bufio.NewReader(r)
 	if first, err := b.Peek(3); err == nil && bytes.Equal(first, []byte("\ufeff")) {
 		_, _ = b.Discard(3)
@@ -107,7 +131,7 @@ func (f *File) Expect(need, may []string) error {
 		return nil
 	}
 	want := "want " + strings.Join(need, ", ")
-	if len(may) > 0 {
+	if len(unknown) > 0 && len(may) > 0 {
 		want += "; may have " + strings.Join(may, ", ")
 	}
 	var wrong []string
@@ -134,6 +158,9 @@ func (f *File) Next() (*Row, error) {
 	}
 	return &Row{file: f, Line: line, fields: fields}, nil
 }
+
+// Need is Expect of a file that may have any columns besides.
+func (f *File) Need(columns ...string) error { return f.Expect(columns, f.header) }
 
 // Each hands every row to parse, and fails on the first that is wrong, or if there is none.
 func (f *File) Each(parse func(*Row)) error {

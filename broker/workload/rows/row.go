@@ -111,6 +111,30 @@ func (r *Row) Seconds(column string) time.Duration {
 	return seconds(v)
 }
 
+// Elapsed is a duration as Slurm prints it, [[DD-]HH:]MM:SS, parts of a second left out.
+func (r *Row) Elapsed(column string) time.Duration {
+	text, _, _ := strings.Cut(r.Text(column), ".")
+	days, clock, dated := strings.Cut(text, "-")
+	if !dated {
+		days, clock = "0", text
+	}
+	var total int64
+	n, err := strconv.ParseUint(days, 10, 16)
+	parts := strings.Split(clock, ":")
+	for _, part := range parts {
+		v, wrong := strconv.ParseUint(part, 10, 16)
+		if wrong != nil {
+			err = wrong
+		}
+		total = total*60 + int64(v)
+	}
+	if err != nil || len(parts) < 2 || len(parts) > 3 || dated && len(parts) != 3 {
+		r.Fail(column, "a duration like 1-02:03:04, 02:03:04 or 03:04")
+		return 0
+	}
+	return time.Duration(n)*24*time.Hour + time.Duration(total)*time.Second
+}
+
 // Moment is a time of RFC 3339, seconds since the Unix epoch, or seconds since the
 // file's beginning: numbers below 1e8, three years, are that.
 func (r *Row) Moment(column string) Moment {
