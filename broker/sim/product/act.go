@@ -149,6 +149,7 @@ func (p *policy) giveBack(at int, a *lend.Action) {
 		p.closeLoan(at)
 		return
 	}
+	p.countLent(l.Shedding, -1)
 	l.Grants = grants.Without(l.Grants, l.Shedding)
 	l.Shedding, l.ShedLive, l.ShedKilled = nil, 0, false
 }

@@ -19,6 +19,6 @@
 // The files:
 //
 //	product: the policy        options: what may be set
-//	nodes, lenders, jobs, loans: what the core is shown        heard: a load and its past
-//	act: what the core says is done
+//	nodes, lenders, jobs, loans: what the core is shown; heard: a load and its past
+//	act: what the core says is done; quiet: ticks that need no whole decision
 package product

@@ -30,10 +30,11 @@ func (p *policy) lookAtJobs() {
 		if at < len(was) && was[at] == want {
 			jobs = append(jobs, known[at])
 		} else {
-			jobs = append(jobs, p.describe(j))
+			jobs, p.changed = append(jobs, p.describe(j)), true
 		}
 		now = append(now, want)
 	}
+	p.changed = p.changed || len(now) != len(was)
 	p.spare.queued, p.spare.jobs = was, known
 	p.queued, p.snapshot.Jobs = now, jobs
 }

@@ -25,11 +25,13 @@ func (p *policy) lookAtLoans() {
 			continue
 		}
 		if j := h.job; j.Phase == sim.Ended || j.Attempt != h.attempt {
-			h.over, l.Live, l.ShedLive = true, 0, 0
+			h.over, l.Live, l.ShedLive, p.changed = true, 0, 0, true
 			l.Finished = !l.Reclaiming
 			continue
 		}
-		l.Live, l.ShedLive = h.job.Held, pods(h.job.Going)
+		if live := h.job.Held; l.Live != live {
+			l.Live, l.ShedLive, p.changed = live, pods(h.job.Going), true
+		}
 		l.Checkpoint = p.saved(h.job)
 	}
 }
@@ -69,11 +71,23 @@ func (p *policy) openLoan(j *sim.JobState, a *lend.Action) {
 	p.snapshot.Loans = slices.Insert(p.snapshot.Loans, i, l)
 	p.held = slices.Insert(p.held, i, held{job: j, attempt: j.Attempt})
 	p.open[j] = true
+	p.countLent(l.Grants, +1)
+}
+
+// countLent adds grants to what services lend, or takes them off.
+func (p *policy) countLent(all []lend.Grant, sign int64) {
+	p.changed = true
+	for _, g := range all {
+		if i := p.lender(g.Lender); i != sim.Nobody {
+			p.lent[i] += sign * g.Count
+		}
+	}
 }
 
 // closeLoan forgets a loan.
 func (p *policy) closeLoan(i int) {
 	delete(p.open, p.held[i].job)
+	p.countLent(p.snapshot.Loans[i].Grants, -1)
 	p.snapshot.Loans = slices.Delete(p.snapshot.Loans, i, i+1)
 	p.held = slices.Delete(p.held, i, i+1)
 }

@@ -31,11 +31,16 @@ func (p *policy) lookAtNodes() {
 	for i := range p.snapshot.Nodes {
 		n := &p.snapshot.Nodes[i]
 		first, _ := p.world.SpotsOf(int32(i))
-		n.Schedulable = true
+		up := true
 		for k := range n.Units {
-			spot := &spots[int(first)+k]
-			n.Units[k].Online, n.Units[k].Leaving = spot.Online, spot.Leaving
-			n.Schedulable = n.Schedulable && !spot.Down
+			spot, u := &spots[int(first)+k], &n.Units[k]
+			if u.Online != spot.Online || u.Leaving != spot.Leaving {
+				u.Online, u.Leaving, p.changed = spot.Online, spot.Leaving, true
+			}
+			up = up && !spot.Down
+		}
+		if n.Schedulable != up {
+			n.Schedulable, p.changed = up, true
 		}
 	}
 }

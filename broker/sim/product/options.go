@@ -23,8 +23,11 @@ type Options struct {
 	// Seen is told every decision. What it is given is good until it returns.
 	Seen func(in lend.Snapshot, plan lend.Plan)
 
-	// advise has all lenders only report.
-	advise bool
+	// advise has all lenders only report, always every tick decided in full.
+	advise, always bool
+	// spared is told every tick of which it was found out that nothing is to be done: what
+	// was remembered before, and what is after.
+	spared func(in lend.Snapshot, before, after lend.State)
 }
 
 // Defaults are the options of a broker of which nothing was configured.

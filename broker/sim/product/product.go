@@ -22,6 +22,10 @@ type policy struct {
 	queued   []queued // as the snapshot's jobs
 	held     []held   // as the snapshot's loans
 	open     map[*sim.JobState]bool
+	lent     []int64 // by service: units in open loans
+	// changed: nodes, jobs or loans are not as the last decision saw them.
+	changed bool
+	calm    calm
 	// spare is the memory of the jobs before these.
 	spare struct {
 		queued []queued
@@ -57,11 +61,16 @@ func (p *policy) Decide(w *sim.World) time.Duration {
 	}
 	for range mostRounds {
 		p.look()
+		if p.quiet() {
+			break
+		}
 		plan, next := p.decider.Decide(p.snapshot, p.state, p.rules)
 		if p.options.Seen != nil {
 			p.options.Seen(p.snapshot, plan)
 		}
-		p.state = next
+		before := p.state
+		p.state, p.changed = next, false
+		p.settle(&plan, before)
 		if returned := p.enact(&plan); !returned {
 			break
 		}
@@ -84,6 +93,7 @@ func (p *policy) begin(w *sim.World) {
 		l.Pending, l.Load, l.Forecast = nil, lend.Load{}, nil
 		p.snapshot.Lenders = append(p.snapshot.Lenders, l)
 	}
+	p.lent = make([]int64, len(p.snapshot.Lenders))
 }
 
 // look brings the snapshot up to date.
