@@ -15,19 +15,17 @@ const mostPods = 10000
 // admission goes through the waiting jobs.
 type admission struct {
 	*decision
-	line *line
-	// holding are the UIDs of jobs that have an open loan, or get one now, by the
-	// loan's name.
-	holding map[string]string
-	names   map[string]bool // of open loans
-	limits  map[string]*Limit
-	guards  guards
+	line   *line
+	limits map[string]*Limit
+	guards guards
 	// fresh are the loans that this decision makes.
 	fresh    []*loan
 	fairness *fairness
 	// placed is what was found of gangs that did not start, since something last moved.
 	placed map[gang]placing
-	slots  map[gang]int64
+	// moves counts how often something did.
+	moves int
+	slots map[gang]int64
 }
 
 // outcome is what the pass made of a job.
@@ -51,11 +49,7 @@ const (
 // back go first: what comes free is theirs.
 func (d *decision) admit() {
 	a := &admission{
-		decision: d, holding: map[string]string{}, names: map[string]bool{}, limits: map[string]*Limit{}, placed: map[gang]placing{}, slots: map[gang]int64{},
-	}
-	for _, l := range d.loans {
-		a.holding[l.JobUID] = l.Name
-		a.names[l.Name] = true
+		decision: d, limits: map[string]*Limit{}, placed: map[gang]placing{}, slots: map[gang]int64{},
 	}
 	for i := len(d.in.Limits) - 1; i >= 0; i-- {
 		l := d.in.Limits[i]
@@ -110,7 +104,7 @@ func (a *admission) consider(j *ask) (v verdict, reason, message string) {
 		}
 		return alikeInQueue, reason, message
 	}
-	if loan := a.line.loanName(j); a.names[loan] {
+	if loan := a.line.loanName(j); a.isLent(loan) {
 		return mine, ReasonReclaiming, fmt.Sprintf("a loan %s is not returned yet", loan)
 	}
 	v, reason, message = a.try(j)
@@ -122,6 +116,11 @@ func (a *admission) consider(j *ask) (v verdict, reason, message string) {
 	}
 	a.guards.add(a, j)
 	return v, reason, message
+}
+
+// isLent: there is a loan of that name, or there will be.
+func (a *admission) isLent(name string) bool {
+	return a.shelf.has(name) || slices.ContainsFunc(a.fresh, func(l *loan) bool { return l.Name == name })
 }
 
 // overLimit says which limit has less left than is drawn.
@@ -257,6 +256,7 @@ func (a *admission) freeSlots(p *pool, size int64) int64 {
 
 // moved forgets what would be placed where: rooms or claims to them changed.
 func (a *admission) moved() {
+	a.moves++
 	clear(a.placed)
 	clear(a.slots)
 }

@@ -34,9 +34,11 @@ func (d *decision) book() {
 			}
 		}
 	}
+	b.gather()
 	for l := range d.holders() {
 		d.bookLoan(l)
 	}
+	b.settle()
 	d.bookServices()
 	b.soon = b.used.Clone()
 	for l := range d.holders() {
@@ -123,29 +125,65 @@ func (d *decision) bookUse(borrower string, g Grant, sign int64) {
 	if !ok {
 		return
 	}
-	n := quota.Amount(sign * g.Count)
-	b.used.Use(id, f, n)
+	n := sign * g.Count
+	b.use(inUsed, id, f, n)
 	if g.Lender == "" {
-		b.own.Use(id, f, n)
-		b.spoken.Use(id, f, n)
+		b.use(inOwn, id, f, n)
+		b.use(inSpoken, id, f, n)
 	}
 }
 
 // bookLending enters the lender's side of a grant.
 func (d *decision) bookLending(borrower string, g Grant, sign int64) {
 	b := d.books
-	n := quota.Amount(sign * g.Count)
 	l := d.byName[g.Lender]
 	if l == nil {
 		return
 	}
-	owner, f, ok := b.find(l.Tenant, g.Flavor)
+	owner, f, ok := b.owner(l.Tenant, g.Flavor)
 	if !ok {
 		return
 	}
-	b.spoken.Use(owner, f, n)
+	b.use(inSpoken, owner, f, sign*g.Count)
 	if l.Tenant != borrower {
 		b.lentOut[b.at(owner, f)] += sign * g.Count
+	}
+}
+
+// One of the trees in which loans are booked.
+const (
+	inUsed = iota
+	inOwn
+	inSpoken
+	trees
+)
+
+// gather has use only add up until settle books the sums, which comes to the same.
+func (b *books) gather() {
+	for i := range b.sums {
+		b.sums[i] = make([]int64, len(b.lentOut))
+	}
+}
+
+// use books units on a tree.
+func (b *books) use(tree int, id quota.NodeID, f quota.FlavorID, n int64) {
+	if b.sums[tree] != nil {
+		b.sums[tree][b.at(id, f)] += n
+		return
+	}
+	b.tree(tree).Use(id, f, quota.Amount(n))
+}
+
+func (b *books) tree(tree int) *quota.Tree { return [trees]*quota.Tree{b.used, b.own, b.spoken}[tree] }
+
+func (b *books) settle() {
+	for tree, sums := range b.sums {
+		b.sums[tree] = nil
+		for at, n := range sums {
+			if n != 0 {
+				b.tree(tree).Use(quota.NodeID(at/b.flavors), quota.FlavorID(at%b.flavors), quota.Amount(n))
+			}
+		}
 	}
 }
 
@@ -159,28 +197,28 @@ type booking struct {
 }
 
 func (d *decision) bookings(l *loan) []booking {
-	t := d.books
+	t, seen := d.books.used, &d.books.borrowers
 	out := d.scratch.bookings[len(d.scratch.bookings):]
-	borrower, known := t.tenant(l.Borrower)
+	borrower, known := seen.tenantOf(t, l.Borrower)
 	if !known {
 		borrower = quota.None
 	}
 	for i := range l.Grants {
 		g := &l.Grants[i]
-		f, ok := t.flavor(g.Flavor)
+		f, ok := seen.flavorOf(t, g.Flavor)
 		if !ok {
 			continue
 		}
 		out = append(out, booking{f, quota.Amount(g.Count), borrower, d.keeper(g)})
 	}
 	for _, g := range l.made {
-		if f, ok := t.flavor(g.Flavor); ok {
+		if f, ok := seen.flavorOf(t, g.Flavor); ok {
 			out = append(out, booking{f, quota.Amount(g.Count), borrower, quota.None})
 		}
 	}
 	for i := range l.lends {
 		g := &l.lends[i]
-		if f, ok := t.flavor(g.Flavor); ok && d.keeper(g) != quota.None {
+		if f, ok := seen.flavorOf(t, g.Flavor); ok && d.keeper(g) != quota.None {
 			out = append(out, booking{f, quota.Amount(g.Count), quota.None, d.keeper(g)})
 		}
 	}
@@ -191,7 +229,7 @@ func (d *decision) bookings(l *loan) []booking {
 // keeper is the tenant of the service that lent the grant, if that keeps what it gets back.
 func (d *decision) keeper(g *Grant) quota.NodeID {
 	if from := d.byName[g.Lender]; from != nil && !from.relends {
-		if owner, ok := d.books.used.Tenant(from.Tenant); ok {
+		if owner, ok := d.books.owners.tenantOf(d.books.used, from.Tenant); ok {
 			return owner
 		}
 	}

@@ -30,7 +30,7 @@ func TestCycles(t *testing.T) {
 		t.Errorf("the budget of an hour is spent until %s", until)
 	}
 	r := &round{d: d}
-	l := &loan{Loan: Loan{JobUID: "round"}, units: 8}
+	l := &loan{Loan: &Loan{JobUID: "round"}, units: 8}
 	for c, want := range map[class]float64{classPending: 0, classHigh: 8 * 86400, classHeadroom: 8 * 86400} {
 		if got := r.spares(c, l); got != want {
 			t.Errorf("class %d: %v is added to the cost, want %v", c, got, want)

@@ -120,6 +120,7 @@ func (d *decision) pool(flavor string) *pool {
 
 // finish puts the results in order.
 func (d *decision) finish() (Plan, State) {
+	d.verdicts = d.scratch.verdicts
 	d.explainLenders()
 	d.explainLoans()
 	plan := Plan{

@@ -1,9 +1,15 @@
 package lend
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // drain asks back what jobs of draining queues hold, once: what ends is left alone.
 func (d *decision) drain() {
+	if !slices.ContainsFunc(d.in.Queues, func(q Queue) bool { return q.Drain }) {
+		return
+	}
 	draining := map[string]bool{}
 	seen := map[string]bool{}
 	for _, q := range d.in.Queues {

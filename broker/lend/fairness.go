@@ -1,6 +1,8 @@
 package lend
 
 import (
+	"slices"
+
 	"github.com/ebbtide/ebbtide/quota"
 )
 
@@ -46,9 +48,13 @@ func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
 	}
 	h := &holdings{lowest: map[quota.NodeID]int32{}, lent: map[quota.NodeID]bool{}, version: -1, most: map[string]bins{}}
 	f.lists[key] = h
+	from := len(f.scratch.taken)
+	h.held, h.loans = f.scratch.taken[from:], f.scratch.holders[from:]
 	for _, at := range f.shelf.claims() {
 		f.addLoan(h, key, &f.scratch.loans[at])
 	}
+	h.held, h.loans = slices.Clip(h.held), slices.Clip(h.loans)
+	f.scratch.hold(h)
 	return h
 }
 
@@ -76,11 +82,12 @@ func (f *fairness) addLoan(h *holdings, key family, l *loan) {
 	if units <= 0 {
 		return
 	}
-	_, spent := f.history.spent(l.JobUID, f.now, f.pol)
+	young := f.now.Sub(l.Since) < f.pol.MinimumLoan
+	if !young { // whoever was stopped too often already is spared as well
+		_, young = f.history.spent(l.JobUID, f.now, f.pol)
+	}
 	h.held = append(h.held, quota.Held{
-		Name: l.Name, Tenant: tenant, Flavor: flavor, Units: quota.Amount(units), Own: !l.lent,
-		// Whoever was stopped too often already is spared as well.
-		Young:    spent || f.now.Sub(l.Since) < f.pol.MinimumLoan,
+		Name: l.Name, Tenant: tenant, Flavor: flavor, Units: quota.Amount(units), Own: !l.lent, Young: young,
 		Priority: l.Priority, Since: l.Since,
 	})
 	h.loans = append(h.loans, l)

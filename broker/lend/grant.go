@@ -99,7 +99,7 @@ func lentBySentence(takes []take) string {
 
 // lend notes the admission, and books it.
 func (a *admission) lend(j *ask, act Action) {
-	a.lendOn(j, act, &loan{Loan: Loan{Grants: act.Grants}, lent: act.Reason == ReasonLent, number: -1})
+	a.lendOn(j, act, &loan{Loan: &Loan{}, Grants: act.Grants, lent: act.Reason == ReasonLent, number: -1})
 }
 
 // lendOn is lend with the loan as this decision counts it. What was made and its lender has
@@ -121,7 +121,5 @@ func (a *admission) lendOn(j *ask, act Action, l *loan) {
 	l.Name, l.Borrower, l.Since = act.Loan, j.Tenant, a.now
 	l.bookings = a.bookings(l)
 	a.fresh = append(a.fresh, l)
-	a.names[act.Loan] = true
-	a.holding[j.UID] = act.Loan
 	a.lends = append(a.lends, act)
 }

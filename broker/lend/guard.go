@@ -2,6 +2,7 @@ package lend
 
 import (
 	"slices"
+	"time"
 
 	"github.com/ebbtide/ebbtide/quota"
 )
@@ -54,18 +55,19 @@ func (r *guard) build(a *admission, g *guards) {
 		return
 	}
 	at := a.reservedAt(r.ask)
-	waits := [2][]*loan{g.oldest(a), a.fresh}
-	for _, list := range waits {
-		for _, l := range list {
-			if !l.ending && l.Since.Before(at) { // else it was asked back since, or is later
-				r.lift(a, p, l)
-			}
+	oldest := g.oldest(a)
+	n := g.common.resume(r, a, p, oldest, at)
+	for ; n < len(oldest) && oldest[n].Since.Before(at); n++ {
+		if l := oldest[n]; !l.ending { // else it was asked back since
+			r.lift(a, p, l)
 		}
 	}
+	g.common.note(r, a, p, n)
+	waits := [2][]*loan{oldest[n:], a.fresh}
 	for _, theirs := range []bool{true, false} {
 		for _, list := range waits {
 			for _, l := range list {
-				if l.ending || l.Since.Before(at) || (!l.lent && l.Borrower != r.Tenant) != theirs {
+				if l.ending || (!l.lent && l.Borrower != r.Tenant) != theirs {
 					continue
 				}
 				if enough() {
@@ -78,6 +80,40 @@ func (r *guard) build(a *admission, g *guards) {
 	if !enough() {
 		r.die(a, g)
 	}
+}
+
+// common is what reservations have in common: rooms and quotas with the oldest loans gone.
+// As long as nothing moves, the next one goes on from there.
+type common struct {
+	pool           *pool
+	moves, changes int
+	upTo           int // of the oldest loans
+	gone           []bool
+	later          []int64
+	bins           bins
+	tree           *quota.Tree
+}
+
+// resume takes over what is known of loans made before a time, and returns how many that
+// are. One that needs its tenant's own quota looks at more than is known here.
+func (c *common) resume(r *guard, a *admission, p *pool, oldest []*loan, at time.Time) int {
+	if r.owned || c.pool != p || c.moves != a.moves || c.changes != r.seen || c.upTo == 0 || !oldest[c.upTo-1].Since.Before(at) {
+		return 0
+	}
+	copy(r.gone, c.gone)
+	copy(r.later, c.later)
+	r.bins, r.tree = append(r.bins[:0], c.bins...), c.tree.Clone()
+	return c.upTo
+}
+
+// note remembers where a reservation has come to.
+func (c *common) note(r *guard, a *admission, p *pool, upTo int) {
+	if r.owned || c.pool == p && c.moves == a.moves && c.changes == r.seen && c.upTo >= upTo {
+		return
+	}
+	c.pool, c.moves, c.changes, c.upTo = p, a.moves, r.seen, upTo
+	c.gone, c.later, c.bins = append(c.gone[:0], r.gone...), append(c.later[:0], r.later...), append(c.bins[:0], r.bins...)
+	c.tree = r.tree.Clone()
 }
 
 // oldest lists the loans that go on, oldest first.

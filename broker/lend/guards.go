@@ -24,7 +24,8 @@ type guards struct {
 	counts, made map[family]int
 	queues       map[int]bool
 	// byAge are the loans that go on, oldest first.
-	byAge []*loan
+	byAge  []*loan
+	common common
 }
 
 // since is when the job began to wait without a break.

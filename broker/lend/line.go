@@ -75,9 +75,22 @@ func (l *line) setAside(a *admission) {
 				a.pol.StartWithin, stamp(at))})
 		}
 	}
-	for uid, loan := range a.holding {
-		if slot, ok := l.find(uid); ok && !l.briefs[slot].refused {
+	holds := func(slot int32, loan string) {
+		if !l.briefs[slot].refused {
 			l.tell(int(slot), outcome{ReasonReclaiming, fmt.Sprintf("its loan %s is not returned yet", loan)})
+		}
+	}
+	if len(l.byUID) > len(a.loans) {
+		for _, loan := range a.loans { // of several of one job the last counts
+			if slot, ok := l.find(loan.JobUID); ok {
+				holds(slot, loan.Name)
+			}
+		}
+		return
+	}
+	for _, slot := range l.byUID {
+		if loan, ok := a.shelf.of(l.uids[slot]); ok {
+			holds(slot, loan)
 		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 
 // loan is an open loan and what this decision makes of it.
 type loan struct {
-	Loan
+	*Loan // the snapshot's, unless it is none of it
+	// Grants are the loan's own, which change with what the decision makes of it.
+	Grants []Grant
 	memory LoanState
 	units  int64
 	// lent: at least some of its units have a lender. Only such a loan can be a
@@ -60,12 +62,15 @@ func (d *decision) readLoans(prev []LoanState) {
 	for i := range list {
 		l := &list[i]
 		c := d.scratch.loan()
-		*c = loan{Loan: *l, ending: l.ends(), number: int32(i)}
+		*c = loan{Loan: l, ending: l.ends(), number: int32(i)}
 		if len(memory) > 0 {
 			c.memory = memory[l.Name]
 		}
 		c.memory.observe(l, d.now)
-		c.Grants = d.scratch.copy(l.Grants)
+		c.Grants = l.Grants
+		if d.reshapes != nil || slices.ContainsFunc(l.Grants, func(g Grant) bool { return g.Count != clamp(g.Count) }) {
+			c.Grants = slices.Clone(l.Grants) // which is written to below
+		}
 		d.holdMade(c)
 		for _, g := range c.lends {
 			c.units += g.Count
@@ -74,7 +79,9 @@ func (d *decision) readLoans(prev []LoanState) {
 		c.nodes = d.scratch.numbers(d.atlas, c.Grants)
 		for i := range c.Grants {
 			g := &c.Grants[i]
-			g.Count = clamp(g.Count)
+			if n := clamp(g.Count); n != g.Count {
+				g.Count = n
+			}
 			c.units += g.Count
 			c.lent = c.lent || g.Lender != ""
 			if lender := d.byName[g.Lender]; lender != nil {
@@ -158,7 +165,7 @@ func (d *decision) followLoans() {
 
 // close returns a loan whose units are free, or broken where a node does not answer.
 func (d *decision) close(l *loan) bool {
-	reason, message := returned(&l.Loan)
+	reason, message := returned(l.Loan)
 	if reason == "" {
 		return false
 	}

@@ -106,7 +106,7 @@ func (d *decision) sameTree(j *ask, l *lender) bool {
 
 func (a *admission) grantMade(j *ask, fit []*reshape) (reason, message string) {
 	act := Action{Reason: ReasonLent, MaxGrace: math.MaxInt64}
-	l := &loan{lent: true, number: -1}
+	l := &loan{Loan: &Loan{}, lent: true, number: -1}
 	for _, r := range fit {
 		act.MaxGrace = min(act.MaxGrace, r.lender.MaxGrace-r.undoing())
 		act.Grants = append(act.Grants, Grant{r.Lender, r.node.Name, r.To, r.Made})
@@ -192,7 +192,7 @@ func (a *admission) serveReshaped() {
 
 // serveMade tries one of them.
 func (a *admission) serveMade(j *ask, group []*reshape) {
-	if over, _ := a.overLimit(j.Draws); over == "" && !a.names[a.line.loanName(j)] {
+	if over, _ := a.overLimit(j.Draws); over == "" && !a.isLent(a.line.loanName(j)) {
 		if v, reason, message := a.try(j); v == admitted {
 			a.line.want[j.slot] = served
 			a.line.tell(j.slot, outcome{reason, message})

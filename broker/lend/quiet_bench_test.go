@@ -50,6 +50,10 @@ func calm() *tide {
 		w.next(m, "fill")
 	}
 	w.in.Jobs = slices.Clone(w.in.Jobs[:min(len(w.in.Jobs), 40)])
+	w.in.Now = w.in.Now.Add(20 * time.Minute)
+	for range 20 { // so that those that wait have waited for long
+		w.next(m, "wait")
+	}
 	return w
 }
 
@@ -62,7 +66,7 @@ func (w *tide) submit(jobs int) {
 		t := 1 + w.r.IntN(10)
 		j.Tenant = fmt.Sprintf("t%02d", t)
 		j.Name, j.Queue, j.Flavor = fmt.Sprintf("%s/job-%06d", j.Tenant, w.jobs), j.Tenant+"/q", "h100"
-		j.UID = fmt.Sprintf("uid-%06d", w.jobs)
+		j.UID, j.Created = fmt.Sprintf("uid-%06d", w.jobs), w.in.Now
 		in = append(in, j)
 	}
 	w.in.Jobs = in

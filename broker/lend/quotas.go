@@ -38,14 +38,19 @@ type books struct {
 	changes []change
 	version int
 	totals  map[family]total
-	// found are the tenant and the flavor that were last looked for: of a list of loans, most
-	// have the same as the one before.
-	found struct {
-		tenant, flavor string
-		id             quota.NodeID
-		f              quota.FlavorID
-		known, named   bool
-	}
+	// sums are what is to be booked, by tree and by node × flavor, while it is gathered.
+	sums [trees][]int64
+	// borrowers and owners are what was last looked for: of a list of loans, most have the
+	// same as the one before.
+	borrowers, owners lookup
+}
+
+// lookup remembers the last answer.
+type lookup struct {
+	tenant, flavor string
+	id             quota.NodeID
+	f              quota.FlavorID
+	known, named   bool
 }
 
 // openBooks reads the quotas. Nothing is used yet.
@@ -167,26 +172,32 @@ func (b *books) at(node quota.NodeID, f quota.FlavorID) int { return int(node)*b
 // find looks up a tenant and a flavor; ok is false if there is no such tenant, or no
 // quota names the flavor.
 func (b *books) find(tenant, flavor string) (id quota.NodeID, f quota.FlavorID, ok bool) {
-	id, known := b.tenant(tenant)
-	f, named := b.flavor(flavor)
+	return b.borrowers.find(b.used, tenant, flavor)
+}
+
+// owner is find for who lends.
+func (b *books) owner(tenant, flavor string) (id quota.NodeID, f quota.FlavorID, ok bool) {
+	return b.owners.find(b.used, tenant, flavor)
+}
+
+func (l *lookup) find(t *quota.Tree, tenant, flavor string) (id quota.NodeID, f quota.FlavorID, ok bool) {
+	id, known := l.tenantOf(t, tenant)
+	f, named := l.flavorOf(t, flavor)
 	return id, f, known && named
 }
 
-// tenant and flavor are the tree's.
-func (b *books) tenant(name string) (quota.NodeID, bool) {
-	l := &b.found
+func (l *lookup) tenantOf(t *quota.Tree, name string) (quota.NodeID, bool) {
 	if l.tenant != name || name == "" {
 		l.tenant = name
-		l.id, l.known = b.used.Tenant(name)
+		l.id, l.known = t.Tenant(name)
 	}
 	return l.id, l.known
 }
 
-func (b *books) flavor(name string) (quota.FlavorID, bool) {
-	l := &b.found
+func (l *lookup) flavorOf(t *quota.Tree, name string) (quota.FlavorID, bool) {
 	if l.flavor != name || name == "" {
 		l.flavor = name
-		l.f, l.named = b.used.Flavor(name)
+		l.f, l.named = t.Flavor(name)
 	}
 	return l.f, l.named
 }

@@ -79,6 +79,9 @@ func (r *round) serve(c class) {
 	if len(wants) == 0 {
 		return
 	}
+	if r.haveRoom(wants) {
+		return
+	}
 	candidates := r.candidates(c)
 	ceiling := slices.Clone(r.p.soon)
 	for _, l := range candidates {
@@ -104,6 +107,28 @@ func (r *round) serve(c class) {
 	if len(asking) > 0 && !r.p.soon.fits(r.settled) {
 		r.choose(c, asking, candidates)
 	}
+}
+
+// haveRoom settles what is wanted if all of it has room as things are. Only where each size
+// divides the next larger one is that sure to be so with more units free as well.
+func (r *round) haveRoom(wants []want) bool {
+	settled := r.settled
+	for _, w := range wants {
+		settled = with(settled, shape{w.lender.UnitsPerPod, w.pods})
+	}
+	for i := 1; i < len(settled); i++ {
+		if settled[i-1].size%max(settled[i].size, 1) != 0 {
+			return false
+		}
+	}
+	if !r.p.soon.fits(settled) {
+		return false
+	}
+	for _, w := range wants {
+		r.owe(w.lender, w.pods)
+	}
+	r.settled = settled
+	return true
 }
 
 // wants lists who is owed pods of the class: large pods first, then by name.

@@ -249,7 +249,7 @@ func (s *reshapes) assign(d *decision) {
 		for _, r := range s.list {
 			for _, c := range claims[[3]string{r.node.Name, r.Lender, r.To}] {
 				if r.holder == nil && c.left > 0 && fits(r, c.loan) {
-					r.holder, c.left = &loan{Loan: *c.loan}, c.left-r.Made
+					r.holder, c.left = &loan{Loan: c.loan, Grants: c.loan.Grants, number: -1}, c.left-r.Made
 				}
 			}
 		}
@@ -335,7 +335,7 @@ func (d *decision) standIn() {
 		}
 		of := Grant{Lender: r.Lender, Node: r.node.Name, Flavor: r.From, Count: r.Count}
 		r.standIn = &loan{
-			Loan:  Loan{Name: "reshape/" + r.node.Name + "/" + r.ID, Since: r.Since},
+			Loan:  &Loan{Name: "reshape/" + r.node.Name + "/" + r.ID, Since: r.Since},
 			units: r.Count, lent: true, ending: r.State == ReshapeUndoing, lends: []Grant{of}, reshape: r, number: -1,
 		}
 	}

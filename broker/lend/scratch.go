@@ -1,14 +1,20 @@
 package lend
 
+import "github.com/ebbtide/ebbtide/quota"
+
 // scratchpad is memory that one decision leaves to the next. What is in it means nothing
 // any more: nothing of a plan or a state is in it, and of a snapshot nothing stays.
 type scratchpad struct {
 	pools    map[string]*pool
 	loans    []loan
-	grants   []Grant
 	nodes    []int32
 	list     []*loan
 	bookings []booking
+	// taken are what holdings are made of, and holders the loans behind them.
+	taken   []quota.Held
+	holders []*loan
+	// verdicts are those on lenders and loans.
+	verdicts []Verdict
 	// held are texts by numbers of units, which are kept.
 	held [513]string
 }
@@ -34,14 +40,7 @@ func (s *scratchpad) room(loans int) {
 	if cap(s.loans) < loans {
 		s.loans, s.list = make([]loan, 0, loans+loans/8), make([]*loan, 0, loans+loans/8)
 	}
-	s.loans, s.grants, s.nodes, s.bookings = s.loans[:0], s.grants[:0], s.nodes[:0], s.bookings[:0]
-}
-
-// copy is a copy of the grants that may be changed, but not be kept.
-func (s *scratchpad) copy(grants []Grant) []Grant {
-	from := len(s.grants)
-	s.grants = append(s.grants, grants...)
-	return s.grants[from:len(s.grants):len(s.grants)]
+	s.loans, s.nodes, s.bookings = s.loans[:0], s.nodes[:0], s.bookings[:0]
 }
 
 // numbers are those of the grants' nodes.
@@ -68,6 +67,17 @@ func (s *scratchpad) keep(added []booking) {
 	s.bookings = s.bookings[:n]
 }
 
+// hold notes that the holdings were added to those that there are, unless they are elsewhere
+// for want of room.
+func (s *scratchpad) hold(h *holdings) {
+	n := len(s.taken) + len(h.held)
+	if n > cap(s.taken) || n > cap(s.holders) {
+		s.taken, s.holders = make([]quota.Held, 0, 2*n), make([]*loan, 0, 2*n)
+		return
+	}
+	s.taken, s.holders = s.taken[:n], s.holders[:n]
+}
+
 // holds is what loans of so many units are told; most have few.
 func (s *scratchpad) holds(units int64) string {
 	if units < 0 || units >= int64(len(s.held)) {
@@ -87,7 +97,10 @@ func (s *scratchpad) end(d *decision) {
 		*p = pool{rooms: p.rooms, at: p.at}
 	}
 	clear(s.loans)
-	clear(s.grants)
 	clear(s.list[:cap(s.list)])
-	clear(s.bookings)
+	clear(s.taken)
+	clear(s.holders)
+	s.taken, s.holders = s.taken[:0], s.holders[:0]
+	s.verdicts = d.verdicts[:0]
+	clear(s.verdicts[:cap(s.verdicts)])
 }

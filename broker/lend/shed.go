@@ -12,7 +12,8 @@ import (
 // splitOff takes what is shed off the loan, and returns it as a part beside it. What
 // the loan does not hold is not shed.
 func (l *loan) splitOff(shed []Grant) *loan {
-	part := &loan{Loan: l.Loan, part: true, lent: l.lent, memory: LoanState{Name: l.Name}, number: -1}
+	of := *l.Loan
+	part := &loan{Loan: &of, part: true, lent: l.lent, memory: LoanState{Name: l.Name}, number: -1}
 	part.Shedding, part.Reclaiming = nil, true
 	part.Live, part.Killed, part.Finished = l.ShedLive, l.ShedKilled, false
 	l.Grants, part.Grants = grants.Split(l.Grants, shed)

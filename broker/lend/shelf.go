@@ -19,6 +19,8 @@ type shelf struct {
 	// byAge and byClaim are places in known: oldest first, and in the order in which
 	// TakeBack takes. Each is kept from when it is first asked for.
 	byAge, byClaim order32
+	// jobs are how many loans each job has, by UID.
+	jobs map[string]int32
 }
 
 type order32 struct {
@@ -29,12 +31,13 @@ type order32 struct {
 // known is what orders go by.
 type known struct {
 	name     string
+	job      string // its UID
 	since    time.Time
 	priority int32
 }
 
 func (k *known) of(l *Loan) bool {
-	return k.name == l.Name && k.priority == l.Priority && k.since.Equal(l.Since)
+	return k.name == l.Name && k.job == l.JobUID && k.priority == l.Priority && k.since.Equal(l.Since)
 }
 
 // follow takes over the loans, which are by name, each once.
@@ -59,15 +62,54 @@ func (s *shelf) follow(loans []Loan) {
 		if at == 0 || s.to[at-1] != int32(i) {
 			s.added = append(s.added, int32(i))
 		}
-		s.work = append(s.work, known{l.Name, l.Since, l.Priority})
+		s.work = append(s.work, known{l.Name, l.JobUID, l.Since, l.Priority})
 	}
 	for ; at < len(s.known); at++ {
 		s.to[at] = -1
 	}
+	s.count()
 	clear(s.known)
 	s.known, s.work = s.work, s.known
 	s.byAge.follow(s, s.older)
 	s.byClaim.follow(s, s.before)
+}
+
+// count takes off the loans that are gone and adds those that came.
+func (s *shelf) count() {
+	if s.jobs == nil {
+		s.jobs = make(map[string]int32, len(s.work))
+	}
+	for at, to := range s.to {
+		if to >= 0 {
+			continue
+		}
+		job := s.known[at].job
+		if s.jobs[job]--; s.jobs[job] == 0 {
+			delete(s.jobs, job)
+		}
+	}
+	for _, at := range s.added {
+		s.jobs[s.work[at].job]++
+	}
+}
+
+// has reports whether there is a loan of that name.
+func (s *shelf) has(name string) bool {
+	_, ok := slices.BinarySearchFunc(s.known, name, func(k known, name string) int { return strings.Compare(k.name, name) })
+	return ok
+}
+
+// of is the name of the job's loan, the last one of several.
+func (s *shelf) of(job string) (loan string, ok bool) {
+	if s.jobs[job] == 0 {
+		return "", false
+	}
+	for i := len(s.known) - 1; i >= 0; i-- {
+		if s.known[i].job == job {
+			return s.known[i].name, true
+		}
+	}
+	return "", false
 }
 
 func (s *shelf) same(loans []Loan) bool {

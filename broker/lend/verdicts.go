@@ -11,9 +11,6 @@ import (
 // allVerdicts puts those on jobs, which are by name, and the few others together.
 func (d *decision) allVerdicts() []Verdict {
 	d.sortVerdicts()
-	if d.line == nil {
-		return d.verdicts
-	}
 	jobs := d.line.byName
 	out := d.line.judged.begin(len(jobs) + len(d.verdicts))
 	for i := range d.verdicts {
