@@ -96,9 +96,14 @@ func newestFirst(rooms []lend.Room, owed lend.Owed, candidates []lend.Candidate)
 const mostSearched = 20
 
 // exhaustively tries every set of candidates for the one that loses the least work. Where
-// there are more of them it does as the product does, which is not proved to be the best.
+// there are more of them it does as the product does, which is not always proved to be the
+// best. Either way jobs stop whole.
 func exhaustively(rooms []lend.Room, owed lend.Owed, candidates []lend.Candidate) ([]lend.Victim, bool) {
 	if len(candidates) > mostSearched {
+		candidates = slices.Clone(candidates)
+		for i := range candidates {
+			candidates[i].MinPods = 0
+		}
 		return byLeastLoss(rooms, owed, candidates)
 	}
 	s := &everySet{instance: newInstance(rooms, owed, candidates), candidates: candidates}

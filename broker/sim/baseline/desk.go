@@ -85,8 +85,11 @@ func (d *desk) await(j *sim.JobState) {
 // returns for how many there is no room.
 func (d *desk) reserve(s *sim.ServiceState, replicas int64, where ground) (lacking int64) {
 	units := s.Lender.UnitsPerPod
-	for ; replicas > 0 && d.holes.largest(s.FlavorID, where) >= units; replicas-- {
-		d.holes.shrink(s.FlavorID, d.holes.fullest(s.FlavorID, units, where), units)
+	for replicas > 0 && d.holes.largest(s.FlavorID, where) >= units {
+		spot := d.holes.fullest(s.FlavorID, units, where)
+		n := min(d.holes.free[spot]/units, replicas)
+		d.holes.shrink(s.FlavorID, spot, n*units)
+		replicas -= n
 	}
 	if replicas <= 0 {
 		return 0
@@ -110,6 +113,17 @@ func (d *desk) claim(s *sim.ServiceState, where ground) []int32 {
 		return d.spots[s.Index]
 	}
 	return d.flavors[s.FlavorID]
+}
+
+// away is how many units a service's replicas hold of what it does not own: after a node's
+// failure, or where they found their own lent.
+func (d *desk) away(s *sim.ServiceState) (units int64) {
+	for _, spot := range s.Spots() {
+		if d.owner[spot] != s.Index {
+			units += s.On(spot) * s.Lender.UnitsPerPod
+		}
+	}
+	return units
 }
 
 // limit leaves jobs no more than so many units of a service's, the fullest spots' first.

@@ -121,8 +121,17 @@ type oracle struct{ curves []sim.Curve }
 
 func (k *oracle) begin(w *sim.World) {
 	s := w.Scenario()
-	// What the scenario could not play cannot be foreseen; a scenario that runs is played.
-	k.curves, _ = wanted(Past{Until: s.Length + s.Drain, Sample: s.Sample, Services: s.Services})
+	until := s.Length
+	for i := range s.Services {
+		// After its last point and what its autoscaler remembers, nothing changes.
+		for _, c := range []sim.Curve{s.Services[i].Load, s.Services[i].Replicas} {
+			if n := len(c); n > 0 {
+				until = max(until, c[n-1].At+s.Services[i].ScaleDownAfter+time.Hour)
+			}
+		}
+	}
+	// A scenario that runs can be played.
+	k.curves, _ = wanted(Past{Until: min(until, s.Length+s.Drain), Sample: s.Sample, Services: s.Services})
 }
 
 func (k *oracle) keep(s *sim.ServiceState, now time.Duration) (keep, need int64, again time.Duration) {

@@ -17,7 +17,8 @@ const lookahead = 2000
 type line struct {
 	// sorts puts jobs in order of who is tried first; nil: who arrived first.
 	sorts func(jobs []*sim.JobState, now time.Duration)
-	// tiers are tried one after the other with the whole line.
+	// tiers are tried one after the other for each job. With quotas, the whole line is tried
+	// on the first one before.
 	tiers []tier
 	// quotas of tenants count.
 	quotas bool
@@ -44,11 +45,14 @@ const (
 	byBoth                 // both of these
 )
 
-// ownThenLoans fills the pool with those within their nominal quota, and then all grounds
-// in the order of the line.
+// ownThenLoans is the pool, then loans, then both. With quotas, who is within the nominal one
+// has the pool before anybody borrows.
 func ownThenLoans() []tier {
 	return []tier{{pool, byNominal}, {pool, byCohort}, {loaned, byLoan}, {anywhere, byBoth}}
 }
+
+// ownAlone fills the pool, and nothing else.
+func ownAlone() []tier { return ownThenLoans()[:2] }
 
 func (l *line) begin(w *sim.World) {
 	l.books, l.last = books{}, glance{}
@@ -78,7 +82,7 @@ func (l *line) admit(d *desk) {
 		l.sorts(jobs, w.Now())
 	}
 	jobs = jobs[:min(len(jobs), lookahead)]
-	if len(l.tiers) > 0 && l.tiers[0].within == byNominal {
+	if l.books.tree != nil {
 		jobs = l.pass(d, jobs, l.tiers[:1])
 		l.pass(d, jobs, l.tiers[1:])
 	} else {

@@ -22,20 +22,29 @@ func Before(s *sim.Scenario, until time.Duration) Past {
 	return Past{Until: until, Sample: s.Sample, Services: s.Services}
 }
 
+// perNode is the size of the nodes on which the past is played.
+const perNode = 1024
+
 // wanted is how many replicas each service's autoscaler wants, over a time. It is the
-// world's own: it is played without jobs, on nodes without end.
+// world's own: it is played without jobs, with room for all replicas.
 func wanted(p Past) ([]sim.Curve, error) {
 	s := &sim.Scenario{Length: p.Until - p.From, Sample: p.Sample, Jobs: sim.List(nil)}
-	for i, v := range p.Services {
+	for _, v := range p.Services {
 		v.Load, v.Replicas = shifted(v.Load, p), shifted(v.Replicas, p)
 		v.Reload, v.Drain = 0, 0
+		v.Lender.Owned, v.Lender.UnitsPerPod = max(v.Most(), 1), 1
 		s.Services = append(s.Services, v)
-		s.Nodes = append(s.Nodes, sim.Node{
-			Name: fmt.Sprintf("node-%06d", i), Units: []sim.NodeUnits{{Flavor: v.Lender.Flavor, Count: v.Lender.Owned}}, Home: v.Lender.Name,
-		})
+		for room := int64(0); room < v.Lender.Owned; room += perNode {
+			s.Nodes = append(s.Nodes, sim.Node{
+				Name: fmt.Sprintf("node-%06d", len(s.Nodes)), Units: []sim.NodeUnits{{Flavor: v.Lender.Flavor, Count: perNode}}, Home: v.Lender.Name,
+			})
+		}
 	}
-	if s.Length <= 0 || len(s.Services) == 0 {
-		return nil, fmt.Errorf("past: nothing is known of the time from %s to %s", p.From, p.Until)
+	switch {
+	case s.Length <= 0:
+		return nil, fmt.Errorf("past: is from %s until %s, must be some time", p.From, p.Until)
+	case len(s.Services) == 0:
+		return nil, nil
 	}
 	r := &recorder{curves: make([]sim.Curve, len(s.Services))}
 	if _, err := sim.Run(s, r, nil); err != nil {

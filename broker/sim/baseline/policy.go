@@ -62,6 +62,6 @@ func (p *policy) provide(s *sim.ServiceState, keep, need int64) {
 		p.desk.reserve(s, lacking, where)
 	}
 	if !p.everywhere {
-		p.desk.limit(s, (s.Most()-keep)*s.Lender.UnitsPerPod-s.Lent)
+		p.desk.limit(s, (s.Most()-keep)*s.Lender.UnitsPerPod+p.desk.away(s)-s.Lent)
 	}
 }

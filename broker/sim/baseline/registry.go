@@ -23,9 +23,9 @@ func entries() []entry {
 		{"static-split", staticSplit},
 		{"stock-preemption", stock},
 		{"quota-cron", quotaCron},
-		{"random", byVictims("random", byRule(lend.RandomVictims))},
-		{"fewest-jobs", byVictims("fewest-jobs", byRule(lend.FewestJobs))},
-		{"exhaustive", byVictims("exhaustive", exhaustively)},
+		{"random", byVictims("random", taker{choose: byRule(lend.RandomVictims), redraws: true})},
+		{"fewest-jobs", byVictims("fewest-jobs", taker{choose: byRule(lend.FewestJobs)})},
+		{"exhaustive", byVictims("exhaustive", taker{choose: exhaustively})},
 		{"oracle", foreseeing},
 	}
 }
@@ -57,7 +57,7 @@ func New(name string, past Past) (sim.Policy, error) {
 
 // poolsApart never lends: services and training have nodes of their own.
 func poolsApart(Past) (sim.Policy, error) {
-	return &policy{name: "pools-apart", keeps: nothing{}, line: line{quotas: true, tiers: ownThenLoans()}}, nil
+	return &policy{name: "pools-apart", keeps: nothing{}, line: line{quotas: true, tiers: ownAlone()}}, nil
 }
 
 // staticSplit gives training for ever what services did not want at their busiest.
@@ -100,10 +100,10 @@ func quotaCron(past Past) (sim.Policy, error) {
 }
 
 // byVictims lends what is idle, and differs in who stops.
-func byVictims(name string, choose chooser) func(Past) (sim.Policy, error) {
+func byVictims(name string, takes taker) func(Past) (sim.Policy, error) {
 	return func(Past) (sim.Policy, error) {
 		return &policy{
-			name: name, keeps: idle{}, takes: &taker{choose: choose},
+			name: name, keeps: idle{}, takes: &takes,
 			line: line{quotas: true, tiers: ownThenLoans()},
 		}, nil
 	}

@@ -1,6 +1,8 @@
 package baseline
 
 import (
+	"fmt"
+
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/sim"
 )
@@ -26,6 +28,8 @@ func byLeastLoss(rooms []lend.Room, owed lend.Owed, candidates []lend.Candidate)
 // taker takes units back for a service.
 type taker struct {
 	choose chooser
+	// redraws gives candidates other names at each choice, for rules that go by them.
+	redraws bool
 	// ownGrace gives jobs their own grace, not only what the service allows.
 	ownGrace bool
 }
@@ -49,6 +53,9 @@ func (t *taker) back(d *desk, s *sim.ServiceState, replicas int64, where ground)
 	candidates := make([]lend.Candidate, len(jobs))
 	for i, j := range jobs {
 		candidates[i] = candidate(d, j)
+		if t.redraws {
+			candidates[i].Name = fmt.Sprintf("%s at %s", j.Name, d.world.Now())
+		}
 	}
 	victims, _ := t.choose(rooms, owed, candidates)
 	for _, v := range victims {
@@ -136,7 +143,7 @@ func (d *desk) node(spot int32) string {
 func (d *desk) places(j *sim.JobState, grants []lend.Grant) (places []sim.Place) {
 	for _, g := range grants {
 		for _, p := range j.Places {
-			if d.node(p.Spot) == g.Node && (p.Lender == sim.Nobody) == (g.Lender == "") {
+			if d.node(p.Spot) == g.Node {
 				places = append(places, sim.Place{Spot: p.Spot, Lender: p.Lender, Pods: g.Count / j.UnitsPerPod})
 				break
 			}

@@ -12,6 +12,8 @@ import (
 
 const day = 24 * time.Hour
 
+var nan = math.NaN()
+
 // city is some days of two services with a pool beside them, and jobs of two tenants.
 func city(nodes, jobs int, length time.Duration) *sim.Scenario {
 	s := &sim.Scenario{
