@@ -47,7 +47,7 @@ func of(tenant string, j sim.Job) sim.Job {
 	return j
 }
 
-func elastic(j sim.Job, least int64) sim.Job {
+func shrinks(j sim.Job, least int64) sim.Job {
 	j.MinPods = least
 	return j
 }
@@ -79,9 +79,9 @@ func TestLine(t *testing.T) {
 		"over both, last":            {fifo, 1, 1, nil, []sim.Job{gang("a", 0, 2, 8), gang("b", 0, 1, 1)}, "a*"},
 		"pool alone":                 {line{tiers: ownAlone()}, 1, 1, nil, []sim.Job{gang("a", 0, 1, 5), gang("b", 0, 1, 5)}, "a"},
 		"shortest first":             {line{tiers: ownThenLoans(), sorts: shortestFirst}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), lasting(gang("b", 0, 1, 5), time.Minute)}, "b"},
-		"as many pods as there are":  {line{tiers: ownThenLoans(), elastic: true}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), elastic(gang("b", 0, 8, 1), 2)}, "a b=3"},
-		"not fewer than its least":   {line{tiers: ownThenLoans(), elastic: true}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), elastic(gang("b", 0, 8, 1), 4)}, "a"},
-		"grows into what is left":    {line{tiers: ownThenLoans(), elastic: true}, 1, 1, nil, []sim.Job{gang("a", 0, 1, 5), elastic(gang("b", 0, 8, 1), 2)}, "a b*=8"},
+		"as many pods as there are":  {line{tiers: ownThenLoans(), elastic: true}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), shrinks(gang("b", 0, 8, 1), 2)}, "a b=3"},
+		"not fewer than its least":   {line{tiers: ownThenLoans(), elastic: true}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), shrinks(gang("b", 0, 8, 1), 4)}, "a"},
+		"grows into what is left":    {line{tiers: ownThenLoans(), elastic: true}, 1, 1, nil, []sim.Job{gang("a", 0, 1, 5), shrinks(gang("b", 0, 8, 1), 2)}, "a b*=8"},
 		"own quota before borrowing": {kueue, 2, 0, quotas(nil, nil), []sim.Job{gang("a", 0, 1, 8), gang("b", 0, 1, 8), of("vision", gang("c", 0, 1, 8))}, "a c"},
 		"what a cohort leaves":       {kueue, 2, 0, quotas(nil, nil), []sim.Job{gang("a", 0, 1, 8), gang("b", 0, 1, 8)}, "a b"},
 		"not what services own":      {line{quotas: true, tiers: ownAlone()}, 3, 1, quotas(nil, nil), []sim.Job{gang("a", 0, 1, 8), gang("b", 0, 1, 8), gang("c", 0, 1, 8)}, "a b"},
