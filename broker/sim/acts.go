@@ -44,18 +44,31 @@ func (w *World) fits(act string, j *JobState, places []Place) bool {
 		}
 		need := int64(0)
 		for _, q := range places[:i+1] {
-			if q.Spot == p.Spot {
+			if q.Spot == p.Spot && w.madeFor(p) == w.madeFor(q) && (q.Lender == p.Lender || !w.madeFor(p)) {
 				need += q.Pods * j.UnitsPerPod
 			}
 		}
-		spot := &w.spots[p.Spot]
-		if w.flavors[spot.Flavor] != j.Flavor || need > spot.Free() {
+		spot, room := &w.spots[p.Spot], w.roomFor(j, p)
+		if w.flavors[spot.Flavor] != j.Flavor || need > room {
 			w.refuse("%s %s: %d units of %s on %s, which has %d free of %s", act, j.Name, need, j.Flavor,
-				w.scenario.Nodes[spot.Node].Name, spot.Free(), w.flavors[spot.Flavor])
+				w.scenario.Nodes[spot.Node].Name, room, w.flavors[spot.Flavor])
 			return false
 		}
 	}
 	return true
+}
+
+// roomFor is how many units a job may have where a place is.
+func (w *World) roomFor(j *JobState, p Place) int64 {
+	spot := &w.spots[p.Spot]
+	switch {
+	case spot.Down:
+		return 0
+	case w.madeFor(p):
+		return int64(len(w.open(j, p)))
+	default:
+		return spot.Lendable()
+	}
 }
 
 // Stop asks a running job for all it holds. Its pods have until grace from now, or until

@@ -8,11 +8,22 @@ import (
 // known are the names that jobs may use.
 type known struct {
 	flavors, tenants map[string]bool
+	slices           map[string]bool   // flavors of which a pod has one unit
 	queues           map[string]string // to tenants
 }
 
 func newKnown(s *Scenario) known {
-	k := known{flavors: map[string]bool{}, tenants: map[string]bool{}, queues: map[string]string{}}
+	k := known{flavors: map[string]bool{}, slices: map[string]bool{}, tenants: map[string]bool{}, queues: map[string]string{}}
+	boards := boardsOf(s)
+	for i := range s.Flavors {
+		f := &s.Flavors[i]
+		k.slices[f.Name] = true
+		for b := range boards {
+			if _, ok := profileOf(&boards[b], f); ok {
+				k.flavors[f.Name] = true
+			}
+		}
+	}
 	for _, n := range s.Nodes {
 		for _, u := range n.Units {
 			k.flavors[u.Flavor] = true
@@ -49,6 +60,8 @@ func (k *known) check(j *Job) error {
 		return fmt.Errorf("minPods: is %d, must be from 0 to pods (%d)", j.MinPods, j.Pods)
 	case !k.flavors[j.Flavor]:
 		return fmt.Errorf("flavor: no node has any of %q", j.Flavor)
+	case k.slices[j.Flavor] && j.UnitsPerPod != 1:
+		return fmt.Errorf("unitsPerPod: is %d, must be 1: %q is a slice of a GPU", j.UnitsPerPod, j.Flavor)
 	case len(k.tenants) > 0 && !k.tenants[j.Tenant]:
 		return fmt.Errorf("tenant: there is no %q", j.Tenant)
 	case len(k.queues) > 0 && !ok:
@@ -99,6 +112,8 @@ func (w *World) arrive() {
 	w.arrived++
 	j.Order = w.arrived
 	w.byName[j.Name] = j
+	flavor, _ := w.Flavor(j.Flavor)
+	j.size = j.UnitsPerPod * w.weights[flavor]
 	w.waiting = append(w.waiting, j) // after all, since no Order is higher
 	if j.count = w.meter.counting(w.now); j.count {
 		w.counted++

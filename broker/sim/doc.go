@@ -21,7 +21,10 @@
 //
 // The files:
 //
-//	scenario, curve: what goes in        result, sketch: what comes out
-//	run, events: virtual time            world: who holds what; acts: what a policy may do
-//	service: replicas follow their load  job: work, checkpoints, restarts
+//	scenario, curve, validate: what goes in
+//	run, events: virtual time               draw: what is left to chance
+//	world, spots: who holds what            acts: what a policy may do
+//	arrivals, job, work: training jobs      service: replicas follow their load
+//	cards, seats, reshape: GPUs in slices   failure: nodes fail
+//	result, meter, sketch: what comes out   laws, lawcards: what is always true
 package sim

@@ -10,6 +10,7 @@ type eventKind uint8
 // At one moment, events come in this order: what ends before what begins.
 const (
 	evRepair eventKind = iota
+	evReshaped
 	evJobEnd
 	evJobStopped
 	evShedOver
@@ -25,12 +26,14 @@ type event struct {
 	at   time.Duration
 	kind eventKind
 	seq  uint64 // in the order of being scheduled, from 1
-	// What it is about: a job and which of its starts, a service or node and a spot, how
-	// often that spot's node had failed, or pods.
-	job   *JobState
-	start uint64
-	a, b  int32
-	n     int64
+	// What it is about: a job and which of its starts, a card's change, a service or node,
+	// a spot and how often its node had failed, or pods.
+	job      *JobState
+	start    uint64
+	change   *change
+	a, b     int32
+	failures int32
+	n        int64
 }
 
 func (e *event) before(o *event) bool {
@@ -50,6 +53,8 @@ func (e *event) stale() bool {
 		return e.job.due != e.seq
 	case evShedOver:
 		return e.job.start != e.start
+	case evReshaped:
+		return e.change.due != e.seq
 	default:
 		return false
 	}

@@ -32,9 +32,10 @@ func (w *World) failure(n int32) {
 			w.broken(j)
 		}
 	}
+	w.vacateAll(n)
 	for i := node.first; i < node.end; i++ {
 		spot := &w.spots[i]
-		w.meter.online -= spot.Online
+		w.meter.online -= spot.Online * w.weights[spot.Flavor]
 		spot.Online, spot.Leaving, spot.Down = 0, 0, true
 		w.rooms.move(i, spot)
 	}

@@ -39,7 +39,8 @@ type JobState struct {
 	// By is when what is left of a job that is Stopping is killed.
 	By time.Duration
 
-	count bool // in the results
+	count bool  // in the results
+	size  int64 // of a pod, as results count
 	// start is which of all starts this is, 0 if it is none; due the event in the agenda that
 	// ends it, 0 if there is none, and shedding how many there are about pods that go.
 	start    uint64
@@ -94,13 +95,18 @@ func (w *World) hold(j *JobState, p Place, sign int64) {
 	units := sign * p.Pods * j.UnitsPerPod
 	spot := &w.spots[p.Spot]
 	spot.Training += units
+	if spot.Cut {
+		w.seat(j, p, sign)
+	}
 	w.rooms.move(p.Spot, spot)
 	if p.Lender == Nobody {
-		w.meter.own += units
+		w.meter.own += sign * p.Pods * j.size
 		return
 	}
-	w.meter.lent += units
-	w.services[p.Lender].Lent += units
+	w.meter.lent += sign * p.Pods * j.size
+	if !w.madeFor(p) { // of which more than that is lent, as long as it is made
+		w.services[p.Lender].Lent += units
+	}
 }
 
 // free ends a start: the job holds nothing any more.
@@ -120,13 +126,13 @@ func (w *World) free(j *JobState) {
 	w.agenda.overtaken(stale)
 }
 
-// leaving are the units of pods that work no more and are still there.
+// leaving is what pods hold that work no more and are still there.
 func (j *JobState) leaving() int64 {
 	switch j.Phase {
 	case Running:
-		return (j.Held - j.At) * j.UnitsPerPod
+		return (j.Held - j.At) * j.size
 	case Stopping:
-		return j.Held * j.UnitsPerPod
+		return j.Held * j.size
 	default:
 		return 0
 	}

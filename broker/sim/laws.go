@@ -24,6 +24,8 @@ var laws = []law{
 	{"what is lent is lent by somebody", lawLent},
 	{"the bill is for what is held", lawMeter},
 	{"spots are found by what is free", lawRooms},
+	{"cards are cut as their boards allow", lawLayouts},
+	{"every slice is in one hand", lawSlices},
 	{"the agenda forgets", lawAgenda},
 }
 
@@ -84,44 +86,64 @@ func lawHands(w *World) error {
 	return nil
 }
 
-// lawUnits: own + lent + free + online + down = capacity, for each flavor.
+// lawUnits: own + lent + free + online + down = capacity, for each flavor. What was made of
+// others is no flavor's capacity; what others were made of still is.
 func lawUnits(w *World) error {
-	type sum struct{ own, lent, free, online, down, capacity int64 }
+	type sum struct{ own, lent, made, free, online, down, capacity int64 }
 	sums := make([]sum, len(w.flavors))
-	for _, n := range w.scenario.Nodes {
-		for _, u := range n.Units {
-			f, _ := w.Flavor(u.Flavor)
-			sums[f].capacity += u.Count
-		}
-	}
+	w.capacities(func(flavor int32, units int64) { sums[flavor].capacity += units })
 	for i := range w.spots {
 		s := &w.spots[i]
 		of := &sums[s.Flavor]
 		of.free += s.Free()
 		of.online += s.Online
 		if s.Down {
-			of.down += s.Capacity
+			of.down += s.Capacity - s.Made
 		}
 	}
 	for _, j := range w.running {
 		for _, p := range j.Places {
 			of, units := &sums[w.spots[p.Spot].Flavor], p.Pods*j.UnitsPerPod
-			if p.Lender == Nobody {
+			switch {
+			case p.Lender == Nobody:
 				of.own += units
-			} else {
+			case !w.madeFor(p):
 				of.lent += units
 			}
 		}
 	}
+	for _, n := range w.nodes {
+		for _, card := range n.cards {
+			if card.change != nil {
+				sums[w.spots[card.change.from].Flavor].made += card.change.Count
+			}
+		}
+	}
 	for f, s := range sums {
-		if s.own+s.lent+s.free+s.online+s.down != s.capacity {
-			return fmt.Errorf("%s: own %d + lent %d + free %d + online %d + down %d is not the capacity, %d", w.flavors[f], s.own, s.lent, s.free, s.online, s.down, s.capacity)
+		if s.own+s.lent+s.made+s.free+s.online+s.down != s.capacity {
+			return fmt.Errorf("%s: own %d + lent %d + made into others %d + free %d + online %d + down %d is not the capacity, %d",
+				w.flavors[f], s.own, s.lent, s.made, s.free, s.online, s.down, s.capacity)
 		}
 		if s.free != w.rooms.free[f] {
 			return fmt.Errorf("%s: %d units are free, not %d", w.flavors[f], s.free, w.rooms.free[f])
 		}
 	}
 	return nil
+}
+
+// capacities tells what the scenario has of each flavor.
+func (w *World) capacities(tell func(flavor int32, units int64)) {
+	for i, n := range w.scenario.Nodes {
+		for _, u := range n.Units {
+			f, _ := w.Flavor(u.Flavor)
+			tell(f, u.Count)
+		}
+		for _, card := range w.nodes[i].cards {
+			for _, s := range card.Slices {
+				tell(w.spots[w.spotOfProfile(card, s.Profile)].Flavor, 1)
+			}
+		}
+	}
 }
 
 func lawDown(w *World) error {
@@ -236,14 +258,21 @@ func lawLent(w *World) error {
 	lent := make([]int64, len(w.services))
 	for _, j := range w.running {
 		for _, p := range j.Places {
-			if p.Lender != Nobody {
+			if p.Lender != Nobody && !w.madeFor(p) {
 				lent[p.Lender] += p.Pods * j.UnitsPerPod
+			}
+		}
+	}
+	for _, n := range w.nodes {
+		for _, card := range n.cards {
+			if card.change != nil {
+				lent[card.change.lender] += card.change.Count
 			}
 		}
 	}
 	for i, s := range w.services {
 		if s.Lent != lent[i] {
-			return fmt.Errorf("service %s: lends %d, but jobs hold %d of it", s.Lender.Name, s.Lent, lent[i])
+			return fmt.Errorf("service %s: lends %d, but jobs hold %d of it, or what was made of it", s.Lender.Name, s.Lent, lent[i])
 		}
 	}
 	return nil
@@ -252,17 +281,19 @@ func lawLent(w *World) error {
 func lawMeter(w *World) error {
 	var online, own, lent, leaving int64
 	for i := range w.spots {
-		online += w.spots[i].Online
+		online += w.spots[i].Online * w.weights[w.spots[i].Flavor]
 	}
 	for _, j := range w.running {
+		flavor, _ := w.Flavor(j.Flavor)
+		size := j.UnitsPerPod * w.weights[flavor]
 		for _, p := range j.Places {
 			if p.Lender == Nobody {
-				own += p.Pods * j.UnitsPerPod
+				own += p.Pods * size
 			} else {
-				lent += p.Pods * j.UnitsPerPod
+				lent += p.Pods * size
 			}
 		}
-		leaving += (podsOf(j.Places) - j.At) * j.UnitsPerPod
+		leaving += (podsOf(j.Places) - j.At) * size
 	}
 	m := &w.meter
 	if m.online != online || m.own != own || m.lent != lent || m.leaving != leaving {

@@ -9,9 +9,12 @@ import (
 
 // meter sums up what a result tells.
 type meter struct {
-	world    *World
-	r        Result
-	at       time.Duration // until which it is summed up
+	world *World
+	r     Result
+	at    time.Duration // until which it is summed up
+	// weights are what a unit of each flavor counts, in parts of which scale make an hour's
+	// worth; all that follows is in them.
+	scale    float64
 	capacity int64
 	// Held now; leaving by pods that work no more.
 	online, own, lent, leaving int64
@@ -20,6 +23,7 @@ type meter struct {
 
 func (m *meter) begin(w *World, policy string) {
 	m.world, m.r.Policy = w, policy
+	m.weigh()
 	m.short, m.served = make([]float64, len(w.services)), make([]float64, len(w.services))
 	m.r.Services = make([]ServiceResult, len(w.services))
 	for i, s := range w.services {
@@ -29,6 +33,31 @@ func (m *meter) begin(w *World, policy string) {
 		m.r.Series = make([]Bin, p)
 		for i := range m.r.Series {
 			m.r.Series[i].At = w.scenario.Warmup + (w.scenario.Length-w.scenario.Warmup)*time.Duration(i)/time.Duration(p)
+		}
+	}
+}
+
+// weigh says what units count: parts of 7 where there are slices of GPUs.
+func (m *meter) weigh() {
+	w, whole := m.world, int64(1)
+	if len(w.scenario.Flavors) > 0 {
+		whole = 7
+	}
+	m.scale = float64(whole)
+	w.weights = slices.Repeat([]int64{whole}, len(w.flavors))
+	for _, f := range w.scenario.Flavors {
+		if i, ok := w.Flavor(f.Name); ok && f.Compute > 0 {
+			w.weights[i] = f.Compute
+		}
+	}
+	for i := range w.spots {
+		if s := &w.spots[i]; !s.Cut {
+			m.capacity += s.Capacity * w.weights[s.Flavor]
+		}
+	}
+	for _, n := range w.nodes {
+		for _, card := range n.cards {
+			m.capacity += card.compute()
 		}
 	}
 }
@@ -52,7 +81,7 @@ func (m *meter) advance(to time.Duration) {
 	if d == 0 {
 		return
 	}
-	hours := d.Hours()
+	hours := d.Hours() / m.scale
 	m.r.Capacity += hours * float64(m.capacity)
 	m.r.Online += hours * float64(m.online)
 	m.r.Own += hours * float64(m.own)
@@ -60,10 +89,10 @@ func (m *meter) advance(to time.Duration) {
 	m.r.Stopping += hours * float64(m.leaving)
 	wanted := 0.0
 	for i, v := range m.world.services {
-		units := v.Desired * v.Lender.UnitsPerPod
-		wanted += float64(units)
-		m.r.Services[i].Idle += hours * float64(max(v.Lender.Owned-units, 0))
-		m.r.Services[i].Lent += hours * float64(v.Lent)
+		units, weight := v.Desired*v.Lender.UnitsPerPod, m.world.weights[v.FlavorID]
+		wanted += float64(units*weight) / m.scale
+		m.r.Services[i].Idle += hours * float64(max(v.Lender.Owned-units, 0)*weight)
+		m.r.Services[i].Lent += hours * float64(v.Lent*weight)
 		if !math.IsNaN(v.Requests) {
 			m.served[i] += d.Seconds()
 			if v.short() {
@@ -91,9 +120,9 @@ func (m *meter) draw(from, to time.Duration, wanted float64) {
 		until := min(to, end)
 		share := float64(until-from) / float64(end-begin)
 		b := &m.r.Series[i]
-		b.Online += share * float64(m.online)
-		b.Own += share * float64(m.own)
-		b.Lent += share * float64(m.lent)
+		b.Online += share * float64(m.online) / m.scale
+		b.Own += share * float64(m.own) / m.scale
+		b.Lent += share * float64(m.lent) / m.scale
 		b.Waiting += share * float64(len(m.world.waiting))
 		b.Wanted += share * wanted
 		from = until
@@ -159,23 +188,29 @@ func (m *meter) failed() {
 // rolledBack is about work that is to be done again, in pod-nanoseconds.
 func (m *meter) rolledBack(j *JobState, lost int64, failed bool) {
 	if m.counting(m.world.now) {
-		m.book(&m.r.RolledBack, time.Duration(lost).Hours()*float64(j.UnitsPerPod), failed)
+		m.book(&m.r.RolledBack, time.Duration(lost).Hours()*float64(j.size), failed)
 	}
 }
 
 // idled is about a job that held units without working, for a time.
 func (m *meter) idled(j *JobState, from, to time.Duration) {
 	if d := m.measured(from, to); d > 0 {
-		m.book(&m.r.Restarting, d.Hours()*float64(j.At*j.UnitsPerPod), j.failed)
+		m.book(&m.r.Restarting, d.Hours()*float64(j.At*j.size), j.failed)
 	}
 }
 
-// book puts unit-hours to what evictions or failures cost.
+func (m *meter) reshaped() {
+	if m.counting(m.world.now) {
+		m.r.Reshapes++
+	}
+}
+
+// book puts hours to what evictions or failures cost.
 func (m *meter) book(to *float64, hours float64, failed bool) {
 	if failed {
 		to = &m.r.LostToFailures
 	}
-	*to += hours
+	*to += hours / m.scale
 }
 
 // result tells the sums at the end of a run.

@@ -3,7 +3,9 @@ package sim
 import "time"
 
 // Result is what a run came to. Unit-hours and shares of time are of the time from Warmup
-// to Length; jobs are those that were submitted in it, whenever they ended.
+// to Length; jobs are those that were submitted in it, whenever they ended. In a scenario
+// with slices of GPUs, unit-hours are those of GPUs: a slice is as much of one as it has of
+// 7 compute slices, and a unit of any other flavor a whole one.
 type Result struct {
 	Policy string `json:"policy"`
 	// Unit-hours: of all units, held by online services, by jobs on their tenants' own
@@ -35,6 +37,8 @@ type Result struct {
 	Restarting     float64 `json:"restartingUnitHours"`
 	Stopping       float64 `json:"stoppingUnitHours"`
 	LostToFailures float64 `json:"lostToFailuresUnitHours"`
+	// Reshapes are changes of cards' layouts that were begun.
+	Reshapes int64 `json:"reshapes,omitempty"`
 	// Online pods made in the time, how many of them waited for units, and how long all of
 	// them did, until they had them or were wanted no more.
 	OnlinePods   int64   `json:"onlinePods"`

@@ -107,6 +107,8 @@ func (w *World) happen(e event) {
 		w.failure(e.a)
 	case evRepair:
 		w.repair(e.a)
+	case evReshaped:
+		w.reshaped(e.change)
 	}
 }
 

@@ -16,7 +16,10 @@ type Scenario struct {
 	// Seed of all that is drawn.
 	Seed uint64
 
-	Nodes    []Node        // by Name
+	Nodes []Node // by Name
+	// Flavors are those that are slices of GPUs, or draw on another's quota, by Name. Of
+	// those each pod has one unit.
+	Flavors  []lend.Flavor
 	Cohorts  []lend.Cohort // by Name
 	Tenants  []lend.Tenant // by Name
 	Queues   []lend.Queue  // by Name; each tenant's jobs name theirs
@@ -26,6 +29,8 @@ type Scenario struct {
 
 	// Sample is how often load is looked at and services are scaled; 0 is 15 s.
 	Sample time.Duration
+	// ReshapeTakes is how long a change of a card's layout takes, and its undoing; 0 is 15 s.
+	ReshapeTakes time.Duration
 	// Gap is the least time between two decisions, unless an online pod waits; 0 is none.
 	Gap time.Duration
 	// Points is in how many equal parts of the time from Warmup to Length the result's
@@ -40,6 +45,8 @@ type Scenario struct {
 type Node struct {
 	Name  string
 	Units []NodeUnits // by Flavor
+	// Cards are its GPUs in MIG mode, by UUID. What they are cut into is not in Units.
+	Cards []Card
 	// Home is the service whose replicas prefer the node; empty: nobody's.
 	Home string
 }

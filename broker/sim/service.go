@@ -152,7 +152,10 @@ func (w *World) remove(s *ServiceState, spot int32) {
 	s.leave(spot)
 	at := &w.spots[spot]
 	at.Leaving += s.Lender.UnitsPerPod
-	w.agenda.add(event{at: w.now + s.Drain, kind: evDrained, a: w.nodes[at.Node].failures, b: spot, n: s.Lender.UnitsPerPod})
+	if at.Cut {
+		w.unseatReplica(s, spot)
+	}
+	w.agenda.add(event{at: w.now + s.Drain, kind: evDrained, a: s.Index, b: spot, failures: w.nodes[at.Node].failures, n: s.Lender.UnitsPerPod})
 }
 
 // unstart has one replica on a spot run no more: one that does not serve yet, the youngest,
@@ -180,12 +183,15 @@ func (s *ServiceState) leave(spot int32) {
 // drained frees the units of a replica that went, unless its node has failed since.
 func (w *World) drained(e event) {
 	spot := &w.spots[e.b]
-	if w.nodes[spot.Node].failures != e.a {
+	if w.nodes[spot.Node].failures != e.failures {
 		return
 	}
 	spot.Online, spot.Leaving = spot.Online-e.n, spot.Leaving-e.n
+	if spot.Cut {
+		w.vacate(e.a, e.b)
+	}
 	w.rooms.move(e.b, spot)
-	w.meter.online -= e.n
+	w.meter.online -= e.n * w.weights[spot.Flavor]
 	w.changed = true
 }
 
@@ -225,8 +231,11 @@ func (w *World) place(s *ServiceState, spot int32) {
 	s.Pending = slices.Delete(s.Pending, 0, 1)
 	units := s.Lender.UnitsPerPod
 	w.spots[spot].Online += units
+	if w.spots[spot].Cut {
+		w.seatReplica(s, spot)
+	}
 	w.rooms.move(spot, &w.spots[spot])
-	w.meter.online += units
+	w.meter.online += units * w.weights[s.FlavorID]
 	s.Running++
 	if s.on[spot]++; s.on[spot] == 1 {
 		i, _ := slices.BinarySearch(s.spots, spot)

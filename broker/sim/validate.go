@@ -56,6 +56,9 @@ func (s *Scenario) Validate() error {
 	if err := s.nodes(); err != nil {
 		return err
 	}
+	if err := s.uuids(); err != nil {
+		return err
+	}
 	for i := range s.Services {
 		if err := s.Services[i].validate(); err != nil {
 			return fmt.Errorf("services[%d] (%s): %w", i, s.Services[i].Lender.Name, err)
@@ -66,7 +69,7 @@ func (s *Scenario) Validate() error {
 
 func (s *Scenario) spans() error {
 	return within(
-		span{"drain", s.Drain}, span{"sample", s.Sample}, span{"gap", s.Gap},
+		span{"drain", s.Drain}, span{"sample", s.Sample}, span{"gap", s.Gap}, span{"reshapeTakes", s.ReshapeTakes},
 		span{"failures.every", s.Failures.Every}, span{"failures.repair", s.Failures.Repair},
 	)
 }
@@ -76,6 +79,7 @@ func (s *Scenario) spans() error {
 func (s *Scenario) names() error {
 	for _, err := range []error{
 		ascending("nodes", "name", s.Nodes, func(n *Node) string { return n.Name }),
+		ascending("flavors", "name", s.Flavors, func(f *lend.Flavor) string { return f.Name }),
 		ascending("cohorts", "name", s.Cohorts, func(c *lend.Cohort) string { return c.Name }),
 		ascending("tenants", "name", s.Tenants, func(t *lend.Tenant) string { return t.Name }),
 		ascending("queues", "name", s.Queues, func(q *lend.Queue) string { return q.Name }),
@@ -95,6 +99,8 @@ func (s *Scenario) names() error {
 		switch l := &s.Services[i].Lender; {
 		case !k.flavors[l.Flavor]:
 			return fmt.Errorf("services[%d] (%s).flavor: no node has any of %q", i, l.Name, l.Flavor)
+		case k.slices[l.Flavor] && l.UnitsPerPod != 1:
+			return fmt.Errorf("services[%d] (%s).unitsPerPod: is %d, must be 1: %q is a slice of a GPU", i, l.Name, l.UnitsPerPod, l.Flavor)
 		case len(k.tenants) > 0 && !k.tenants[l.Tenant]:
 			return fmt.Errorf("services[%d] (%s).tenant: there is no %q", i, l.Name, l.Tenant)
 		}
@@ -134,6 +140,9 @@ func (s *Scenario) nodes() error {
 			if u.Count < 0 || u.Count > mostCount {
 				return fmt.Errorf("%s[%d].count: is %d, must be from 0 to %d", field, k, u.Count, mostCount)
 			}
+		}
+		if err := s.cards(n); err != nil {
+			return fmt.Errorf("nodes[%d] (%s).%w", i, n.Name, err)
 		}
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/ebbtide/ebbtide/mig"
 )
 
 // World is the cluster at one moment, as a policy sees it. What its methods return belongs
@@ -14,10 +16,12 @@ type World struct {
 	random   *Draws // of failures
 	agenda   agenda
 
-	spots    []Spot // by node, then flavor
+	boards   []mig.Geometry // of cards
+	spots    []Spot         // by node, then flavor
 	rooms    rooms
 	nodes    []nodeState
 	flavors  []string
+	weights  []int64         // of a unit of each flavor, as results count
 	services []*ServiceState // as in the scenario
 
 	waiting []*JobState          // by Order
@@ -41,6 +45,7 @@ type nodeState struct {
 	home       int32 // service; Nobody
 	down       bool
 	failures   int32 // so far
+	cards      []*CardState
 }
 
 // Nobody is no service.
@@ -57,15 +62,24 @@ type Spot struct {
 	Online, Leaving int64
 	// Jobs hold Training, from when they start until they are gone.
 	Training int64
+
+	// Cut: the units are slices of cards, and Capacity is how many there are now. Pinned
+	// of them are kept for online pods, which Kept of those no pod has. Made were made of
+	// others, and jobs hold OnMade of those: nobody may who is not lent them.
+	Cut                        bool
+	Pinned, Kept, Made, OnMade int64
 }
 
-// Free units; none on a node that is down.
+// Free units; none on a node that is down. Slices that were made of others are not free.
 func (s *Spot) Free() int64 {
 	if s.Down {
 		return 0
 	}
-	return s.Capacity - s.Online - s.Training
+	return s.Capacity - s.Made - s.Online - (s.Training - s.OnMade)
 }
+
+// Lendable is what of Free jobs may have: all but slices that are kept for online pods.
+func (s *Spot) Lendable() int64 { return s.Free() - min(s.Kept, s.Free()) }
 
 // Place is some pods of a job on one spot. Lender is the service whose units they are, or
 // Nobody: they are the tenant's own, or its cohort's.
@@ -134,21 +148,54 @@ func newWorld(s *Scenario) *World {
 		flavor, _ := w.Flavor(s.Services[i].Lender.Flavor)
 		w.services = append(w.services, newService(w, int32(i), flavor))
 	}
-	for i, n := range s.Nodes {
-		node := nodeState{first: int32(len(w.spots)), home: homes[n.Home]}
-		for _, u := range n.Units {
-			flavor, _ := w.Flavor(u.Flavor)
-			w.spots = append(w.spots, Spot{Node: int32(i), Flavor: flavor, Capacity: u.Count, Home: node.home})
-			w.meter.capacity += u.Count
-		}
-		node.end = int32(len(w.spots))
-		w.nodes = append(w.nodes, node)
+	w.boards = boardsOf(s)
+	for i := range s.Nodes {
+		w.addNode(int32(i), homes[s.Nodes[i].Home])
 	}
 	for _, v := range w.services {
 		v.on = make([]int64, len(w.spots))
 	}
 	w.rooms = newRooms(w)
+	for i := range w.nodes {
+		w.addCards(int32(i))
+	}
 	return w
+}
+
+// addNode lists what a node has, or can have, of each flavor.
+func (w *World) addNode(i, home int32) {
+	n := &w.scenario.Nodes[i]
+	units := slices.Clone(n.Units)
+	for k := range w.scenario.Flavors {
+		f := &w.scenario.Flavors[k]
+		if slices.ContainsFunc(n.Cards, func(c Card) bool { _, ok := profileOf(w.board(c.Board), f); return ok }) {
+			units = append(units, NodeUnits{Flavor: f.Name, Count: -1})
+		}
+	}
+	slices.SortFunc(units, func(a, b NodeUnits) int { return cmp.Compare(a.Flavor, b.Flavor) })
+	node := nodeState{first: int32(len(w.spots)), home: home}
+	for _, u := range units {
+		flavor, _ := w.Flavor(u.Flavor)
+		w.spots = append(w.spots, Spot{Node: i, Flavor: flavor, Capacity: max(u.Count, 0), Home: home, Cut: u.Count < 0})
+	}
+	node.end = int32(len(w.spots))
+	w.nodes = append(w.nodes, node)
+}
+
+// addCards cuts a node's cards as they are at the beginning.
+func (w *World) addCards(i int32) {
+	n := &w.scenario.Nodes[i]
+	for k := range n.Cards {
+		card := &CardState{Card: &n.Cards[k], Node: i, geometry: w.board(n.Cards[k].Board)}
+		w.nodes[i].cards = append(w.nodes[i].cards, card)
+		for _, s := range card.Slices {
+			w.cut(card, []mig.Placed{s.Placed}, w.spotOfProfile(card, s.Profile), nil)
+		}
+		for at, s := range card.Slices {
+			card.slices[at].pinned = s.Pinned
+		}
+	}
+	w.count(i)
 }
 
 // insertJob puts a job into a list by Order.
