@@ -190,8 +190,8 @@ func FuzzReadNodes(f *testing.F) {
 	f.Add("sn,cpu_milli,memory_mib,gpu,model\nn,64000,262144,2,P100\n")
 	f.Fuzz(func(t *testing.T, content string) {
 		nodes, err := workload.ReadNodes("x", strings.NewReader(content))
-		if err == nil && len(nodes) == 0 {
-			t.Fatal("no nodes, and no error")
+		if (err == nil) == (len(nodes) == 0) {
+			t.Fatalf("%d nodes, and error %v", len(nodes), err)
 		}
 		for i, n := range nodes {
 			if n.Name == "" || i > 0 && nodes[i-1].Name >= n.Name || len(n.Units) == 0 {

@@ -22,7 +22,10 @@ func ReadNodes(name string, r io.Reader) ([]sim.Node, error) {
 		return plainNodes(f)
 	case OpenbNodes:
 		machines, err := recorded.Machines(f)
-		return recorded.Nodes(machines), err
+		if err != nil {
+			return nil, err
+		}
+		return recorded.Nodes(machines), nil
 	default:
 		return nil, other(f, format, "nodes", "columns name, gpus", string(OpenbNodes))
 	}

@@ -67,9 +67,9 @@ func (p *Prometheus) Fetch(ctx context.Context, t Target) Sample {
 	return a.sample
 }
 
-// errWarned: part of the data may be missing, and with it part of the load. The
+// ErrWarned: part of the data may be missing, and with it part of the load. The
 // warnings name servers, so that they are for the log only.
-var errWarned = errors.New("Prometheus answered with warnings, so that the answer may be partial; the broker's log has them")
+var ErrWarned = errors.New("Prometheus answered with warnings, so that the answer may be partial; the broker's log has them")
 
 // measure asks for a measure and its time. An implausible value is left out, and so
 // is one without a time; NaN where nothing ended is kept.
@@ -249,7 +249,7 @@ func (p *Prometheus) query(ctx context.Context, query string) (model.Value, erro
 	}
 	if len(warnings) > 0 {
 		logr.FromContextOrDiscard(ctx).Info("Prometheus answered with warnings", "query", query, "warnings", []string(warnings))
-		return nil, errWarned
+		return nil, ErrWarned
 	}
 	if vector, is := value.(model.Vector); is && len(vector) > maxSamples {
 		return nil, fmt.Errorf("the query returned %d series, and no more than %d are read", len(vector), maxSamples)
