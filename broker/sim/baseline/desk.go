@@ -80,6 +80,11 @@ func (d *desk) await(j *sim.JobState) {
 	}
 }
 
+// shrinking: a job is giving up pods, and goes on.
+func (d *desk) shrinking() bool {
+	return slices.ContainsFunc(d.going, func(j *sim.JobState) bool { return j.Phase == sim.Running })
+}
+
 // reserve keeps room for more replicas of a service: free units first, where its replicas
 // will be placed, and then what comes free. No job can take it in this decision. It
 // returns for how many there is no room.

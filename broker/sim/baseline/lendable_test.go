@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -105,5 +106,18 @@ func TestNew(t *testing.T) {
 				t.Errorf("got %v, want %s…", err, tt.want)
 			}
 		})
+	}
+}
+
+// The page has a row for each policy.
+func TestPageListsAll(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/reference/baselines.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		if !strings.Contains(string(page), "\n| `"+name+"` |") {
+			t.Errorf("docs/reference/baselines.md has no row for %s", name)
+		}
 	}
 }

@@ -147,14 +147,15 @@ func (l *line) grow(d *desk) {
 }
 
 // glance is what there was when nobody more could start: as long as nobody came or went,
-// and no hole grew, nobody can.
+// no hole grew, and no job was in the midst of shrinking, nobody can.
 type glance struct {
 	waiting, running int
+	shrinking        bool
 	free             []int64
 }
 
 func (g *glance) differs(d *desk) bool {
-	if g.free == nil || g.waiting != len(d.world.Waiting()) || g.running != len(d.world.Running()) {
+	if g.free == nil || g.shrinking || d.shrinking() || g.waiting != len(d.world.Waiting()) || g.running != len(d.world.Running()) {
 		return true
 	}
 	for i, n := range d.holes.free {
@@ -167,5 +168,6 @@ func (g *glance) differs(d *desk) bool {
 
 func (g *glance) keep(d *desk) {
 	g.waiting, g.running = len(d.world.Waiting()), len(d.world.Running())
+	g.shrinking = d.shrinking()
 	g.free = append(g.free[:0], d.holes.free...)
 }

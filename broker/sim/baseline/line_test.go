@@ -1,11 +1,14 @@
 package baseline
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/sim"
@@ -110,5 +113,61 @@ func TestBooksAreSwept(t *testing.T) {
 	r := play(t, "pools-apart", s)
 	if r.Finished != 12 || r.QueueingMean != 5.5*3600 {
 		t.Errorf("%d jobs finished, waited %v s, want 12 and %v s", r.Finished, r.QueueingMean, 5.5*3600)
+	}
+}
+
+// forgetful is a policy that looks at the whole line each time.
+type forgetful struct{ *policy }
+
+func (p forgetful) Decide(w *sim.World) time.Duration {
+	p.line.last = glance{}
+	return p.policy.Decide(w)
+}
+
+// Not looking at the line where nobody can start changes nothing.
+func TestGlanceChangesNothing(t *testing.T) {
+	for _, name := range []string{"pools-apart", "stock-preemption", "quota-cron", "fewest-jobs", "oracle"} {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				s, jobs := hamlets(t, rapid.Bool().Draw(t, "failures"))
+				var texts []string
+				for _, whole := range []bool{false, true} {
+					made, err := New(name, Before(s, day))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if whole {
+						made = forgetful{made.(*policy)}
+					}
+					again := *s
+					again.Jobs = sim.List(jobs)
+					r, err := sim.Run(&again, made, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					text, err := json.Marshal(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					texts = append(texts, string(text))
+				}
+				if texts[0] != texts[1] {
+					t.Fatalf("with a glance\n%s\nwithout\n%s", texts[0], texts[1])
+				}
+			})
+		})
+	}
+}
+
+// Who waits behind so many others does not jump the line.
+func TestLookahead(t *testing.T) {
+	for behind, want := range map[int]string{lookahead - 1: "small", lookahead: ""} {
+		var jobs []sim.Job
+		for i := range behind {
+			jobs = append(jobs, gang(fmt.Sprintf("job-%05d", i), 0, 2, 8))
+		}
+		if got := admitted(t, line{tiers: ownThenLoans()}, 1, 0, nil, append(jobs, gang("small", 0, 1, 1))...); got != want {
+			t.Errorf("behind %d jobs: started %q, want %q", behind, got, want)
+		}
 	}
 }

@@ -7,22 +7,22 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// stockPreemption chooses as kube-scheduler's DefaultPreemption does, one pod that waits
-// after the other. On each node all pods of training would go; those are spared that need
-// not, the oldest first. Of the nodes the one is taken
+// stockPreemption chooses as kube-scheduler's plugin DefaultPreemption does, one pod that
+// waits after the other. On each node all pods of training would go; those are spared that
+// need not, the oldest first. Of the nodes the one is taken
 //
 //   - whose most important victim is the least important,
-//   - then whose victims' priorities have the least sum: all training has one class, so
-//     that this is fewest pods,
+//   - then whose victims' priorities have the least sum, and then who has fewest victims:
+//     all training has one class, so that both are fewest pods,
 //   - then whose oldest victim is the newest,
 //   - then the first.
 //
-// All nodes are looked at. (No budgets for disruption are broken, since training has none.)
-// A job of which a pod goes stops whole, but what it holds elsewhere does not count until
-// it is free: the scheduler knows pods, not jobs.
+// Disruption budgets, which come before all of these, are none. A job of which a pod goes
+// stops whole, but what it holds elsewhere does not count for the next pod: the scheduler
+// knows pods, not jobs.
 //
-// Source: "Pod Priority and Preemption" in the documentation of Kubernetes, and the order
-// of criteria in the scheduler's package preemption.
+// Source: the comments of pickOneNodeForPreemption and SelectVictimsOnNode in Kubernetes
+// 1.36, and "Pod Priority and Preemption" in its documentation.
 func stockPreemption(rooms []lend.Room, owed lend.Owed, candidates []lend.Candidate) ([]lend.Victim, bool) {
 	in := newInstance(rooms, owed, candidates)
 	s := &scheduler{instance: in, candidates: candidates, pods: make([][]podsOf, len(rooms))}
