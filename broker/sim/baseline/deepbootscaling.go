@@ -20,12 +20,6 @@ type scalable struct {
 	factor        float64
 }
 
-// firstUnits is what starting a job is worth besides its units. Published speed-ups are
-// measured and flatten, so that the units with which a job starts are worth more than those
-// that speed one up. Jobs here go on in proportion to their units; this is what is left of
-// it: a tenth of a unit.
-const firstUnits = 0.1
-
 // weight of n pods: a job that runs keeps its least number in any case.
 func (j *scalable) weight(n int64) int64 {
 	if j.has > 0 {
@@ -40,9 +34,6 @@ func (j *scalable) worth(n int64) float64 {
 	v := float64(n * j.per)
 	if n != j.has {
 		v *= j.factor
-	}
-	if j.has == 0 {
-		v += firstUnits
 	}
 	return v
 }
@@ -91,7 +82,8 @@ type giving struct {
 
 // clearFewest says who gives units back so that pods of a size fit on the spots: one spot
 // after the other is cleared as far as is needed, that first which has the fewest units in
-// training. On it, jobs shrink that can, and then the smallest are stopped. free is what is
+// training, and before all others those where it is enough that jobs shrink. Where it is
+// not, the smallest jobs are stopped. free is what is
 // free on each spot or comes free, negative on spots that do not count. It returns how many
 // pods fit in the end.
 func clearFewest(free []int64, jobs []holding, per, pods int64) (give []giving, fit int64) {
@@ -127,19 +119,25 @@ func (c *clearing) slots() (n int64) {
 }
 
 // fewest is the spot with the fewest units in training of those that one more pod would
-// fit on; -1 if there is none.
+// fit on, those first where nobody need be stopped for it; -1 if there is none.
 func (c *clearing) fewest() int {
-	best, least := -1, int64(0)
+	best, least, bestStops := -1, int64(0), false
 	for spot, f := range c.free {
 		if f < 0 {
 			continue
 		}
-		training := int64(0)
+		training, spare := int64(0), int64(0)
 		for i := range c.jobs {
-			training += c.jobs[i].units[spot]
+			j := &c.jobs[i]
+			training += j.units[spot]
+			spare += min(j.spare, j.units[spot]/j.per) * j.per
 		}
-		if (f+training)/c.per > f/c.per && (best < 0 || training < least) {
-			best, least = spot, training
+		if (f+training)/c.per == f/c.per {
+			continue
+		}
+		stops := (f+spare)/c.per == f/c.per
+		if best < 0 || bestStops && !stops || stops == bestStops && training < least {
+			best, least, bestStops = spot, training, stops
 		}
 	}
 	return best

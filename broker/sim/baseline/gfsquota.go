@@ -20,7 +20,7 @@ type feedback struct {
 	eta          float64
 	kept, broken [gfsWindow / gfsEvery]float64
 	at           int // in which of them it counts now
-	raised       time.Duration
+	moved        time.Duration
 }
 
 func newFeedback() feedback { return feedback{eta: 1} }
@@ -47,21 +47,21 @@ func (f *feedback) rate() (e, of float64) {
 // review moves eta, and begins the next part of the window. headWaits is for how long the
 // first job of the queue has waited.
 //
-// It lowers eta as soon as there are so many guarantees that one of them may be broken, and
-// counts anew from there: each broken guarantee lowers it once. It raises it no more often
-// than a guarantee lasts, for nobody knows earlier what it did.
+// It moves eta no more often than a guarantee lasts, for nobody knows earlier what that did;
+// lowers it only where there are so many guarantees that one of them may be broken; and
+// then counts anew, so that a broken guarantee lowers it once.
 func (f *feedback) review(now, headWaits time.Duration) {
-	e, of := f.rate()
-	switch {
-	case e >= 1.5*(1-gfsP):
-		if of*(1-gfsP) >= 1-1e-9 {
+	if e, of := f.rate(); now >= f.moved+gfsGuarantee {
+		switch {
+		case e >= 1.5*(1-gfsP) && of*(1-gfsP) >= 1-1e-9:
 			f.eta *= lowered(e)
+			f.moved = now
 			clear(f.kept[:])
 			clear(f.broken[:])
+		case e <= 0.5*(1-gfsP) && headWaits > time.Hour:
+			f.eta *= raised(e)
+			f.moved = now
 		}
-	case e <= 0.5*(1-gfsP) && headWaits > time.Hour && (f.raised == 0 || now >= f.raised+gfsGuarantee):
-		f.eta *= raised(e)
-		f.raised = now
 	}
 	f.eta = min(max(f.eta, leastEta), mostEta)
 	f.at = (f.at + 1) % len(f.kept)

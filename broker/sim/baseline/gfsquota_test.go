@@ -34,7 +34,7 @@ func TestFeedback(t *testing.T) {
 			f := newFeedback()
 			f.eta = tt.eta
 			f.count(tt.kept, tt.broken)
-			if f.review(0, tt.waits); !near(f.eta, tt.want) {
+			if f.review(gfsGuarantee, tt.waits); !near(f.eta, tt.want) {
 				t.Errorf("eta is %v, want %v", f.eta, tt.want)
 			}
 		})
@@ -49,22 +49,22 @@ func TestRaised(t *testing.T) {
 	}
 }
 
-// A broken guarantee lowers eta once, and eta is raised once in an hour.
+// Eta is moved once in an hour, and a broken guarantee lowers it once.
 func TestFeedbackCountsOnce(t *testing.T) {
 	f := newFeedback()
 	f.count(5, 5)
-	for i := range 12 {
+	for i := range 36 {
 		f.review(time.Duration(i+1)*gfsEvery, 0)
 	}
 	if !near(f.eta, 0.2) {
 		t.Errorf("eta is %v, want 0.2: half of the guarantees were broken", f.eta)
 	}
 	f = newFeedback()
-	for i := range 12 {
+	for i := range 23 {
 		f.review(time.Duration(i+1)*gfsEvery, 2*time.Hour)
 	}
 	if !near(f.eta, 1.5) {
-		t.Errorf("eta is %v after an hour, want 1.5", f.eta)
+		t.Errorf("eta is %v before two hours are over, want 1.5", f.eta)
 	}
 }
 

@@ -26,6 +26,10 @@ func entries() []entry {
 		{"random", byVictims("random", taker{choose: byRule(lend.RandomVictims), redraws: true})},
 		{"fewest-jobs", byVictims("fewest-jobs", taker{choose: byRule(lend.FewestJobs)})},
 		{"exhaustive", byVictims("exhaustive", taker{choose: exhaustively})},
+		{"lyra", newLyra},
+		{"lyra-ahead", newLyraAhead},
+		{"gfs", newGFS},
+		{"deepboot", newDeepBoot},
 		{"oracle", foreseeing},
 	}
 }
