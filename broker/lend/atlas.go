@@ -6,6 +6,8 @@ type atlas struct {
 	// names are those of the last snapshot, in its order; numbers says where each is first.
 	names   []string
 	numbers map[string]int32
+	// twice: some nodes have one name.
+	twice bool
 }
 
 // follow takes over the nodes' names.
@@ -21,6 +23,7 @@ func (a *atlas) follow(nodes []Node) {
 			a.numbers[name] = int32(i)
 		}
 	}
+	a.twice = len(a.numbers) < len(a.names)
 }
 
 func (a *atlas) same(nodes []Node) bool {
@@ -33,6 +36,14 @@ func (a *atlas) same(nodes []Node) bool {
 		}
 	}
 	return true
+}
+
+// number is that of the i-th node of the snapshot.
+func (a *atlas) number(i int) int32 {
+	if a.twice {
+		return a.numbers[a.names[i]]
+	}
+	return int32(i)
 }
 
 // has reports whether the node is in the snapshot.

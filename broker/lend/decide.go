@@ -63,7 +63,7 @@ func (k *Decider) begin(in Snapshot, prev State, pol Policy) *decision {
 	d := &decision{
 		in: in, pol: pol, now: in.Now, number: prev.Decisions + 1, since: prev.Since, last: prev.At,
 		byName: map[string]*lender{}, pools: map[string]*pool{},
-		open: map[*pool]openLenders{}, books: openBooks(&in),
+		open: map[*pool]openLenders{}, books: k.openBooks(&in),
 	}
 	if prev.At.IsZero() || d.since.After(d.now) {
 		d.since = d.now
@@ -84,21 +84,26 @@ func (k *Decider) begin(in Snapshot, prev State, pol Policy) *decision {
 
 // readLenders copies the lenders. None owns more than its tenant's nominal quota.
 func (d *decision) readLenders(prev []LenderState) {
-	memory := map[string]LenderState{}
-	for _, m := range prev {
-		memory[m.Name] = m
+	memory := make(map[string]int, len(prev))
+	for i := range prev {
+		memory[prev[i].Name] = i
 	}
-	for _, l := range d.in.Lenders {
+	for i := range d.in.Lenders {
+		l := &d.in.Lenders[i]
 		if d.byName[l.Name] != nil {
 			continue
 		}
-		c := newLender(l, memory[l.Name])
+		var m LenderState
+		if at, known := memory[l.Name]; known {
+			m = prev[at]
+		}
+		c := newLender(*l, m)
 		c.memory.recentReclaims(d.now, d.pol)
 		d.byName[l.Name] = c
 		d.lenders = append(d.lenders, c)
 	}
 	slices.SortFunc(d.lenders, func(a, b *lender) int { return cmp.Compare(a.Name, b.Name) })
-	left := d.nominal()
+	left := nominals{d.books.ground, map[[2]string][2]int64{}}
 	for _, l := range d.lenders {
 		left.own(l)
 		p := d.pool(l.Flavor)

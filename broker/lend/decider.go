@@ -10,6 +10,7 @@ import "slices"
 type Decider struct {
 	crowd   *crowd
 	boards  map[string]*board
+	ground  *ground
 	atlas   atlas
 	scratch scratchpad
 	shelf   shelf

@@ -86,6 +86,27 @@ func (w *world) reorder(r dice) {
 		w.limits[r.IntN(2)].Left = r.upTo(20)
 	case 8:
 		w.flavors = pick(r, nil, []Flavor{{Name: "h100-1g", SliceOf: "h100", Compute: 1, Memory: 1}})
+	case 9:
+		t := &w.tenants[r.IntN(len(w.tenants))]
+		limit := r.upTo(20)
+		t.Quotas[0].BorrowingLimit = pick(r, nil, &limit)
+	case 10:
+		t := &w.tenants[r.IntN(len(w.tenants))]
+		limit := r.upTo(20)
+		t.Quotas[0].LendingLimit = pick(r, nil, &limit)
+	case 11: // as it is, but at the same place
+		if n := w.tenants[r.IntN(len(w.tenants))].Quotas[0].BorrowingLimit; n != nil {
+			*n = r.upTo(20)
+		}
+	case 12:
+		t := &w.tenants[r.IntN(len(w.tenants))]
+		weight := r.upTo(4)
+		t.Weight = pick(r, nil, &weight)
+	case 13:
+		if len(w.cohorts) > 0 {
+			c := &w.cohorts[r.IntN(len(w.cohorts))]
+			c.Quotas = pick(r, nil, []Quota{{Flavor: "h100", Nominal: r.upTo(20)}})
+		}
 	}
 	if len(w.jobs) == 0 {
 		return

@@ -56,7 +56,8 @@
 //	in and out      snapshot, card, service, state, plan; record: a decision to replay
 //	the steps       decide; decider, crowd: what is kept of waiting jobs between decisions;
 //	                facts: what is compared of each; enter: who stands in the queues; atlas: how
-//	                nodes are numbered; shelf: in what orders loans are; scratch: memory
+//	                nodes are numbered; shelf: in what orders loans are; ground: what was
+//	                promised; scratch: memory
 //	1 loans end     loans; checkpoint: when work was saved; history: how often it was lost
 //	2 queues drain  drain
 //	3 rooms         pool: what nodes have; fit: whether pods fit into it

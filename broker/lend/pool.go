@@ -64,13 +64,18 @@ func clamp(n int64) int64 { return min(max(n, 0), 1<<40) }
 
 // countRooms fills the pools from the nodes and the loans.
 func (d *decision) countRooms() {
-	for _, n := range d.in.Nodes {
+	var p *pool
+	for i := range d.in.Nodes {
+		n := &d.in.Nodes[i]
 		if !n.Schedulable {
 			continue
 		}
-		for _, u := range n.Units {
-			p := d.pool(u.Flavor)
-			number := d.atlas.numbers[n.Name]
+		number := d.atlas.number(i)
+		for k := range n.Units {
+			u := &n.Units[k]
+			if p == nil || p.flavor != u.Flavor {
+				p = d.pool(u.Flavor)
+			}
 			if p.at[number] > 0 { // twice
 				continue
 			}
@@ -89,9 +94,10 @@ func (d *decision) countRooms() {
 	}
 	for l := range d.holders() {
 		for n, g := range l.frees() {
-			p := d.pools[g.Flavor]
-			if p == nil {
-				continue
+			if p == nil || p.flavor != g.Flavor {
+				if p = d.pools[g.Flavor]; p == nil {
+					continue
+				}
 			}
 			i, ok := l.place(p, n, &g)
 			if !ok {

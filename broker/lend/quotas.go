@@ -21,19 +21,9 @@ type books struct {
 	// grants and what services lend, to their own tenant or to others.
 	spoken *quota.Tree
 
-	// borrowing and lending are the limits, in units of the flavor, by node × flavor;
-	// nil is none.
-	borrowing, lending []*int64
+	*ground
 	// lentOut is what each tenant's services lend to others, by node × flavor.
 	lentOut []int64
-	flavors int
-	// names of the flavors, of which the first named exist.
-	names []string
-	named int
-	// base is the flavor whose quota each flavor draws on.
-	base []quota.FlavorID
-	// slices are the names of the flavors of which a unit is a part of a GPU.
-	slices map[string]bool
 	// changes are those of soon since all was booked; version counts them.
 	changes []change
 	version int
@@ -52,122 +42,6 @@ type lookup struct {
 	f              quota.FlavorID
 	known, named   bool
 }
-
-// openBooks reads the quotas. Nothing is used yet.
-func openBooks(in *Snapshot) *books {
-	flavors := make([]quota.Flavor, 0, len(in.Flavors))
-	for _, f := range in.Flavors {
-		flavors = append(flavors, quota.Flavor{
-			Name: f.Name, SliceOf: f.SliceOf,
-			Compute: quota.Amount(clamp(f.Compute)), Memory: quota.Amount(clamp(f.Memory)),
-		})
-	}
-	nodes := make([]quota.Node, 0, len(in.Tenants)+len(in.Cohorts))
-	for _, t := range in.Tenants {
-		nodes = append(nodes, quota.Node{Name: t.Name, Parent: t.Cohort, Weight: t.Weight, Quotas: promises(t.Quotas)})
-	}
-	for _, c := range in.Cohorts {
-		nodes = append(nodes, quota.Node{Name: c.Name, Cohort: true, Parent: c.Parent, Weight: c.Weight, Quotas: promises(c.Quotas)})
-	}
-	t := quota.NewTree(flavors, nodes)
-	b := &books{used: t, own: t.Clone(), spoken: t.Clone(), totals: map[family]total{}, slices: map[string]bool{}}
-	names := map[string]bool{}
-	for i := range nodes {
-		for _, q := range nodes[i].Quotas {
-			names[q.Flavor] = true
-		}
-	}
-	for _, f := range in.Flavors {
-		b.slices[f.Name] = f.SliceOf != "" || f.Profile != ""
-		if names[f.Name] = true; f.SliceOf != "" {
-			names[f.SliceOf] = true
-		}
-	}
-	b.flavors = len(names)
-	size := t.Nodes() * b.flavors
-	b.borrowing, b.lending, b.lentOut = make([]*int64, size), make([]*int64, size), make([]int64, size)
-	b.names = make([]string, b.flavors)
-	for name := range names {
-		if f, ok := t.Flavor(name); ok {
-			b.names[f] = name
-			b.named = max(b.named, int(f)+1)
-		}
-	}
-	b.base = make([]quota.FlavorID, b.flavors)
-	for i := range b.base {
-		b.base[i] = quota.FlavorID(i)
-	}
-	b.readLimits(nodes)
-	for i := len(flavors) - 1; i >= 0; i-- {
-		b.sliceLimits(&flavors[i])
-	}
-	return b
-}
-
-// readLimits keeps the limits. Of two entries for one the first counts, as it does
-// in the tree.
-func (b *books) readLimits(nodes []quota.Node) {
-	read := make([]bool, b.used.Nodes())
-	for i := range nodes {
-		n := &nodes[i]
-		id := b.id(n.Name, n.Cohort)
-		if read[id] {
-			continue
-		}
-		read[id] = true
-		for k := len(n.Quotas) - 1; k >= 0; k-- {
-			q := &n.Quotas[k]
-			if f, ok := b.used.Flavor(q.Flavor); ok {
-				b.borrowing[b.at(id, f)] = (*int64)(q.BorrowingLimit)
-				b.lending[b.at(id, f)] = (*int64)(q.LendingLimit)
-			}
-		}
-	}
-}
-
-// sliceLimits gives a slice the limits of what it is a slice of, in its own units.
-func (b *books) sliceLimits(slice *quota.Flavor) {
-	f, ok := b.used.Flavor(slice.Name)
-	whole, also := b.used.Flavor(slice.SliceOf)
-	if !ok || !also || f == whole {
-		return
-	}
-	b.base[f] = whole
-	each := func(limit *int64) *int64 {
-		if limit == nil {
-			return nil
-		}
-		n := min(quota.Amount(clamp(*limit))*quota.ComputeSlices/max(slice.Compute, 1), quota.Amount(clamp(*limit))*quota.MemorySlices/max(slice.Memory, 1))
-		return (*int64)(&n)
-	}
-	for i := range b.used.Nodes() {
-		n := quota.NodeID(i)
-		b.borrowing[b.at(n, f)] = each(b.borrowing[b.at(n, whole)])
-		b.lending[b.at(n, f)] = each(b.lending[b.at(n, whole)])
-	}
-}
-
-func (b *books) id(name string, cohort bool) quota.NodeID {
-	find := b.used.Tenant
-	if cohort {
-		find = b.used.Cohort
-	}
-	id, _ := find(name)
-	return id
-}
-
-func promises(in []Quota) []quota.Quota {
-	out := make([]quota.Quota, 0, len(in))
-	for _, q := range in {
-		out = append(out, quota.Quota{
-			Flavor: q.Flavor, Nominal: quota.Amount(clamp(q.Nominal)),
-			BorrowingLimit: (*quota.Amount)(q.BorrowingLimit), LendingLimit: (*quota.Amount)(q.LendingLimit),
-		})
-	}
-	return out
-}
-
-func (b *books) at(node quota.NodeID, f quota.FlavorID) int { return int(node)*b.flavors + int(f) }
 
 // find looks up a tenant and a flavor; ok is false if there is no such tenant, or no
 // quota names the flavor.
@@ -250,55 +124,6 @@ func (b *books) idle(tenant quota.NodeID, f quota.FlavorID) int64 {
 	}
 	b.totals[of] = total{b.version, int64(n)}
 	return int64(n)
-}
-
-// nominals are what is left of nominal quotas for services to own: by tenant and flavor,
-// in sevenths of a unit's compute and eighths of its memory.
-type nominals struct {
-	left   map[[2]string][2]int64
-	slices map[string]Flavor
-}
-
-// nominal is what each tenant was promised of each flavor. Of two entries for one
-// the first counts, as it does in the tree.
-func (d *decision) nominal() nominals {
-	out := nominals{left: map[[2]string][2]int64{}, slices: map[string]Flavor{}}
-	described := map[string]Flavor{}
-	for i := len(d.in.Flavors) - 1; i >= 0; i-- {
-		described[d.in.Flavors[i].Name] = d.in.Flavors[i]
-	}
-	for name, f := range described {
-		if f.SliceOf != "" && described[f.SliceOf].SliceOf == "" { // else there are no cards behind it
-			out.slices[name] = f
-		}
-	}
-	known := map[string]bool{}
-	for _, t := range d.in.Tenants {
-		if known[t.Name] {
-			continue
-		}
-		known[t.Name] = true
-		for _, q := range t.Quotas {
-			of := [2]string{t.Name, q.Flavor}
-			if _, twice := out.left[of]; !twice {
-				n := clamp(q.Nominal)
-				out.left[of] = [2]int64{n * int64(quota.ComputeSlices), n * int64(quota.MemorySlices)}
-			}
-		}
-	}
-	return out
-}
-
-// own makes the lender own no more than is left, and takes that off. A slice is of the
-// quota of what it is a slice of.
-func (n nominals) own(l *lender) {
-	of, compute, memory := [2]string{l.Tenant, l.Flavor}, int64(quota.ComputeSlices), int64(quota.MemorySlices)
-	if f, slice := n.slices[l.Flavor]; slice {
-		of[1], compute, memory = f.SliceOf, max(f.Compute, 1), max(f.Memory, 1)
-	}
-	left := n.left[of]
-	l.own(min(left[0]/compute, left[1]/memory))
-	n.left[of] = [2]int64{left[0] - l.Owned*compute, left[1] - l.Owned*memory}
 }
 
 // tenantViews is what quotas say of each tenant and cohort after the plan.

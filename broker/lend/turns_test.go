@@ -40,7 +40,8 @@ func waitingJobs(uids []string) *crowd {
 	for _, uid := range uids {
 		in.Jobs = append(in.Jobs, Job{UID: uid})
 	}
-	return new(Decider).follow(&in, openBooks(&in))
+	k := new(Decider)
+	return k.follow(&in, k.openBooks(&in))
 }
 
 // Every claim has its turn, whoever comes before it in every decision: those put off in

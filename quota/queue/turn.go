@@ -24,6 +24,10 @@ func (q *turn) hold(because int32) { q.held, q.because, q.classes.items = q.head
 // line puts the classes of each queue in line that fit now.
 func (p *Pass) line() {
 	var all []head
+	left := 0
+	for i := range p.queues {
+		left += len(p.x.queues[i].heads)
+	}
 	for i := range p.queues {
 		q, in := &p.queues[i], &p.x.queues[i]
 		q.head, q.held = none, none
@@ -32,7 +36,7 @@ func (p *Pass) line() {
 			continue
 		}
 		if cap(all)-len(all) < len(in.heads) {
-			all = make([]head, 0, max(len(in.heads), 4096))
+			all = make([]head, 0, max(len(in.heads), min(left, 4096)))
 		}
 		from := len(all)
 		all = p.fitting(all, in)
