@@ -76,26 +76,26 @@ func boardsOf(s *Scenario) []mig.Geometry {
 	var names []string
 	for _, n := range s.Nodes {
 		for _, c := range n.Cards {
-			names = append(names, c.Board)
+			if !slices.Contains(names, c.Board) {
+				names = append(names, c.Board)
+			}
 		}
 	}
-	slices.Sort(names)
-	var list []mig.Geometry
-	for _, name := range slices.Compact(names) {
-		if g, ok := mig.Board(name); ok {
-			list = append(list, g)
-		}
+	if len(names) == 0 {
+		return nil
 	}
+	list := slices.DeleteFunc(mig.Boards(), func(g mig.Geometry) bool { return !slices.Contains(names, g.Board) })
+	slices.SortFunc(list, func(a, b mig.Geometry) int { return cmp.Compare(a.Board, b.Board) })
 	return list
 }
 
-// board returns one of Boards.
-func (w *World) board(name string) *mig.Geometry {
-	i, ok := slices.BinarySearchFunc(w.boards, name, func(g mig.Geometry, name string) int { return cmp.Compare(g.Board, name) })
+// boardOf returns one of them; nil if there is none of that name.
+func boardOf(boards []mig.Geometry, name string) *mig.Geometry {
+	i, ok := slices.BinarySearchFunc(boards, name, func(g mig.Geometry, name string) int { return cmp.Compare(g.Board, name) })
 	if !ok {
 		return nil
 	}
-	return &w.boards[i]
+	return &boards[i]
 }
 
 // profileOf is the profile of a board that a flavor names.

@@ -21,7 +21,7 @@
 //
 // The files:
 //
-//	scenario, curve, validate: what goes in
+//	scenario, curve, valid*: what goes in
 //	run, events: virtual time               draw: what is left to chance
 //	world, spots: who holds what            acts: what a policy may do
 //	arrivals, job, work: training jobs      service: replicas follow their load

@@ -13,84 +13,112 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawTown draws a small cluster with services, jobs and failures. Each call of what it
-// returns is the same scenario anew.
-func drawTown(t *rapid.T) func() *Scenario {
-	pick := func(name string, from, to int) int { return rapid.IntRange(from, to).Draw(t, name) }
-	flavors := []string{"big", "small"}[:pick("flavors", 1, 2)]
-	var services []Service
-	for i := range pick("services", 0, 3) {
-		load := Curve{}
-		for at := time.Duration(0); at < 4*time.Hour; at += time.Duration(pick("hold", 1, 90)) * minute {
-			value := float64(pick("load", -2, 60))
-			if value < 0 {
-				value = math.NaN()
-			}
-			load = append(load, Point{at, value})
-		}
-		services = append(services, Service{
-			Lender: lend.Lender{
-				Name: fmt.Sprintf("serving/%d", i), Flavor: rapid.SampledFrom(flavors).Draw(t, "flavor"),
-				Owned: int64(pick("owned", 1, 24)), UnitsPerPod: int64(pick("replica", 1, 4)),
-			},
-			Load: load, Slots: float64(pick("slots", 1, 8)), Target: 0.7,
-			ScaleDownAfter: time.Duration(pick("scaleDownAfter", 0, 600)) * time.Second,
-			Reload:         time.Duration(pick("reload", 0, 300)) * time.Second,
-			Drain:          time.Duration(pick("drain", 0, 300)) * time.Second,
-		})
+// picker draws numbers of a name.
+type picker struct{ *rapid.T }
+
+func (t picker) pick(name string, from, to int) int { return rapid.IntRange(from, to).Draw(t.T, name) }
+
+func (t picker) span(name string, most time.Duration) time.Duration {
+	return time.Duration(t.pick(name, 0, int(most/time.Second))) * time.Second
+}
+
+func (t picker) of(name string, list []string) string { return rapid.SampledFrom(list).Draw(t.T, name) }
+
+// drawTown draws a small cluster with services, jobs and failures, and GPUs that are whole or
+// cut. Each call of what it returns is the same scenario anew.
+func drawTown(rt *rapid.T) func() *Scenario {
+	t := picker{rt}
+	flavors := []string{"big", "small"}[:t.pick("flavors", 1, 2)]
+	s := Scenario{
+		Start: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC), Length: 400 * time.Hour, Seed: uint64(t.pick("seed", 0, 1000)),
+		Sample: 10 * minute, Points: t.pick("points", 0, 7), Check: true, Gap: t.span("gap", 2*minute), ReshapeTakes: t.span("reshape", minute),
 	}
-	var nodes []Node
-	for i := range pick("nodes", 1, 6) {
-		n := Node{Name: fmt.Sprintf("n%d", i)}
-		for k, f := range flavors {
-			if k == 0 || i == 0 || pick("has", 0, 1) == 1 {
-				n.Units = append(n.Units, NodeUnits{f, int64(pick("units", 0, 8))})
-			}
-		}
-		if home := pick("home", -1, len(services)-1); home >= 0 {
-			n.Home = services[home].Lender.Name
-		}
-		nodes = append(nodes, n)
+	if t.pick("cards", 0, 1) == 1 {
+		s.Flavors = cutFlavors()
+		flavors = append(flavors, "z1g", "z2g", "z3g")
 	}
-	for i := range services { // what no node has, nobody can want
-		if !slices.ContainsFunc(nodes, func(n Node) bool {
-			return slices.ContainsFunc(n.Units, func(u NodeUnits) bool { return u.Flavor == services[i].Lender.Flavor })
-		}) {
-			services[i].Lender.Flavor = flavors[0]
-		}
+	nodes := t.pick("nodes", 1, 6)
+	for i := range t.pick("services", 0, 3) {
+		s.Services = append(s.Services, t.service(i, flavors))
+	}
+	for i := range nodes {
+		s.Nodes = append(s.Nodes, t.node(i, &s, flavors))
 	}
 	var jobs []Job
 	submit := time.Duration(0)
-	for i := range pick("jobs", 0, 25) {
-		submit += time.Duration(pick("wait", 0, 20)) * minute
-		j := Job{
-			Name: fmt.Sprintf("research/%02d", i), Flavor: rapid.SampledFrom(flavors).Draw(t, "flavor"),
-			Submit: submit, Duration: time.Duration(pick("duration", 0, 90*60)) * time.Second,
-			Pods: int64(pick("pods", 1, 4)), UnitsPerPod: int64(pick("units", 1, 4)),
-			Costs: Costs{
-				CheckpointEvery: time.Duration(pick("every", 0, 20)) * minute, SaveTakes: time.Duration(pick("save", 0, 60)) * time.Second,
-				Grace: time.Duration(pick("grace", 0, 60)) * time.Second, Exit: time.Duration(pick("exit", 0, 40)) * time.Second,
-				Restart: time.Duration(pick("restart", 0, 120)) * time.Second, Reshape: time.Duration(pick("reshape", 0, 20)) * time.Second,
-			},
-		}
-		if pick("elastic", 0, 1) == 1 {
-			j.MinPods = int64(pick("least", 1, int(j.Pods)))
-		}
-		jobs = append(jobs, j)
+	for i := range t.pick("jobs", 0, 25) {
+		submit += t.span("wait", 20*minute)
+		jobs = append(jobs, t.job(i, submit, flavors))
 	}
-	s := Scenario{
-		Start: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC), Length: 400 * time.Hour, Seed: uint64(pick("seed", 0, 1000)),
-		Nodes: nodes, Services: services, Sample: 10 * minute, Points: pick("points", 0, 7), Check: true,
-		Gap: time.Duration(pick("gap", 0, 120)) * time.Second,
-	}
-	if pick("fail", 0, 1) == 1 {
-		s.Failures = Failures{Every: time.Duration(pick("failures", 20, 60)) * time.Hour, Repair: time.Duration(pick("repair", 0, 600)) * time.Second}
+	if t.pick("fail", 0, 1) == 1 {
+		s.Failures = Failures{Every: time.Duration(t.pick("failures", 20, 60)) * time.Hour, Repair: t.span("repair", 10*minute)}
 	}
 	return func() *Scenario {
 		again := s
 		again.Jobs = List(jobs)
 		return &again
 	}
+}
+
+func (t picker) service(i int, flavors []string) Service {
+	load := Curve{}
+	for at := time.Duration(0); at < 4*time.Hour; at += time.Duration(t.pick("hold", 1, 90)) * minute {
+		value := float64(t.pick("load", -2, 60))
+		if value < 0 {
+			value = math.NaN()
+		}
+		load = append(load, Point{at, value})
+	}
+	s := Service{
+		Lender: lend.Lender{
+			Name: fmt.Sprintf("serving/%d", i), Flavor: t.of("flavor", flavors),
+			Owned: int64(t.pick("owned", 1, 24)), UnitsPerPod: int64(t.pick("replica", 1, 4)),
+		},
+		Load: load, Slots: float64(t.pick("slots", 1, 8)), Target: 0.7,
+		ScaleDownAfter: t.span("scaleDownAfter", 10*minute), Reload: t.span("reload", 5*minute), Drain: t.span("drain", 5*minute),
+	}
+	if isSlice(s.Lender.Flavor) {
+		s.Lender.UnitsPerPod = 1
+	}
+	return s
+}
+
+// node has something of all flavors if it is the first.
+func (t picker) node(i int, s *Scenario, flavors []string) Node {
+	n := Node{Name: fmt.Sprintf("n%d", i)}
+	for _, f := range flavors {
+		if !isSlice(f) && (i == 0 || t.pick("has", 0, 1) == 1) {
+			n.Units = append(n.Units, NodeUnits{f, int64(t.pick("units", 0, 8))})
+		}
+	}
+	if len(s.Flavors) > 0 {
+		for k := range t.pick("cards", int(one(i == 0)), 2) {
+			n.Cards = append(n.Cards, t.card(fmt.Sprintf("GPU-%d-%d", i, k)))
+		}
+	}
+	if home := t.pick("home", -1, len(s.Services)-1); home >= 0 {
+		n.Home = s.Services[home].Lender.Name
+	}
+	return n
+}
+
+func (t picker) job(i int, submit time.Duration, flavors []string) Job {
+	j := Job{
+		Name: fmt.Sprintf("research/%02d", i), Flavor: t.of("flavor", flavors),
+		Submit: submit, Duration: t.span("duration", 90*minute),
+		Pods: int64(t.pick("pods", 1, 4)), UnitsPerPod: int64(t.pick("units", 1, 4)),
+		Costs: Costs{
+			CheckpointEvery: t.span("every", 20*minute), SaveTakes: t.span("save", minute), Grace: t.span("grace", minute),
+			Exit: t.span("exit", 40*time.Second), Restart: t.span("restart", 2*minute), Reshape: t.span("resize", 20*time.Second),
+		},
+	}
+	if isSlice(j.Flavor) {
+		j.UnitsPerPod = 1
+	}
+	if t.pick("elastic", 0, 1) == 1 {
+		j.MinPods = int64(t.pick("least", 1, int(j.Pods)))
+	}
+	return j
 }
 
 // anything does whatever is allowed, until a time, and after that starts jobs wherever they
@@ -104,12 +132,14 @@ func (*anything) Name() string { return "anything" }
 
 func (a *anything) Decide(w *World) time.Duration {
 	if w.Now() >= a.until {
+		a.undoAll(w)
 		firstFit{}.Decide(w)
 		return 0
 	}
 	for _, j := range slices.Clone(w.Running()) {
 		a.disturb(w, j)
 	}
+	a.reshape(w)
 	for _, j := range slices.Clone(w.Waiting()) {
 		pods := j.Pods
 		if j.MinPods > 0 {
@@ -148,19 +178,29 @@ func (a *anything) disturb(w *World, j *JobState) {
 // places for so many pods, one after the other anywhere.
 func (a *anything) places(w *World, j *JobState, pods int64) (places []Place, ok bool) {
 	flavor, _ := w.Flavor(j.Flavor)
-	taken := make([]int64, len(w.Spots()))
+	taken := map[Place]int64{}
+	of := func(p Place) Place { // where places are that take from the same
+		if !w.madeFor(p) {
+			p.Lender = Nobody
+		}
+		p.Pods = 0
+		return p
+	}
 	for range pods {
-		var can []int32
+		var can []Place
 		for i, s := range w.Spots() {
-			if s.Flavor == flavor && s.Free()-taken[i] >= j.UnitsPerPod {
-				can = append(can, int32(i))
+			for lender := range int32(len(w.Services()) + 1) {
+				p := Place{int32(i), lender - 1, 1}
+				if s.Flavor == flavor && w.roomFor(j, p)-taken[of(p)] >= j.UnitsPerPod {
+					can = append(can, p)
+				}
 			}
 		}
 		if len(can) == 0 {
 			return nil, false
 		}
-		p := Place{can[a.draws.Below(len(can))], int32(a.draws.Below(len(w.Services())+1)) - 1, 1}
-		taken[p.Spot] += j.UnitsPerPod
+		p := can[a.draws.Below(len(can))]
+		taken[of(p)] += j.UnitsPerPod
 		places = append(places, p)
 	}
 	return places, true
@@ -169,7 +209,11 @@ func (a *anything) places(w *World, j *JobState, pods int64) (places []Place, ok
 // unitsOfWork sums up, besides the engine, what jobs should do.
 func unitsOfWork(s *Scenario) (hours float64, jobs int64) {
 	for j, ok, _ := s.Jobs.Next(); ok; j, ok, _ = s.Jobs.Next() {
-		hours += time.Duration(j.all()).Hours() * float64(j.UnitsPerPod)
+		size := float64(j.UnitsPerPod)
+		if i := slices.IndexFunc(s.Flavors, func(f lend.Flavor) bool { return f.Name == j.Flavor }); i >= 0 {
+			size = float64(s.Flavors[i].Compute) / 7
+		}
+		hours += time.Duration(j.all()).Hours() * size
 		jobs++
 	}
 	return hours, jobs

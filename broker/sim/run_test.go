@@ -23,7 +23,7 @@ func (firstFit) Decide(w *World) time.Duration {
 			if w.Spots()[i].Flavor != flavor {
 				continue
 			}
-			if n := min(w.Spots()[i].Free()/j.UnitsPerPod, left); n > 0 {
+			if n := min(w.Spots()[i].Lendable()/j.UnitsPerPod, left); n > 0 {
 				places, left = append(places, Place{int32(i), Nobody, n}), left-n
 			}
 		}

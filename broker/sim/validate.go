@@ -47,17 +47,10 @@ func (s *Scenario) Validate() error {
 	case s.Failures.Every != 0 && s.Failures.Every < time.Second:
 		return fmt.Errorf("failures.every: is %s, must be 0 or at least a second", s.Failures.Every)
 	}
-	if err := s.spans(); err != nil {
-		return err
-	}
-	if err := s.names(); err != nil {
-		return err
-	}
-	if err := s.nodes(); err != nil {
-		return err
-	}
-	if err := s.uuids(); err != nil {
-		return err
+	for _, check := range []func() error{s.spans, s.names, s.nodes, s.uuids, s.references} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	for i := range s.Services {
 		if err := s.Services[i].validate(); err != nil {
@@ -74,8 +67,7 @@ func (s *Scenario) spans() error {
 	)
 }
 
-// names checks that lists are sorted, and that what names something names what is there.
-// Of cohorts, tenants and queues a scenario may say nothing.
+// names checks that lists are sorted.
 func (s *Scenario) names() error {
 	for _, err := range []error{
 		ascending("nodes", "name", s.Nodes, func(n *Node) string { return n.Name }),
@@ -89,6 +81,12 @@ func (s *Scenario) names() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// references checks that what names something names what is there. Of tenants a scenario may
+// say nothing.
+func (s *Scenario) references() error {
 	k := newKnown(s)
 	for i, q := range s.Queues {
 		if !k.tenants[q.Tenant] {
@@ -127,6 +125,7 @@ func (s *Scenario) nodes() error {
 	for i := range s.Services {
 		services[s.Services[i].Lender.Name] = true
 	}
+	boards := boardsOf(s)
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		if !services[n.Home] {
@@ -141,7 +140,7 @@ func (s *Scenario) nodes() error {
 				return fmt.Errorf("%s[%d].count: is %d, must be from 0 to %d", field, k, u.Count, mostCount)
 			}
 		}
-		if err := s.cards(n); err != nil {
+		if err := s.cards(n, boards); err != nil {
 			return fmt.Errorf("nodes[%d] (%s).%w", i, n.Name, err)
 		}
 	}

@@ -7,21 +7,21 @@ import (
 )
 
 // cards checks a node's cards: package mig says what a board allows.
-func (s *Scenario) cards(n *Node) error {
+func (s *Scenario) cards(n *Node, boards []mig.Geometry) error {
 	if err := ascending("cards", "uuid", n.Cards, func(c *Card) string { return c.UUID }); err != nil {
 		return err
 	}
 	for i := range n.Cards {
 		c := &n.Cards[i]
-		g, ok := mig.Board(c.Board)
-		if !ok {
+		g := boardOf(boards, c.Board)
+		if g == nil {
 			return fmt.Errorf("cards[%d].board: there is no %q", i, c.Board)
 		}
-		if err := s.layout(&g, c); err != nil {
+		if err := s.layout(g, c); err != nil {
 			return fmt.Errorf("cards[%d].%w", i, err)
 		}
 		for k := range s.Flavors {
-			if _, ok := profileOf(&g, &s.Flavors[k]); ok && has(n, s.Flavors[k].Name) {
+			if _, ok := profileOf(g, &s.Flavors[k]); ok && has(n, s.Flavors[k].Name) {
 				return fmt.Errorf("units: %q is what cards[%d] is cut into, and must not be given", s.Flavors[k].Name, i)
 			}
 		}

@@ -168,7 +168,7 @@ func (w *World) addNode(i, home int32) {
 	units := slices.Clone(n.Units)
 	for k := range w.scenario.Flavors {
 		f := &w.scenario.Flavors[k]
-		if slices.ContainsFunc(n.Cards, func(c Card) bool { _, ok := profileOf(w.board(c.Board), f); return ok }) {
+		if slices.ContainsFunc(n.Cards, func(c Card) bool { _, ok := profileOf(boardOf(w.boards, c.Board), f); return ok }) {
 			units = append(units, NodeUnits{Flavor: f.Name, Count: -1})
 		}
 	}
@@ -186,7 +186,7 @@ func (w *World) addNode(i, home int32) {
 func (w *World) addCards(i int32) {
 	n := &w.scenario.Nodes[i]
 	for k := range n.Cards {
-		card := &CardState{Card: &n.Cards[k], Node: i, geometry: w.board(n.Cards[k].Board)}
+		card := &CardState{Card: &n.Cards[k], Node: i, geometry: boardOf(w.boards, n.Cards[k].Board)}
 		w.nodes[i].cards = append(w.nodes[i].cards, card)
 		for _, s := range card.Slices {
 			w.cut(card, []mig.Placed{s.Placed}, w.spotOfProfile(card, s.Profile), nil)
