@@ -48,7 +48,13 @@ func openBooks(w *sim.World) books {
 	for _, c := range s.Cohorts {
 		nodes = append(nodes, quota.Node{Name: c.Name, Cohort: true, Parent: c.Parent, Weight: c.Weight, Quotas: promises(c.Quotas)})
 	}
-	b := books{tree: quota.NewTree(nil, nodes), tenants: map[string]quota.NodeID{}, limits: map[limitKey]int64{}, lent: map[limitKey]int64{}}
+	var flavors []quota.Flavor
+	for _, f := range s.Flavors {
+		flavors = append(flavors, quota.Flavor{
+			Name: f.Name, SliceOf: f.SliceOf, Compute: quota.Amount(f.Compute), Memory: quota.Amount(f.Memory),
+		})
+	}
+	b := books{tree: quota.NewTree(flavors, nodes), tenants: map[string]quota.NodeID{}, limits: map[limitKey]int64{}, lent: map[limitKey]int64{}}
 	for _, t := range s.Tenants {
 		node, _ := b.tree.Tenant(t.Name)
 		b.tenants[t.Name] = node

@@ -35,7 +35,7 @@ func (d *desk) open(w *sim.World) (fresh bool) {
 		}
 	}
 	spots := w.Spots()
-	d.holes.reset(w, d.owner, func(i int32) int64 { return spots[i].Free() })
+	d.holes.reset(w, d.owner, func(i int32) int64 { return spots[i].Lendable() })
 	for i := range spots {
 		d.coming[i] = spots[i].Leaving
 	}
@@ -107,6 +107,20 @@ func (d *desk) reserve(s *sim.ServiceState, replicas int64, where ground) (lacki
 				d.holes.shrink(s.FlavorID, spot, units-late)
 			}
 			replicas--
+		}
+	}
+	return replicas
+}
+
+// pinned is how many more replicas fit where no job can be: on slices that are kept for
+// them.
+func (d *desk) pinned(s *sim.ServiceState, where ground) (replicas int64) {
+	if len(d.world.Boards()) == 0 {
+		return 0
+	}
+	for _, i := range d.claim(s, where) {
+		if spot := &d.world.Spots()[i]; spot.Cut {
+			replicas += (spot.Free() - spot.Lendable()) / s.Lender.UnitsPerPod
 		}
 	}
 	return replicas

@@ -73,7 +73,7 @@ func (h *holes) reset(w *sim.World, owner []int32, hole func(spot int32) int64) 
 		h.fields[i].clear()
 	}
 	for i := len(spots) - 1; i >= 0; i-- {
-		n := min(hole(int32(i)), spots[i].Free())
+		n := min(hole(int32(i)), spots[i].Lendable())
 		if n <= 0 {
 			continue
 		}

@@ -56,7 +56,7 @@ func (p *policy) provide(s *sim.ServiceState, keep, need int64) {
 		where = anywhere
 	}
 	keep = min(max(keep, need), s.Most())
-	lacking := p.desk.reserve(s, keep-s.Running, where)
+	lacking := p.desk.reserve(s, keep-s.Running-p.desk.pinned(s, where), where)
 	if p.takes != nil && lacking > keep-need {
 		p.takes.back(&p.desk, s, lacking, where)
 		p.desk.reserve(s, lacking, where)
