@@ -1,0 +1,107 @@
+package baseline
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ebbtide/ebbtide/broker/sim"
+)
+
+func TestHeat(t *testing.T) {
+	const hour = time.Hour
+	for name, tt := range map[string]struct {
+		stops []time.Duration
+		want  float64
+	}{
+		"nobody stopped":     {nil, 9900},
+		"one just now":       {[]time.Duration{100 * hour}, 9800},
+		"five just now":      {[]time.Duration{100 * hour, 100 * hour, 100 * hour, 100 * hour, 100 * hour}, 6800},
+		"five earlier today": {[]time.Duration{90 * hour, 90 * hour, 90 * hour, 90 * hour, 90 * hour}, 9800},
+		"one a day ago":      {[]time.Duration{76 * hour}, 9900},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var h heat
+			for _, at := range tt.stops {
+				h.add(at)
+			}
+			if got := h.score(100 * hour); !near(got, tt.want) {
+				t.Errorf("score is %v, want %v", got, tt.want)
+			}
+		})
+	}
+	var h heat
+	h.add(0)
+	if h.add(25 * hour); len(h) != 1 {
+		t.Errorf("remembers %v after a day", h)
+	}
+}
+
+func TestCoolest(t *testing.T) {
+	for name, tt := range map[string]struct {
+		home      []int64
+		hot       []int32
+		pods, per int64
+		want      sim.Place
+	}{
+		"fullest that fits":    {home: []int64{8, 4, 2}, pods: 1, per: 3, want: sim.Place{Spot: 1, Pods: 1}},
+		"together":             {home: []int64{4, 8, 4}, pods: 2, per: 4, want: sim.Place{Spot: 1, Pods: 2}},
+		"cool before full":     {home: []int64{4, 8}, hot: []int32{0}, pods: 1, per: 4, want: sim.Place{Spot: 1, Pods: 1}},
+		"cool before together": {home: []int64{8, 4}, hot: []int32{0}, pods: 2, per: 4, want: sim.Place{Spot: 1, Pods: 1}},
+		"hot if it must be":    {home: []int64{4, 2}, hot: []int32{0}, pods: 1, per: 4, want: sim.Place{Spot: 0, Pods: 1}},
+		"the less hot":         {home: []int64{4, 8}, hot: []int32{0, 0, 1}, pods: 1, per: 4, want: sim.Place{Spot: 1, Pods: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onNodes(t, nil, tt.home, func(w *sim.World) {
+				g := &gfs{}
+				g.desk.open(w)
+				g.begin(w)
+				for _, i := range tt.hot {
+					g.heat[i].add(w.Now())
+				}
+				if got := g.coolest(0, tt.pods, tt.per); got != tt.want {
+					t.Errorf("goes to %+v, want %+v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// A service wanted 16 of its 24 units for two hours. When it wants none, the forecast, which
+// was made before, leaves 8 to jobs.
+func TestGFSLendsByForecast(t *testing.T) {
+	for load, want := range map[float64]int64{0: 24, 2: 8, 3: 0} {
+		var jobs []sim.Job
+		for i := range 24 {
+			jobs = append(jobs, gang(string(rune('a'+i)), 2*time.Hour+2*time.Minute, 1, 1))
+		}
+		curve := sim.Curve{{At: 0, Value: load}, {At: 2*time.Hour + time.Minute, Value: 0}}
+		got := int64(-1)
+		watch(t, "gfs", village(0, 3, 8, curve, jobs...), Past{}, func(w *sim.World) {
+			if w.Now() == 2*time.Hour+2*time.Minute {
+				got = w.Services()[0].Lent
+			}
+		})
+		if got != want {
+			t.Errorf("a service that wanted %v pods lends %d units, want %d", load, got, want)
+		}
+	}
+}
+
+// Who ran for the fewest unit-seconds goes, of those whose units fit what is wanted best.
+func TestGFSTakesBack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		jobs []sim.Job
+		want []string
+	}{
+		"the newest":            {[]sim.Job{gang("old", 0, 1, 8), gang("new", 5*time.Minute, 1, 8)}, []string{"new"}},
+		"the fewest units over": {[]sim.Job{gang("four", 0, 1, 4), gang("four-too", 0, 1, 4), gang("eight", 5*time.Minute, 1, 8)}, []string{"four-too"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _ := watch(t, "gfs", village(0, 2, 4, surge(1), tt.jobs...), Past{}, nil)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("stopped %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
