@@ -36,15 +36,15 @@ type answer struct {
 	warns    func(from time.Time) bool
 }
 
-// prometheus is a server that answers range queries by the first text that they contain,
+// remembers is a server that answers range queries by the first text that they contain,
 // and with no series where there is none.
-type prometheus struct {
+type remembers struct {
 	t       *testing.T
 	answers []answer
 	asked   []string
 }
 
-func (p *prometheus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *remembers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/api/v1/query_range" {
 		p.t.Errorf("%s was asked", r.URL.Path)
 	}
@@ -199,9 +199,9 @@ func window() past.Window {
 	}
 }
 
-func ask(t *testing.T, w past.Window, answers []answer) (*past.Town, *prometheus, error) {
+func ask(t *testing.T, w past.Window, answers []answer) (*past.Town, *remembers, error) {
 	t.Helper()
-	fake := &prometheus{t: t, answers: answers}
+	fake := &remembers{t: t, answers: answers}
 	server := httptest.NewServer(fake)
 	defer server.Close()
 	p, err := signal.NewPrometheus(server.URL, time.Second)

@@ -5,25 +5,19 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/past"
 	"github.com/ebbtide/ebbtide/broker/internal/signal"
 	"github.com/ebbtide/ebbtide/broker/sim"
-	"github.com/ebbtide/ebbtide/e2e/lab/build"
-	"github.com/ebbtide/ebbtide/e2e/lab/process"
+	"github.com/ebbtide/ebbtide/e2e/lab/prometheus"
 )
 
 // raw are the series that the exporters of a small cluster told, by the minute of six hours.
@@ -138,53 +132,15 @@ func remembering(t *testing.T, text []byte) string {
 		_, _ = w.Write(text)
 	}))
 	t.Cleanup(exporter.Close)
-	folder := t.TempDir()
-	config, err := yaml.Marshal(map[string]any{
+	url := prometheus.Start(t, map[string]any{
 		"global":         map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s"},
 		"storage":        map[string]any{"tsdb": map[string]any{"out_of_order_time_window": "2000d"}},
 		"scrape_configs": []any{map[string]any{"job_name": "past", "honor_labels": true, "static_configs": []any{map[string]any{"targets": []string{exporter.Listener.Addr().String()}}}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(folder, "prometheus.yaml")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	bin, err := build.Programs(t.Context(), t.Logf, build.Prometheus)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free(t)
-	starter := process.NewStarter()
-	t.Cleanup(starter.Close)
-	var log bytes.Buffer
-	cmd := exec.Command(filepath.Join(bin, build.Prometheus), "--config.file="+file, "--web.listen-address="+address,
-		"--storage.tsdb.path="+filepath.Join(folder, "data"), "--storage.tsdb.retention.time=100y", "--storage.tsdb.no-lockfile", "--log.level=warn")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	running, err := starter.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := running.Stop(10 * time.Second); err != nil || t.Failed() {
-			t.Logf("prometheus: %v\n%s", err, log.String())
-		}
-	})
+	}, "--storage.tsdb.retention.time=100y")
 	// The last sample is there when all are: a scrape is taken in whole.
-	asked := "http://" + address + "/api/v1/query?query=kube_node_status_allocatable&time=" + start.Add(6*time.Hour).Format(time.RFC3339)
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	for !says(ctx, asked, `"n1"`) {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatal("Prometheus has not read the past within 2m")
-		}
-	}
-	return "http://" + address
+	asked := url + "/api/v1/query?query=kube_node_status_allocatable&time=" + start.Add(6*time.Hour).Format(time.RFC3339)
+	prometheus.Wait(t, func() bool { return says(t.Context(), asked, `"n1"`) })
+	return url
 }
 
 // says tells whether an answer has a text in it.
@@ -201,14 +157,4 @@ func says(ctx context.Context, url, text string) bool {
 	var body bytes.Buffer
 	_, err = body.ReadFrom(response.Body)
 	return err == nil && strings.Contains(body.String(), text)
-}
-
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

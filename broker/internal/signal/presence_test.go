@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/prometheus"
 )
 
 // TestSelectors: what a query reads is found in its text.
@@ -111,7 +113,7 @@ func TestQueryLosesPod(t *testing.T) {
 	f.lost = "/other"
 	f.mu.Unlock()
 	var r Reading
-	waitLong(t, func() bool { r = source.Fetch(t.Context(), target).Values["q"]; return r.Value == 28 })
+	prometheus.Wait(t, func() bool { r = source.Fetch(t.Context(), target).Values["q"]; return r.Value == 28 })
 	if r.Silent != 1 {
 		t.Errorf("one is silent: got %+v", r)
 	}

@@ -1,17 +1,13 @@
 package signal
 
 import (
-	"bytes"
 	stdcmp "cmp"
-	"context"
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,8 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"sigs.k8s.io/yaml"
 
-	"github.com/ebbtide/ebbtide/e2e/lab/build"
-	"github.com/ebbtide/ebbtide/e2e/lab/process"
+	"github.com/ebbtide/ebbtide/e2e/lab/prometheus"
 )
 
 // example is an exposition as an exporter serves it, what it is a minute later, and
@@ -284,7 +279,7 @@ func (f *farm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // wait returns once everything was scraped up to now.
 func (f *farm) wait(t *testing.T) {
 	t.Helper()
-	waitLong(t, func() bool {
+	prometheus.Wait(t, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if len(f.steps) < len(f.examples) {
@@ -304,7 +299,6 @@ func (f *farm) prometheus(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	folder := t.TempDir()
 	var jobs []any
 	for _, e := range f.examples {
 		labels := map[string]string{"namespace": e.name, "pod": "a"}
@@ -320,77 +314,10 @@ func (f *farm) prometheus(t *testing.T) string {
 			"static_configs":             []any{map[string]any{"targets": []string{server.Listener.Addr().String()}, "labels": labels}},
 		})
 	}
-	config, err := yaml.Marshal(map[string]any{
+	return prometheus.Start(t, map[string]any{
 		"global":         map[string]any{"scrape_interval": "100ms", "scrape_timeout": "100ms"},
 		"scrape_configs": jobs,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(folder, "prometheus.yaml")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	bin, err := build.Programs(t.Context(), t.Logf, build.Prometheus)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := freeAddress(t)
-	starter := process.NewStarter()
-	t.Cleanup(starter.Close)
-	var log bytes.Buffer
-	cmd := exec.Command(filepath.Join(bin, build.Prometheus), "--config.file="+file, "--web.listen-address="+address,
-		"--storage.tsdb.path="+filepath.Join(folder, "data"), "--storage.tsdb.no-lockfile", "--log.level=error")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	running, err := starter.Start(cmd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := running.Stop(10 * time.Second); err != nil || t.Failed() {
-			t.Logf("prometheus: %v\n%s", err, log.String())
-		}
-	})
-	waitLong(t, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/-/ready", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return false
-		}
-		defer response.Body.Close()
-		return response.StatusCode == http.StatusOK
-	})
-	return "http://" + address
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// waitLong waits for what another program does on a busy machine.
-func waitLong(t *testing.T, condition func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	timeout := time.After(2 * time.Minute)
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-timeout:
-			t.Fatal("not within 2m")
-		}
-	}
 }
 
 // TestPercentile against values worked out by hand.

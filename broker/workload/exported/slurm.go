@@ -93,15 +93,16 @@ func (s *slurm) add(one run) {
 	s.runs[i] = last
 }
 
-// tres reads a job's GPUs from its trackable resources: gres/gpu=4, and gres/gpu:a100=4 with
-// their type.
+// tres reads a job's GPUs from its trackable resources: gres/gpu=4, gres/gpu:a100=4 with their
+// type, and node=2.
 func (s *slurm) tres(r *rows.Row, one *run) {
-	var all, typed, nodes int64
+	var typed int64
 	var types []string
+	counts := map[string]int64{}
 	for _, part := range strings.Split(r.Text("AllocTRES"), ",") {
 		key, value, _ := strings.Cut(part, "=")
 		kind, is := strings.CutPrefix(key, "gres/gpu:")
-		if key != "gres/gpu" && key != "node" && !is {
+		if !is && key != "gres/gpu" && key != "node" {
 			continue
 		}
 		n, err := strconv.ParseInt(value, 10, 32)
@@ -109,24 +110,21 @@ func (s *slurm) tres(r *rows.Row, one *run) {
 			r.Fail("AllocTRES", key+" to be a whole number")
 			return
 		}
-		switch {
-		case is:
+		if counts[key] = n; is {
 			typed, types = typed+n, append(types, kind)
-		case key == "node":
-			nodes = n
-		default:
-			all = n
 		}
 	}
-	one.Units = max(all, typed)
 	if len(types) == 1 {
 		one.Flavor = strings.Clone(types[0])
 	} else if len(types) > 1 {
 		s.notes.Count("jobs with GPUs of several types, counted as if they were of one")
 	}
-	if nodes > 0 && one.Units%nodes == 0 && one.Units > 0 {
-		one.Pods = nodes
-	} else if nodes > 0 && one.Units > 0 {
-		s.notes.Count(uneven)
+	one.Units = max(counts["gres/gpu"], typed)
+	if nodes := counts["node"]; nodes > 0 && one.Units > 0 {
+		if one.Units%nodes == 0 {
+			one.Pods = nodes
+		} else {
+			s.notes.Count(uneven)
+		}
 	}
 }
