@@ -12,6 +12,13 @@ import (
 // enact carries a plan out, and reports whether a loan was returned: its units may be lent
 // from now on.
 func (p *policy) enact(plan *lend.Plan) (returned bool) {
+	p.reshape(plan, lend.ReshapeUndo)
+	returned = p.act(plan)
+	p.reshape(plan, lend.ReshapeMake)
+	return returned
+}
+
+func (p *policy) act(plan *lend.Plan) (returned bool) {
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		if a.Kind == lend.ActionLend {

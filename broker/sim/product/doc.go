@@ -19,6 +19,7 @@
 // The files:
 //
 //	product: the policy        options: what may be set
-//	nodes, lenders, jobs, loans: what the core is shown; heard: a load and its past
-//	act: what the core says is done; quiet: ticks that need no whole decision
+//	nodes, cards, lenders, jobs, loans: what the core is shown; heard: a load and its past
+//	act: what the core says is done; close: what has come free is returned first
+//	quiet: ticks that need no whole decision
 package product

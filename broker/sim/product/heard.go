@@ -40,6 +40,7 @@ func newHeard(v *sim.ServiceState, s *sim.Scenario, p *policy) *heard {
 	if p.options.Forecast {
 		h.past = forecast.NewForecaster()
 	}
+	h.learn(p.options.Learn[v.Lender.Name])
 	return h
 }
 
@@ -51,25 +52,35 @@ func target(rules lend.Policy) float64 {
 	return lend.DefaultPolicy().TargetUtilization
 }
 
+// learn takes in what was before the start.
+func (h *heard) learn(past sim.Curve) {
+	if len(past) == 0 || past[0].At >= 0 {
+		return
+	}
+	for at := past[0].At / h.every * h.every; at < 0; at += h.every {
+		h.hear(at, past.At(at))
+	}
+}
+
 // listen takes in the samples until now.
 func (h *heard) listen(v *sim.ServiceState, now time.Duration) {
 	for ; h.next <= v.SampledAt && h.next <= now; h.next += h.every {
-		load := v.Load.At(h.next)
-		if math.IsNaN(load) {
-			continue
-		}
-		at := h.start.Add(h.next)
-		if !h.stable.Add(at, at, load) {
-			continue // not a load
-		}
-		h.panic.Add(at, at, load)
-		if h.past == nil {
-			continue
-		}
-		mean, _ := h.stable.Mean()
-		h.past.Add(at, at, mean)
-		h.scatter.Add(at, at, load)
+		h.hear(h.next, v.Load.At(h.next))
 	}
+}
+
+func (h *heard) hear(since time.Duration, load float64) {
+	at := h.start.Add(since)
+	if math.IsNaN(load) || !h.stable.Add(at, at, load) {
+		return // not a load
+	}
+	h.panic.Add(at, at, load)
+	if h.past == nil {
+		return
+	}
+	mean, _ := h.stable.Mean()
+	h.past.Add(at, at, mean)
+	h.scatter.Add(at, at, load)
 }
 
 // load is what is known now.

@@ -16,11 +16,15 @@ type queued struct {
 // lookAtJobs lists the jobs that wait, those without an open loan, in the order in which
 // they arrived, which is that of their UIDs. Those that waited before are taken over.
 func (p *policy) lookAtJobs() {
+	waiting := p.world.Waiting()
+	if p.sameJobs(waiting) {
+		return
+	}
 	was, known := p.queued, p.snapshot.Jobs
 	now, jobs := p.spare.queued[:0], p.spare.jobs[:0]
 	at := 0
-	for _, j := range p.world.Waiting() {
-		if p.open[j] {
+	for _, j := range waiting {
+		if p.ending > 0 && p.open[j] != "" {
 			continue
 		}
 		want := queued{j, j.Attempt}
@@ -30,13 +34,26 @@ func (p *policy) lookAtJobs() {
 		if at < len(was) && was[at] == want {
 			jobs = append(jobs, known[at])
 		} else {
-			jobs, p.changed = append(jobs, p.describe(j)), true
+			jobs = append(jobs, p.describe(j))
 		}
 		now = append(now, want)
 	}
-	p.changed = p.changed || len(now) != len(was)
+	p.changed = true
 	p.spare.queued, p.spare.jobs = was, known
 	p.queued, p.snapshot.Jobs = now, jobs
+}
+
+// sameJobs reports whether those that are listed are those that wait.
+func (p *policy) sameJobs(waiting []*sim.JobState) bool {
+	if len(waiting) != len(p.queued) {
+		return false
+	}
+	for i, j := range waiting {
+		if p.queued[i].job != j || p.queued[i].attempt != j.Attempt {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *policy) describe(j *sim.JobState) lend.Job {

@@ -26,6 +26,7 @@ func (p *policy) lookAtLoans() {
 		}
 		if j := h.job; j.Phase == sim.Ended || j.Attempt != h.attempt {
 			h.over, l.Live, l.ShedLive, p.changed = true, 0, 0, true
+			p.ending++
 			l.Finished = !l.Reclaiming
 			continue
 		}
@@ -70,7 +71,7 @@ func (p *policy) openLoan(j *sim.JobState, a *lend.Action) {
 	i, _ := p.findLoan(a.Loan)
 	p.snapshot.Loans = slices.Insert(p.snapshot.Loans, i, l)
 	p.held = slices.Insert(p.held, i, held{job: j, attempt: j.Attempt})
-	p.open[j] = true
+	p.open[j] = a.Loan
 	p.countLent(l.Grants, +1)
 }
 
@@ -86,7 +87,9 @@ func (p *policy) countLent(all []lend.Grant, sign int64) {
 
 // closeLoan forgets a loan.
 func (p *policy) closeLoan(i int) {
-	delete(p.open, p.held[i].job)
+	if delete(p.open, p.held[i].job); p.held[i].over {
+		p.ending--
+	}
 	p.countLent(p.snapshot.Loans[i].Grants, -1)
 	p.snapshot.Loans = slices.Delete(p.snapshot.Loans, i, i+1)
 	p.held = slices.Delete(p.held, i, i+1)

@@ -21,6 +21,9 @@ func (p *policy) listNodes(s *sim.Scenario) {
 			units[spot] = lend.Units{Flavor: flavors[p.world.Spots()[spot].Flavor], Capacity: p.world.Spots()[spot].Capacity}
 		}
 		node.Units = units[first:end:end]
+		if len(n.Cards) > 0 {
+			p.cut = append(p.cut, int32(i))
+		}
 		p.snapshot.Nodes = append(p.snapshot.Nodes, node)
 	}
 }
@@ -34,8 +37,8 @@ func (p *policy) lookAtNodes() {
 		up := true
 		for k := range n.Units {
 			spot, u := &spots[int(first)+k], &n.Units[k]
-			if u.Online != spot.Online || u.Leaving != spot.Leaving {
-				u.Online, u.Leaving, p.changed = spot.Online, spot.Leaving, true
+			if u.Online != spot.Online || u.Leaving != spot.Leaving || u.Capacity != spot.Capacity || u.Pinned != spot.Pinned {
+				u.Online, u.Leaving, u.Capacity, u.Pinned, p.changed = spot.Online, spot.Leaving, spot.Capacity, spot.Pinned, true
 			}
 			up = up && !spot.Down
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/sim"
 )
 
 // Options are how the broker runs. Defaults gives the documented ones.
@@ -20,6 +21,9 @@ type Options struct {
 	// PanicWindow is what the short mean of a load is over; 0 is a tenth of the policy's
 	// StableWindow.
 	PanicWindow time.Duration
+	// Learn are loads before the scenario's start, by service, at times below 0: what a broker
+	// knows that has run since the first of them. Without, it begins to listen at the start.
+	Learn map[string]sim.Curve
 	// Seen is told every decision. What it is given is good until it returns.
 	Seen func(in lend.Snapshot, plan lend.Plan)
 

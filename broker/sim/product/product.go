@@ -1,6 +1,7 @@
 package product
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -18,14 +19,17 @@ type policy struct {
 	snapshot lend.Snapshot
 	nodes    map[string]int32 // indexes by name
 	services map[string]int32
-	heard    []*heard // by service
-	queued   []queued // as the snapshot's jobs
-	held     []held   // as the snapshot's loans
-	open     map[*sim.JobState]bool
-	lent     []int64 // by service: units in open loans
+	heard    []*heard                 // by service
+	queued   []queued                 // as the snapshot's jobs
+	held     []held                   // as the snapshot's loans
+	open     map[*sim.JobState]string // the loan of each job that has one
+	cut      []int32                  // nodes with cards
+	ending   int                      // open loans of which the world holds nothing any more
+	lent     []int64                  // by service: units in open loans
 	// changed: nodes, jobs or loans are not as the last decision saw them.
 	changed bool
 	calm    calm
+	free    []lend.Loan // scratch of closeLoans
 	// spare is the memory of the jobs before these.
 	spare struct {
 		queued []queued
@@ -61,6 +65,7 @@ func (p *policy) Decide(w *sim.World) time.Duration {
 	}
 	for range mostRounds {
 		p.look()
+		p.closeLoans()
 		if p.quiet() {
 			break
 		}
@@ -83,14 +88,17 @@ func (p *policy) begin(w *sim.World) {
 	s := w.Scenario()
 	p.world = w
 	p.rules.StaleAfter = max(p.rules.StaleAfter, p.options.Every, s.Sample)
-	p.nodes, p.services, p.open = map[string]int32{}, map[string]int32{}, map[*sim.JobState]bool{}
-	p.snapshot = lend.Snapshot{Epoch: 1, Cohorts: s.Cohorts, Tenants: s.Tenants, Queues: s.Queues}
+	p.nodes, p.services, p.open = map[string]int32{}, map[string]int32{}, map[*sim.JobState]string{}
+	p.snapshot = lend.Snapshot{
+		Epoch: 1, Boards: w.Boards(), Flavors: s.Flavors, Cohorts: s.Cohorts, Tenants: s.Tenants, Queues: s.Queues,
+	}
 	p.listNodes(s)
 	for i, v := range w.Services() {
 		p.services[v.Lender.Name] = int32(i)
 		p.heard = append(p.heard, newHeard(v, s, p))
 		l := v.Lender
-		l.Pending, l.Load, l.Forecast = nil, lend.Load{}, nil
+		l.Pending, l.Load, l.Forecast, l.Scale = nil, lend.Load{}, nil, nil
+		l.MIG = reshaping(l.MIG, s)
 		p.snapshot.Lenders = append(p.snapshot.Lenders, l)
 	}
 	p.lent = make([]int64, len(p.snapshot.Lenders))
@@ -105,5 +113,16 @@ func (p *policy) look() {
 		p.lookAtService(&p.snapshot.Lenders[i], v, p.heard[i])
 	}
 	p.lookAtLoans()
+	p.lookAtCards()
 	p.lookAtJobs()
+}
+
+// reshaping are a service's rules with how long the world takes where they do not say it.
+func reshaping(rules *lend.MIGRules, s *sim.Scenario) *lend.MIGRules {
+	if rules == nil {
+		return nil
+	}
+	r, takes := *rules, cmp.Or(s.ReshapeTakes, 15*time.Second)
+	r.Change, r.Undo = cmp.Or(r.Change, takes), cmp.Or(r.Undo, takes)
+	return &r
 }

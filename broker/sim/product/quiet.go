@@ -36,11 +36,11 @@ type answer struct {
 
 const wholeCluster = "all"
 
-// ask asks about the lenders alone, and returns what the core would remember of them.
+// ask asks about the lenders alone, as of what was remembered, and returns what the core would remember of them.
 func (p *policy) ask(state lend.State) []lend.LenderState {
 	c := &p.calm
 	c.in = lend.Snapshot{
-		Now: p.snapshot.Now, Epoch: p.snapshot.Epoch, Cohorts: p.snapshot.Cohorts, Tenants: p.snapshot.Tenants,
+		Now: p.snapshot.Now, Epoch: p.snapshot.Epoch, Flavors: p.snapshot.Flavors, Cohorts: p.snapshot.Cohorts, Tenants: p.snapshot.Tenants,
 		Lenders: p.snapshot.Lenders, Nodes: c.in.Nodes[:0], Loans: c.in.Loans[:0],
 	}
 	node := lend.Node{Name: wholeCluster, Schedulable: true}
@@ -138,13 +138,20 @@ func (p *policy) steady() bool {
 // remembered before.
 func (p *policy) settle(plan *lend.Plan, before lend.State) {
 	c := &p.calm
-	c.sure = !p.options.always && len(plan.Actions) == 0 && len(plan.Reshapes) == 0 && len(plan.Scales) == 0 && p.steady()
+	c.sure = !p.options.always && len(plan.Actions) == 0 && len(plan.Reshapes) == 0 && len(plan.Scales) == 0 && p.steady() &&
+		slices.EqualFunc(before.Jobs, p.state.Jobs, sameMemory) && slices.Equal(before.Loans, p.state.Loans)
 	if !c.sure {
 		return
 	}
 	p.ask(before)
 	c.was, c.now = c.now, c.was
 	c.due = p.nextTime()
+}
+
+// sameMemory: the next decision finds of a job what the last one found.
+func sameMemory(a, b lend.JobState) bool {
+	return a.UID == b.UID && slices.Equal(a.Evictions, b.Evictions) && a.NotStarted.Equal(b.NotStarted) && a.Asked.Equal(b.Asked) &&
+		a.Expecting == b.Expecting && a.PutOff == b.PutOff
 }
 
 // far is later than any time that matters.

@@ -24,13 +24,13 @@ func (r dice) between(a, b time.Duration) time.Duration {
 	return a + time.Duration(r.Int64N(int64(b-a)))
 }
 
-// small is a random scenario of a few hours and a handful of nodes, whose promises the nodes
+// small is a random scenario of about an hour and a handful of nodes, whose promises the nodes
 // can keep. calm ones have no failures and no load that is not known.
 func small(seed uint64, calm bool) *sim.Scenario {
 	r := roll(seed)
 	s := &sim.Scenario{
 		Start: monday.Add(r.between(0, 24*time.Hour)).Truncate(time.Second), Seed: seed,
-		Length: r.between(30*time.Minute, 2*time.Hour).Truncate(time.Minute), Drain: pick(r, 0, time.Hour), Points: 3,
+		Length: r.between(20*time.Minute, 70*time.Minute).Truncate(time.Minute), Drain: pick(r, 0, time.Hour), Points: 3,
 		Sample: pick(r, 0, 0, 5*time.Second, 30*time.Second), Gap: pick(r, 0, 0, 0, 20*time.Second),
 	}
 	nodes := 2 + r.IntN(6)
@@ -88,7 +88,7 @@ func (r dice) service(name string, left int64, length time.Duration, calm bool) 
 		Reload: r.between(0, 90*time.Second), Drain: r.between(0, 20*time.Second),
 	}
 	full := float64(pods) * v.Slots
-	for at := time.Duration(0); at < length; at += r.between(time.Minute, 40*time.Minute).Truncate(time.Second) {
+	for at := time.Duration(0); at < length; at += r.between(time.Minute, 15*time.Minute).Truncate(time.Second) {
 		load := full * pick(r, 0, 0.05, 0.1, 0.2, 0.25, 0.4, 0.6, 0.8, 1.1)
 		if !calm && r.IntN(12) == 0 {
 			load = math.NaN()
@@ -107,7 +107,7 @@ func (r dice) jobs(length time.Duration) []sim.Job {
 		tenant := pick(r, "lab", "research", "research", "search")
 		j := sim.Job{
 			Name: fmt.Sprintf("%s/j%03d", tenant, i), Tenant: tenant, Queue: tenant + "/q", Priority: int32(r.IntN(3)), Flavor: "h100",
-			Submit: r.between(0, length).Truncate(time.Second), Duration: r.between(time.Minute, 2*time.Hour).Truncate(time.Second),
+			Submit: r.between(0, length).Truncate(time.Second), Duration: r.between(time.Minute, time.Hour).Truncate(time.Second),
 			Pods: 1 + r.upTo(3), UnitsPerPod: pick[int64](r, 1, 1, 2, 8),
 			Costs: sim.Costs{
 				CheckpointEvery: pick(r, 0, 5*time.Minute, 15*time.Minute), SaveTakes: pick(r, 0, 20*time.Second), Grace: r.between(0, 2*time.Minute),
@@ -123,7 +123,7 @@ func (r dice) jobs(length time.Duration) []sim.Job {
 	return list
 }
 
-// rules are the documented ones, quick enough to come to bear within a few hours.
+// rules are the documented ones, quick enough to come to bear within an hour.
 func (r dice) rules() lend.Policy {
 	p := lend.DefaultPolicy()
 	p.MinimumLoan, p.ReserveAfter = r.between(0, 6*time.Minute), r.between(time.Minute, 10*time.Minute)

@@ -55,10 +55,23 @@ func steps() *sim.Scenario {
 	return s
 }
 
-// BenchmarkADay plays a day of 70 nodes of 8.
+// before is a week of such days.
+func before(s *sim.Scenario) map[string]sim.Curve {
+	var past sim.Curve
+	for d := range 8 {
+		for _, p := range s.Services[0].Load {
+			past = append(past, sim.Point{At: p.At - time.Duration(8-d)*24*time.Hour, Value: p.Value})
+		}
+	}
+	return map[string]sim.Curve{s.Services[0].Lender.Name: past}
+}
+
+// BenchmarkADay plays a day of 70 nodes of 8 whose week before is known.
 func BenchmarkADay(b *testing.B) {
 	for b.Loop() {
-		r, err := sim.Run(steps(), New(lend.DefaultPolicy(), Defaults()), nil)
+		s, o := steps(), Defaults()
+		o.Learn = before(s)
+		r, err := sim.Run(s, New(lend.DefaultPolicy(), o), nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -1,0 +1,175 @@
+package product
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/sim"
+)
+
+// The core's own judge finds nothing wrong with what the core is shown, and no plan makes
+// it worse. The world's laws hold all the time.
+func TestLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seed := rapid.Uint64().Draw(t, "seed")
+		o := Defaults()
+		o.Forecast = seed%3 > 0
+		o.Seen = func(in lend.Snapshot, plan lend.Plan) {
+			wrong := lend.CheckLaws(in)
+			for _, v := range wrong {
+				// An online pod may move to where it splits a node.
+				if v.Law == 1 {
+					t.Fatalf("at %s the core is shown what cannot be: %+v", in.Now, v)
+				}
+			}
+			after := with(in, plan)
+			for _, v := range lend.CheckLaws(after) {
+				if v.Law == 1 || !slices.Contains(wrong, v) {
+					t.Fatalf("at %s the plan breaks a law: %+v\n%+v", in.Now, v, plan.Actions)
+				}
+			}
+		}
+		s := small(seed, false)
+		s.Check = true
+		if _, err := sim.Run(s, New(roll(seed).rules(), o), nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// with is the snapshot as it is once the plan is carried out.
+func with(in lend.Snapshot, plan lend.Plan) lend.Snapshot {
+	in.Loans = slices.Clone(in.Loans)
+	for _, a := range plan.Actions {
+		switch i := slices.IndexFunc(in.Loans, func(l lend.Loan) bool { return l.Name == a.Loan }); {
+		case a.Kind == lend.ActionLend:
+			j := in.Jobs[slices.IndexFunc(in.Jobs, func(j lend.Job) bool { return j.UID == a.JobUID })]
+			in.Loans = append(in.Loans, lend.Loan{
+				Name: a.Loan, Job: a.Job, JobUID: a.JobUID, Borrower: j.Tenant, Queue: j.Queue, Pods: j.Pods, Bound: j.Pods, Live: j.Pods,
+				Grants: a.Grants, Since: in.Now, Checkpoint: in.Now, UnitsPerPod: j.UnitsPerPod,
+			})
+		case a.Kind == lend.ActionReclaim && len(a.Shed) == 0:
+			in.Loans[i].Reclaiming, in.Loans[i].ReclaimBy = true, a.ReclaimBy
+		}
+	}
+	slices.SortFunc(in.Loans, func(a, b lend.Loan) int { return strings.Compare(a.Name, b.Name) })
+	return in
+}
+
+// Nothing is lent by a service whose load is not known.
+func TestUnknownIsNotIdle(t *testing.T) {
+	unknown, lent := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		seed := rapid.Uint64().Draw(t, "seed")
+		s, o := small(seed, true), Defaults()
+		for i := range s.Services {
+			blind(roll(seed+uint64(i)), s.Services[i].Load)
+		}
+		load := func(name string, now time.Time) float64 {
+			i := slices.IndexFunc(s.Services, func(v sim.Service) bool { return v.Lender.Name == name })
+			every := max(s.Sample, 0)
+			if every == 0 {
+				every = 15 * time.Second
+			}
+			return s.Services[i].Load.At(now.Sub(s.Start) / every * every)
+		}
+		o.Seen = func(in lend.Snapshot, plan lend.Plan) {
+			for _, a := range plan.Actions {
+				for _, g := range a.Grants {
+					if a.Kind != lend.ActionLend || g.Lender == "" || lend.IsCohortLender(g.Lender) {
+						continue
+					}
+					if lent++; math.IsNaN(load(g.Lender, in.Now)) {
+						t.Fatalf("at %s %s lends %d units, and nobody knows its load", in.Now, g.Lender, g.Count)
+					}
+				}
+			}
+			for _, l := range in.Lenders {
+				if !l.Load.Known {
+					unknown++
+				}
+			}
+		}
+		if _, err := sim.Run(s, New(roll(seed).rules(), o), nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if unknown == 0 || lent == 0 {
+		t.Errorf("loads were not known %d times, and %d grants were made", unknown, lent)
+	}
+}
+
+// blind makes some of a curve unknown.
+func blind(r dice, c sim.Curve) {
+	for i := range c {
+		if r.IntN(3) == 0 {
+			c[i].Value = math.NaN()
+		}
+	}
+}
+
+// Where nothing fails, no online pod waits for a training pod longer than its service
+// allows.
+func TestOnlinePodsWaitNoLongerThanTheirGrace(t *testing.T) {
+	pods, waited := int64(0), int64(0)
+	rapid.Check(t, func(t *rapid.T) {
+		seed := rapid.Uint64().Draw(t, "seed")
+		s := small(seed, true)
+		s.Services, s.Gap = s.Services[:min(len(s.Services), 1)], 0
+		if len(s.Services) == 0 {
+			return
+		}
+		for i := range s.Nodes {
+			if s.Nodes[i].Home != s.Services[0].Lender.Name {
+				s.Nodes[i].Home = ""
+			}
+		}
+		v := &s.Services[0]
+		rules := roll(seed).rules()
+		r, err := sim.Run(s, New(rules, Defaults()), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pods, waited = pods+r.OnlinePods, waited+r.OnlineWaited
+		// The sketch knows durations to within one percent.
+		if longest := r.OnlineWait.Quantile(1); longest > v.Lender.MaxGrace*102/100 {
+			t.Fatalf("a pod of a service that allows %s waited for %s", v.Lender.MaxGrace, longest)
+		}
+	})
+	t.Logf("%d of %d online pods waited", waited, pods)
+	if waited == 0 {
+		t.Error("no online pod ever waited: this shows nothing")
+	}
+}
+
+// Equal scenarios give equal runs, decision by decision.
+func TestRunsRepeat(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seed := rapid.Uint64().Draw(t, "seed")
+		run := func() (string, [sha256.Size]byte) {
+			sum := sha256.New()
+			o := Defaults()
+			o.Seen = func(in lend.Snapshot, plan lend.Plan) {
+				for _, v := range []any{in, plan} {
+					if err := json.NewEncoder(sum).Encode(v); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			out := results(t, small(seed, false), New(roll(seed).rules(), o))
+			return out, [sha256.Size]byte(sum.Sum(nil))
+		}
+		first, plans := run()
+		if again, same := run(); again != first || same != plans {
+			t.Fatalf("once:\n%s\nagain:\n%s\nequal plans: %v", first, again, same == plans)
+		}
+	})
+}
