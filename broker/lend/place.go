@@ -124,7 +124,7 @@ func (p *pool) barredText() string {
 func (p *pool) best(size int64, own bool) int {
 	best := -1
 	for i := range p.rooms {
-		if p.rooms[i].free < size {
+		if p.rooms[i].free < size || best >= 0 && p.rooms[i].equals(&p.rooms[best]) && p.rooms[best].node <= p.rooms[i].node {
 			continue
 		}
 		if best < 0 || p.compare(&p.rooms[i], &p.rooms[best], size, own) < 0 {
@@ -132,6 +132,11 @@ func (p *pool) best(size int64, own bool) int {
 		}
 	}
 	return best
+}
+
+// equals reports whether compare tells the rooms apart by their nodes alone.
+func (r *room) equals(o *room) bool {
+	return r.free == o.free && r.soon == o.soon && r.back == o.back && r.lent == o.lent && r.last == o.last
 }
 
 func (p *pool) compare(a, b *room, size int64, own bool) int {
