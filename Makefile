@@ -159,6 +159,16 @@ bench-decide: ## Measure whole decisions on one core, up to 30,000 GPUs; the las
 			best[10000, "collect-p50-ms"], best[10000, "collect-p99-ms"], best[10000, "free-p50-ms"], best[10000, "free-p99-ms"]; \
 		printf "{\"decideMillisecondsP50\":%.3f,\"decideMillisecondsP99\":%.3f,\"allocMiB\":%.1f}\n", best[10000, "p50-ms"], best[10000, "p99-ms"], best[10000, "alloc-MiB"] }'
 
+.PHONY: bench-sim
+bench-sim: ## Play all 69,351 jobs of a trace over 60 days on 10,000 GPUs, on one core; the last line is JSON (EVERY=5m SLICE=96h)
+	@mkdir -p bin; $(GO) build -o bin/ ./e2e/cmd/ebbtide-bench
+	@bin/ebbtide-bench sim $(if $(EVERY),--every=$(EVERY)) $(if $(SLICE),--slice=$(SLICE))
+
+.PHONY: bench-scale
+bench-scale: ## Measure one decision on the simulator's snapshots of 1,000 to 30,000 GPUs; the last line is JSON, for the largest (LENGTH=24h)
+	@mkdir -p bin; $(GO) build -o bin/ ./e2e/cmd/ebbtide-bench
+	@bin/ebbtide-bench scale $(if $(LENGTH),--length=$(LENGTH))
+
 .PHONY: bench-scheduler
 bench-scheduler: build ## Compare with the stock kube-scheduler on 1,000 nodes; the last line is JSON, pods per second (NODES= PODS= ROUNDS=)
 	@bin/ebbtide-lab bench-scheduler $(if $(NODES),--nodes=$(NODES)) $(if $(PODS),--pods=$(PODS)) $(if $(ROUNDS),--rounds=$(ROUNDS))
