@@ -14,6 +14,7 @@ import (
 func (p *policy) enact(plan *lend.Plan) (returned bool) {
 	p.reshape(plan, lend.ReshapeUndo)
 	returned = p.act(plan)
+	p.fileLoans()
 	p.reshape(plan, lend.ReshapeMake)
 	return returned
 }

@@ -15,6 +15,7 @@ type held struct {
 	job     *sim.JobState
 	attempt int32
 	over    bool // what the world held for it is free
+	closed  bool // the core has returned the loan
 }
 
 // lookAtLoans says what became of the jobs behind the open loans.
@@ -58,7 +59,13 @@ func pods(places []sim.Place) (n int64) {
 	return n
 }
 
-// openLoan adds the loan of a job that starts now.
+// opened is a loan that is not listed yet.
+type opened struct {
+	lend.Loan
+	held
+}
+
+// openLoan makes the loan of a job that has started. It is listed by fileLoans.
 func (p *policy) openLoan(j *sim.JobState, a *lend.Action) {
 	l := lend.Loan{
 		Name: a.Loan, Job: a.Job, JobUID: a.JobUID, Borrower: j.Tenant, Queue: j.Queue, Priority: j.Priority,
@@ -68,9 +75,7 @@ func (p *policy) openLoan(j *sim.JobState, a *lend.Action) {
 	slices.SortStableFunc(l.Grants, func(x, y lend.Grant) int {
 		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Lender, y.Lender), cmp.Compare(x.Flavor, y.Flavor))
 	})
-	i, _ := p.findLoan(a.Loan)
-	p.snapshot.Loans = slices.Insert(p.snapshot.Loans, i, l)
-	p.held = slices.Insert(p.held, i, held{job: j, attempt: j.Attempt})
+	p.opened = append(p.opened, opened{l, held{job: j, attempt: j.Attempt}})
 	p.open[j] = a.Loan
 	p.countLent(l.Grants, +1)
 }
@@ -85,14 +90,47 @@ func (p *policy) countLent(all []lend.Grant, sign int64) {
 	}
 }
 
-// closeLoan forgets a loan.
+// closeLoan ends a loan. fileLoans forgets it.
 func (p *policy) closeLoan(i int) {
-	if delete(p.open, p.held[i].job); p.held[i].over {
+	h := &p.held[i]
+	if delete(p.open, h.job); h.over {
 		p.ending--
 	}
+	h.closed = true
+	p.closed++
 	p.countLent(p.snapshot.Loans[i].Grants, -1)
-	p.snapshot.Loans = slices.Delete(p.snapshot.Loans, i, i+1)
-	p.held = slices.Delete(p.held, i, i+1)
+}
+
+// fileLoans brings the list of open loans up to date once a plan is carried out: who is
+// closed goes, and who is opened comes in by name.
+func (p *policy) fileLoans() {
+	if p.closed > 0 {
+		k := 0
+		for i := range p.held {
+			if !p.held[i].closed {
+				p.held[k], p.snapshot.Loans[k] = p.held[i], p.snapshot.Loans[i]
+				k++
+			}
+		}
+		clear(p.held[k:])
+		clear(p.snapshot.Loans[k:])
+		p.held, p.snapshot.Loans, p.closed = p.held[:k], p.snapshot.Loans[:k], 0
+	}
+	slices.SortFunc(p.opened, func(a, b opened) int { return strings.Compare(a.Name, b.Name) })
+	from := len(p.held)
+	p.held = slices.Grow(p.held, len(p.opened))[:from+len(p.opened)]
+	p.snapshot.Loans = slices.Grow(p.snapshot.Loans, len(p.opened))[:len(p.held)]
+	for to := len(p.held) - 1; len(p.opened) > 0; to-- {
+		last := &p.opened[len(p.opened)-1]
+		if from > 0 && p.snapshot.Loans[from-1].Name > last.Name {
+			from--
+			p.held[to], p.snapshot.Loans[to] = p.held[from], p.snapshot.Loans[from]
+			continue
+		}
+		p.held[to], p.snapshot.Loans[to] = last.held, last.Loan
+		*last = opened{}
+		p.opened = p.opened[:len(p.opened)-1]
+	}
 }
 
 func (p *policy) findLoan(name string) (int, bool) {

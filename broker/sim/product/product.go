@@ -19,13 +19,18 @@ type policy struct {
 	snapshot lend.Snapshot
 	nodes    map[string]int32 // indexes by name
 	services map[string]int32
-	heard    []*heard                 // by service
-	queued   []queued                 // as the snapshot's jobs
-	held     []held                   // as the snapshot's loans
-	open     map[*sim.JobState]string // the loan of each job that has one
-	cut      []int32                  // nodes with cards
-	ending   int                      // open loans of which the world holds nothing any more
-	lent     []int64                  // by service: units in open loans
+	cut      []int32  // nodes with cards
+	heard    []*heard // by service
+	lent     []int64  // by service: units in open loans
+	queued   []queued // as the snapshot's jobs
+	held     []held   // as the snapshot's loans
+	// open is the loan of each job that has one; ending are those of which the world holds
+	// nothing any more.
+	open   map[*sim.JobState]string
+	ending int
+	// What a plan that is being carried out has opened and closed.
+	opened []opened
+	closed int
 	// changed: nodes, jobs or loans are not as the last decision saw them.
 	changed bool
 	calm    calm
