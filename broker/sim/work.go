@@ -41,12 +41,11 @@ func (j *JobState) progress(now time.Duration) work {
 		return k
 	}
 	if every := j.CheckpointEvery; every > 0 {
-		last := k.anchor + (now-k.anchor)/every*every
-		if last >= k.from && last > k.savedAt {
-			k.saved, k.savedAt = min(k.done+j.At*int64(last-k.from), j.all()), last
+		if last := k.anchor + (now-k.anchor)/every*every; last > k.savedAt {
+			k.saved, k.savedAt = k.done+j.At*int64(max(last-k.from, 0)), last
 		}
 	}
-	k.done = min(k.done+j.At*int64(now-k.from), j.all())
+	k.done += j.At * int64(now-k.from)
 	k.from = now
 	return k
 }

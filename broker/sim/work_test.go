@@ -185,6 +185,11 @@ func TestElasticJobs(t *testing.T) {
 			script{{0, starts("j", Place{0, Nobody, 4})}, {31 * minute, shed(2, minute)}, {33 * minute, stops("j", minute)}, {40 * minute, starts("j", Place{0, Nobody, 4})}},
 			70 * minute, unitHours(2, 6*minute), unitHours(4, minute), unitHours(4, 10*time.Second) + unitHours(4, 10*time.Second),
 		},
+		// It saved 118 at 30:00, while it changed its size, and is at 32:30 at 122.
+		"saves while it shrinks": {
+			script{{0, starts("j", Place{0, Nobody, 4})}, {29*minute + 30*time.Second, shed(2, minute)}, {32*minute + 30*time.Second, stops("j", minute)}, {40 * minute, starts("j", Place{0, Nobody, 4})}},
+			70*minute + 30*time.Second, unitHours(2, 4*minute), unitHours(4, minute), unitHours(4, 10*time.Second) + unitHours(4, 10*time.Second),
+		},
 		"is stopped while pods go": {
 			script{{0, starts("j", Place{0, Nobody, 4})}, {30 * minute, shed(2, minute)}, {30*minute + 5*time.Second, stops("j", minute)}, {40 * minute, starts("j", Place{0, Nobody, 4})}},
 			70 * minute, 0, unitHours(4, 5*time.Second), unitHours(4, 10*time.Second) + unitHours(4, 10*time.Second),
@@ -281,6 +286,13 @@ func TestWhatNoPolicyMayDo(t *testing.T) {
 		},
 		"grow beyond its size": {
 			begun(step{0, func(w *World) { w.Grow(w.byName["e"], []Place{{0, Nobody, 1}}) }}),
+			"at 0s: policy script: grow e by 1: it has 4 of 4",
+		},
+		"grow beyond its size while pods go": {
+			begun(step{0, func(w *World) {
+				w.Shed(w.byName["e"], []Place{{0, Nobody, 2}}, time.Hour)
+				w.Grow(w.byName["e"], []Place{{0, Nobody, 1}})
+			}}),
 			"at 0s: policy script: grow e by 1: it has 4 of 4",
 		},
 	} {
