@@ -130,9 +130,9 @@ func TestCut(t *testing.T) {
 
 func TestReadNodes(t *testing.T) {
 	for name, tc := range map[string]struct{ content, want string }{
-		"the least":           {"name,gpus\nb,8\na,4\n", "[{a [{gpu 4}] } {b [{gpu 8}] }]"},
-		"homes and flavors":   {"home,flavor,gpus,name\nserving/chat,h100,8,n\nserving/chat,mig-1g.10gb,7,n\n,a100,2,m\n", "[{m [{a100 2}] } {n [{h100 8} {mig-1g.10gb 7}] serving/chat}]"},
-		"openb":               {"sn,cpu_milli,memory_mib,gpu,model\nn,64000,262144,2,P100\n", "[{n [{P100 2}] }]"},
+		"the least":           {"name,gpus\nb,8\na,4\n", "a [{gpu 4}] ;b [{gpu 8}] ;"},
+		"homes and flavors":   {"home,flavor,gpus,name\nserving/chat,h100,8,n\nserving/chat,mig-1g.10gb,7,n\n,a100,2,m\n", "m [{a100 2}] ;n [{h100 8} {mig-1g.10gb 7}] serving/chat;"},
+		"openb":               {"sn,cpu_milli,memory_mib,gpu,model\nn,64000,262144,2,P100\n", "n [{P100 2}] ;"},
 		"a node twice":        {"name,gpus\na,8\na,8\n", `x:3: name is "a", want a node that no row before has in this flavor`},
 		"two homes":           {"name,gpus,flavor,home\na,8,x,s\na,8,y,t\n", `x:3: home is "t", want that of the node's row before`},
 		"no name":             {"name,gpus\n,8\n", `x:2: name is "", want a name`},
@@ -143,7 +143,10 @@ func TestReadNodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			nodes, err := workload.ReadNodes("x", strings.NewReader(tc.content))
-			got := fmt.Sprint(nodes)
+			got := ""
+			for _, n := range nodes {
+				got += fmt.Sprintf("%s %v %s;", n.Name, n.Units, n.Home)
+			}
 			if err != nil {
 				got = err.Error()
 			}
