@@ -24,7 +24,8 @@ type Options struct {
 	// Learn are loads before the scenario's start, by service, at times below 0: what a broker
 	// knows that has run since the first of them. Without, it begins to listen at the start.
 	Learn map[string]sim.Curve
-	// Seen is told every decision. What it is given is good until it returns.
+	// Seen is told every decision that was made in full, but for the returns of what came
+	// free, which were made before it. What it is given is good until it returns.
 	Seen func(in lend.Snapshot, plan lend.Plan)
 
 	// advise has all lenders only report, always every tick decided in full.

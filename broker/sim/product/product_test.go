@@ -26,3 +26,19 @@ func TestADayLends(t *testing.T) {
 		t.Errorf("lent %v unit-hours; %d jobs finished, %d without lending", lent.Lent, lent.Finished, none.Finished)
 	}
 }
+
+// A broker that knows the week before lends on the first night what one that does not know
+// it keeps.
+func TestWhatWasLearnedBefore(t *testing.T) {
+	lent := func(change func(*Options)) float64 {
+		s, o := steps(), Defaults()
+		change(&o)
+		return play(t, s, New(lend.DefaultPolicy(), o)).Lent
+	}
+	fresh := lent(func(*Options) {})
+	knows := lent(func(o *Options) { o.Learn = before(steps()) })
+	blind := lent(func(o *Options) { o.Forecast = false })
+	if !(fresh < knows && knows < blind) {
+		t.Errorf("lent %.0f unit-hours without a past, %.0f with one, and %.0f without a look at it; want each more than the one before", fresh, knows, blind)
+	}
+}
