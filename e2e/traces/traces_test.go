@@ -1,14 +1,17 @@
 package traces
 
 import (
+	stdcmp "cmp"
 	"crypto/sha256"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ebbtide/ebbtide/broker/sim"
 	"github.com/ebbtide/ebbtide/broker/workload"
 )
 
@@ -92,17 +95,21 @@ func TestOpenbNodes(t *testing.T) {
 	}
 }
 
+// cluster is what prior work counts of one: jobs, GPU-hours, how many GPUs its jobs would
+// use at once if none waited, and how many they use on average from its first to its last
+// submission.
+type cluster struct {
+	jobs                int
+	hours, peak, steady int64
+}
+
 // The whole trace, and the table of its clusters as prior work counts it.
 func TestAllITPJobs(t *testing.T) {
 	jobs, err := AllITPJobs(workload.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	type sum struct {
-		jobs  int
-		hours int64 // of GPUs, rounded at the end
-	}
-	seconds, got, all := map[string]int64{}, map[string]sum{}, 0
+	tenants, all, total := map[string][]sim.Job{}, 0, 0.0
 	for {
 		j, ok, err := jobs.Next()
 		if err != nil {
@@ -114,22 +121,21 @@ func TestAllITPJobs(t *testing.T) {
 		if j.UnitsPerPod > 8 || j.Name == "" {
 			t.Fatalf("%+v, want pods of at most 8 GPUs and a name", j)
 		}
-		seconds[j.Tenant] += int64(j.Duration/time.Second) * j.Units()
-		got[j.Tenant] = sum{jobs: got[j.Tenant].jobs + 1}
+		tenants[j.Tenant] = append(tenants[j.Tenant], j)
+		total += j.Duration.Hours() * float64(j.Units())
 		all++
 	}
-	var total float64
-	for tenant, s := range seconds {
-		got[tenant] = sum{got[tenant].jobs, int64(math.Round(float64(s) / 3600))}
-		total += float64(s) / 3600
+	got := map[string]cluster{}
+	for tenant, jobs := range tenants {
+		got[tenant] = counted(jobs)
 	}
-	want := map[string]sum{
-		"cluster01": {1595, 22740}, "cluster02": {5778, 123748}, "cluster03": {3011, 165443},
-		"cluster04": {15802, 705683}, "cluster05": {3629, 14303}, "cluster06": {2396, 123879},
-		"cluster07": {12699, 366800}, "cluster08": {13047, 67100}, "cluster09": {11134, 39001},
-		"cluster10": {260, 4023},
+	want := map[string]cluster{
+		"cluster01": {1595, 22740, 330, 28}, "cluster02": {5778, 123748, 346, 86}, "cluster03": {3011, 165443, 1379, 140},
+		"cluster04": {15802, 705683, 2025, 495}, "cluster05": {3629, 14303, 341, 10}, "cluster06": {2396, 123879, 516, 87},
+		"cluster07": {12699, 366800, 1903, 257}, "cluster08": {13047, 67100, 282, 66}, "cluster09": {11134, 39001, 118, 31},
+		"cluster10": {260, 4023, 52, 5},
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(sum{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(cluster{})); diff != "" {
 		t.Error(diff)
 	}
 	if all != 69351 || math.Round(total) != 1632720 {
@@ -138,6 +144,27 @@ func TestAllITPJobs(t *testing.T) {
 	if notes := jobs.Notes(); len(notes) != 1 {
 		t.Errorf("notes are %q, want only that jobs were cut", notes)
 	}
+}
+
+func counted(jobs []sim.Job) cluster {
+	type change struct {
+		at    time.Duration
+		units int64
+	}
+	var changes []change
+	var hours float64
+	for _, j := range jobs {
+		changes = append(changes, change{j.Submit, j.Units()}, change{j.Submit + j.Duration, -j.Units()})
+		hours += j.Duration.Hours() * float64(j.Units())
+	}
+	slices.SortFunc(changes, func(a, b change) int { return stdcmp.Or(stdcmp.Compare(a.at, b.at), stdcmp.Compare(a.units, b.units)) })
+	var now, peak int64
+	for _, c := range changes {
+		now += c.units
+		peak = max(peak, now)
+	}
+	span := jobs[len(jobs)-1].Submit - jobs[0].Submit
+	return cluster{len(jobs), int64(math.Round(hours)), peak, int64(math.Round(hours / span.Hours()))}
 }
 
 func TestLoads(t *testing.T) {
