@@ -210,6 +210,29 @@ func TestACardIsReshaped(t *testing.T) {
 	}
 }
 
+// Replicas take pinned slices first, and then those that jobs get last; those go first that
+// are on slices which are not pinned.
+func TestReplicasOnSlices(t *testing.T) {
+	seats := func(w *World) (out [7]bool) {
+		for i, s := range w.Cards(0)[0].slices {
+			out[i] = s.service == 0 && !s.leaving
+		}
+		return out
+	}
+	s := workshop()
+	s.Services[0].Load = Curve{{0, 2}, {time.Hour, 5}, {2 * time.Hour, 4}, {3 * time.Hour, 1}}
+	got, _ := watched(t, s, seats)
+	want := map[time.Duration][7]bool{
+		0:             {4: true, 5: true},
+		time.Hour:     {2: true, 3: true, 4: true, 5: true, 6: true},
+		2 * time.Hour: {3: true, 4: true, 5: true, 6: true},
+		3 * time.Hour: {6: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // A change that is undone before it has come to its end makes nothing.
 func TestAChangeIsCutShort(t *testing.T) {
 	var seen []string
@@ -259,6 +282,9 @@ func TestReshapesThatAreRefused(t *testing.T) {
 		"reshape rs on a: it destroys what is not idle z1g": func(w *World, a *lend.ReshapeAction) {
 			a.Plan.Destroy[0] = w.Cards(0)[0].GPU(nil).Instances[4] // which is pinned
 		},
+		"reshape rs on a: it destroys what is not idle z1g ": func(w *World, a *lend.ReshapeAction) {
+			w.Cards(0)[0].slices[0].service = 0
+		},
 		"reshape rs on a: 3g.20gb at slot 0: it overlaps 1g.5gb at slot 3": func(w *World, a *lend.ReshapeAction) {
 			a.Plan.Destroy = a.Plan.Destroy[:3]
 			a.Count = 3
@@ -280,7 +306,7 @@ func TestReshapesThatAreRefused(t *testing.T) {
 			w.Reshape(act)
 		}}}
 		_, err := Run(workshop(), &play, nil)
-		if err == nil || err.Error() != "at 1h0m0s: policy script: "+want {
+		if err == nil || err.Error() != "at 1h0m0s: policy script: "+strings.TrimSpace(want) {
 			t.Errorf("%v\nwant %s", err, want)
 		}
 	}

@@ -111,6 +111,23 @@ func TestReplicasOnNodesThatFail(t *testing.T) {
 	}
 }
 
+// What was to drain on a node that has failed since frees nothing of what drains there now.
+func TestDrainingOnNodesThatFailed(t *testing.T) {
+	s := shop(1, func(s *Service) {
+		s.Load, s.Drain = Curve{{0, 10}, {10 * minute, 5}, {20 * minute, 0}}, 30*minute
+	})
+	s.Failures.Repair = 3 * minute
+	got, _ := watched(t, s, func(w *World) int64 {
+		if w.Now() == 0 {
+			w.agenda.add(event{at: 12 * minute, kind: evFailure, a: 0})
+		}
+		return w.Spots()[0].Online
+	})
+	if diff := cmp.Diff(map[time.Duration]int64{0: 4, 12 * minute: 0, 15 * minute: 2, 50 * minute: 0}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Nodes fail as often as was said, whatever the policy does.
 func TestFailuresAreDrawn(t *testing.T) {
 	count := func(p Policy) int64 {

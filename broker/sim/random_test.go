@@ -276,3 +276,50 @@ func told(t *rapid.T, r *Result) string {
 	}
 	return fmt.Sprintf("%s\n%v\n%v\n%v", data, r.Queueing, r.JCT, r.OnlineWait)
 }
+
+// Spots are found as if one looked at all of them.
+func TestSpotsAreFound(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		t := picker{rt}
+		w := newWorld(drawTown(rt)())
+		for range t.pick("changes", 0, 30) {
+			i := t.pick("spot", 0, len(w.spots)-1)
+			s := &w.spots[i]
+			if s.Cut {
+				continue
+			}
+			s.Down = t.pick("down", 0, 5) == 0
+			s.Online = int64(t.pick("online", 0, int(s.Capacity)))
+			s.Training = int64(t.pick("training", 0, int(s.Capacity-s.Online)))
+			w.rooms.move(int32(i), s)
+		}
+		flavor, home := int32(t.pick("flavor", 0, len(w.flavors)-1)), int32(t.pick("home", -1, len(w.services)-1))
+		units := int64(t.pick("units", 1, 9))
+		var any, at int32 = -1, -1
+		var free int64
+		for i, s := range w.spots {
+			if s.Flavor != flavor {
+				continue
+			}
+			free += s.Free()
+			if s.Free() < units {
+				continue
+			}
+			if any < 0 || s.Free() < w.spots[any].Free() {
+				any = int32(i)
+			}
+			if s.Home == home && (at < 0 || s.Free() < w.spots[at].Free()) {
+				at = int32(i)
+			}
+		}
+		if got, ok := w.Fullest(flavor, units); ok != (any >= 0) || ok && got != any {
+			t.Fatalf("found %d (%t), want %d in %+v", got, ok, any, w.spots)
+		}
+		if got, ok := w.rooms.home(flavor, home, units); ok != (at >= 0) || ok && got != at {
+			t.Fatalf("found %d (%t) at home %d, want %d in %+v", got, ok, home, at, w.spots)
+		}
+		if got := w.FreeUnits(flavor); got != free {
+			t.Fatalf("%d are free, want %d", got, free)
+		}
+	})
+}

@@ -144,7 +144,7 @@ func (w *World) seatReplica(s *ServiceState, spot int32) {
 	var best *slice
 	for _, card := range w.nodes[w.spots[spot].Node].cards {
 		for _, one := range card.slices {
-			if one.spot == spot && one.free() && one.of == nil && (best == nil || one.pinned || !best.pinned) {
+			if one.spot == spot && one.free() && one.of == nil && (best == nil || !best.pinned) {
 				best = one
 			}
 		}

@@ -228,3 +228,67 @@ func TestOnlineWaitIsMeasured(t *testing.T) {
 	}
 	near(t, "wait", r.OnlineWait.Mean().Seconds(), (10+61)*60/2.)
 }
+
+// Of replicas on one node that do not serve yet the youngest goes.
+func TestTheYoungestReplicaGoes(t *testing.T) {
+	s := shop(1, func(s *Service) {
+		s.Load, s.Reload = Curve{{0, 0}, {10 * minute, 5}, {11 * minute, 10}, {12 * minute, 5}}, 3*minute
+	})
+	got, _ := watched(t, s, func(w *World) int64 { return w.Services()[0].Ready })
+	if diff := cmp.Diff(map[time.Duration]int64{0: 0, 13 * minute: 1}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Whose replica has waited longest is first, whichever service it is.
+func TestWhoWaitedLongestIsFirst(t *testing.T) {
+	s := shop(1, func(s *Service) { s.Load = Curve{{0, 0}, {10 * minute, 5}} })
+	s.Services = append(s.Services, s.Services[0])
+	s.Services[1].Lender.Name, s.Services[1].Load = "search", Curve{{0, 0}, {5 * minute, 5}, {12 * minute, 10}}
+	s.Jobs = List([]Job{{Name: "j", Flavor: "gpu", Duration: 20 * minute, Pods: 1, UnitsPerPod: 4}})
+	play := script{{0, starts("j", Place{0, Nobody, 1})}, {30 * minute, func(w *World) {
+		if chat, search := w.Services()[0], w.Services()[1]; chat.Running != 1 || search.Running != 1 || len(search.Pending) != 1 {
+			t.Errorf("%d and %d replicas run", chat.Running, search.Running)
+		}
+	}}}
+	mustRun(t, s, &play)
+}
+
+// Between two decisions is a gap, unless a pod has come to wait, or the policy wants to be
+// asked.
+func TestGap(t *testing.T) {
+	s := shop(1, func(s *Service) { s.Load = Curve{{0, 0}, {20 * minute, 10}, {21 * minute, 15}, {23 * minute, 10}} })
+	s.Gap = 10 * minute
+	s.Jobs = List([]Job{
+		{Name: "a", Flavor: "gpu", Submit: 3 * minute, Pods: 1, UnitsPerPod: 1},
+		{Name: "b", Flavor: "gpu", Submit: 32 * minute, Pods: 1, UnitsPerPod: 1},
+		{Name: "c", Flavor: "gpu", Submit: 50 * minute, Pods: 1, UnitsPerPod: 1},
+	})
+	var asked []time.Duration
+	mustRun(t, s, &asker{&asked, 42 * minute})
+	want := []time.Duration{
+		0, 10 * minute, // a job came at 3:00
+		20 * minute, // load rose, and that is a gap after the last one
+		21 * minute, // a pod waits
+		31 * minute, // it does not any more
+		41 * minute, // a job came at 32:00
+		42 * minute, // as was wanted
+		52 * minute, // a job came at 50:00
+	}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// asker notes when it is asked, and wants to be at a moment.
+type asker struct {
+	asked *[]time.Duration
+	at    time.Duration
+}
+
+func (*asker) Name() string { return "asker" }
+
+func (a *asker) Decide(w *World) time.Duration {
+	*a.asked = append(*a.asked, w.Now())
+	return max(a.at-w.Now(), 0)
+}

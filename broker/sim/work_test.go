@@ -206,6 +206,19 @@ func TestElasticJobs(t *testing.T) {
 	}
 }
 
+// What is on the bill at the end of what is measured is what was until then.
+func TestTheBillAtTheEnd(t *testing.T) {
+	s := desk(Job{Name: "j", Duration: 50 * time.Hour, Pods: 1, UnitsPerPod: 4, Costs: Costs{Exit: minute, Grace: minute, Restart: time.Hour}})
+	s.Drain = 30 * minute
+	on := starts("j", Place{0, Nobody, 1})
+	play := script{{0, on}, {23*time.Hour + 30*minute, stops("j", minute)}, {23*time.Hour + 40*minute, on}}
+	r := mustRun(t, s, &play)
+	near(t, "restarting", r.Restarting, unitHours(4, 20*minute))
+	near(t, "stopping", r.Stopping, unitHours(4, minute))
+	near(t, "rolled back", r.RolledBack, 4*23.5)
+	near(t, "own", r.Own, 4*23.5+unitHours(4, 21*minute))
+}
+
 // What a policy reads of a job changes nothing, and is what the job does.
 func TestWhatIsReadOfAJob(t *testing.T) {
 	type seen struct {
