@@ -1,6 +1,7 @@
 package baseline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -19,6 +20,8 @@ type gfs struct {
 	heat    []heat    // by spot
 	seen    glance
 	due     time.Duration
+	// past is what the forecast is made of before the run has a past of its own.
+	past Past
 }
 
 // gfsPool is what services own of one flavor.
@@ -30,8 +33,8 @@ type gfsPool struct {
 	quota int64
 }
 
-func newGFS(Past) (sim.Policy, error) {
-	g := &gfs{}
+func newGFS(past Past) (sim.Policy, error) {
+	g := &gfs{past: past}
 	g.takes.choose = g.choose
 	return g, nil
 }
@@ -73,12 +76,30 @@ func (g *gfs) begin(w *sim.World) {
 		p.services = append(p.services, s)
 		p.spots = append(p.spots, g.desk.spots[i]...)
 	}
+	g.learn(w)
+}
+
+// learn notes what services wanted in the past; without one, the run's own has to do.
+func (g *gfs) learn(w *sim.World) {
+	curves, err := wanted(g.past)
+	if err != nil {
+		g.past = Past{}
+		return
+	}
+	for k, v := range g.past.Services {
+		i := slices.IndexFunc(w.Services(), func(s *sim.ServiceState) bool { return s.Lender.Name == v.Lender.Name })
+		for at := g.past.From; i >= 0 && at < g.past.Until; at += gfsEvery {
+			g.demands[i].note(w.Scenario().Start.Add(at), curves[k].At(at)*float64(v.Lender.UnitsPerPod))
+		}
+	}
 }
 
 // look notes what services want, hears how guarantees went and makes the quotas anew.
 func (g *gfs) look(w *sim.World) {
 	for i, s := range w.Services() {
-		g.demands[i].note(w.Time(), float64(s.Desired*s.Lender.UnitsPerPod))
+		if w.Now() >= g.past.Until {
+			g.demands[i].note(w.Time(), float64(s.Desired*s.Lender.UnitsPerPod))
+		}
 	}
 	kept := g.runs(w)
 	waits := time.Duration(0)

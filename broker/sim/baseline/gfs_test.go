@@ -88,6 +88,27 @@ func TestGFSLendsByForecast(t *testing.T) {
 	}
 }
 
+// A forecast of the past counts from the first moment: yesterday the service wanted 16 of its
+// 24 units at this hour.
+func TestGFSKnowsThePast(t *testing.T) {
+	var jobs []sim.Job
+	for i := range 24 {
+		jobs = append(jobs, gang(string(rune('a'+i)), time.Minute, 1, 1))
+	}
+	s := village(0, 3, 8, calm(0), jobs...)
+	past := idlePast(s)
+	past.Services[0].Load = sim.Curve{{At: -day, Value: 2}, {At: -20 * time.Hour, Value: 0}}
+	most := int64(0)
+	watch(t, "gfs", s, past, func(w *sim.World) {
+		if w.Now() < time.Hour {
+			most = max(most, w.Services()[0].Lent)
+		}
+	})
+	if most != 8 {
+		t.Errorf("lends %d units, want 8", most)
+	}
+}
+
 // Who ran for the fewest unit-seconds goes, of those whose units fit what is wanted best.
 func TestGFSTakesBack(t *testing.T) {
 	for name, tt := range map[string]struct {

@@ -49,14 +49,13 @@ func (f *feedback) rate() (e, of float64) {
 //
 // It moves eta no more often than a guarantee lasts, for nobody knows earlier what that did;
 // lowers it only where there are so many guarantees that one of them may be broken; and
-// then counts anew, so that a broken guarantee lowers it once.
+// then forgets which were, so that a broken guarantee lowers it once.
 func (f *feedback) review(now, headWaits time.Duration) {
 	if e, of := f.rate(); now >= f.moved+gfsGuarantee {
 		switch {
 		case e >= 1.5*(1-gfsP) && of*(1-gfsP) >= 1-1e-9:
 			f.eta *= lowered(e)
 			f.moved = now
-			clear(f.kept[:])
 			clear(f.broken[:])
 		case e <= 0.5*(1-gfsP) && headWaits > time.Hour:
 			f.eta *= raised(e)

@@ -22,34 +22,45 @@ func knapsack(groups [][]option, capacity int64) []int {
 	}
 	unit := divisor(groups)
 	size := int(capacity/unit) + 1
-	// worth[c] is what the groups so far are worth within c; picks tells by which option of
-	// each group, from 1, that came about.
-	worth, next := make([]float64, size), make([]float64, size)
+	// worth[c] is what the groups so far are worth within c; beyond reach, where all of them
+	// have their heaviest option, it is the same. picks tells by which option of each group,
+	// from 1, that came about.
+	worth, next, reach := make([]float64, size), make([]float64, size), 0
 	picks := make([][]int32, len(groups))
-	memory := make([]int32, len(groups)*size)
 	for g, options := range groups {
-		picks[g], memory = memory[:size], memory[size:]
-		copy(next, worth)
+		top := min(size-1, reach+int(heaviest(options)/unit))
+		picks[g] = make([]int32, top+1)
+		for c := range next[:top+1] {
+			next[c] = worth[min(c, reach)]
+		}
 		for i, o := range options {
 			if !(o.value > 0) || o.weight > capacity {
 				continue
 			}
 			weight := int(o.weight / unit)
-			for c := weight; c < size; c++ {
-				if v := worth[c-weight] + o.value; v > next[c] {
+			for c := weight; c <= top; c++ {
+				if v := worth[min(c-weight, reach)] + o.value; v > next[c] {
 					next[c], picks[g][c] = v, int32(i)+1
 				}
 			}
 		}
-		worth, next = next, worth
+		worth, next, reach = next, worth, top
 	}
 	at := size - 1
 	for g := len(groups) - 1; g >= 0; g-- {
+		at = min(at, len(picks[g])-1)
 		if chosen[g] = int(picks[g][at]) - 1; chosen[g] >= 0 {
 			at -= int(groups[g][chosen[g]].weight / unit)
 		}
 	}
 	return chosen
+}
+
+func heaviest(options []option) (weight int64) {
+	for _, o := range options {
+		weight = max(weight, o.weight)
+	}
+	return weight
 }
 
 // bestOfEach is the option that is worth most of each group, and whether they fit together.

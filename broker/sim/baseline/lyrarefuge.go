@@ -16,6 +16,13 @@ type refuge struct {
 	coming  []int64         // by spot
 	movable [][]int         // by spot: indexes of jobs with pods there
 	units   []int64         // by flavor: no more than that
+	failed  []failure
+}
+
+// failure is a job that found no room: nor does one of as many pods as large.
+type failure struct {
+	flavor     int32
+	pods, size int64
 }
 
 // newRefuge looks at a ground. extra is how many pods each of the elastic jobs can give up.
@@ -54,19 +61,27 @@ func newRefuge(d *desk, where ground, jobs []*sim.JobState, extra []int64) *refu
 // given up for it. If there is one for all, those that hold them are asked to, and the rest
 // is kept from others.
 func (r *refuge) settle(j *sim.JobState, pods int64, flavor int32) bool {
-	if pods*j.UnitsPerPod > r.units[flavor] {
+	if r.hopeless(flavor, pods, j.UnitsPerPod) {
 		return false
 	}
 	p := &settling{refuge: r, size: j.UnitsPerPod, late: slices.Clone(r.coming), left: slices.Clone(r.free), spare: slices.Clone(r.extra)}
 	for range pods {
 		spot, lacks := p.best(r.desk.flavors[flavor])
 		if spot < 0 {
+			r.failed = append(r.failed, failure{flavor, pods, j.UnitsPerPod})
 			return false
 		}
 		p.take(spot, lacks)
 	}
 	p.keep(flavor)
 	return true
+}
+
+// hopeless: there is no room for so many pods of a size, as far as that is known.
+func (r *refuge) hopeless(flavor int32, pods, size int64) bool {
+	return pods*size > r.units[flavor] || slices.ContainsFunc(r.failed, func(f failure) bool {
+		return f.flavor == flavor && f.pods <= pods && f.size <= size
+	})
 }
 
 // settling is a plan of where a job will start.

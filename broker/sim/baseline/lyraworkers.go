@@ -92,7 +92,7 @@ func (l *lyra) displace(where ground) {
 			return
 		}
 		flavor, ok := l.desk.world.Flavor(j.Flavor)
-		if ok && j.Phase == sim.Waiting && !l.settled[j.order] && base(j.JobState)*j.UnitsPerPod <= r.units[flavor] {
+		if ok && j.Phase == sim.Waiting && !l.settled[j.order] && !r.hopeless(flavor, base(j.JobState), j.UnitsPerPod) {
 			tries++
 			l.settled[j.order] = r.settle(j.JobState, base(j.JobState), flavor)
 		}
