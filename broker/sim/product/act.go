@@ -51,27 +51,6 @@ func (p *policy) lend(a *lend.Action) {
 	}
 }
 
-// places are where the pods are that grants are for. A pod is the lender's who has its
-// first unit.
-func (p *policy) places(j *sim.JobState, all []lend.Grant) []sim.Place {
-	var out []sim.Place
-	node, over := "", int64(0) // units of the node's last pod that are still to come
-	for _, g := range all {
-		if g.Node != node {
-			node, over = g.Node, 0
-		}
-		left := g.Count - over
-		over = max(-left, 0)
-		if left <= 0 {
-			continue
-		}
-		n := (left + j.UnitsPerPod - 1) / j.UnitsPerPod
-		over = n*j.UnitsPerPod - left
-		out = append(out, sim.Place{Spot: p.spotOf(g.Node, g.Flavor), Lender: p.lender(g.Lender), Pods: n})
-	}
-	return out
-}
-
 // lender is the index of a service; sim.Nobody for a tenant's or a cohort's own quota.
 func (p *policy) lender(name string) int32 {
 	if i, ok := p.services[name]; ok {

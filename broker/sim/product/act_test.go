@@ -33,7 +33,7 @@ func at(spot, lender int32, pods int64) sim.Place {
 	return sim.Place{Spot: spot, Lender: lender, Pods: pods}
 }
 
-// A pod whose units are of several lenders is the first one's, and none is lost.
+// A pod whose units are of several lenders is counted as one's, and none is lost.
 func TestPlaces(t *testing.T) {
 	const chat, code, a, b = "serving/chat", "serving/code", "node-0000", "node-0001"
 	p := shown(t)
@@ -46,9 +46,12 @@ func TestPlaces(t *testing.T) {
 		"a cohort's":     {4, []lend.Grant{grant("cohort:all", b, 4)}, []sim.Place{at(1, sim.Nobody, 1)}},
 		"two lenders":    {1, []lend.Grant{grant(chat, a, 3), grant(code, a, 2)}, []sim.Place{at(0, 0, 3), at(0, 1, 2)}},
 		"two nodes":      {2, []lend.Grant{grant(chat, a, 2), grant(chat, b, 4)}, []sim.Place{at(0, 0, 1), at(1, 0, 2)}},
-		"a pod of two":   {8, []lend.Grant{grant("", a, 6), grant(chat, a, 10)}, []sim.Place{at(0, sim.Nobody, 1), at(0, 0, 1)}},
+		"a pod of two":   {8, []lend.Grant{grant("", a, 6), grant(chat, a, 10)}, []sim.Place{at(0, 0, 1), at(0, sim.Nobody, 1)}},
+		"mostly lent":    {8, []lend.Grant{grant("", a, 1), grant(chat, a, 7)}, []sim.Place{at(0, 0, 1)}},
+		"three of them":  {8, []lend.Grant{grant("", a, 9), grant(chat, a, 15)}, []sim.Place{at(0, sim.Nobody, 1), at(0, 0, 2)}},
+		"the larger due": {8, []lend.Grant{grant(chat, a, 3), grant(code, a, 5)}, []sim.Place{at(0, 1, 1)}},
 		"a pod of three": {8, []lend.Grant{grant("", a, 3), grant(chat, a, 2), grant(code, a, 3)}, []sim.Place{at(0, sim.Nobody, 1)}},
-		"on both nodes":  {8, []lend.Grant{grant("", a, 4), grant(chat, a, 4), grant(chat, b, 8)}, []sim.Place{at(0, sim.Nobody, 1), at(1, 0, 1)}},
+		"on both nodes":  {8, []lend.Grant{grant("", a, 4), grant(chat, a, 4), grant(chat, b, 8)}, []sim.Place{at(1, 0, 1), at(0, sim.Nobody, 1)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := &sim.JobState{Job: sim.Job{UnitsPerPod: tc.size}}

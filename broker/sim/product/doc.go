@@ -11,15 +11,14 @@
 // each time that the cluster looked at it, and of a job never how long it will run.
 //
 // What differs from the broker: nobody reads loads late or in part; a loan's pods are bound
-// at once; no history of use goes into fair shares, as with a half-life of 0; what a pod
-// holds is of one lender in the results, the one of its first unit, where the core has it
-// of several. A job that a node's failure stops counts as one that its owner stopped: it is
-// no eviction.
+// at once; no history of use goes into fair shares, as with a half-life of 0. A job that a
+// node's failure stops counts as one that its owner stopped: it is no eviction. In the
+// results a pod's units are of one lender, where the core may have them of several.
 //
 // The files:
 //
 //	product: the policy        options: what may be set
 //	nodes, cards, lenders, jobs, loans: what the core is shown; heard: a load and its past
-//	act: what the core says is done; close: what has come free is returned first
+//	act, places: what the core says is done; close: what has come free is returned first
 //	quiet: ticks that need no whole decision
 package product

@@ -17,13 +17,32 @@ func play(t *testing.T, s *sim.Scenario, p sim.Policy) *sim.Result {
 }
 
 func TestADayLends(t *testing.T) {
-	lent := play(t, town(40, 400), New(lend.DefaultPolicy(), Defaults()))
+	o := Defaults()
+	var p *policy
+	mixed, off := 0, int64(0)
+	o.Seen = func(in lend.Snapshot, _ lend.Plan) {
+		for _, l := range in.Loans {
+			for _, g := range l.Grants {
+				if g.Count%l.UnitsPerPod != 0 {
+					mixed++
+				}
+			}
+		}
+		if d := p.lent[0] - p.world.Services()[0].Lent; max(d, -d) > off {
+			off = max(d, -d)
+		}
+	}
+	p = New(lend.DefaultPolicy(), o).(*policy)
+	lent := play(t, town(40, 400), p)
 	none := play(t, town(40, 400), NoLending(lend.DefaultPolicy(), Defaults()))
 	if none.Lent > 0 || none.Evictions > 0 {
 		t.Errorf("no lending lends %v unit-hours, and takes back %d jobs", none.Lent, none.Evictions)
 	}
 	if lent.Lent == 0 || lent.Finished <= none.Finished {
 		t.Errorf("lent %v unit-hours; %d jobs finished, %d without lending", lent.Lent, lent.Finished, none.Finished)
+	}
+	if mixed == 0 || off > 8 {
+		t.Errorf("%d pods were of several lenders, and the world had up to %d units less or more lent than the core", mixed, off)
 	}
 }
 
