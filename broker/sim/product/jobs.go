@@ -14,16 +14,20 @@ type queued struct {
 }
 
 // lookAtJobs lists the jobs that wait, those without an open loan, in the order in which
-// they arrived, which is that of their UIDs. Those that waited before are taken over.
+// they arrived, which is that of their UIDs. All before the first difference stays where it
+// is, and of the rest those are taken over that waited before.
 func (p *policy) lookAtJobs() {
 	waiting := p.world.Waiting()
-	if p.sameJobs(waiting) {
+	same := p.sameJobs(waiting)
+	if same == len(waiting) && same == len(p.queued) {
 		return
 	}
-	was, known := p.queued, p.snapshot.Jobs
-	now, jobs := p.spare.queued[:0], p.spare.jobs[:0]
-	at := 0
-	for _, j := range waiting {
+	p.changed = true
+	p.spare.queued = append(p.spare.queued[:0], p.queued[same:]...)
+	p.spare.jobs = append(p.spare.jobs[:0], p.snapshot.Jobs[same:]...)
+	was, at := p.spare.queued, 0
+	p.queued, p.snapshot.Jobs = p.queued[:same], p.snapshot.Jobs[:same]
+	for _, j := range waiting[same:] {
 		if p.ending > 0 && p.open[j] != "" {
 			continue
 		}
@@ -32,28 +36,23 @@ func (p *policy) lookAtJobs() {
 			at++
 		}
 		if at < len(was) && was[at] == want {
-			jobs = append(jobs, known[at])
+			p.snapshot.Jobs = append(p.snapshot.Jobs, p.spare.jobs[at])
 		} else {
-			jobs = append(jobs, p.describe(j))
+			p.snapshot.Jobs = append(p.snapshot.Jobs, p.describe(j))
 		}
-		now = append(now, want)
+		p.queued = append(p.queued, want)
 	}
-	p.changed = true
-	p.spare.queued, p.spare.jobs = was, known
-	p.queued, p.snapshot.Jobs = now, jobs
 }
 
-// sameJobs reports whether those that are listed are those that wait.
-func (p *policy) sameJobs(waiting []*sim.JobState) bool {
-	if len(waiting) != len(p.queued) {
-		return false
-	}
-	for i, j := range waiting {
+// sameJobs is how many of those that wait are listed already, from the first on.
+func (p *policy) sameJobs(waiting []*sim.JobState) int {
+	n := min(len(waiting), len(p.queued))
+	for i, j := range waiting[:n] {
 		if p.queued[i].job != j || p.queued[i].attempt != j.Attempt {
-			return false
+			return i
 		}
 	}
-	return true
+	return n
 }
 
 func (p *policy) describe(j *sim.JobState) lend.Job {
