@@ -43,7 +43,7 @@ const mostWork = math.MaxInt64 / 2
 
 // check says what of a job cannot be played. One that no cluster has room for can: it waits.
 func (k *known) check(j *Job) error {
-	switch tenant, ok := k.queues[j.Queue]; {
+	switch {
 	case j.Name == "":
 		return fmt.Errorf("name: must be given")
 	case j.Submit < 0:
@@ -58,6 +58,16 @@ func (k *known) check(j *Job) error {
 		return fmt.Errorf("pods × duration: is %d × %s, must be at most 146 years", j.Pods, j.Duration)
 	case j.MinPods < 0 || j.MinPods > j.Pods:
 		return fmt.Errorf("minPods: is %d, must be from 0 to pods (%d)", j.MinPods, j.Pods)
+	}
+	if err := k.names(j); err != nil {
+		return err
+	}
+	return j.Costs.check()
+}
+
+// names checks that what a job names is there.
+func (k *known) names(j *Job) error {
+	switch tenant, ok := k.queues[j.Queue]; {
 	case !k.flavors[j.Flavor]:
 		return fmt.Errorf("flavor: no node has any of %q", j.Flavor)
 	case k.slices[j.Flavor] && j.UnitsPerPod != 1:
@@ -69,7 +79,7 @@ func (k *known) check(j *Job) error {
 	case len(k.queues) > 0 && tenant != j.Tenant:
 		return fmt.Errorf("queue: %q is %q's, not %q's", j.Queue, tenant, j.Tenant)
 	}
-	return j.Costs.check()
+	return nil
 }
 
 func (c *Costs) check() error {

@@ -219,17 +219,32 @@ func TestReplicasOnSlices(t *testing.T) {
 		}
 		return out
 	}
-	s := workshop()
-	s.Services[0].Load = Curve{{0, 2}, {time.Hour, 5}, {2 * time.Hour, 4}, {3 * time.Hour, 1}}
-	got, _ := watched(t, s, seats)
-	want := map[time.Duration][7]bool{
-		0:             {4: true, 5: true},
-		time.Hour:     {2: true, 3: true, 4: true, 5: true, 6: true},
-		2 * time.Hour: {3: true, 4: true, 5: true, 6: true},
-		3 * time.Hour: {6: true},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+	for name, c := range map[string]struct {
+		pinned func(i int) bool
+		want   map[time.Duration][7]bool
+	}{
+		"the last three": {func(i int) bool { return i >= 4 }, map[time.Duration][7]bool{
+			0:             {4: true, 5: true},
+			time.Hour:     {2: true, 3: true, 4: true, 5: true, 6: true},
+			2 * time.Hour: {3: true, 4: true, 5: true, 6: true},
+			3 * time.Hour: {6: true},
+		}},
+		"the first three": {func(i int) bool { return i < 3 }, map[time.Duration][7]bool{
+			0:             {0: true, 1: true},
+			time.Hour:     {0: true, 1: true, 2: true, 5: true, 6: true},
+			2 * time.Hour: {0: true, 1: true, 2: true, 6: true},
+			3 * time.Hour: {2: true},
+		}},
+	} {
+		s := workshop()
+		for i := range s.Nodes[0].Cards[0].Slices {
+			s.Nodes[0].Cards[0].Slices[i].Pinned = c.pinned(i)
+		}
+		s.Services[0].Load = Curve{{0, 2}, {time.Hour, 5}, {2 * time.Hour, 4}, {3 * time.Hour, 1}}
+		got, _ := watched(t, s, seats)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("pinned are %s: %s", name, diff)
+		}
 	}
 }
 
@@ -343,6 +358,64 @@ func TestSlicesThatJobsMayNotHave(t *testing.T) {
 		if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != "at 2h0m0s: policy script: "+c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// What is still there of slices that are to be undone is nobody's.
+func TestSlicesThatAreUndone(t *testing.T) {
+	job := func(name string) Job {
+		return Job{Name: name, Flavor: "z2g", Duration: 5 * time.Hour, Pods: 1, UnitsPerPod: 1}
+	}
+	put := func(name string) func(*World) {
+		return func(w *World) { w.Start(w.byName[name], []Place{{w.spotAt(0, "z2g"), 0, 1}}) }
+	}
+	play := script{
+		{time.Hour, func(w *World) {
+			act, _ := remade(w, w.Cards(0)[0], w.Services()[0], "z2g", 2)
+			act.Job = "b"
+			w.Reshape(act)
+		}},
+		{2 * time.Hour, put("a")},
+		{2 * time.Hour, func(w *World) {
+			w.Reshape(lend.ReshapeAction{Kind: lend.ReshapeUndo, ID: w.Reshapes(0)[0].ID, Node: "a"})
+		}},
+		{2*time.Hour + minute, put("b")},
+	}
+	_, err := Run(workshop(job("a"), job("b")), &play, nil)
+	if want := "at 2h1m0s: policy script: start b: 1 units of z2g on a, which has 0 free of z2g"; err == nil || err.Error() != want {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
+// A job takes first what was made for it.
+func TestSlicesThatWereMadeForAJob(t *testing.T) {
+	s := workshop(Job{Name: "b", Flavor: "z2g", Duration: time.Hour, Pods: 1, UnitsPerPod: 1})
+	s.Services[0].Lender.Owned = 14
+	s.Nodes[0].Cards = append(s.Nodes[0].Cards, s.Nodes[0].Cards[0])
+	s.Nodes[0].Cards[1].UUID = "GPU-1"
+	play := script{
+		{time.Hour, func(w *World) {
+			for i, name := range []string{"a", "b"} {
+				act, _ := remade(w, w.Cards(0)[i], w.Services()[0], "z2g", 1)
+				act.Job = name
+				w.Reshape(act)
+			}
+		}},
+		{2 * time.Hour, func(w *World) { w.Start(w.byName["b"], []Place{{w.spotAt(0, "z2g"), 0, 1}}) }},
+		{2 * time.Hour, func(w *World) {
+			for i, want := range []mig.Use{mig.Idle, mig.Lent} {
+				g := w.Cards(0)[i].GPU(func(*JobState) string { return "loan" })
+				for _, in := range g.Instances {
+					if in.Profile == profile("z2g").ID && (in.Use != want || want == mig.Lent && in.Owner != "loan") {
+						t.Errorf("card %d has %+v, want it %s", i, in, want)
+					}
+				}
+			}
+		}},
+	}
+	mustRun(t, s, &play)
+	if len(play) > 0 {
+		t.Error("the test did nothing")
 	}
 }
 

@@ -59,44 +59,60 @@ func lawSlices(w *World) error {
 	return nil
 }
 
+// seats are what a node's cards say of the slices of one flavor.
+type seats struct{ there, pinned, kept, made, onMade, online, leaving int64 }
+
+func (c *seats) count(s *slice) {
+	c.there++
+	c.pinned += one(s.pinned)
+	c.kept += one(s.pinned && s.free())
+	c.made += one(s.of != nil)
+	c.onMade += one(s.of != nil && s.job != nil)
+	c.online += one(s.service != Nobody)
+	c.leaving += one(s.leaving)
+}
+
 // lawfulNode: who has its slices is who says so, and the node counts them right.
 func (w *World) lawfulNode(n int32) error {
-	type seats struct{ there, pinned, kept, made, onMade, online, leaving int64 }
-	counts := map[int32]seats{}
+	counts := map[int32]*seats{}
+	for i := w.nodes[n].first; i < w.nodes[n].end; i++ {
+		counts[i] = &seats{}
+	}
 	jobs := map[*JobState]map[Place]int64{}
 	for _, card := range w.nodes[n].cards {
 		for _, s := range card.slices {
-			if s.job != nil && (s.service != Nobody || s.pinned) || s.leaving && s.service == Nobody || s.of != nil && s.service != Nobody {
+			if !s.lawful() {
 				return fmt.Errorf("slice %v of card %s is in two hands, or in wrong ones", s.Placed, card.UUID)
 			}
-			c := counts[s.spot]
-			c.there++
-			c.pinned += one(s.pinned)
-			c.kept += one(s.pinned && s.free())
-			c.made += one(s.of != nil)
-			c.onMade += one(s.of != nil && s.job != nil)
-			c.online += one(s.service != Nobody)
-			c.leaving += one(s.leaving)
-			counts[s.spot] = c
-			if s.job != nil {
-				at := Place{Spot: s.spot, Lender: Nobody}
-				if s.of != nil {
-					at.Lender = s.of.lender
-				}
-				if jobs[s.job] == nil {
-					jobs[s.job] = map[Place]int64{}
-				}
-				jobs[s.job][at]++
+			counts[s.spot].count(s)
+			if s.job == nil {
+				continue
 			}
+			at := Place{Spot: s.spot, Lender: Nobody}
+			if s.of != nil {
+				at.Lender = s.of.lender
+			}
+			if jobs[s.job] == nil {
+				jobs[s.job] = map[Place]int64{}
+			}
+			jobs[s.job][at]++
 		}
 	}
 	for i := w.nodes[n].first; i < w.nodes[n].end; i++ {
-		s, c := &w.spots[i], counts[i]
+		s, c := &w.spots[i], *counts[i]
 		if s.Cut && (seats{s.Capacity, s.Pinned, s.Kept, s.Made, s.OnMade, s.Online, s.Leaving}) != c {
 			return fmt.Errorf("%s: is counted as %+v, and its cards say %+v", w.flavors[s.Flavor], *s, c)
 		}
 	}
 	return w.lawfulSeats(n, jobs)
+}
+
+// lawful: one has it, and one who may.
+func (s *slice) lawful() bool {
+	if s.job != nil {
+		return s.service == Nobody && !s.leaving && !s.pinned
+	}
+	return s.service == Nobody && !s.leaving || s.service != Nobody && s.of == nil
 }
 
 // lawfulSeats: jobs have the slices of their places on the node, those that were made if it

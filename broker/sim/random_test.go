@@ -293,33 +293,42 @@ func TestSpotsAreFound(t *testing.T) {
 			s.Training = int64(t.pick("training", 0, int(s.Capacity-s.Online)))
 			w.rooms.move(int32(i), s)
 		}
-		flavor, home := int32(t.pick("flavor", 0, len(w.flavors)-1)), int32(t.pick("home", -1, len(w.services)-1))
-		units := int64(t.pick("units", 1, 9))
-		var any, at int32 = -1, -1
-		var free int64
-		for i, s := range w.spots {
-			if s.Flavor != flavor {
-				continue
+		for flavor := range int32(len(w.flavors)) {
+			for home := range int32(len(w.services) + 1) {
+				for units := range int64(9) {
+					search(t, w, flavor, home-1, units+1)
+				}
 			}
-			free += s.Free()
-			if s.Free() < units {
-				continue
-			}
-			if any < 0 || s.Free() < w.spots[any].Free() {
-				any = int32(i)
-			}
-			if s.Home == home && (at < 0 || s.Free() < w.spots[at].Free()) {
-				at = int32(i)
-			}
-		}
-		if got, ok := w.Fullest(flavor, units); ok != (any >= 0) || ok && got != any {
-			t.Fatalf("found %d (%t), want %d in %+v", got, ok, any, w.spots)
-		}
-		if got, ok := w.rooms.home(flavor, home, units); ok != (at >= 0) || ok && got != at {
-			t.Fatalf("found %d (%t) at home %d, want %d in %+v", got, ok, home, at, w.spots)
-		}
-		if got := w.FreeUnits(flavor); got != free {
-			t.Fatalf("%d are free, want %d", got, free)
 		}
 	})
+}
+
+// search compares what is found with looking at all.
+func search(t picker, w *World, flavor, home int32, units int64) {
+	var any, at int32 = -1, -1
+	var free int64
+	for i, s := range w.spots {
+		if s.Flavor != flavor {
+			continue
+		}
+		free += s.Free()
+		if s.Free() < units {
+			continue
+		}
+		if any < 0 || s.Free() < w.spots[any].Free() {
+			any = int32(i)
+		}
+		if s.Home == home && (at < 0 || s.Free() < w.spots[at].Free()) {
+			at = int32(i)
+		}
+	}
+	if got, ok := w.Fullest(flavor, units); ok != (any >= 0) || ok && got != any {
+		t.Fatalf("found %d (%t), want %d in %+v", got, ok, any, w.spots)
+	}
+	if got, ok := w.rooms.home(flavor, home, units); ok != (at >= 0) || ok && got != at {
+		t.Fatalf("found %d (%t) at home %d, want %d in %+v", got, ok, home, at, w.spots)
+	}
+	if got := w.FreeUnits(flavor); got != free {
+		t.Fatalf("%d are free, want %d", got, free)
+	}
 }

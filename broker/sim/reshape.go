@@ -63,22 +63,15 @@ func (w *World) plan(c *change, node int32, a *lend.ReshapeAction) (why string) 
 			c.card = card
 		}
 	}
-	lender := slices.IndexFunc(w.services, func(s *ServiceState) bool { return s.Lender.Name == a.Lender })
-	switch {
-	case c.card == nil:
+	if c.card == nil {
 		return "it has no card " + a.Plan.GPU
-	case c.card.change != nil:
+	}
+	if c.card.change != nil {
 		return "the card is changed already, by " + c.card.change.ID
-	case lender < 0:
-		return "there is no lender " + a.Lender
-	case w.services[lender].Lender.Flavor != a.From || a.From == a.To:
-		return "the lender has no " + a.From + " to make " + a.To + " of"
 	}
-	from, to := w.spotAt(node, a.From), w.spotAt(node, a.To)
-	if from < 0 || to < 0 {
-		return "its cards cannot have " + a.From + " and " + a.To
+	if why := w.parties(c, node, a); why != "" {
+		return why
 	}
-	c.job, c.lender, c.from, c.to = a.Job, int32(lender), from, to
 	c.Reshape = lend.Reshape{
 		ID: a.ID, GPU: a.Plan.GPU, Lender: a.Lender, From: a.From, Count: a.Count, To: a.To, Made: a.Made,
 		Create: slices.Clone(a.Plan.Create), JobUID: a.JobUID, State: lend.ReshapeMaking, Since: w.Time(),
@@ -87,6 +80,22 @@ func (w *World) plan(c *change, node int32, a *lend.ReshapeAction) (why string) 
 		c.Destroy = append(c.Destroy, in.Placed)
 	}
 	return w.checkPlan(c, a.Plan)
+}
+
+// parties fills in whose slices are made into what, and for whom.
+func (w *World) parties(c *change, node int32, a *lend.ReshapeAction) (why string) {
+	lender := slices.IndexFunc(w.services, func(s *ServiceState) bool { return s.Lender.Name == a.Lender })
+	if lender < 0 {
+		return "there is no lender " + a.Lender
+	}
+	if w.services[lender].Lender.Flavor != a.From || a.From == a.To {
+		return "the lender has no " + a.From + " to make " + a.To + " of"
+	}
+	c.job, c.lender, c.from, c.to = a.Job, int32(lender), w.spotAt(node, a.From), w.spotAt(node, a.To)
+	if c.from < 0 || c.to < 0 {
+		return "its cards cannot have " + a.From + " and " + a.To
+	}
+	return ""
 }
 
 // checkPlan says what of a plan the card does not allow.

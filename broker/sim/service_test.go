@@ -175,13 +175,13 @@ func TestPendingReplicas(t *testing.T) {
 		{Name: "k", Flavor: "gpu", Submit: 20 * minute, Duration: time.Hour, Pods: 1, UnitsPerPod: 2},
 	})
 	first := func(w *World) {
-		for _, j := range w.Waiting() {
-			if j.Name == "j" {
-				w.Start(j, []Place{{0, 0, 1}, {1, 1, 1}})
-			} else if w.Spots()[0].Free() >= 2 {
-				w.Start(j, []Place{{0, Nobody, 1}})
-			}
+		if len(w.Waiting()) == 0 {
 			return
+		}
+		if j := w.Waiting()[0]; j.Name == "j" {
+			w.Start(j, []Place{{0, 0, 1}, {1, 1, 1}})
+		} else if w.Spots()[0].Free() >= 2 {
+			w.Start(j, []Place{{0, Nobody, 1}})
 		}
 	}
 	type waits struct{ chat, search, home int }
@@ -243,15 +243,32 @@ func TestTheYoungestReplicaGoes(t *testing.T) {
 // Whose replica has waited longest is first, whichever service it is.
 func TestWhoWaitedLongestIsFirst(t *testing.T) {
 	s := shop(1, func(s *Service) { s.Load = Curve{{0, 0}, {10 * minute, 5}} })
+	s.Nodes[0].Units = []NodeUnits{{"gpu", 2}}
 	s.Services = append(s.Services, s.Services[0])
-	s.Services[1].Lender.Name, s.Services[1].Load = "search", Curve{{0, 0}, {5 * minute, 5}, {12 * minute, 10}}
-	s.Jobs = List([]Job{{Name: "j", Flavor: "gpu", Duration: 20 * minute, Pods: 1, UnitsPerPod: 4}})
+	s.Services[1].Lender.Name, s.Services[1].Load = "search", Curve{{0, 0}, {5 * minute, 5}}
+	s.Jobs = List([]Job{{Name: "j", Flavor: "gpu", Duration: 20 * minute, Pods: 1, UnitsPerPod: 2}})
 	play := script{{0, starts("j", Place{0, Nobody, 1})}, {30 * minute, func(w *World) {
-		if chat, search := w.Services()[0], w.Services()[1]; chat.Running != 1 || search.Running != 1 || len(search.Pending) != 1 {
-			t.Errorf("%d and %d replicas run", chat.Running, search.Running)
+		if chat, search := w.Services()[0].Running, w.Services()[1].Running; chat != 0 || search != 1 {
+			t.Errorf("%d and %d replicas run, want 0 and 1", chat, search)
 		}
 	}}}
 	mustRun(t, s, &play)
+}
+
+// A replica goes from where its service is not at home, and then from where the fewest are.
+func TestWhereAReplicaGoes(t *testing.T) {
+	s := shop(3, func(s *Service) { s.Load = Curve{{0, 25}, {10 * minute, 20}, {20 * minute, 15}, {30 * minute, 10}} })
+	s.Nodes[1].Home, s.Nodes[2].Home = "chat", "chat"
+	got, _ := watched(t, s, func(w *World) [3]int64 {
+		v := w.Services()[0]
+		return [3]int64{v.On(0), v.On(1), v.On(2)}
+	})
+	want := map[time.Duration][3]int64{
+		0: {1, 2, 2}, 10 * minute: {0, 2, 2}, 20 * minute: {0, 1, 2}, 30 * minute: {0, 0, 2},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // Between two decisions is a gap, unless a pod has come to wait, or the policy wants to be
@@ -261,6 +278,7 @@ func TestGap(t *testing.T) {
 	s.Gap = 10 * minute
 	s.Jobs = List([]Job{
 		{Name: "a", Flavor: "gpu", Submit: 3 * minute, Pods: 1, UnitsPerPod: 1},
+		{Name: "d", Flavor: "gpu", Submit: 22 * minute, Pods: 1, UnitsPerPod: 1},
 		{Name: "b", Flavor: "gpu", Submit: 32 * minute, Pods: 1, UnitsPerPod: 1},
 		{Name: "c", Flavor: "gpu", Submit: 50 * minute, Pods: 1, UnitsPerPod: 1},
 	})
@@ -270,7 +288,7 @@ func TestGap(t *testing.T) {
 		0, 10 * minute, // a job came at 3:00
 		20 * minute, // load rose, and that is a gap after the last one
 		21 * minute, // a pod waits
-		31 * minute, // it does not any more
+		31 * minute, // a job came at 22:00, and it does not any more
 		41 * minute, // a job came at 32:00
 		42 * minute, // as was wanted
 		52 * minute, // a job came at 50:00

@@ -159,7 +159,15 @@ func (s *Service) validate() error {
 		return fmt.Errorf("target: is %v, must be above 0, and at most 1", s.Target)
 	case s.Least < 0 || s.Least > s.Most():
 		return fmt.Errorf("least: is %d, must be from 0 to what owned and unitsPerPod allow (%d)", s.Least, s.Most())
-	case len(s.Load) == 0:
+	}
+	if err := s.curves(); err != nil {
+		return err
+	}
+	return within(span{"reload", s.Reload}, span{"drain", s.Drain}, span{"scaleDownAfter", s.ScaleDownAfter})
+}
+
+func (s *Service) curves() error {
+	if len(s.Load) == 0 {
 		return fmt.Errorf("load: must be given")
 	}
 	if err := s.Load.check(); err != nil {
@@ -168,7 +176,7 @@ func (s *Service) validate() error {
 	if err := s.Replicas.check(); err != nil {
 		return fmt.Errorf("replicas%w", err)
 	}
-	return within(span{"reload", s.Reload}, span{"drain", s.Drain}, span{"scaleDownAfter", s.ScaleDownAfter})
+	return nil
 }
 
 // check says what of a curve cannot be: each point is later than the one before it, and a
