@@ -137,6 +137,7 @@ func (p *policy) giveBack(at int, a *lend.Action) {
 		return
 	}
 	p.countLent(l.Shedding, -1)
+	p.freed = true
 	l.Grants = grants.Without(l.Grants, l.Shedding)
 	l.Shedding, l.ShedLive, l.ShedKilled = nil, 0, false
 }

@@ -26,13 +26,13 @@ func (p *policy) lookAtLoans() {
 			continue
 		}
 		if j := h.job; j.Phase == sim.Ended || j.Attempt != h.attempt {
-			h.over, l.Live, l.ShedLive, p.changed = true, 0, 0, true
+			h.over, l.Live, l.ShedLive, p.freed = true, 0, 0, true
 			p.ending++
 			l.Finished = !l.Reclaiming
 			continue
 		}
 		if live := h.job.Held; l.Live != live {
-			l.Live, l.ShedLive, p.changed = live, pods(h.job.Going), true
+			l.Live, l.ShedLive, p.freed = live, pods(h.job.Going), true
 		}
 		l.Checkpoint = p.saved(h.job)
 	}
@@ -76,13 +76,12 @@ func (p *policy) openLoan(j *sim.JobState, a *lend.Action) {
 		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Lender, y.Lender), cmp.Compare(x.Flavor, y.Flavor))
 	})
 	p.opened = append(p.opened, opened{l, held{job: j, attempt: j.Attempt}})
-	p.open[j] = a.Loan
+	p.open[j], p.changed = a.Loan, true
 	p.countLent(l.Grants, +1)
 }
 
 // countLent adds grants to what services lend, or takes them off.
 func (p *policy) countLent(all []lend.Grant, sign int64) {
-	p.changed = true
 	for _, g := range all {
 		if i := p.lender(g.Lender); i != sim.Nobody {
 			p.lent[i] += sign * g.Count
@@ -96,7 +95,7 @@ func (p *policy) closeLoan(i int) {
 	if delete(p.open, h.job); h.over {
 		p.ending--
 	}
-	h.closed = true
+	h.closed, p.freed = true, true
 	p.closed++
 	p.countLent(p.snapshot.Loans[i].Grants, -1)
 }

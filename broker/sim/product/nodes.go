@@ -37,9 +37,13 @@ func (p *policy) lookAtNodes() {
 		up := true
 		for k := range n.Units {
 			spot, u := &spots[int(first)+k], &n.Units[k]
-			if u.Online != spot.Online || u.Leaving != spot.Leaving || u.Capacity != spot.Capacity || u.Pinned != spot.Pinned {
-				u.Online, u.Leaving, u.Capacity, u.Pinned, p.changed = spot.Online, spot.Leaving, spot.Capacity, spot.Pinned, true
+			if u.Online > spot.Online || u.Leaving != spot.Leaving {
+				p.freed = true
 			}
+			if u.Online < spot.Online || u.Capacity != spot.Capacity || u.Pinned != spot.Pinned {
+				p.changed = true
+			}
+			u.Online, u.Leaving, u.Capacity, u.Pinned = spot.Online, spot.Leaving, spot.Capacity, spot.Pinned
 			up = up && !spot.Down
 		}
 		if n.Schedulable != up {

@@ -31,10 +31,11 @@ type policy struct {
 	// What a plan that is being carried out has opened and closed.
 	opened []opened
 	closed int
-	// changed: nodes, jobs or loans are not as the last decision saw them.
-	changed bool
-	calm    calm
-	free    []lend.Loan // scratch of closeLoans
+	// changed: nodes, jobs or loans are not as the last decision saw them; freed: only in that
+	// there is more room.
+	changed, freed bool
+	calm           calm
+	free           []lend.Loan // scratch of closeLoans
 	// spare is the memory of the jobs before these.
 	spare struct {
 		queued []queued
@@ -79,7 +80,7 @@ func (p *policy) Decide(w *sim.World) time.Duration {
 			p.options.Seen(p.snapshot, plan)
 		}
 		before := p.state
-		p.state, p.changed = next, false
+		p.state, p.changed, p.freed = next, false, false
 		p.settle(&plan, before)
 		if returned := p.enact(&plan); !returned {
 			break

@@ -2,6 +2,7 @@ package product
 
 import (
 	"testing"
+	"time"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/sim"
@@ -59,5 +60,19 @@ func TestWhatWasLearnedBefore(t *testing.T) {
 	blind := lent(func(o *Options) { o.Forecast = false })
 	if !(fresh < knows && knows < blind) {
 		t.Errorf("lent %.0f unit-hours without a past, %.0f with one, and %.0f without a look at it; want each more than the one before", fresh, knows, blind)
+	}
+}
+
+// Rare decisions lend less, and the load between them is heard all the same.
+func TestRareDecisions(t *testing.T) {
+	lent := func(every time.Duration) *sim.Result {
+		s, o := town(40, 400), Defaults()
+		o.Every, s.Gap = every, every
+		return play(t, s, New(lend.DefaultPolicy(), o))
+	}
+	often, rarely := lent(15*time.Second), lent(5*time.Minute)
+	if rarely.Lent < 0.8*often.Lent || rarely.Decisions > often.Decisions/5 {
+		t.Errorf("lent %.0f unit-hours in %d decisions each 5 minutes, and %.0f in %d each 15 seconds",
+			rarely.Lent, rarely.Decisions, often.Lent, often.Decisions)
 	}
 }

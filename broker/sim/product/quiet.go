@@ -12,7 +12,8 @@ import (
 // room for everything. If its answer is the one that it gave at the last whole decision,
 // which did nothing, and neither the cluster nor the jobs have changed since, and no time
 // has come by which a job or a loan is judged anew, a whole decision would do nothing
-// again, and what it would remember is what the small one does.
+// again, and what it would remember is what the small one does. Where no job waits, nor
+// would one if there were only more room than then, or less were needed.
 type calm struct {
 	decider lend.Decider
 	in      lend.Snapshot
@@ -29,6 +30,8 @@ type answer struct {
 	need, headroom, lendable int64
 	reason                   string
 	peak                     int64
+	// waits: a job does. Where none does, it does not matter what could be lent.
+	waits bool
 	// exact: how high the load is may decide more than that, and requests and panic are it.
 	exact           bool
 	requests, panic float64
@@ -36,7 +39,8 @@ type answer struct {
 
 const wholeCluster = "all"
 
-// ask asks about the lenders alone, as of what was remembered, and returns what the core would remember of them.
+// ask asks about the lenders alone, as of what was remembered, and returns what the core
+// would remember of them.
 func (p *policy) ask(state lend.State) []lend.LenderState {
 	c := &p.calm
 	c.in = lend.Snapshot{
@@ -75,19 +79,31 @@ func (p *policy) ask(state lend.State) []lend.LenderState {
 // answer reads what the plan says of a lender.
 func (p *policy) answer(i int, plan *lend.Plan, memory *lend.LenderState) answer {
 	l, v := &p.snapshot.Lenders[i], &plan.Lenders[i]
-	a := answer{need: v.Need, headroom: v.Headroom, lendable: v.Lendable, requests: l.Load.Requests, panic: l.Load.Panic}
+	a := answer{need: v.Need, headroom: v.Headroom, waits: len(p.snapshot.Jobs) > 0}
+	if l.Advise {
+		return a // it never lends, and nothing is taken back for it
+	}
 	at := slices.IndexFunc(plan.Verdicts, func(v lend.Verdict) bool { return v.Subject == l.Name && v.Kind == lend.SubjectLender })
 	a.reason = plan.Verdicts[at].Reason
+	if !a.waits && a.reason != lend.ReasonAboveHighWater {
+		a.reason = ""
+		return a
+	}
+	a.lendable, a.requests, a.panic = v.Lendable, l.Load.Requests, l.Load.Panic
 	if len(memory.Peaks) > 0 {
 		a.peak = memory.Peaks[0].Pods
 	}
 	// Above its high water it is what the load needs that is most urgent. Where all that may
 	// be lent is, the load says whether what comes back could be lent again.
-	a.exact = a.reason == lend.ReasonAboveHighWater || v.Lendable == 0 && p.lent[i] > 0 && len(p.snapshot.Jobs) > 0
+	a.exact = a.reason == lend.ReasonAboveHighWater || v.Lendable == 0 && p.lent[i] > 0
 	return a
 }
 
+// same reports whether an answer asks for nothing that an older one did not.
 func (a *answer) same(b *answer) bool {
+	if !a.waits && !b.waits && a.reason == "" && b.reason == "" {
+		return a.need <= b.need && a.need+a.headroom <= b.need+b.headroom
+	}
 	return a.need == b.need && a.headroom == b.headroom && a.lendable == b.lendable && a.reason == b.reason && a.peak == b.peak &&
 		(!a.exact && !b.exact || a.requests == b.requests && a.panic == b.panic)
 }
@@ -96,7 +112,7 @@ func (a *answer) same(b *answer) bool {
 // remember.
 func (p *policy) quiet() bool {
 	c := &p.calm
-	if p.options.always || !c.sure || p.changed || !p.snapshot.Now.Before(c.due) || !p.steady() {
+	if p.options.always || !c.sure || p.changed || p.freed && len(p.snapshot.Jobs) > 0 || !p.snapshot.Now.Before(c.due) || !p.steady() {
 		return false
 	}
 	memory := p.ask(p.state)
@@ -170,7 +186,9 @@ func (p *policy) nextTime() time.Time {
 		at(p.snapshot.Jobs[i].Queued, p.rules.ReserveAfter)
 	}
 	for i := range p.snapshot.Loans {
-		at(p.snapshot.Loans[i].Since, p.rules.MinimumLoan)
+		if l := &p.snapshot.Loans[i]; len(p.snapshot.Jobs) > 0 || slices.ContainsFunc(l.Grants, func(g lend.Grant) bool { return g.Lender != "" }) {
+			at(l.Since, p.rules.MinimumLoan)
+		}
 	}
 	for i := range p.state.Jobs {
 		j := &p.state.Jobs[i]
