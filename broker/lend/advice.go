@@ -82,7 +82,10 @@ func (l *lender) adviserLends(d *decision) int64 {
 			keep = max(keep, min(l.Owned-l.memory.UnknownLent+back, l.Owned))
 		}
 	default:
-		keep = l.season.units + l.headroom
+		keep = l.season.units
+		if !l.growsIntoWarm() || keep > l.Owned-l.lent-l.memory.Advice.Lent {
+			keep += l.headroom
+		}
 	}
 	return max(l.Owned-keep-l.lent, 0)
 }

@@ -15,6 +15,7 @@ const (
 	classBlind                 // what a long unknown load gives back, step by step
 	classHeadroom              // warm units
 	classSeason                // what the past makes likely
+	classRefill                // warm units that are asked back only once they are used
 	classes
 )
 
@@ -52,6 +53,9 @@ type lender struct {
 	gate, why string
 	// short: something owed cannot be placed yet.
 	short bool
+	// asks: units are asked back for it. touched: some of what it keeps warm is not free, and
+	// is not asked back yet.
+	asks, touched bool
 	// stuck are changes of layouts that hold its units and go neither on nor back.
 	stuck []*reshape
 }
@@ -112,6 +116,12 @@ func (l *lender) owe(now time.Time, pol Policy) {
 		grant(classHigh, up(l.urgent.units, l.UnitsPerPod)-l.Running)
 	}
 	grant(classNeed, up(l.need.units, l.UnitsPerPod)-l.Running)
+	if l.growsIntoWarm() {
+		grant(classSeason, up(l.season.units, l.UnitsPerPod)-l.Running)
+		most := max(l.need.units+l.above(l.need), l.season.units+l.headroom)
+		grant(classRefill, up(most, l.UnitsPerPod)-l.Running)
+		return
+	}
 	grant(classHeadroom, up(l.need.units+l.above(l.need), l.UnitsPerPod)-l.Running)
 	grant(classSeason, up(l.season.units+l.headroom, l.UnitsPerPod)-l.Running)
 }

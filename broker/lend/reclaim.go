@@ -41,9 +41,10 @@ func (d *decision) reclaim() {
 	causes := map[*loan]*cause{}
 	for _, flavor := range d.flavors {
 		r := &round{d: d, p: d.pools[flavor], causes: causes}
-		for c := range classes {
-			r.serve(c)
+		for c := range classRefill {
+			r.serve(c, r.wants(c))
 		}
+		r.refill()
 		if len(r.victims) == 0 {
 			continue
 		}
@@ -73,9 +74,8 @@ func (d *decision) reclaim() {
 	}
 }
 
-// serve makes room for one class, beside what is settled.
-func (r *round) serve(c class) {
-	wants := r.wants(c)
+// serve makes room for what is wanted of one class, beside what is settled.
+func (r *round) serve(c class, wants []want) {
 	if len(wants) == 0 {
 		return
 	}
@@ -217,6 +217,7 @@ func (r *round) choose(c class, asking []*lender, candidates []*loan) {
 	}
 	latest := r.take(chosen, candidates, &cause{c, asking, asking})
 	for _, l := range asking {
+		l.asks = true
 		l.memory.askedBack(latest, r.d.now, r.d.pol)
 		l.shut(ReasonCooldownActive, "units were asked back for it just now")
 	}
@@ -337,7 +338,7 @@ func (r *round) inherit(spared *loan) {
 }
 
 var reclaimReasons = [classes]string{
-	ReasonLenderPodPending, ReasonAboveHighWater, ReasonNeedRose, ReasonLenderUnknownTooLong, ReasonNeedRose, ReasonNeedRose,
+	ReasonLenderPodPending, ReasonAboveHighWater, ReasonNeedRose, ReasonLenderUnknownTooLong, ReasonNeedRose, ReasonNeedRose, ReasonNeedRose,
 }
 
 func reclaimReason(c class) string { return reclaimReasons[c] }
@@ -358,6 +359,8 @@ func reclaimMessage(c class, asking []*lender) string {
 		return "warm units of " + who + " must be kept free"
 	case classSeason:
 		return "in these hours " + who + " has needed more before"
+	case classRefill:
+		return "warm units of " + who + " are used up"
 	}
 	return "need of " + who + " rose" + whatRose(asking)
 }

@@ -34,7 +34,9 @@ type Lender struct {
 	Cooldown  time.Duration `json:"cooldown"`
 	MaxGrace  time.Duration `json:"maxGrace"`
 	Warm      int64         `json:"warm"`
-	Steps     Steps         `json:"steps,omitzero"`
+	// Refill is when what is kept warm is filled up again; empty is RefillAlways.
+	Refill Refill `json:"refill,omitempty"`
+	Steps  Steps  `json:"steps,omitzero"`
 
 	Load Load `json:"load"`
 	// Notice is how long it takes from asking units back to a replica that serves on them,
@@ -55,6 +57,19 @@ type Lender struct {
 	// loan waits until it is Done.
 	Prepare *Preparation `json:"prepare,omitempty"`
 }
+
+// Refill says when units are asked back for the headroom.
+type Refill string
+
+const (
+	// RefillAlways: as soon as less than need and headroom is free, so that the headroom is
+	// what the need may grow by before anybody waits.
+	RefillAlways Refill = "Always"
+	// RefillWhenUsed: once the need alone has no room, and then for need and headroom. Until
+	// then the service grows into the headroom and nobody is stopped. What is lent anew
+	// leaves all of it.
+	RefillWhenUsed Refill = "WhenUsed"
+)
 
 // Steps bound how fast is lent and taken back. The zero Steps bound nothing but a
 // signal's push, to half of the running replicas.

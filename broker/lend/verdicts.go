@@ -137,6 +137,8 @@ func (l *lender) standing() string {
 	switch {
 	case !l.open:
 		return fmt.Sprintf("%s; %s", l.why, units)
+	case l.touched:
+		return fmt.Sprintf("%s; %s, and not all that is kept warm is free: it is asked back when the need has no room", l.why, units)
 	case l.short:
 		return fmt.Sprintf("%s; %s, but pods that it is owed have no room yet", l.why, units)
 	case l.lent >= l.Owned:
