@@ -58,13 +58,10 @@ func wanted(p Past) ([]sim.Curve, error) {
 	return r.curves, nil
 }
 
-// shifted is the part of a curve that lies in the past, from its beginning on.
+// shifted is a curve from where the past begins. It is played until the past ends.
 func shifted(c sim.Curve, p Past) sim.Curve {
 	var out sim.Curve
 	for i, pt := range c {
-		if pt.At >= p.Until && len(out) > 0 {
-			break
-		}
 		if i+1 < len(c) && c[i+1].At <= p.From {
 			continue
 		}
