@@ -26,7 +26,7 @@ type change struct {
 // Reshape changes a card's layout, or has a change undone, as the core asks for it. Like
 // every act, one that cannot be carried out ends the run with an error: a plan for another
 // layout, for slices that somebody has or that are pinned, or to one that the board does
-// not allow; or an undoing of what is not there. Nothing fails.
+// not allow. To undo what is not there, or no more, is to do nothing. Nothing fails.
 //
 // What is destroyed is gone at once, and what is created there after Scenario.ReshapeTakes:
 // then jobs may have it whose place's Lender is the change's, and nobody else may. When
@@ -168,11 +168,11 @@ func (w *World) reshaped(c *change) {
 	w.changed = true
 }
 
-// undo ends a change as soon as nobody has what was made. To ask twice is to ask once.
+// undo ends a change as soon as nobody has what was made. To ask twice is to ask once, also
+// when it is over.
 func (w *World) undo(node int32, id string) {
 	i := slices.IndexFunc(w.nodes[node].cards, func(c *CardState) bool { return c.change != nil && c.change.ID == id })
 	if i < 0 {
-		w.refuse("undo %s on %s: there is no such change", id, w.scenario.Nodes[node].Name)
 		return
 	}
 	c := w.nodes[node].cards[i].change

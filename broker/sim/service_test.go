@@ -257,14 +257,14 @@ func TestWhoWaitedLongestIsFirst(t *testing.T) {
 
 // A replica goes from where its service is not at home, and then from where the fewest are.
 func TestWhereAReplicaGoes(t *testing.T) {
-	s := shop(3, func(s *Service) { s.Load = Curve{{0, 25}, {10 * minute, 20}, {20 * minute, 15}, {30 * minute, 10}} })
-	s.Nodes[1].Home, s.Nodes[2].Home = "chat", "chat"
+	s := shop(3, func(s *Service) { s.Load = Curve{{0, 25}, {10 * minute, 20}, {20 * minute, 15}, {30 * minute, 10}, {40 * minute, 5}} })
+	s.Nodes[0].Home = "chat"
 	got, _ := watched(t, s, func(w *World) [3]int64 {
 		v := w.Services()[0]
 		return [3]int64{v.On(0), v.On(1), v.On(2)}
 	})
 	want := map[time.Duration][3]int64{
-		0: {1, 2, 2}, 10 * minute: {0, 2, 2}, 20 * minute: {0, 1, 2}, 30 * minute: {0, 0, 2},
+		0: {2, 2, 1}, 10 * minute: {2, 2, 0}, 20 * minute: {2, 1, 0}, 30 * minute: {2, 0, 0}, 40 * minute: {1, 0, 0},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
