@@ -257,7 +257,9 @@ func TestWhoWaitedLongestIsFirst(t *testing.T) {
 
 // A replica goes from where its service is not at home, and then from where the fewest are.
 func TestWhereAReplicaGoes(t *testing.T) {
-	s := shop(3, func(s *Service) { s.Load = Curve{{0, 25}, {10 * minute, 20}, {20 * minute, 15}, {30 * minute, 10}, {40 * minute, 5}} })
+	s := shop(3, func(s *Service) {
+		s.Load = Curve{{0, 25}, {10 * minute, 20}, {20 * minute, 15}, {30 * minute, 10}, {40 * minute, 5}}
+	})
 	s.Nodes[0].Home = "chat"
 	got, _ := watched(t, s, func(w *World) [3]int64 {
 		v := w.Services()[0]
