@@ -169,11 +169,9 @@ func TestRunsRepeat(t *testing.T) {
 		run := func() (string, [sha256.Size]byte) {
 			sum := sha256.New()
 			o := Defaults()
-			o.Seen = func(in lend.Snapshot, plan lend.Plan) {
-				for _, v := range []any{in, plan} {
-					if err := json.NewEncoder(sum).Encode(v); err != nil {
-						t.Fatal(err)
-					}
+			o.Seen = func(_ lend.Snapshot, plan lend.Plan) {
+				if err := json.NewEncoder(sum).Encode(plan); err != nil {
+					t.Fatal(err)
 				}
 			}
 			out := results(t, small(seed, false), New(roll(seed).rules(), o))

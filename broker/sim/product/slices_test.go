@@ -36,7 +36,7 @@ func cut(seed uint64) *sim.Scenario {
 	r := roll(seed)
 	nodes := 1 + r.IntN(3)
 	s := &sim.Scenario{
-		Start: monday, Length: r.between(time.Hour, 3*time.Hour).Truncate(time.Minute), Check: true, ReshapeTakes: pick(r, 0, 5*time.Second, 30*time.Second),
+		Start: monday, Length: r.between(30*time.Minute, 80*time.Minute).Truncate(time.Minute), Check: true, ReshapeTakes: pick(r, 0, 5*time.Second, 30*time.Second),
 		Flavors: cuttings(),
 		Tenants: []lend.Tenant{
 			{Name: "research", Cohort: "all", Quotas: gpus(0)},
