@@ -126,12 +126,15 @@ func (d *desk) pinned(s *sim.ServiceState, where ground) (replicas int64) {
 	return replicas
 }
 
-// claim are the spots of the service's flavor on a ground: its own, or all.
+// claim are the spots of the service's flavor on a ground.
 func (d *desk) claim(s *sim.ServiceState, where ground) []int32 {
-	if where == ground(s.Index) {
+	switch where {
+	case ground(s.Index):
 		return d.spots[s.Index]
+	case anywhere:
+		return d.flavors[s.FlavorID]
 	}
-	return d.flavors[s.FlavorID]
+	return slices.DeleteFunc(slices.Clone(d.flavors[s.FlavorID]), func(spot int32) bool { return !where.has(d.owner[spot]) })
 }
 
 // away is how many units a service's replicas hold of what it does not own: after a node's

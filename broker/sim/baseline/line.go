@@ -22,8 +22,9 @@ type line struct {
 	tiers []tier
 	// quotas of tenants count.
 	quotas bool
-	// elastic jobs start with what there is, and grow.
-	elastic bool
+	// elastic jobs start with what there is; those that have fewer pods than they could
+	// grow.
+	elastic, grows bool
 
 	books books
 	last  glance
@@ -88,7 +89,7 @@ func (l *line) admit(d *desk) {
 	} else {
 		l.pass(d, jobs, l.tiers)
 	}
-	if l.elastic {
+	if l.grows {
 		l.grow(d)
 	}
 	l.last.keep(d)

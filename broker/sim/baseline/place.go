@@ -14,6 +14,11 @@ const (
 	anywhere ground = pool - 2
 )
 
+// has reports whether who owns a spot is of the ground.
+func (g ground) has(owner int32) bool {
+	return g == anywhere || g == ground(owner) || g == loaned && owner != sim.Nobody
+}
+
 // owners says whose each spot is: the service whose home its node is, if the service runs
 // on that flavor. Where a scenario gives a service fewer units at home than it owns, the
 // last nodes that are nobody's are counted as its own, as many as it takes.

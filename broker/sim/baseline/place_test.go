@@ -98,7 +98,7 @@ func TestTakeIsExact(t *testing.T) {
 				where := rapid.SampledFrom([]ground{pool, loaned, anywhere, 0}).Draw(t, "where")
 				room, total := int64(0), int64(0)
 				for i, n := range left {
-					if where == anywhere || (where == pool) == (owner[i] == sim.Nobody) {
+					if where == anywhere || (where == pool) == (owner[i] == sim.Nobody) { // there is one service
 						room, total = room+n/per, total+n
 					}
 				}

@@ -49,19 +49,33 @@ func (p *policy) Decide(w *sim.World) (again time.Duration) {
 	return again
 }
 
-// provide keeps room for a service's replicas, and takes units back if it must.
+// provide keeps room for a service's replicas, and takes units back if it must: its own,
+// and where others' replicas stand on these, what others lend.
 func (p *policy) provide(s *sim.ServiceState, keep, need int64) {
-	where := ground(s.Index)
+	d, where := &p.desk, ground(s.Index)
 	if p.everywhere {
 		where = anywhere
 	}
 	keep = min(max(keep, need), s.Most())
-	lacking := p.desk.reserve(s, keep-s.Running-p.desk.pinned(s, where), where)
-	if p.takes != nil && lacking > keep-need {
-		p.takes.back(&p.desk, s, lacking, where)
-		p.desk.reserve(s, lacking, where)
+	buffer := keep - need
+	lacking := d.reserve(s, keep-s.Running-d.pinned(s, where), where)
+	if p.takes != nil && lacking > buffer {
+		lacking = p.takeBack(s, lacking, where)
+		if lacking > buffer && !p.everywhere {
+			p.takeBack(s, d.reserve(s, lacking-buffer, loaned), loaned)
+		}
 	}
 	if !p.everywhere {
-		p.desk.limit(s, (s.Most()-keep)*s.Lender.UnitsPerPod+p.desk.away(s)-s.Lent)
+		d.limit(s, (s.Most()-keep)*s.Lender.UnitsPerPod+d.away(s)-s.Lent)
 	}
+}
+
+// takeBack makes room for more replicas on a ground and keeps it. It returns for how many
+// it could not.
+func (p *policy) takeBack(s *sim.ServiceState, replicas int64, where ground) (lacking int64) {
+	if replicas <= 0 {
+		return 0
+	}
+	p.takes.back(&p.desk, s, replicas, where)
+	return p.desk.reserve(s, replicas, where)
 }

@@ -26,6 +26,9 @@ func entries() []entry {
 		{"random", byVictims("random", taker{choose: byRule(lend.RandomVictims), redraws: true})},
 		{"fewest-jobs", byVictims("fewest-jobs", taker{choose: byRule(lend.FewestJobs)})},
 		{"exhaustive", byVictims("exhaustive", taker{choose: exhaustively})},
+		{"lyra-victims", byVictims("lyra-victims", taker{choose: byRule(lend.LyraCost)})},
+		{"gfs-victims", byVictims("gfs-victims", taker{choose: byRule(lend.GFSScore)})},
+		{"least-loss", byVictims("least-loss", taker{choose: byLeastLoss})},
 		{"lyra", newLyra},
 		{"lyra-ahead", newLyraAhead},
 		{"gfs", newGFS},
@@ -108,7 +111,7 @@ func byVictims(name string, takes taker) func(Past) (sim.Policy, error) {
 	return func(Past) (sim.Policy, error) {
 		return &policy{
 			name: name, keeps: idle{}, takes: &takes,
-			line: line{quotas: true, tiers: ownThenLoans()},
+			line: line{quotas: true, grows: true, tiers: ownThenLoans()},
 		}, nil
 	}
 }
@@ -117,6 +120,6 @@ func byVictims(name string, takes taker) func(Past) (sim.Policy, error) {
 func foreseeing(Past) (sim.Policy, error) {
 	return &policy{
 		name: "oracle", keeps: &oracle{}, takes: &taker{choose: byLeastLoss},
-		line: line{quotas: true, elastic: true, tiers: ownThenLoans()},
+		line: line{quotas: true, elastic: true, grows: true, tiers: ownThenLoans()},
 	}, nil
 }

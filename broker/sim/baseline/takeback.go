@@ -72,14 +72,14 @@ func (t *taker) back(d *desk, s *sim.ServiceState, replicas int64, where ground)
 	}
 }
 
-// borrowers are the running jobs that hold units on a service's ground.
+// borrowers are the running jobs that hold units of the service's flavor on a ground.
 func borrowers(d *desk, s *sim.ServiceState, where ground) (jobs []*sim.JobState) {
 	for _, j := range d.world.Running() {
 		if j.Phase != sim.Running || j.Flavor != s.Lender.Flavor {
 			continue
 		}
 		for _, p := range j.Places {
-			if where == anywhere || p.Lender == s.Index {
+			if where.has(p.Lender) {
 				jobs = append(jobs, j)
 				break
 			}

@@ -101,6 +101,39 @@ func TestWhatComesFreeCounts(t *testing.T) {
 	}
 }
 
+// Who finds another's replica in its home takes back what that one lends.
+func TestWhoseHomeIsTaken(t *testing.T) {
+	for _, name := range []string{"fewest-jobs", "stock-preemption"} {
+		s := village(0, 2, 8, sim.Curve{{At: 0, Value: 0}, {At: 10 * time.Minute, Value: 1}}, gang("job", 0, 1, 8))
+		s.Services[0].Lender.Owned = 8
+		s.Services = append(s.Services, s.Services[0])
+		s.Services[1].Lender.Name = "serving/code"
+		s.Services[1].Load = sim.Curve{{At: 0, Value: 0}, {At: 20 * time.Minute, Value: 1}}
+		s.Nodes[1].Home = "serving/code"
+		evicted, r := watch(t, name, s, Past{}, nil)
+		if want := []string{"job"}; !slices.Equal(evicted, want) || r.OnlineWait.Quantile(1) > 6*time.Second {
+			t.Errorf("%s: stopped %q, want %q; a pod waited %s", name, evicted, want, r.OnlineWait.Quantile(1))
+		}
+	}
+}
+
+// What was shed is given back when there is room again.
+func TestShrunkJobsGrow(t *testing.T) {
+	for name, want := range map[string]int64{"least-loss": 0, "lyra-victims": 0, "oracle": 0, "random": 1} {
+		j := gang("job", 0, 8, 1)
+		j.MinPods = 4
+		s := village(0, 1, 1, sim.Curve{{At: 0, Value: 0}, {At: 10 * time.Minute, Value: 2}, {At: 20 * time.Minute, Value: 0}}, j)
+		_, r := watch(t, name, s, Past{}, nil)
+		if r.Evictions != want || (r.ShedPods > 0) == (want > 0) {
+			t.Errorf("%s: %d stops, %d pods shed", name, r.Evictions, r.ShedPods)
+		}
+		// Ten minutes with 6 of 8 pods cost 2.5.
+		if got := time.Duration(r.JCTMean) * time.Second; want == 0 && (got < 62*time.Minute || got > 64*time.Minute) {
+			t.Errorf("%s: the job took %s, want about 62m30s", name, got)
+		}
+	}
+}
+
 // Chance is fair: it is drawn anew each time.
 func TestRandomIsDrawnAnew(t *testing.T) {
 	var load sim.Curve
