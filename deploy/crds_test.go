@@ -78,7 +78,7 @@ lowWater: 30%
 highWater: 70%
 dwell: 5m
 cooldown: 5m
-headroom: {warm: 1, quantile: "0.99"}
+headroom: {warm: 1, quantile: "0.99", refill: Always}
 scaling: {mode: Observe, min: 1}
 reclaim: {maxGrace: 60s}
 `,
@@ -93,7 +93,7 @@ lowWater: 30%
 highWater: 70%
 dwell: 5m
 cooldown: 5m
-headroom: {warm: 1, quantile: "0.99"}
+headroom: {warm: 1, quantile: "0.99", refill: Always}
 scaling: {mode: Observe, min: 1}
 reclaim: {maxGrace: 60s}
 `,
@@ -269,6 +269,9 @@ func TestBadObjectsAreRefused(t *testing.T) {
 		{"LendingPolicy", "a quantile that is always met",
 			`{` + target + `, headroom: {quantile: "1"}}`,
 			[]string{"spec.headroom.quantile", "should match"}},
+		{"LendingPolicy", "a headroom that is never refilled",
+			`{` + target + `, headroom: {refill: Never}}`,
+			[]string{"spec.headroom.refill", "Always", "WhenUsed"}},
 		{"LendingPolicy", "a hook that waits for nothing",
 			`{` + target + `, hooks: {beforeLend: {template: {apiVersion: v1, kind: ConfigMap}, until: {}}}}`,
 			[]string{"spec.hooks.beforeLend.until", "exactly one of condition and field must be set"}},

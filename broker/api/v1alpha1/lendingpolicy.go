@@ -87,7 +87,7 @@ type LendingPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s')",message="cooldown must not be negative"
 	Cooldown *metav1.Duration `json:"cooldown,omitempty"`
 	// +optional
-	// +kubebuilder:default={warm: 1, quantile: "0.99"}
+	// +kubebuilder:default={warm: 1, quantile: "0.99", refill: "Always"}
 	Headroom Headroom `json:"headroom,omitzero"`
 	// Schedule keeps units at times that are known beforehand.
 	// +optional

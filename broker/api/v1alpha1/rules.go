@@ -6,6 +6,18 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
+// HeadroomRefill says when units are asked back for the headroom.
+//
+// +kubebuilder:validation:Enum=Always;WhenUsed
+type HeadroomRefill string
+
+const (
+	// RefillAlways: as soon as less than need and headroom is free.
+	RefillAlways HeadroomRefill = "Always"
+	// RefillWhenUsed: once the need alone has no room, and then for need and headroom.
+	RefillWhenUsed HeadroomRefill = "WhenUsed"
+)
+
 // Headroom says what is kept warm above the need.
 type Headroom struct {
 	// Warm is the number of units kept free above the need, rounded up to whole
@@ -22,6 +34,13 @@ type Headroom struct {
 	// +kubebuilder:default="0.99"
 	// +kubebuilder:validation:Pattern=`^0\.[0-9]{1,6}$`
 	Quantile string `json:"quantile,omitempty"`
+	// Refill is when units are asked back for the headroom: Always, as soon as less than
+	// need and headroom is free; WhenUsed, once the need alone has no room, and then for
+	// both. Until then the service grows into the headroom and no borrower is stopped. What
+	// is lent anew leaves all of it, and above its high water a service is refilled always.
+	// +optional
+	// +kubebuilder:default=Always
+	Refill HeadroomRefill `json:"refill,omitempty"`
 }
 
 // Window is a time that comes again, for which units are kept.

@@ -134,6 +134,20 @@ func TestLender(t *testing.T) {
 	}
 }
 
+// TestRefill: what a policy does not say is as careful as its default.
+func TestRefill(t *testing.T) {
+	for refill, want := range map[v1alpha1.HeadroomRefill]lend.Refill{
+		"": "", v1alpha1.RefillAlways: "", v1alpha1.RefillWhenUsed: lend.RefillWhenUsed,
+	} {
+		p := policy("chat", 12)
+		p.Spec.Headroom.Refill = refill
+		view := gatherAll(t, append(without(cluster(), "chat", "LendingPolicy"), p)...)
+		if got := view.Snapshot.Lenders[0].Refill; got != want {
+			t.Errorf("%q in the policy is %q, want %q", refill, got, want)
+		}
+	}
+}
+
 // TestBlindAutoscaler: while the autoscaler does not know what is needed, nothing new
 // is lent, whatever the replicas say; but what they say still counts.
 func TestBlindAutoscaler(t *testing.T) {

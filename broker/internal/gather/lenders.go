@@ -142,6 +142,9 @@ func (l *lender) rules(spec *v1alpha1.LendingPolicySpec) {
 	careful := metav1.Duration{Duration: v1alpha1.DefaultDwell}
 	l.Dwell, l.Cooldown = ptr.Deref(spec.Dwell, careful).Duration, ptr.Deref(spec.Cooldown, careful).Duration
 	l.MaxGrace, l.Warm = spec.Reclaim.MaxGrace.Duration, ptr.Deref(spec.Headroom.Warm, v1alpha1.DefaultWarm)
+	if spec.Headroom.Refill == v1alpha1.RefillWhenUsed {
+		l.Refill = lend.RefillWhenUsed
+	}
 	specs, err := signal.Specs(spec.Signals)
 	if err != nil {
 		l.problem(ReasonInvalidPolicy, "%v", err)
