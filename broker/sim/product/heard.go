@@ -34,7 +34,8 @@ func newHeard(v *sim.ServiceState, s *sim.Scenario, p *policy) *heard {
 		h.every = 15 * time.Second
 	}
 	if h.slots == 0 {
-		// Where only replicas are said to be wanted, the load is in those that are full.
+		// Where replicas are given and no slots, the load is in replicas as busy as they are
+		// meant to be: one asks for one.
 		h.slots = 1 / target(p.rules)
 	}
 	if p.options.Forecast {
