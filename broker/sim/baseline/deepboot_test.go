@@ -72,3 +72,25 @@ func TestDeepBootGrowsInto(t *testing.T) {
 		t.Errorf("a job had %d units within the first hour, want 6", most)
 	}
 }
+
+// A running job shrinks for one that waits where that fills units which nobody else would.
+func TestDeepBootShrinksToFill(t *testing.T) {
+	elastic := gang("elastic", 0, 4, 1)
+	elastic.MinPods = 2
+	at := map[string]time.Duration{}
+	got, r := watch(t, "deepboot", village(1, 0, 8, nil, elastic, gang("six", 10*time.Minute, 1, 6)), Past{}, starts(at))
+	if want := 10*time.Minute + 5*time.Second; at["research/six"] != want || r.ShedPods != 2 || len(got) > 0 {
+		t.Errorf("the job started at %s, %d pods were shed, %q stopped, want %s, 2 and nobody", at["research/six"], r.ShedPods, got, want)
+	}
+}
+
+// At half past, when units are idle again, one that never ran is worth more than one that
+// did and waits for longer.
+func TestDeepBootDiscountsRestarts(t *testing.T) {
+	load := sim.Curve{{At: 0, Value: 0}, {At: 10 * time.Minute, Value: 1}, {At: 30 * time.Minute, Value: 0}}
+	at := map[string]time.Duration{}
+	got, _ := watch(t, "deepboot", village(0, 1, 4, load, gang("stays", 0, 1, 4), gang("goes", time.Minute, 1, 4), gang("new", 11*time.Minute, 1, 4)), Past{}, starts(at))
+	if want := 30*time.Minute + 31*time.Second; at["research/new"] != want || !slices.Equal(got, []string{"goes"}) {
+		t.Errorf("the new job started at %s, %q stopped, want %s and one", at["research/new"], got, want)
+	}
+}

@@ -112,17 +112,59 @@ func TestGFSKnowsThePast(t *testing.T) {
 // Who ran for the fewest unit-seconds goes, of those whose units fit what is wanted best.
 func TestGFSTakesBack(t *testing.T) {
 	for name, tt := range map[string]struct {
+		home int
+		per  int64
 		jobs []sim.Job
 		want []string
 	}{
-		"the newest":            {[]sim.Job{gang("old", 0, 1, 8), gang("new", 5*time.Minute, 1, 8)}, []string{"new"}},
-		"the fewest units over": {[]sim.Job{gang("four", 0, 1, 4), gang("four-too", 0, 1, 4), gang("eight", 5*time.Minute, 1, 8)}, []string{"four-too"}},
+		"the newest":            {2, 4, []sim.Job{gang("old", 0, 1, 8), gang("new", 5*time.Minute, 1, 8)}, []string{"new"}},
+		"the fewest units over": {2, 4, []sim.Job{gang("four", 0, 1, 4), gang("four-too", 0, 1, 4), gang("eight", 5*time.Minute, 1, 8)}, []string{"four-too"}},
+		// After 10 minutes they ran for 10, 28 and 18 unit-minutes.
+		"not the newest, if it is large": {1, 1, []sim.Job{gang("one", 0, 1, 1), gang("four", 3*time.Minute, 1, 4), gang("three", 4*time.Minute, 1, 3)}, []string{"one"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _ := watch(t, "gfs", village(0, 2, 4, surge(1), tt.jobs...), Past{}, nil)
+			got, _ := watch(t, "gfs", village(0, tt.home, tt.per, surge(1), tt.jobs...), Past{}, nil)
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("stopped %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestGFSQuota(t *testing.T) {
+	onNodes(t, nil, []int64{8, 8}, func(w *sim.World) {
+		g := &gfs{}
+		g.desk.open(w)
+		g.begin(w)
+		for eta, want := range map[float64]int64{0.5: 4, 1: 9, 2: 18} {
+			g.pools[0].feedback.eta = eta
+			g.demands[0] = &demand{}
+			g.demands[0].note(w.Time(), 7)
+			if got := g.quota(w, &g.pools[0]); got != want {
+				t.Errorf("eta %v: the quota is %d, want %d", eta, got, want)
+			}
+		}
+	})
+}
+
+// One job ran through a look at the runs and another through two when one of them stops.
+func TestGFSCountsGuarantees(t *testing.T) {
+	g := &gfs{}
+	g.takes.choose = g.choose
+	s := village(0, 2, 4, surge(1), gang("old", 0, 1, 8), gang("new", 5*time.Minute, 1, 8))
+	seen := false
+	if _, err := sim.Run(s, watched{g, func(w *sim.World) {
+		if seen || w.Now() <= 10*time.Minute {
+			return
+		}
+		seen = true
+		if e, of := g.pools[0].feedback.rate(); !near(of, 1+3./12) || !near(e, 1/of) {
+			t.Errorf("%v of %v guarantees were broken, want 1 of 1.25", e, of)
+		}
+		if len(g.heat[0])+len(g.heat[1]) != 1 {
+			t.Errorf("heat is %v", g.heat)
+		}
+	}}, nil); err != nil || !seen {
+		t.Fatalf("looked at the rate: %t, %v", seen, err)
 	}
 }

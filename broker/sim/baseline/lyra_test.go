@@ -107,16 +107,88 @@ func TestLyraAhead(t *testing.T) {
 
 func TestLyraStartsTheShortest(t *testing.T) {
 	long, short, elastic := gang("long", time.Minute, 1, 8), gang("short", 2*time.Minute, 1, 8), gang("elastic", 3*time.Minute, 8, 1)
-	long.Duration = 3 * time.Hour
-	// On its least, the elastic job takes two hours.
+	long.Duration, short.Duration = 3*time.Hour, 90*time.Minute
+	// On its least, the elastic job takes two hours, and an hour on all it gets.
 	elastic.MinPods = 4
 	at := map[string]time.Duration{}
 	watch(t, "lyra", village(1, 0, 8, nil, gang("first", 0, 1, 8), long, short, elastic), Past{}, starts(at))
-	for name, want := range map[string]time.Duration{"short": time.Hour, "elastic": 2 * time.Hour, "long": 3 * time.Hour} {
+	for name, want := range map[string]time.Duration{"short": 60 * time.Minute, "elastic": 150 * time.Minute, "long": 210 * time.Minute} {
 		if got := at["research/"+name]; got != want {
 			t.Errorf("%s started at %s, want %s", name, got, want)
 		}
 	}
+}
+
+// What jobs need goes to the pool though a lent server is fuller, extra workers to lent
+// servers though the pool has room.
+func TestLyraPlaces(t *testing.T) {
+	long := gang("long", 0, 1, 4)
+	long.Duration = 3 * time.Hour
+	elastic := gang("elastic", 0, 8, 1)
+	elastic.MinPods = 2
+	for name, tt := range map[string]struct {
+		jobs []sim.Job
+		at   time.Duration
+		lent int64
+	}{
+		"least to the pool":      {[]sim.Job{gang("full", 0, 1, 8), long, gang("next", 2*time.Hour, 1, 4)}, 2 * time.Hour, 4},
+		"extra to a lent server": {[]sim.Job{elastic}, 0, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lent := int64(-1)
+			watch(t, "lyra", village(1, 2, 8, calm(0), tt.jobs...), Past{}, func(w *sim.World) {
+				if w.Now() == tt.at {
+					lent = w.Services()[0].Lent
+				}
+			})
+			if lent != tt.lent {
+				t.Errorf("%d units are lent, want %d", lent, tt.lent)
+			}
+		})
+	}
+}
+
+// Holes of 5 and 8 have room for 4, 5 and 4 units, but not if the shortest is first.
+func TestLyraPlacesTheLargestFirst(t *testing.T) {
+	at := map[string]time.Duration{}
+	jobs := []sim.Job{gang("three", 0, 1, 3), gang("a", time.Minute, 1, 4), gang("b", time.Minute, 1, 5), gang("c", time.Minute, 1, 4)}
+	watch(t, "lyra", village(2, 0, 8, nil, jobs...), Past{}, starts(at))
+	for _, j := range jobs {
+		if at[j.Name] != j.Submit {
+			t.Errorf("%s started at %s, want %s", j.Name, at[j.Name], j.Submit)
+		}
+	}
+}
+
+// A job of 2 units is put where one worker must go for it, not two.
+func TestLyraDisplacesTheFewest(t *testing.T) {
+	wide, narrow := gang("wide", 0, 8, 1), gang("narrow", 0, 2, 1)
+	wide.MinPods, narrow.MinPods = 1, 1
+	_, r := watch(t, "lyra", village(2, 0, 8, nil, gang("five", 0, 1, 5), wide, narrow, gang("next", 10*time.Minute, 1, 2)), Past{}, nil)
+	if r.ShedPods != 1 {
+		t.Errorf("%d pods were shed, want 1", r.ShedPods)
+	}
+}
+
+// Who finds no room does not stand in the way of who is smaller.
+func TestRefuge(t *testing.T) {
+	onNodes(t, []int64{3, 2, 1}, nil, func(w *sim.World) {
+		var d desk
+		d.open(w)
+		r := newRefuge(&d, anywhere, nil, nil)
+		j := &sim.JobState{Job: sim.Job{Flavor: "gpu", UnitsPerPod: 3}}
+		for i, tt := range []struct {
+			pods int64
+			want bool
+		}{{3, false}, {2, false}, {1, true}, {1, false}} {
+			if got := r.settle(j, tt.pods, 0); got != tt.want {
+				t.Errorf("%d: %d pods have room: %t, want %t", i, tt.pods, got, tt.want)
+			}
+		}
+		if want := []int64{0, 2, 1}; !slices.Equal(d.holes.free, want) {
+			t.Errorf("holes are %v, want %v", d.holes.free, want)
+		}
+	})
 }
 
 // An elastic job has what nobody needs, and gives it up for one that waits.
