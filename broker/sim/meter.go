@@ -216,7 +216,7 @@ func (m *meter) book(to *float64, hours float64, failed bool) {
 // result tells the sums at the end of a run.
 func (m *meter) result(end time.Duration) *Result {
 	w, r := m.world, &m.r
-	m.advance(max(w.now, min(end, w.scenario.Length)))
+	m.advance(end)
 	w.now = end
 	for _, s := range w.services {
 		for _, since := range s.Pending {

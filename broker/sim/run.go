@@ -52,8 +52,14 @@ func Run(s *Scenario, p Policy, progress func(share float64)) (*Result, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
+	if r.over() {
+		end = max(r.now, s.Length)
+	}
 	return r.meter.result(end), nil
 }
+
+// over reports whether all that counts has been seen, if nothing more is measured.
+func (w *World) over() bool { return w.counted == 0 && !w.more }
 
 // step plays the next moment; false if there is none before the end, or all is over.
 func (r *stepper) step(end time.Duration) bool {
@@ -61,7 +67,7 @@ func (r *stepper) step(end time.Duration) bool {
 	if r.wake > 0 && (!ok || r.wake < at) {
 		at, ok = r.wake, true
 	}
-	if !ok || at > end || at >= r.scenario.Length && r.counted == 0 && !r.more {
+	if !ok || at > end || at >= r.scenario.Length && r.over() {
 		return false
 	}
 	if at > r.now {

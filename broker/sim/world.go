@@ -127,7 +127,8 @@ func (w *World) Job(name string) (*JobState, bool) {
 	return j, ok
 }
 
-// FreeUnits is how many units of a flavor are free, on all nodes.
+// FreeUnits is how many units of a flavor are free, on all nodes. Slices that are kept for
+// online pods are among them.
 func (w *World) FreeUnits(flavor int32) int64 { return w.rooms.free[flavor] }
 
 // Fullest is the spot of a flavor with the fewest free units among those that have at least
