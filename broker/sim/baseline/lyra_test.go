@@ -208,6 +208,18 @@ func TestLyraDisplacesExtraWorkers(t *testing.T) {
 	}
 }
 
+func TestLeastTogether(t *testing.T) {
+	j := &sim.JobState{Places: []sim.Place{{Spot: 0, Lender: sim.Nobody, Pods: 1}, {Spot: 1, Lender: 0, Pods: 3}, {Spot: 2, Lender: 1, Pods: 2}}}
+	want := []sim.Place{{Spot: 2, Lender: 1, Pods: 2}, {Spot: 1, Lender: 0, Pods: 3}, {Spot: 0, Lender: sim.Nobody, Pods: 1}}
+	if got := leastTogether(j, 6); !slices.Equal(got, want) {
+		t.Errorf("%v go, want %v", got, want)
+	}
+	want = []sim.Place{{Spot: 2, Lender: 1, Pods: 2}, {Spot: 1, Lender: 0, Pods: 1}}
+	if got := leastTogether(j, 3); !slices.Equal(got, want) {
+		t.Errorf("%v go, want %v", got, want)
+	}
+}
+
 func TestSaved(t *testing.T) {
 	for k, want := range map[int64]float64{0: 0, 1: 60, 2: 90, 6: 135} {
 		if got := saved(180, 2, k); !near(got, want) {

@@ -184,12 +184,18 @@ func (l *lyra) resize(j *sim.JobState, flavor int32, workers int64) {
 	}
 }
 
-// leastTogether are n of a job's pods, those first that are alone on their servers, and on
-// lent ones.
+// leastTogether are n of a job's pods: those on lent servers first, which may have to go
+// back, and of them those with the fewest others.
 func leastTogether(j *sim.JobState, n int64) (gone []sim.Place) {
 	places := slices.Clone(j.Places)
 	slices.SortStableFunc(places, func(a, b sim.Place) int {
-		return cmp.Or(cmp.Compare(a.Pods, b.Pods), cmp.Compare(b.Lender, a.Lender))
+		if lent := a.Lender != sim.Nobody; lent != (b.Lender != sim.Nobody) {
+			if lent {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.Pods, b.Pods)
 	})
 	for _, p := range places {
 		if p.Pods = min(p.Pods, n); p.Pods > 0 {
