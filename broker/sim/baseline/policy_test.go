@@ -3,6 +3,7 @@ package baseline
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -221,12 +222,21 @@ func TestIdleLeavesHeadroom(t *testing.T) {
 	}
 }
 
+// dice draw what rapid would draw too small too often: a scenario in which nothing happens
+// tests nothing.
+type dice struct{ *rand.Rand }
+
+func roll[T any](d dice, of ...T) T { return of[d.IntN(len(of))] }
+
+func (d dice) from(least, most int) int { return least + d.IntN(most-least+1) }
+
 // hamlets are random small scenarios in which every job fits the pool.
 func hamlets(t *rapid.T, failures bool) (*sim.Scenario, []sim.Job) {
-	pool := rapid.IntRange(1, 3).Draw(t, "pool")
+	d := dice{rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))}
+	pool := d.from(1, 3)
 	s := &sim.Scenario{
 		Start: time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC), Length: 26 * time.Hour, Drain: 60 * day, Check: true, Sample: time.Minute,
-		Seed: rapid.Uint64().Draw(t, "seed"), Gap: rapid.SampledFrom([]time.Duration{0, 0, time.Minute}).Draw(t, "gap"),
+		Seed: d.Uint64(), Gap: roll(d, 0, 0, time.Minute),
 	}
 	if failures {
 		s.Failures = sim.Failures{Every: 3 * day, Repair: time.Hour}
@@ -234,52 +244,14 @@ func hamlets(t *rapid.T, failures bool) (*sim.Scenario, []sim.Job) {
 	for i := range pool {
 		s.Nodes = append(s.Nodes, sim.Node{Name: fmt.Sprintf("a-%d", i), Units: []sim.NodeUnits{{Flavor: "gpu", Count: 8}}})
 	}
-	for i := range rapid.IntRange(0, 2).Draw(t, "services") {
-		name, home := fmt.Sprintf("serving/s%d", i), rapid.IntRange(1, 3).Draw(t, "home")
-		for k := range home {
-			s.Nodes = append(s.Nodes, sim.Node{Name: fmt.Sprintf("b-%d-%d", i, k), Units: []sim.NodeUnits{{Flavor: "gpu", Count: 8}}, Home: name})
-		}
-		var load sim.Curve
-		for at := time.Duration(0); at < s.Length; at += rapid.SampledFrom([]time.Duration{time.Minute, 20 * time.Minute, 5 * time.Hour}).Draw(t, "step") {
-			v := float64(rapid.IntRange(-1, home*8).Draw(t, "load"))
-			if v < 0 {
-				v = nan
-			}
-			load = append(load, sim.Point{At: at, Value: v})
-			if len(load) > 30 {
-				break
-			}
-		}
-		load = append(load, sim.Point{At: s.Length, Value: 0})
-		per := rapid.SampledFrom([]int64{1, 2, 4, 8}).Draw(t, "per")
-		s.Services = append(s.Services, sim.Service{
-			Lender: lend.Lender{Name: name, Tenant: "serving", Flavor: "gpu", Owned: int64(home) * 8, UnitsPerPod: per, MaxGrace: 30 * time.Second, Warm: rapid.Int64Range(0, 4).Draw(t, "warm")},
-			Load:   load, Slots: float64(per), Target: 1, ScaleDownAfter: 5 * time.Minute, Reload: 20 * time.Second, Drain: time.Second,
-		})
+	for i := range roll(d, 0, 1, 2, 2) {
+		d.service(s, fmt.Sprintf("serving/s%d", i))
 	}
 	var jobs []sim.Job
-	for i := range rapid.IntRange(0, 25).Draw(t, "jobs") {
-		j := gang(fmt.Sprintf("job-%02d", i), time.Duration(i)*rapid.SampledFrom([]time.Duration{0, time.Minute, time.Hour}).Draw(t, "apart"), 1, rapid.Int64Range(1, 8).Draw(t, "units"))
-		if i > 0 {
-			j.Submit = max(j.Submit, jobs[i-1].Submit)
-		}
-		j.Duration = rapid.SampledFrom([]time.Duration{0, time.Minute, time.Hour, 9 * time.Hour}).Draw(t, "duration")
-		j.Pods = rapid.Int64Range(1, int64(pool)*(8/j.UnitsPerPod)).Draw(t, "pods")
-		if rapid.Bool().Draw(t, "elastic") {
-			j.MinPods = rapid.Int64Range(1, j.Pods).Draw(t, "least")
-		}
-		j.CheckpointEvery = rapid.SampledFrom([]time.Duration{0, 10 * time.Minute}).Draw(t, "checkpoints")
-		j.SaveTakes = rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "saves")
-		j.Grace = rapid.SampledFrom([]time.Duration{0, 20 * time.Second, time.Hour}).Draw(t, "grace")
-		j.Exit = rapid.SampledFrom([]time.Duration{0, 5 * time.Second, time.Hour}).Draw(t, "exit")
-		j.Restart, j.Reshape = 40*time.Second, 5*time.Second
-		if failures || j.CheckpointEvery == 0 {
-			// A job that saves nothing must be able to end between two failures.
-			j.Duration = min(j.Duration, time.Hour)
-		}
-		jobs = append(jobs, j)
+	for i := range d.from(0, 30) {
+		jobs = append(jobs, d.job(jobs, pool, failures, fmt.Sprintf("job-%02d", i)))
 	}
-	if rapid.Bool().Draw(t, "quotas") {
+	if d.IntN(2) == 0 {
 		s.Tenants = []lend.Tenant{
 			{Name: "research", Cohort: "lab", Quotas: []lend.Quota{{Flavor: "gpu", Nominal: int64(pool) * 5}}},
 			{Name: "serving", Cohort: "lab", Quotas: []lend.Quota{{Flavor: "gpu", Nominal: 72}}},
@@ -292,11 +264,51 @@ func hamlets(t *rapid.T, failures bool) (*sim.Scenario, []sim.Job) {
 	return s, jobs
 }
 
+// service adds one that wants nothing at the end, with a home.
+func (d dice) service(s *sim.Scenario, name string) {
+	home, per := d.from(1, 3), roll[int64](d, 1, 2, 4, 8)
+	for k := range home {
+		s.Nodes = append(s.Nodes, sim.Node{Name: fmt.Sprintf("%s-%d", strings.ReplaceAll(name, "/", "-"), k), Units: []sim.NodeUnits{{Flavor: "gpu", Count: 8}}, Home: name})
+	}
+	var load sim.Curve
+	for at := time.Duration(0); at < s.Length; at += roll(d, time.Minute, 20*time.Minute, 2*time.Hour) {
+		load = append(load, sim.Point{At: at, Value: roll(d, 0, 0, nan, float64(d.from(0, home*8)), float64(home*8))})
+	}
+	s.Services = append(s.Services, sim.Service{
+		Lender: lend.Lender{Name: name, Tenant: "serving", Flavor: "gpu", Owned: int64(home) * 8, UnitsPerPod: per, MaxGrace: 30 * time.Second, Warm: int64(d.from(0, 4))},
+		Load:   append(load, sim.Point{At: s.Length, Value: 0}), Slots: float64(per), Target: 1,
+		ScaleDownAfter: 5 * time.Minute, Reload: 20 * time.Second, Drain: time.Second,
+	})
+}
+
+// job is one that comes after the others. It can end between two failures, if it saves
+// nothing, or if nodes fail.
+func (d dice) job(before []sim.Job, pool int, failures bool, name string) sim.Job {
+	j := gang(name, 0, 1, roll[int64](d, 1, 1, 2, 4, 8, int64(d.from(1, 8))))
+	if n := len(before); n > 0 {
+		j.Submit = before[n-1].Submit + roll(d, 0, time.Minute, time.Hour)
+	}
+	j.Duration = roll(d, 0, time.Minute, time.Hour, 9*time.Hour)
+	j.Pods = int64(d.from(1, pool*int(8/j.UnitsPerPod)))
+	if d.IntN(2) == 0 {
+		j.MinPods = int64(d.from(1, int(j.Pods)))
+	}
+	j.Costs = sim.Costs{
+		CheckpointEvery: roll(d, 0, 10*time.Minute), SaveTakes: roll(d, 0, 10*time.Second),
+		Grace: roll(d, 0, 20*time.Second, time.Hour), Exit: roll(d, 0, 5*time.Second, time.Hour), Restart: 40 * time.Second, Reshape: 5 * time.Second,
+	}
+	if failures || j.CheckpointEvery == 0 {
+		j.Duration = min(j.Duration, time.Hour)
+	}
+	return j
+}
+
 // On random scenarios no act is illegal, the laws hold, and all jobs end; equal scenarios
 // give equal results.
 func TestPoliciesKeepTheLaws(t *testing.T) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
+			runs, busy := 0, 0
 			rapid.Check(t, func(t *rapid.T) {
 				s, jobs := hamlets(t, rapid.Bool().Draw(t, "failures"))
 				var first []byte
@@ -315,8 +327,14 @@ func TestPoliciesKeepTheLaws(t *testing.T) {
 						t.Fatalf("equal scenarios, different results:\n%s\n%s", first, text)
 					}
 					first = text
+					if runs++; r.Evictions+r.ShedPods > 0 {
+						busy++
+					}
 				}
 			})
+			if never := name == "pools-apart" || name == "static-split"; never != (busy == 0) {
+				t.Errorf("in %d of %d runs somebody was stopped", busy, runs)
+			}
 		})
 	}
 }
