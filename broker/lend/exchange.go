@@ -113,9 +113,13 @@ func (x *exchange) growTwo([]int) bool {
 	return x.pairs(x.cheap, func(in []int, _ price) bool { return x.anew(nil, in) })
 }
 
-// swap tries to let some out and others in.
+// swap tries to let some out and others in. The best may have become another since they
+// were listed, at the same price: who is not in it cannot be let out of it.
 func (x *exchange) swap(out, in []int) bool {
 	x.steps--
+	if slices.ContainsFunc(out, func(i int) bool { return !x.taken[i] }) {
+		return false
+	}
 	for _, i := range out {
 		x.spare(i)
 	}
