@@ -1,9 +1,7 @@
 package baseline
 
 import (
-	"cmp"
 	"slices"
-	"time"
 
 	"github.com/ebbtide/ebbtide/broker/sim"
 )
@@ -12,11 +10,9 @@ import (
 // not jump the line.
 const lookahead = 2000
 
-// line is in which order waiting jobs are tried, and what each may have. Who does not fit
+// line is what waiting jobs may have, in the order in which they arrived. Who does not fit
 // does not hold up others: the line is backfilled, without promises to those who wait.
 type line struct {
-	// sorts puts jobs in order of who is tried first; nil: who arrived first.
-	sorts func(jobs []*sim.JobState, now time.Duration)
 	// tiers are tried one after the other for each job. With quotas, the whole line is tried
 	// on the first one before.
 	tiers []tier
@@ -62,27 +58,14 @@ func (l *line) begin(w *sim.World) {
 	}
 }
 
-// shortestFirst sorts by how long a job would run from here on all its pods.
-func shortestFirst(jobs []*sim.JobState, now time.Duration) {
-	left := make(map[*sim.JobState]time.Duration, len(jobs))
-	for _, j := range jobs {
-		left[j] = j.Left(now)
-	}
-	slices.SortStableFunc(jobs, func(a, b *sim.JobState) int { return cmp.Compare(left[a], left[b]) })
-}
-
 // admit starts who fits into the holes.
 func (l *line) admit(d *desk) {
-	w := d.world
 	if !l.last.differs(d) {
 		return
 	}
 	l.books.sweep()
-	jobs := slices.Clone(w.Waiting())
-	if l.sorts != nil {
-		l.sorts(jobs, w.Now())
-	}
-	jobs = jobs[:min(len(jobs), lookahead)]
+	waiting := d.world.Waiting()
+	jobs := slices.Clone(waiting[:min(len(waiting), lookahead)])
 	if l.books.tree != nil {
 		jobs = l.pass(d, jobs, l.tiers[:1])
 		l.pass(d, jobs, l.tiers[1:])

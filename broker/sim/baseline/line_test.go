@@ -55,11 +55,6 @@ func shrinks(j sim.Job, least int64) sim.Job {
 	return j
 }
 
-func lasting(j sim.Job, d time.Duration) sim.Job {
-	j.Duration = d
-	return j
-}
-
 func TestLine(t *testing.T) {
 	limit := func(n int64) *int64 { return &n }
 	quotas := func(limits ...*int64) []lend.Tenant {
@@ -81,7 +76,6 @@ func TestLine(t *testing.T) {
 		"pool, then loans":           {fifo, 1, 1, nil, []sim.Job{gang("a", 0, 1, 5), gang("b", 0, 1, 5)}, "a b*"},
 		"over both, last":            {fifo, 1, 1, nil, []sim.Job{gang("a", 0, 2, 8), gang("b", 0, 1, 1)}, "a*"},
 		"pool alone":                 {line{tiers: ownAlone()}, 1, 1, nil, []sim.Job{gang("a", 0, 1, 5), gang("b", 0, 1, 5)}, "a"},
-		"shortest first":             {line{tiers: ownThenLoans(), sorts: shortestFirst}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), lasting(gang("b", 0, 1, 5), time.Minute)}, "b"},
 		"as many pods as there are":  {line{tiers: ownThenLoans(), elastic: true, grows: true}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), shrinks(gang("b", 0, 8, 1), 2)}, "a b=3"},
 		"not fewer than its least":   {line{tiers: ownThenLoans(), elastic: true, grows: true}, 1, 0, nil, []sim.Job{gang("a", 0, 1, 5), shrinks(gang("b", 0, 8, 1), 4)}, "a"},
 		"grows into what is left":    {line{tiers: ownThenLoans(), elastic: true, grows: true}, 1, 1, nil, []sim.Job{gang("a", 0, 1, 5), shrinks(gang("b", 0, 8, 1), 2)}, "a b*=8"},
