@@ -135,7 +135,7 @@ func TestFailuresAreDrawn(t *testing.T) {
 		for _, name := range []string{"b", "c", "d"} {
 			s.Nodes = append(s.Nodes, Node{Name: name, Units: s.Nodes[0].Units})
 		}
-		s.Length, s.Check = 10_000*time.Hour, false
+		s.Length, s.Sample, s.Check = 10_000*time.Hour, time.Hour, false
 		s.Failures = Failures{Every: 40 * time.Hour, Repair: time.Second}
 		return mustRun(t, s, p).Failures
 	}
