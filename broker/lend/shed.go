@@ -60,9 +60,10 @@ func (d *decision) restore(part *loan) {
 }
 
 // sheds is what the loan gives back as far as this part is: with what it gives back already,
-// which goes on until all of it is free.
+// which goes on until all of it is free. What this plan returns is given back, and no
+// longer part of it.
 func (l *loan) sheds() []Grant {
-	if l.before == nil {
+	if b := l.before; b == nil || b.action != nil && b.action.Kind == ActionReturn {
 		return l.Grants
 	}
 	sum := slices.Concat(l.before.Grants, l.Grants)

@@ -168,6 +168,25 @@ func TestShrinkingFurther(t *testing.T) {
 	}
 }
 
+// TestShrinkingAfterAReturn: what the plan itself returns is not asked for again. Told to
+// give up both, a job would go below what it needs.
+func TestShrinkingAfterAReturn(t *testing.T) {
+	in := elasticWorld()
+	wait(&in, 2)
+	tune := &in.Loans[1]
+	tune.Pods, tune.Live, tune.Bound = 7, 7, 7
+	tune.ReclaimBy, tune.ReclaimID, tune.ShedLive = in.Now.Add(20*time.Second), "r-1-1", 0
+	tune.Shedding = []Grant{{Lender: "serving/chat", Node: "a", Flavor: "h100", Count: 1}}
+	plan, _ := Decide(in, State{}, DefaultPolicy())
+	if first := plan.Actions[0]; first.Kind != ActionReturn || units(first.Shed) != 1 {
+		t.Fatalf("first: %+v, want the return of one unit", first)
+	}
+	asked := reclaims(&plan)
+	if len(asked) != 1 || asked[0].Loan != "research/tune" || units(asked[0].Shed) != 1 {
+		t.Fatalf("asked back: %+v, want one more unit of tune", asked)
+	}
+}
+
 func units(grants []Grant) (n int64) {
 	for _, g := range grants {
 		n += g.Count
