@@ -92,7 +92,7 @@ is not sound.`,
 	flags.StringVar(&s.who.Authority, "broker-ca", "",
 		"PEM file by which the broker's certificate is verified; default $EBBTIDE_BROKER_CA")
 
-	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s))
+	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s), newSimulateCommand(s), newWhatifCommand(s))
 	return root
 }
 

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"encoding/xml"
+	"errors"
 	"flag"
 	"io"
 	"math"
@@ -129,7 +130,7 @@ func wellFormed(t interface{ Fatalf(string, ...any) }, svg string) (elements map
 	d := xml.NewDecoder(strings.NewReader(svg))
 	for {
 		token, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return elements, texts, ids
 		}
 		if err != nil {

@@ -168,6 +168,10 @@ func (c *canvas) axes(b box, x, y *Axis) {
 	for _, t := range x.ticks(int((b.right - b.left) / 90)) {
 		w := b.left + x.share(t.at)*(b.right-b.left)
 		c.line(w, b.bottom, w, b.bottom+5, "a")
+		if most := b.right + 18; w+width(t.text)/2 > most {
+			c.text(most, b.bottom+18, "end", "", t.text)
+			continue
+		}
 		c.text(w, b.bottom+18, "middle", "", t.text)
 	}
 	c.line(b.left, b.bottom, b.right, b.bottom, "a")
