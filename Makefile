@@ -197,6 +197,10 @@ bench-ledger: ## Measure the ledger against bare bbolt, and how it checks a mill
 bench-reclaim: build ## Compare what it costs to get units back with stock preemption; the last lines are JSON, one per case (CHECK=1 CASES=a,b,c ROUNDS= SEED=)
 	@bin/ebbtide-lab bench-reclaim $(if $(CHECK),--check) $(if $(CASES),--cases=$(CASES)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SEED),--seed=$(SEED))
 
+.PHONY: results
+results: ## Play all experiments on recorded loads and jobs, and write docs/results; the last line is JSON (CHECK=1: compare with what is there, SEED=)
+	@$(GO) run ./e2e/cmd/ebbtide-lab results $(if $(CHECK),--check) $(if $(SEED),--seed=$(SEED))
+
 .PHONY: bench-noisy
 bench-noisy: ## Measure how long a tenant's jobs wait beside another's 100,000; takes 10 minutes, the last line is JSON
 	@LONG=1 $(GO) test -count=1 -timeout 30m -run '^TestNoisyTenant$$' -v ./e2e/scenarios | awk '{ print; fflush() } /^\{"jobs":/ { json = $$0 } END { if (json == "") exit 1; print json }'

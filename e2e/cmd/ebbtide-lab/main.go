@@ -30,6 +30,7 @@ func main() {
 		benchCommand(),
 		forecastCommand(),
 		victimsCommand(),
+		resultsCommand(),
 		reclaimCommand(),
 		checkMIGCommand(),
 		benchMIGCommand(),
