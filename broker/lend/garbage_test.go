@@ -173,6 +173,7 @@ func (r dice) lender(now time.Time) Lender {
 		Floors:  []Floor{{Name: "f", Units: r.number(), From: r.moment(now), Until: r.moment(now), Lead: r.length()}},
 		Scale:   pick(r, nil, nil, &Scale{Min: r.number(), Max: r.number(), Replicas: r.number()}),
 		Prepare: pick(r, nil, nil, &Preparation{Done: r.yes()}),
+		Refill:  pick(r, RefillWhenUsed, Refill(r.name())),
 	}
 	if r.yes() {
 		l.Forecast = &Forecast{Season: r.float(), Growth: r.float(), Dispersion: r.float(), Scatter: r.float(), Floor: r.float()}

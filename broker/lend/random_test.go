@@ -76,7 +76,7 @@ func drawService(r dice, name string, left int64) *service {
 		LowWater: 0.3, HighWater: 0.7, Dwell: 20 * time.Second, Cooldown: 30 * time.Second, MaxGrace: 20 * time.Second,
 		Warm: r.upTo(3), Advise: r.IntN(10) == 0, Notice: time.Duration(r.IntN(60)) * time.Second,
 		Steps: Steps{LendUnits: pick[int64](r, 0, 0, 1, 4), LendEvery: 10 * time.Second, LendAfter: pick(r, 0, 0, 15*time.Second)},
-		Scale: pick(r, nil, nil, nil, &Scale{Min: 1, Max: pods}),
+		Scale: pick(r, nil, nil, nil, &Scale{Min: 1, Max: pods}), Refill: pick(r, "", RefillAlways, RefillWhenUsed, RefillWhenUsed),
 	}}
 }
 

@@ -21,7 +21,7 @@ import (
 //	tenant NAME [cohort=] [weight=] FLAVOR=NOMINAL [borrow=] [lend=] [held=]
 //	queue NAME tenant= [fifo|fair] [weight=] [used=] [nobackfill] [paused]
 //	limit NAME most= [reason=]             what jobs draw on
-//	lender NAME tenant= flavor= owned= pod= replicas= [low= high= dwell= cooldown= grace= warm= advise]
+//	lender NAME tenant= flavor= owned= pod= replicas= [low= high= dwell= cooldown= grace= warm= refill= advise]
 //	       [notice=] [step=UNITS every=] [lendafter=] [min= max=]  the last two: the broker scales it
 //	       [reshape [mintrough=] [change=] [undo=]]
 //	policy [minloan=] [unknowngrace=] [unknownstep=] [budget=] [reserveafter=] [quotagrace=] [unfair]
@@ -365,7 +365,7 @@ func (s *script) addLender(a args, name string) error {
 	sv := &service{coverage: 1, Lender: Lender{
 		Name: name, Tenant: a.text("tenant", "serving"), Flavor: a.text("flavor", "h100"),
 		Owned: a.number("owned", 0), UnitsPerPod: a.number("pod", 1), Desired: a.number("replicas", 0),
-		LowWater: a.share("low", 0.3), HighWater: a.share("high", 0.7), Warm: a.number("warm", 0),
+		LowWater: a.share("low", 0.3), HighWater: a.share("high", 0.7), Warm: a.number("warm", 0), Refill: Refill(a.text("refill", "")),
 		Dwell: a.duration("dwell", time.Minute), Cooldown: a.duration("cooldown", time.Minute),
 		MaxGrace: a.duration("grace", 30*time.Second), Advise: a.flag("advise"), Notice: a.duration("notice", 0),
 		Steps: Steps{LendUnits: a.number("step", 0), LendEvery: a.duration("every", 0), LendAfter: a.duration("lendafter", 0)},
