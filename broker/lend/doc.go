@@ -64,7 +64,7 @@
 //	4 lenders       lender: what is owed and lendable; load; hysteresis: dwell, cooldown,
 //	                unknown; need, panic: what is needed now; outlook, foresee: what the past adds;
 //	                steps, flap: how much, how often; advice: the adviser's book; scale
-//	5 reclaim       reclaim: what is owed; combine: for all classes of need together; shed:
+//	5 reclaim       reclaim: what is owed; refill: headroom that is a buffer; combine: for all classes of need together; shed:
 //	                elastic loans; victims: who gives it; victims_search: what is taken so far; greedy, rivals, exchange: good choices; exact, bound: the
 //	                best there is
 //	6 reserve       place: what is kept for owners, and where a gang goes

@@ -173,7 +173,7 @@ const (
 	ReasonLoadCoverageLow      = "LoadCoverageLow"      // lender: too few replicas heard from
 	ReasonCooldownActive       = "CooldownActive"       // lender: a reclaim was too recent
 	ReasonLenderPodPending     = "LenderPodPending"     // lender, reclaim: an online pod waits
-	ReasonNeedRose             = "NeedRose"             // reclaim: need and headroom exceed what is free
+	ReasonNeedRose             = "NeedRose"             // reclaim: need, or need and headroom, exceed what is free
 	ReasonLenderUnknownTooLong = "LenderUnknownTooLong" // reclaim: blind for too long
 	ReasonNothingLendable      = "NothingLendable"      // lender: all is needed, lent or kept as headroom
 	ReasonAdviseOnly           = "AdviseOnly"           // lender: mode Advise
