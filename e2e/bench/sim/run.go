@@ -101,8 +101,8 @@ func Run(c Config) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(garbage)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer debug.SetGCPercent(debug.SetGCPercent(garbage))
 	whole, err := play(c.Town)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func Run(c Config) error {
 
 // small plays a day of 70 nodes.
 func (c *Config) small() error {
-	t := Town{GPUs: 70 * perNode, From: Busiest, Length: day, Copies: 0.1, Every: 15 * time.Second}
+	t := Town{GPUs: 70 * perNode, From: Busiest, Length: day, Copies: 0.5, Every: 15 * time.Second}
 	p, err := play(t)
 	if err != nil {
 		return err
