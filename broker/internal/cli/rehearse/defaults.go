@@ -64,7 +64,7 @@ func fill(u *unstructured.Unstructured) error {
 	return nil
 }
 
-// fillFields sets what is absent and has a default, and goes on below what is there then.
+// fillFields sets what is absent, or null, and has a default, and goes on below what is there then.
 func fillFields(value any, schema map[string]any) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -74,7 +74,7 @@ func fillFields(value any, schema map[string]any) {
 			if !is {
 				continue
 			}
-			if _, there := value[name]; !there {
+			if given, there := value[name]; !there || given == nil && property["nullable"] != true {
 				standard, has := property["default"]
 				if !has {
 					continue
