@@ -112,9 +112,11 @@ func (a *asker) record(j *job) (r gang.Record, ok bool) {
 	case j.units == 0:
 		a.notes.Count("jobs left out because no pod of theirs was seen to ask for GPUs")
 		return r, false
-	case j.pods < 1:
-		j.pods = 1
+	case j.pods > most/j.units:
+		a.notes.Count("jobs left out because their pods ask for more than a million GPUs together")
+		return r, false
 	}
+	j.pods = max(j.pods, 1)
 	r = gang.Record{
 		Name: j.namespace + "/" + j.name, Tenant: a.of(j.namespace), Flavor: j.flavor,
 		Submit: time.Unix(0, 0).Add(time.Duration(j.created * float64(time.Second))).Sub(a.window.Start),
@@ -127,10 +129,11 @@ func (a *asker) record(j *job) (r gang.Record, ok bool) {
 }
 
 // ran is how long a job worked. kube-state-metrics says when one that completed last began;
-// what it ran before that counts as work if jobs save it.
+// what it ran before that counts as work if jobs save it. One that ended before it began is
+// two of one name: the second had not completed.
 func (a *asker) ran(j *job) time.Duration {
 	last := time.Duration((j.ended - j.started) * float64(time.Second)) // of NaN it is not used
-	switch whole := !math.IsNaN(j.ended) && !math.IsNaN(j.started); {
+	switch whole := j.ended >= j.started; {
 	case whole && j.active > last+2*time.Minute && a.window.Jobs.Costs.CheckpointEvery > 0:
 		a.notes.Count("jobs begun anew, all of whose runs count as work, since they save it")
 		return j.active

@@ -244,7 +244,7 @@ func TestAsk(t *testing.T) {
 			"nodes that were not there every day, counted as if they always were: 1",
 			"pods with GPUs that belong to a PyTorchJob, left out: export the history of these jobs from Kueue or Volcano: 1",
 			"pods with GPUs of services that no LendingPolicy names, left out: what they held counts as free: 1",
-			"serving/chat-policy: its load is not known for 2h0m0s, in which too few of its replicas were heard",
+			"serving/chat-policy: its load is not known for 2h0m0s, in which too few of its replicas were heard, or how many were ready is not known",
 			"serving/chat-policy: Prometheus has the load for all but 3h0m0s of 36h0m0s",
 			"jobs left out because no pod of theirs was seen to ask for GPUs: 2",
 			"jobs that had not completed, or failed, counted with the minutes that they ran in the window: 1",
@@ -267,6 +267,79 @@ func TestAskOfJobsThatSave(t *testing.T) {
 	}
 	if got := town.Jobs[1]; got.Duration != 10*time.Hour || got.Tenant != "team-research" || got.Name != "research/b" {
 		t.Errorf("%+v, want the 10 hours of all runs, of team-research", got)
+	}
+}
+
+// change has an answer of the city's say something else.
+func change(answers []answer, contains string, lines ...line) {
+	for i := range answers {
+		if answers[i].contains == contains {
+			answers[i].lines = lines
+		}
+	}
+}
+
+// What tenants write spoils no answer: of two jobs of one name the last counts, and one of
+// more GPUs than there can be is left out.
+func TestAskOfOddJobs(t *testing.T) {
+	answers := city()
+	change(answers, "kube_job_status_completion_time",
+		line{"namespace=research,job_name=a", always(unix(4))}, line{"namespace=research,job_name=b", always(unix(29))})
+	change(answers, "kube_job_spec_parallelism", line{"namespace=research,job_name=a", always(1 << 31)})
+	town, _, err := ask(t, window(), answers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(town.Jobs) != 2 || town.Jobs[0].Name != "research/b" || town.Jobs[0].Duration != 10*time.Hour {
+		t.Errorf("%+v, want b with the ten hours that it ran, and c", town.Jobs)
+	}
+	if notes, want := strings.Join(town.Notes, "\n"), "jobs left out because their pods ask for more than a million GPUs together: 1"; !strings.Contains(notes, want) {
+		t.Errorf("notes are %q, want %q", notes, want)
+	}
+}
+
+// Where it is not known how many replicas were ready, a load may be that of a part of them.
+func TestAskWhereReadyIsNotKnown(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ready []line
+		want  float64
+		note  string
+	}{
+		"for a while": {[]line{{"", between(-1, 4, 2)}}, math.NaN(), "its load is not known for 30h50m0s"},
+		"never":       {nil, 100, "how many of its replicas were ready is not known"},
+	} {
+		answers := city()
+		change(answers, "kube_deployment_status_replicas_ready", tc.ready...)
+		town, _, err := ask(t, window(), answers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		load := town.Services[0].Load
+		if before, after := load.At(3*time.Hour), load.At(5*time.Hour); before != 100 || after != tc.want && !math.IsNaN(tc.want) || math.IsNaN(tc.want) != math.IsNaN(after) {
+			t.Errorf("%s: %v, then %v; want 100, then %v", name, before, after, tc.want)
+		}
+		if notes := strings.Join(town.Notes, "\n"); !strings.Contains(notes, tc.note) {
+			t.Errorf("%s: notes are %q, want %q", name, notes, tc.note)
+		}
+	}
+}
+
+// A window that ends in the midst of a second asks over no range of nothing, which
+// Prometheus refuses.
+func TestAskUntilAMomentInASecond(t *testing.T) {
+	w := window()
+	w.End = start.Add(48*time.Hour + 600*time.Millisecond)
+	town, fake, err := ask(t, w, city())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range fake.asked {
+		if strings.Contains(query, "[0s") {
+			t.Errorf("asked %s", query)
+		}
+	}
+	if town.Length != 48*time.Hour {
+		t.Errorf("is %s long, want 48h", town.Length)
 	}
 }
 

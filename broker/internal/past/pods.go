@@ -20,7 +20,9 @@ func (a *asker) pods(ctx context.Context) error {
 	type key struct{ namespace, name string }
 	found := map[key]*pod{}
 	asked := fmt.Sprintf(`kube_pod_container_resource_requests{resource=~"%s",node!=""}`, gpuResources)
-	query := "max by (namespace, pod, node, resource) (max_over_time(sum by (namespace, pod, node, resource) (" + asked + ")[%s:1m]))"
+	// Of a container that several kube-state-metrics tell of, each counts once.
+	each := "max by (namespace, pod, container, node, resource) (" + asked + ")"
+	query := "max by (namespace, pod, node, resource) (max_over_time(sum by (namespace, pod, node, resource) (" + each + ")[%s:1m]))"
 	err := a.days(ctx, "the GPUs of pods", query, func(_ int, labels map[string]string, value float64) {
 		if value >= 1 && value <= most {
 			found[key{labels["namespace"], labels["pod"]}] = &pod{

@@ -41,6 +41,8 @@ func raw() map[string]func(time.Time) float64 {
 		`kube_pod_container_resource_requests{namespace="research",pod="fails-0",container="c",node="n1",` + gpu + `}`:      between(2, 3, 1),
 		`kube_pod_owner{namespace="research",pod="fails-0",owner_kind="Job",owner_name="fails",owner_is_controller="true"}`: between(2, 3, 1),
 	}
+	// Two of kube-state-metrics tell of this pod.
+	series[`kube_pod_container_resource_requests{namespace="research",pod="a-0",container="a",node="n1",instance="2",`+gpu+`}`] = between(1.5, 3, 3)
 	for i, node := range []string{"n1", "n2"} {
 		pod, chat := fmt.Sprintf("a-%d", i), fmt.Sprintf("chat-5d9c-x%d", i)
 		series[`kube_pod_container_resource_requests{namespace="research",pod="`+pod+`",container="a",node="`+node+`",`+gpu+`}`] = between(1.5, 3, 3)

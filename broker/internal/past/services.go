@@ -63,7 +63,7 @@ func (a *asker) service(ctx context.Context, l *policy) (Service, error) {
 func serves(l *policy, p *pod) bool {
 	workload := l.Spec.TargetRef.Name
 	switch {
-	case p.namespace != l.Namespace:
+	case p.namespace != l.Namespace || p.ownerKind == "Job":
 		return false
 	case p.ownerKind == "ReplicaSet": // named after its Deployment, and a hash
 		i := strings.LastIndexByte(p.owner, '-')
@@ -118,7 +118,11 @@ func (a *asker) load(ctx context.Context, t signal.Target, ready []float64, s *S
 	if err != nil {
 		return err
 	}
-	if known(heard) > 0 && ready != nil {
+	switch {
+	case known(heard) == 0 || ready == nil:
+	case known(ready) == 0:
+		a.notes.Say("%s: how many of its replicas were ready is not known, and so not whether all were heard", s.Name)
+	default:
 		a.unheard(steps, heard, ready, s.Name)
 	}
 	if a.gaps("the load", s.Name, steps) {
@@ -137,17 +141,18 @@ func (a *asker) load(ctx context.Context, t signal.Target, ready []float64, s *S
 	return nil
 }
 
-// unheard forgets the load where too few of the replicas that were ready told theirs.
+// unheard forgets the load where too few of the replicas that were ready told theirs, or
+// where it is not known how many were.
 func (a *asker) unheard(steps, heard, ready []float64, name string) {
 	quorum, lost := lend.DefaultPolicy().Quorum, 0
 	for i := range steps {
-		if !math.IsNaN(steps[i]) && ready[i] > 0 && !(heard[i] >= quorum*ready[i]) {
+		if !math.IsNaN(steps[i]) && ready[i] != 0 && !(heard[i] >= quorum*ready[i]) {
 			steps[i] = math.NaN()
 			lost++
 		}
 	}
 	if lost > 0 {
-		a.notes.Say("%s: its load is not known for %s, in which too few of its replicas were heard", name, time.Duration(lost)*a.window.Step)
+		a.notes.Say("%s: its load is not known for %s, in which too few of its replicas were heard, or how many were ready is not known", name, time.Duration(lost)*a.window.Step)
 	}
 }
 

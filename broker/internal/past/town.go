@@ -22,6 +22,7 @@ type Prometheus interface {
 
 // Window is what is asked about.
 type Window struct {
+	// Start counts to the step, End to the second.
 	Start, End time.Time
 	// Step of load and replicas; 0 is a minute.
 	Step time.Duration
@@ -80,10 +81,10 @@ func Ask(ctx context.Context, p Prometheus, w Window) (*Town, error) {
 	if w.Step == 0 {
 		w.Step = time.Minute
 	}
-	w.Start = w.Start.UTC().Truncate(w.Step)
+	w.Start, w.End = w.Start.UTC().Truncate(w.Step), w.End.UTC().Truncate(time.Second)
 	length := w.End.Sub(w.Start)
 	if length < w.Step || length > 400*day || w.Step < time.Second {
-		return nil, fmt.Errorf("the window from %s to %s: must be at least a step of %s, and at most 400 days", w.Start.Format(time.RFC3339), w.End.UTC().Format(time.RFC3339), w.Step)
+		return nil, fmt.Errorf("the window from %s to %s: must be at least a step of %s, and at most 400 days", w.Start.Format(time.RFC3339), w.End.Format(time.RFC3339), w.Step)
 	}
 	w.Jobs.Origin = w.Start
 	a := &asker{prometheus: p, window: w, notes: &gang.Notes{}}
