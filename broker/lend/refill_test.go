@@ -177,3 +177,36 @@ func TestRefillOwes(t *testing.T) {
 		})
 	}
 }
+
+// What is free of one's headroom is not taken to refill another's: then the job that stands
+// beside it would go, and more would be missing than before.
+func TestRefillLeavesWhatOthersKeepWarm(t *testing.T) {
+	in := four()
+	node := func(name string, online int64) Node {
+		return Node{Name: name, Schedulable: true, Units: []Units{{Flavor: "h100", Capacity: 8, Online: online}}}
+	}
+	in.Nodes = []Node{node("a", 0), node("b", 0), node("c", 0), node("d", 2)}
+	in.Nodes[3].Units[0].Other = 6
+	chat, code := &in.Lenders[0], &in.Lenders[1]
+	chat.Running, chat.Ready, chat.Desired, chat.Warm, chat.Pending, chat.Load.Requests = 0, 0, 0, 8, []PendingPod{{Name: "p"}}, 0
+	code.UnitsPerPod, code.Warm = 1, 3
+	in.Loans = nil
+	for _, l := range []struct {
+		name, node, lender string
+		units              int64
+		lost               time.Duration
+	}{{"beside", "a", "code", 5, 10 * time.Minute}, {"cheap", "b", "chat", 8, time.Minute}, {"dear", "c", "chat", 8, time.Hour}} {
+		in.Loans = append(in.Loans, Loan{
+			Name: l.name, Job: l.name, JobUID: l.name, Borrower: "research", Pods: 1, Live: 1, Grace: time.Second,
+			Grants: []Grant{{l.lender, l.node, "h100", l.units}}, Since: noon.Add(-2 * time.Hour), Checkpoint: noon.Add(-l.lost),
+		})
+	}
+	want := []string{"cheap " + ReasonLenderPodPending, "dear " + ReasonNeedRose}
+	for _, refill := range []Refill{RefillAlways, RefillWhenUsed} {
+		chat.Refill, code.Refill = refill, refill
+		plan, _ := Decide(in, State{At: in.Now}, DefaultPolicy())
+		if diff := cmp.Diff(want, reclaimed(plan)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", refill, diff)
+		}
+	}
+}
