@@ -56,6 +56,10 @@ func TestReadLoad(t *testing.T) {
 			"time,value\n0,1\n60,1\n120,1\n180,1\n240,1\n300,1\n360,1\n420,1\n480,1\n540,1\n900,7\n960,8\n",
 			": 0s 1 1m0s 1 2m0s 1 3m0s 1 4m0s 1 5m0s 1 6m0s 1 7m0s 1 8m0s 1 9m0s 1 10m0s NaN 15m0s 7 16m0s 8 17m0s NaN\n",
 		},
+		"rows at a step that shakes, and a hole": {
+			"time,value\n0,1\n59.9,2\n120.2,3\n180,4\n241,5\n300,6\n359.8,7\n420.1,8\n479,9\n540,10\n600.3,11\n4200,12\n",
+			": 0s 1 59.9s 2 2m0.2s 3 3m0s 4 4m1s 5 5m0s 6 5m59.8s 7 7m0.1s 8 7m59s 9 9m0s 10 10m0.3s 11 11m0.6s NaN 1h10m0s 12 1h11m0.3s NaN\n",
+		},
 		"rows when something changes": {"time,value\n0,1\n60,2\n3600,3\n9000,4\n", ": 0s 1 1m0s 2 1h0m0s 3 2h30m0s 4 2h31m0s NaN\n"},
 		"one row":                     {"time,value\n30,1\n", ": 0s 1 1m0s NaN\n"},
 		"the day of DeepSeek": {

@@ -56,8 +56,9 @@ func plainLoad(f *rows.File) ([]Load, error) {
 }
 
 const (
-	// regular is the share of equal intervals from which on rows come at a step, and
-	// longest how many steps there may be between two rows before one is missing.
+	// regular is the share of intervals that are a step, give or take half of one, from which
+	// on rows come at a step; longest is how many steps there may be between two rows before
+	// one is missing.
 	regular = 0.9
 	longest = 1.5
 )
@@ -81,8 +82,9 @@ func whole(c sim.Curve) sim.Curve {
 	return out
 }
 
-// stepOf is the most frequent interval between two points, of equally frequent ones the
-// shortest, and whether nearly all are that. A single point holds for a minute.
+// stepOf is the interval at which points come, and true, if nearly all do: clocks that tell of
+// a load are not exact. Else it is the most frequent interval, of equally frequent ones the
+// shortest. A single point holds for a minute.
 func stepOf(c sim.Curve) (step time.Duration, stepped bool) {
 	if len(c) < 2 {
 		return time.Minute, false
@@ -92,6 +94,13 @@ func stepOf(c sim.Curve) (step time.Duration, stepped bool) {
 		intervals = append(intervals, c[i+1].At-c[i].At)
 	}
 	slices.Sort(intervals)
+	if middle, n := intervals[len(intervals)/2], len(intervals); n > 1 {
+		from, _ := slices.BinarySearch(intervals, middle-middle/2)
+		to, _ := slices.BinarySearch(intervals, middle+middle/2+1)
+		if float64(to-from) >= regular*float64(n) {
+			return middle, true
+		}
+	}
 	most := 0
 	for from, to := 0, 0; from < len(intervals); from = to {
 		for to = from; to < len(intervals) && intervals[to] == intervals[from]; to++ {
@@ -100,5 +109,5 @@ func stepOf(c sim.Curve) (step time.Duration, stepped bool) {
 			step, most = intervals[from], to-from
 		}
 	}
-	return step, len(intervals) > 1 && float64(most) >= regular*float64(len(intervals))
+	return step, false
 }
