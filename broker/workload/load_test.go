@@ -106,7 +106,7 @@ func TestReadLoad(t *testing.T) {
 
 func TestReadLoadOfPodsAndRequests(t *testing.T) {
 	for file, want := range map[string]string{
-		"openb_pods.csv": ": GPUs held, 0s 1 10m0s 1.46 1h0m0s 1 2h0m0s 0\n",
+		"openb_pods.csv": ": GPUs held, 0s 1 10m0s 1.46 1h0m0s 1 2h0m0s NaN\n",
 		"requests.csv":   ": requests per second, from 2023-11-16T18:00:00Z 0s 0.2 10s 0 20s 0.1 30s NaN\n",
 	} {
 		content, err := os.ReadFile(filepath.Join("testdata", file))

@@ -107,14 +107,17 @@ func OpenbJobs(f *rows.File, o gang.Options) (*gang.Stream, error) {
 }
 
 // OpenbOnline reads how many GPUs the latency-sensitive pods of the openb cluster held over
-// time, parts of one included.
+// time, parts of one included, until the last of all its pods was gone.
 func OpenbOnline(f *rows.File) (sim.Curve, error) {
 	if err := f.Expect(PodColumns, nil); err != nil {
 		return nil, err
 	}
 	var changes []sim.Point // by how much, from when on
+	var end time.Duration
 	err := f.Each(func(r *rows.Row) {
-		if p := openbPod(r); p.qos == "LS" && p.ran && p.gone > p.run {
+		p := openbPod(r)
+		end = max(end, p.gone)
+		if p.qos == "LS" && p.ran && p.gone > p.run {
 			held := float64(p.gpus*p.milli) / 1000
 			changes = append(changes, sim.Point{At: p.run, Value: held}, sim.Point{At: p.gone, Value: -held})
 		}
@@ -124,15 +127,18 @@ func OpenbOnline(f *rows.File) (sim.Curve, error) {
 	}
 	slices.SortStableFunc(changes, func(a, b sim.Point) int { return cmp.Compare(a.At, b.At) })
 	c := sim.Curve{{}}
+	set := func(at time.Duration, value float64) {
+		if last := &c[len(c)-1]; last.At == at {
+			last.Value = value
+		} else {
+			c = append(c, sim.Point{At: at, Value: value})
+		}
+	}
 	var held float64
 	for _, change := range changes {
 		held += change.Value
-		point := sim.Point{At: change.At, Value: math.Round(held*1000) / 1000}
-		if last := &c[len(c)-1]; last.At == point.At {
-			*last = point
-		} else {
-			c = append(c, point)
-		}
+		set(change.At, math.Round(held*1000)/1000)
 	}
+	set(end, math.NaN())
 	return c, nil
 }
