@@ -70,6 +70,10 @@ func TestReadLoad(t *testing.T) {
 			"time_utc,offset_s,rpm_low,rpm_high,rpm_mid\n2024-05-10T00:07:12Z,433,1152,1666,1200\n2024-05-10T00:14:25Z,866,1152,1666,600\n",
 			": requests per second, from 2024-05-10T00:00:00Z 7m13s 20 14m26s 10 21m39s NaN\n",
 		},
+		"a week of one row": {
+			"time_utc,offset_s,rpm_low,rpm_high,rpm_mid\n2024-05-10T00:07:12Z,433,1152,1666,1200\n",
+			": requests per second, from 2024-05-10T00:00:00Z 7m13s 20 8m13s NaN\n",
+		},
 		"holes and their neighbours": {
 			"t_s,m_mid,m_small,deepseek_r1,mm_image\n0,500,500,1,1\n600,500,500,1,\n1200,99,500,1,\n1800,500,49,,\n2400,500,500,,\n",
 			"m-mid: requests per second, 0s 500 10m0s NaN 20m0s NaN 30m0s NaN 40m0s 500 50m0s NaN\n" +
@@ -94,6 +98,7 @@ func TestReadLoad(t *testing.T) {
 		"a cell in the middle":     {"t_s,m_mid,m_small,deepseek_r1,mm_image\n0,1,1,1,1\n600,1,1,,1\n1200,1,1,1,1\n", `x:4: deepseek_r1 is "1", want empty, as in the row before`},
 		"a week that stands":       {"time_utc,offset_s,rpm_low,rpm_high,rpm_mid\n2024-05-10T00:07:12Z,433,1,1,1\n2024-05-10T00:07:12Z,433,1,1,1\n", `x:3: offset_s is "433", want more than the row before`},
 		"requests out of order":    {"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:00:05.0000000,1,1\n2023-11-16 18:00:00.0000000,1,1\n", `x:3: TIMESTAMP is "2023-11-16 18:00:00.0000000", want no earlier than the row before`},
+		"requests of centuries":    {"TIMESTAMP,ContextTokens,GeneratedTokens\n1023-11-16 18:00:00.0000000,1,1\n2023-11-16 18:00:00.0000000,1,1\n", `x:3: TIMESTAMP is "2023-11-16 18:00:00.0000000", want at most 400 days after the first row`},
 		"a pod that ends too soon": {"name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time\np,1,1,1,1000,,LS,Running,100,50,100\n", `x:2: deletion_time is "50", want a time after creation_time and scheduled_time`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ type Rate struct {
 var AzureWeekColumns = []string{"time_utc", "offset_s", "rpm_low", "rpm_high", "rpm_mid"}
 
 // AzureWeek reads such a week, whose first moment begin is: the first row's time less its
-// offset, to the second.
+// offset, to the minute.
 func AzureWeek(f *rows.File) (rates []Rate, begin time.Time, err error) {
 	if err := f.Expect(AzureWeekColumns, nil); err != nil {
 		return nil, time.Time{}, err
@@ -47,10 +47,11 @@ func AzureCurve(rates []Rate, of func(Rate) float64) sim.Curve {
 	for _, r := range rates {
 		c = append(c, sim.Point{At: r.At, Value: of(r) / 60})
 	}
-	if len(c) < 2 {
-		return c
+	step := time.Minute
+	if n := len(c); n > 1 {
+		step = c[n-1].At - c[n-2].At
 	}
-	return ended(c, c[len(c)-1].At-c[len(c)-2].At)
+	return ended(c, step)
 }
 
 // Mid and High are for AzureCurve: the middle of the band, which keeps the number of
@@ -67,6 +68,9 @@ type Request struct {
 // AzureRequestColumns of the requests of an Azure LLM service, November 2023.
 var AzureRequestColumns = []string{"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
 
+// longest is how long requests may be recorded for: of a curve of them each step takes memory.
+const longest = 400 * 24 * time.Hour
+
 // AzureRequests reads such requests, in the order in which they came.
 func AzureRequests(f *rows.File) ([]Request, error) {
 	if err := f.Expect(AzureRequestColumns, nil); err != nil {
@@ -80,6 +84,8 @@ func AzureRequests(f *rows.File) ([]Request, error) {
 		}
 		if n := len(all); n > 0 && one.At.Before(all[n-1].At) {
 			r.Fail("TIMESTAMP", "no earlier than the row before")
+		} else if n > 0 && one.At.Sub(all[0].At) > longest {
+			r.Fail("TIMESTAMP", "at most 400 days after the first row")
 		}
 		all = append(all, one)
 	})
