@@ -137,6 +137,7 @@ func (k *kube) lived(one run, from, to time.Time, ended bool) {
 		k.notes.Count(noEnd)
 		return
 	case from.IsZero(): // taken back, and waiting since
+		k.notes.Count(waits)
 		one.Ran, one.before = one.before, 0
 	case ended:
 		one.Ran = to.Sub(from)

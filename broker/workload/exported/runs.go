@@ -25,6 +25,7 @@ type run struct {
 const (
 	neverRan = "jobs left out because they never ran, so that how long they would have is not known"
 	cutOff   = "jobs that still ran when the export was made, counted with the time that they had run by then"
+	waits    = "jobs that waited when the export was made, counted with the time that they had run before they were taken back"
 	noEnd    = "jobs left out because the export does not say when they ended"
 	uneven   = "jobs of pods of different sizes, cut into equal ones"
 )
