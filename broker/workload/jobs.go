@@ -29,7 +29,7 @@ type Jobs interface {
 // for as long as the stream is read.
 func OpenJobs(name string, r io.Reader, o Options) (Jobs, error) {
 	first, r := peek(r)
-	if first == '{' {
+	if first == '{' || first == '[' { // of which it says what is wrong
 		return stream(exported.Objects(name, r, o))
 	}
 	f, err := rows.Open(name, r)
@@ -127,16 +127,16 @@ func (p *plain) record(r *rows.Row) (gang.Record, bool) {
 		r.Fail("submit", "no earlier than the row before: sort the file by submit")
 	}
 	p.last = one.Submit
-	if hash := hashed(one.Tenant, one.Name); p.names[hash] {
-		r.Fail("name", "a name that no row of this tenant before has")
+	if hash := hashed(gang.Name(one.Tenant, one.Name)); p.names[hash] {
+		r.Fail("name", "a name that no row before has in its namespace, which is the tenant where none is given")
 	} else {
 		p.names[hash] = true
 	}
 	return one, true
 }
 
-func hashed(tenant, name string) uint64 {
+func hashed(name string) uint64 {
 	h := fnv.New64a()
-	_, _ = io.WriteString(h, tenant+"\x00"+name)
+	_, _ = io.WriteString(h, name)
 	return h.Sum64()
 }

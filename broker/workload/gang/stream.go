@@ -68,7 +68,7 @@ const most = 1_000_000
 
 func (s *Stream) job(r Record) (sim.Job, error) {
 	j := sim.Job{
-		Name: name(r.Tenant, r.Name), Tenant: r.Tenant, Queue: Queue(r.Tenant), Priority: r.Priority,
+		Name: Name(r.Tenant, r.Name), Tenant: r.Tenant, Queue: Queue(r.Tenant), Priority: r.Priority,
 		Submit: r.Submit, Duration: r.Ran, Flavor: s.options.flavor(r.Flavor),
 		Pods: r.Pods, MinPods: r.MinPods, Costs: s.options.Costs,
 	}
@@ -92,8 +92,8 @@ func (s *Stream) job(r Record) (sim.Job, error) {
 // Queue is the name of the queue into which a tenant's jobs go.
 func Queue(tenant string) string { return tenant + "/default" }
 
-// name of a job is namespace/name, with the tenant as the namespace if it has none.
-func name(tenant, name string) string {
+// Name of a job is namespace/name, with the tenant as the namespace if it has none.
+func Name(tenant, name string) string {
 	if strings.Contains(name, "/") {
 		return name
 	}
