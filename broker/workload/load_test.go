@@ -61,7 +61,9 @@ func TestReadLoad(t *testing.T) {
 			": 0s 1 59.9s 2 2m0.2s 3 3m0s 4 4m1s 5 5m0s 6 5m59.8s 7 7m0.1s 8 7m59s 9 9m0s 10 10m0.3s 11 11m0.6s NaN 1h10m0s 12 1h11m0.3s NaN\n",
 		},
 		"rows when something changes": {"time,value\n0,1\n60,2\n3600,3\n9000,4\n", ": 0s 1 1m0s 2 1h0m0s 3 2h30m0s 4 2h31m0s NaN\n"},
-		"one row":                     {"time,value\n30,1\n", ": 0s 1 1m0s NaN\n"},
+		"one row":                     {"time,value\n30,1\n", ": 30s 1 1m30s NaN\n"},
+		"a part of a recording":       {"time,value\n3600,1\n3660,2\n", ": 0s NaN 1h0m0s 1 1h1m0s 2 1h2m0s NaN\n"},
+		"a part with dates":           {"time,value\n2026-03-02T09:00:00Z,1\n2026-03-02T09:01:00Z,2\n", ": from 2026-03-02T09:00:00Z 0s 1 1m0s 2 2m0s NaN\n"},
 		"the day of DeepSeek": {
 			"start_utc8,end_utc8,duration_h,inference_nodes,loaned_nodes\n2025-02-27T12:00,2025-02-28T00:00,12.00,278,0\n2025-02-28T00:00,2025-02-28T01:15,1.25,218,60\n",
 			": nodes held, from 2025-02-27T12:00:00+08:00 0s 278 12h0m0s 218 13h15m0s NaN\n",

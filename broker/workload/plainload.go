@@ -38,9 +38,12 @@ func plainLoad(f *rows.File) ([]Load, error) {
 	if err != nil {
 		return nil, err
 	}
-	begin := time.Duration(math.MaxInt64)
-	for _, l := range loads {
-		begin = min(begin, l.Curve[0].At)
+	var begin time.Duration // without dates 0, as for jobs: files of one recording go together
+	if clock.Dated() {
+		begin = math.MaxInt64
+		for _, l := range loads {
+			begin = min(begin, l.Curve[0].At)
+		}
 	}
 	for i := range loads {
 		c := loads[i].Curve
