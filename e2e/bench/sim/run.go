@@ -134,7 +134,7 @@ func (c *Config) small() error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.Out, "a day of 70 nodes with %d jobs, a decision every %s: %.3f s by the clock\n\n", p.Submitted, t.Every, p.clock.Seconds())
+	_, err = fmt.Fprintf(c.Out, "a day of 70 nodes with %d jobs, a decision every %s: %.3f s by the clock, %.3f s of the processor\n\n", p.Submitted, t.Every, p.clock.Seconds(), p.cpu.Seconds())
 	return err
 }
 
