@@ -71,7 +71,7 @@ func (k *timetable) keep(s *sim.ServiceState, now time.Duration) (keep, need int
 type levels struct {
 	names []string
 	most  [][]int64 // by name
-	index []int     // of each service of the world; -1: it has no past
+	index []int     // of each service of the world; -1: it has no past, or none that is known
 }
 
 func (l *levels) begin(w *sim.World) {
@@ -97,6 +97,9 @@ func level(p Past, period, part time.Duration) (levels, error) {
 	}
 	var l levels
 	for i, c := range curves {
+		if !p.knows(&p.Services[i]) {
+			continue
+		}
 		parts := make([]int64, period/part)
 		for at := p.From - mod(p.From, part); at < p.Until; at += part {
 			k := int(mod(at, period) / part)

@@ -50,6 +50,22 @@ func TestOracleLooksAsFarAsItMust(t *testing.T) {
 	}
 }
 
+// A service of which nothing is known before keeps all that it has: not known is not idle.
+func TestNothingIsLentOfWhatIsNotKnown(t *testing.T) {
+	for _, name := range []string{"static-split", "quota-cron"} {
+		for known, want := range map[float64]int64{nan: 0, 0: 8} {
+			s := village(0, 1, 8, sim.Curve{{At: 0, Value: 0}}, gang("a", 0, 1, 8))
+			past := Past{From: -day, Services: []sim.Service{s.Services[0]}}
+			past.Services[0].Load = sim.Curve{{At: -day, Value: known}, {At: 0, Value: 0}}
+			most := int64(0)
+			watch(t, name, s, past, func(w *sim.World) { most = max(most, w.Services()[0].Lent) })
+			if most != want {
+				t.Errorf("%s: %d units were lent after a load of %v, want %d", name, most, known, want)
+			}
+		}
+	}
+}
+
 func TestLevels(t *testing.T) {
 	past := func(load ...sim.Point) Past {
 		return Past{From: -day, Services: []sim.Service{{

@@ -2,6 +2,7 @@ package baseline
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/sim"
@@ -20,6 +21,19 @@ type Past struct {
 // Before is the past of a scenario at a moment, most often the end of its warm-up.
 func Before(s *sim.Scenario, until time.Duration) Past {
 	return Past{Until: until, Sample: s.Sample, Services: s.Services}
+}
+
+// knows reports whether the past has a value of a service: of one that it has none of, what
+// the autoscaler wanted is not known either, and not nothing.
+func (p *Past) knows(s *sim.Service) bool {
+	for _, curve := range []sim.Curve{s.Load, s.Replicas} {
+		for _, pt := range shifted(curve, *p) {
+			if pt.At < p.Until-p.From && !math.IsNaN(pt.Value) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // perNode is the size of the nodes on which the past is played.
