@@ -39,7 +39,7 @@ const (
 	byNominal claim = iota // the tenant's nominal quota
 	byCohort               // that, or what its cohort leaves unused
 	byLoan                 // units of services'
-	byBoth                 // both of these
+	byBoth                 // what is in the pool as byCohort, and all of it as byLoan
 )
 
 // ownThenLoans is the pool, then loans, then both. With quotas, who is within the nominal one
@@ -91,15 +91,15 @@ func (l *line) try(d *desk, j *sim.JobState, tiers []tier) bool {
 	}
 	nominal, cohort, loans := l.books.room(j)
 	for _, t := range tiers {
-		most := [...]int64{nominal, cohort, loans, min(cohort, loans)}[t.within] / j.UnitsPerPod
-		pods := j.Pods
+		most := [...]int64{nominal, cohort, loans, loans}[t.within] / j.UnitsPerPod
+		pods, inPool := j.Pods, max(cohort, 0)/j.UnitsPerPod
 		if l.elastic && j.MinPods > 0 {
-			pods = min(pods, most, max(d.holes.slots(flavor, j.UnitsPerPod, t.where), j.MinPods))
+			pods = min(pods, most, max(d.holes.within(inPool, flavor, j.UnitsPerPod, t.where), j.MinPods))
 		}
 		if pods > most || pods < max(j.MinPods, 1) {
 			continue
 		}
-		if places, ok := d.holes.take(flavor, pods, j.UnitsPerPod, t.where); ok {
+		if places, ok := d.holes.takeWithin(inPool, flavor, pods, j.UnitsPerPod, t.where); ok {
 			d.world.Start(j, places)
 			l.books.book(j, places, 1)
 			return true

@@ -63,6 +63,11 @@ func TestLine(t *testing.T) {
 		}
 		return []lend.Tenant{{Name: "research", Cohort: "lab", Quotas: q(8, limits[0])}, {Name: "serving", Cohort: "lab", Quotas: q(8, nil)}, {Name: "vision", Cohort: "lab", Quotas: q(8, limits[1])}}
 	}
+	alone := func(limit *int64) []lend.Tenant { // nobody has a quota that others could use
+		all := quotas(limit, nil)
+		all[2].Quotas[0].Nominal = 0
+		return all
+	}
 	fifo, kueue := line{tiers: ownThenLoans()}, line{quotas: true, tiers: ownThenLoans()}
 	for name, tt := range map[string]struct {
 		line       line
@@ -84,6 +89,9 @@ func TestLine(t *testing.T) {
 		"not what services own":      {line{quotas: true, tiers: ownAlone()}, 3, 1, quotas(nil, nil), []sim.Job{gang("a", 0, 1, 8), gang("b", 0, 1, 8), gang("c", 0, 1, 8)}, "a b"},
 		"borrowing limit, pool":      {kueue, 2, 0, quotas(limit(4), nil), []sim.Job{gang("a", 0, 1, 8), gang("b", 0, 1, 8), gang("c", 0, 1, 4)}, "a c"},
 		"borrowing limit, loans":     {kueue, 1, 1, quotas(limit(4), nil), []sim.Job{gang("a", 0, 1, 8), gang("b", 0, 1, 8), gang("c", 0, 1, 4)}, "a c*"},
+		"over both, by both":         {kueue, 1, 1, alone(nil), []sim.Job{gang("a", 0, 2, 8)}, "a*"},
+		"no more of the pool":        {kueue, 2, 1, alone(nil), []sim.Job{gang("a", 0, 3, 8)}, ""},
+		"nor beyond the limit":       {kueue, 1, 1, alone(limit(4)), []sim.Job{gang("a", 0, 2, 8)}, ""},
 		"limits count both":          {kueue, 1, 2, quotas(limit(4), nil), []sim.Job{gang("a", 0, 1, 4), gang("b", 0, 1, 4), gang("c", 0, 1, 4), gang("d", 0, 1, 4)}, "a b c*"},
 	} {
 		t.Run(name, func(t *testing.T) {

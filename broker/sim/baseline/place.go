@@ -130,16 +130,37 @@ func (h *holes) slots(flavor int32, unitsPerPod int64, where ground) (n int64) {
 	return n
 }
 
+// within is slots, of which no more than so many in the pool.
+func (h *holes) within(inPool int64, flavor int32, unitsPerPod int64, where ground) int64 {
+	if where != anywhere {
+		return h.slots(flavor, unitsPerPod, where)
+	}
+	return min(h.slots(flavor, unitsPerPod, pool), inPool) + h.slots(flavor, unitsPerPod, loaned)
+}
+
 // take finds places for equal pods and takes them, all or none. As many pods as possible
 // are put together, and those on the fullest spot on which they fit: best fit, the largest
 // part first. Where two spots are as full, the pool's is taken.
 func (h *holes) take(flavor int32, pods, unitsPerPod int64, where ground) (places []sim.Place, ok bool) {
-	if pods*unitsPerPod > h.total(flavor, where) || h.slots(flavor, unitsPerPod, where) < pods {
+	return h.takeWithin(pods, flavor, pods, unitsPerPod, where)
+}
+
+// takeWithin is take, with no more pods in the pool than so many where they may be
+// anywhere.
+func (h *holes) takeWithin(inPool int64, flavor int32, pods, unitsPerPod int64, where ground) (places []sim.Place, ok bool) {
+	if pods*unitsPerPod > h.total(flavor, where) || h.within(inPool, flavor, unitsPerPod, where) < pods {
 		return nil, false
 	}
 	for pods > 0 {
+		if where == anywhere && inPool <= 0 {
+			where = loaned
+		}
 		n := min(pods, h.largest(flavor, where)/unitsPerPod)
 		spot := h.fullest(flavor, n*unitsPerPod, where)
+		if where == anywhere && h.owner[spot] == sim.Nobody {
+			n = min(n, inPool)
+			inPool -= n
+		}
 		h.shrink(flavor, spot, n*unitsPerPod)
 		places = append(places, sim.Place{Spot: spot, Lender: h.owner[spot], Pods: n})
 		pods -= n
