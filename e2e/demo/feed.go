@@ -36,17 +36,27 @@ type feed struct {
 	next    int
 }
 
-func newFeed(c Config, t *stage.Town, count *stage.Jobs) (*feed, error) {
-	jobs, err := traces.ITPJobs()
+// taken are the jobs of the trace that are submitted.
+func taken(c Config) ([]traces.Job, error) {
+	all, err := traces.ITPJobs()
 	if err != nil {
 		return nil, err
 	}
-	f := &feed{config: c, count: count}
-	for _, j := range jobs {
+	var jobs []traces.Job
+	for _, j := range all {
 		if float64(j.GPUs) <= largestShare*float64(c.units()) {
-			f.jobs = append(f.jobs, j)
+			jobs = append(jobs, j)
 		}
 	}
+	return jobs, nil
+}
+
+func newFeed(c Config, t *stage.Town, count *stage.Jobs) (*feed, error) {
+	jobs, err := taken(c)
+	if err != nil {
+		return nil, err
+	}
+	f := &feed{config: c, count: count, jobs: jobs}
 	for _, b := range borrowers {
 		client, err := t.User(b.team)
 		if err != nil {
@@ -73,10 +83,13 @@ func (f *feed) job(i int) *batchv1.Job {
 // units is what a job asks for.
 func units(j *batchv1.Job) int64 { return stage.Units(j, resourceGPU) }
 
+// wanted is how many units are to wait.
+func (f *feed) wanted() int64 { return int64(waitShare * float64(f.config.units())) }
+
 // fill submits jobs until enough wait, at most a batch of them, and reports
 // whether enough do.
 func (f *feed) fill(ctx context.Context) (bool, error) {
-	short := int64(waitShare*float64(f.config.units())) - f.count.Waiting(units)
+	short := f.wanted() - f.count.Waiting(units)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
 	for n := 0; short > 0 && n < feedBatch; n++ {

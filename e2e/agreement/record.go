@@ -1,0 +1,329 @@
+package agreement
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/e2e/demo"
+	"github.com/ebbtide/ebbtide/e2e/demo/stage"
+	"github.com/ebbtide/ebbtide/e2e/engine"
+	"github.com/ebbtide/ebbtide/e2e/lab/kubelet"
+	"github.com/ebbtide/ebbtide/e2e/trainer"
+)
+
+// interval of the demo's broker, and of its Prometheus.
+const interval = time.Second
+
+// resource that the demo's jobs ask for.
+const resource = "nvidia.com/gpu"
+
+// Record plays the demo's day in a lab whose folder is dir, and reads off what was put in
+// and what came of it. It writes what the demo does to log.
+func Record(ctx context.Context, dir string, log io.Writer) (*Day, error) {
+	var out bytes.Buffer
+	c := demo.Default()
+	c.Dir, c.Out, c.Log = dir, io.MultiWriter(&out, log), log
+	if err := demo.Run(ctx, c); err != nil {
+		return nil, fmt.Errorf("playing the day in a lab: %w", err)
+	}
+	return Read(c, dir, out.Bytes())
+}
+
+// Read reads it off a day that was played, of which the lab's folder and what the demo wrote
+// are kept.
+func Read(c demo.Config, dir string, out []byte) (*Day, error) {
+	d, err := inputs(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.readDecisions(dir, c); err != nil {
+		return nil, err
+	}
+	return d, d.readResult(out)
+}
+
+// inputs are the curves.
+func inputs(c demo.Config) (*Day, error) {
+	model := engine.DefaultModel(stage.Service)
+	play, err := stage.NewPlay(c.Config, model, int64(c.Nodes))
+	if err != nil {
+		return nil, fmt.Errorf("reading the day's curve: %w", err)
+	}
+	d := &Day{
+		Speed: c.Speed, Length: c.Compressed(c.To - c.From), Nodes: c.Nodes, Slots: float64(model.Slots),
+		ModelLoad: c.ModelLoad, Drain: kubelet.DefaultExitAfter, Interval: interval,
+	}
+	for at := time.Duration(0); at < d.Length; at += stage.Frame {
+		n := float64(play.Day.Replicas(c.From + c.OfDay(at)))
+		if k := len(d.Replicas); k == 0 || d.Replicas[k-1].Value != n {
+			d.Replicas = append(d.Replicas, Point{At: at, Value: n})
+		}
+	}
+	return d, nil
+}
+
+// readDecisions takes the objects from the broker's record, and measures how long things took.
+func (d *Day) readDecisions(dir string, c demo.Config) error {
+	files, err := filepath.Glob(filepath.Join(dir, "data", "*", "decisions.jsonl"))
+	if err != nil || len(files) != 1 {
+		return fmt.Errorf("looking for the broker's decisions: there are %d files in %s, must be one (%v)", len(files), dir, err)
+	}
+	b := beginning{steps: d.Replicas}
+	if err := each(files[0], b.read); err != nil {
+		return err
+	}
+	if b.at.IsZero() {
+		return errors.New("reading the broker's decisions: the service never had the first numbers of replicas of the curve")
+	}
+	r, err := newReader(d, c, b.at)
+	if err != nil {
+		return err
+	}
+	if err := each(files[0], r.read); err != nil {
+		return err
+	}
+	return r.finish()
+}
+
+// each reads the records of a file.
+func each(file string, read func(*lend.Record)) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("reading the broker's decisions: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewReaderSize(f, 1<<20)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the broker's decisions: %w", err)
+		}
+		rec, err := lend.ReadRecord(line)
+		if err != nil {
+			return fmt.Errorf("reading the broker's decisions: %w", err)
+		}
+		read(&rec)
+	}
+}
+
+// beginning finds when the day began: so long before the broker saw the curve's second number
+// of replicas wanted as that has in the curve. A change makes it decide at once.
+type beginning struct {
+	steps []Point
+	full  bool // it has seen the first
+	at    time.Time
+}
+
+func (b *beginning) read(rec *lend.Record) {
+	if len(rec.Snapshot.Lenders) != 1 || !b.at.IsZero() || len(b.steps) < 2 {
+		return
+	}
+	switch float64(rec.Snapshot.Lenders[0].Desired) {
+	case b.steps[0].Value:
+		b.full = true
+	case b.steps[1].Value:
+		if b.full {
+			b.at = rec.Snapshot.Now.Add(-b.steps[1].At)
+		}
+	}
+}
+
+// reader goes through the decisions.
+type reader struct {
+	day   *Day
+	begin time.Time
+	ready bool
+	last  time.Time
+	// loans are those that are open, gaps and the like what was measured.
+	loans                          map[string]*lent
+	gaps, starts, turnover, leaves []time.Duration
+	// booked is what loans held, in unit-time.
+	booked time.Duration
+	// like is what the demo made of each job, by name.
+	like map[string]*Job
+}
+
+// lent is an open loan that was not disturbed.
+type lent struct {
+	job          string
+	units        int64
+	since, asked time.Time
+	disturbed    bool
+	started      bool
+}
+
+func (r *reader) read(rec *lend.Record) {
+	in := &rec.Snapshot
+	if !r.ready && len(in.Lenders) == 1 && len(in.Queues) > 0 && len(in.Nodes) == r.day.Nodes {
+		r.ready = true
+		r.day.Policy, r.day.Cohorts, r.day.Tenants, r.day.Queues = rec.Policy, in.Cohorts, in.Tenants, in.Queues
+		r.day.Lender = rules(in.Lenders[0])
+		r.day.Flavor, r.day.PerNode = in.Nodes[0].Units[0].Flavor, in.Nodes[0].Units[0].Capacity
+	}
+	if r.ready && !in.Now.Before(r.begin) {
+		r.hear(&in.Lenders[0], in.Now, rec.Policy.Quorum)
+	}
+	r.follow(rec)
+}
+
+func (r *reader) since(at time.Time) time.Duration { return at.Sub(r.begin).Round(time.Millisecond) }
+
+// hear notes what was heard of the load.
+func (r *reader) hear(l *lend.Lender, now time.Time, quorum float64) {
+	p := Point{At: r.since(now), Value: math.Round(l.Load.Requests), Unknown: !l.Load.Known || l.Load.Coverage < quorum}
+	if p.Unknown {
+		p.Value = 0
+	}
+	if n := len(r.day.Requests); n == 0 || r.day.Requests[n-1].Value != p.Value || r.day.Requests[n-1].Unknown != p.Unknown {
+		r.day.Requests = append(r.day.Requests, p)
+	}
+}
+
+// follow measures how long things take that are nobody's work.
+func (r *reader) follow(rec *lend.Record) {
+	in := &rec.Snapshot
+	if len(in.Loans) > 0 && !r.last.IsZero() {
+		r.gaps = append(r.gaps, in.Now.Sub(r.last))
+	}
+	r.last = in.Now
+	for i := range in.Loans {
+		if l := r.loans[in.Loans[i].Name]; l != nil && in.Loans[i].Live > 0 && !l.started {
+			l.started = true
+			r.starts = append(r.starts, in.Now.Sub(l.since))
+		}
+	}
+	for _, a := range rec.Plan.Actions {
+		switch a.Kind {
+		case lend.ActionLend:
+			l := &lent{job: a.Job, since: in.Now, disturbed: a.Attempt > 1}
+			for _, g := range a.Grants {
+				l.units += g.Count
+			}
+			r.loans[a.Loan] = l
+		case lend.ActionReclaim:
+			if l := r.loans[a.Loan]; l != nil {
+				l.disturbed, l.asked = true, in.Now
+			}
+		case lend.ActionReturn:
+			r.returned(r.loans[a.Loan], in.Now)
+			delete(r.loans, a.Loan)
+		}
+	}
+}
+
+func (r *reader) returned(l *lent, now time.Time) {
+	if l == nil {
+		return
+	}
+	r.booked += time.Duration(l.units) * now.Sub(l.since)
+	switch j := r.like[l.job]; {
+	case j == nil:
+	case !l.asked.IsZero():
+		r.leaves = append(r.leaves, now.Sub(l.asked)-min(j.Exit, j.Grace))
+	case !l.disturbed:
+		r.turnover = append(r.turnover, now.Sub(l.since)-j.Lasts)
+	}
+}
+
+func median(of []time.Duration) time.Duration {
+	if len(of) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(of))[len(of)/2].Round(time.Millisecond)
+}
+
+// rules are what of a lender does not change with the moment.
+func rules(l lend.Lender) lend.Lender {
+	return lend.Lender{
+		Name: l.Name, Tenant: l.Tenant, Flavor: l.Flavor, Owned: l.Owned, UnitsPerPod: l.UnitsPerPod, LowWater: l.LowWater, HighWater: l.HighWater,
+		Dwell: l.Dwell, Cooldown: l.Cooldown, MaxGrace: l.MaxGrace, Warm: l.Warm, Steps: l.Steps,
+	}
+}
+
+// mostJobs is more than a day submits: two and a half times what was seen.
+const mostJobs = 400
+
+func newReader(d *Day, c demo.Config, begin time.Time) (*reader, error) {
+	r := &reader{day: d, begin: begin, loans: map[string]*lent{}, like: map[string]*Job{}}
+	demand, err := demo.Submits(c, mostJobs)
+	if err != nil {
+		return nil, fmt.Errorf("reading the demo's jobs: %w", err)
+	}
+	d.Wait, d.Batch, d.FeedEvery = demand.Wait, demand.Batch, stage.FeedEvery
+	for i, from := range demand.Jobs {
+		team := demand.Teams[i%len(demand.Teams)]
+		j := Job{
+			Name: team + "/" + from.Name, Tenant: team, Queue: team + "/" + stage.Queue, Pods: int64(ptr.Deref(from.Spec.Parallelism, 1)),
+			Grace: time.Duration(ptr.Deref(from.Spec.Template.Spec.TerminationGracePeriodSeconds, 0)) * time.Second,
+		}
+		j.PerPod = stage.Units(from, resource) / j.Pods
+		if err := j.describe(from); err != nil {
+			return nil, fmt.Errorf("job %s: %w", j.Name, err)
+		}
+		d.Jobs = append(d.Jobs, j)
+	}
+	for i := range d.Jobs {
+		r.like[d.Jobs[i].Name] = &d.Jobs[i]
+	}
+	return r, nil
+}
+
+// finish adds what was measured.
+func (r *reader) finish() error {
+	if !r.ready {
+		return errors.New("reading the broker's decisions: none has the lender, the queues and all nodes")
+	}
+	for _, l := range r.loans { // those that the day's end found open
+		r.booked += time.Duration(l.units) * r.last.Sub(l.since)
+	}
+	r.day.Outcome.LentGPUHours = math.Round(r.booked.Hours()*r.day.Speed*10) / 10
+	r.day.Turnover, r.day.Start, r.day.Leave, r.day.Gap = median(r.turnover), median(r.starts), median(r.leaves), median(r.gaps)
+	return nil
+}
+
+func (j *Job) describe(from *batchv1.Job) error {
+	for _, field := range []struct {
+		text string
+		to   *time.Duration
+	}{
+		{from.Annotations[trainer.AnnotationDuration], &j.Lasts},
+		{from.Annotations[v1alpha1.AnnotationCheckpointInterval], &j.Checkpoint},
+		{from.Spec.Template.Annotations[kubelet.AnnotationExitAfter], &j.Exit},
+	} {
+		var err error
+		if *field.to, err = time.ParseDuration(field.text); err != nil {
+			return fmt.Errorf("reading its annotations: %w", err)
+		}
+	}
+	return nil
+}
+
+// readResult reads the demo's last line.
+func (d *Day) readResult(out []byte) error {
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	var r stage.Result
+	if err := json.Unmarshal(lines[len(lines)-1], &r); err != nil {
+		return fmt.Errorf("reading the demo's last line: %w", err)
+	}
+	o := &d.Outcome
+	o.BoundGPUHours, o.EvictedPods, o.Reclaims, o.Loans, o.JobsFinished = r.LentGPUHours, r.EvictedPods, r.Reclaims, r.Loans, r.JobsFinished
+	return nil
+}
