@@ -381,6 +381,7 @@ func TestAskWhereLittleIsKnown(t *testing.T) {
 	}{
 		"no kube-state-metrics": {only: "nothing", err: "it has no kube_node_status_allocatable of GPUs"},
 		"no end":                {change: func(w *past.Window) { w.End = w.Start }, err: "must be at least a step of 10m0s"},
+		"steps of seconds":      {change: func(w *past.Window) { w.Step = 30 * time.Second }, err: "the step: is 30s, must be at least a minute"},
 		"a policy that is wrong": {
 			change: func(w *past.Window) { w.Policies[0].Spec.Signals = []v1alpha1.Signal{{Profile: "gpt"}} },
 			only:   "kube_node_status", err: `LendingPolicy serving/chat-policy: spec.signals[0].profile: "gpt" is not a known profile`,

@@ -24,7 +24,7 @@ type Prometheus interface {
 type Window struct {
 	// Start counts to the step, End to the second.
 	Start, End time.Time
-	// Step of load and replicas; 0 is a minute.
+	// Step of load and replicas, at least a minute; 0 is one.
 	Step time.Duration
 	// Policies of the services whose load counts. Their defaults must be set, as the API
 	// server sets them.
@@ -81,9 +81,12 @@ func Ask(ctx context.Context, p Prometheus, w Window) (*Town, error) {
 	if w.Step == 0 {
 		w.Step = time.Minute
 	}
+	if w.Step < time.Minute { // which is how far apart Prometheus is made to look
+		return nil, fmt.Errorf("the step: is %s, must be at least a minute", w.Step)
+	}
 	w.Start, w.End = w.Start.UTC().Truncate(w.Step), w.End.UTC().Truncate(time.Second)
 	length := w.End.Sub(w.Start)
-	if length < w.Step || length > 400*day || w.Step < time.Second {
+	if length < w.Step || length > 400*day {
 		return nil, fmt.Errorf("the window from %s to %s: must be at least a step of %s, and at most 400 days", w.Start.Format(time.RFC3339), w.End.Format(time.RFC3339), w.Step)
 	}
 	w.Jobs.Origin = w.Start
