@@ -1,6 +1,7 @@
 package results
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -55,13 +56,10 @@ func Run(c Config) error {
 	if err := r.Print(c.Out); err != nil {
 		return fmt.Errorf("printing results: %w", err)
 	}
-	if missed != nil {
-		return missed
-	}
 	if c.Check {
-		return pages.Compare(c.Dir)
+		return errors.Join(missed, pages.Compare(c.Dir))
 	}
-	return pages.Write(c.Dir)
+	return errors.Join(missed, pages.Write(c.Dir))
 }
 
 // plan is what is to be played, and what is made of it then.

@@ -9,19 +9,19 @@ import (
 )
 
 // sizes are how many times as large as the main town the towns of other sizes are.
-var sizes = []float64{0.75, 2.25, 7.5, 22.5}
+var sizes = []float64{1.1, 3.3, 11, 33}
 
 // small is the pool of these towns, so that there is more to do than it can from the first
 // hours on.
 const small = 0.1
 
-// scale plays larger towns for half a day, after a quarter of a day to begin.
+// scale plays larger towns for a quarter of a day, after half a day to begin.
 func (p *plan) scale() error {
 	for _, size := range sizes {
 		c := p.config()
 		c.Pool = small
 		c.Times, c.Owned = size, int64(size*float64(c.Owned))/town.PerNode*town.PerNode
-		c.Length, c.Warmup, c.Drain = town.Day, town.Day/2, 0
+		c.Length, c.Warmup, c.Drain = 3*town.Day/4, town.Day/2, 0
 		t, err := town.New(c)
 		if err != nil {
 			return fmt.Errorf("making a town %g times as large: %w", size, err)

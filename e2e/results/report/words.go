@@ -37,16 +37,11 @@ func percent(x float64) string {
 	}
 }
 
-// number with commas between thousands, whole from 100 on.
+// number with commas between thousands; one that is not whole is told so from 100 on.
 func number(v any) string {
 	x, ok := v.(float64)
 	if !ok {
-		var n int64
-		if _, err := fmt.Sscan(fmt.Sprint(v), &n); err != nil {
-			return fmt.Sprint(v)
-		}
-		x = float64(n)
-		return commas(strconv.FormatInt(n, 10))
+		return commas(fmt.Sprint(v))
 	}
 	switch {
 	case math.Abs(x) >= 99.95:
