@@ -88,6 +88,7 @@ func TestReadLoad(t *testing.T) {
 		"another column":           {"time,value,unit\n0,1,rps\n", `x:1: header has unknown columns ["unit"]: want time, value; may have service`},
 		"nothing":                  {"time,value\n", "x: no rows after the header"},
 		"time stands still":        {"time,value\n60,1\n60,1\n", `x:3: time is "60", want a time after the service's row before`},
+		"centuries":                {"time,value\n100000001,1\n8900000000,2\n", `x:3: time is "8900000000", want a time at most 50 years from the first row`},
 		"below 0":                  {"time,value\n0,-1\n", `x:2: value is "-1", want a number of at least 0`},
 		"text":                     {"time,value\n0,high\n", `x:2: value is "high", want a number of at least 0`},
 		"two sorts of times":       {"time,value\n0,1\n2026-03-02T09:00:00Z,1\n", `x:3: time is "2026-03-02T09:00:00Z", want a time with a date in all rows, or in none`},

@@ -29,6 +29,9 @@ func plainLoad(f *rows.File) ([]Load, error) {
 			i = len(loads)
 			index[service], loads = i, append(loads, Load{Service: service})
 		}
+		if max(point.At, -point.At) > farthest {
+			r.Fail("time", "a time at most 50 years from the first row")
+		}
 		c := &loads[i].Curve
 		if n := len(*c); n > 0 && point.At <= (*c)[n-1].At {
 			r.Fail("time", "a time after the service's row before")
@@ -59,6 +62,8 @@ func plainLoad(f *rows.File) ([]Load, error) {
 }
 
 const (
+	// farthest is how far times may be apart, so that sums of them are times too.
+	farthest = 50 * 365 * 24 * time.Hour
 	// regular is the share of intervals that are a step, give or take half of one, from which
 	// on rows come at a step; longest is how many steps there may be between two rows before
 	// one is missing.
