@@ -20,8 +20,9 @@ func (g ground) has(owner int32) bool {
 }
 
 // owners says whose each spot is: the service whose home its node is, if the service runs
-// on that flavor. Where a scenario gives a service fewer units at home than it owns, the
-// last nodes that are nobody's are counted as its own, as many as it takes.
+// on that flavor, until it has what it owns. Where a scenario gives a service fewer units at
+// home than it owns, the last nodes that are nobody's are counted as its own, as many as it
+// takes; where it gives it more, the last of its homes are nobody's.
 func owners(w *sim.World) []int32 {
 	spots := w.Spots()
 	owner := make([]int32, len(spots))
@@ -31,7 +32,7 @@ func owners(w *sim.World) []int32 {
 	}
 	for i := range spots {
 		owner[i] = sim.Nobody
-		if h := spots[i].Home; h != sim.Nobody && w.Services()[h].FlavorID == spots[i].Flavor {
+		if h := spots[i].Home; h != sim.Nobody && w.Services()[h].FlavorID == spots[i].Flavor && lacks[h] > 0 {
 			owner[i] = h
 			lacks[h] -= spots[i].Capacity
 		}

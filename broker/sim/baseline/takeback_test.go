@@ -2,6 +2,7 @@ package baseline
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -30,14 +31,14 @@ func TestHeadroomIsToGrowInto(t *testing.T) {
 	}
 }
 
-// A service with homes for more than it owns lends what it owns.
+// A service with homes for more than it owns lends what it owns, and the rest is the pool's.
 func TestNoMoreIsLentThanOwned(t *testing.T) {
 	s := village(0, 2, 8, sim.Curve{{At: 0, Value: 0}}, gang("a", 0, 1, 8), gang("b", 0, 1, 8))
 	s.Services[0].Lender.Owned = 8
 	most := int64(0)
-	watch(t, "fewest-jobs", s, Past{}, func(w *sim.World) { most = max(most, w.Services()[0].Lent) })
-	if most != 8 {
-		t.Errorf("%d units were lent of 8", most)
+	_, r := watch(t, "fewest-jobs", s, Past{}, func(w *sim.World) { most = max(most, w.Services()[0].Lent) })
+	if most != 8 || math.Round(r.Own) != 8 {
+		t.Errorf("%d units were lent of 8, and %v unit-hours were in the pool, want 8", most, r.Own)
 	}
 }
 
