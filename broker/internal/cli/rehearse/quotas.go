@@ -50,9 +50,10 @@ func namespace(name, tenant string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 }
 
-// assumeQuotas gives the services what they own, and the tenants with jobs the rest, each
-// as large a part of it as of the work; what one does not use, others may.
-func (b *builder) assumeQuotas(owned map[string]int64) error {
+// assumeQuotas gives the services' tenants what they own, by tenant and flavor, and the
+// tenants with jobs the rest, each as large a part of it as of the work; what one does not
+// use, others may.
+func (b *builder) assumeQuotas(owned map[string]map[string]int64) error {
 	work := 0.0
 	for _, d := range b.demand {
 		work += d.UnitHours
@@ -61,11 +62,18 @@ func (b *builder) assumeQuotas(owned map[string]int64) error {
 	for _, s := range b.services {
 		serving[s.policy.Namespace] = true
 	}
-	shares := map[string]map[string]int64{servingNamespace: maps.Clone(owned)}
+	shares := map[string]map[string]int64{servingNamespace: {}}
+	taken := map[string]int64{}
+	for tenant, units := range owned {
+		shares[tenant] = maps.Clone(units)
+		for flavor, n := range units {
+			taken[flavor] += n
+		}
+	}
 	for _, flavor := range b.flavors {
-		pool := b.units[flavor] - owned[flavor]
+		pool := b.units[flavor] - taken[flavor]
 		if pool < 0 {
-			return fmt.Errorf("--nodes: have %d GPUs of %s, and the services own %d: more nodes, or a smaller --owned-share or spec.owned", b.units[flavor], flavor, owned[flavor])
+			return fmt.Errorf("--nodes: have %d GPUs of %s, and the services own %d: more nodes, or a smaller --owned-share or spec.owned", b.units[flavor], flavor, taken[flavor])
 		}
 		done, given := 0.0, int64(0)
 		for _, d := range b.demand {
@@ -78,12 +86,16 @@ func (b *builder) assumeQuotas(owned map[string]int64) error {
 			given = upTo
 		}
 	}
-	b.rules.put(&v1alpha1.TenantQuota{ObjectMeta: metav1.ObjectMeta{Name: everyone}})
+	all := everyone
+	for shares[all] != nil { // a cohort is no tenant
+		all += "-else"
+	}
+	b.rules.put(&v1alpha1.TenantQuota{ObjectMeta: metav1.ObjectMeta{Name: all}})
 	for i, tenant := range sorted(shares) {
 		label := fmt.Sprintf("t%d", i)
 		q := &v1alpha1.TenantQuota{ObjectMeta: metav1.ObjectMeta{Name: tenant}}
 		q.Spec.Namespaces = &metav1.LabelSelector{MatchLabels: map[string]string{labelTenant: label}}
-		q.Spec.Cohort, q.Spec.Weight = everyone, ptr.To[int64](1)
+		q.Spec.Cohort, q.Spec.Weight = all, ptr.To[int64](1)
 		for _, flavor := range b.flavors {
 			q.Spec.Flavors = append(q.Spec.Flavors, v1alpha1.FlavorQuota{Name: flavor, Resource: string(gpuResource), Nominal: shares[tenant][flavor]})
 		}

@@ -158,6 +158,44 @@ func TestWhatALoadMeans(t *testing.T) {
 }
 
 // Jobs go to their tenants' queues; what no node could run and what is late is left out.
+// Whatever tenants and services are called, who owns units has them as nominal quota.
+func TestAssumedQuotas(t *testing.T) {
+	for _, service := range []string{"chat", "alpha/chat", "team/chat"} {
+		t.Run(service, func(t *testing.T) {
+			in := small(t, "")
+			dir := write(t, map[string]string{
+				"jobs.csv": "name,tenant,submit,duration,gpus\na,everyone,0,3600,8\nb,serving,0,3600,8\nc,team,0,3600,8\nd,alpha,0,3600,8\n",
+			})
+			in.Load, in.Jobs = []string{service + "=" + in.Load[0]}, dir+"/jobs.csv"
+			s := prepared(t, in)
+			nominal := map[string]int64{}
+			for _, tenant := range s.scenario.Tenants {
+				for _, q := range tenant.Quotas {
+					nominal[tenant.Name] += q.Nominal
+				}
+			}
+			l := &s.scenario.Services[0].Lender
+			want := map[string]int64{"alpha": 4, "everyone": 4, "serving": 4, "team": 4}
+			want[l.Tenant] += l.Owned
+			if diff := cmp.Diff(want, nominal); diff != "" || l.Owned != 16 {
+				t.Errorf("%s owns %d: %s", l.Tenant, l.Owned, diff)
+			}
+		})
+	}
+}
+
+// Of jobs that are all left out, it is said why.
+func TestNoJobLeft(t *testing.T) {
+	in := small(t, "")
+	in.Nodes = "2x8"
+	dir := write(t, map[string]string{"jobs.csv": "name,tenant,submit,duration,gpus\na,x,0,3600,800\nb,x,0,3600,900\n"})
+	in.Jobs = dir + "/jobs.csv"
+	_, err := Prepare(t.Context(), in)
+	if want := "2 jobs are larger than these nodes, and are left out"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
 func TestJobsFindTheirTenants(t *testing.T) {
 	const quotas = policyOnly + `
 ---

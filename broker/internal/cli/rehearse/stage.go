@@ -157,7 +157,7 @@ func (b *builder) readJobs() (err error) {
 		return err
 	}
 	if len(b.demand) == 0 {
-		return fmt.Errorf("--jobs: no job was submitted in the %s that are played from %s", span(b.history.length), b.history.start.Format(time.RFC3339))
+		return fmt.Errorf("--jobs: no job that can be played was submitted in the %s from %s%s", span(b.history.length), b.history.start.Format(time.RFC3339), because(notes))
 	}
 	b.assumptions = append(b.assumptions, notes...)
 	c := b.in.Costs
@@ -165,12 +165,20 @@ func (b *builder) readJobs() (err error) {
 	return nil
 }
 
+// because tells, in an error, what was noted before it.
+func because(notes []string) string {
+	if len(notes) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(notes, "; ")
+}
+
 // rest reads the rules as the broker does.
 func (b *builder) rest(ctx context.Context) (*gather.Resting, error) {
 	g := &gather.Gatherer{Cache: b.rules, Live: b.rules}
 	if !b.quotas {
 		// What services own may be an autoscaler's to say, for which a quota must be there.
-		if err := b.assumeQuotas(map[string]int64{}); err != nil {
+		if err := b.assumeQuotas(nil); err != nil {
 			return nil, err
 		}
 		b.namespaces()
@@ -178,9 +186,13 @@ func (b *builder) rest(ctx context.Context) (*gather.Resting, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the rules: %w", err)
 		}
-		owned := map[string]int64{}
+		owned := map[string]map[string]int64{}
 		for i := range first.Lenders {
-			owned[first.Lenders[i].Flavor] += first.Lenders[i].Owned
+			l := &first.Lenders[i]
+			if owned[l.Tenant] == nil {
+				owned[l.Tenant] = map[string]int64{}
+			}
+			owned[l.Tenant][l.Flavor] += l.Owned
 		}
 		if err := b.assumeQuotas(owned); err != nil {
 			return nil, err
