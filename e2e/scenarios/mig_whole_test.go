@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -50,6 +51,7 @@ func TestMIGBesideWholeGPUs(t *testing.T) {
 	w.wantOnBothNodes("gang")
 	w.wantWholeHeld(6)
 	w.awaitAgreement()
+	w.awaitOld("lone") // a younger loan is spared, and the gang would go in its place
 
 	// One more replica on a GPU takes one GPU back, and no slice; one on a slice no GPU.
 	w.scaleService("search", 2)
@@ -136,6 +138,17 @@ func (w *town) wantWholeHeld(want int) {
 	if n := len(slices.Compact(slices.Clone(held))); n != want || len(held) != want {
 		w.t.Errorf("pods hold the whole GPUs %v, want %d, each one once", held, want)
 	}
+}
+
+// awaitOld waits until the job's loan is older than quick's least loan, of a second; when it
+// was made is known to the second.
+func (w *town) awaitOld(job string) {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		loans, err := w.loans(ctx)
+		loan, found := loans[job]
+		return found && time.Since(loan.CreationTimestamp.Time) > 2*time.Second, fmt.Sprintf("the loan of %s is too young (%v)", job, err)
+	})
 }
 
 // awaitLent waits until at least these jobs have a loan.
