@@ -63,7 +63,15 @@ func (r *guard) build(a *admission, g *guards) {
 		}
 	}
 	g.common.note(r, a, p, n)
-	waits := [2][]*loan{oldest[n:], a.fresh}
+	if r.liftUntil(a, p, [2][]*loan{oldest[n:], a.fresh}, enough) || enough() {
+		return
+	}
+	r.die(a, g)
+}
+
+// liftUntil counts later loans as gone until there is enough: claims of other tenants to
+// their own quota first.
+func (r *guard) liftUntil(a *admission, p *pool, waits [2][]*loan, enough func() bool) bool {
 	for _, theirs := range []bool{true, false} {
 		for _, list := range waits {
 			for _, l := range list {
@@ -71,15 +79,13 @@ func (r *guard) build(a *admission, g *guards) {
 					continue
 				}
 				if enough() {
-					return
+					return true
 				}
 				r.lift(a, p, l)
 			}
 		}
 	}
-	if !enough() {
-		r.die(a, g)
-	}
+	return false
 }
 
 // common is what reservations have in common: rooms and quotas with the oldest loans gone.

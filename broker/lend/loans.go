@@ -77,17 +77,7 @@ func (d *decision) readLoans(prev []LoanState) {
 			c.lent = true
 		}
 		c.nodes = d.scratch.numbers(d.atlas, c.Grants)
-		for i := range c.Grants {
-			g := &c.Grants[i]
-			if n := clamp(g.Count); n != g.Count {
-				g.Count = n
-			}
-			c.units += g.Count
-			c.lent = c.lent || g.Lender != ""
-			if lender := d.byName[g.Lender]; lender != nil {
-				lender.lent += g.Count
-			}
-		}
+		d.countGrants(c)
 		d.loans = append(d.loans, c)
 		if !c.ending && len(l.Shedding) > 0 {
 			if part := c.splitOff(l.Shedding); part.units > 0 {
@@ -99,6 +89,21 @@ func (d *decision) readLoans(prev []LoanState) {
 		c.cost = lostWork(c, d.now, d.pol.RestartCost)
 	}
 	d.standIn()
+}
+
+// countGrants counts what a loan holds, for itself and for its lenders.
+func (d *decision) countGrants(c *loan) {
+	for i := range c.Grants {
+		g := &c.Grants[i]
+		if n := clamp(g.Count); n != g.Count {
+			g.Count = n
+		}
+		c.units += g.Count
+		c.lent = c.lent || g.Lender != ""
+		if lender := d.byName[g.Lender]; lender != nil {
+			lender.lent += g.Count
+		}
+	}
 }
 
 // eachOnce is the loans by name, without those of a name that was there before.

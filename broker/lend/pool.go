@@ -92,6 +92,16 @@ func (d *decision) countRooms() {
 			p.rooms = append(p.rooms, r)
 		}
 	}
+	d.holdRooms()
+	d.lookAtCards()
+	for _, flavor := range d.flavors {
+		d.pools[flavor].sort()
+	}
+}
+
+// holdRooms takes off the rooms what loans hold of them.
+func (d *decision) holdRooms() {
+	var p *pool
 	for l := range d.holders() {
 		for n, g := range l.frees() {
 			if p == nil || p.flavor != g.Flavor {
@@ -108,10 +118,6 @@ func (d *decision) countRooms() {
 				p.rooms[i].granted += g.Count
 			}
 		}
-	}
-	d.lookAtCards()
-	for _, flavor := range d.flavors {
-		d.pools[flavor].sort()
 	}
 }
 
