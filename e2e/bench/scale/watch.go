@@ -1,6 +1,7 @@
 package scale
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -60,8 +61,8 @@ func (w *watcher) see(in lend.Snapshot, _ lend.Plan) {
 	plan, next := w.decider.Decide(in, w.state, w.rules)
 	took := time.Since(began)
 	now, err2 := bench.Processor()
-	if err != nil || err2 != nil {
-		w.err = fmt.Errorf("reading what a decision took: %v, %v", err, err2)
+	if err := errors.Join(err, err2); err != nil {
+		w.err = fmt.Errorf("reading what a decision took: %w", err)
 	}
 	w.state, w.plan, w.last = next, plan, in
 	if in.Now.Before(w.from) {
