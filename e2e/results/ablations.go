@@ -33,6 +33,10 @@ func (p *plan) ablations() error {
 		}},
 		{"Grace", "What do jobs get to save their work, and what does the owner pay?", "The longest grace that the services allow is the same as the jobs'.", graces(0, 30*time.Second, 2*time.Minute)},
 		{"Checkpoints", "What does it change how often jobs save their work?", "", checkpoints(5*time.Minute, 15*time.Minute, time.Hour)},
+		{"Reservations", "What does it change that room is kept for jobs that have waited for long?", "", []change{
+			{name: "after 10m"},
+			{name: "never", broker: func(r *lend.Policy, _ *product.Options) { r.ReserveAfter = 0 }},
+		}},
 		{"Slices", "If half of the jobs of one GPU need a third of it at most: what do slices change?",
 			"The GPUs of m-small are cut into three each, in a fixed layout; its replicas take one slice each, and so do those jobs, which run nowhere else then. A slice counts as a unit, so GPU-hours of the two rows do not compare: waiting and completion do. Changes of layouts are not played; `make bench-mig` measures them.", []change{
 				{name: "whole GPUs", town: func(c *town.Config) { c.Small = 0.5 }},
@@ -75,14 +79,14 @@ func (p *plan) victims() error {
 
 func graces(of ...time.Duration) (changes []change) {
 	for _, g := range of {
-		changes = append(changes, change{name: g.String(), town: func(c *town.Config) { c.Costs.Grace, c.Terms.MaxGrace = g, g }})
+		changes = append(changes, change{name: brief(g), town: func(c *town.Config) { c.Costs.Grace, c.Terms.MaxGrace = g, g }})
 	}
 	return changes
 }
 
 func checkpoints(of ...time.Duration) (changes []change) {
 	for _, d := range of {
-		changes = append(changes, change{name: d.String(), town: func(c *town.Config) { c.Costs.CheckpointEvery = d }})
+		changes = append(changes, change{name: brief(d), town: func(c *town.Config) { c.Costs.CheckpointEvery = d }})
 	}
 	return changes
 }

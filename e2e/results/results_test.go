@@ -104,3 +104,11 @@ func TestWaitsAreSeen(t *testing.T) {
 		t.Errorf("the longest wait seen is %s, the result says %s", longest, told)
 	}
 }
+
+func TestBrief(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0s", 30 * time.Second: "30s", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", 20 * time.Hour: "20h", 61 * time.Second: "1m1s"} {
+		if got := brief(d); got != want {
+			t.Errorf("%s: %s, want %s", d, got, want)
+		}
+	}
+}

@@ -156,6 +156,25 @@ func allowed(r *trial.Row, grace time.Duration) bool {
 
 // String tells all terms.
 func (t terms) String() string {
-	return fmt.Sprintf("low water %g %%; high water %g %%; dwell %s; cooldown %s; at most %g %% of what is owned more every %s; %d warm units, refilled %s; growth quantile %g; least loan %s; longest grace %s; forecast %t",
-		100*t.LowWater, 100*t.HighWater, t.Dwell, t.Cooldown, 100*t.Step, t.Every, t.Warm, strings.ToLower(string(t.Refill)), t.Quantile, t.minimumLoan, t.MaxGrace, t.forecast)
+	refill, forecast := "always", "listened to"
+	if t.Refill == lend.RefillWhenUsed {
+		refill = "when used"
+	}
+	if !t.forecast {
+		forecast = "off"
+	}
+	return fmt.Sprintf("low water %g %%; high water %g %%; dwell %s; cooldown %s; at most %g %% of what is owned more every %s; %d warm units, refilled %s; growth quantile %g; least loan %s; longest grace %s; forecast %s",
+		100*t.LowWater, 100*t.HighWater, brief(t.Dwell), brief(t.Cooldown), 100*t.Step, brief(t.Every), t.Warm, refill, t.Quantile, brief(t.minimumLoan), brief(t.MaxGrace), forecast)
+}
+
+// brief is a duration without the minutes and seconds that it does not have.
+func brief(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -156,7 +156,7 @@ func TestFiles(t *testing.T) {
 func TestWords(t *testing.T) {
 	for got, want := range map[string]string{
 		percent(0): "0 %", percent(0.00005): "0.0050 %", percent(0.0123): "1.23 %", percent(0.3366): "33.7 %", percent(1.2): "120.0 %",
-		number(int64(1234567)): "1,234,567", number(7): "7", number(1234.5): "1,234", number(-1234.6): "-1,235", number(12.34): "12.3", number(0.456): "0.46",
+		number(int64(1234567)): "1,234,567", number(7): "7", number(1234.5): "1,234", number(-1234.6): "-1,235", number(12.34): "12.3", number(0.456): "0.46", number(0.0): "0", number(0.00144): "0.0014",
 		span(0): "0 s", span(7.94): "7.9 s", span(83): "83 s", span(600): "10 min", span(9000): "2.5 h", times(2): "2.00×",
 	} {
 		if got != want {

@@ -43,13 +43,17 @@ func number(v any) string {
 	if !ok {
 		return commas(fmt.Sprint(v))
 	}
-	switch {
-	case math.Abs(x) >= 99.95:
+	switch size := math.Abs(x); {
+	case size == 0:
+		return "0"
+	case size >= 99.95:
 		return commas(strconv.FormatFloat(x, 'f', 0, 64))
-	case math.Abs(x) >= 9.995:
+	case size >= 9.995:
 		return strconv.FormatFloat(x, 'f', 1, 64)
-	default:
+	case size >= 0.0995:
 		return strconv.FormatFloat(x, 'f', 2, 64)
+	default:
+		return strconv.FormatFloat(x, 'g', 2, 64)
 	}
 }
 
