@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/e2e/demo"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 )
@@ -23,15 +25,10 @@ const recorded = "testdata/day.json"
 // How close the simulator is to come.
 const hoursWithin, evictionsWithin = 0.05, 0.10
 
-// evictionsMissed declares that evictions do not agree yet: the simulator evicts about twice
-// as many pods as the lab does. Two things are seen in the decisions of both. Where the lab's
-// replicas come back, units of jobs that have just ended are free, which its broker has not
-// lent anew yet, and pods go there; in the simulator somebody is stopped for them. And small
-// jobs of a tenant with the larger share start more often before the other tenants' do, and
-// are stopped again for fairness. How long the lab's programs take, which is minutes of the
-// compressed day, is given to the simulator as medians, and does not make up for that. Who
-// meets the target takes this away.
-const evictionsMissed = true
+// evictionsMissed declares by how much evictions differ from the recorded day, which is more
+// than evictionsWithin, and must not become more. Package documentation says why. Who meets
+// the target takes this away.
+const evictionsMissed = 0.70
 
 // The day in the simulator agrees with the one that was recorded in the lab.
 func TestTheSimulatorAgreesWithARecordedDay(t *testing.T) {
@@ -43,8 +40,11 @@ func TestTheSimulatorAgreesWithARecordedDay(t *testing.T) {
 	if err := json.Unmarshal(data, &d); err != nil {
 		t.Fatalf("%s: %v", recorded, err)
 	}
-	if by := compare(t, &d); by <= evictionsWithin && evictionsMissed {
+	switch by := compare(t, &d); {
+	case by <= evictionsWithin:
 		t.Error("evictions agree with the recorded day: nothing is to be declared as missed any more")
+	case !(by <= evictionsMissed):
+		t.Errorf("evicted pods differ by %.1f%%, more than the %.0f%% that are declared as missed", 100*by, 100*evictionsMissed)
 	}
 }
 
@@ -104,11 +104,43 @@ func compare(t *testing.T, d *Day) float64 {
 		t.Errorf("lent GPU-hours differ by %.1f%%, must be at most %.0f%%", 100*by, 100*hoursWithin)
 	}
 	by := off("evicted pods", float64(d.Outcome.EvictedPods), float64(got.EvictedPods))
-	switch met := by <= evictionsWithin; {
-	case !met && !evictionsMissed:
-		t.Errorf("evicted pods differ by %.1f%%, must be at most %.0f%%", 100*by, 100*evictionsWithin)
-	case !met:
+	if !(by <= evictionsWithin) {
 		t.Logf("evicted pods differ by %.1f%%, which is declared as missed: the aim is %.0f%%", 100*by, 100*evictionsWithin)
 	}
 	return by
+}
+
+func TestTheDayBeganWhenItWasSeenSoonest(t *testing.T) {
+	noon := time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
+	steps := []Point{{At: 0, Value: 70}, {At: 10 * time.Second, Value: 55}, {At: 20 * time.Second, Value: 48}, {At: 30 * time.Second, Value: 55}}
+	type seen struct {
+		after    time.Duration
+		replicas int64
+	}
+	for name, c := range map[string]struct {
+		seen []seen
+		want time.Duration // after noon; below 0: never
+	}{
+		"the second number":   {[]seen{{0, 70}, {10400 * time.Millisecond, 55}}, 400 * time.Millisecond},
+		"a later one":         {[]seen{{0, 70}, {10400 * time.Millisecond, 55}, {20100 * time.Millisecond, 48}, {30300 * time.Millisecond, 55}}, 100 * time.Millisecond},
+		"one was not seen":    {[]seen{{0, 70}, {20200 * time.Millisecond, 48}}, 200 * time.Millisecond},
+		"one stays":           {[]seen{{0, 70}, {10400 * time.Millisecond, 55}, {15 * time.Second, 55}}, 400 * time.Millisecond},
+		"before the day":      {[]seen{{-5 * time.Second, 55}, {0, 70}, {10300 * time.Millisecond, 55}}, 300 * time.Millisecond},
+		"none but the first":  {[]seen{{0, 70}, {5 * time.Second, 70}}, -1},
+		"none of the curve's": {[]seen{{0, 70}, {5 * time.Second, 3}}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := beginning{steps: steps}
+			for _, s := range c.seen {
+				b.read(&lend.Record{Snapshot: lend.Snapshot{Now: noon.Add(s.after), Lenders: []lend.Lender{{Desired: s.replicas}}}})
+			}
+			var want time.Time
+			if c.want >= 0 {
+				want = noon.Add(c.want)
+			}
+			if !b.at.Equal(want) {
+				t.Errorf("it began at %s, want %s", b.at, want)
+			}
+		})
+	}
 }

@@ -26,7 +26,7 @@ type Day struct {
 	Slots     float64       `json:"slots"`
 	ModelLoad time.Duration `json:"modelLoad"`
 	Drain     time.Duration `json:"drain"`
-	// Interval is the longest time between two decisions, and between two samples of load.
+	// Interval is the longest time between two decisions.
 	Interval time.Duration `json:"interval"`
 	Replicas []Point       `json:"replicas"`
 	// Requests in flight as the broker heard them.
@@ -34,20 +34,18 @@ type Day struct {
 	// What the programs need beside the work, which the simulator leaves out and which is
 	// much of a compressed day: Turnover is how much longer than its work a job that is not
 	// disturbed holds its units, Start the part of that before its pods are there, Leave how
-	// much longer than its pods take to exit it is until one that was asked back is returned,
-	// and Gap the time between two decisions while something is lent. All are medians of
-	// this day.
+	// much longer than its pods take to exit it is until one that was asked back is returned.
+	// All are medians of this day.
 	Turnover time.Duration `json:"turnover"`
 	Start    time.Duration `json:"start"`
 	Leave    time.Duration `json:"leave"`
-	Gap      time.Duration `json:"gap"`
-	// Jobs in the order in which they are submitted. Wait units are to wait at any time: each
-	// FeedEvery, as many are submitted as that takes, Batch at most.
-	Jobs      []Job         `json:"jobs"`
-	Wait      int64         `json:"wait"`
-	Batch     int           `json:"batch"`
-	FeedEvery time.Duration `json:"feedEvery"`
-	Outcome   Outcome       `json:"outcome"`
+	// Moments at which the broker decided: how often it does follows from how long it and
+	// the API server take, and whether that is before or after the replicas that go have
+	// gone is luck, which the simulator is to have too.
+	Moments []time.Duration `json:"moments"`
+	// Jobs in the order in which they stand in line.
+	Jobs    []Job   `json:"jobs"`
+	Outcome Outcome `json:"outcome"`
 }
 
 // Point of a curve, from which on a value holds.
@@ -59,7 +57,9 @@ type Point struct {
 
 // Job is one of those.
 type Job struct {
-	Name       string        `json:"name"`
+	Name string `json:"name"`
+	// Submit is when the broker saw it first.
+	Submit     time.Duration `json:"submit"`
 	Tenant     string        `json:"tenant"`
 	Queue      string        `json:"queue"`
 	Lasts      time.Duration `json:"lasts"`

@@ -4,19 +4,40 @@
 //
 // The simulator is given what the lab was given, in the lab's own, compressed time: the
 // curve of replicas, the load as the broker heard it, the policy objects as it read them, the
-// jobs in their order with their graces, exit times and checkpoints, and the feed's rule of
-// how many wait. A compressed day is also made of how long the programs themselves take,
-// which the simulator leaves out by design: four medians of that are measured in the same
-// day. It is given nothing of what the lab's broker decided.
+// jobs with their graces, exit times and checkpoints, when each was submitted and how they
+// stand in line, and the moments at which the broker decided. A compressed day is also made
+// of how long the programs themselves take, which the simulator leaves out by design: three
+// medians of that are measured in the same day. It is given nothing of what the lab's broker
+// decided, only when.
 //
-// Lent hours are to agree within 5 %, evicted pods within 10 %. The second is not reached;
-// the test says so, and fails when it is reached and still said.
+// Lent hours are to agree within 5 %, evicted pods within 10 %. The second is not reached:
+// the recorded day has 60 pods evicted in the lab and 101 in the simulator. The test fails
+// when that becomes more than is declared, and when the target is reached and still declared
+// as missed. By reasons, reclaims and the pods that they had:
+//
+//	                    lab            simulator
+//	FairShare           13, 33 pods    50, 61 pods
+//	LenderPodPending    16, 25 pods    27, 37 pods
+//	NeedRose             3,  3 pods     3,  3 pods
+//	CrowdedOut           1,  1 pod      0
+//
+// (The lab's auditor counts pods that are made to stop, which are two fewer than the reclaims
+// had.) Both decide the same for as long as they see the same, which is until 13 s after the
+// first loan: a job that had been stopped once is gone in the lab 1.3 s before it is in the
+// simulator, where it takes the median. From then on they lend to others. Where the lab finds
+// 64 units at once and a whole gang gets them, the simulator has given some of them to small
+// jobs before; with many small loans, tenants' shares can be made more even in many small
+// steps, and each is a reclaim for fairness. What is not the cause: constants, which are the
+// same, and the memory of past use in shares, which the simulator leaves out: with it no
+// fewer are evicted. Nor is it the moments alone: with all of them up to 100 ms sooner or later, it
+// is 97 to 108 pods. Two of the causes are known and not modelled: units of a job whose pods
+// have ended are free to replicas in the lab before the loan is returned, and how long
+// programs take, each time anew.
 //
 // Recording takes a whole day in the lab, which is minutes; what was recorded is in
 // testdata, with what came of it, and is played in every test.
 //
 // The files:
 //
-//	day: inputs and outcome    record: reading them off a lab
-//	play: the same in the simulator    feed: when jobs are submitted
+//	day: inputs and outcome    record: reading them off a lab    play: the same in the simulator
 package agreement

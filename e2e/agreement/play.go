@@ -5,24 +5,61 @@ import (
 	"math"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/sim"
+	"github.com/ebbtide/ebbtide/broker/sim/product"
 )
+
+// sample is how often the load and the replicas are looked at: the curve of one is already
+// what the broker heard when it decided, and that of the other is followed at once.
+const sample = 10 * time.Millisecond
 
 // Play is the day in the simulator.
 func (d *Day) Play() (Outcome, error) {
-	f := &feed{day: d}
-	r, err := f.run()
+	loans := 0
+	options := product.Options{Every: d.Interval, StableWindow: sample, PanicWindow: sample, Seen: func(_ lend.Snapshot, plan lend.Plan) {
+		for i := range plan.Actions {
+			if plan.Actions[i].Kind == lend.ActionLend {
+				loans++
+			}
+		}
+	}}
+	r, err := sim.Run(d.scenario(), &paced{product.New(d.Policy, options), d.Moments}, nil)
 	if err != nil {
-		return Outcome{}, err
+		return Outcome{}, fmt.Errorf("playing the day: %w", err)
 	}
 	return Outcome{
-		LentGPUHours: r.Lent * d.Speed, EvictedPods: int(r.EvictedPods), Reclaims: int(r.Evictions), Loans: f.loans, JobsFinished: int(r.Finished),
+		LentGPUHours: r.Lent * d.Speed, EvictedPods: int(r.EvictedPods), Reclaims: int(r.Evictions), Loans: loans, JobsFinished: int(r.Finished),
 	}, nil
 }
 
-func (d *Day) scenario(length time.Duration, jobs []sim.Job) *sim.Scenario {
+// paced decides at given moments, and at no others.
+type paced struct {
+	sim.Policy
+	moments []time.Duration
+}
+
+func (p *paced) Decide(w *sim.World) time.Duration {
+	due := false
+	for len(p.moments) > 0 && p.moments[0] <= w.Now() {
+		p.moments, due = p.moments[1:], true
+	}
+	if due {
+		p.Policy.Decide(w)
+	}
+	if len(p.moments) == 0 {
+		return 0
+	}
+	return p.moments[0] - w.Now()
+}
+
+func (d *Day) scenario() *sim.Scenario {
+	jobs := make([]sim.Job, 0, len(d.Jobs))
+	for i := range d.Jobs {
+		jobs = append(jobs, d.job(&d.Jobs[i]))
+	}
 	s := &sim.Scenario{
-		Start: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Length: length, Seed: 1, Sample: d.Interval, Gap: d.Gap,
+		Start: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Length: d.Length, Seed: 1, Sample: sample,
 		Cohorts: d.Cohorts, Tenants: d.Tenants, Queues: d.Queues, Jobs: sim.List(jobs),
 		Services: []sim.Service{{
 			Lender: d.Lender, Load: curve(d.Requests), Slots: d.Slots, Target: d.Policy.TargetUtilization,
@@ -36,9 +73,9 @@ func (d *Day) scenario(length time.Duration, jobs []sim.Job) *sim.Scenario {
 }
 
 // job saves when it is asked to stop if it exits in time, and is else killed.
-func (d *Day) job(j *Job, at time.Duration) sim.Job {
+func (d *Day) job(j *Job) sim.Job {
 	out := sim.Job{
-		Name: j.Name, Tenant: j.Tenant, Queue: j.Queue, Submit: at, Duration: j.Lasts + d.Turnover, Flavor: d.Flavor, Pods: j.Pods, UnitsPerPod: j.PerPod,
+		Name: j.Name, Tenant: j.Tenant, Queue: j.Queue, Submit: j.Submit, Duration: j.Lasts + d.Turnover, Flavor: d.Flavor, Pods: j.Pods, UnitsPerPod: j.PerPod,
 		Costs: sim.Costs{CheckpointEvery: j.Checkpoint, Grace: j.Grace + d.Leave, Exit: j.Exit + d.Leave, Restart: d.Start},
 	}
 	if j.Exit <= j.Grace {

@@ -3,6 +3,7 @@ package agreement
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -88,7 +90,7 @@ func (d *Day) readDecisions(dir string, c demo.Config) error {
 		return err
 	}
 	if b.at.IsZero() {
-		return errors.New("reading the broker's decisions: the service never had the first numbers of replicas of the curve")
+		return errors.New("reading the broker's decisions: the service never had the curve's second number of replicas")
 	}
 	r, err := newReader(d, c, b.at)
 	if err != nil {
@@ -124,26 +126,30 @@ func each(file string, read func(*lend.Record)) error {
 	}
 }
 
-// beginning finds when the day began: so long before the broker saw the curve's second number
-// of replicas wanted as that has in the curve. A change makes it decide at once.
+// beginning finds when the day began. The broker sees that another number of replicas is
+// wanted no sooner than the curve has it: what it saw soonest says best when that was.
 type beginning struct {
 	steps []Point
-	full  bool // it has seen the first
+	next  int // of steps, which it has not seen
 	at    time.Time
 }
 
 func (b *beginning) read(rec *lend.Record) {
-	if len(rec.Snapshot.Lenders) != 1 || !b.at.IsZero() || len(b.steps) < 2 {
+	if len(rec.Snapshot.Lenders) != 1 {
 		return
 	}
-	switch float64(rec.Snapshot.Lenders[0].Desired) {
-	case b.steps[0].Value:
-		b.full = true
-	case b.steps[1].Value:
-		if b.full {
-			b.at = rec.Snapshot.Now.Add(-b.steps[1].At)
-		}
+	n := float64(rec.Snapshot.Lenders[0].Desired)
+	if b.next == 0 && n != b.steps[0].Value || b.next > 0 && n == b.steps[b.next-1].Value {
+		return
 	}
+	i := slices.IndexFunc(b.steps[b.next:], func(p Point) bool { return p.Value == n })
+	if i < 0 {
+		return
+	}
+	if at := rec.Snapshot.Now.Add(-b.steps[b.next+i].At); b.next > 0 && (b.at.IsZero() || at.Before(b.at)) {
+		b.at = at
+	}
+	b.next += i + 1
 }
 
 // reader goes through the decisions.
@@ -152,13 +158,14 @@ type reader struct {
 	begin time.Time
 	ready bool
 	last  time.Time
-	// loans are those that are open, gaps and the like what was measured.
-	loans                          map[string]*lent
-	gaps, starts, turnover, leaves []time.Duration
+	// loans are those that are open, starts and the like what was measured.
+	loans                    map[string]*lent
+	starts, turnover, leaves []time.Duration
 	// booked is what loans held, in unit-time.
 	booked time.Duration
 	// like is what the demo made of each job, by name.
 	like map[string]*Job
+	seen map[string]bool
 }
 
 // lent is an open loan that was not disturbed.
@@ -181,14 +188,15 @@ func (r *reader) read(rec *lend.Record) {
 	if r.ready && !in.Now.Before(r.begin) {
 		r.hear(&in.Lenders[0], in.Now, rec.Policy.Quorum)
 	}
+	r.line(in)
 	r.follow(rec)
 }
 
 func (r *reader) since(at time.Time) time.Duration { return at.Sub(r.begin).Round(time.Millisecond) }
 
-// hear notes what was heard of the load.
+// hear notes what was heard of the load, such that whoever looks each sample hears it in time.
 func (r *reader) hear(l *lend.Lender, now time.Time, quorum float64) {
-	p := Point{At: r.since(now), Value: math.Round(l.Load.Requests), Unknown: !l.Load.Known || l.Load.Coverage < quorum}
+	p := Point{At: r.since(now).Truncate(sample), Value: math.Round(l.Load.Requests), Unknown: !l.Load.Known || l.Load.Coverage < quorum}
 	if p.Unknown {
 		p.Value = 0
 	}
@@ -197,17 +205,40 @@ func (r *reader) hear(l *lend.Lender, now time.Time, quorum float64) {
 	}
 }
 
+// line notes which jobs stand in line that did not before. Those that were created in the
+// same second do by their UIDs, as the API server drew them.
+func (r *reader) line(in *lend.Snapshot) {
+	var fresh []*lend.Job
+	for i := range in.Jobs {
+		if j := r.like[in.Jobs[i].Name]; j != nil && !r.seen[j.Name] {
+			r.seen[j.Name] = true
+			fresh = append(fresh, &in.Jobs[i])
+		}
+	}
+	slices.SortFunc(fresh, func(a, b *lend.Job) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.UID, b.UID)) })
+	for _, j := range fresh {
+		job := *r.like[j.Name]
+		job.Submit = max(r.since(in.Now), 0)
+		r.day.Jobs = append(r.day.Jobs, job)
+	}
+}
+
 // follow measures how long things take that are nobody's work.
 func (r *reader) follow(rec *lend.Record) {
 	in := &rec.Snapshot
-	if len(in.Loans) > 0 && !r.last.IsZero() {
-		r.gaps = append(r.gaps, in.Now.Sub(r.last))
+	if at := r.since(in.Now); at >= 0 && at < r.day.Length {
+		r.day.Moments = append(r.day.Moments, at)
+	}
+	// What a decision sees happened at some time since the one before.
+	seen := in.Now
+	if !r.last.IsZero() {
+		seen = r.last.Add(in.Now.Sub(r.last) / 2)
 	}
 	r.last = in.Now
 	for i := range in.Loans {
 		if l := r.loans[in.Loans[i].Name]; l != nil && in.Loans[i].Live > 0 && !l.started {
 			l.started = true
-			r.starts = append(r.starts, in.Now.Sub(l.since))
+			r.starts = append(r.starts, seen.Sub(l.since))
 		}
 	}
 	for _, a := range rec.Plan.Actions {
@@ -223,13 +254,13 @@ func (r *reader) follow(rec *lend.Record) {
 				l.disturbed, l.asked = true, in.Now
 			}
 		case lend.ActionReturn:
-			r.returned(r.loans[a.Loan], in.Now)
+			r.returned(r.loans[a.Loan], in.Now, seen)
 			delete(r.loans, a.Loan)
 		}
 	}
 }
 
-func (r *reader) returned(l *lent, now time.Time) {
+func (r *reader) returned(l *lent, now, seen time.Time) {
 	if l == nil {
 		return
 	}
@@ -237,9 +268,9 @@ func (r *reader) returned(l *lent, now time.Time) {
 	switch j := r.like[l.job]; {
 	case j == nil:
 	case !l.asked.IsZero():
-		r.leaves = append(r.leaves, now.Sub(l.asked)-min(j.Exit, j.Grace))
+		r.leaves = append(r.leaves, seen.Sub(l.asked)-min(j.Exit, j.Grace))
 	case !l.disturbed:
-		r.turnover = append(r.turnover, now.Sub(l.since)-j.Lasts)
+		r.turnover = append(r.turnover, seen.Sub(l.since)-j.Lasts)
 	}
 }
 
@@ -262,12 +293,11 @@ func rules(l lend.Lender) lend.Lender {
 const mostJobs = 400
 
 func newReader(d *Day, c demo.Config, begin time.Time) (*reader, error) {
-	r := &reader{day: d, begin: begin, loans: map[string]*lent{}, like: map[string]*Job{}}
+	r := &reader{day: d, begin: begin, loans: map[string]*lent{}, like: map[string]*Job{}, seen: map[string]bool{}}
 	demand, err := demo.Submits(c, mostJobs)
 	if err != nil {
 		return nil, fmt.Errorf("reading the demo's jobs: %w", err)
 	}
-	d.Wait, d.Batch, d.FeedEvery = demand.Wait, demand.Batch, stage.FeedEvery
 	for i, from := range demand.Jobs {
 		team := demand.Teams[i%len(demand.Teams)]
 		j := Job{
@@ -278,10 +308,7 @@ func newReader(d *Day, c demo.Config, begin time.Time) (*reader, error) {
 		if err := j.describe(from); err != nil {
 			return nil, fmt.Errorf("job %s: %w", j.Name, err)
 		}
-		d.Jobs = append(d.Jobs, j)
-	}
-	for i := range d.Jobs {
-		r.like[d.Jobs[i].Name] = &d.Jobs[i]
+		r.like[j.Name] = &j
 	}
 	return r, nil
 }
@@ -295,7 +322,7 @@ func (r *reader) finish() error {
 		r.booked += time.Duration(l.units) * r.last.Sub(l.since)
 	}
 	r.day.Outcome.LentGPUHours = math.Round(r.booked.Hours()*r.day.Speed*10) / 10
-	r.day.Turnover, r.day.Start, r.day.Leave, r.day.Gap = median(r.turnover), median(r.starts), median(r.leaves), median(r.gaps)
+	r.day.Turnover, r.day.Start, r.day.Leave = median(r.turnover), median(r.starts), median(r.leaves)
 	return nil
 }
 

@@ -27,7 +27,7 @@ type heard struct {
 func newHeard(v *sim.ServiceState, s *sim.Scenario, p *policy) *heard {
 	h := &heard{
 		start: s.Start, every: s.Sample, slots: v.Slots, quantile: p.options.Quantile, ahead: v.Lender.MIG != nil,
-		stable: forecast.NewWindow(p.rules.StableWindow), panic: forecast.NewWindow(p.options.PanicWindow),
+		stable: forecast.NewWindow(p.options.StableWindow), panic: forecast.NewWindow(p.options.PanicWindow),
 		notice: v.Lender.MaxGrace + v.Reload,
 	}
 	if h.every <= 0 {

@@ -18,6 +18,9 @@ type Options struct {
 	Forecast bool
 	// Quantile is how often the growth in a forecast is to suffice; 0 is 0.99.
 	Quantile float64
+	// StableWindow is what the long mean of a load is over, where the load is not one
+	// already; 0 is the policy's.
+	StableWindow time.Duration
 	// PanicWindow is what the short mean of a load is over; 0 is a tenth of the policy's
 	// StableWindow.
 	PanicWindow time.Duration
@@ -51,6 +54,9 @@ func (o Options) filled(pol lend.Policy) Options {
 	}
 	if !(o.Quantile > 0 && o.Quantile < 1) {
 		o.Quantile = d.Quantile
+	}
+	if o.StableWindow <= 0 {
+		o.StableWindow = pol.StableWindow
 	}
 	if o.PanicWindow <= 0 {
 		o.PanicWindow = pol.StableWindow / 10
