@@ -122,6 +122,8 @@ func alone(seed uint64) *sim.Scenario {
 	all := int64(8 * len(s.Nodes))
 	v := r.service("online/s0", all, s.Length, true)
 	v.Lender.Owned, v.Lender.Warm, v.Lender.Advise, v.Lender.Tenant = all, 0, false, "serving"
+	// A pod that waits for a replica of its own service to go waits for no training pod.
+	v.Drain = min(v.Drain, v.Lender.MaxGrace)
 	for i := range v.Load {
 		v.Load[i].Value = float64(all/v.Lender.UnitsPerPod) * v.Slots * pick(r, 0.05, 0.1, 0.2, 0.7)
 	}
