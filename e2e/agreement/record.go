@@ -82,8 +82,11 @@ func inputs(c demo.Config) (*Day, error) {
 // readDecisions takes the objects from the broker's record, and measures how long things took.
 func (d *Day) readDecisions(dir string, c demo.Config) error {
 	files, err := filepath.Glob(filepath.Join(dir, "data", "*", "decisions.jsonl"))
-	if err != nil || len(files) != 1 {
-		return fmt.Errorf("looking for the broker's decisions: there are %d files in %s, must be one (%v)", len(files), dir, err)
+	if err != nil {
+		return fmt.Errorf("looking for the broker's decisions in %s: %w", dir, err)
+	}
+	if len(files) != 1 {
+		return fmt.Errorf("looking for the broker's decisions: there are %d files in %s, must be one", len(files), dir)
 	}
 	b := beginning{steps: d.Replicas}
 	if err := each(files[0], b.read); err != nil {
