@@ -165,7 +165,7 @@ func saved(whole float64, least, k int64) float64 {
 	return whole - whole*float64(least)/float64(least+k)
 }
 
-// resize gives a running job that many workers, or as many more as there is room for now:
+// resize gives a running job that many workers, or as many more as find room:
 // on lent servers first, from which workers can go and the job stay.
 func (l *lyra) resize(j *sim.JobState, flavor int32, workers int64) {
 	d := &l.desk
