@@ -102,3 +102,33 @@ func judge(a Answer, d *DeepSeek) (verdicts []Verdict, err error) {
 
 // four digits behind the point are told.
 func four(x float64) float64 { return math.Round(x*1e4) / 1e4 }
+
+// Richest is the town with the largest pool.
+func (r *Report) Richest() *Variant {
+	if len(r.Pools) == 0 {
+		return nil
+	}
+	return &r.Pools[len(r.Pools)-1]
+}
+
+// Span is from the lowest to the highest of some numbers.
+type Span struct{ Lowest, Highest float64 }
+
+// EvictionRatios is what the ratio of evictions per loan, ours to Lyra's, comes to in the other
+// towns, where Lyra stops anybody.
+func (r *Report) EvictionRatios() (s Span) {
+	for _, towns := range [][]Variant{r.Pools, r.Towns} {
+		for _, v := range towns {
+			theirs := Of(v.Rows, lyra).EvictionRate
+			if theirs == 0 {
+				continue
+			}
+			x := four(Of(v.Rows, product).EvictionRate / theirs)
+			if s.Highest == 0 || x < s.Lowest {
+				s.Lowest = x
+			}
+			s.Highest = max(s.Highest, x)
+		}
+	}
+	return s
+}

@@ -164,3 +164,16 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+func TestEvictionRatios(t *testing.T) {
+	town := func(ours, theirs float64) Variant {
+		return Variant{Rows: []trial.Row{{Policy: product, EvictionRate: ours}, {Policy: lyra, EvictionRate: theirs}}}
+	}
+	r := &Report{Pools: []Variant{town(0.3, 0.2), town(0.5, 0)}, Towns: []Variant{town(0.1, 0.2)}}
+	if got, want := r.EvictionRatios(), (Span{0.5, 1.5}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := (&Report{}).EvictionRatios(); got != (Span{}) {
+		t.Errorf("of no towns: %+v", got)
+	}
+}
