@@ -1,9 +1,7 @@
 package rbac_test
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ebbtide/ebbtide/deploy/rbac"
+	"github.com/ebbtide/ebbtide/e2e/arch"
 )
 
 const page = "../../docs/security/roles.md"
@@ -143,18 +142,7 @@ func tooMuch(rules []rbac.Rule) (wrong []string) {
 
 // Every test that the page names exists, in a package of that name.
 func TestThePageNamesTests(t *testing.T) {
-	tests := map[string]bool{}
-	function := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		source, err := os.ReadFile(path)
-		for _, m := range function.FindAllSubmatch(source, -1) {
-			tests[filepath.Base(filepath.Dir(path))+"."+string(m[1])] = true
-		}
-		return err
-	})
+	tests, err := arch.Tests("../..")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,12 @@
 package arch_test
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ebbtide/ebbtide/e2e/arch"
 )
 
 // Every reason that a user can see is explained.
@@ -42,18 +42,7 @@ func TestSourcesNameTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := map[string]bool{}
-	function := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	err = filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		source, err := os.ReadFile(path)
-		for _, m := range function.FindAllSubmatch(source, -1) {
-			tests[filepath.Base(filepath.Dir(path))+"."+string(m[1])] = true
-		}
-		return err
-	})
+	tests, err := arch.Tests("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
