@@ -6,15 +6,11 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 )
 
-// Demand is what the demo submits, and when, for those who play the same day elsewhere.
+// Demand is what the demo submits, for those who play the same day elsewhere.
 type Demand struct {
 	// Jobs in the order in which they are submitted, by the Teams in turn.
 	Jobs  []*batchv1.Job
 	Teams []string
-	// Wait is how many units are to wait at any time: every stage.FeedEvery, as many jobs are
-	// submitted as that takes, Batch at most.
-	Wait  int64
-	Batch int
 }
 
 // Submits returns the first n jobs.
@@ -24,7 +20,7 @@ func Submits(c Config, n int) (Demand, error) {
 		return Demand{}, err
 	}
 	f := &feed{config: c, count: stage.NewJobs(), jobs: jobs}
-	d := Demand{Wait: f.wanted(), Batch: feedBatch}
+	var d Demand
 	for i := range n {
 		d.Jobs = append(d.Jobs, f.job(i))
 	}

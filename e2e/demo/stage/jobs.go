@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// FeedEvery is how often it is looked whether enough jobs wait.
-	FeedEvery = 250 * time.Millisecond
+	// feedEvery is how often it is looked whether enough jobs wait.
+	feedEvery = 250 * time.Millisecond
 	// checkpointInterval of every job, in the time of the day.
 	checkpointInterval = time.Hour
 	keepFinished       = 30 // seconds
@@ -170,7 +170,7 @@ func Fill(ctx context.Context, fill func(context.Context) (bool, error)) error {
 
 // KeepFilled calls fill now and then until ctx ends.
 func KeepFilled(ctx context.Context, fill func(context.Context) (bool, error)) error {
-	t := time.NewTicker(FeedEvery)
+	t := time.NewTicker(feedEvery)
 	defer t.Stop()
 	for {
 		select {
