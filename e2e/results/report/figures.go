@@ -59,27 +59,25 @@ func (r *Report) waiting() chart.Figure {
 
 // lent shows what each policy lends.
 func (r *Report) lent() chart.Figure {
-	f := &chart.Bars{
-		Frame: chart.Frame{Title: "GPU-hours lent in the second week", Description: "One bar for each policy."},
-		X:     chart.Axis{Label: "GPU-hours"}, Parts: []string{"lent"},
-	}
-	for _, row := range r.Main {
-		if row.LentGPUHours > 0 {
-			f.Bars = append(f.Bars, chart.Bar{Name: row.Policy, Parts: []float64{row.LentGPUHours}, Note: percent(row.ShareOfOracle)})
-		}
-	}
-	return f
+	return r.bars("lent", chart.Frame{Title: "GPU-hours lent in the second week", Description: "One bar for each policy."},
+		func(row *trial.Row) (float64, string) { return row.LentGPUHours, percent(row.ShareOfOracle) })
 }
 
 // lost shows what evictions cost.
 func (r *Report) lost() chart.Figure {
-	f := &chart.Bars{
-		Frame: chart.Frame{Title: "GPU-hours lost for each 1,000 lent", Description: "One bar for each policy that lends: work done again, restarts, and units held while pods stopped."},
-		X:     chart.Axis{Label: "GPU-hours"}, Parts: []string{"lost"},
-	}
-	for _, row := range r.Main {
-		if row.LentGPUHours > 0 {
-			f.Bars = append(f.Bars, chart.Bar{Name: row.Policy, Parts: []float64{1000 * trial.Ratio(row.LostGPUHours, row.LentGPUHours)}, Note: fmt.Sprintf("%d evictions", row.Evictions)})
+	return r.bars("lost", chart.Frame{Title: "GPU-hours lost for each 1,000 lent", Description: "One bar for each policy that lends: work done again, restarts, and units held while pods stopped."},
+		func(row *trial.Row) (float64, string) {
+			return 1000 * trial.Ratio(row.LostGPUHours, row.LentGPUHours), fmt.Sprintf("%d evictions", row.Evictions)
+		})
+}
+
+// bars has one bar in GPU-hours for each policy that lends.
+func (r *Report) bars(part string, frame chart.Frame, of func(*trial.Row) (hours float64, note string)) chart.Figure {
+	f := &chart.Bars{Frame: frame, X: chart.Axis{Label: "GPU-hours"}, Parts: []string{part}}
+	for i := range r.Main {
+		if row := &r.Main[i]; row.LentGPUHours > 0 {
+			hours, note := of(row)
+			f.Bars = append(f.Bars, chart.Bar{Name: row.Policy, Parts: []float64{hours}, Note: note})
 		}
 	}
 	return f
