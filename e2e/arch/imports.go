@@ -10,17 +10,18 @@ import (
 // pure lists the packages that may only compute, and for each of them which
 // others it may import. The order is the direction of the arrows.
 var pure = map[string][]string{
-	"quota":               {},
-	"quota/queue":         {"quota"},
-	"mig":                 {},
-	"broker/forecast":     {},
-	"broker/grants":       {},
-	"broker/lend":         {"quota", "quota/queue", "mig", "broker/forecast", "broker/grants"},
-	"broker/sim":          {"broker/lend", "quota", "mig", "broker/forecast"},
-	"broker/sim/baseline": {"broker/sim", "broker/lend", "quota", "broker/forecast"},
-	"broker/sim/product":  {"broker/sim", "broker/lend", "broker/grants", "broker/forecast", "mig"},
-	"broker/view":         {"broker/lend", "quota", "mig", "broker/forecast"},
-	"broker/view/chart":   {"broker/view"},
+	"quota":                 {},
+	"quota/queue":           {"quota"},
+	"mig":                   {},
+	"broker/forecast":       {},
+	"broker/grants":         {},
+	"broker/lend":           {"quota", "quota/queue", "mig", "broker/forecast", "broker/grants"},
+	"broker/sim":            {"broker/lend", "quota", "mig", "broker/forecast"},
+	"broker/sim/baseline":   {"broker/sim", "broker/lend", "quota", "broker/forecast"},
+	"broker/sim/product":    {"broker/sim", "broker/lend", "broker/grants", "broker/forecast", "mig"},
+	"broker/view":           {"broker/lend", "quota", "mig", "broker/forecast"},
+	"broker/counterfactual": {"broker/lend", "quota"},
+	"broker/view/chart":     {"broker/view"},
 }
 
 // impureStd are packages of the standard library, and what is below them, that

@@ -51,7 +51,7 @@ const (
 	ReasonLendingDisabled  = "LendingDisabled"
 	ReasonHasAutoscaler    = "AutoscalerOnTarget"
 	ReasonNoScale          = "NoScaleSubresource"
-	ReasonPaused           = "Paused"
+	ReasonPaused           = lend.ReasonPaused
 )
 
 // hold keeps a lender's first reason to lend nothing new.
