@@ -167,7 +167,7 @@ func TestAgentComponent(t *testing.T) {
 	}
 	pod.GenerateName = "ebbtide-agent-"
 	for _, container := range pod.Spec.Containers {
-		if container.Image != "ghcr.io/ebbtide/ebbtide-agent:latest" {
+		if container.Image != "ghcr.io/ebbtide/ebbtide-agent:v0.1.0" {
 			t.Errorf("image %s", container.Image)
 		}
 	}
