@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -87,5 +88,20 @@ func TestLockIsExclusive(t *testing.T) {
 func TestProgramsRefusesUnknownNames(t *testing.T) {
 	if _, err := Programs(t.Context(), t.Logf, "kubelet"); err == nil {
 		t.Error("a program that is not known was built")
+	}
+}
+
+// What kubectl and helm say of themselves is what they are made of.
+func TestClientsVersions(t *testing.T) {
+	text, err := os.ReadFile("../../clients/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module, version := range map[string]string{
+		"k8s.io/kubectl": strings.Replace(kubernetesVersion, "v1.", "v0.", 1), "helm.sh/helm/v4": helmVersion,
+	} {
+		if !strings.Contains(string(text), "\t"+module+" "+version) {
+			t.Errorf("e2e/clients is not made with %s %s", module, version)
+		}
 	}
 }
