@@ -7,14 +7,14 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 GO ?= go
-CONTAINER ?= docker
+CONTAINER ?=
 IMAGE_REPOSITORY ?= ghcr.io/ebbtide
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Tools have a module of their own, so that they bind none of the product's
 # dependencies.
 TOOL := $(GO) tool -modfile=.tools/go.mod
-MODULES := . e2e/controlplane e2e/operators .tools
+MODULES := . e2e/clients e2e/controlplane e2e/operators .tools
 
 RACE ?=
 TEST_TIMEOUT ?= 30m
@@ -38,8 +38,9 @@ build: ## Build all programs into bin/
 	bin/ebbtide-lab build
 
 .PHONY: generate
-generate: ## Write deep copies and CRDs from the API types
+generate: ## Write deep copies and CRDs from the API types, and the charts from deploy/kustomize
 	$(TOOL) controller-gen object paths=./broker/api/... crd paths=./broker/api/... output:crd:dir=deploy/crds
+	$(GO) run ./deploy/cmd/ebbtide-manifests generate
 
 .PHONY: verify
 verify: verify-format verify-text verify-tidy verify-generate verify-arch vet lint ## Check everything that can be checked without running it
@@ -56,6 +57,7 @@ verify-generate:
 	$(TOOL) controller-gen object paths=./broker/api/... output:object:dir="$$fresh" crd paths=./broker/api/... output:crd:dir="$$fresh/crds"; \
 	diff -u broker/api/v1alpha1/zz_generated.deepcopy.go "$$fresh/zz_generated.deepcopy.go" && \
 	diff -ru --exclude=kustomization.yaml deploy/crds "$$fresh/crds" || { echo "generated files are stale: run make generate"; exit 1; }
+	@$(GO) run ./deploy/cmd/ebbtide-manifests verify
 
 .PHONY: verify-tidy
 verify-tidy:
@@ -75,6 +77,7 @@ vet:
 	$(GO) vet ./...
 	cd e2e/controlplane && $(GO) vet ./...
 	cd e2e/operators && $(GO) vet ./...
+	cd e2e/clients && $(GO) vet ./...
 
 .PHONY: lint
 lint: ## Run the linters
@@ -230,13 +233,21 @@ PLATFORMS ?= $(if $(PUSH),linux/amd64$(comma)linux/arm64)
 comma := ,
 
 .PHONY: image
-image: ## Build the container images (PUSH=1: for PLATFORMS=linux/amd64,linux/arm64, pushed to IMAGE_REPOSITORY=; CONTAINER=podman)
-	@command -v $(CONTAINER) >/dev/null || { echo "make image needs $(CONTAINER) on PATH; name another with CONTAINER="; exit 1; }
-	@if [[ -n "$(PUSH)" ]] && ! $(CONTAINER) buildx version >/dev/null 2>&1; then echo "make image PUSH=1 needs docker buildx"; exit 1; fi
-	@for name in $(IMAGES); do \
-		set -- --target $$name --build-arg VERSION=$(VERSION) $(if $(PLATFORMS),--platform $(PLATFORMS)) -t $(IMAGE_REPOSITORY)/$$name:$(VERSION) .; \
-		$(if $(PUSH),$(CONTAINER) buildx build --push,DOCKER_BUILDKIT=1 $(CONTAINER) build) "$$@"; \
-	done
+image: ## Build the container images with docker, podman or buildah (CONTAINER=; PUSH=1: for PLATFORMS=linux/amd64,linux/arm64, pushed to IMAGE_REPOSITORY=)
+	@CONTAINER="$(CONTAINER)" PUSH="$(PUSH)" PLATFORMS="$(PLATFORMS)" deploy/images/build.sh $(IMAGE_REPOSITORY) $(VERSION) $(IMAGES)
+
+.PHONY: manifests
+manifests: ## Render the overlays into bin/manifests, the definitions apart
+	@$(GO) run ./deploy/cmd/ebbtide-manifests render bin/manifests
+
+.PHONY: charts
+charts: build-clients ## Check the charts and package them into bin/charts
+	@bin/helm lint --strict --quiet --namespace ebbtide-system deploy/charts/ebbtide deploy/charts/ebbtide-crds
+	@bin/helm package --destination bin/charts deploy/charts/ebbtide deploy/charts/ebbtide-crds
+
+.PHONY: build-clients
+build-clients:
+	@$(GO) run ./e2e/cmd/ebbtide-lab build kubectl helm
 
 .PHONY: sbom
 sbom: ## Build the programs and write what each is made of into bin/sbom, as CycloneDX (PROGRAMS=)
