@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -25,6 +26,9 @@ const (
 	// Rows: who is known. What it serves asks CallerOf what he may see, and shows
 	// no more than that.
 	Rows
+	// Files: anybody. What it serves stands in the program and is the same for all: a page
+	// that has nothing to show until somebody is known.
+	Files
 )
 
 // String is the rule's name.
@@ -36,6 +40,8 @@ func (r Rule) String() string {
 		return "Path"
 	case Rows:
 		return "Rows"
+	case Files:
+		return "Files"
 	}
 	return "none"
 }
@@ -72,7 +78,7 @@ func (g *Guard) Handler(routes []Route) (http.Handler, error) {
 		}
 		var served http.Handler
 		switch r.Rule {
-		case Probe:
+		case Probe, Files:
 			served = r.Handler
 		case Path:
 			served = g.known(g.allowed(r.Handler))
@@ -95,6 +101,7 @@ func (g *Guard) known(next http.Handler) http.Handler {
 				return
 			}
 		}
+		token := r.Header.Get("Authorization")
 		who, known, err := g.Authenticator.AuthenticateRequest(r)
 		if err != nil || !known {
 			if err != nil {
@@ -107,8 +114,24 @@ func (g *Guard) known(next http.Handler) http.Handler {
 		// Whoever serves must not see, nor pass on, what somebody shows of himself.
 		r.Header.Del("Authorization")
 		caller := &Caller{user: who.User, authorizer: g.Authorizer}
+		caller.again = func(ctx context.Context) error { return g.again(r.Clone(ctx), token, caller.Name()) }
 		next.ServeHTTP(w, r.WithContext(with(r.Context(), caller)))
 	})
+}
+
+// again reports whether a request would still be one's, by the name that he had.
+func (g *Guard) again(r *http.Request, token, name string) error {
+	if token != "" {
+		r.Header.Set("Authorization", token)
+	}
+	who, known, err := g.Authenticator.AuthenticateRequest(r)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask the API server who %s is: %w", name, err)
+	case !known || who.User.GetName() != name:
+		return fmt.Errorf("%s is not known any more", name)
+	}
+	return nil
 }
 
 // allowed serves who may the request's method on its path.
