@@ -128,7 +128,7 @@ func begins(e *ledger.Entry, before *running) bool {
 func begin(e *ledger.Entry) *running {
 	r := &running{first: e, Reclaim: Reclaim{
 		Seq: e.Seq, Loan: e.Loan, Job: e.Job, Borrower: e.Borrower, ReclaimID: e.ReclaimID,
-		Reason: e.Reason, Part: e.Kind == ledger.ShedIntent, Asked: when(e),
+		Reason: e.Reason, Part: e.Kind == ledger.ShedIntent, Asked: When(e),
 	}}
 	var asked struct {
 		Asked
@@ -176,8 +176,8 @@ func (r *running) add(e *ledger.Entry) {
 	}
 }
 
-// when an entry's event happened.
-func when(e *ledger.Entry) time.Time {
+// When is when what an entry tells of happened.
+func When(e *ledger.Entry) time.Time {
 	if !e.At.IsZero() && e.At.Before(e.Time) {
 		return e.At
 	}
