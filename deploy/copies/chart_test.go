@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -27,15 +26,16 @@ var helmFolder = sync.OnceValues(func() (string, error) {
 	return build.Programs(context.Background(), func(string, ...any) {}, build.Helm)
 })
 
-// helm runs helm, with nothing of the caller's own configuration.
-func helm(t *testing.T, args ...string) (stdout, stderr string, err error) {
+// helm runs helm with values as YAML, and with nothing of the caller's own configuration.
+func helm(t *testing.T, values string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	bin, err := helmFolder()
 	if err != nil {
 		t.Fatal(err)
 	}
 	home := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, build.Helm), args...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, build.Helm), append(args, "--values", "-")...)
+	cmd.Stdin = strings.NewReader(values)
 	for _, folder := range []string{"CACHE", "CONFIG", "DATA"} {
 		cmd.Env = append(cmd.Env, "HELM_"+folder+"_HOME="+filepath.Join(home, folder))
 	}
@@ -57,11 +57,7 @@ func chart(t *testing.T, values string) map[string]*unstructured.Unstructured {
 
 func template(t *testing.T, name, values string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return helm(t, append([]string{"template", name, root + "/deploy/charts/" + name, "--namespace", "ebbtide-system", "--values", file}, args...)...)
+	return helm(t, values, append([]string{"template", name, root + "/deploy/charts/" + name, "--namespace", "ebbtide-system"}, args...)...)
 }
 
 // objects are the documents of a stream, by "kind namespace/name".
