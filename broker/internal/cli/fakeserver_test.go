@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -36,6 +37,8 @@ type fakeAPIServer struct {
 	mu      sync.Mutex
 	objects []*unstructured.Unstructured
 	created []*unstructured.Unstructured
+	// patched are the paths and bodies of changes.
+	patched []string
 }
 
 func newFakeAPIServer(t *testing.T, broker http.Handler) *fakeAPIServer {
@@ -146,6 +149,8 @@ func (f *fakeAPIServer) api(w http.ResponseWriter, r *http.Request, parts []stri
 	switch {
 	case r.Method == http.MethodPost:
 		f.create(w, r, version, kind, ns, parts[0])
+	case r.Method == http.MethodPatch:
+		f.patch(w, r, version, kind, ns, parts)
 	case len(parts) == 1:
 		f.list(w, r, version, kind, ns)
 	default:
@@ -229,6 +234,41 @@ func (f *fakeAPIServer) create(w http.ResponseWriter, r *http.Request, version, 
 		f.mu.Unlock()
 	}
 	send(w, http.StatusCreated, object.Object)
+}
+
+// patch merges, as RFC 7386 says.
+func (f *fakeAPIServer) patch(w http.ResponseWriter, r *http.Request, version, kind, ns string, parts []string) {
+	for _, o := range f.match(version, kind, ns) {
+		if o.GetName() != parts[1] {
+			continue
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		before, err := json.Marshal(o.Object)
+		if err != nil {
+			refuse(w, apierrors.NewInternalError(err))
+			return
+		}
+		change, err := io.ReadAll(r.Body)
+		if err != nil {
+			refuse(w, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		after, err := jsonpatch.MergePatch(before, change)
+		if err != nil {
+			refuse(w, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		f.patched = append(f.patched, r.URL.Path+"?"+r.URL.RawQuery+" "+string(change))
+		o.Object = nil
+		if err := json.Unmarshal(after, &o.Object); err != nil {
+			refuse(w, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		send(w, http.StatusOK, o.Object)
+		return
+	}
+	refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: parts[0]}, parts[1]))
 }
 
 func refuse(w http.ResponseWriter, err *apierrors.StatusError) {

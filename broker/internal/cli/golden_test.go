@@ -101,14 +101,7 @@ func golden(t *testing.T, name string, in invocation, server, stdout, stderr str
 }
 
 func TestGolden(t *testing.T) {
-	tests := map[string]struct {
-		invocation
-		brokerGone bool
-		refuses    bool
-		silent     bool
-		forbidden  []string
-		broken     []string
-	}{
+	tests := map[string]scene{
 		"help":                   {invocation: invocation{args: "--help"}},
 		"unknown-command":        {invocation: invocation{args: "lend"}},
 		"unknown-flag":           {invocation: invocation{args: "loans --all"}},
@@ -201,16 +194,39 @@ func TestGolden(t *testing.T) {
 		"broker-bad-url":         {invocation: invocation{args: "ledger list --broker localhost:8080"}},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			l, _ := newLedger(t)
-			var broker http.Handler
-			if !tt.brokerGone {
-				broker = &fakeBroker{ledger: l, silent: tt.silent, problems: tt.broken}
-			}
-			server := newFakeAPIServer(t, broker)
-			server.forbidden, server.refuses = tt.forbidden, tt.refuses
-			stdout, stderr, code := invoke(t, server.URL, tt.invocation)
-			golden(t, name, tt.invocation, server.URL, stdout, stderr, code)
-		})
+		t.Run(name, func(t *testing.T) { tt.play(t, name) })
+	}
+}
+
+// scene is a command in the cluster of the tests, and what is wrong with that.
+type scene struct {
+	invocation
+	brokerGone bool
+	refuses    bool
+	silent     bool
+	older      bool
+	forbidden  []string
+	broken     []string
+	// change is made to the cluster before.
+	change func(*fakeAPIServer)
+	// patched is what changes are sent.
+	patched []string
+}
+
+func (tt *scene) play(t *testing.T, name string) {
+	l, _ := newLedger(t)
+	var broker http.Handler
+	if !tt.brokerGone {
+		broker = &fakeBroker{ledger: l, silent: tt.silent, older: tt.older, problems: tt.broken}
+	}
+	server := newFakeAPIServer(t, broker)
+	server.forbidden, server.refuses = tt.forbidden, tt.refuses
+	if tt.change != nil {
+		tt.change(server)
+	}
+	stdout, stderr, code := invoke(t, server.URL, tt.invocation)
+	golden(t, name, tt.invocation, server.URL, stdout, stderr, code)
+	if diff := cmp.Diff(tt.patched, server.patched); diff != "" {
+		t.Errorf("the changes that were sent differ (-want +got):\n%s", diff)
 	}
 }

@@ -30,6 +30,8 @@ var (
 	ErrRefused = errors.New("the broker refused")
 	// ErrUnknownSubject: the broker answered, and knows of no such thing.
 	ErrUnknownSubject = errors.New("unknown to the broker")
+	// ErrOlder: the broker has no such question.
+	ErrOlder = errors.New("the broker is older than this program, and cannot be asked that: upgrade it")
 )
 
 const (
@@ -265,6 +267,9 @@ func (b *Broker) plain(err error) error {
 	return err
 }
 
+// noSuchPath is what net/http, and so a broker, answers where it serves nothing.
+const noSuchPath = "404 page not found"
+
 // refusal reads an answer that is not one: the broker's own has "error"; anything
 // else comes from something in front of it.
 func refusal(status int, body []byte) error {
@@ -273,6 +278,9 @@ func refusal(status int, body []byte) error {
 		Leader string `json:"leader"`
 	}
 	if json.Unmarshal(body, &answer) != nil || answer.Error == "" {
+		if status == http.StatusNotFound && strings.HasPrefix(string(body), noSuchPath) {
+			return ErrOlder
+		}
 		return fmt.Errorf("%w: %s: %.200s", ErrUnreachable, http.StatusText(status), strings.TrimSpace(string(body)))
 	}
 	switch status {
