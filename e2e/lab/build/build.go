@@ -25,9 +25,12 @@ const (
 	ControlPlane = "controlplane"
 	Kwok         = "kwok"
 	Prometheus   = "prometheus"
-	Operators    = "operators"
-	Broker       = "ebbtide-broker"
-	Scheduler    = "ebbtide-scheduler"
+	// Promtool checks and tests Prometheus' rules. Its module is its own, so that what else
+	// it needs makes nothing anew that is built beside Prometheus.
+	Promtool  = "promtool"
+	Operators = "operators"
+	Broker    = "ebbtide-broker"
+	Scheduler = "ebbtide-scheduler"
 	// Agent is Ebbtide's agent on simulated GPUs.
 	Agent = "lab-agent"
 	// Kubectl and Helm are what people install with.
@@ -66,6 +69,10 @@ var targets = map[string]target{
 	Prometheus: {
 		pkg: "github.com/prometheus/prometheus/cmd/prometheus", dir: "e2e/controlplane",
 		inputs: nestedInputs, tags: "remove_all_sd,enable_http_sd",
+	},
+	Promtool: {
+		pkg: "github.com/prometheus/prometheus/cmd/promtool", dir: "e2e/promtool",
+		inputs: []string{"e2e/promtool"}, tags: "remove_all_sd",
 	},
 	Kubectl: {pkg: "./cmd/kubectl", dir: "e2e/clients", inputs: []string{"e2e/clients"}, ld: versionFlags()},
 	Helm: {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -103,5 +104,25 @@ func TestClientsVersions(t *testing.T) {
 		if !strings.Contains(string(text), "\t"+module+" "+version) {
 			t.Errorf("e2e/clients is not made with %s %s", module, version)
 		}
+	}
+}
+
+// The rules are tested by the promtool of the Prometheus that labs run.
+func TestPromtoolVersion(t *testing.T) {
+	version := regexp.MustCompile(`(?m)^\s*(?:require )?github.com/prometheus/prometheus (v\S+)`)
+	found := map[string]bool{}
+	for _, module := range []string{"promtool", "controlplane"} {
+		text, err := os.ReadFile("../../" + module + "/go.mod")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := version.FindStringSubmatch(string(text))
+		if m == nil {
+			t.Fatalf("e2e/%s names no version of Prometheus", module)
+		}
+		found[m[1]] = true
+	}
+	if len(found) != 1 {
+		t.Errorf("versions of Prometheus: %v, want one", found)
 	}
 }
