@@ -207,6 +207,24 @@ func (s *site) eventually(t *testing.T, condition func() (bool, string)) {
 	labtest.Eventually(t, patience, func(context.Context) (bool, string) { return condition() })
 }
 
+// seldom is eventually for what is much work to look at.
+func (s *site) seldom(t *testing.T, condition func() (bool, string)) {
+	t.Helper()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	began := time.Now()
+	for {
+		ok, message := condition()
+		if ok {
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("not within %s: %s", patience, message)
+		}
+		<-ticker.C
+	}
+}
+
 // vanish deletes an object and waits until it is gone.
 func (s *site) vanish(t *testing.T, object client.Object) {
 	t.Helper()
