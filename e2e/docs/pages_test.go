@@ -1,0 +1,22 @@
+package docs_test
+
+import (
+	"testing"
+
+	"github.com/ebbtide/ebbtide/e2e/docs"
+)
+
+// What the pages tell people to type works, and prints what they show.
+func TestPages(t *testing.T) {
+	result, err := docs.RunPages(t.Context(), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, failure := range result.Failures {
+		t.Error(failure)
+	}
+	t.Logf("%d commands run, %d failed, %d skipped", result.Run, result.Failed, result.Skipped)
+	if result.Run < 25 {
+		t.Errorf("%d commands were run, want at least 25", result.Run)
+	}
+}
