@@ -69,8 +69,8 @@ var Folders = []string{chart + "templates/generated", chart + "files"}
 // Files returns the content of each copy, by its path from the root of the repository.
 func Files(root fs.FS) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for _, make := range []func(fs.FS, map[string][]byte) error{definitions, objects, configurations, readmes} {
-		if err := make(root, files); err != nil {
+	for _, add := range []func(fs.FS, map[string][]byte) error{definitions, objects, configurations, readmes} {
+		if err := add(root, files); err != nil {
 			return nil, err
 		}
 	}
