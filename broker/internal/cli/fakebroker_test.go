@@ -93,6 +93,12 @@ func (s *fakeSource) Ledger() web.Ledger {
 	return s.ledger
 }
 
+func (s *fakeSource) Changed() <-chan struct{} { return nil }
+
+func (s *fakeSource) Loads(context.Context, string, time.Time, time.Duration, int, bool) web.Loads {
+	return web.Loads{}
+}
+
 func (s *fakeSource) Decision() *web.Decision {
 	if s.silent {
 		return nil

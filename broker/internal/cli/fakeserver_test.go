@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
@@ -44,26 +45,31 @@ type fakeAPIServer struct {
 func newFakeAPIServer(t *testing.T, broker http.Handler) *fakeAPIServer {
 	t.Helper()
 	f := &fakeAPIServer{broker: broker}
-	file, err := os.Open("testdata/cluster.yaml")
+	f.load("testdata/cluster.yaml")
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	return f
+}
+
+// load adds the objects of a file.
+func (f *fakeAPIServer) load(path string) {
+	file, err := os.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	defer file.Close()
 	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
 	for {
 		object := map[string]any{}
 		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
-			break
+			return
 		} else if err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		if len(object) > 0 {
 			f.objects = append(f.objects, &unstructured.Unstructured{Object: object})
 		}
 	}
-	f.Server = httptest.NewServer(f)
-	t.Cleanup(f.Close)
-	return f
 }
 
 var kindsByResource = map[string]string{
@@ -71,6 +77,9 @@ var kindsByResource = map[string]string{
 	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event", "pods": "Pod",
 	"jobsets": "JobSet", "trainjobs": "TrainJob", "pytorchjobs": "PyTorchJob", "mpijobs": "MPIJob",
 	"rayjobs": "RayJob", "rayclusters": "RayCluster", "deployments": "Deployment", "leaderworkersets": "LeaderWorkerSet", "gpunodes": "GPUNode",
+	"nodes": "Node", "namespaces": "Namespace", "tenantquotas": "TenantQuota", "customresourcedefinitions": "CustomResourceDefinition",
+	"validatingadmissionpolicies": "ValidatingAdmissionPolicy", "validatingadmissionpolicybindings": "ValidatingAdmissionPolicyBinding",
+	"mutatingadmissionpolicies": "MutatingAdmissionPolicy", "mutatingadmissionpolicybindings": "MutatingAdmissionPolicyBinding",
 }
 
 func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +94,26 @@ func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.portForward(w, r, pod[strings.LastIndexByte(pod, '/')+1:])
 		return
 	}
+	switch path {
+	case "/version":
+		send(w, http.StatusOK, map[string]any{"major": "1", "minor": "36", "gitVersion": "v1.36.3"})
+		return
+	case "/apis/authorization.k8s.io/v1/subjectaccessreviews":
+		f.review(w, r)
+		return
+	}
 	f.api(w, r, strings.Split(strings.Trim(path, "/"), "/"))
+}
+
+// review allows everything but what is about leases.
+func (f *fakeAPIServer) review(w http.ResponseWriter, r *http.Request) {
+	var review authorizationv1.SubjectAccessReview
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+		refuse(w, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	review.Status.Allowed = review.Spec.ResourceAttributes.Resource != "leases"
+	send(w, http.StatusCreated, review)
 }
 
 // portForward connects to the broker's pod as the API server and a kubelet do.
@@ -142,7 +170,7 @@ func (f *fakeAPIServer) api(w http.ResponseWriter, r *http.Request, parts []stri
 		return
 	}
 	ns := ""
-	if parts[0] == "namespaces" {
+	if parts[0] == "namespaces" && len(parts) > 2 {
 		ns, parts = parts[1], parts[2:]
 	}
 	kind := kindsByResource[parts[0]]

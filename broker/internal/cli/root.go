@@ -99,7 +99,7 @@ is not sound, or "replay" another plan than was recorded.`,
 	flags.BoolVar(&s.noColor, "no-color", false, "No colours, also on a terminal; the same as $NO_COLOR")
 
 	root.AddCommand(
-		newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s),
+		newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s), newDoctorCommand(s),
 		newReclaimCommand(s), newPauseCommand(s), newResumeCommand(s),
 		newSimulateCommand(s), newWhatifCommand(s), newReplayCommand(s),
 	)
