@@ -1,0 +1,100 @@
+// Hears from the broker what has changed. Server-sent events are read by fetch, since an
+// EventSource cannot show a token.
+
+import { address, headers, problemOf } from "./api.js";
+
+// The broker says something at least every 15 seconds; three times that is silence.
+const silence = 45_000;
+const soonest = 500;
+const latest = 15_000;
+
+/**
+ * follow calls heard with each event, state with {live, since} whenever that changes, and
+ * refused where the broker says that it will not answer (then it asks no more). It returns
+ * what stops it.
+ */
+export function follow({ heard, state, refused }) {
+  const stopped = new AbortController();
+  let live;
+  const tell = (now) => {
+    if (now === live) return;
+    live = now;
+    state({ live, since: new Date() });
+  };
+  run();
+  return () => stopped.abort();
+
+  async function run() {
+    for (let wait = soonest; !stopped.signal.aborted; wait = Math.min(2 * wait, latest)) {
+      try {
+        await listen(stopped.signal, (event) => {
+          wait = soonest;
+          tell(true);
+          if (event) heard(event);
+        });
+      } catch (error) {
+        if (error.status === 401 || error.status === 403) {
+          tell(false);
+          refused(error);
+          return;
+        }
+      }
+      // A connection that ends is no news if the next one stands at once.
+      if (wait > soonest) tell(false);
+      await pause(wait, stopped.signal);
+    }
+  }
+}
+
+async function listen(signal, heard) {
+  const cut = new AbortController();
+  const end = () => cut.abort();
+  signal.addEventListener("abort", end, { once: true });
+  let timer = setTimeout(end, silence);
+  try {
+    const response = await fetch(address("watch"), {
+      headers: { ...headers(), Accept: "text/event-stream" }, signal: cut.signal, cache: "no-store", credentials: "omit",
+    });
+    if (!response.ok) throw await problemOf(response);
+    const read = reader(heard);
+    const stream = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await stream.read();
+      if (done) return;
+      clearTimeout(timer);
+      timer = setTimeout(end, silence);
+      read(value);
+    }
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", end);
+  }
+}
+
+/** reader takes a stream in pieces and calls heard with the data of each event; with nothing for a comment. */
+export function reader(heard) {
+  let rest = "";
+  let data = [];
+  return (piece) => {
+    const lines = (rest + piece).split(/\r\n|\n|\r/);
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line.startsWith("data:")) data.push(line.slice(5).trimStart());
+      else if (line.startsWith(":")) heard(null);
+      else if (line === "" && data.length > 0) {
+        heard(JSON.parse(data.join("\n")));
+        data = [];
+      }
+    }
+  };
+}
+
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    }, { once: true });
+  });
+}

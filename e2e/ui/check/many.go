@@ -1,0 +1,220 @@
+package check
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/ebbtide/ebbtide/e2e/ui/browser"
+)
+
+// Pace is how a long table moves.
+type Pace struct {
+	// Rows that the table has.
+	Rows int `json:"rows"`
+	// Drawn is how many of them were in the document at most.
+	Drawn int `json:"drawn"`
+	// Work is what the page itself did in each frame, in milliseconds; Frames is how far apart
+	// frames were.
+	Work   []float64 `json:"work"`
+	Frames []float64 `json:"frames"`
+	// Processor is how long the page's thread was at work for a frame in the mean, in
+	// milliseconds of the processor's time, whoever else used it.
+	Processor float64 `json:"-"`
+}
+
+// FirstPaint is when a browser that has nothing of the page shows something of it, and Rows when
+// the rows are there.
+type FirstPaint struct {
+	Paint float64 `json:"paint"`
+	Rows  float64 `json:"rows"`
+}
+
+// Bounds of a page with ten thousand loans. A frame is 16.7 ms. The processor's time is what
+// is judged, since the clock's is also that of whoever else runs here.
+const (
+	mostProcessor = 8.0 // milliseconds for a frame, in the mean
+	mostDrawn     = 120
+	mostPaint     = 2000.0
+)
+
+// roll scrolls through a table for some frames, faster and faster, and by jumps, and says what
+// each frame took: the page's own work with the layout that follows, and the time between frames.
+const roll = `(async () => {
+	const box = document.querySelector(".rows");
+	const total = box.scrollHeight - box.clientHeight;
+	const result = {rows: Number(box.querySelector("table").getAttribute("aria-rowcount")) - 1, drawn: 0, work: [], frames: []};
+	const frame = () => new Promise(requestAnimationFrame);
+	let before = await frame();
+	for (let i = 0; i < 240; i++) {
+		const to = i < 120 ? box.scrollTop + 40 + 4 * i : i < 200 ? (total * (i - 120)) / 80 : (total * ((i * 7919) % 100)) / 100;
+		const begin = performance.now();
+		box.scrollTop = to;
+		box.dispatchEvent(new Event("scroll"));
+		box.getBoundingClientRect(), box.querySelector("tbody").offsetHeight;
+		result.work.push(performance.now() - begin);
+		const now = await frame();
+		result.frames.push(now - before);
+		before = now;
+		const lines = box.querySelectorAll("tbody tr:not(.space)");
+		result.drawn = Math.max(result.drawn, lines.length);
+		if (lines.length === 0 || lines[0].offsetTop > box.scrollTop + box.clientHeight || lines[lines.length - 1].offsetTop < box.scrollTop) throw new Error("there are no rows where the table is looked at, at " + to);
+	}
+	return result;
+})()`
+
+// Many tries a place with a long table: that all rows are there, few of them in the document,
+// and that scrolling costs little. The calmest of three rounds counts, as other programs take
+// from the same processor.
+func (s *Suite) Many(server Server, place string, rows int) (Pace, FirstPaint) {
+	where := place + " with many rows"
+	paint := s.paint(server, place, where)
+	p, closed, err := s.Visit(server, Looks["wide light"], place)
+	if err != nil {
+		s.Fail("%s: %v", where, err)
+		return Pace{}, paint
+	}
+	defer closed()
+	var best Pace
+	for range 3 {
+		one, err := s.roll(p)
+		if err != nil {
+			s.Fail("%s: %v", where, err)
+			break
+		}
+		if best.Rows == 0 || one.Processor < best.Processor {
+			best = one
+		}
+	}
+	if best.Rows != rows {
+		s.Fail("%s: the table has %d rows, want %d", where, best.Rows, rows)
+	}
+	if best.Drawn > mostDrawn {
+		s.Fail("%s: %d rows are in the document, want %d at most", where, best.Drawn, mostDrawn)
+	}
+	if !(best.Processor <= mostProcessor) {
+		s.Fail("%s: the page works %.1f ms for a frame, want %.1f at most", where, best.Processor, mostProcessor)
+	}
+	s.Errors(p, where)
+	return best, paint
+}
+
+func (s *Suite) roll(p *browser.Page) (one Pace, err error) {
+	before, err := p.Worked()
+	if err != nil {
+		return one, err
+	}
+	if err := p.Eval(roll, &one); err != nil {
+		return one, err
+	}
+	after, err := p.Worked()
+	one.Processor = (after - before).Seconds() * 1000 / float64(len(one.Frames))
+	return one, err
+}
+
+// paint loads a place in a browser that has nothing of it; the quickest of three counts.
+func (s *Suite) paint(server Server, place, where string) FirstPaint {
+	best := FirstPaint{Paint: math.Inf(1)}
+	for range 3 {
+		p, closed, err := s.Visit(server, Looks["wide light"], place)
+		if err != nil {
+			s.Fail("%s: %v", where, err)
+			return FirstPaint{}
+		}
+		var one FirstPaint
+		err = p.Eval(`({paint: performance.getEntriesByName("first-contentful-paint")[0].startTime, rows: performance.now()})`, &one)
+		closed()
+		if err != nil {
+			s.Fail("%s: %v", where, err)
+			return FirstPaint{}
+		}
+		if one.Paint < best.Paint {
+			best = one
+		}
+	}
+	if best.Paint > mostPaint {
+		s.Fail("%s: the first paint comes after %.0f ms, want %.0f at most", where, best.Paint, mostPaint)
+	}
+	return best
+}
+
+// Share is the value that a share of all do not exceed.
+func Share(values []float64, share float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(int(share*float64(len(sorted))), len(sorted)-1)]
+}
+
+// Change measures how long it takes until a page shows what has been changed. change makes it
+// so and says when; then is what the page shows afterwards.
+func (s *Suite) Change(p *browser.Page, where, then string, change func() (time.Time, error)) time.Duration {
+	began, err := change()
+	if err != nil {
+		s.Fail("%s: %v", where, err)
+		return 0
+	}
+	if !s.Await(p, where, "the change is shown", then) {
+		return 0
+	}
+	return time.Since(began)
+}
+
+// Cut tries what the page says while nobody tells it of changes, and that it comes back by
+// itself. cut breaks all connections and keeps new ones out, until mend.
+func (s *Suite) Cut(p *browser.Page, cut, mend func()) {
+	const where = "cut off"
+	s.Await(p, where, "the page is live", `document.querySelector(".status.live")`)
+	cut()
+	s.Await(p, where, "it says since when it is stale", `document.querySelector(".status.stale")?.innerText.match(/Stale since \d\d:\d\d:\d\dZ/)`)
+	_ = p.Errors() // the browser says so, too
+	mend()
+	s.Await(p, where, "it is live again", `document.querySelector(".status.live")`)
+	_ = p.Errors()
+}
+
+// Part tries that somebody sees only what is his: rows of loans of the tenant, and of nobody else.
+func (s *Suite) Part(server Server, tenant string, others []string) {
+	where := "as tenant " + tenant
+	p, closed, err := s.Visit(server, Looks["wide light"], "loans")
+	if err != nil {
+		s.Fail("%s: %v", where, err)
+		return
+	}
+	defer closed()
+	s.Expect(p, where, "there are loans", count+" > 0")
+	s.Expect(p, where, "all loans in sight are his", fmt.Sprintf(`[...document.querySelectorAll(".rows tbody tr:not(.space) th")].every((th) => th.innerText.startsWith(%q))`, tenant+"/"))
+	for _, place := range []string{"overview", "picture?range=24h", "loans", "queue", "lenders", "quota", "nodes", "statements"} {
+		if err := s.Go(p, server, place); err != nil {
+			s.Fail("%s: %s: %v", where, place, err)
+			continue
+		}
+		for _, other := range others {
+			s.Expect(p, where, place+" says nothing of "+other, fmt.Sprintf(`!document.body.innerText.includes(%q)`, other+"/"))
+		}
+		s.Accessible(p, where+": "+place)
+		s.Errors(p, where+": "+place)
+	}
+}
+
+// Nothing tries what somebody sees who may see nothing: pages that say so, and no errors.
+func (s *Suite) Nothing(server Server) {
+	const where = "as nobody"
+	p, closed, err := s.Visit(server, Looks["wide light"], "overview")
+	if err != nil {
+		s.Fail("%s: %v", where, err)
+		return
+	}
+	defer closed()
+	for _, place := range []string{"overview", "loans", "queue", "lenders", "nodes", "statements"} {
+		if err := s.Go(p, server, place); err != nil {
+			s.Fail("%s: %s: %v", where, place, err)
+			continue
+		}
+		s.Accessible(p, where+": "+place)
+		s.Errors(p, where+": "+place)
+	}
+	s.Expect(p, where, "statements say what right is missing", `document.body.innerText.includes("may list Loans")`)
+}
