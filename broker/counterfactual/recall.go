@@ -8,9 +8,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
-// floorRecall is the name of the floor by which units are asked back, as the broker's own.
-const floorRecall = "recall"
-
 // Recalled is what asking units back would end.
 type Recalled struct {
 	Lender string
@@ -53,8 +50,8 @@ func Recall(in lend.Snapshot, prev lend.State, pol lend.Policy, lender string, k
 	without := endings(&in, &plan, lender)
 	in.Lenders = slices.Clone(in.Lenders)
 	l := &in.Lenders[at]
-	floor := lend.Floor{Name: floorRecall, Units: keep, From: in.Now, Until: in.Now.Add(time.Hour)}
-	l.Floors = slices.DeleteFunc(slices.Clone(l.Floors), func(f lend.Floor) bool { return f.Name == floorRecall })
+	floor := lend.Floor{Name: lend.FloorRecall, Units: keep, From: in.Now, Until: in.Now.Add(time.Hour)}
+	l.Floors = slices.DeleteFunc(slices.Clone(l.Floors), func(f lend.Floor) bool { return f.Name == lend.FloorRecall })
 	l.Floors = append(l.Floors, floor)
 	slices.SortStableFunc(l.Floors, func(a, b lend.Floor) int { return cmp.Compare(a.Name, b.Name) })
 	plan, _ = decider.Decide(in, prev, pol)

@@ -200,6 +200,8 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *s
 		return err
 	}
 	defer tide.run(ctx, b)()
+	b.board.setLoads(&loads{demand: tide.demand, store: tide.past})
+	defer b.board.setLoads(nil)
 	defer b.metrics.learn(func() []demand.Learned { return tide.demand.Learned(b.clock.Now()) })()
 	record, err := openRecorder(b.config.Record)
 	if err != nil {

@@ -145,9 +145,6 @@ func (g *Gatherer) outlook(l *lender, now time.Time) {
 	l.Forecast, l.Notice = g.Demand.Forecast(l.Name, now), g.Demand.Notice(l.Name)
 }
 
-// floorRecall is how verdicts call what is kept by hand.
-const floorRecall = "recall"
-
 // recall keeps what somebody asked for by hand.
 func (l *lender) recall(now time.Time) {
 	r := l.policy.Spec.Recall
@@ -158,7 +155,7 @@ func (l *lender) recall(now time.Time) {
 	if r.Keep != nil {
 		keep = min(*r.Keep, l.Owned)
 	}
-	l.Floors = append(l.Floors, lend.Floor{Name: floorRecall, Units: keep, From: now, Until: r.Until.UTC()})
+	l.Floors = append(l.Floors, lend.Floor{Name: lend.FloorRecall, Units: keep, From: now, Until: r.Until.UTC()})
 }
 
 func (l *lender) quantile() float64 {

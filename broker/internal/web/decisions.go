@@ -176,13 +176,18 @@ type placed struct {
 	job *lend.Job
 }
 
+// job is the place of a waiting job among the snapshot's, which are by UID.
+func (d *Decision) job(uid string) (int, bool) {
+	return slices.BinarySearchFunc(d.Record.Snapshot.Jobs, uid, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
+}
+
 // byQueue are the waiting jobs by queue, and within one as they are considered: all,
 // or those of one queue or name.
 func (d *Decision) byQueue(queue, name string) []placed {
-	jobs := d.Record.Snapshot.Jobs // by UID
+	jobs := d.Record.Snapshot.Jobs
 	var list []placed
 	for _, p := range d.Record.Plan.Waiting {
-		at, found := slices.BinarySearchFunc(jobs, p.UID, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
+		at, found := d.job(p.UID)
 		if found && (queue == "" || jobs[at].Queue == queue) && (name == "" || jobs[at].Name == name) {
 			list = append(list, placed{p, &jobs[at]})
 		}
@@ -191,46 +196,4 @@ func (d *Decision) byQueue(queue, name string) []placed {
 		return cmp.Or(cmp.Compare(a.job.Queue, b.job.Queue), cmp.Compare(a.Position, b.Position))
 	})
 	return list
-}
-
-type lender struct {
-	lend.LenderView
-	Tenant  string    `json:"tenant"`
-	Flavor  string    `json:"flavor"`
-	Advise  bool      `json:"advise"`
-	Desired int64     `json:"desired"`
-	Running int64     `json:"running"`
-	Ready   int64     `json:"ready"`
-	Pending int       `json:"pending"`
-	Load    lend.Load `json:"load"`
-	Reason  string    `json:"reason"`
-	Message string    `json:"message"`
-	Since   time.Time `json:"since"`
-}
-
-func (s *server) lenders(w http.ResponseWriter, r *http.Request, d *Decision) {
-	mine, ok := s.rows(w, r, r.URL.Query().Get("namespace"))
-	if !ok {
-		return
-	}
-	body := struct {
-		DecidedAt time.Time `json:"decidedAt"`
-		Lenders   []lender  `json:"lenders"`
-	}{d.Record.Snapshot.Now, []lender{}}
-	views := map[string]lend.LenderView{}
-	for _, v := range d.Record.Plan.Lenders {
-		views[v.Name] = v
-	}
-	for _, l := range d.Record.Snapshot.Lenders {
-		if !mine.shows(l.Name) {
-			continue
-		}
-		v := d.about(lend.SubjectLender, l.Name, "")
-		body.Lenders = append(body.Lenders, lender{
-			LenderView: views[l.Name], Tenant: l.Tenant, Flavor: l.Flavor, Advise: l.Advise,
-			Desired: l.Desired, Running: l.Running, Ready: l.Ready, Pending: len(l.Pending), Load: l.Load,
-			Reason: v.Reason, Message: v.Message, Since: v.Since,
-		})
-	}
-	mine.answer(w, body)
 }
