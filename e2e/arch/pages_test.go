@@ -72,7 +72,7 @@ func unknownToMake(makefile string, words []string) []string {
 		if !target.MatchString(word) {
 			continue
 		}
-		if !regexp.MustCompile(`(?m)^`+word+`:`).MatchString(makefile) {
+		if !regexp.MustCompile(`(?m)^` + word + `:`).MatchString(makefile) {
 			unknown = append(unknown, "target "+word)
 		}
 	}

@@ -134,40 +134,47 @@ func (c *Cluster) furnish(ctx context.Context, bin string) error {
 		return err
 	}
 	place := filepath.Join(c.Lab.Dir(), "reader")
-	own := filepath.Join(place, "bin")
-	if err := os.MkdirAll(c.volume(), 0o700); err != nil {
-		return fmt.Errorf("make the ledger's volume: %w", err)
-	}
+	checkout := filepath.Join(place, "ebbtide")
 	for _, folder := range []string{"deploy", "scheduler-plugin/config", "docs"} {
-		if err := os.CopyFS(filepath.Join(place, "ebbtide", folder), os.DirFS(filepath.Join(root, folder))); err != nil {
+		if err := os.CopyFS(filepath.Join(checkout, folder), os.DirFS(filepath.Join(root, folder))); err != nil {
 			return fmt.Errorf("copy %s: %w", folder, err)
 		}
 	}
-	if err := os.MkdirAll(own, 0o755); err != nil {
-		return fmt.Errorf("make a folder for programs: %w", err)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		return fmt.Errorf("read the first page: %w", err)
+	}
+	own := filepath.Join(place, "bin")
+	for _, folder := range []string{own, c.volume()} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return fmt.Errorf("make a folder: %w", err)
+		}
+	}
+	authority := filepath.Join(place, "ca.crt")
+	for file, text := range map[string][]byte{
+		filepath.Join(checkout, "README.md"): readme,
+		filepath.Join(own, build.Broker):     fmt.Appendf(nil, inPod, filepath.Join(bin, build.Broker), c.volume()),
+		authority:                            c.Config().CAData,
+	} {
+		if err := os.WriteFile(file, text, 0o755); err != nil {
+			return fmt.Errorf("write what a reader has: %w", err)
+		}
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", own+"/", "./broker/cmd/kubectl-ebbtide")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build kubectl-ebbtide: %w\n%s", err, out)
 	}
-	if err := os.WriteFile(filepath.Join(own, build.Broker), []byte(fmt.Sprintf(inPod, filepath.Join(bin, build.Broker), c.volume())), 0o755); err != nil {
-		return fmt.Errorf("write %s: %w", build.Broker, err)
-	}
 	kubeconfig, err := c.UserKubeconfig("administrator", "system:masters")
 	if err != nil {
 		return err
-	}
-	authority := filepath.Join(place, "ca.crt")
-	if err := os.WriteFile(authority, c.Config().CAData, 0o644); err != nil {
-		return fmt.Errorf("write the lab's authority: %w", err)
 	}
 	web, err := c.web()
 	if err != nil {
 		return err
 	}
 	c.Runner = Runner{
-		Dir: filepath.Join(place, "ebbtide"), Limit: commandLimit, Again: lookAgain, Settle: c.Settle, Logf: c.logf,
+		Dir: checkout, Limit: commandLimit, Again: lookAgain, Settle: c.Settle, Logf: c.logf,
 		Environ: []string{
 			"PATH=" + own + ":" + bin + ":" + os.Getenv("PATH"), "HOME=" + place, "TMPDIR=" + place, "LC_ALL=C.UTF-8",
 			"KUBECONFIG=" + kubeconfig, "EBBTIDE_BROKER=https://" + web, "EBBTIDE_BROKER_CA=" + authority,
@@ -179,7 +186,13 @@ func (c *Cluster) furnish(ctx context.Context, bin string) error {
 // Pages are the pages whose commands are run, in the order of somebody who tries Ebbtide:
 // what one installs, the next ones use.
 var Pages = []string{
+	"README.md",
 	"docs/tasks/quickstart.md",
+	"docs/troubleshooting.md",
+	"docs/operations/capacity.md",
+	"docs/operations/upgrade.md",
+	"docs/operations/backup-and-restore.md",
+	"docs/operations/disaster.md",
 }
 
 // RunPages starts a cluster, runs the commands of all pages there, and stops it.

@@ -34,6 +34,8 @@ func (b Block) Runs() bool {
 
 var (
 	fence = regexp.MustCompile("^( *)(`{3,})([^`]*)$")
+	// remark marks the block after it, where the fence itself is to stay plain.
+	remark = regexp.MustCompile(`^<!-- skip: (.+) -->$`)
 	// named is a file in a line that leads to a block: "A job, in `job.yaml`:".
 	named = regexp.MustCompile("`([\\w./-]+\\.ya?ml)`[^`]*:$")
 )
@@ -54,6 +56,9 @@ func Blocks(page string) ([]Block, error) {
 		b := Block{Line: i + 1}
 		if err := b.mark(open[3]); err != nil {
 			return nil, fmt.Errorf("line %d: %w", b.Line, err)
+		}
+		if m := remark.FindStringSubmatch(prose); m != nil {
+			b.Skip = m[1]
 		}
 		if m := named.FindStringSubmatch(prose); m != nil {
 			if b.File = path.Clean(m[1]); path.IsAbs(b.File) || b.File == ".." || strings.HasPrefix(b.File, "../") {

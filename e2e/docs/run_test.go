@@ -39,13 +39,13 @@ esac
 func TestText(t *testing.T) {
 	const page = "# A page\n\nA job, in `jobs/job.yaml`:\n\n```yaml\nkind: Job\n```\n\n```sh\n# look\ngrep kind \\\n  jobs/job.yaml\n```\n\n" +
 		"Then:\n\n```yaml\nkind: Queue\n```\n\n```console\n$ kubectl get queues\nNAME   AGE\nchat   3m\n$ cat applied.yaml\nkind: …\n```\n\n" +
-		"```sh skip: needs a registry\nfalse\n```\n\n```text\nfalse\n```\n"
+		"```sh skip: needs a registry\nfalse\n```\n\n<!-- skip: takes minutes -->\n```console\n$ false\n```\n\n```text\nfalse\n```\n"
 	tests := map[string]struct {
 		old, new string
 		want     docs.Result
 		why      string
 	}{
-		"as it is":         {want: docs.Result{Run: 5, Skipped: 1}},
+		"as it is":         {want: docs.Result{Run: 5, Skipped: 2}},
 		"a wrong command":  {old: "kubectl get queues", new: "kubectl gte queues", want: docs.Result{Run: 4, Failed: 1, Skipped: 0}, why: "unknown command gte"},
 		"a wrong script":   {old: "grep kind", new: "grep kindly", want: docs.Result{Run: 2, Failed: 1}, why: "exit status 1"},
 		"another output":   {old: "chat   3m", new: "code   3m", want: docs.Result{Run: 4, Failed: 1}, why: `line 2 of what is shown, "code 3m"`},
