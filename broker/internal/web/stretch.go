@@ -86,51 +86,69 @@ func (see *scope) stretch(l Ledger, loan, tenant string, from, to time.Time) (*s
 	if n := slices.IndexFunc(entries, func(e ledger.Entry) bool { return e.Seq >= after }); n >= 0 && len(entries)-n > mostAfter {
 		entries, out.later = entries[:n+mostAfter], true
 	}
-	return out, see.gather(l, out, entries, first, after, tenant)
+	g := &gathering{scope: see, ledger: l, stretch: out, at: map[string]int{}, first: first, after: after}
+	for _, e := range see.filter(entries) {
+		if err := g.add(&e); err != nil {
+			return nil, err
+		}
+	}
+	return out, g.addOpen(tenant)
 }
 
-// gather puts the entries together by loan, and adds what is not among them: what came before
-// of the loans that they are about, and those that were open all the time and are so still.
-func (see *scope) gather(l Ledger, out *stretch, entries []ledger.Entry, first, after uint64, tenant string) error {
-	at := map[string]int{}
-	for _, e := range see.filter(entries) {
-		if e.Loan == "" {
-			continue
-		}
-		i, known := at[e.Loan]
-		switch {
-		case known && i < 0:
-		case known:
-			out.loans[i] = append(out.loans[i], e)
-		case begins(&e) && e.Seq >= after:
-			at[e.Loan] = -1 // it came after
-		case begins(&e):
-			at[e.Loan] = len(out.loans)
-			out.loans = append(out.loans, []ledger.Entry{e})
-		default:
-			all, err := see.whole(l, e.Loan)
-			if err != nil {
-				return err
-			}
-			at[e.Loan] = -1 // all of it is there
-			if len(all) > 0 && all[0].Seq < after {
-				out.loans = append(out.loans, all)
-			}
-		}
+// gathering puts entries together by loan, and adds what is not among them.
+type gathering struct {
+	*scope
+	*stretch
+	ledger Ledger
+	// at is the place of a loan in the stretch; -1 if all of it is there, or nothing is to be.
+	at map[string]int
+	// first is the first entry of the time, after the first one that is after it.
+	first, after uint64
+}
+
+// add takes the next entry in. Of a loan that began before, all is read.
+func (g *gathering) add(e *ledger.Entry) error {
+	if e.Loan == "" {
+		return nil
 	}
-	for _, open := range l.OpenLoans() {
-		if _, known := at[open.Loan]; known || open.FirstSeq >= first || tenant != "" && !isAbout(&open, tenant) || !see.concerns(&open) {
+	i, known := g.at[e.Loan]
+	switch {
+	case known && i >= 0:
+		g.loans[i] = append(g.loans[i], *e)
+	case known:
+	case !begins(e):
+		return g.addWhole(e.Loan)
+	case e.Seq >= g.after: // it came after
+		g.at[e.Loan] = -1
+	default:
+		g.at[e.Loan] = len(g.loans)
+		g.loans = append(g.loans, []ledger.Entry{*e})
+	}
+	return nil
+}
+
+// addWhole takes in a loan that began before the time's end.
+func (g *gathering) addWhole(loan string) error {
+	g.at[loan] = -1
+	all, err := g.whole(g.ledger, loan)
+	if len(all) > 0 && all[0].Seq < g.after {
+		g.loans = append(g.loans, all)
+	}
+	return err
+}
+
+// addOpen takes in the loans that were open all the time, and are so still.
+func (g *gathering) addOpen(tenant string) error {
+	for _, open := range g.ledger.OpenLoans() {
+		_, known := g.at[open.Loan]
+		if known || open.FirstSeq >= g.first || !g.concerns(&open) || tenant != "" && !isAbout(&open, tenant) {
 			continue
 		}
-		all, err := see.whole(l, open.Loan)
-		if err != nil {
+		if err := g.addWhole(open.Loan); err != nil {
 			return err
 		}
-		if len(all) > 0 {
-			out.loans = append(out.loans, all)
-		}
 	}
-	slices.SortStableFunc(out.loans, func(a, b []ledger.Entry) int { return cmp.Compare(a[0].Seq, b[0].Seq) })
+	slices.SortStableFunc(g.loans, func(a, b []ledger.Entry) int { return cmp.Compare(a[0].Seq, b[0].Seq) })
 	return nil
 }
 

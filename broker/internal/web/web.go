@@ -147,14 +147,7 @@ type Entries interface {
 
 // Source is where the answers come from.
 type Source interface {
-	// Decision is the last one, nil before the first and on a replica that does not
-	// lead. It is not changed afterwards.
-	Decision() *Decision
-	// Changed is closed when there is another decision than when it was asked for.
-	Changed() <-chan struct{}
-	// Loads is the past of a lender's load: so many steps from a time on. Where it is not
-	// remembered, it is asked for elsewhere if elsewhere is true.
-	Loads(ctx context.Context, lender string, from time.Time, step time.Duration, count int, elsewhere bool) Loads
+	Decisions
 	// Ledger is nil where it is not open.
 	Ledger() Ledger
 	// Leader is the identity of who leads, empty if it is not known.
@@ -163,6 +156,18 @@ type Source interface {
 	Ready() error
 	// Namespaces are those of each tenant, as of the last decision. They are not changed.
 	Namespaces() map[string][]string
+}
+
+// Decisions are what is decided, and what it went by.
+type Decisions interface {
+	// Decision is the last one, nil before the first and on a replica that does not
+	// lead. It is not changed afterwards.
+	Decision() *Decision
+	// Changed is closed when there is another decision than when it was asked for.
+	Changed() <-chan struct{}
+	// Loads is the past of a lender's load: so many steps from a time on. Where it is not
+	// remembered, it is asked for elsewhere if elsewhere is true.
+	Loads(ctx context.Context, lender string, from time.Time, step time.Duration, count int, elsewhere bool) Loads
 }
 
 type server struct {
