@@ -22,6 +22,7 @@ var pure = map[string][]string{
 	"broker/view":           {"broker/lend", "quota", "mig", "broker/forecast"},
 	"broker/counterfactual": {"broker/lend", "quota"},
 	"broker/view/chart":     {"broker/view"},
+	"broker/reasons":        {},
 }
 
 // impureStd are packages of the standard library, and what is below them, that
