@@ -14,7 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # Tools have a module of their own, so that they bind none of the product's
 # dependencies.
 TOOL := $(GO) tool -modfile=.tools/go.mod
-MODULES := . e2e/clients e2e/controlplane e2e/operators .tools
+MODULES := . e2e/clients e2e/controlplane e2e/operators e2e/ui .tools
 
 RACE ?=
 TEST_TIMEOUT ?= 30m
@@ -248,6 +248,26 @@ charts: build-clients ## Check the charts and package them into bin/charts
 .PHONY: build-clients
 build-clients:
 	@$(GO) run ./e2e/cmd/ebbtide-lab build kubectl helm
+
+# The checker of accessibility comes from npm at the version and sum of the lock file. On a Debian
+# where one is root, what is missing is installed; elsewhere it is said what that is.
+UI := e2e/ui
+.PHONY: ui-tools
+ui-tools:
+	@if ! command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || ! command -v npm >/dev/null; then \
+		if [[ $$(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then echo "needs chromium and npm on PATH"; exit 1; fi; \
+		apt-get update -qq; command -v chromium >/dev/null || apt-get install -y -qq --no-install-recommends chromium; \
+		command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends npm; fi
+	@cd $(UI) && npm ci --silent
+	@mkdir -p bin; cd $(UI) && $(GO) build -o ../../bin/ ./cmd/ebbtide-ui
+
+.PHONY: test-ui
+test-ui: build build-clients ui-tools ## Try the dashboard in a browser, with 10,000 loans and in a lab; the last line is JSON (ONLY=pages,use,many,lab)
+	@bin/ebbtide-ui test $(if $(ONLY),--only=$(ONLY))
+
+.PHONY: screenshots
+screenshots: ui-tools ## Take the docs' pictures of the dashboard
+	@bin/ebbtide-ui screenshots
 
 # The last line is of both tests: what was applied, and which commands of the pages were run.
 .PHONY: test-install

@@ -27,6 +27,11 @@ func Small(now time.Time) Options {
 	return Options{Now: now, Lenders: 6, NodesPerLender: 8, Loans: 26, Jobs: 14, MostUnits: 16, Seed: 7}
 }
 
+// Few has some more loans than fit on a screen.
+func Few(now time.Time) Options {
+	return Options{Now: now, Lenders: 6, NodesPerLender: 16, Loans: 250, Jobs: 14, MostUnits: 2, Seed: 5}
+}
+
 // Large has ten thousand open loans.
 func Large(now time.Time) Options {
 	return Options{Now: now, Lenders: 48, NodesPerLender: 64, Loans: 9999, Jobs: 5000, MostUnits: 2, Seed: 3}

@@ -128,6 +128,8 @@ func many(s *check.Suite, root string, r *result) {
 	m := newMade(root, town.Large(time.Now()))
 	defer m.server.Close()
 	all := m.as(town.Everybody)
+	few := newMade(root, town.Few(time.Now()))
+	defer few.server.Close()
 	for _, place := range []string{"loans", "picture?range=12h"} {
 		rows := manyLoans
 		if place != "loans" {
@@ -136,6 +138,7 @@ func many(s *check.Suite, root string, r *result) {
 		pace, paint := s.Many(all, place, rows)
 		s.Logf("%s: %d rows, %d of them drawn; a frame takes %.1f ms of the processor; by the clock %.1f in the median, %.1f in 95 of 100, %.1f at worst; frames are %.1f ms apart, %.1f in 95 of 100",
 			place, pace.Rows, pace.Drawn, pace.Processor, check.Share(pace.Work, 0.5), check.Share(pace.Work, 0.95), check.Share(pace.Work, 1), check.Share(pace.Frames, 0.5), check.Share(pace.Frames, 0.95))
+		s.Compare(few.as(town.Everybody), place, pace)
 		s.Logf("%s: first paint after %.0f ms, rows after %.0f", place, paint.Paint, paint.Rows)
 		if place == "loans" {
 			r.Loans, r.FirstPaint = pace.Rows, int64(paint.Paint)

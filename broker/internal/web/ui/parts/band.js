@@ -30,8 +30,8 @@ export class Band {
     this.button = h("button", { type: "button", class: "quiet", "aria-expanded": "false", on: { click: () => this.flip() } }, "Table");
     this.picture = h("div", { class: "above" }, this.key, this.chart);
     this.element = h("figure", { class: tall ? "band tall" : "band" },
-      h("figcaption", {}, marksLegend(), this.button), this.picture, this.loads, this.table.element);
-    tips(this.table.body, "tr:not(.space)", (line) => this.about(line));
+      h("figcaption", {}, h(tall ? "h2" : "h3", {}, "Load and loans"), marksLegend(), this.button), this.picture, this.loads, this.table.element);
+    tips(this.table.body, "tr", (line) => this.about(line));
     this.sized = new ResizeObserver(() => this.data && this.resize());
     this.sized.observe(this.chart);
   }

@@ -52,7 +52,10 @@ export const clockOf = (t, seconds = true) =>
   `${two(t.getUTCHours())}:${two(t.getUTCMinutes())}${seconds ? `:${two(t.getUTCSeconds())}` : ""}`;
 
 /** localOf is a time as this machine's clock has it, for whoever points at one in UTC. */
-export const localOf = (t) => `${t.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" })} here`;
+export const localOf = (t) => `${local.format(t)} here`;
+
+// Made once: making one takes longer than a row of a table.
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
 /** time is a moment in UTC: the clock alone on the day of `now`, with the date otherwise. */
 export function time(text, now = new Date(), seconds = true) {

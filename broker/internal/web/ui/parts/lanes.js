@@ -16,10 +16,16 @@ export function lane(loan, axis, step) {
   const grid = { "--step": percent(step.step), "--offset": percent(step.offset) };
   if (axis.at(start) > 1 || axis.at(end) < 0) return h("div", { class: "lane", style: grid });
   return h("div", { class: "lane", style: grid },
-    h("span", { class: "run lent", style: { left: percent(left), width: percent(turn - left) } }, turn - left > 0.12 && h("b", {}, `L ${count(loan.units)}`)),
+    h("span", { class: "run lent", style: { left: percent(left), width: percent(turn - left) } }, turn - left > 0.04 && [h("b", {}, "L"), h("i", {}, lenderOf(loan))]),
     asked && h("span", { class: "run asked", style: { left: percent(turn), width: percent(right - turn) } }, h("b", {}, "r")),
     loan.to && axis.at(end) <= 1 && h("span", { class: "end", style: { left: percent(right) } }, loan.mark || "]"),
     (loan.changes ?? []).map((c) => h("span", { class: "change", style: { left: percent(Math.max(0, axis.at(at(c.at)))) } })));
+}
+
+// Room is scarce in a bar: of several lenders the first is named.
+function lenderOf(loan) {
+  const names = (loan.lenders ?? []).filter(Boolean);
+  return names.length > 1 ? `${names[0]} +${names.length - 1}` : names[0] ?? "own quota";
 }
 
 const percent = (share) => `${(share * 100).toFixed(3)}%`;

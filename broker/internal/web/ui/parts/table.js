@@ -1,5 +1,6 @@
 // A table of which only the rows in sight are in the document, so that ten thousand cost no
-// more than forty. Rows are equally high; how high says the style sheet.
+// more than forty. Rows are equally high; how high says the style sheet. It lays them out one
+// by one, since a browser lays out a table as a whole; the roles say that it is one all the same.
 
 import { fill, h } from "./dom.js";
 
@@ -21,12 +22,9 @@ export class Table {
     this.first = 0;
     this.now = new Date();
     this.active = 0;
-    this.above = space();
-    this.below = space();
-    this.head = h("thead");
-    this.body = h("tbody", {}, this.above, this.below);
-    this.widths = h("colgroup");
-    this.table = h("table", { "aria-label": label }, this.widths, this.head, this.body);
+    this.head = h("thead", { role: "rowgroup" });
+    this.body = h("tbody", { role: "rowgroup" });
+    this.table = h("table", { role: "table", "aria-label": label }, this.head, this.body);
     this.note = h("p", { class: "empty", hidden: true });
     this.element = h("div", {
       class: "rows", role: "region", "aria-label": `${label}, rows`, tabindex: "0",
@@ -67,13 +65,13 @@ export class Table {
 
   titles() {
     this.visible = this.shown();
-    fill(this.widths, this.visible.map((c) => h("col", { style: c.width ? { width: `${c.width}px` } : {} })));
-    fill(this.head, h("tr", { "aria-rowindex": "1" }, this.visible.map((c) => this.title(c))));
+    this.table.style.setProperty("--columns", this.visible.map((c) => (c.width ? `${c.width}px` : "minmax(0, 1fr)")).join(" "));
+    fill(this.head, h("tr", { role: "row", "aria-rowindex": "1" }, this.visible.map((c) => this.title(c))));
   }
 
   title(column) {
     const mine = this.by === column.id;
-    const attributes = { scope: "col", class: classes(column), title: column.hint, "aria-sort": mine ? (this.descending ? "descending" : "ascending") : null };
+    const attributes = { role: "columnheader", scope: "col", class: classes(column), title: column.hint, "aria-sort": mine ? (this.descending ? "descending" : "ascending") : null };
     if (!column.sort) return h("th", attributes, column.title);
     const arrow = h("span", { class: "arrow", "aria-hidden": "true" }, mine ? (this.descending ? "▼" : "▲") : "");
     return h("th", attributes, h("button", { type: "button", class: "sort", on: { click: () => this.order(column) } }, column.title, arrow));
@@ -144,7 +142,7 @@ export class Table {
     // Who has the focus in a row that goes keeps it on the table.
     const focused = this.focused();
     if (focused && spent.includes(focused)) this.element.focus({ preventScroll: true });
-    let next = this.above.nextSibling;
+    let next = this.body.firstChild;
     this.lines = [];
     for (let index = first; index < last; index++) {
       const line = kept.get(index) ?? this.paint(spent.pop() ?? this.blank(), index);
@@ -154,13 +152,12 @@ export class Table {
     }
     for (const line of spent) line.remove();
     this.first = first;
-    this.above.firstChild.style.height = `${first * this.height}px`;
-    this.below.firstChild.style.height = `${(this.rows.length - last) * this.height}px`;
+    this.body.style.height = `${this.rows.length * this.height}px`;
   }
 
   blank() {
-    return h("tr", {}, this.visible.map((column, at) => (at > 0 ? h("td", { class: classes(column) })
-      : h("th", { class: classes(column), scope: "row" }, this.href && h("a", { href: "" })))));
+    return h("tr", { role: "row" }, this.visible.map((column, at) => (at > 0 ? h("td", { role: "cell", class: classes(column) })
+      : h("th", { role: "rowheader", class: classes(column), scope: "row" }, this.href && h("a", { href: "" })))));
   }
 
   paint(line, index) {
@@ -168,6 +165,7 @@ export class Table {
     line.index = index;
     line.key = this.key(row);
     line.setAttribute("aria-rowindex", String(index + 2));
+    line.style.top = `${index * this.height}px`;
     this.visible.forEach((column, at) => {
       let cell = line.cells[at];
       if (at === 0 && this.href) {
@@ -220,7 +218,6 @@ export class Table {
 const tiers = { 2: 600, 3: 900, 4: 1280 };
 
 const classes = (column) => [column.num && "num", column.class].filter(Boolean).join(" ") || null;
-const space = () => h("tr", { class: "space", "aria-hidden": "true" }, h("td"));
 
 // put makes something the only content of a cell; a text takes the place of a text.
 function put(cell, content) {

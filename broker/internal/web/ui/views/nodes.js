@@ -20,7 +20,7 @@ export const notes = (node) => [
 
 /** unitsBar is a bar for each flavor of a node; of a part of one, what concerns the caller. */
 export function unitsBar(node) {
-  return h("span", { class: "stackbars" }, units(node).map((u) => (node.part
+  return h("span", { class: units(node).length > 1 ? "stackbars several" : "stackbars" }, units(node).map((u) => (node.part
     ? bar(u.flavor, [
       { id: "lent", letter: "L", title: "lent by your services", n: u.lent ?? 0 },
       { id: "borrowed", letter: "B", title: "borrowed by your jobs", n: u.borrowed ?? 0 },
