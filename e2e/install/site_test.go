@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/e2e/install"
@@ -60,13 +62,46 @@ func newSite(t *testing.T) *site {
 		return &install.Person{Kubeconfig: kubeconfig, Bin: bin, Root: root, Home: t.TempDir()}
 	}
 	s.administrator, s.installer = person("administrator", "system:masters"), person("installer")
-	s.clear(t) // a lab brings namespaces and accounts for Ebbtide, which are the installer's here
+	s.releaseClaims(t)
 	return s
 }
 
-// prepare gives the installer his rights, as the page about installing says.
+// releaseClaims plays the controller that lets deleted claims of volumes go, which a lab has
+// not.
+func (s *site) releaseClaims(t *testing.T) {
+	t.Helper()
+	claims := s.Client().CoreV1().PersistentVolumeClaims("ebbtide-system")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	go func() {
+		defer close(ended)
+		wait.UntilWithContext(ctx, func(ctx context.Context) {
+			w, err := claims.Watch(ctx, metav1.ListOptions{})
+			if err != nil {
+				return // it is tried again, for as long as the test lasts
+			}
+			for event := range w.ResultChan() {
+				claim, ok := event.Object.(*corev1.PersistentVolumeClaim)
+				if !ok || claim.DeletionTimestamp == nil {
+					continue
+				}
+				// If it fails, the claim stays, and so does the namespace: the test says so.
+				_, _ = claims.Patch(ctx, claim.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+			}
+		}, time.Second)
+	}()
+}
+
+// prepare gives the installer his rights, as the page about installing says, in a cluster
+// without anything of Ebbtide. A lab brings namespaces and accounts for it.
 func (s *site) prepare(t *testing.T) {
 	t.Helper()
+	s.stop(t) // what a test that failed has left
+	s.clear(t)
 	s.folder = t.TempDir()
 	commands := [][]string{
 		{"apply", "--server-side", "-k", "deploy/kustomize/installer"},
