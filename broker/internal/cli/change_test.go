@@ -69,9 +69,7 @@ func TestChangesByHand(t *testing.T) {
 		"resume-name":              {invocation: invocation{args: "resume queues.ebbtide.dev/nightly -n research -o name"}, patched: []string{nightlyPath + `{"spec":{"paused":null}}`}},
 		"resume-lender-asked-back": {invocation: invocation{args: "resume lender/chat -n serving"}, change: set("LendingPolicy", "chat", map[string]any{"until": "2026-03-01T12:30:00Z"}, "spec", "recall")},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) { tt.play(t, name) })
-	}
+	playAll(t, tests)
 }
 
 // record is a decision that was made, as a broker records it.
@@ -110,9 +108,7 @@ func TestReplay(t *testing.T) {
 		"replay-nothing": {invocation: invocation{args: "replay"}},
 		"replay-no-file": {invocation: invocation{args: "replay testdata/none.json"}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) { tt.play(t, name) })
-	}
+	playAll(t, tests)
 	if stdout, stderr, code := invoke(t, "", invocation{args: "replay " + file}); code != ExitOK || !strings.Contains(stdout, "identical") {
 		t.Errorf("of a file: exit %d\n%s%s", code, stdout, stderr)
 	}

@@ -108,9 +108,5 @@ func findingsObject(s *session, out *output, findings []doctor.Finding) error {
 		}
 		items[i] = item
 	}
-	list, err := answer("CheckList", map[string]any{"items": items, "failed": doctor.Failed(findings)})
-	if err != nil {
-		return err
-	}
-	return out.object(list, s.Streams.Out)
+	return out.answers("Check", items, map[string]any{"failed": doctor.Failed(findings)}, s.Streams.Out)
 }

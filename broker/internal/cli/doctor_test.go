@@ -12,13 +12,11 @@ func tended(f *fakeAPIServer) {
 }
 
 func TestDoctor(t *testing.T) {
-	for name, tt := range map[string]scene{
+	playAll(t, map[string]scene{
 		"doctor":        {invocation: invocation{args: "doctor"}, change: tended},
 		"doctor-json":   {invocation: invocation{args: "doctor -o json"}, change: tended, forbidden: []string{"pods", "subjectaccessreviews", "customresourcedefinitions", "admissionpolicies"}},
 		"doctor-nobody": {invocation: invocation{args: "doctor"}, brokerGone: true, forbidden: []string{"api/v1", "/apis/"}},
 		"doctor-owner":  {invocation: invocation{args: "doctor"}, change: tended, forbidden: []string{"subjectaccessreviews", "customresourcedefinitions", "admissionpolicies"}},
 		"doctor-name":   {invocation: invocation{args: "doctor -o name"}, change: tended},
-	} {
-		t.Run(name, func(t *testing.T) { tt.play(t, name) })
-	}
+	})
 }

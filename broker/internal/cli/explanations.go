@@ -67,6 +67,7 @@ func (o *explainOptions) waiting(ctx context.Context, e explanation, job *jobs.J
 	case said != nil:
 		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
 		e.State += o.position(ctx, string(job.UID))
+		e.grounds = o.grounds(ctx, job)
 	default:
 		err = o.fromEvents(ctx, &e, job.Kind.Kind)
 	}
@@ -158,8 +159,12 @@ func units(loan *v1alpha1.Loan) string {
 
 func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	policy := &v1alpha1.LendingPolicy{}
-	if err := o.get(ctx, "lendingpolicy", policy); err != nil {
-		return explanation{}, err
+	err := o.api.Get(ctx, o.key, policy)
+	switch t := (target{kindLender, o.key}); {
+	case apierrors.IsNotFound(err):
+		return explanation{}, missing(ctx, o.api, t)
+	case err != nil:
+		return explanation{}, noRight(err, "get", t)
 	}
 	s := policy.Status
 	e := explanation{source: fromAPIServer, Answer: view.Answer{
@@ -176,6 +181,7 @@ func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	}
 	if said != nil {
 		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
+		e.grounds = o.lending(ctx)
 		return e, nil
 	}
 	for _, kind := range []string{v1alpha1.ConditionAccepted, v1alpha1.ConditionLending} {

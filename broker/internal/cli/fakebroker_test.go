@@ -41,6 +41,10 @@ func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(data) // the client has gone if this fails
 		return
 	}
+	if path := r.URL.Path; b.older && !strings.HasPrefix(path, "/verdicts") && !strings.HasPrefix(path, "/queue") && !strings.HasPrefix(path, "/ledger") {
+		http.NotFound(w, r)
+		return
+	}
 	source := &fakeSource{ledger: &smallPages{Ledger: b.ledger, problems: b.problems}}
 	source.silent = b.silent
 	handler, err := everybody.Handler(web.Routes(source, http.NotFoundHandler()))
@@ -174,7 +178,8 @@ func newLedger(t *testing.T) (*ledger.Ledger, string) {
 		return ledger.Entry{Kind: kind, OpID: loan, Loan: loan, Reason: reason}
 	}
 	reclaim := after(ledger.ReclaimIntent, "research/resnet-1", "AboveHighWater")
-	reclaim.ReclaimID, reclaim.Payload = "r-1", json.RawMessage(`{"reclaimBy":"2026-03-01T11:20:30Z"}`)
+	reclaim.ReclaimID, reclaim.Payload = "r-1", json.RawMessage(`{"reclaimBy":"2026-03-01T11:20:30Z","lostWorkSeconds":5400}`)
+	reclaim.Message = "load 84% is above 70%"
 	stopped := after(ledger.Stopped, "research/resnet-1", "AboveHighWater")
 	stopped.At = testNow.Add(-40*time.Minute + 310*time.Millisecond)
 	stopped.Payload = json.RawMessage(`{"toldAt":"2026-03-01T11:20:00.012Z","told":3,"untold":1}`)

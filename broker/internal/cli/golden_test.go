@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/ebbtide/ebbtide/broker/ledger"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -193,7 +195,14 @@ func TestGolden(t *testing.T) {
 		"ledger-no-broker":       {invocation: invocation{args: "ledger list"}, brokerGone: true},
 		"broker-bad-url":         {invocation: invocation{args: "ledger list --broker localhost:8080"}},
 	}
-	for name, tt := range tests {
+	playAll(t, tests)
+}
+
+// playAll plays scenes with one broker's ledger, which none of them changes.
+func playAll(t *testing.T, scenes map[string]scene) {
+	l, _ := newLedger(t)
+	for name, tt := range scenes {
+		tt.ledger = l
 		t.Run(name, func(t *testing.T) { tt.play(t, name) })
 	}
 }
@@ -209,15 +218,19 @@ type scene struct {
 	broken     []string
 	// change is made to the cluster before.
 	change func(*fakeAPIServer)
+	// ledger is what the broker has; nil for one of its own.
+	ledger *ledger.Ledger
 	// patched is what changes are sent.
 	patched []string
 }
 
 func (tt *scene) play(t *testing.T, name string) {
-	l, _ := newLedger(t)
 	var broker http.Handler
 	if !tt.brokerGone {
-		broker = &fakeBroker{ledger: l, silent: tt.silent, older: tt.older, problems: tt.broken}
+		if tt.ledger == nil {
+			tt.ledger, _ = newLedger(t)
+		}
+		broker = &fakeBroker{ledger: tt.ledger, silent: tt.silent, older: tt.older, problems: tt.broken}
 	}
 	server := newFakeAPIServer(t, broker)
 	server.forbidden, server.refuses = tt.forbidden, tt.refuses

@@ -85,11 +85,7 @@ func replayFile(s *session, out *output, path string) error {
 		}
 	}
 	if !out.isText() {
-		list, err := answer("ReplayList", map[string]any{"items": items})
-		if err != nil {
-			return err
-		}
-		if err := out.object(list, s.Streams.Out); err != nil {
+		if err := out.answers("Replay", items, nil, s.Streams.Out); err != nil {
 			return err
 		}
 	}

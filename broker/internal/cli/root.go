@@ -99,8 +99,9 @@ is not sound, or "replay" another plan than was recorded.`,
 	flags.BoolVar(&s.noColor, "no-color", false, "No colours, also on a terminal; the same as $NO_COLOR")
 
 	root.AddCommand(
-		newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s), newDoctorCommand(s),
-		newReclaimCommand(s), newPauseCommand(s), newResumeCommand(s),
+		newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newLendersCommand(s), newQuotaCommand(s), newGPUsCommand(s),
+		newExplainCommand(s), newWhenCommand(s), newWhyEvictedCommand(s), newTimelineCommand(s), newTopCommand(s), newLedgerCommand(s),
+		newReclaimCommand(s), newPauseCommand(s), newResumeCommand(s), newDoctorCommand(s),
 		newSimulateCommand(s), newWhatifCommand(s), newReplayCommand(s),
 	)
 	return root

@@ -34,7 +34,7 @@ type Lender struct {
 	Paused bool `json:"paused,omitempty"`
 	// Recall is what is asked back by hand.
 	Recall *struct {
-		Keep  *int64    `json:"keep,omitempty"`
+		Keep  int64     `json:"keep"`
 		Until time.Time `json:"until"`
 	} `json:"recall,omitempty"`
 	// LowSince is since when all signals have been low, LastReclaim when units were last
@@ -88,6 +88,15 @@ func (b *Broker) Nodes(ctx context.Context, name string) (nodes []view.NodeRow, 
 		return answer.Next, err
 	})
 	return nodes, totals, err
+}
+
+// Quota is the tree of tenants and cohorts, as far as the caller may see it.
+func (b *Broker) Quota(ctx context.Context) ([]view.QuotaRow, error) {
+	var answer struct {
+		Rows []view.QuotaRow `json:"rows"`
+	}
+	err := b.get(ctx, "/quota", nil, &answer)
+	return answer.Rows, err
 }
 
 // pages asks for one page after the other.

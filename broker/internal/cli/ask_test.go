@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+func TestAsk(t *testing.T) {
+	playAll(t, map[string]scene{
+		"lenders":                {invocation: invocation{args: "lenders -n serving"}},
+		"lenders-all-wide":       {invocation: invocation{args: "lenders -A -o wide"}},
+		"lenders-wide-offline":   {invocation: invocation{args: "lenders -n serving -o wide"}, brokerGone: true},
+		"lenders-one":            {invocation: invocation{args: "lenders lender/chat -n serving --no-headers"}},
+		"lenders-paused":         {invocation: invocation{args: "lenders chat -n serving"}, change: set("LendingPolicy", "chat", true, "spec", "paused")},
+		"lenders-name":           {invocation: invocation{args: "lenders -n serving -o name"}},
+		"lenders-json":           {invocation: invocation{args: "lenders embed -n serving -o json"}},
+		"lenders-none":           {invocation: invocation{args: "lenders -n research"}},
+		"lenders-unknown":        {invocation: invocation{args: "lenders chta -n serving"}},
+		"lenders-forbidden":      {invocation: invocation{args: "lenders -n serving"}, forbidden: []string{"lendingpolicies"}},
+		"quota":                  {invocation: invocation{args: "quota"}},
+		"quota-one":              {invocation: invocation{args: "quota research"}},
+		"quota-json":             {invocation: invocation{args: "quota research -o json"}},
+		"quota-name":             {invocation: invocation{args: "quota -o name"}},
+		"quota-unknown":          {invocation: invocation{args: "quota nobody"}},
+		"quota-offline":          {invocation: invocation{args: "quota"}, brokerGone: true},
+		"quota-older":            {invocation: invocation{args: "quota"}, older: true},
+		"when":                   {invocation: invocation{args: "when bert-large -n research"}},
+		"when-json":              {invocation: invocation{args: "when bert-large -n research -o json"}},
+		"when-cannot-be-said":    {invocation: invocation{args: "when jobset/pretrain -n vision"}},
+		"when-runs":              {invocation: invocation{args: "when gpt-mini -n research"}},
+		"when-unknown":           {invocation: invocation{args: "when nope -n research"}},
+		"when-no-kind":           {invocation: invocation{args: "when lender/chat -n serving"}},
+		"when-offline":           {invocation: invocation{args: "when bert-large -n research"}, brokerGone: true},
+		"when-nothing":           {invocation: invocation{args: "when"}},
+		"explain-lender-short":   {invocation: invocation{args: "explain lender/serving/chat"}},
+		"explain-lender-held":    {invocation: invocation{args: "explain lender/embed -n serving"}},
+		"explain-lender-unknown": {invocation: invocation{args: "explain lender/chta -n serving"}},
+		"explain-job-older":      {invocation: invocation{args: "explain bert-large -n research"}, older: true},
+		"explain-node":           {invocation: invocation{args: "explain node/gpu-7"}},
+		"explain-node-json":      {invocation: invocation{args: "explain node/gpu-7 -o json"}},
+		"explain-node-unknown":   {invocation: invocation{args: "explain node/gpu-9"}},
+		"explain-node-offline":   {invocation: invocation{args: "explain node/gpu-7"}, brokerGone: true},
+		"explain-pod":            {invocation: invocation{args: "explain pod/gpt-mini-0 -n research"}},
+		"explain-pod-gone":       {invocation: invocation{args: "explain pod/bert-large-2-x7k2p -n research"}},
+		"explain-pod-service":    {invocation: invocation{args: "explain pod/chat-0 -n serving"}},
+		"explain-pod-unknown":    {invocation: invocation{args: "explain pod/nope-0 -n research"}},
+		"why-evicted":            {invocation: invocation{args: "why-evicted resnet -n research"}},
+		"why-evicted-pod":        {invocation: invocation{args: "why-evicted pod/resnet-0-x7k2p -n research"}},
+		"why-evicted-json":       {invocation: invocation{args: "why-evicted resnet -n research -o json"}},
+		"why-evicted-never":      {invocation: invocation{args: "why-evicted gpt-mini -n research"}},
+		"why-evicted-unknown":    {invocation: invocation{args: "why-evicted nope -n research"}},
+		"why-evicted-no-job":     {invocation: invocation{args: "why-evicted pod/chat-0 -n serving"}},
+		"why-evicted-offline":    {invocation: invocation{args: "why-evicted resnet -n research"}, brokerGone: true},
+		"why-evicted-forbidden":  {invocation: invocation{args: "why-evicted resnet -n research"}, forbidden: []string{"jobs"}},
+		"timeline":               {invocation: invocation{args: "timeline"}},
+		"timeline-wide":          {invocation: invocation{args: "timeline --width 110 --from 2026-03-01"}},
+		"timeline-json":          {invocation: invocation{args: "timeline -o jsonpath={.spans[0].loan}"}},
+		"timeline-none":          {invocation: invocation{args: "timeline --lender serving/embed"}},
+		"timeline-bad-from":      {invocation: invocation{args: "timeline --from yesterday"}},
+		"timeline-bad-order":     {invocation: invocation{args: "timeline --from 1h --to 2h"}},
+		"timeline-bad-loan":      {invocation: invocation{args: "timeline --loan bert-1"}},
+		"timeline-narrow":        {invocation: invocation{args: "timeline --width 20"}},
+		"timeline-offline":       {invocation: invocation{args: "timeline"}, brokerGone: true},
+		"top":                    {invocation: invocation{args: "top"}},
+		"top-namespace":          {invocation: invocation{args: "top -n vision"}},
+		"top-few":                {invocation: invocation{args: "top --rows 1"}},
+		"top-offline":            {invocation: invocation{args: "top"}, brokerGone: true},
+		"top-bad-every":          {invocation: invocation{args: "top --every 1ms"}},
+		"top-namespaces":         {invocation: invocation{args: "top -A -n vision"}},
+	})
+}
+
+// Completion offers what the commands take.
+func TestCompletionOfNames(t *testing.T) {
+	l, _ := newLedger(t)
+	server := newFakeAPIServer(t, &fakeBroker{ledger: l})
+	for args, want := range map[string]string{
+		"__complete reclaim -n serving":           "lender/chat\nlender/embed\n",
+		"__complete pause -n research":            "queue/default\nqueue/nightly\n",
+		"__complete lenders -n serving":           "chat\nembed\n",
+		"__complete why-evicted -n solo":          "finetune\n",
+		"__complete explain -n serving":           "lender/chat\nlender/embed\n",
+		"__complete timeline -n serving --lender": "serving/chat\nserving/embed\n",
+	} {
+		stdout, _, _ := invokeWith(t, server.URL, args)
+		got, _, _ := strings.Cut(stdout, ":4\n")
+		if got != want {
+			t.Errorf("%s: %q, want %q", args, got, want)
+		}
+	}
+}
+
+// screen is a terminal that tells of every write.
+type screen struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	wrote chan struct{}
+}
+
+func (s *screen) Terminal() bool { return true }
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		if bytes.Contains(p, []byte("LOANS")) {
+			s.wrote <- struct{}{}
+		}
+	}()
+	return s.text.Write(p)
+}
+
+// On a terminal the screen is drawn again until somebody leaves; without colours, if asked.
+func TestTopOnTerminal(t *testing.T) {
+	l, _ := newLedger(t)
+	server := newFakeAPIServer(t, &fakeBroker{ledger: l})
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, plain := range []bool{false, true} {
+		out := &screen{wrote: make(chan struct{}, 10)}
+		clock := clocktesting.NewFakeClock(testNow)
+		ctx, leave := context.WithCancel(t.Context())
+		code := make(chan int, 1)
+		go func() {
+			code <- Run(ctx, Env{
+				Streams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: out, ErrOut: &bytes.Buffer{}}, Clock: clock,
+				Getenv: func(name string) string {
+					return map[string]string{"NO_COLOR": map[bool]string{true: "1"}[plain]}[name]
+				},
+			}, []string{"top", "--kubeconfig=" + config, "--server=" + server.URL})
+		}()
+		<-out.wrote
+		clock.Step(2 * time.Second)
+		<-out.wrote
+		leave()
+		if got := <-code; got != ExitOK {
+			t.Errorf("exit %d after Ctrl-C", got)
+		}
+		text := out.text.String()
+		if n := strings.Count(text, "\x1b[H\x1b[2J"); n != 2 {
+			t.Errorf("the screen was drawn %d times", n)
+		}
+		if painted := strings.Contains(text, "\x1b[1m"); painted == plain {
+			t.Errorf("painted: %v, with NO_COLOR: %v", painted, plain)
+		}
+	}
+}
