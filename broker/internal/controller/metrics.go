@@ -142,7 +142,7 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 
 // reclaimReasons are those of reclaims.
 var reclaimReasons = []string{
-	lend.ReasonLenderPodPending, lend.ReasonNeedRose, lend.ReasonLenderUnknownTooLong, lend.ReasonNodeUnhealthy,
+	lend.ReasonLenderPodPending, lend.ReasonAboveHighWater, lend.ReasonNeedRose, lend.ReasonLenderUnknownTooLong, lend.ReasonNodeUnhealthy,
 	lend.ReasonCrowdedOut, lend.ReasonSlicesUndone, lend.ReasonNotStarted, lend.ReasonOwnerWants, lend.ReasonFairShare, lend.ReasonOutranked,
 	lend.ReasonQueueDraining,
 }

@@ -114,6 +114,7 @@ ebbtide_broker_actions_total{kind="Return"} 0
 ebbtide_broker_lent_units{lender="serving/chat"} 5
 # HELP ebbtide_broker_reclaims_total Loans that decisions asked back, by reason.
 # TYPE ebbtide_broker_reclaims_total counter
+ebbtide_broker_reclaims_total{reason="AboveHighWater"} 0
 ebbtide_broker_reclaims_total{reason="CrowdedOut"} 0
 ebbtide_broker_reclaims_total{reason="FairShare"} 2
 ebbtide_broker_reclaims_total{reason="LenderPodPending"} 0
