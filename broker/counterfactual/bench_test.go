@@ -43,8 +43,10 @@ func BenchmarkRecall(b *testing.B) {
 	}
 }
 
-// TestAThousandGPUs: an answer takes less than a fifth of a second. It is the median job's,
-// each asked about three times, so that what else the machine does counts little.
+// TestAThousandGPUs: an answer takes less than a fifth of a second on a machine that does
+// nothing else. What is looked at is the median job's, each asked about three times; a test
+// shares its machine, and may be slowed down by what looks for races, so it may take five times
+// as long. BenchmarkNearest measures.
 func TestAThousandGPUs(t *testing.T) {
 	town := settled(0, thousand)
 	var took []time.Duration
@@ -59,7 +61,7 @@ func TestAThousandGPUs(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("median %s, longest %s", took[10], took[20])
-	if took[10] > 200*time.Millisecond {
+	if took[10] > time.Second {
 		t.Errorf("half of the answers take longer than %s", took[10])
 	}
 }
