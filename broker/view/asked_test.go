@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+var midday = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestLoadPicture(t *testing.T) {
-	line := &LoadLine{Lender: "serving/chat", LowWater: 0.3, HighWater: 0.7, From: noon, StepSeconds: 60,
+	line := &LoadLine{Lender: "serving/chat", LowWater: 0.3, HighWater: 0.7, From: midday, StepSeconds: 60,
 		Utilization: Values{0.1, 0.1, 0.5, 0.9, 1.4, math.NaN(), 0.1, 0.1, 0.1, 0.1}}
-	got := LoadPicture(line, Axis{From: noon, To: noon.Add(10 * time.Minute), Width: 10})
+	got := LoadPicture(line, Axis{From: midday, To: midday.Add(10 * time.Minute), Width: 10})
 	want := strings.Join([]string{
 		"serving/chat 140%        |    *",
 		"                         |",
@@ -30,8 +30,8 @@ func TestLoadPicture(t *testing.T) {
 
 // A step longer than a column fills it; what is outside the axis is left out.
 func TestLoadPictureOfCoarseSteps(t *testing.T) {
-	line := &LoadLine{From: noon.Add(-time.Hour), StepSeconds: 1800, HighWater: 0.7, LowWater: 0.3, Utilization: Values{0.99, 0.99, 0.5}}
-	got := columnsOf(line, Axis{From: noon, To: noon.Add(time.Hour), Width: 10})
+	line := &LoadLine{From: midday.Add(-time.Hour), StepSeconds: 1800, HighWater: 0.7, LowWater: 0.3, Utilization: Values{0.99, 0.99, 0.5}}
+	got := columnsOf(line, Axis{From: midday, To: midday.Add(time.Hour), Width: 10})
 	for i, v := range got {
 		if i < 5 && v != 0.5 && !(i == 0 && v == 0.99) || i >= 5 && !math.IsNaN(v) {
 			t.Errorf("column %d is %v", i, v)
@@ -40,8 +40,8 @@ func TestLoadPictureOfCoarseSteps(t *testing.T) {
 }
 
 func TestSum(t *testing.T) {
-	axis := Axis{From: noon, To: noon.Add(10 * time.Hour), Width: 50}
-	at := func(hours float64) time.Time { return noon.Add(time.Duration(hours * float64(time.Hour))) }
+	axis := Axis{From: midday, To: midday.Add(10 * time.Hour), Width: 50}
+	at := func(hours float64) time.Time { return midday.Add(time.Duration(hours * float64(time.Hour))) }
 	lent := []string{"serving/chat"}
 	for name, tt := range map[string]struct {
 		span LoanSpan
@@ -97,7 +97,7 @@ func TestCapacity(t *testing.T) {
 }
 
 func TestEndings(t *testing.T) {
-	table := Endings([]Ending{{Loan: "a/b", Job: "a/j", Borrower: "a", Units: 4, LostWork: 20}, {Loan: "c/d", Part: true, Grace: time.Minute, LostWork: 5400, By: noon.Add(time.Minute)}}, noon)
+	table := Endings([]Ending{{Loan: "a/b", Job: "a/j", Borrower: "a", Units: 4, LostWork: 20}, {Loan: "c/d", Part: true, Grace: time.Minute, LostWork: 5400, By: midday.Add(time.Minute)}}, midday)
 	for i, want := range []string{"a/b a/j a 4 Whole <unknown> 20GPU-s <unknown>", "c/d <none> <none> 0 Part 60s 1.50GPU-h 60s"} {
 		if got := strings.Join(table.Rows[i], " "); got != want {
 			t.Errorf("row %d is %q, want %q", i, got, want)

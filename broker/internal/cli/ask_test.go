@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -155,4 +156,64 @@ func TestTopOnTerminal(t *testing.T) {
 			t.Errorf("painted: %v, with NO_COLOR: %v", painted, plain)
 		}
 	}
+}
+
+// lines is a pipe that tells of every line.
+type lines struct{ wrote chan string }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.wrote <- string(p)
+	return len(p), nil
+}
+
+// What was submitted is followed until it has units.
+func TestSubmitWatch(t *testing.T) {
+	ledger, _ := newLedger(t)
+	server := newFakeAPIServer(t, &fakeBroker{ledger: ledger})
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := &lines{wrote: make(chan string, 10)}
+	clock := clocktesting.NewFakeClock(testNow)
+	code := make(chan int, 1)
+	job := `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"tune"},"spec":{"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"a","image":"a","resources":{"limits":{"nvidia.com/gpu":"8"}}}]}}}}`
+	go func() {
+		code <- Run(t.Context(), Env{
+			Streams: genericiooptions.IOStreams{In: strings.NewReader(job), Out: out, ErrOut: &bytes.Buffer{}}, Clock: clock, Getenv: func(string) string { return "" },
+		}, []string{"submit", "-f", "-", "--watch", "-n", "solo", "--kubeconfig=" + config, "--server=" + server.URL})
+	}()
+	said := func(want string) {
+		t.Helper()
+		select {
+		case got := <-out.wrote:
+			if !strings.Contains(got, want) {
+				t.Fatalf("said %q, want %q", got, want)
+			}
+		case exit := <-code:
+			t.Fatalf("ended with %d before it said %q", exit, want)
+		}
+	}
+	said("job.batch/tune submitted to queue only")
+	said("Job solo/tune waits in queue only")
+	server.mu.Lock()
+	for _, o := range server.objects {
+		if o.GetKind() == "Loan" && o.GetName() == "eval-1" {
+			if err := unstructured.SetNestedField(o.Object, "made-tune", "spec", "job", "uid"); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	server.mu.Unlock()
+	clock.Step(followEvery)
+	said("Job solo/tune holds 1 unit on loan eval-1")
+	if got := <-code; got != ExitOK {
+		t.Errorf("exit %d", got)
+	}
+}
+
+func TestSubmitWatchAlone(t *testing.T) {
+	playAll(t, map[string]scene{
+		"submit-watch-dry-run": {invocation: invocation{args: "submit -f - --watch --dry-run=client -n solo"}},
+	})
 }

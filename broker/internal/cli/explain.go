@@ -45,6 +45,8 @@ type explanation struct {
 	view.Answer
 	*grounds
 	source string
+	// settled: the job has units, or has ended, or does not wait for any.
+	settled bool
 }
 
 func newExplainCommand(s *session) *cobra.Command {

@@ -23,6 +23,7 @@ func (o *explainOptions) job(ctx context.Context) (explanation, error) {
 	e := explanation{Answer: view.Answer{Subject: job.Kind.Kind + " " + o.key.String()}, source: fromAPIServer}
 	if job.Queue == "" {
 		e.State = fmt.Sprintf("is in no queue: it has no label %s", v1alpha1.LabelQueue)
+		e.settled = true
 		return e, nil
 	}
 	if job.Finished {
@@ -30,6 +31,7 @@ func (o *explainOptions) job(ctx context.Context) (explanation, error) {
 		if err != nil {
 			return explanation{}, err
 		}
+		e.settled = true
 		e.State, e.Message, e.Reason, e.Since = "has ended as "+end.Type, end.Message, end.Reason, end.LastTransitionTime.Time
 		return e, nil
 	}
@@ -95,7 +97,7 @@ func (o *explainOptions) admitted(ctx context.Context, e explanation, loan *v1al
 	}
 	subject := e.Subject
 	e = of
-	e.Subject = subject
+	e.Subject, e.settled = subject, true
 	e.State = fmt.Sprintf("holds %s on loan %s, which %s", units(loan), loan.Name, of.State)
 	return e, nil
 }

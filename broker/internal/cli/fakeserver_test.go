@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
@@ -259,6 +260,9 @@ func (f *fakeAPIServer) create(w http.ResponseWriter, r *http.Request, version, 
 	if r.URL.Query().Get("dryRun") == "" {
 		f.mu.Lock()
 		f.created = append(f.created, object)
+		made := object.DeepCopy()
+		made.SetUID(types.UID("made-" + object.GetName()))
+		f.objects = append(f.objects, made)
 		f.mu.Unlock()
 	}
 	send(w, http.StatusCreated, object.Object)

@@ -26,6 +26,7 @@ type submitOptions struct {
 	recursive bool
 	queue     string
 	dryRun    string
+	watch     bool
 
 	ns         string
 	nsExplicit bool
@@ -68,6 +69,9 @@ only TrainingQueue of the namespace. All jobs are checked before any is sent.`,
   # Submit to a queue, from another tool's output
   render-job | kubectl ebbtide submit -f - --queue nightly -n research
 
+  # Say what becomes of it, until it is admitted
+  kubectl ebbtide submit -f job.yaml --watch
+
   # See what would be created
   kubectl ebbtide submit -f job.yaml --dry-run=client -o yaml`,
 		Args: cobra.NoArgs,
@@ -87,6 +91,7 @@ only TrainingQueue of the namespace. All jobs are checked before any is sent.`,
 	cmd.Flags().StringVar(&o.queue, "queue", "", "TrainingQueue to submit to")
 	cmd.Flags().StringVar(&o.dryRun, "dry-run", "none", `"none", "client" (check, send nothing) or "server" (the API server checks, nothing is stored)`)
 	cmd.Flags().Lookup("dry-run").NoOptDefVal = "client"
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Say what becomes of the jobs, until all are admitted")
 	_ = cmd.RegisterFlagCompletionFunc("queue", completeFirst(s, completeQueues)) // fails only for a flag that is not there
 	return cmd
 }
@@ -97,6 +102,9 @@ func (o *submitOptions) validate() error {
 	}
 	if !slices.Contains([]string{"none", "client", "server"}, o.dryRun) {
 		return fmt.Errorf(`--dry-run: %q is not one of none, client, server`, o.dryRun)
+	}
+	if o.watch && (o.dryRun != "none" || !o.out.isText()) {
+		return errors.New("--watch goes with neither --dry-run nor --output")
 	}
 	return o.out.validate()
 }
@@ -129,10 +137,16 @@ func (o *submitOptions) run(ctx context.Context) error {
 		return errors.Join(problems...)
 	}
 	o.warn(ctx, submissions)
+	var sent []submission
 	for _, sub := range submissions {
 		if err := o.send(ctx, sub); err != nil {
 			problems = append(problems, err)
+			continue
 		}
+		sent = append(sent, sub)
+	}
+	if o.watch {
+		problems = append(problems, o.follow(ctx, sent))
 	}
 	return errors.Join(problems...)
 }
