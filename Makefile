@@ -14,7 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # Tools have a module of their own, so that they bind none of the product's
 # dependencies.
 TOOL := $(GO) tool -modfile=.tools/go.mod
-MODULES := . e2e/clients e2e/controlplane e2e/operators e2e/ui .tools
+MODULES := . e2e/clients e2e/controlplane e2e/operators e2e/promtool e2e/ui .tools
 
 RACE ?=
 TEST_TIMEOUT ?= 30m
