@@ -91,7 +91,8 @@ func (r *Runner) run(ctx context.Context, b Block, c Command) string {
 		}
 		return ""
 	default:
-		_, why := r.shell(ctx, "kubectl apply --server-side -f -", c.Text+"\n")
+		printed, why := r.shell(ctx, "kubectl apply --server-side -f -", c.Text+"\n")
+		r.logf("%s", printed)
 		return why
 	}
 	until := time.Now().Add(r.Again)
@@ -101,6 +102,7 @@ func (r *Runner) run(ctx context.Context, b Block, c Command) string {
 			why = Compare(c.Want, printed)
 		}
 		if why == "" || !Reads(c.Text) || time.Now().After(until) {
+			r.logf("%s", printed)
 			return why
 		}
 		select {
@@ -132,7 +134,6 @@ func (r *Runner) shell(ctx context.Context, command, stdin string) (printed, why
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, err := cmd.CombinedOutput()
-	r.logf("%s", out)
 	switch {
 	case ctx.Err() != nil:
 		return string(out), fmt.Sprintf("%v after %s; printed was:\n%s", context.Cause(ctx), r.Limit, out)
