@@ -98,7 +98,7 @@ func (t *Town) getGained(r *http.Request, c caller) (any, error) {
 }
 
 func (t *Town) getQuota(_ *http.Request, c caller) (any, error) {
-	rows := []QuotaRow{{Name: "lab", Kind: "Cohort", Weight: 1}}
+	rows := []QuotaRow{{Name: "lab", Kind: "Cohort", Weight: 1, Flavors: []QuotaUnits{}}}
 	owned, lent := map[string]int64{}, map[string]int64{}
 	for _, s := range t.lenders {
 		owned[s.Tenant] += s.Owned

@@ -26,7 +26,7 @@ type Loan struct {
 	Borrower     string    `json:"borrower"`
 	Queue        string    `json:"queue"`
 	Priority     int32     `json:"priority"`
-	Attempt      int32     `json:"attempt"`
+	Attempt      int32     `json:"attempt,omitempty"`
 	Pods         int64     `json:"pods"`
 	Units        int64     `json:"units"`
 	State        string    `json:"state"`
@@ -76,7 +76,7 @@ type Card struct {
 type Node struct {
 	Name        string  `json:"name"`
 	Schedulable bool    `json:"schedulable"`
-	Silent      bool    `json:"silent"`
+	Silent      bool    `json:"silent,omitempty"`
 	Unlendable  string  `json:"unlendable,omitempty"`
 	Units       []Units `json:"units"`
 	Cards       []Card  `json:"cards,omitempty"`
@@ -191,9 +191,9 @@ type QuotaUnits struct {
 type QuotaRow struct {
 	Name    string       `json:"name"`
 	Kind    string       `json:"kind"`
-	Parent  string       `json:"parent"`
+	Parent  string       `json:"parent,omitempty"`
 	Depth   int          `json:"depth"`
 	Weight  int64        `json:"weight"`
 	Share   *int64       `json:"share,omitempty"`
-	Flavors []QuotaUnits `json:"flavors,omitempty"`
+	Flavors []QuotaUnits `json:"flavors"`
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // mostBytes of a picture in the docs.
-const mostBytes = 150 << 10
+const mostBytes = 150_000
 
 // moment at which the pictures' town stands still, so that taking them again gives the same.
 var moment = time.Date(2026, 11, 22, 13, 30, 0, 0, time.UTC)
@@ -24,7 +24,7 @@ var shots = []struct {
 	look        browser.Look
 }{
 	{"overview", "overview", browser.Look{Width: 1200, Height: 720}},
-	{"picture", "picture?range=24h", browser.Look{Width: 1200, Height: 720}},
+	{"picture", "picture?range=24h", browser.Look{Width: 1200, Height: 660}},
 	{"loans-dark", "loans", browser.Look{Width: 1200, Height: 600, Dark: true}},
 	{"queue", "queue", browser.Look{Width: 1200, Height: 560}},
 	{"quota", "quota", browser.Look{Width: 1200, Height: 480}},

@@ -3,7 +3,7 @@
 import { askAll } from "../api.js";
 import { h } from "./dom.js";
 import { distinct, filters } from "./filters.js";
-import { count } from "./format.js";
+import { count, plural } from "./format.js";
 import { heading } from "./page.js";
 import { set } from "./route.js";
 import { Table } from "./table.js";
@@ -11,9 +11,9 @@ import { Table } from "./table.js";
 /**
  * list makes such a view of the rows that `field` of GET path has. choices are filters,
  * {id, label, of(row): value or values, word(value)}; texts(row) is what the search looks
- * through; tally(rows, many) says how many they are.
+ * through; noun is what one is, and tally(rows) is said after how many there are.
  */
-export function list({ title, path = title.toLowerCase(), field, on, columns, key, href, hint, choices, texts, tally, empty, beside = () => [], above = () => [] }) {
+export function list({ title, path = title.toLowerCase(), field, on, columns, key, href, hint, choices, texts, noun, tally, empty, beside = () => [], above = () => [] }) {
   return {
     title,
     fills: true,
@@ -32,8 +32,8 @@ export function list({ title, path = title.toLowerCase(), field, on, columns, ke
       const extra = h("div", { class: "above" });
       const show = (now) => {
         const rows = all.filter((row) => passes(row, chosen.values(), choices, texts));
-        const many = rows.length === all.length ? count(all.length) : `${count(rows.length)} of ${count(all.length)}`;
-        chosen.count(`${tally(rows, many)}${more ? "; there are more than fit here" : ""}`);
+        const many = rows.length === all.length ? "" : `${count(rows.length)} of `;
+        chosen.count(`${many}${plural(all.length, noun)}, ${tally(rows)}${more ? "; there are more than fit here" : ""}`);
         table.set(rows, now);
       };
       root.append(heading(title, ...beside(who)), extra, chosen.element, table.element);

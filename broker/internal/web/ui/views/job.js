@@ -45,7 +45,7 @@ const running = (loans, now) => h("p", { class: "sentence" }, h("b", {}, "Admitt
 
 function waiting(j, now) {
   return [
-    h("p", { class: "sentence" }, h("b", {}, words(j.reason) || "waits"), j.message ? `: ${j.message}` : "", h("span", { class: "soft" }, " since ", age(j.since, now))),
+    h("p", { class: "sentence" }, h("b", {}, words(j.reason) || "waits"), j.message ? `: ${j.message}` : "", at(j.since) && h("span", { class: "soft" }, " since ", age(j.since, now))),
     facts(["Queue", h("a", { href: to("queue", "", { queue: j.queue }) }, j.queue)], ["Place", count(j.position)], ["Tenant", j.tenant], ["Priority", count(j.priority)],
       ["Wants", `${plural(j.pods, "pod")} of ${count(j.unitsPerPod)} ${j.flavor}`], ["Waits since", [time(j.created, now), " (", age(j.created, now), ")"]],
       ["Admitted before", j.attempt > 0 && count(j.attempt)], ["Starts in", at(j.estimatedStart) && start(j, now)]),

@@ -48,7 +48,7 @@ export const lender = {
 };
 
 const said = (l, now) => h("p", { class: "sentence" }, h("b", {}, words(l.reason) || "no verdict yet"), l.message ? `: ${l.message}` : "",
-  h("span", { class: "soft" }, " since ", age(l.since, now), " "), l.paused && tag("paused"), l.advise && tag("advises"), l.recall && tag("recalled", "warm"));
+  at(l.since) && h("span", { class: "soft" }, " since ", age(l.since, now), " "), l.paused && tag("paused"), l.advise && tag("advises"), l.recall && tag("recalled", "warm"));
 
 function drawUnits(frame, l) {
   const list = shares(l);

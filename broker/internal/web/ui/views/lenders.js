@@ -60,6 +60,6 @@ export const lenders = list({
     { id: "reason", label: "Reason", of: (l) => l.reason, word: words },
   ],
   texts: (l) => [l.name, l.tenant, l.flavor, l.reason, l.message],
-  tally: (rows, many) => `${many} lenders, ${sum(rows, (l) => l.owned)} units owned, ${sum(rows, (l) => l.lent)} lent, ${sum(rows, (l) => l.lendable)} lendable`,
+  noun: "lender", tally: (rows) => `${sum(rows, (l) => l.owned)} units owned, ${sum(rows, (l) => l.lent)} lent, ${sum(rows, (l) => l.lendable)} lendable`,
   beside: () => [legend(sharesLegend)],
 });

@@ -49,5 +49,5 @@ export const loans = list({
     { id: "state", label: "State", of: (l) => l.state },
   ],
   texts: (l) => [l.name, l.job, l.borrower, l.queue, l.reason, ...lendersOf(l), ...nodesOf(l), ...flavorsOf(l)],
-  tally: (rows, many) => `${many} loans, ${plural(rows.reduce((sum, l) => sum + l.units, 0), "unit")}`,
+  noun: "loan", tally: (rows) => plural(rows.reduce((sum, l) => sum + l.units, 0), "unit"),
 });

@@ -50,6 +50,6 @@ export const nodes = list({
     { id: "state", label: "State", of: stateOf },
   ],
   texts: (n) => [n.name, n.unlendable, ...units(n).map((u) => u.flavor), ...(n.cards ?? []).flatMap((c) => [c.board, c.uuid])],
-  tally: (rows, many) => `${many} nodes, ${plural(rows.reduce((sum, n) => sum + total(n, "lent"), 0), "unit")} lent, ${count(rows.reduce((sum, n) => sum + total(n, "free"), 0))} free`,
+  noun: "node", tally: (rows) => `${plural(rows.reduce((sum, n) => sum + total(n, "lent"), 0), "unit")} lent, ${count(rows.reduce((sum, n) => sum + total(n, "free"), 0))} free`,
   beside: (who) => [who.all && legend(uses)],
 });

@@ -33,5 +33,5 @@ export const queue = list({
     { id: "reason", label: "Reason", of: (j) => j.reason, word: words },
   ],
   texts: (j) => [j.job, j.queue, j.tenant, j.flavor, j.reason, j.message],
-  tally: (rows, many) => `${many} jobs, ${plural(rows.reduce((sum, j) => sum + j.pods * j.unitsPerPod, 0), "unit")}`,
+  noun: "job", tally: (rows) => plural(rows.reduce((sum, j) => sum + j.pods * j.unitsPerPod, 0), "unit"),
 });

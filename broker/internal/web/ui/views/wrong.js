@@ -47,7 +47,7 @@ function ofNode(node) {
 function ofLender(lender) {
   const found = [];
   const href = links.lender(lender.name);
-  if (blind.has(lender.reason)) found.push({ text: `The load of ${lender.name} is not known: ${words(lender.reason)}`, href });
+  if (blind.has(lender.reason)) found.push({ text: `The load of ${lender.name} is not known: ${lender.load?.unknown || words(lender.reason)}`, href });
   if (odd.has(lender.reason)) found.push({ text: `${lender.name}: ${words(lender.reason)}`, href });
   if (lender.pending > 0) found.push({ grave: true, text: `${plural(lender.pending, "pod")} of ${lender.name} wait${lender.pending === 1 ? "s" : ""} for units`, href });
   return found;
