@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
 )
 
 func TestAsk(t *testing.T) {
@@ -216,4 +220,45 @@ func TestSubmitWatchAlone(t *testing.T) {
 	playAll(t, map[string]scene{
 		"submit-watch-dry-run": {invocation: invocation{args: "submit -f - --watch --dry-run=client -n solo"}},
 	})
+}
+
+// What the broker itself answers is read as it is meant, not only what lies in files here.
+func TestRealAnswers(t *testing.T) {
+	l, _ := newLedger(t)
+	url := newBrokerServer(t, &fakeBroker{ledger: l, real: true})
+	broker, err := access.NewBrokerAt(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	c, err := broker.Counterfactual(ctx, "research/bert-large", "11111111-0000-0000-0000-000000000001")
+	if err != nil || c.Job != "research/bert-large" || len(c.Chain) < 2 || c.Chain[0].Kind != "Job" || c.Chain[0].Reason != "NoLendableUnits" || (c.When == nil) == (c.WhenUnknown == "") {
+		t.Errorf("counterfactual: %+v, %v", c, err)
+	}
+	if _, err := broker.Counterfactual(ctx, "research/nope", ""); !errors.Is(err, access.ErrUnknownSubject) {
+		t.Errorf("of a job that does not wait: %v", err)
+	}
+	if _, err := broker.Recall(ctx, "serving/nope", nil); !errors.Is(err, access.ErrUnknownSubject) {
+		t.Errorf("of no lender: %v", err)
+	}
+	if _, at, err := broker.Lenders(ctx); err != nil || !at.Equal(testNow) {
+		t.Errorf("lenders decided at %s, %v", at, err)
+	}
+	if _, at, err := broker.Loans(ctx, nil); err != nil || !at.Equal(testNow) {
+		t.Errorf("loans decided at %s, %v", at, err)
+	}
+	if _, _, err := broker.Nodes(ctx, ""); err != nil {
+		t.Errorf("nodes: %v", err)
+	}
+	if _, err := broker.Quota(ctx); err != nil {
+		t.Errorf("quota: %v", err)
+	}
+	line, err := broker.Timeline(ctx, neturl.Values{"from": {testNow.Add(-12 * time.Hour).Format(time.RFC3339)}, "to": {testNow.Format(time.RFC3339)}})
+	if err != nil || len(line.Spans) != 2 || line.Spans[0].Name != "research/resnet-1" || line.Spans[0].End != 'x' || line.Spans[0].ReclaimAt.IsZero() || !line.Spans[1].To.IsZero() {
+		t.Errorf("timeline: %+v, %v", line, err)
+	}
+	gained, err := broker.Gained(ctx)
+	if err != nil || gained.Loans != 2 || gained.Reclaims != 1 || gained.LentGPUHours < 4 {
+		t.Errorf("gained: %+v, %v", gained, err)
+	}
 }
