@@ -22,7 +22,7 @@ type Runner struct {
 	// Limit is how long one command may take, and Again how long one that only reads is
 	// repeated until it prints what is shown.
 	Limit, Again time.Duration
-	// Settle is called after each block, and waits until what it began is there; nil:
+	// Settle is called after each command, and waits until what it began is there; nil:
 	// nothing is waited for.
 	Settle func(context.Context) error
 	// Logf is told of each command; nil: nobody is.
@@ -62,20 +62,16 @@ func (r *Runner) Text(ctx context.Context, name, page string) (Result, error) {
 			result.Run++
 			r.logf("%s:%d: %s", name, c.Line, firstLine(c.Text))
 			why := r.run(ctx, block, c)
-			if why == "" {
-				continue
+			if why == "" && r.Settle != nil {
+				if err := r.Settle(ctx); err != nil {
+					why = err.Error()
+				}
 			}
-			result.Failed++
-			result.Failures = append(result.Failures, Failure{Where: fmt.Sprintf("%s:%d", name, c.Line), Command: firstLine(c.Text), Why: why})
-			return result, nil
-		}
-		if r.Settle == nil {
-			continue
-		}
-		if err := r.Settle(ctx); err != nil {
-			result.Failed++
-			result.Failures = append(result.Failures, Failure{Where: fmt.Sprintf("%s:%d", name, block.Line), Command: firstLine(block.Text), Why: err.Error()})
-			return result, nil
+			if why != "" {
+				result.Failed++
+				result.Failures = append(result.Failures, Failure{Where: fmt.Sprintf("%s:%d", name, c.Line), Command: firstLine(c.Text), Why: why})
+				return result, nil
+			}
 		}
 	}
 	return result, nil
