@@ -24,7 +24,7 @@ const (
 	servingTeam, service = "serving", "chat"
 
 	commandLimit = 10 * time.Minute
-	lookAgain    = 4 * time.Minute
+	lookAgain    = 10 * time.Minute
 )
 
 // inPod is the broker's program as a pod has it that mounts the ledger's volume.
