@@ -135,9 +135,9 @@ func (r *round) haveRoom(wants []want) bool {
 func (r *round) wants(c class) []want {
 	var out []want
 	for _, l := range r.p.lenders {
-		// An adviser changes nothing. A policy that cannot be used still has pods
-		// that wait, but its need is not known.
-		if l.owed[c] == 0 || l.Advise || (l.Problem != nil && c != classPending) {
+		// An adviser changes nothing, and the need of a policy that cannot be used is not
+		// known. The pods of both have what they own all the same: place counts on it.
+		if l.owed[c] == 0 || (l.Advise || l.Problem != nil) && c != classPending {
 			continue
 		}
 		out = append(out, want{l, l.owed[c]})
