@@ -21,7 +21,7 @@ func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		o := Defaults()
-		o.Forecast = seed%3 > 0
+		o.Forecast, o.Relend = seed%3 > 0, time.Duration(seed%2)*5*time.Second
 		o.Seen = func(in lend.Snapshot, plan lend.Plan) {
 			wrong := lend.CheckLaws(in)
 			for _, v := range wrong {
