@@ -8,9 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/cli/definition"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -44,7 +48,8 @@ func shown(v any) string {
 	return string(data)
 }
 
-// Changes are what others change about the objects, in spec, by object and field.
+// Changes are what others change about the objects, in spec, by object and field. It is an
+// error if the API server refuses the change.
 func (o *Objects) Changes(others *Objects) ([]Change, error) {
 	var all []Change
 	for _, object := range others.all {
@@ -53,25 +58,32 @@ func (o *Objects) Changes(others *Objects) ([]Change, error) {
 			all = append(all, Change{Object: title(object)})
 			continue
 		}
-		from, err := specOf(o.all[i])
+		from, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o.all[i])
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("comparing %s: %w", title(object), err)
 		}
-		to, err := specOf(object)
+		to, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("comparing %s: %w", title(object), err)
 		}
-		all = differ(all, title(object), "spec", from, to)
+		if err := admitChange(object.GetObjectKind().GroupVersionKind(), from, to); err != nil {
+			return nil, fmt.Errorf("%s: %w", title(object), err)
+		}
+		all = differ(all, title(object), "spec", from["spec"], to["spec"])
 	}
 	return all, nil
 }
 
-func specOf(o client.Object) (any, error) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	if err != nil {
-		return nil, fmt.Errorf("comparing %s: %w", title(o), err)
+// admitChange refuses what the API server would; of kinds that are not ours nothing.
+func admitChange(kind schema.GroupVersionKind, from, to map[string]any) error {
+	if kind.Group != v1alpha1.GroupVersion.Group {
+		return nil
 	}
-	return fields["spec"], nil
+	d, err := definition.Of(kind)
+	if err != nil {
+		return err
+	}
+	return d.AdmitChange(&unstructured.Unstructured{Object: from}, &unstructured.Unstructured{Object: to})
 }
 
 // differ goes down two values of JSON.

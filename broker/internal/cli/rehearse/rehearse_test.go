@@ -377,6 +377,9 @@ func TestObjectsThatAreRefused(t *testing.T) {
 		"no namespace":  {"apiVersion: ebbtide.dev/v1alpha1\nkind: TrainingQueue\nmetadata: {name: a}\n", "TrainingQueue a: metadata.namespace must be given"},
 		"twice a field": {"kind: Namespace\nkind: Namespace\n", "already set"},
 		"another field": {"apiVersion: ebbtide.dev/v1alpha1\nkind: TenantQuota\nmetadata: {name: a}\nspec: {quota: 3}\n", `unknown field "spec.quota"`},
+		"a rule broken": {policyOnly + "  lowWater: 80%\n", "document 1: LendingPolicy serving/chat: spec: Invalid value: lowWater must be below highWater"},
+		"in a list":     {"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: ebbtide.dev/v1alpha1, kind: TrainingQueue, metadata: {name: a, namespace: b}, spec: {order: LIFO}}\n", "TrainingQueue b/a: spec.order: Unsupported value"},
+		"no version":    {"apiVersion: ebbtide.dev/v2\nkind: TenantQuota\nmetadata: {name: a}\n", "TenantQuota a: apiVersion: there is no kind TenantQuota in version ebbtide.dev/v2"},
 		"a second one":  {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\nkind: [\n", "document 2"},
 	} {
 		if _, err := ReadObjects("rules.yaml", strings.NewReader(tc.text)); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "rules.yaml: ") {
@@ -389,12 +392,24 @@ func TestObjectsThatAreRefused(t *testing.T) {
 	}
 }
 
+// A change that the API server would refuse is not played.
+func TestChangesThatAreRefused(t *testing.T) {
+	const quota = "apiVersion: ebbtide.dev/v1alpha1\nkind: TenantQuota\nmetadata: {name: a}\nspec: "
+	const flavors = "flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}\n"
+	now := objects(t, quota+"{namespaces: {}, "+flavors)
+	if _, err := now.Changes(objects(t, quota+"{"+flavors)); err == nil || !strings.HasPrefix(err.Error(), "TenantQuota a: spec: Invalid value: namespaces cannot be added or removed") {
+		t.Error(err)
+	}
+	if c, err := now.Changes(objects(t, quota+"{namespaces: {}, weight: 3, "+flavors)); err != nil || len(c) != 1 {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
 func TestRulesThatAreRefused(t *testing.T) {
 	quota := func(spec string) string {
 		return "---\napiVersion: ebbtide.dev/v1alpha1\nkind: TenantQuota\nmetadata: {name: serving}\nspec: " + spec + "\n"
 	}
 	for name, tc := range map[string]struct{ rules, want string }{
-		"a share":           {policyOnly + "  lowWater: much\n", `--config: LendingPolicy serving/chat: spec.lowWater: "much" is not a share`},
 		"no tenant":         {policyOnly + quota("{namespaces: {matchLabels: {a: b}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}"), "put the Namespace with its labels beside it"},
 		"another flavor":    {policyOnly + "  flavor: h200\n", `no node has any of flavor "h200"`},
 		"too much":          {policyOnly + "  owned: 64\n", "32 GPUs of gpu, and the services own 64"},
@@ -402,10 +417,10 @@ func TestRulesThatAreRefused(t *testing.T) {
 		"another service's": {strings.ReplaceAll(policyOnly, "chat", "code"), "no LendingPolicy is about service chat"},
 		"two meanings": {
 			policyOnly + quota("{namespaces: {matchLabels: {kubernetes.io/metadata.name: serving}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}") +
-				strings.ReplaceAll(quota("{namespaces: {matchLabels: {team: nobody}}, flavors: [{name: gpu, resource: amd.com/gpu, nominal: 8}]}"), "name: serving", "name: zz"),
+				strings.ReplaceAll(quota("{namespaces: {matchLabels: {team: nobody}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nodeSelector: {a: b}, nominal: 8}]}"), "name: serving", "name: zz"),
 			"--config: TenantQuota ",
 		},
-		"quotas, no service": {quota("{namespaces: {}, flavors: []}"), "no LendingPolicy is about service chat"},
+		"quotas, no service": {quota("{namespaces: {}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}"), "no LendingPolicy is about service chat"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Prepare(t.Context(), small(t, tc.rules)); err == nil || !strings.Contains(err.Error(), tc.want) {
