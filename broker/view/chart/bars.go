@@ -22,7 +22,7 @@ type Bars struct {
 type Bar struct {
 	Name  string
 	Parts []float64
-	// Note is written behind the bar's sum, a comparison for example.
+	// Note is written behind the bar's sum in parentheses, a comparison for example.
 	Note string
 }
 
@@ -74,7 +74,7 @@ func (p *Bars) SVG() string {
 	for _, m := range p.Marks {
 		w := b.left + x.share(m.At)*(b.right-b.left)
 		c.add(`<path class="a" stroke-dasharray="1 4" d="M%s %sL%s %s"/>`+"\n", num(w), num(b.top-6), num(w), num(b.bottom))
-		c.text(w+4, b.bottom-4, "start", "", m.Name)
+		c.text(w+4, b.bottom-4, "start", "l", m.Name)
 	}
 	return c.end()
 }
@@ -94,7 +94,7 @@ func (p *Bars) draw(c *canvas, b box, x *Axis, i int) {
 			from += v
 		}
 	}
-	c.text(b.left+x.share(from)*(b.right-b.left)+6, top+barHeight-5, "start", "", p.behind(bar))
+	c.text(b.left+x.share(from)*(b.right-b.left)+6, top+barHeight-5, "start", "l", p.behind(bar))
 }
 
 func (p *Bars) behind(b *Bar) string {
@@ -103,7 +103,7 @@ func (p *Bars) behind(b *Bar) string {
 		text = "unknown"
 	}
 	if b.Note != "" {
-		text += " " + b.Note
+		text += " (" + b.Note + ")"
 	}
 	return text
 }
