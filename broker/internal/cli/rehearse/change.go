@@ -140,14 +140,28 @@ func NewComparison(now, changed *Report, changes []Change) *Comparison {
 			c.Missing = append(c.Missing, m)
 		}
 	}
-	more, less := c.Changed.Lent-c.Now.Lent, "more"
-	if more < 0 {
-		less = "less"
-	}
-	c.Answer = fmt.Sprintf("With the change, %s GPU-hours %s would have been lent (%s instead of %s); jobs would have waited %s on average instead of %s, and %d online pods instead of %d would have waited for a GPU.",
-		hours(math.Abs(more)), less, hours(c.Changed.Lent), hours(c.Now.Lent),
-		seconds(c.Changed.QueueingMean), seconds(c.Now.QueueingMean), c.Changed.OnlineWaited, c.Now.OnlineWaited)
+	c.Answer = c.answer()
 	return c
+}
+
+func (c *Comparison) answer() string {
+	a, b := &c.Now, &c.Changed
+	text := "With the change, "
+	switch more := b.Lent - a.Lent; {
+	case a.Lent == 0 && b.Lent == 0:
+		text += "nothing would have been lent, as now"
+	case hours(math.Abs(more)) == hours(0):
+		text += fmt.Sprintf("%s GPU-hours would have been lent, as now", hours(b.Lent))
+	case more < 0:
+		text += fmt.Sprintf("%s GPU-hours less would have been lent (%s instead of %s)", hours(-more), hours(b.Lent), hours(a.Lent))
+	default:
+		text += fmt.Sprintf("%s GPU-hours more would have been lent (%s instead of %s)", hours(more), hours(b.Lent), hours(a.Lent))
+	}
+	text += fmt.Sprintf("; jobs would have waited %s on average instead of %s, and ", seconds(b.QueueingMean), seconds(a.QueueingMean))
+	if a.OnlineWaited == 0 && b.OnlineWaited == 0 {
+		return text + "no online pod would have waited for a GPU, as now."
+	}
+	return text + fmt.Sprintf("%d online pods instead of %d would have waited for a GPU.", b.OnlineWaited, a.OnlineWaited)
 }
 
 // Table has a row for each measure.

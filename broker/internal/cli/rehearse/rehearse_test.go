@@ -392,6 +392,148 @@ func TestObjectsThatAreRefused(t *testing.T) {
 	}
 }
 
+const twoQueues = policyOnly + "  owned: 8\n" + `
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: serving, labels: {team: serving}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: research, labels: {team: research}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: vision, labels: {team: vision}}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TenantQuota
+metadata: {name: serving}
+spec: {namespaces: {matchLabels: {team: serving}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TenantQuota
+metadata: {name: research}
+spec: {namespaces: {matchLabels: {team: research}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TenantQuota
+metadata: {name: vision}
+spec: {namespaces: {matchLabels: {team: vision}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TrainingQueue
+metadata: {name: a, namespace: research}
+spec: {paused: %t}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TrainingQueue
+metadata: {name: b, namespace: research}
+spec: {paused: %t}
+`
+
+// A job goes to the queue that it names, or else to its tenant's first that is open, and
+// whoever asks is told of those that never start.
+func TestQueuesOfJobs(t *testing.T) {
+	jobs := "name,tenant,submit,duration,gpus,queue\na,research,0,600,1,\nb,research,60,600,1,b\nc,research,70,600,1,research/a\nd,research,80,600,1,lost\ne,vision,90,600,1,\n"
+	for name, tc := range map[string]struct {
+		a, b  bool // paused
+		goes  string
+		tells []string
+	}{
+		"both open":  {false, false, "research/a research/b research/a research/a vision/default", nil},
+		"one paused": {true, false, "research/b research/b research/a research/b vision/default", []string{"TrainingQueue research/a is paused: 1 jobs of research never start"}},
+		"both paused": {true, true, "research/a research/b research/a research/a vision/default", []string{
+			"TrainingQueue research/a is paused: 3 jobs of research never start", "TrainingQueue research/b is paused: 1 jobs of research never start",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := small(t, fmt.Sprintf(twoQueues, tc.a, tc.b))
+			in.Jobs = write(t, map[string]string{"jobs.csv": jobs}) + "/jobs.csv"
+			s := prepared(t, in)
+			if got := queuesOf(t, s); got != tc.goes {
+				t.Errorf("jobs go to %s, want %s", got, tc.goes)
+			}
+			var told []string
+			for _, m := range s.Missing {
+				if strings.HasPrefix(m, "TrainingQueue") {
+					told = append(told, m)
+				}
+			}
+			if diff := cmp.Diff(tc.tells, told); diff != "" {
+				t.Errorf("told (-want +got):\n%s", diff)
+			}
+			if note := "1 jobs of research name the queue research/lost, which is none of its TrainingQueues, and go to "; !strings.Contains(strings.Join(s.Assumptions, "\n"), note) {
+				t.Errorf("not told %q: %q", note, s.Assumptions)
+			}
+		})
+	}
+	// What was submitted before a change is where it was.
+	in := small(t, fmt.Sprintf(twoQueues, false, false))
+	in.Jobs = write(t, map[string]string{"jobs.csv": jobs}) + "/jobs.csv"
+	now := prepared(t, in)
+	in.Rules, in.Like = objects(t, fmt.Sprintf(twoQueues, true, false)), now
+	if got := queuesOf(t, prepared(t, in)); !strings.HasPrefix(got, "research/a research/b") {
+		t.Errorf("after a change, jobs go to %s", got)
+	}
+}
+
+func queuesOf(t *testing.T, s *Stage) string {
+	t.Helper()
+	jobs, err := s.jobs.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer jobs.close()
+	var all []string
+	for {
+		j, ok, err := jobs.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return strings.Join(all, " ")
+		}
+		all = append(all, j.Queue)
+	}
+}
+
+// Where nothing was lent, the answer says why in words.
+func TestAnswerWithoutLoans(t *testing.T) {
+	result := func(lent, wait float64) Result {
+		r := Result{Result: &sim.Result{Policy: Ebbtide}, QueueingP99: wait}
+		r.Lent, r.QueueingMean, r.Services = lent, wait, []sim.ServiceResult{{Idle: 100}}
+		return r
+	}
+	for name, tc := range map[string]struct {
+		lent, wait float64
+		want       string
+	}{
+		"nobody waited": {0, 4.2, "Ebbtide would have lent nothing, for nobody needed a loan: of 100 jobs 99 started within 5s. No online pod would have waited for a GPU, of 0."},
+		"at once":       {0, 0.4, "Ebbtide would have lent nothing, for nobody needed a loan: of 100 jobs 99 started at once. No online pod would have waited for a GPU, of 0."},
+		"jobs waited":   {0, 7200, "Ebbtide would have lent nothing of the 100.0 GPU-hours that services left idle; jobs would have waited 120m on average. No online pod would have waited for a GPU, of 0."},
+		"some was lent": {25, 60, "Ebbtide would have lent 25.0 GPU-hours, 25.0% of the 100.0 that services left idle; jobs would have waited 60s on average. No online pod would have waited for a GPU, of 0."},
+	} {
+		r := Report{Results: []Result{result(tc.lent, tc.wait)}}
+		if got := r.answer(); got != tc.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	for _, tc := range []struct {
+		now, changed float64
+		want         string
+	}{
+		{0, 0, "With the change, nothing would have been lent, as now; "},
+		{5, 5.01, "With the change, 5.0 GPU-hours would have been lent, as now; "},
+		{5, 2, "With the change, 3.0 GPU-hours less would have been lent (2.0 instead of 5.0); "},
+	} {
+		c := Comparison{Now: result(tc.now, 1), Changed: result(tc.changed, 1)}
+		if got := c.answer(); !strings.HasPrefix(got, tc.want) || !strings.HasSuffix(got, "and no online pod would have waited for a GPU, as now.") {
+			t.Errorf("from %g to %g: %s", tc.now, tc.changed, got)
+		}
+	}
+}
+
 // A change that the API server would refuse is not played.
 func TestChangesThatAreRefused(t *testing.T) {
 	const quota = "apiVersion: ebbtide.dev/v1alpha1\nkind: TenantQuota\nmetadata: {name: a}\nspec: "

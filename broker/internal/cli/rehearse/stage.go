@@ -134,7 +134,7 @@ func (b *builder) readJobs() (err error) {
 	}
 	b.jobs = &jobFile{
 		file: b.in.Jobs, length: b.history.length, units: b.units, largest: b.largest,
-		options: workload.Options{Flavor: b.main, PodUnits: min(b.largest[b.main], 8), Costs: b.in.Costs},
+		options: workload.Options{Flavor: b.main, PodUnits: min(b.largest[b.main], 8), Costs: b.in.Costs, Unqueued: true},
 	}
 	if b.in.Jobs == "" {
 		b.jobs.list = b.in.Town.Jobs
