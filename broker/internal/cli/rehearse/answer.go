@@ -96,6 +96,8 @@ func (r *Report) answer() string {
 		if subject.ShareOfOracle != nil && subject.Policy != Oracle {
 			text += fmt.Sprintf(" and %s of what an oracle could", percent(*subject.ShareOfOracle))
 		}
+	case subject.Submitted == 0:
+		return text + ": no job was submitted in the time that counts. " + waited(subject, without)
 	case subject.QueueingP99 < atOnce.Seconds() && subject.Started == subject.Submitted:
 		within := "at once"
 		if subject.QueueingP99 >= 1 {

@@ -500,8 +500,9 @@ func queuesOf(t *testing.T, s *Stage) string {
 
 // Where nothing was lent, the answer says why in words.
 func TestAnswerWithoutLoans(t *testing.T) {
-	result := func(lent, wait float64) Result {
+	result := func(lent, wait float64) Result { // of one job
 		r := Result{Result: &sim.Result{Policy: Ebbtide}, QueueingP99: wait}
+		r.Submitted, r.Started = 1, 1
 		r.Lent, r.QueueingMean, r.Services = lent, wait, []sim.ServiceResult{{Idle: 100}}
 		return r
 	}
@@ -518,6 +519,11 @@ func TestAnswerWithoutLoans(t *testing.T) {
 		if got := r.answer(); got != tc.want {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+	nobody := Report{Results: []Result{result(0, 0)}}
+	nobody.Results[0].Submitted, nobody.Results[0].Started = 0, 0
+	if got := nobody.answer(); got != "Ebbtide would have lent nothing: no job was submitted in the time that counts. No online pod would have waited for a GPU, of 0." {
+		t.Error(got)
 	}
 	for _, tc := range []struct {
 		now, changed float64

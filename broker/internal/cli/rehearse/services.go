@@ -127,6 +127,9 @@ func (b *builder) size() error {
 			return fmt.Errorf("--nodes: no node has any of flavor %q, of which LendingPolicy %s is", s.flavor, s.name())
 		}
 		s.perNode = b.largest[s.flavor]
+		if n := b.in.Services.GPUs; n > s.perNode {
+			return fmt.Errorf("--gpus-per-replica: is %d, and no node has more than %d of %s", n, s.perNode, s.flavor)
+		}
 		if s.policy.Spec.Flavor == "" && (s.made || !b.quotas) {
 			s.policy.Spec.Flavor = s.flavor
 		}
