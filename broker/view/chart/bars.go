@@ -76,26 +76,41 @@ func (p *Bars) SVG() string {
 		c.add(`<path class="a" stroke-dasharray="1 4" d="M%s %sL%s %s"/>`+"\n", num(w), num(b.top-6), num(w), num(b.bottom))
 		c.text(w+4, b.bottom-4, "start", "l", m.Name)
 	}
+	p.sums(c, b, &x) // over the marks
 	return c.end()
 }
 
 // draw one bar.
 func (p *Bars) draw(c *canvas, b box, x *Axis, i int) {
 	bar := &p.Bars[i]
-	top := b.top + float64(i)*(barHeight+barGap)
+	top := b.row(i)
 	c.text(b.left-8, top+barHeight-5, "end", "", bar.Name)
-	from, sum := 0.0, bar.Sum()
-	if !math.IsNaN(sum) {
-		for k, v := range bar.Parts {
-			left, right := b.left+x.share(from)*(b.right-b.left), b.left+x.share(from+v)*(b.right-b.left)
-			if right > left {
-				c.area("M"+num(left)+" "+num(top)+"H"+num(right)+"V"+num(top+barHeight)+"H"+num(left)+"z", k)
-			}
-			from += v
-		}
+	if math.IsNaN(bar.Sum()) {
+		return
 	}
-	c.text(b.left+x.share(from)*(b.right-b.left)+6, top+barHeight-5, "start", "l", p.behind(bar))
+	from := 0.0
+	for k, v := range bar.Parts {
+		left, right := b.left+x.share(from)*(b.right-b.left), b.left+x.share(from+v)*(b.right-b.left)
+		if right > left {
+			c.area("M"+num(left)+" "+num(top)+"H"+num(right)+"V"+num(top+barHeight)+"H"+num(left)+"z", k)
+		}
+		from += v
+	}
 }
+
+// sums writes what is behind each bar.
+func (p *Bars) sums(c *canvas, b box, x *Axis) {
+	for i := range p.Bars {
+		bar, end := &p.Bars[i], 0.0
+		if sum := bar.Sum(); !math.IsNaN(sum) {
+			end = sum
+		}
+		c.text(b.left+x.share(end)*(b.right-b.left)+6, b.row(i)+barHeight-5, "start", "l", p.behind(bar))
+	}
+}
+
+// row is how far down a bar begins.
+func (b *box) row(i int) float64 { return b.top + float64(i)*(barHeight+barGap) }
 
 func (p *Bars) behind(b *Bar) string {
 	text := p.X.text(b.Sum())
