@@ -75,7 +75,7 @@ func (f *fairness) addLoan(h *holdings, key family, l *loan) {
 			return
 		}
 		// What a service gets back that lends nothing new, it keeps.
-		if from := f.byName[g.Lender]; from == nil || from.relends {
+		if from := f.lender(g.Lender); from == nil || from.relends {
 			units += g.Count
 		}
 	}

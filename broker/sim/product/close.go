@@ -17,7 +17,7 @@ func (p *policy) closeLoans() {
 	if p.free = free; len(free) == 0 {
 		return
 	}
-	plan, _ := p.calm.decider.Decide(lend.Snapshot{
+	plan, _ := p.closer.Decide(lend.Snapshot{
 		Now: p.snapshot.Now, Epoch: p.snapshot.Epoch, Flavors: p.snapshot.Flavors, Cohorts: p.snapshot.Cohorts, Tenants: p.snapshot.Tenants, Loans: free,
 	}, lend.State{At: p.state.At, Since: p.state.Since, Decisions: p.state.Decisions}, p.rules)
 	p.enact(&plan)

@@ -15,6 +15,7 @@ type policy struct {
 
 	world    *sim.World
 	decider  lend.Decider
+	closer   lend.Decider // of closeLoans
 	state    lend.State
 	snapshot lend.Snapshot
 	nodes    map[string]int32 // indexes by name
@@ -45,7 +46,9 @@ type policy struct {
 
 // New returns Ebbtide with some rules. Each run needs its own.
 func New(rules lend.Policy, o Options) sim.Policy {
-	return &policy{rules: rules, options: o.filled(rules)}
+	p := &policy{rules: rules, options: o.filled(rules)}
+	p.decider.Brief, p.closer.Brief, p.calm.decider.Brief = o.Seen == nil, true, true
+	return p
 }
 
 // NoLending is New without any lending: all services only advise, and jobs have their
