@@ -120,6 +120,9 @@ func (l *line) read(a *admission) {
 		default:
 			l.want[slot] = entered
 			l.aged[b.of] = l.aged[b.of] || !b.since.after(aged) && a.ages(l.tenants[b.queue])
+			if l.most[b.of] == 0 {
+				l.top[b.of] = b.priority
+			}
 			l.top[b.of], l.most[b.of] = max(l.top[b.of], b.priority), max(l.most[b.of], b.units)
 		}
 	}

@@ -21,8 +21,7 @@ func (l *line) pass(a *admission) {
 		if l.aged[at] && !a.guards.full(a, tenant, f) {
 			return true
 		}
-		// Where there is enough for whoever waits, nothing need be taken back.
-		return int64(a.books.used.Available(tenant, f)) < l.most[at] && a.fairness.could(tenant, f)
+		return a.fairness.wanted(tenant, f)
 	}))
 	for job, ok := pass.Next(); ok; job, ok = pass.Next() {
 		v, reason, message := a.consider(l.ask(job.Ref))
