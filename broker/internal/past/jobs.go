@@ -60,6 +60,36 @@ func latest(metric string) string {
 
 // jobs are those that were created in the window.
 func (a *asker) jobs(ctx context.Context) ([]sim.Job, error) {
+	all, names, err := a.told(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.unknown(ctx, names); err != nil {
+		return nil, err
+	}
+	for i := range a.held {
+		if p := &a.held[i]; p.ownerKind == "Job" {
+			for _, j := range names[[2]string{p.namespace, p.owner}] {
+				j.uneven = j.uneven || j.units != 0 && j.units != p.units
+				j.units, j.flavor = max(j.units, p.units), a.flavorOf(p)
+			}
+		}
+	}
+	slices.SortFunc(all, func(x, y *job) int {
+		return cmp.Or(cmp.Compare(x.created, y.created), strings.Compare(x.namespace, y.namespace), strings.Compare(x.name, y.name))
+	})
+	for _, same := range names {
+		slices.SortFunc(same, func(x, y *job) int { return cmp.Compare(x.created, y.created) })
+		for i, j := range same[1:] {
+			j.name += fmt.Sprintf("#%d", i+2)
+		}
+	}
+	return a.stream(all)
+}
+
+// told asks all questions about jobs, and returns those that were heard of, in no order, and
+// by namespace and name.
+func (a *asker) told(ctx context.Context) (all []*job, names map[[2]string][]*job, err error) {
 	found, names := map[one]*job{}, map[[2]string][]*job{}
 	for _, q := range told {
 		err := a.days(ctx, q.what, q.query, func(_ int, labels map[string]string, v float64) {
@@ -72,45 +102,26 @@ func (a *asker) jobs(ctx context.Context) ([]sim.Job, error) {
 			if j == nil {
 				j = &job{namespace: k.namespace, name: k.name, created: created, started: math.NaN(), ended: math.NaN(), pods: 1}
 				found[k], names[[2]string{k.namespace, k.name}] = j, append(names[[2]string{k.namespace, k.name}], j)
+				all = append(all, j)
 			}
 			q.take(j, v)
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	unknown := map[[2]string]bool{}
-	err := a.days(ctx, "which jobs there were", "max by (namespace, job_name) (max_over_time(kube_job_spec_parallelism[%s]))", func(_ int, labels map[string]string, _ float64) {
-		if k := [2]string{labels["namespace"], labels["job_name"]}; names[k] == nil && !unknown[k] {
-			unknown[k] = true
+	return all, names, nil
+}
+
+// unknown counts the jobs that there were and of which nobody says when they were created.
+func (a *asker) unknown(ctx context.Context, names map[[2]string][]*job) error {
+	counted := map[[2]string]bool{}
+	return a.days(ctx, "which jobs there were", "max by (namespace, job_name) (max_over_time(kube_job_spec_parallelism[%s]))", func(_ int, labels map[string]string, _ float64) {
+		if k := [2]string{labels["namespace"], labels["job_name"]}; names[k] == nil && !counted[k] {
+			counted[k] = true
 			a.notes.Count("jobs left out because Prometheus does not say when they were created")
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	for i := range a.held {
-		if p := &a.held[i]; p.ownerKind == "Job" {
-			for _, j := range names[[2]string{p.namespace, p.owner}] {
-				j.uneven = j.uneven || j.units != 0 && j.units != p.units
-				j.units, j.flavor = max(j.units, p.units), a.flavorOf(p)
-			}
-		}
-	}
-	var all []*job
-	for _, j := range found {
-		all = append(all, j)
-	}
-	slices.SortFunc(all, func(x, y *job) int {
-		return cmp.Or(cmp.Compare(x.created, y.created), strings.Compare(x.namespace, y.namespace), strings.Compare(x.name, y.name))
-	})
-	for _, same := range names {
-		slices.SortFunc(same, func(x, y *job) int { return cmp.Compare(x.created, y.created) })
-		for i, j := range same[1:] {
-			j.name += fmt.Sprintf("#%d", i+2)
-		}
-	}
-	return a.stream(all)
 }
 
 // stream makes jobs of what was told of them.

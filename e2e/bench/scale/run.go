@@ -47,6 +47,16 @@ func (c Config) Validate() error {
 			return fmt.Errorf("gpus: %d is not at least 128 and more than the one before", n)
 		}
 	}
+	if err := c.validateQueues(); err != nil {
+		return err
+	}
+	if c.Length < time.Hour || c.Every < time.Second || c.Every > c.Length {
+		return fmt.Errorf("length, every: %s and %s are not at least an hour and a second", c.Length, c.Every)
+	}
+	return nil
+}
+
+func (c Config) validateQueues() error {
 	for i, n := range c.Waiting {
 		if n < 1 || n > mostWaiting || i > 0 && n <= c.Waiting[i-1] {
 			return fmt.Errorf("waiting: %d is not from 1 to %d and more than the one before", n, mostWaiting)
@@ -54,9 +64,6 @@ func (c Config) Validate() error {
 	}
 	if len(c.Waiting) == 1 || len(c.Waiting) > 0 && c.Queued < 128 {
 		return fmt.Errorf("waiting, queued: %d queues and %d GPUs are not at least 2 and 128", len(c.Waiting), c.Queued)
-	}
-	if c.Length < time.Hour || c.Every < time.Second || c.Every > c.Length {
-		return fmt.Errorf("length, every: %s and %s are not at least an hour and a second", c.Length, c.Every)
 	}
 	return nil
 }
