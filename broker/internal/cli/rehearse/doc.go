@@ -11,7 +11,7 @@
 //
 // The files:
 //
-//	inputs, loads, nodes, stream: what is read        objects: the rules
-//	services, quotas: what is assumed where nothing is said
-//	stage: the scenario        play: the runs        answer: what they came to
+//	inputs, loads, nodes, stream, live: what is read        objects, change: the rules
+//	services, quotas, queues: what is assumed where nothing is said
+//	stage: the scenario        play: the runs               answer: what they came to
 package rehearse
