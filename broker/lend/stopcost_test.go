@@ -112,7 +112,7 @@ func TestStopCostStopsNoMoreJobs(t *testing.T) {
 			fewer++
 		}
 	})
-	if fewer == 0 {
+	if fewer == 0 && !testing.Short() { // which tries a fifth as many: of those none may show it
 		t.Error("a stop's count never changed anything")
 	}
 }
