@@ -29,10 +29,8 @@ type holdings struct {
 	version int
 	// most is what the nodes had of a flavor without all of them.
 	most map[string]bins
-	// wanted: somebody who waits could take something of it; if not, nobody as of a version
-	// of the books.
-	wanted   bool
-	unwanted int
+	// asked: it is known whether anybody who waits could take something of it.
+	asked, wanted bool
 }
 
 type rival struct {
@@ -50,7 +48,7 @@ func (f *fairness) of(tenant quota.NodeID, flavor quota.FlavorID) *holdings {
 	if h := f.lists[key]; h != nil {
 		return h
 	}
-	h := &holdings{lowest: map[quota.NodeID]int32{}, lent: map[quota.NodeID]bool{}, version: -1, unwanted: -1, most: map[string]bins{}}
+	h := &holdings{lowest: map[quota.NodeID]int32{}, lent: map[quota.NodeID]bool{}, version: -1, most: map[string]bins{}}
 	f.lists[key] = h
 	from := len(f.scratch.taken)
 	h.held, h.loans = f.scratch.taken[from:], f.scratch.holders[from:]
@@ -116,21 +114,19 @@ func (l *loan) ofOneKind() []Grant {
 }
 
 // wanted reports whether anybody who waits might take back some of what the tenant's jobs
-// draw on. It is one answer for all of them: who is next goes by the shares that tenants
-// have with their first jobs, and those whose large jobs are left out have small ones, get
-// what is free before their turn, and lose it in the next decision.
+// draw on. It is one answer for all of them and for the whole pass: who is next goes by the
+// shares that tenants have with their first jobs, and those whose large jobs are left out
+// have small ones, get what is free before their turn, and lose it in the next decision.
 func (f *fairness) wanted(tenant quota.NodeID, flavor quota.FlavorID) bool {
 	h := f.of(tenant, flavor)
-	if h.wanted || h.unwanted == f.books.version {
+	if h.asked {
 		return h.wanted
 	}
-	h.unwanted = f.books.version
+	h.asked = true
 	root, base := f.books.used.Root(tenant), f.books.base[flavor]
 	for at, most := range f.line.most {
 		n, of := quota.NodeID(at/f.books.flavors), quota.FlavorID(at%f.books.flavors)
-		// Where there is enough for whoever waits, nothing need be taken back.
-		if most > 0 && f.books.base[of] == base && f.books.used.Root(n) == root &&
-			int64(f.books.used.Available(n, of)) < most && f.could(n, of) {
+		if most > 0 && f.books.base[of] == base && f.books.used.Root(n) == root && f.could(n, of) {
 			h.wanted = true
 			break
 		}
