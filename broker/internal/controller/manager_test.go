@@ -124,8 +124,11 @@ func TestCallsEnd(t *testing.T) {
 	if _, err := mgr.GetCache().GetInformer(t.Context(), &corev1.Pod{}, cache.BlockUntilSynced(false)); err != nil {
 		t.Fatal(err)
 	}
-	for s.watches.Load() == 0 {
-		time.Sleep(10 * time.Millisecond) // the cache begins on its own goroutine
+	for end := time.Now().Add(time.Minute); s.watches.Load() == 0; { // the cache begins on its own goroutine
+		if time.Now().After(end) {
+			t.Fatal("nothing is watched after a minute")
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	pod := func() *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: "a"}}

@@ -70,7 +70,7 @@ func (b *builder) queuesTold(name string, closed map[string]bool) {
 	waiting[b.jobs.queues[tenant]] += unnamed
 	for _, queue := range sorted(waiting) {
 		if waiting[queue] > 0 && closed[queue] {
-			b.missing("TrainingQueue %s is paused: %d jobs of %s never start", queue, waiting[queue], name)
+			b.missing("TrainingQueue %s is paused or drained: %d jobs of %s never start", queue, waiting[queue], name)
 		}
 	}
 }

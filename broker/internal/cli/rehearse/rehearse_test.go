@@ -442,9 +442,9 @@ func TestQueuesOfJobs(t *testing.T) {
 		tells []string
 	}{
 		"both open":  {false, false, "research/a research/b research/a research/a vision/default", nil},
-		"one paused": {true, false, "research/b research/b research/a research/b vision/default", []string{"TrainingQueue research/a is paused: 1 jobs of research never start"}},
+		"one paused": {true, false, "research/b research/b research/a research/b vision/default", []string{"TrainingQueue research/a is paused or drained: 1 jobs of research never start"}},
 		"both paused": {true, true, "research/a research/b research/a research/a vision/default", []string{
-			"TrainingQueue research/a is paused: 3 jobs of research never start", "TrainingQueue research/b is paused: 1 jobs of research never start",
+			"TrainingQueue research/a is paused or drained: 3 jobs of research never start", "TrainingQueue research/b is paused or drained: 1 jobs of research never start",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
