@@ -127,7 +127,7 @@ func (c *cluster) namespace(t *testing.T) string {
 	}
 	// A controller adds Ebbtide's rules to Kubernetes' role edit, and the API
 	// server learns of bindings from a watch.
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		for _, r := range []struct{ group, plural string }{{"batch", "jobs"}, {"ebbtide.dev", "lendingpolicies"}} {
 			allowed, why, err := c.may(ctx, tenant, "create", r.group, r.plural, name)
 			if err != nil || !allowed {

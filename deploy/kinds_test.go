@@ -86,7 +86,7 @@ func (c *cluster) withKinds(t *testing.T) string {
 		t.Fatal(err)
 	}
 	// The API server learns of bindings, and its admission of kinds, some time afterwards.
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		for name, k := range kinds {
 			for _, user := range []string{tenant, operator} {
 				_, err := k.as(t, c, user, namespace).Create(ctx, short(t, name), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})

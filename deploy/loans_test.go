@@ -82,7 +82,7 @@ func TestNamespaceWithLoansGoes(t *testing.T) {
 	if err := namespaces.Delete(t.Context(), namespace, metav1.DeleteOptions{}); err != nil {
 		t.Fatalf("delete the namespace: %v", err)
 	}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		ns, err := namespaces.Get(ctx, namespace, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return true, ""

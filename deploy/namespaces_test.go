@@ -3,6 +3,8 @@ package deploy_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,24 +32,24 @@ func TestNamespacesStayWithTheirTenant(t *testing.T) {
 		`{flavors: [{name: h100, resource: nvidia.com/gpu, nominal: 4}]}`,
 	}
 	client := c.ebbtide(t, administrator, "tenantquotas", false, "")
-	for i, spec := range quotas {
+	for i, spec := range slices.Backward(quotas) {
 		name := fmt.Sprintf("tenant-%d", i)
 		if _, err := client.Create(t.Context(), ebbtideObject(t, "TenantQuota", name, "spec: "+spec), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = client.Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{}) })
 	}
-	// The API server learns of the quotas from a watch.
-	probe := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claimed-by-name"}}
-	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
-		_, err := c.client(t, owner).CoreV1().Namespaces().Create(ctx, probe.DeepCopy(), dryRun)
-		return err != nil, "the quotas are not seen yet"
-	})
-
 	selects := func(i int) string {
 		return fmt.Sprintf("metadata.labels: TenantQuota tenant-%d selects namespaces by them; only who may update tenantquotas", i)
 	}
+	// The API server learns of the quotas from a watch, of the first one last.
+	probe := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "probe", Labels: map[string]string{"team": "red"}}}
+	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
+		_, err := c.client(t, owner).CoreV1().Namespaces().Create(ctx, probe.DeepCopy(), dryRun)
+		return err != nil && strings.Contains(err.Error(), selects(0)), fmt.Sprintf("the quotas are not seen yet: %v", err)
+	})
+
 	type labels = map[string]string
 	const fresh = "fresh"
 	tests := []struct {
@@ -136,7 +138,7 @@ func (c *cluster) bind(t *testing.T, name, role string, users ...string) {
 	if role == "ebbtide-quota-admin" {
 		group, resource = "ebbtide.dev", "tenantquotas"
 	}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		for _, user := range users {
 			if allowed, why, err := c.may(ctx, user, "update", group, resource, ""); err != nil || !allowed {
 				return false, fmt.Sprintf("%s may not update %s yet: %s %v", user, resource, why, err)

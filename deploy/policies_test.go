@@ -29,7 +29,7 @@ func TestPoliciesTypeCheck(t *testing.T) {
 	policies := c.client(t, administrator).AdmissionregistrationV1().ValidatingAdmissionPolicies()
 	for _, name := range validatingPolicies {
 		t.Run(name, func(t *testing.T) {
-			labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+			labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 				policy, err := policies.Get(ctx, name, metav1.GetOptions{})
 				if err != nil {
 					return false, err.Error()

@@ -38,7 +38,7 @@ func TestBrokerReader(t *testing.T) {
 		return err == nil && answer.Status.Allowed, err
 	}
 	// The API server learns of bindings from a watch.
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		allowed, err := may(ctx, "get", "coordination.k8s.io", "leases", "", "ebbtide-broker")
 		return allowed, fmt.Sprintf("%s may not read the broker's Lease yet: %v", reader, err)
 	})
@@ -78,7 +78,7 @@ func TestClusterViewer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		allowed, why, err := c.may(ctx, viewer, "list", "scheduling.k8s.io", "priorityclasses", "")
 		return allowed, fmt.Sprintf("%s may not list PriorityClasses: %s %v", viewer, why, err)
 	})

@@ -61,8 +61,11 @@ func (d *decision) admit() {
 	a.serveReshaped()
 	a.line.pass(a)
 	a.reshape()
-	a.line.tellGrace(a)
-	a.decision.line, a.waiting = a.line, a.line.places()
+	a.decision.line = a.line
+	if !a.brief {
+		a.line.tellGrace(a)
+		a.waiting = a.line.places()
+	}
 }
 
 // unusableJob says why a job is not considered, whatever is free and whoever runs. Such

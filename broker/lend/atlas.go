@@ -1,13 +1,15 @@
 package lend
 
+import "slices"
+
 // atlas numbers the nodes of a snapshot by their names. It is kept from decision to
 // decision, since nodes seldom come or go.
 type atlas struct {
 	// names are those of the last snapshot, in its order; numbers says where each is first.
 	names   []string
 	numbers map[string]int32
-	// twice: some nodes have one name.
-	twice bool
+	// twice: some nodes have one name. sorted: each comes after those of lower names.
+	twice, sorted bool
 }
 
 // follow takes over the nodes' names.
@@ -23,7 +25,7 @@ func (a *atlas) follow(nodes []Node) {
 			a.numbers[name] = int32(i)
 		}
 	}
-	a.twice = len(a.numbers) < len(a.names)
+	a.twice, a.sorted = len(a.numbers) < len(a.names), slices.IsSorted(a.names)
 }
 
 func (a *atlas) same(nodes []Node) bool {
@@ -44,6 +46,32 @@ func (a *atlas) number(i int) int32 {
 		return a.numbers[a.names[i]]
 	}
 	return int32(i)
+}
+
+// numbersOf are those of the grants' nodes, -1 for one that is not there.
+func (a *atlas) numbersOf(grants []Grant) []int32 {
+	out := make([]int32, len(grants))
+	for i := range grants {
+		n, ok := a.numbers[grants[i].Node]
+		if !ok {
+			n = -1
+		}
+		out[i] = n
+	}
+	return out
+}
+
+// are reports whether the numbers are surely those of the grants' nodes.
+func (a *atlas) are(numbers []int32, grants []Grant) bool {
+	if len(numbers) != len(grants) || a.twice {
+		return false
+	}
+	for i, n := range numbers {
+		if n < 0 || int(n) >= len(a.names) || a.names[n] != grants[i].Node {
+			return false
+		}
+	}
+	return true
 }
 
 // has reports whether the node is in the snapshot.

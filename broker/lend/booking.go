@@ -24,6 +24,7 @@ func (b *books) promise(j *ask, units int64) {
 // book enters what everybody uses, once it is known what lenders could lend.
 func (d *decision) book() {
 	b := d.books
+	b.used, b.own, b.spoken = b.promised.Clone(), b.promised.Clone(), b.promised.Clone()
 	for _, t := range d.in.Tenants {
 		for _, q := range t.Quotas {
 			if id, f, ok := b.find(t.Name, q.Flavor); ok {
@@ -136,7 +137,7 @@ func (d *decision) bookUse(borrower string, g Grant, sign int64) {
 // bookLending enters the lender's side of a grant.
 func (d *decision) bookLending(borrower string, g Grant, sign int64) {
 	b := d.books
-	l := d.byName[g.Lender]
+	l := d.lender(g.Lender)
 	if l == nil {
 		return
 	}
@@ -228,7 +229,7 @@ func (d *decision) bookings(l *loan) []booking {
 
 // keeper is the tenant of the service that lent the grant, if that keeps what it gets back.
 func (d *decision) keeper(g *Grant) quota.NodeID {
-	if from := d.byName[g.Lender]; from != nil && !from.relends {
+	if from := d.lender(g.Lender); from != nil && !from.relends {
 		if owner, ok := d.books.owners.tenantOf(d.books.used, from.Tenant); ok {
 			return owner
 		}

@@ -31,7 +31,7 @@ func (r *round) combine() {
 			old.Shed += l.cost
 			continue
 		}
-		old.Stopped += l.cost + r.spares(last, l)
+		old.Stopped += r.d.price(l) + r.spares(last, l)
 		candidates = append(candidates, l)
 	}
 	for _, l := range undo {

@@ -25,7 +25,10 @@ type decision struct {
 
 	lenders []*lender // by name
 	byName  map[string]*lender
-	open    map[*pool]openLenders
+	// sought is what lender was last asked for, found the answer.
+	sought string
+	found  *lender
+	open   map[*pool]openLenders
 	// What sources and eligible list.
 	inside, outside, takes []take
 	loans                  []*loan // by name
@@ -39,6 +42,8 @@ type decision struct {
 	flavors  []string // sorted keys of pools
 	books    *books
 	crowd    *crowd
+	// brief: what is only told is left out.
+	brief bool
 	// requests is what waiting jobs asked back.
 	requests requests
 	turns    turns
@@ -70,7 +75,7 @@ func (k *Decider) begin(in Snapshot, prev State, pol Policy) *decision {
 	}
 	k.atlas.follow(in.Nodes)
 	d.atlas, d.scratch, d.shelf = &k.atlas, &k.scratch, &k.shelf
-	d.crowd = k.follow(&d.in, d.books)
+	d.crowd, d.brief = k.follow(&d.in, d.books), k.Brief
 	d.history = remember(prev.Jobs, in.Now.Add(-max(pol.EvictionWindow, pol.CycleWindow)), in.Now)
 	d.stalls = rememberStalls(prev.Jobs, pol.StartWithin, in.Now)
 	d.readLenders(prev.Lenders)
@@ -88,27 +93,38 @@ func (d *decision) readLenders(prev []LenderState) {
 	for i := range prev {
 		memory[prev[i].Name] = i
 	}
+	all := d.scratch.lend(len(d.in.Lenders))
 	for i := range d.in.Lenders {
 		l := &d.in.Lenders[i]
 		if d.byName[l.Name] != nil {
 			continue
 		}
-		var m LenderState
+		m, c := &LenderState{}, &all[i]
 		if at, known := memory[l.Name]; known {
-			m = prev[at]
+			m = &prev[at]
 		}
-		c := newLender(*l, m)
+		c.begin(l, m)
 		c.memory.recentReclaims(d.now, d.pol)
 		d.byName[l.Name] = c
 		d.lenders = append(d.lenders, c)
 	}
 	slices.SortFunc(d.lenders, func(a, b *lender) int { return cmp.Compare(a.Name, b.Name) })
+	d.found = d.byName[d.sought]
 	left := nominals{d.books.ground, map[[2]string][2]int64{}}
 	for _, l := range d.lenders {
 		left.own(l)
 		p := d.pool(l.Flavor)
 		p.lenders = append(p.lenders, l)
 	}
+}
+
+// lender is the one of that name; nil if there is none. Of a list of grants, most have the
+// same as the one before.
+func (d *decision) lender(name string) *lender {
+	if d.sought != name {
+		d.sought, d.found = name, d.byName[name]
+	}
+	return d.found
 }
 
 // pool returns the flavor's pool, and makes it if there is none.
@@ -123,21 +139,30 @@ func (d *decision) pool(flavor string) *pool {
 	return p
 }
 
-// finish puts the results in order.
-func (d *decision) finish() (Plan, State) {
+// tell says why, and how all stand.
+func (d *decision) tell(plan *Plan) {
+	if d.brief {
+		for _, l := range d.lenders {
+			plan.Verdicts = append(plan.Verdicts, Verdict{Kind: SubjectLender, Subject: l.Name, Reason: l.reason()})
+		}
+		return
+	}
 	d.verdicts = d.scratch.verdicts
 	d.explainLenders()
 	d.explainLoans()
+	plan.Tenants, plan.Cycling = d.tenantViews(), d.cycling()
+	plan.Waiting, plan.Verdicts = d.waiting, d.allVerdicts()
+}
+
+// finish puts the results in order.
+func (d *decision) finish() (Plan, State) {
 	plan := Plan{
 		Actions:  slices.Concat(d.returns, d.evicts, d.reclaims, d.lends),
 		Lenders:  make([]LenderView, 0, len(d.lenders)),
 		Reshapes: d.reshapeActions(),
 		Scales:   d.scale(),
-		Tenants:  d.tenantViews(),
-		Cycling:  d.cycling(),
-		Waiting:  d.waiting,
-		Verdicts: d.allVerdicts(),
 	}
+	d.tell(&plan)
 	if plan.Actions == nil {
 		plan.Actions = []Action{}
 	}

@@ -8,6 +8,10 @@ import "slices"
 // is in no record: who has none decides the same, only slower. It keeps no reference to
 // a snapshot but to its names. The zero Decider is ready to use. It is not safe for concurrent use.
 type Decider struct {
+	// Brief plans do not tell: of Verdicts they have the reasons of lenders, and Tenants,
+	// Cycling and Waiting are empty. What they do, and the State, are the same.
+	Brief bool
+
 	crowd   *crowd
 	boards  map[string]*board
 	ground  *ground
@@ -25,13 +29,18 @@ func (k *Decider) Decide(in Snapshot, prev State, pol Policy) (Plan, State) {
 	d.assess()      // 4. Per lender: load, hysteresis, need, headroom, lendable.
 	d.reclaim()     // 5. What lenders are owed and cannot place is taken back.
 	d.reserve()     // 6. What they can place is kept for them.
-	d.book()        // 7. What everybody uses of the quotas.
-	d.admit()       // 8. Jobs in order, on what is left or what is theirs to take back.
+	if !d.idle() {
+		d.book()  // 7. What everybody uses of the quotas.
+		d.admit() // 8. Jobs in order, on what is left or what is theirs to take back.
+	}
 	plan, next := d.finish()
 	k.crowd.given = nil
 	k.scratch.end(d)
 	return plan, next
 }
+
+// idle: nobody waits who could be admitted, and nobody is told how the quotas stand.
+func (d *decision) idle() bool { return d.brief && len(d.in.Jobs) == 0 && d.reshapes == nil }
 
 // follow brings what is kept up to date with the snapshot. What was read of jobs depends
 // on the setting as well: in another one all is read anew.

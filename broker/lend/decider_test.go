@@ -18,7 +18,7 @@ func TestDeciderKeepsNothingThatMatters(t *testing.T) {
 		r := roll(t)
 		w := drawWorld(r)
 		w.limits = []Limit{{Name: "l", Left: 6, Most: 6, Message: "six"}, {Name: "m", Left: 20, Most: 20, Message: "twenty"}}
-		kept := new(Decider)
+		kept, brief := new(Decider), &Decider{Brief: true}
 		var last Plan
 		var lastNext State
 		var lastText, lastState string
@@ -39,6 +39,7 @@ func TestDeciderKeepsNothingThatMatters(t *testing.T) {
 			if a, b := encode(next), encode(nextAgain); a != b {
 				t.Fatalf("state of one without a past:\n%s\nof one with a past:\n%s", a, b)
 			}
+			checkBrief(t, brief, in, w.state, w.policy, plan, next)
 			if now := encode(last); lastText != "" && now != lastText {
 				t.Fatalf("the plan before was:\n%s\nand became:\n%s", lastText, now)
 			}
@@ -60,6 +61,24 @@ func TestDeciderKeepsNothingThatMatters(t *testing.T) {
 	})
 	if jobs == 0 || admitted == 0 || refused == 0 {
 		t.Errorf("the worlds showed %d waiting jobs, %d admissions and %d refusals", jobs, admitted, refused)
+	}
+}
+
+// checkBrief checks that a brief plan does what the whole one does, and that as much is
+// remembered.
+func checkBrief(t interface{ Fatalf(string, ...any) }, k *Decider, in Snapshot, prev State, pol Policy, plan Plan, next State) {
+	brief, nextBrief := k.Decide(in, prev, pol)
+	want := Plan{Actions: plan.Actions, Lenders: plan.Lenders, Reshapes: plan.Reshapes, Scales: plan.Scales}
+	for _, v := range plan.Verdicts {
+		if v.Kind == SubjectLender {
+			want.Verdicts = append(want.Verdicts, Verdict{Kind: v.Kind, Subject: v.Subject, Reason: v.Reason})
+		}
+	}
+	if a, b := encode(want), encode(brief); a != b {
+		t.Fatalf("what a plan does:\n%s\na brief one:\n%s", a, b)
+	}
+	if a, b := encode(next), encode(nextBrief); a != b {
+		t.Fatalf("the state:\n%s\nafter a brief plan:\n%s", a, b)
 	}
 }
 
@@ -175,7 +194,7 @@ func (in *Snapshot) scribble() {
 
 // Snapshots that have nothing to do with each other leave no trace either.
 func TestDeciderForgetsGarbage(t *testing.T) {
-	kept := new(Decider)
+	kept, brief := new(Decider), &Decider{Brief: true}
 	for seed := range uint64(2000) {
 		r := dice{rand.New(rand.NewPCG(seed, 9))}
 		in, prev, pol := garbage(r)
@@ -187,6 +206,7 @@ func TestDeciderForgetsGarbage(t *testing.T) {
 		if a, b := encode(next), encode(nextAgain); a != b {
 			t.Fatalf("seed %d: states differ:\n%s\n%s", seed, a, b)
 		}
+		checkBrief(t, brief, in, prev, pol, plan, next)
 	}
 }
 

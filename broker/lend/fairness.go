@@ -29,6 +29,8 @@ type holdings struct {
 	version int
 	// most is what the nodes had of a flavor without all of them.
 	most map[string]bins
+	// asked: it is known whether anybody who waits could take something of it.
+	asked, wanted bool
 }
 
 type rival struct {
@@ -75,7 +77,7 @@ func (f *fairness) addLoan(h *holdings, key family, l *loan) {
 			return
 		}
 		// What a service gets back that lends nothing new, it keeps.
-		if from := f.byName[g.Lender]; from == nil || from.relends {
+		if from := f.lender(g.Lender); from == nil || from.relends {
 			units += g.Count
 		}
 	}
@@ -109,6 +111,27 @@ func (l *loan) ofOneKind() []Grant {
 		return l.made
 	}
 	return nil
+}
+
+// wanted reports whether anybody who waits might take back some of what the tenant's jobs
+// draw on. It is one answer for all of them and for the whole pass: who is next goes by the
+// shares that tenants have with their first jobs, and those whose large jobs are left out
+// have small ones, get what is free before their turn, and lose it in the next decision.
+func (f *fairness) wanted(tenant quota.NodeID, flavor quota.FlavorID) bool {
+	h := f.of(tenant, flavor)
+	if h.asked {
+		return h.wanted
+	}
+	h.asked = true
+	root, base := f.books.used.Root(tenant), f.books.base[flavor]
+	for at, most := range f.line.most {
+		n, of := quota.NodeID(at/f.books.flavors), quota.FlavorID(at%f.books.flavors)
+		if most > 0 && f.books.base[of] == base && f.books.used.Root(n) == root && f.could(n, of) {
+			h.wanted = true
+			break
+		}
+	}
+	return h.wanted
 }
 
 // could reports whether jobs of the tenant might take something back. It may say yes

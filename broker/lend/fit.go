@@ -72,8 +72,19 @@ func (c *count) bins() bins {
 	return append(out, c.much...)
 }
 
+// few bins are looked through more quickly one by one.
+const few = 16
+
 // from is the index of the first bin with at least size units.
 func (b bins) from(size int64) int {
+	if len(b) <= few {
+		for i := range b {
+			if b[i].free >= size {
+				return i
+			}
+		}
+		return len(b)
+	}
 	return sort.Search(len(b), func(i int) bool { return b[i].free >= size })
 }
 

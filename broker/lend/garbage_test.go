@@ -133,7 +133,7 @@ func garbage(r dice) (Snapshot, State, Policy) {
 	prev.At, prev.Since = r.moment(now), r.moment(now)
 	return in, prev, Policy{
 		StaleAfter: r.length(), Quorum: r.float(), UnknownGrace: r.length(), UnknownStep: r.length(), TargetUtilization: r.float(),
-		MinimumLoan: r.length(), StartWithin: r.length(), EvictionBudget: int(r.number()), EvictionWindow: r.length(), RestartCost: r.length(),
+		MinimumLoan: r.length(), StartWithin: r.length(), EvictionBudget: int(r.number()), EvictionWindow: r.length(), RestartCost: r.length(), StopCost: r.length(),
 		ReserveAfter: r.length(), QuotaGrace: r.length(), FairPreemption: pick(r, nil, DefaultPolicy().FairPreemption, []quota.FairRule{"", "x"}),
 		StableWindow: r.length(), PanicThreshold: r.float(), DispersionLimit: r.float(), BurstSigmas: r.float(), FlapBudget: int(r.number()), FlapWindow: r.length(),
 	}

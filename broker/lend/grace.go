@@ -23,7 +23,7 @@ func (d *decision) endingGrace(l *loan) time.Duration {
 		}
 		if p := d.pools[g.Flavor]; p != nil {
 			for _, lender := range p.lenders {
-				if !lender.Advise && len(lender.Pending) > 0 && lender.Running < lender.ownedPods {
+				if len(lender.Pending) > 0 && lender.Running < lender.ownedPods {
 					grace = min(grace, lender.MaxGrace)
 				}
 			}

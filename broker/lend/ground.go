@@ -33,14 +33,15 @@ type ground struct {
 	cards   map[string]Flavor
 }
 
-// openBooks reads the quotas, if they are not as they were. Nothing is used yet.
+// openBooks reads the quotas, if they are not as they were. Nothing is used until all is
+// booked, and until then all trees are the one that is kept.
 func (k *Decider) openBooks(in *Snapshot) *books {
 	if k.ground == nil || !k.ground.same(in) {
 		k.ground = newGround(in)
 	}
 	t := k.ground.promised
 	return &books{
-		ground: k.ground, used: t.Clone(), own: t.Clone(), spoken: t.Clone(), totals: map[family]total{},
+		ground: k.ground, used: t, own: t, spoken: t, totals: map[family]total{},
 		lentOut: make([]int64, t.Nodes()*k.ground.flavors),
 	}
 }

@@ -13,13 +13,16 @@ type history map[string][]time.Time
 // remember keeps the evictions after since. Times after now are not believed.
 func remember(jobs []JobState, since, now time.Time) history {
 	h := history{}
+	old := func(t time.Time) bool { return !t.After(since) || t.After(now) }
 	for _, j := range jobs {
-		for _, t := range j.Evictions {
-			if t.After(since) && !t.After(now) {
-				h[j.UID] = append(h[j.UID], t)
-			}
+		times := slices.Clip(j.Evictions) // mostly they are as they were
+		if h[j.UID] != nil || !slices.IsSortedFunc(times, time.Time.Compare) || slices.ContainsFunc(times, old) {
+			times = slices.DeleteFunc(slices.Concat(h[j.UID], times), old)
+			slices.SortFunc(times, time.Time.Compare)
 		}
-		slices.SortFunc(h[j.UID], time.Time.Compare)
+		if len(times) > 0 {
+			h[j.UID] = times
+		}
 	}
 	return h
 }
@@ -85,27 +88,21 @@ func rememberStalls(jobs []JobState, within time.Duration, now time.Time) map[st
 
 // states is what the next decision has to know.
 func (h history) states(stalls, asked map[string]time.Time, expecting map[string]bool, putOff map[string]int64) []JobState {
-	uids := map[string]bool{}
+	uids := make([]string, 0, len(h)+len(stalls)+len(asked)+len(putOff))
 	for uid := range h {
-		uids[uid] = len(h[uid]) > 0
-	}
-	for uid := range stalls {
-		uids[uid] = true
-	}
-	for uid := range asked {
-		uids[uid] = true
-	}
-	for uid := range putOff {
-		uids[uid] = true
-	}
-	out := make([]JobState, 0, len(uids))
-	for _, uid := range slices.Sorted(maps.Keys(uids)) {
-		if uids[uid] {
-			out = append(out, JobState{
-				UID: uid, Evictions: h[uid], NotStarted: stalls[uid], Asked: asked[uid],
-				Expecting: expecting[uid] && !asked[uid].IsZero(), PutOff: putOff[uid],
-			})
+		if len(h[uid]) > 0 {
+			uids = append(uids, uid)
 		}
+	}
+	uids = slices.AppendSeq(slices.AppendSeq(slices.AppendSeq(uids, maps.Keys(stalls)), maps.Keys(asked)), maps.Keys(putOff))
+	slices.Sort(uids)
+	uids = slices.Compact(uids)
+	out := make([]JobState, 0, len(uids))
+	for _, uid := range uids {
+		out = append(out, JobState{
+			UID: uid, Evictions: h[uid], NotStarted: stalls[uid], Asked: asked[uid],
+			Expecting: expecting[uid] && !asked[uid].IsZero(), PutOff: putOff[uid],
+		})
 	}
 	return out
 }

@@ -81,7 +81,7 @@ func (l *lender) mayLend(d *decision) {
 	l.gate = ReasonBelowLowWater
 	l.why = "all signals are below their low water"
 	if l.load.utilization >= 0 {
-		l.why = fmt.Sprintf("%s is below %s", l.load.text(l), percent(l.LowWater))
+		l.why = l.load.text(l) + " is below " + percent(l.LowWater)
 	}
 	l.lendable = l.lendableUnits()
 	switch p := l.Prepare; {
@@ -120,34 +120,32 @@ func (l *lender) closed(d *decision) (reason, message string) {
 
 // busy: it needs its units, or may need them.
 func (l *lender) busy(d *decision) (reason, message string) {
-	load := l.load.text(l)
 	switch {
 	case len(l.Pending) > 0:
 		return ReasonLenderPodPending, waiting(int64(len(l.Pending)), l.UnitsPerPod)
 	case l.memory.blindSteps(d.now, d.pol) > 0:
-		return ReasonLenderUnknownTooLong, fmt.Sprintf("%s, since %s", load, stamp(l.memory.UnknownSince))
+		return ReasonLenderUnknownTooLong, l.load.text(l) + ", since " + stamp(l.memory.UnknownSince)
 	case l.load.mark == markUnknown:
-		return l.load.reason, load
+		return l.load.reason, l.load.text(l)
 	case l.load.mark == markHigh:
-		return ReasonAboveHighWater, fmt.Sprintf("%s; %s", load, l.load.blocker)
+		return ReasonAboveHighWater, l.load.text(l) + "; " + l.load.blocker
 	case l.load.mark == markBetween:
-		return ReasonAboveLowWater, fmt.Sprintf("%s; %s", load, l.load.blocker)
+		return ReasonAboveLowWater, l.load.text(l) + "; " + l.load.blocker
 	}
 	return "", ""
 }
 
 // early: what is seen has not lasted long enough.
 func (l *lender) early(d *decision) (reason, message string) {
-	load := l.load.text(l)
 	switch {
 	case d.now.Sub(l.memory.LowSince) < l.Dwell:
-		return ReasonDwellNotMet, fmt.Sprintf("%s; low since %s, lends after %s of that", load, stamp(l.memory.LowSince), l.Dwell)
+		return ReasonDwellNotMet, fmt.Sprintf("%s; low since %s, lends after %s of that", l.load.text(l), stamp(l.memory.LowSince), l.Dwell)
 	case l.cooling(d.now):
-		return ReasonCooldownActive, fmt.Sprintf("%s; units were taken back at %s, lends %s after that", load, stamp(l.memory.LastReclaim), l.Cooldown)
+		return ReasonCooldownActive, fmt.Sprintf("%s; units were taken back at %s, lends %s after that", l.load.text(l), stamp(l.memory.LastReclaim), l.Cooldown)
 	case !l.memory.LastUnknown.IsZero():
-		return ReasonDwellNotMet, fmt.Sprintf("%s; it was not known at %s, lends after %s of knowing", load, stamp(l.memory.LastUnknown), d.pol.StableWindow)
+		return ReasonDwellNotMet, fmt.Sprintf("%s; it was not known at %s, lends after %s of knowing", l.load.text(l), stamp(l.memory.LastUnknown), d.pol.StableWindow)
 	case d.starting():
-		return ReasonBrokerStarted, fmt.Sprintf("%s; the broker decides since %s, and lends after %s of that", load, stamp(d.since), d.pol.StableWindow)
+		return ReasonBrokerStarted, fmt.Sprintf("%s; the broker decides since %s, and lends after %s of that", l.load.text(l), stamp(d.since), d.pol.StableWindow)
 	}
 	return "", ""
 }

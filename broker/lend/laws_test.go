@@ -144,7 +144,7 @@ func TestLaw3AnOnlinePodDoesNotWait(t *testing.T) {
 			w.nodes[i].Units[0].Capacity, w.nodes[i].Units[0].Broken = 8, 0
 		}
 		for _, s := range w.lenders {
-			s.Advise, s.Scale = false, nil
+			s.Scale = nil
 			s.Desired = s.Owned / s.UnitsPerPod
 			if s.UnitsPerPod != w.lenders[0].UnitsPerPod {
 				t.Skip("pods of several sizes")

@@ -60,15 +60,15 @@ type lender struct {
 	stuck []*reshape
 }
 
-func newLender(l Lender, memory LenderState) *lender {
-	c := &lender{Lender: l, memory: memory}
-	c.memory.Name = l.Name
-	for _, n := range []*int64{&c.Owned, &c.UnitsPerPod, &c.Desired, &c.Running, &c.Ready, &c.Warm} {
+// begin takes a lender over as it was given, with what was remembered of it.
+func (l *lender) begin(of *Lender, memory *LenderState) {
+	*l = lender{Lender: *of, memory: *memory}
+	l.memory.Name = l.Name
+	for _, n := range []*int64{&l.Owned, &l.UnitsPerPod, &l.Desired, &l.Running, &l.Ready, &l.Warm} {
 		*n = clamp(*n)
 	}
-	c.MaxGrace = max(c.MaxGrace, 0)
-	c.own(c.Owned)
-	return c
+	l.MaxGrace = max(l.MaxGrace, 0)
+	l.own(l.Owned)
 }
 
 // own makes the lender own no more than the given units: those who write policies

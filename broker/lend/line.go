@@ -12,9 +12,11 @@ type line struct {
 	*crowd
 	queues []Queue // as they are now; the crowd's are as they were first seen
 	// aged are tenants and flavors with a job that has waited for long, top their highest
-	// priorities; both by tenant × flavor.
+	// priorities; all by tenant × flavor.
 	aged []bool
 	top  []int32
+	// most are the most units that a job of theirs needs.
+	most []int64
 	// asks are the jobs that were looked at closely, by slot.
 	asks map[int]*ask
 	// mixed are, by queue, the shapes of which not all jobs draw the same.
@@ -44,6 +46,7 @@ func newLine(a *admission) *line {
 	l := &line{
 		crowd: a.crowd, queues: make([]Queue, 0, len(a.crowd.queues)), behind: make([]bool, len(a.crowd.queues)),
 		aged: make([]bool, len(a.books.lentOut)), top: make([]int32, len(a.books.lentOut)),
+		most: make([]int64, len(a.books.lentOut)),
 		asks: map[int]*ask{}, mixed: map[int]map[shapeKey]bool{}, texts: make([]outcome, 1),
 	}
 	for _, q := range a.in.Queues {
@@ -117,7 +120,10 @@ func (l *line) read(a *admission) {
 		default:
 			l.want[slot] = entered
 			l.aged[b.of] = l.aged[b.of] || !b.since.after(aged) && a.ages(l.tenants[b.queue])
-			l.top[b.of] = max(l.top[b.of], b.priority)
+			if l.most[b.of] == 0 {
+				l.top[b.of] = b.priority
+			}
+			l.top[b.of], l.most[b.of] = max(l.top[b.of], b.priority), max(l.most[b.of], b.units)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package lend
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -100,9 +101,9 @@ func measure(l *lender) reading {
 		r.see("load", r.utilization, l.LowWater, l.HighWater)
 		switch r.mark {
 		case markHigh:
-			r.blocker = fmt.Sprintf("load is above %s", percent(l.HighWater))
+			r.blocker = "load is above " + percent(l.HighWater)
 		case markBetween:
-			r.blocker = fmt.Sprintf("load is not below %s", percent(l.LowWater))
+			r.blocker = "load is not below " + percent(l.LowWater)
 		}
 	}
 	for _, s := range r.signals {
@@ -130,9 +131,9 @@ func (r *reading) text(l *lender) string {
 	case r.utilization < 0:
 		return "load has no requests to go by"
 	}
-	return fmt.Sprintf("load %s of %d owned units", percent(r.utilization), l.Owned)
+	return "load " + percent(r.utilization) + " of " + strconv.FormatInt(l.Owned, 10) + " owned units"
 }
 
 func percent(share float64) string {
-	return fmt.Sprintf("%.0f%%", 100*share)
+	return strconv.FormatFloat(100*share, 'f', 0, 64) + "%"
 }

@@ -76,7 +76,7 @@ func (d *decision) readLoans(prev []LoanState) {
 			c.units += g.Count
 			c.lent = true
 		}
-		c.nodes = d.scratch.numbers(d.atlas, c.Grants)
+		c.nodes = d.shelf.numbers(i, d.atlas, c.Grants)
 		d.countGrants(c)
 		d.loans = append(d.loans, c)
 		if !c.ending && len(l.Shedding) > 0 {
@@ -100,7 +100,7 @@ func (d *decision) countGrants(c *loan) {
 		}
 		c.units += g.Count
 		c.lent = c.lent || g.Lender != ""
-		if lender := d.byName[g.Lender]; lender != nil {
+		if lender := d.lender(g.Lender); lender != nil {
 			lender.lent += g.Count
 		}
 	}
@@ -345,7 +345,7 @@ func (d *decision) countPreemption(l *loan) {
 		return
 	}
 	for _, g := range l.frees() {
-		if lender := d.byName[g.Lender]; lender != nil {
+		if lender := d.lender(g.Lender); lender != nil {
 			lender.memory.askedBack(l.Since, d.now, d.pol)
 		}
 	}

@@ -20,7 +20,7 @@ func (d *decision) doomed(r *reshape, awaited bool) (reason, message string) {
 	}
 	if p := d.pools[r.From]; p != nil {
 		for _, o := range p.lenders {
-			if n := int64(len(o.Pending)); n > 0 && !o.Advise && p.soon.slots(max(o.UnitsPerPod, 1)) < n {
+			if n := int64(len(o.Pending)); n > 0 && p.soon.slots(max(o.UnitsPerPod, 1)) < n {
 				return ReasonLenderPodPending, "online pods of " + o.Name + " wait for the units"
 			}
 		}

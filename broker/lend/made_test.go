@@ -133,7 +133,7 @@ func TestDoomed(t *testing.T) {
 			other.Advise = true
 			d.lenders[0].Pending = nil
 			d.pools[other.Flavor].lenders = append(d.pools[other.Flavor].lenders, &other)
-		}, true, ""},
+		}, true, ReasonLenderPodPending},
 		"no pod waits, and no room is":   {func(d *decision, _ *reshape) { pending(d, 0).Pending = nil }, true, ""},
 		"shut":                           {func(d *decision, _ *reshape) { shut(d, ReasonAboveHighWater) }, true, ReasonAboveHighWater},
 		"shut without a reason":          {func(d *decision, _ *reshape) { shut(d, "") }, true, ReasonReshapeUnused},

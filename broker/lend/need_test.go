@@ -293,3 +293,9 @@ func TestNextFloor(t *testing.T) {
 		t.Errorf("after all windows: %s", at)
 	}
 }
+
+func newLender(of Lender, memory LenderState) *lender {
+	l := new(lender)
+	l.begin(&of, &memory)
+	return l
+}

@@ -17,7 +17,11 @@ func (l *line) pass(a *admission) {
 		})
 	}
 	pass := l.index.Begin(a.books.used, a.now, a.pol.ReserveAfter, queue.CouldTake(func(tenant quota.NodeID, f quota.FlavorID) bool {
-		return l.aged[a.books.at(tenant, f)] && !a.guards.full(a, tenant, f) || a.fairness.could(tenant, f)
+		at := a.books.at(tenant, f)
+		if l.aged[at] && !a.guards.full(a, tenant, f) {
+			return true
+		}
+		return a.fairness.wanted(tenant, f)
 	}))
 	for job, ok := pass.Next(); ok; job, ok = pass.Next() {
 		v, reason, message := a.consider(l.ask(job.Ref))
@@ -37,7 +41,9 @@ func (l *line) pass(a *admission) {
 			pass.Refused(false)
 		}
 	}
-	l.passed(a, pass)
+	if !a.brief || a.reshapes != nil { // which goes by why jobs wait
+		l.passed(a, pass)
+	}
 }
 
 // passed gives the jobs that were not tried the verdict of those that stand for them.

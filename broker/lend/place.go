@@ -64,7 +64,7 @@ type spot struct {
 // would be spread over more than most nodes, or if clear, asked last, says no. spread
 // is over how many it would be, 0 if it does not fit. own is as in take.
 func (p *pool) place(pods, size int64, own bool, most int, clear func([]spot) bool) (spots []spot, spread int) {
-	if p.freeSlots(size) < pods {
+	if !p.hasSlots(size, pods) {
 		return nil, 0
 	}
 	for placed := int64(0); placed < pods; placed++ {
@@ -99,6 +99,18 @@ func (p *pool) freeSlots(size int64) int64 {
 	return n
 }
 
+// hasSlots reports whether as many pods of the size fit on units that are free now.
+func (p *pool) hasSlots(size, pods int64) bool {
+	for i := range p.rooms {
+		if free := p.rooms[i].free; free >= size {
+			if pods -= free / size; pods <= 0 {
+				return true
+			}
+		}
+	}
+	return pods <= 0
+}
+
 // barredSlots counts those as well on which nothing new may be lent.
 func (p *pool) barredSlots(size int64) int64 {
 	var n int64
@@ -122,13 +134,15 @@ func (p *pool) barredText() string {
 // prefer, costs the fewest slots of the lenders' shapes, largest first, then leaves the fewest units over,
 // then joins other loans. At least one room has the units.
 func (p *pool) best(size int64, own bool) int {
-	best := -1
+	best, b := -1, (*room)(nil)
+	sorted := p.nodes != nil && p.nodes.sorted
 	for i := range p.rooms {
-		if p.rooms[i].free < size || best >= 0 && p.rooms[i].equals(&p.rooms[best]) && p.rooms[best].node <= p.rooms[i].node {
+		r := &p.rooms[i]
+		if r.free < size || b != nil && (r.last > b.last || r.equals(b) && (sorted || b.node <= r.node)) {
 			continue
 		}
-		if best < 0 || p.compare(&p.rooms[i], &p.rooms[best], size, own) < 0 {
-			best = i
+		if b == nil || p.compare(r, b, size, own) < 0 {
+			best, b = i, r
 		}
 	}
 	return best

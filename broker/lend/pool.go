@@ -84,12 +84,12 @@ func (d *decision) countRooms() {
 			free := clamp(u.Capacity) - online - clamp(u.Other) - clamp(u.Promised)
 			leaving := min(clamp(u.Leaving), online)
 			soon := free + leaving
-			r := room{node: n.Name, free: free, soon: soon, back: soon, last: n.LendLast, why: n.Unlendable}
+			p.rooms = append(p.rooms, room{node: n.Name, free: free, soon: soon, back: soon, last: n.LendLast, why: n.Unlendable})
+			r := &p.rooms[len(p.rooms)-1]
 			if pinned := clamp(u.Pinned); pinned > 0 { // the service's pods have those first
 				r.free -= max(pinned-online, 0)
 				r.kept = max(pinned-(online-leaving), 0)
 			}
-			p.rooms = append(p.rooms, r)
 		}
 	}
 	d.holdRooms()

@@ -135,9 +135,9 @@ func (r *round) haveRoom(wants []want) bool {
 func (r *round) wants(c class) []want {
 	var out []want
 	for _, l := range r.p.lenders {
-		// An adviser changes nothing. A policy that cannot be used still has pods
-		// that wait, but its need is not known.
-		if l.owed[c] == 0 || l.Advise || (l.Problem != nil && c != classPending) {
+		// An adviser changes nothing, and the need of a policy that cannot be used is not
+		// known. The pods of both have what they own all the same: place counts on it.
+		if l.owed[c] == 0 || (l.Advise || l.Problem != nil) && c != classPending {
 			continue
 		}
 		out = append(out, want{l, l.owed[c]})
@@ -248,6 +248,14 @@ func lentBy(l *loan, lenders []*lender) bool {
 	})
 }
 
+// price of a victim is what it loses and, if it is stopped whole, what a stop counts.
+func (d *decision) price(l *loan) float64 {
+	if l.part || l.reshape != nil {
+		return l.cost
+	}
+	return l.cost + max(d.pol.StopCost, 0).Seconds()
+}
+
 // spares is what is added to the cost of stopping a loan out of fairness to jobs that
 // were stopped lately: another restart for each time. Those that were stopped too often
 // are the last choice for warm units, and those that go round for everything. For pods
@@ -284,7 +292,7 @@ func (r *round) pick(c class, from []*loan) (Choice, bool) {
 	candidates := make([]Candidate, 0, len(from))
 	for _, l := range from {
 		candidate := Candidate{
-			Name: l.Name, LostWork: l.cost + r.spares(c, l), Priority: l.Priority, Since: l.Since, Grants: l.frees(),
+			Name: l.Name, LostWork: r.d.price(l) + r.spares(c, l), Priority: l.Priority, Since: l.Since, Grants: l.frees(),
 			Pods: l.Pods, MinPods: l.minPods(), UnitsPerPod: l.UnitsPerPod, ShedCost: float64(l.UnitsPerPod) * max(r.d.pol.RestartCost, 0).Seconds(),
 			Order: l.ShedOrder,
 		}
@@ -302,7 +310,7 @@ func (c *Choice) cheaper(than *Choice) bool {
 // left stands in for them: for the most urgent reason, and no later than any allows.
 func (r *round) reprieve() {
 	slices.SortStableFunc(r.victims, func(a, b *loan) int {
-		return cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(r.d.price(b), r.d.price(a)), cmp.Compare(a.Name, b.Name))
 	})
 	for again := true; again; {
 		again = false

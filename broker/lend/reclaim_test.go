@@ -87,8 +87,11 @@ func TestReclaim(t *testing.T) {
 				in.Loans[0].Grants[0].Lender, in.Loans[0].Grants[1].Lender = "", ""
 			}, nil,
 		},
-		"an adviser takes nothing": {
-			func(in *Snapshot) { in.Lenders[0].Pending, in.Lenders[0].Advise = waits, true }, nil,
+		"an adviser's pods do not wait for a loan": {
+			func(in *Snapshot) { in.Lenders[0].Pending, in.Lenders[0].Advise = waits, true }, []string{"gang " + ReasonLenderPodPending},
+		},
+		"an adviser takes nothing else": {
+			func(in *Snapshot) { high(&in.Lenders[0]); in.Lenders[0].Advise = true }, nil,
 		},
 		"a broken policy still gets its pods placed": {
 			func(in *Snapshot) {

@@ -298,14 +298,16 @@ func TestLaw3WithCards(t *testing.T) {
 }
 
 // Equal snapshots give equal plans, also after they were written and read, and whether or not
-// the Decider knows earlier ones.
+// the Decider knows earlier ones or tells what it does.
 func TestCardsAreReplayed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		brief := &Decider{Brief: true}
 		driveCards(t, func(t *rapid.T, w *world, before State, in Snapshot, plan Plan) {
-			again, _ := Decide(in, before, w.policy)
+			again, next := Decide(in, before, w.policy)
 			if encode(again) != encode(plan) {
 				t.Fatalf("two plans for one snapshot:\n%s\n%s", encode(plan), encode(again))
 			}
+			checkBrief(t, brief, in, before, w.policy, plan, next)
 			data, err := MarshalRecord(Record{Snapshot: in, State: before, Policy: w.policy, Plan: plan})
 			if err != nil {
 				t.Fatal(err)

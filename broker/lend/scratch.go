@@ -1,13 +1,17 @@
 package lend
 
-import "github.com/ebbtide/ebbtide/quota"
+import (
+	"slices"
+
+	"github.com/ebbtide/ebbtide/quota"
+)
 
 // scratchpad is memory that one decision leaves to the next. What is in it means nothing
 // any more: nothing of a plan or a state is in it, and of a snapshot nothing stays.
 type scratchpad struct {
 	pools    map[string]*pool
+	lenders  []lender
 	loans    []loan
-	nodes    []int32
 	list     []*loan
 	bookings []booking
 	// taken are what holdings are made of, and holders the loans behind them.
@@ -29,6 +33,12 @@ func (s *scratchpad) pool(flavor string, nodes *atlas) *pool {
 	return p
 }
 
+// lend is room for so many lenders.
+func (s *scratchpad) lend(lenders int) []lender {
+	s.lenders = slices.Grow(s.lenders[:0], lenders)[:lenders]
+	return s.lenders
+}
+
 // loan is an empty one. No more are asked for than there is room for.
 func (s *scratchpad) loan() *loan {
 	s.loans = s.loans[:len(s.loans)+1]
@@ -40,20 +50,7 @@ func (s *scratchpad) room(loans int) {
 	if cap(s.loans) < loans {
 		s.loans, s.list = make([]loan, 0, loans+loans/8), make([]*loan, 0, loans+loans/8)
 	}
-	s.loans, s.nodes, s.bookings = s.loans[:0], s.nodes[:0], s.bookings[:0]
-}
-
-// numbers are those of the grants' nodes.
-func (s *scratchpad) numbers(a *atlas, grants []Grant) []int32 {
-	from := len(s.nodes)
-	for i := range grants {
-		n, ok := a.numbers[grants[i].Node]
-		if !ok {
-			n = -1
-		}
-		s.nodes = append(s.nodes, n)
-	}
-	return s.nodes[from:len(s.nodes):len(s.nodes)]
+	s.loans, s.bookings = s.loans[:0], s.bookings[:0]
 }
 
 // keep notes that bookings were added to those that there are, unless they are elsewhere for
@@ -96,11 +93,14 @@ func (s *scratchpad) end(d *decision) {
 		clear(p.rooms)
 		*p = pool{rooms: p.rooms, at: p.at}
 	}
+	clear(s.lenders)
 	clear(s.loans)
 	clear(s.list[:cap(s.list)])
 	clear(s.taken)
 	clear(s.holders)
 	s.taken, s.holders = s.taken[:0], s.holders[:0]
-	s.verdicts = d.verdicts[:0]
-	clear(s.verdicts[:cap(s.verdicts)])
+	if !d.brief {
+		s.verdicts = d.verdicts[:0]
+		clear(s.verdicts[:cap(s.verdicts)])
+	}
 }

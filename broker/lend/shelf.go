@@ -34,6 +34,8 @@ type known struct {
 	job      string // its UID
 	since    time.Time
 	priority int32
+	// nodes are the numbers that the nodes of its grants had when they were last looked for.
+	nodes []int32
 }
 
 func (k *known) of(l *Loan) bool {
@@ -59,10 +61,13 @@ func (s *shelf) follow(loans []Loan) {
 			}
 			at++
 		}
+		k := known{name: l.Name, job: l.JobUID, since: l.Since, priority: l.Priority}
 		if at == 0 || s.to[at-1] != int32(i) {
 			s.added = append(s.added, int32(i))
+		} else {
+			k.nodes = s.known[at-1].nodes
 		}
-		s.work = append(s.work, known{l.Name, l.JobUID, l.Since, l.Priority})
+		s.work = append(s.work, k)
 	}
 	for ; at < len(s.known); at++ {
 		s.to[at] = -1
@@ -110,6 +115,15 @@ func (s *shelf) of(job string) (loan string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// numbers are those of the nodes of a loan's grants, by its place; -1 is none that is there.
+func (s *shelf) numbers(at int, a *atlas, grants []Grant) []int32 {
+	k := &s.known[at]
+	if !a.are(k.nodes, grants) {
+		k.nodes = a.numbersOf(grants)
+	}
+	return k.nodes
 }
 
 func (s *shelf) same(loans []Loan) bool {

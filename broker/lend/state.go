@@ -204,6 +204,10 @@ type Policy struct {
 	FairPreemption []quota.FairRule `json:"fairPreemption,omitempty"`
 	// RestartCost is added to the lost work of every job that is stopped.
 	RestartCost time.Duration `json:"restartCost"`
+	// StopCost is what it counts besides that a job is stopped, however many units it has:
+	// so long a time of one unit. With 0 many small jobs go as readily as one large one that
+	// loses as much.
+	StopCost time.Duration `json:"stopCost,omitempty"`
 }
 
 // DefaultPolicy returns the rules that apply where the configuration is silent.

@@ -51,8 +51,9 @@ func (m *bazaar) addUrgent(r dice) {
 // returned, whoever came meanwhile; no tenant has more as its own than it was promised,
 // and no more is admitted than there is quota.
 func TestTakingBackForQuota(t *testing.T) {
-	took := 0
+	took, worlds := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
+		worlds++
 		r := roll(t)
 		m := drawBazaar(r)
 		asked := map[string]time.Time{}
@@ -84,8 +85,8 @@ func TestTakingBackForQuota(t *testing.T) {
 			checkQuotas(t, m)
 		}
 	})
-	if took < 100 {
-		t.Errorf("only %d loans were taken back in all: nothing is shown", took)
+	if took < worlds {
+		t.Errorf("only %d loans were taken back in %d worlds: little is shown", took, worlds)
 	}
 }
 

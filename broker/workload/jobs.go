@@ -76,7 +76,7 @@ func stream(s *gang.Stream, err error) (Jobs, error) {
 
 var (
 	jobColumns = []string{"name", "tenant", "submit", "duration", "gpus"}
-	jobExtras  = []string{"pods", "min_pods", "priority", "checkpoint_every", "flavor"}
+	jobExtras  = []string{"pods", "min_pods", "priority", "checkpoint_every", "flavor", "queue"}
 )
 
 // plainJobs reads jobs in columns.
@@ -101,7 +101,7 @@ type plain struct {
 
 func (p *plain) record(r *rows.Row) (gang.Record, bool) {
 	one := gang.Record{
-		Name: r.Named("name"), Tenant: r.Named("tenant"), Flavor: r.Text("flavor"),
+		Name: r.Named("name"), Tenant: r.Named("tenant"), Flavor: r.Text("flavor"), Queue: r.Text("queue"),
 		Submit: p.clock.Since(r, "submit"), Ran: r.Seconds("duration"), Units: r.Count("gpus", 1),
 	}
 	if r.Has("pods") {

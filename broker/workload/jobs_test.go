@@ -30,6 +30,9 @@ func jobs(content string, o workload.Options) (said string) {
 			break
 		}
 		said += fmt.Sprintf("%s at %s for %s: %dx%d %s", j.Name, j.Submit, j.Duration, j.Pods, j.UnitsPerPod, j.Flavor)
+		if j.Queue != j.Tenant+"/default" {
+			said += fmt.Sprintf(" to %q", j.Queue)
+		}
 		for _, extra := range []struct {
 			what string
 			n    int64
@@ -65,12 +68,15 @@ func TestOpenJobs(t *testing.T) {
 		"dates from another moment on": {jobHeader + "\na,lab,2026-03-02T09:00:00Z,60,1\nb,lab,2026-03-02T11:00:00Z,60,1\n",
 			workload.Options{Origin: time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)},
 			"lab/b at 1h0m0s for 1m0s: 1x1 gpu\n" + cut + "jobs left out because they were submitted before the beginning: 1\n"},
+		"queues": {jobHeader + ",pods,queue\na,lab,0,60,1,1,night\nml/b,lab,1,60,1,1,night\nc,lab,2,60,1,1,ml/day\nd,lab,3,60,1,1,\n", workload.Options{},
+			"lab/a at 0s for 1m0s: 1x1 gpu to \"lab/night\"\nml/b at 1s for 1m0s: 1x1 gpu to \"ml/night\"\nlab/c at 2s for 1m0s: 1x1 gpu to \"ml/day\"\nlab/d at 3s for 1m0s: 1x1 gpu\n"},
+		"no queue":    {jobHeader + ",pods\na,lab,0,60,1,1\n", workload.Options{Unqueued: true}, "lab/a at 0s for 1m0s: 1x1 gpu to \"\"\n"},
 		"no run time": {jobHeader + "\na,lab,0,0,1\n", workload.Options{}, cut + "jobs left out because they ran for no time: 1\n"},
 		"pods of four": {jobHeader + "\na,lab,0,60,16\n", workload.Options{PodUnits: 4},
 			"lab/a at 0s for 1m0s: 4x4 gpu\njobs of more than 4 GPUs are cut into equal pods: the file does not say how they were\n"},
 
 		"a column that is missing":      {"name,tenant,submit,gpus\na,b,0,1\n", workload.Options{}, "x:1: header has no column duration: want name, tenant, submit, duration, gpus"},
-		"a column that is unknown":      {jobHeader + ",user\na,b,0,1,1,me\n", workload.Options{}, `x:1: header has unknown columns ["user"]: want name, tenant, submit, duration, gpus; may have pods, min_pods, priority, checkpoint_every, flavor`},
+		"a column that is unknown":      {jobHeader + ",user\na,b,0,1,1,me\n", workload.Options{}, `x:1: header has unknown columns ["user"]: want name, tenant, submit, duration, gpus; may have pods, min_pods, priority, checkpoint_every, flavor, queue`},
 		"out of order":                  {jobHeader + "\na,lab,60,1,1\nb,lab,0,1,1\n", workload.Options{}, `lab/a at 1m0s for 1s: 1x1 gpu` + "\n" + `x:3: submit is "0", want no earlier than the row before: sort the file by submit`},
 		"a name twice":                  {jobHeader + "\na,lab,0,1,1\na,shop,0,1,1\na,lab,0,1,1\n", workload.Options{}, "lab/a at 0s for 1s: 1x1 gpu\nshop/a at 0s for 1s: 1x1 gpu\n" + `x:4: name is "a", want a name that no row before has in its namespace, which is the tenant where none is given`},
 		"a name in another's namespace": {jobHeader + "\na,shop,0,1,1\nshop/a,lab,0,1,1\n", workload.Options{}, "shop/a at 0s for 1s: 1x1 gpu\n" + `x:3: name is "shop/a", want a name that no row before has in its namespace, which is the tenant where none is given`},

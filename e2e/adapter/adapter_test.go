@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 
 const (
 	namespace = "serving"
-	patience  = time.Minute
+	patience  = 3 * time.Minute
 )
 
 // A real HorizontalPodAutoscaler scales on a metric of Prometheus through a real

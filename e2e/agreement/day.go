@@ -32,13 +32,14 @@ type Day struct {
 	// Requests in flight as the broker heard them.
 	Requests []Point `json:"requests"`
 	// What the programs need beside the work, which the simulator leaves out and which is
-	// much of a compressed day: Turnover is how much longer than its work a job that is not
-	// disturbed holds its units, Start the part of that before its pods are there, Leave how
-	// much longer than its pods take to exit it is until one that was asked back is returned.
-	// All are medians of this day.
-	Turnover time.Duration `json:"turnover"`
-	Start    time.Duration `json:"start"`
-	Leave    time.Duration `json:"leave"`
+	// much of a compressed day, each time that it was measured: Turnover is how much longer
+	// than its work a job that is not disturbed holds its units, Start the part of that before
+	// its pods are there, Leave how much longer than its pods take to exit it is until one
+	// that was asked back is returned. What is measured lies between two decisions and counts
+	// as halfway, so that it can be a little below 0.
+	Turnover []time.Duration `json:"turnover"`
+	Start    []time.Duration `json:"start"`
+	Leave    []time.Duration `json:"leave"`
 	// Moments at which the broker decided: how often it does follows from how long it and
 	// the API server take, and whether that is before or after the replicas that go have
 	// gone is luck, which the simulator is to have too.
@@ -62,6 +63,7 @@ type Job struct {
 	Submit     time.Duration `json:"submit"`
 	Tenant     string        `json:"tenant"`
 	Queue      string        `json:"queue"`
+	Priority   int32         `json:"priority"`
 	Lasts      time.Duration `json:"lasts"`
 	Pods       int64         `json:"pods"`
 	PerPod     int64         `json:"perPod"`

@@ -3,6 +3,7 @@ package agreement
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -14,22 +15,29 @@ import (
 // what the broker heard when it decided, and that of the other is followed at once.
 const sample = 10 * time.Millisecond
 
-// Play is the day in the simulator.
-func (d *Day) Play() (Outcome, error) {
+// Play is the day in the simulator. What each job costs the programs is drawn, by the seed,
+// from what jobs cost them in the lab.
+func (d *Day) Play(seed uint64) (Outcome, error) {
+	s := d.scenario(rand.New(rand.NewPCG(seed, 0)))
+	var b booked
 	loans := 0
-	options := product.Options{Every: d.Interval, StableWindow: sample, PanicWindow: sample, Seen: func(_ lend.Snapshot, plan lend.Plan) {
-		for i := range plan.Actions {
-			if plan.Actions[i].Kind == lend.ActionLend {
-				loans++
+	options := product.Options{
+		Every: d.Interval, Relend: d.Interval, StableWindow: sample, PanicWindow: sample,
+		Seen: func(in lend.Snapshot, plan lend.Plan) {
+			b.follow(in.Now, &plan)
+			for i := range plan.Actions {
+				if plan.Actions[i].Kind == lend.ActionLend {
+					loans++
+				}
 			}
-		}
-	}}
-	r, err := sim.Run(d.scenario(), &paced{product.New(d.Policy, options), d.Moments}, nil)
+		},
+	}
+	r, err := sim.Run(s, &paced{product.New(d.Policy, options), d.Moments}, nil)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("playing the day: %w", err)
 	}
 	return Outcome{
-		LentGPUHours: r.Lent * d.Speed, EvictedPods: int(r.EvictedPods), Reclaims: int(r.Evictions), Loans: loans, JobsFinished: int(r.Finished),
+		LentGPUHours: d.hours(&b, s.Start.Add(d.Length)), EvictedPods: int(r.EvictedPods), Reclaims: int(r.Evictions), Loans: loans, JobsFinished: int(r.Finished),
 	}, nil
 }
 
@@ -53,10 +61,10 @@ func (p *paced) Decide(w *sim.World) time.Duration {
 	return p.moments[0] - w.Now()
 }
 
-func (d *Day) scenario() *sim.Scenario {
+func (d *Day) scenario(r *rand.Rand) *sim.Scenario {
 	jobs := make([]sim.Job, 0, len(d.Jobs))
 	for i := range d.Jobs {
-		jobs = append(jobs, d.job(&d.Jobs[i]))
+		jobs = append(jobs, d.job(&d.Jobs[i], r))
 	}
 	s := &sim.Scenario{
 		Start: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC), Length: d.Length, Seed: 1, Sample: sample,
@@ -73,16 +81,21 @@ func (d *Day) scenario() *sim.Scenario {
 }
 
 // job saves when it is asked to stop if it exits in time, and is else killed.
-func (d *Day) job(j *Job) sim.Job {
+func (d *Day) job(j *Job, r *rand.Rand) sim.Job {
+	turnover, start, leave := draw(r, d.Turnover), draw(r, d.Start), draw(r, d.Leave)
+	later := func(t time.Duration) time.Duration { return max(t+leave, time.Millisecond) }
 	out := sim.Job{
-		Name: j.Name, Tenant: j.Tenant, Queue: j.Queue, Submit: j.Submit, Duration: j.Lasts + d.Turnover, Flavor: d.Flavor, Pods: j.Pods, UnitsPerPod: j.PerPod,
-		Costs: sim.Costs{CheckpointEvery: j.Checkpoint, Grace: j.Grace + d.Leave, Exit: j.Exit + d.Leave, Restart: d.Start},
+		Name: j.Name, Tenant: j.Tenant, Queue: j.Queue, Priority: j.Priority, Submit: j.Submit,
+		Duration: max(j.Lasts+turnover, time.Millisecond), Flavor: d.Flavor, Pods: j.Pods, UnitsPerPod: j.PerPod,
+		Costs: sim.Costs{CheckpointEvery: j.Checkpoint, Grace: later(j.Grace), Exit: later(j.Exit), Restart: max(start, 0)},
 	}
 	if j.Exit <= j.Grace {
 		out.SaveTakes = out.Exit
 	}
 	return out
 }
+
+func draw(r *rand.Rand, of []time.Duration) time.Duration { return of[r.IntN(len(of))] }
 
 func curve(points []Point) sim.Curve {
 	out := make(sim.Curve, 0, len(points))

@@ -161,11 +161,9 @@ type reader struct {
 	begin time.Time
 	ready bool
 	last  time.Time
-	// loans are those that are open, starts and the like what was measured.
-	loans                    map[string]*lent
-	starts, turnover, leaves []time.Duration
-	// booked is what loans held, in unit-time.
-	booked time.Duration
+	// loans are those that are open, with what was measured of them in the day.
+	loans  map[string]*lent
+	booked booked
 	// like is what the demo made of each job, by name.
 	like map[string]*Job
 	seen map[string]bool
@@ -174,7 +172,6 @@ type reader struct {
 // lent is an open loan that was not disturbed.
 type lent struct {
 	job          string
-	units        int64
 	since, asked time.Time
 	disturbed    bool
 	started      bool
@@ -221,7 +218,7 @@ func (r *reader) line(in *lend.Snapshot) {
 	slices.SortFunc(fresh, func(a, b *lend.Job) int { return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.UID, b.UID)) })
 	for _, j := range fresh {
 		job := *r.like[j.Name]
-		job.Submit = max(r.since(in.Now), 0)
+		job.Submit, job.Priority = max(r.since(in.Now), 0), j.Priority
 		r.day.Jobs = append(r.day.Jobs, job)
 	}
 }
@@ -238,50 +235,43 @@ func (r *reader) follow(rec *lend.Record) {
 		seen = r.last.Add(in.Now.Sub(r.last) / 2)
 	}
 	r.last = in.Now
+	r.booked.follow(in.Now, &rec.Plan)
 	for i := range in.Loans {
 		if l := r.loans[in.Loans[i].Name]; l != nil && in.Loans[i].Live > 0 && !l.started {
 			l.started = true
-			r.starts = append(r.starts, seen.Sub(l.since))
+			measured(&r.day.Start, seen.Sub(l.since))
 		}
 	}
 	for _, a := range rec.Plan.Actions {
 		switch a.Kind {
 		case lend.ActionLend:
-			l := &lent{job: a.Job, since: in.Now, disturbed: a.Attempt > 1}
-			for _, g := range a.Grants {
-				l.units += g.Count
-			}
-			r.loans[a.Loan] = l
+			r.loans[a.Loan] = &lent{job: a.Job, since: in.Now, disturbed: a.Attempt > 1}
 		case lend.ActionReclaim:
 			if l := r.loans[a.Loan]; l != nil {
 				l.disturbed, l.asked = true, in.Now
 			}
 		case lend.ActionReturn:
-			r.returned(r.loans[a.Loan], in.Now, seen)
+			r.returned(r.loans[a.Loan], seen)
 			delete(r.loans, a.Loan)
 		}
 	}
 }
 
-func (r *reader) returned(l *lent, now, seen time.Time) {
+func (r *reader) returned(l *lent, seen time.Time) {
 	if l == nil {
 		return
 	}
-	r.booked += time.Duration(l.units) * now.Sub(l.since)
 	switch j := r.like[l.job]; {
 	case j == nil:
 	case !l.asked.IsZero():
-		r.leaves = append(r.leaves, seen.Sub(l.asked)-min(j.Exit, j.Grace))
+		measured(&r.day.Leave, seen.Sub(l.asked)-min(j.Exit, j.Grace))
 	case !l.disturbed:
-		r.turnover = append(r.turnover, seen.Sub(l.since)-j.Lasts)
+		measured(&r.day.Turnover, seen.Sub(l.since)-j.Lasts)
 	}
 }
 
-func median(of []time.Duration) time.Duration {
-	if len(of) == 0 {
-		return 0
-	}
-	return slices.Sorted(slices.Values(of))[len(of)/2].Round(time.Millisecond)
+func measured(list *[]time.Duration, d time.Duration) {
+	*list = append(*list, d.Round(time.Millisecond))
 }
 
 // rules are what of a lender does not change with the moment.
@@ -321,11 +311,10 @@ func (r *reader) finish() error {
 	if !r.ready {
 		return errors.New("reading the broker's decisions: none has the lender, the queues and all nodes")
 	}
-	for _, l := range r.loans { // those that the day's end found open
-		r.booked += time.Duration(l.units) * r.last.Sub(l.since)
+	if len(r.day.Turnover) == 0 || len(r.day.Start) == 0 || len(r.day.Leave) == 0 {
+		return errors.New("reading the broker's decisions: no job ended undisturbed, or none was asked back")
 	}
-	r.day.Outcome.LentGPUHours = math.Round(r.booked.Hours()*r.day.Speed*10) / 10
-	r.day.Turnover, r.day.Start, r.day.Leave = median(r.turnover), median(r.starts), median(r.leaves)
+	r.day.Outcome.LentGPUHours = r.day.hours(&r.booked, r.last)
 	return nil
 }
 

@@ -44,7 +44,7 @@ const (
 	blueNominal            = 12
 
 	// patience is how long a test waits for what it expects.
-	patience = time.Minute
+	patience = 3 * time.Minute
 	// pace is how often it looks.
 	pace = 50 * time.Millisecond
 )

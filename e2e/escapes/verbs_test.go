@@ -86,7 +86,7 @@ func TestEachVerbIsNeeded(t *testing.T) {
 
 // course has a job of red's admitted, run, taken back and end.
 func (w *town) course(ctx context.Context) error {
-	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	job := queued(red, "try", "default", 1, 1)
 	if err := w.mallory.Create(bounded, job); err != nil {

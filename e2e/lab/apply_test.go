@@ -175,7 +175,7 @@ func lostNode(t *testing.T, l *lab.Lab) {
 	if _, err := pods.Create(ctx, p, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 		p, err := pods.Get(ctx, "marooned", metav1.GetOptions{})
 		return err == nil && describe(p) == "Running ready", "the pod is not ready"
 	})
@@ -191,7 +191,7 @@ func lostNode(t *testing.T, l *lab.Lab) {
 	if err := l.RecoverNode(ctx, "far"); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 		_, err := pods.Get(ctx, "marooned", metav1.GetOptions{})
 		return apierrors.IsNotFound(err), "the pod is still there"
 	})

@@ -104,7 +104,7 @@ func TestNothingIsLeftWhenTheParentIsKilled(t *testing.T) {
 	if decodeErr != nil {
 		t.Fatalf("the parent did not say what it runs: %v", decodeErr)
 	}
-	labtest.Eventually(t, 10*time.Second, func(context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(context.Context) (bool, string) {
 		for name, pid := range was.PIDs {
 			if alive(pid) {
 				return false, fmt.Sprintf("%s, process %d, is still there", name, pid)
@@ -169,8 +169,8 @@ func TestPartsFailAndComeBack(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	l := labtest.New(t, lab.Options{Nodes: []lab.NodeSpec{{Name: "gpu-0", GPUs: 8}}, NoPrometheus: true})
-	version := func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
+	version := func(within time.Duration) error {
+		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
 		_, err := l.Client().CoreV1().Nodes().Get(ctx, "gpu-0", metav1.GetOptions{})
 		return err
@@ -180,7 +180,7 @@ func TestPartsFailAndComeBack(t *testing.T) {
 	if err := server.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	if err := version(ctx); err == nil {
+	if err := version(time.Second); err == nil {
 		t.Error("a frozen API server answered")
 	}
 	if err := server.Thaw(); err != nil {
@@ -189,7 +189,7 @@ func TestPartsFailAndComeBack(t *testing.T) {
 	if err := server.WaitReady(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := version(ctx); err != nil {
+	if err := version(time.Minute); err != nil {
 		t.Errorf("after the thaw: %v", err)
 	}
 
@@ -203,7 +203,7 @@ func TestPartsFailAndComeBack(t *testing.T) {
 	if server.PID() != 0 {
 		t.Errorf("a killed part has process id %d", server.PID())
 	}
-	if err := version(ctx); err == nil {
+	if err := version(time.Second); err == nil {
 		t.Error("a killed API server answered")
 	}
 	if err := server.Freeze(); err == nil {
@@ -217,7 +217,7 @@ func TestPartsFailAndComeBack(t *testing.T) {
 	if server.PID() == before {
 		t.Error("the process id did not change")
 	}
-	if err := version(ctx); err != nil {
+	if err := version(time.Minute); err != nil {
 		t.Errorf("the node did not survive the restart: %v", err)
 	}
 	if err := l.AddNodes(ctx, []lab.NodeSpec{{Name: "gpu-1", GPUs: 8}}); err != nil {
@@ -246,7 +246,7 @@ func TestUnaskedEndIsNoticed(t *testing.T) {
 	}
 	select {
 	case <-l.Failed():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("nobody noticed")
 	}
 	err = l.Stop()
@@ -281,7 +281,7 @@ func TestLoseNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The real node lifecycle controller draws the consequence.
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 		node, err := l.Client().CoreV1().Nodes().Get(ctx, "gpu-0", metav1.GetOptions{})
 		if err != nil {
 			return false, err.Error()

@@ -28,7 +28,7 @@ import (
 
 // operatorWait bounds a step of an operator. KubeRay looks again only every three
 // seconds, and needs several looks for a step.
-const operatorWait = time.Minute
+const operatorWait = 3 * time.Minute
 
 // operatorKind is a kind of job as its own operator runs it.
 type operatorKind struct {

@@ -100,7 +100,7 @@ func pidOf(t *testing.T, l *lab.Lab, name string) int {
 		t.Fatal(err)
 	}
 	pid := 0
-	labtest.Eventually(t, 30*time.Second, func(context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(context.Context) (bool, string) {
 		text, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
 			return false, err.Error()
@@ -123,7 +123,7 @@ func runs(pid int) bool {
 
 func awaitEnd(t *testing.T, pid int) {
 	t.Helper()
-	labtest.Eventually(t, 30*time.Second, func(context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(context.Context) (bool, string) {
 		return !runs(pid), fmt.Sprintf("process %d still runs", pid)
 	})
 }

@@ -128,13 +128,13 @@ func TestPrograms(t *testing.T) {
 	if _, err := l.Client().CoreV1().Pods(tenant).Create(ctx, p, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 		p, err := l.Client().CoreV1().Pods(tenant).Get(ctx, "online", metav1.GetOptions{})
 		return err == nil && p.Spec.NodeName == gpuNode && p.Status.Phase == corev1.PodRunning, fmt.Sprint(p, err)
 	})
 	// Prometheus scrapes both.
 	for _, query := range []string{`fake_broker{word="ebbtide-broker",env="yes"}`, `up{job="ebbtide-scheduler"}==1`} {
-		labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+		labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 			body, err := l.Query(ctx, query)
 			return strings.Contains(body, `"value":[`), fmt.Sprint(body, err)
 		})
@@ -149,7 +149,7 @@ func TestPrograms(t *testing.T) {
 	if _, err := get(ctx, "http://"+env.Addr+"/exit"); err == nil {
 		t.Error("the broker answered although it ended")
 	}
-	labtest.Eventually(t, 30*time.Second, func(context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(context.Context) (bool, string) {
 		return broker.PID() != before && broker.PID() != 0, "the broker did not come back"
 	})
 	if err := broker.WaitReady(ctx); err != nil {

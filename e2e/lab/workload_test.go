@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ const (
 	gpuNode = "gpu-0"
 	tenant  = "research"
 	// slack is what a busy machine may add to a time that is checked from above.
-	slack = 10 * time.Second
+	slack = 30 * time.Second
 )
 
 // TestWorkloads shares one lab among the scenarios that do no harm to it.
@@ -85,7 +86,7 @@ func pod(name string, annotations map[string]string) *corev1.Pod {
 // one that satisfies until, and how long after the creation that was.
 func record(t *testing.T, l *lab.Lab, p *corev1.Pod, until func(watch.Event, *corev1.Pod) bool) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	pods := l.Client().CoreV1().Pods(p.Namespace)
 	w, err := pods.Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: p.Name}))
@@ -152,17 +153,17 @@ func between(t *testing.T, what string, took, least time.Duration) {
 }
 
 func modelLoad(t *testing.T, l *lab.Lab) {
-	var running time.Time
-	states := record(t, l, pod("model-load", map[string]string{kubelet.AnnotationModelLoad: "700ms"}),
+	var status corev1.PodStatus
+	states := record(t, l, pod("model-load", map[string]string{kubelet.AnnotationModelLoad: "3s"}),
 		func(_ watch.Event, p *corev1.Pod) bool {
-			if running.IsZero() && p.Status.Phase == corev1.PodRunning {
-				running = time.Now()
-			}
+			status = p.Status
 			return strings.HasSuffix(describe(p), "ready")
 		})
 	wantStates(t, states, "Pending", "Running", "Running ready")
-	// The watch here and the kubelet's may see the start at slightly different times.
-	between(t, "loading the model", time.Since(running), 500*time.Millisecond)
+	i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady })
+	ready, running := status.Conditions[i].LastTransitionTime, status.ContainerStatuses[0].State.Running.StartedAt
+	// The times are of whole seconds.
+	between(t, "loading the model", ready.Sub(running.Time), 2*time.Second)
 }
 
 func completion(t *testing.T, l *lab.Lab) {
@@ -249,7 +250,7 @@ func suspendedJob(t *testing.T, l *lab.Lab) {
 	}
 	await := func(what string, done func(batchv1.JobStatus, int) bool) {
 		t.Helper()
-		labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+		labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 			job, err := jobs.Get(ctx, "train", metav1.GetOptions{})
 			if err != nil {
 				return false, err.Error()
@@ -303,7 +304,7 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: team-researc
 	if err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, 10*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 		_, err := alice.CoreV1().Pods(tenant).List(ctx, metav1.ListOptions{})
 		return err == nil, fmt.Sprint(err)
 	})
@@ -360,7 +361,7 @@ func fakeTarget(t *testing.T) (addr, sdURL string) {
 }
 
 func scrapes(t *testing.T, l *lab.Lab, target string) {
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
 		body, err := l.Query(ctx, `vllm:num_requests_running{job="lab",pod="chat"}`)
 		return strings.Contains(body, `"7"`) && strings.Contains(body, target), fmt.Sprint(body, err)
 	})

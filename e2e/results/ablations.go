@@ -37,8 +37,9 @@ func (p *plan) ablations() error {
 			{name: "after 10m"},
 			{name: "never", broker: func(r *lend.Policy, _ *product.Options) { r.ReserveAfter = 0 }},
 		}},
+		{"Stops", "What does it change that a stop counts for something besides what it loses?", "", stops(0, time.Hour, 4*time.Hour, 24*time.Hour)},
 		{"Slices", "If half of the jobs of one GPU need a third of it at most: what do slices change?",
-			"The GPUs of m-small are cut into three each, in a fixed layout; its replicas take one slice each, and so do those jobs, which run nowhere else then. A slice counts as a unit, so GPU-hours of the two rows do not compare: waiting and completion do. Changes of layouts are not played; `make bench-mig` measures them.", []change{
+			"The GPUs of m-small are cut into three each, in a fixed layout, and told as three units by its nodes: no cards are played here, whose layouts could change. Its replicas take one slice each, and so do those jobs, which run nowhere else then. A slice counts as a unit, so GPU-hours of the two rows do not compare: waiting and completion do. What changes of layouts are worth, `make bench-mig` measures.", []change{
 				{name: "whole GPUs", town: func(c *town.Config) { c.Small = 0.5 }},
 				{name: "thirds", town: func(c *town.Config) { c.Small, c.Slices = 0.5, true }},
 			}},
@@ -51,7 +52,7 @@ func (p *plan) ablations() error {
 }
 
 // rules of choosing victims, all with the same lending: what is idle less the headroom.
-var victimRules = []string{"random", "fewest-jobs", "lyra-victims", "gfs-victims", "least-loss"}
+var victimRules = []string{"random", "fewest-jobs", "exhaustive", "lyra-victims", "gfs-victims", "least-loss"}
 
 // victims compares rules of choosing victims in the short town.
 func (p *plan) victims() error {
@@ -68,7 +69,7 @@ func (p *plan) victims() error {
 	}
 	p.then = append(p.then, func(r *report.Report) {
 		a := report.Ablation{Title: "Victims", Asks: "Who is to stop, where all else is the same?",
-			Notes: "Not Ebbtide, but a plain policy that lends what is idle less the headroom and takes back when a replica waits, with five rules of choosing victims: at random, the node with the fewest jobs, Lyra's cost, GFS's score, and what Ebbtide does. How far each is from the best there is, on instances small enough to try everything: `make bench-victims`."}
+			Notes: "Not Ebbtide, but a plain policy that lends what is idle less the headroom and takes back when a replica waits, with six rules of choosing victims: at random, the node with the fewest jobs, every set of them, Lyra's cost, GFS's score, and what Ebbtide does where a stop counts for nothing but what it loses. Every set is tried only where no more than 20 jobs could stop; where there are more, as nearly always here, `exhaustive` is Ebbtide's choice without shrinking any. How far each is from the best there is, on instances small enough to try everything: `make bench-victims`."}
 		for _, one := range trials {
 			a.Rows = append(a.Rows, report.Variant{Name: one.Result.Policy, Rows: []trial.Row{new(trial.Reference).Row(one)}})
 		}
@@ -87,6 +88,13 @@ func graces(of ...time.Duration) (changes []change) {
 func checkpoints(of ...time.Duration) (changes []change) {
 	for _, d := range of {
 		changes = append(changes, change{name: brief(d), town: func(c *town.Config) { c.Costs.CheckpointEvery = d }})
+	}
+	return changes
+}
+
+func stops(of ...time.Duration) (changes []change) {
+	for _, d := range of {
+		changes = append(changes, change{name: "as a GPU for " + brief(d), broker: func(r *lend.Policy, _ *product.Options) { r.StopCost = d }})
 	}
 	return changes
 }

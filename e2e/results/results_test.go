@@ -1,10 +1,13 @@
 package results
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/sim"
 	"github.com/ebbtide/ebbtide/e2e/results/report"
 	"github.com/ebbtide/ebbtide/e2e/results/town"
 	"github.com/ebbtide/ebbtide/e2e/results/trial"
@@ -33,7 +36,7 @@ func TestTrialsAreTheSameEachTime(t *testing.T) {
 	p.terms.forecast = false
 	none := p.add("no lending", made, theirs("pools-apart"))
 	trials := []*trial.Trial{none, p.add("once", made, p.ours()), p.add("twice", made, p.ours()), p.add("lyra", made, theirs("lyra"))}
-	if err := p.play(&report.Report{}); err != nil {
+	if err := p.play(t.Context(), &report.Report{}); err != nil {
 		t.Fatal(err)
 	}
 	ref := trial.Reference{None: []*trial.Trial{none}}
@@ -50,6 +53,43 @@ func TestTrialsAreTheSameEachTime(t *testing.T) {
 	if again := ref.Row(none); again.HarvestGPUHours != 0 || again.UtilisationGain != 0 || again.QueueingSpeedup != 1 {
 		t.Errorf("no lending differs from itself: %+v", again)
 	}
+}
+
+// What is being played ends when nobody wants to know any more, and so does what is not yet.
+func TestPlayEndsWithItsContext(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	p := &plan{seed: 1, terms: defaults(), log: t.Output()}
+	made := tiny(t)
+	decided := 0
+	one := p.add("ended", made, func(s *sim.Scenario) (sim.Policy, error) {
+		policy, err := theirs("lyra")(s)
+		return counted{policy, func() {
+			if decided++; decided == 10 {
+				stop()
+			}
+		}}, err
+	})
+	if err := p.play(ctx, &report.Report{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
+	if decided != 10 {
+		t.Errorf("%d decisions, of which 10 were wanted", decided)
+	}
+	if one.Policy = nil; !errors.Is(one.Play(ctx), context.Canceled) {
+		t.Error("what was not begun is begun")
+	}
+}
+
+// counted is a policy of which each decision is told.
+type counted struct {
+	sim.Policy
+	tell func()
+}
+
+func (c counted) Decide(w *sim.World) time.Duration {
+	c.tell()
+	return c.Policy.Decide(w)
 }
 
 func TestChoose(t *testing.T) {
@@ -92,7 +132,7 @@ func TestKnobs(t *testing.T) {
 func TestWaitsAreSeen(t *testing.T) {
 	p := &plan{seed: 1, terms: defaults(), log: t.Output()}
 	one := p.add("deepboot", tiny(t), theirs("deepboot"))
-	if err := p.play(&report.Report{}); err != nil {
+	if err := p.play(t.Context(), &report.Report{}); err != nil {
 		t.Fatal(err)
 	}
 	longest := time.Duration(0)

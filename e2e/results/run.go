@@ -1,6 +1,7 @@
 package results
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,11 +32,12 @@ type Config struct {
 func Default() Config { return Config{Dir: "docs/results", Seed: 1} }
 
 // Run plays all experiments and publishes what came of them. It fails if a target is missed
-// that is declared as met, or with Check if what is published is not what was computed.
-func Run(c Config) error {
+// that is declared as met, with Check if what is published is not what was computed, or when
+// ctx ends.
+func Run(ctx context.Context, c Config) error {
 	p := &plan{seed: c.Seed, log: c.Log}
 	r := &report.Report{Seed: c.Seed}
-	terms, err := p.tune(r)
+	terms, err := p.tune(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -45,7 +47,7 @@ func Run(c Config) error {
 			return err
 		}
 	}
-	if err := p.play(r); err != nil {
+	if err := p.play(ctx, r); err != nil {
 		return err
 	}
 	missed := r.Judge()
@@ -80,8 +82,8 @@ func (p *plan) say(format string, args ...any) {
 }
 
 // play plays what was planned, and forgets it.
-func (p *plan) play(r *report.Report) error {
-	if err := trial.Play(p.trials, p.say); err != nil {
+func (p *plan) play(ctx context.Context, r *report.Report) error {
+	if err := trial.Play(ctx, p.trials, p.say); err != nil {
 		return err
 	}
 	for _, then := range p.then {
@@ -115,7 +117,7 @@ func rules(t terms) lend.Policy {
 	r := lend.DefaultPolicy()
 	r.TargetUtilization = town.Target
 	r.FairPreemption = nil
-	r.MinimumLoan = t.minimumLoan
+	r.MinimumLoan, r.StopCost = t.minimumLoan, t.stopCost
 	return r
 }
 

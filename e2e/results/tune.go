@@ -1,6 +1,7 @@
 package results
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -16,7 +17,9 @@ import (
 type terms struct {
 	town.Terms
 	minimumLoan time.Duration
-	forecast    bool
+	// stopCost is what a stopped job counts beside what it loses, as a time of one unit.
+	stopCost time.Duration
+	forecast bool
 }
 
 // broker with these terms.
@@ -69,6 +72,10 @@ func knobs() []knob {
 			{"1h", func(t *terms) { t.minimumLoan = time.Hour }},
 			{"12h", func(t *terms) { t.minimumLoan = 12 * time.Hour }},
 		}},
+		{"a stop counts as a GPU for", []setting{
+			{"1h", func(t *terms) { t.stopCost = time.Hour }},
+			{"4h", func(t *terms) { t.stopCost = 4 * time.Hour }},
+		}},
 	}
 }
 
@@ -80,7 +87,7 @@ const slack = 0.02
 // services' time is short, 99 of 100 replicas wait no longer than the longest grace, and at
 // most a twentieth of what is lent is lost; of these those with the most hours of training,
 // give or take slack; and of these the one with the fewest evictions.
-func (p *plan) tune(r *report.Report) (terms, error) {
+func (p *plan) tune(ctx context.Context, r *report.Report) (terms, error) {
 	c := town.Default()
 	c.Seed, c.Length, c.Warmup, c.Drain = p.seed, 6*town.Day, 3*town.Day, 0
 	best := defaults()
@@ -90,7 +97,7 @@ func (p *plan) tune(r *report.Report) (terms, error) {
 		if i == 0 {
 			settings = append([]setting{{"as it is", func(*terms) {}}}, settings...)
 		}
-		tries, rows, err := p.try(r, &c, best, k.name, settings)
+		tries, rows, err := p.try(ctx, r, &c, best, k.name, settings)
 		if err != nil {
 			return best, err
 		}
@@ -109,7 +116,7 @@ func (p *plan) tune(r *report.Report) (terms, error) {
 }
 
 // try plays settings of one knob.
-func (p *plan) try(r *report.Report, c *town.Config, from terms, knob string, settings []setting) (tries []terms, rows []trial.Row, err error) {
+func (p *plan) try(ctx context.Context, r *report.Report, c *town.Config, from terms, knob string, settings []setting) (tries []terms, rows []trial.Row, err error) {
 	var trials []*trial.Trial
 	for _, s := range settings {
 		one := from
@@ -122,7 +129,7 @@ func (p *plan) try(r *report.Report, c *town.Config, from terms, knob string, se
 		p.terms = one
 		tries, trials = append(tries, one), append(trials, p.add("first week: "+knob+" "+s.name, t, p.ours()))
 	}
-	if err := p.play(r); err != nil {
+	if err := p.play(ctx, r); err != nil {
 		return nil, nil, err
 	}
 	for i, t := range trials {
@@ -163,8 +170,8 @@ func (t terms) String() string {
 	if !t.forecast {
 		forecast = "off"
 	}
-	return fmt.Sprintf("low water %g %%; high water %g %%; dwell %s; cooldown %s; at most %g %% of what is owned more every %s; %d warm units, refilled %s; growth quantile %g; least loan %s; longest grace %s; forecast %s",
-		100*t.LowWater, 100*t.HighWater, brief(t.Dwell), brief(t.Cooldown), 100*t.Step, brief(t.Every), t.Warm, refill, t.Quantile, brief(t.minimumLoan), brief(t.MaxGrace), forecast)
+	return fmt.Sprintf("low water %g %%; high water %g %%; dwell %s; cooldown %s; at most %g %% of what is owned more every %s; %d warm units, refilled %s; growth quantile %g; least loan %s; a stop counts as a GPU for %s; longest grace %s; forecast %s",
+		100*t.LowWater, 100*t.HighWater, brief(t.Dwell), brief(t.Cooldown), 100*t.Step, brief(t.Every), t.Warm, refill, t.Quantile, brief(t.minimumLoan), brief(t.stopCost), brief(t.MaxGrace), forecast)
 }
 
 // brief is a duration without the minutes and seconds that it does not have.

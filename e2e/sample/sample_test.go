@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/host"
 )
 
 // uninterrupted is the file that a run without any stop writes.
@@ -51,7 +52,7 @@ func journalOf(t *testing.T, c Config) []Entry {
 
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); {
+	for deadline := time.Now().Add(time.Minute); !condition(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}
@@ -92,7 +93,7 @@ func TestLearns(t *testing.T) {
 // step is done twice.
 func TestResumesExactly(t *testing.T) {
 	c := config(t, 200)
-	c.StepTime = time.Millisecond
+	c.StepTime = 10 * time.Millisecond // so slow that a busy machine does not miss most of the steps
 	stops := 0
 	for status := ExitStopped; status != ExitDone; stops++ {
 		if stops > 100 {
@@ -161,15 +162,15 @@ func TestKilledLosesAnInterval(t *testing.T) {
 		t.Errorf("it began with %+v, want step 40", entries[0])
 	}
 	saved, byInterval := entries[0].At, 0
-	for _, e := range entries {
+	for i, e := range entries {
 		if e.Event == EventSaved {
 			if e.Source == "interval" {
 				byInterval++
 			}
 			saved = e.At
 		}
-		if late := e.At.Sub(saved); late > 5*time.Second {
-			t.Errorf("the last checkpoint at %s is %s old", e.At, late)
+		if late := e.At.Sub(saved); e.Event == EventStep && late >= c.CheckpointEvery && entries[i+1].Event != EventSaved {
+			t.Errorf("the last checkpoint at %s is %s old, and %+v follows", e.At, late, entries[i+1])
 		}
 	}
 	if byInterval < 2 {
@@ -226,13 +227,14 @@ func count(c Config, event string) (n int) {
 }
 
 func TestNoticeByHook(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ports := &host.Ports{}
+	t.Cleanup(func() { _ = ports.Close() })
+	address, err := ports.Next()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := config(t, 1e6)
-	c.StepTime, c.Hook = time.Millisecond, listener.Addr().String()
-	listener.Close()
+	c.StepTime, c.Hook = time.Millisecond, address
 	end := begin(t, c)
 	await(t, "some steps", func() bool { return count(c, EventStep) > 0 })
 	call := func(method, body string) int {

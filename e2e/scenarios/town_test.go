@@ -44,7 +44,7 @@ const (
 	// interval between two decisions.
 	interval = 500 * time.Millisecond
 	// patience is how long a test waits for what it expects.
-	patience = time.Minute
+	patience = 3 * time.Minute
 )
 
 // town is a small cluster with one online service, one training tenant, and the

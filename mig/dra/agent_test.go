@@ -215,7 +215,7 @@ func (m *machine) ask() {
 func (m *machine) await(state string) {
 	m.t.Helper()
 	var last v1alpha1.ReshapeStatus
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		m.round()
 		if s := m.api.node.Status.Reshapes; len(s) == 1 {

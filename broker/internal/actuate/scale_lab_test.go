@@ -79,7 +79,7 @@ func TestScaleOnARealServer(t *testing.T) {
 			plan := &lend.Plan{Scales: []lend.ScaleTo{{Lender: name, Replicas: 3, Message: "needs 3 replicas; 4 are set"}}}
 			// The controller of the target writes on it too. A plan whose write meets such a
 			// write is left to the next decision, which comes to the same.
-			labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+			labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 				if err := admin.Get(ctx, client.ObjectKeyFromObject(policy), policy); err != nil {
 					t.Fatal(err)
 				}

@@ -86,12 +86,12 @@ func TestInstalledOnAServer(t *testing.T) {
 	if err := l.Apply(t.Context(), []byte(definition)); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		err := l.Apply(ctx, []byte(scaledChat))
 		return err == nil, fmt.Sprint(err)
 	})
 	target := autoscaler.Ref{Namespace: "default", Group: "apps", Kind: "Deployment", Name: "chat"}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		kinds.Look(ctx)
 		found := read()
 		if found.Get(autoscaler.ScaledObjects, types.NamespacedName{Namespace: "default", Name: "chat"}) == nil {
@@ -102,7 +102,7 @@ func TestInstalledOnAServer(t *testing.T) {
 	})
 	select {
 	case <-changed:
-	case <-time.After(time.Minute):
+	case <-time.After(2 * time.Minute):
 		t.Error("nobody was told of the ScaledObject")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
 
+	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/rehearse"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/term"
 )
@@ -75,6 +76,11 @@ func (*span) Type() string { return "duration" }
 func (o *rehearsal) complete(ctx context.Context) (err error) {
 	if err := o.out.validate(); err != nil {
 		return err
+	}
+	if o.prometheus != "" {
+		if _, err := access.ParseURL(o.prometheus, "http://localhost:9090"); err != nil {
+			return fmt.Errorf("--from-prometheus: %w", err)
+		}
 	}
 	s := &o.in.Services
 	switch {

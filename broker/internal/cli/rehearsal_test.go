@@ -54,6 +54,12 @@ func TestRehearsals(t *testing.T) {
 		"simulate-bad-output":    "simulate" + recorded + " -o xml",
 		"simulate-bad-rules":     "simulate" + recorded + " --config testdata/rehearsal-bad.yaml",
 		"simulate-unquoted":      "simulate" + recorded + " --config testdata/rehearsal-unquoted.yaml",
+		"simulate-bad-report":    "simulate" + recorded + " --report nowhere/report.html",
+		"simulate-no-report":     "simulate" + recorded + " --report testdata",
+		"simulate-ftp":           "simulate --from-prometheus ftp://localhost:9090",
+		"simulate-broken-rule":   "simulate" + recorded + " --config testdata/rehearsal-broken.yaml",
+		"whatif-broken-rule":     "whatif -f testdata/rehearsal-broken.yaml" + ruled,
+		"whatif-another-kind":    "whatif -f testdata/rehearsal-turned.yaml" + ruled,
 		"simulate-no-prometheus": "simulate --from-prometheus http://127.0.0.1:1 --config testdata/rehearsal-rules.yaml",
 		"simulate-no-policies":   "simulate --from-prometheus http://127.0.0.1:1 --config testdata/rehearsal-load.csv",
 		"whatif":                 "whatif -f testdata/rehearsal-change.yaml" + ruled,
@@ -133,7 +139,9 @@ func memory(t *testing.T, now time.Time) *httptest.Server {
 		labels string
 		value  func(at float64) float64
 	}
-	job := func(name string) string { return "namespace=research,job_name=" + name }
+	job := func(name string) string {
+		return fmt.Sprintf("namespace=research,job_name=%s,created=%.0f", name, start+3600)
+	}
 	answers := []struct {
 		about string
 		lines []line
@@ -149,11 +157,11 @@ func memory(t *testing.T, now time.Time) *httptest.Server {
 			{"namespace=serving,pod=chat-5d9c-x1,node=n1,resource=nvidia_com_gpu", always(4)},
 			{"namespace=research,pod=a-0,node=n7,resource=nvidia_com_gpu", always(4)},
 		}},
-		{"kube_job_created", []line{{job("a"), always(start + 3600)}}},
 		{"kube_job_status_start_time", []line{{job("a"), always(start + 7200)}}},
 		{"kube_job_status_completion_time", []line{{job("a"), always(start + 5*3600)}}},
 		{"kube_job_spec_parallelism", []line{{job("a"), always(1)}}},
 		{"kube_job_status_active", []line{{job("a"), always(180)}}},
+		{"kube_job_created", []line{{job("a"), always(1)}}}, // which the others name too
 		{"vllm:num_requests_running", []line{{"", func(at float64) float64 { return 600 + 500*math.Cos((at-start)/43200*math.Pi) }}}},
 		{"kube_deployment_status_replicas", []line{{"", always(8)}}},
 	}

@@ -45,6 +45,9 @@ not say is assumed, and told on standard error and in the report. Nothing is cha
 			if err := rehearse.CheckPolicies(o.policies); err != nil {
 				return err
 			}
+			if err := o.checkReport(); err != nil {
+				return err
+			}
 			if err := o.complete(cmd.Context()); err != nil {
 				return err
 			}
@@ -58,6 +61,17 @@ not say is assumed, and told on standard error and in the report. Nothing is cha
 	_ = cmd.MarkFlagFilename("report", "html") // fails only for a flag that is not there
 	_ = cmd.RegisterFlagCompletionFunc("policy", completeList(rehearse.Policies))
 	return cmd
+}
+
+// checkReport finds out before anything is played whether the report can be written.
+func (o *simulateOptions) checkReport() error {
+	if o.report == "" {
+		return nil
+	}
+	if err := export.CheckFile(o.report); err != nil {
+		return fmt.Errorf("--report: %w", err)
+	}
+	return nil
 }
 
 // completeList completes the last of names that are separated by commas.

@@ -50,23 +50,16 @@ else of the cluster. Nothing is changed.`,
 }
 
 func (o *whatifOptions) run(ctx context.Context) error {
-	changed, err := readRules("--filename", o.changes)
+	changed, changes, err := o.change()
 	if err != nil {
 		return err
-	}
-	changes, err := o.in.Rules.Changes(changed)
-	if err != nil {
-		return err
-	}
-	if len(changes) == 0 {
-		return errors.New("--filename: changes nothing that is played")
 	}
 	now, err := rehearse.Prepare(ctx, o.in)
 	if err != nil {
 		return err
 	}
 	in := o.in
-	in.Rules, in.Like = o.in.Rules.With(changed), now
+	in.Rules, in.Like = changed, now
 	then, err := rehearse.Prepare(ctx, in)
 	if err != nil {
 		return fmt.Errorf("with the change: %w", err)
@@ -76,6 +69,27 @@ func (o *whatifOptions) run(ctx context.Context) error {
 		return err
 	}
 	return o.print(rehearse.NewComparison(reports[0], reports[1], changes))
+}
+
+// change is the rules as they would be, and in what they differ: the files come one after
+// the other, as if each were applied.
+func (o *whatifOptions) change() (rules *rehearse.Objects, changes []rehearse.Change, err error) {
+	rules = o.in.Rules
+	for _, file := range o.changes {
+		objects, err := readObjects(file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--filename: %w", err)
+		}
+		more, err := rules.Changes(objects)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--filename: %s: %w", file, err)
+		}
+		rules, changes = rules.With(objects), append(changes, more...)
+	}
+	if len(changes) == 0 {
+		return nil, nil, errors.New("--filename: changes nothing that is played")
+	}
+	return rules, changes, nil
 }
 
 func (o *whatifOptions) print(c *rehearse.Comparison) error {

@@ -132,7 +132,7 @@ record: {path: %s/decisions.jsonl, all: true}
 	pods := waitReady(t, c, 2)
 	fleet.set(1, pods...)
 	create(t, c, train("tune", 2, 4))
-	labtest.Eventually(t, 60*time.Second, func(ctx context.Context) (bool, string) { return running(ctx, c, "tune", 2) })
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) { return running(ctx, c, "tune", 2) })
 	checkLent(t, c, 8)
 
 	admission(t, c, "tune", corev1.ConditionTrue, "Lent")
@@ -149,7 +149,7 @@ record: {path: %s/decisions.jsonl, all: true}
 	if err := l.Part(lab.Broker).Start(); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, 60*time.Second, func(ctx context.Context) (bool, string) { return leads(ctx, l) })
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) { return leads(ctx, l) })
 	if ok, message := running(t.Context(), c, "tune", 2); !ok {
 		t.Error(message)
 	}
@@ -158,14 +158,14 @@ record: {path: %s/decisions.jsonl, all: true}
 	t.Log("3. The tide returns: five more replicas need what is lent.")
 	scale(t, c, 7)
 	waitReady(t, c, 7)
-	labtest.Eventually(t, 60*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		var loans v1alpha1.LoanList
 		if err := c.List(ctx, &loans); err != nil {
 			return false, err.Error()
 		}
 		return len(loans.Items) == 0, fmt.Sprintf("%d loans are left", len(loans.Items))
 	})
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) { return lent(ctx, c, 0) })
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) { return lent(ctx, c, 0) })
 
 	t.Log("4. The ledger has the whole story.")
 	if err := l.Part(lab.Broker).Stop(); err != nil {
@@ -184,7 +184,7 @@ record: {path: %s/decisions.jsonl, all: true}
 // has to say.
 func admission(t *testing.T, c client.Client, name string, status corev1.ConditionStatus, reason string) {
 	t.Helper()
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		var job batchv1.Job
 		if err := c.Get(ctx, client.ObjectKey{Namespace: research, Name: name}, &job); err != nil {
 			return false, err.Error()
@@ -321,7 +321,7 @@ func scale(t *testing.T, c client.Client, replicas int32) {
 func waitReady(t *testing.T, c client.Client, want int) []string {
 	t.Helper()
 	var names []string
-	labtest.Eventually(t, 60*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		var pods corev1.PodList
 		if err := c.List(ctx, &pods, client.InNamespace(serving)); err != nil {
 			return false, err.Error()

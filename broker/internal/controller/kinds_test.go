@@ -105,12 +105,12 @@ func TestKindInstalledLater(t *testing.T) {
 		if err := l.Apply(t.Context(), definitions...); err != nil {
 			t.Fatal(err)
 		}
-		labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+		labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 			err := l.Apply(ctx, []byte(waitingJobSet))
 			return err == nil, fmt.Sprint(err)
 		})
 		var job jobs.Job
-		labtest.Eventually(t, time.Minute, func(context.Context) (bool, string) {
+		labtest.Eventually(t, 2*time.Minute, func(context.Context) (bool, string) {
 			k.look(ctx)
 			found := list()
 			if len(found) != 1 {
@@ -133,7 +133,7 @@ func TestKindInstalledLater(t *testing.T) {
 		}
 		select {
 		case <-changes:
-		case <-time.After(time.Minute):
+		case <-time.After(2 * time.Minute):
 			t.Error("nobody was told")
 		}
 
@@ -147,7 +147,7 @@ func TestKindInstalledLater(t *testing.T) {
 		if err := admin.Delete(t.Context(), definition); err != nil {
 			t.Fatal(err)
 		}
-		labtest.Eventually(t, time.Minute, func(context.Context) (bool, string) {
+		labtest.Eventually(t, 2*time.Minute, func(context.Context) (bool, string) {
 			k.look(ctx)
 			_, err := set.Find(t.Context(), r, ref)
 			return !k.installed(jobSets) && apierrors.IsNotFound(err) && len(list()) == 0, fmt.Sprintf("still there: %v", err)

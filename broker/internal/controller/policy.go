@@ -51,6 +51,9 @@ type PolicyConfig struct {
 	// QuotaGrace bounds the grace of a loan of quota that no service owns.
 	QuotaGrace  metav1.Duration `json:"quotaGrace"`
 	RestartCost metav1.Duration `json:"restartCost"`
+	// StopCost is what a stopped job counts besides what it loses, as so long a time of one
+	// unit.
+	StopCost metav1.Duration `json:"stopCost"`
 }
 
 // FairSharing says how what can be borrowed is shared.
@@ -75,7 +78,7 @@ func newPolicyConfig(p lend.Policy) PolicyConfig {
 		EvictionBudget: p.EvictionBudget, EvictionWindow: duration(p.EvictionWindow),
 		CycleLimit: p.CycleLimit, CycleWindow: duration(p.CycleWindow),
 		ReserveAfter: duration(p.ReserveAfter), QuotaGrace: duration(p.QuotaGrace),
-		RestartCost: duration(p.RestartCost),
+		RestartCost: duration(p.RestartCost), StopCost: duration(p.StopCost),
 	}
 }
 
@@ -93,7 +96,7 @@ func (c *Config) Lend() lend.Policy {
 		CycleLimit: p.CycleLimit, CycleWindow: p.CycleWindow.Duration,
 		ReserveAfter: p.ReserveAfter.Duration, QuotaGrace: p.QuotaGrace.Duration,
 		FairPreemption: c.FairSharing.Preemption,
-		RestartCost:    p.RestartCost.Duration,
+		RestartCost:    p.RestartCost.Duration, StopCost: p.StopCost.Duration,
 	}
 }
 
@@ -122,6 +125,7 @@ func (p *PolicyConfig) validate(interval time.Duration) field.ErrorList {
 	c.notNegative("reserveAfter", p.ReserveAfter)
 	c.positive("quotaGrace", p.QuotaGrace)
 	c.notNegative("restartCost", p.RestartCost)
+	c.notNegative("stopCost", p.StopCost)
 	return c.errs
 }
 

@@ -94,9 +94,17 @@ leaderElection: {enabled: false}
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "tokens"}},
 		&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: research}})
 	a := asker{t: t, lab: l}
-	labtest.Eventually(t, 30*time.Second, a.knows("/ledger?tenant=research", a.certificate("ann"), http.StatusOK))
-
 	prometheus, narrow := a.token("prometheus"), a.token("finance", access.Audience)
+	// The API server learns of each kind of binding from a watch of its own.
+	for _, bound := range []struct {
+		path string
+		as   credentials
+	}{
+		{"/ledger?tenant=research", a.certificate("ann")}, {"/ledger/check", a.certificate("olga")},
+		{"/metrics", prometheus}, {"/ledger?tenant=research", narrow},
+	} {
+		labtest.Eventually(t, 2*time.Minute, a.knows(bound.path, bound.as, http.StatusOK))
+	}
 	for _, test := range []struct {
 		who    string
 		as     credentials

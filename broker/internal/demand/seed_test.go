@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	clocktesting "k8s.io/utils/clock/testing"
@@ -53,104 +54,103 @@ func seed(t *testing.T, d *Demand, s *store) *clocktesting.FakeClock {
 	return clk
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+// idle waits until Seed has done all that it can do before the clock goes on.
+func idle(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); !ok(); {
-		select {
-		case <-deadline:
-			t.Fatalf("%s: not within ten seconds", what)
-		case <-tick.C:
-		}
+	if synctest.Wait(); !ok() {
+		t.Fatalf("%s: it is not so, and nobody is at it", what)
 	}
 }
 
 func TestSeedReadsThePast(t *testing.T) {
-	d, s := New(Config{}), &store{asked: make(chan string, 100)}
-	clk := seed(t, d, s)
-	now := clk.Now()
-	d.Observe("a", now, known(now, 90), shape)
-	eventually(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
-	f := d.Forecast("a", now)
-	if f == nil || f.Season != 400 || f.Floor != 400 {
-		t.Errorf("forecast %+v, want a season and a floor of 400", f)
-	}
-	if got := <-s.asked; got != "a" {
-		t.Errorf("asked for %q", got)
-	}
-	// The minutes of a week are a past to have learned from: it grew at ten each day, as the
-	// season says.
-	if f.Growth != 1 {
-		t.Errorf("growth %v, want 1", f.Growth)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d, s := New(Config{}), &store{asked: make(chan string, 100)}
+		clk := seed(t, d, s)
+		now := clk.Now()
+		d.Observe("a", now, known(now, 90), shape)
+		idle(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
+		f := d.Forecast("a", now)
+		if f == nil || f.Season != 400 || f.Floor != 400 {
+			t.Errorf("forecast %+v, want a season and a floor of 400", f)
+		}
+		if got := <-s.asked; got != "a" {
+			t.Errorf("asked for %q", got)
+		}
+		// The minutes of a week are a past to have learned from: it grew at ten each day, as the
+		// season says.
+		if f.Growth != 1 {
+			t.Errorf("growth %v, want 1", f.Growth)
+		}
+	})
 }
 
 // A past that was pushed out by a clock that leapt is read again at once, and until then
 // nothing is lent.
 func TestSeedAfterTheClockLeapt(t *testing.T) {
-	d, s := New(Config{}), &store{asked: make(chan string, 100)}
-	clk := seed(t, d, s)
-	now := clk.Now()
-	d.Observe("a", now, known(now, 90), shape)
-	eventually(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
-	s.mu.Lock()
-	s.fails = 1
-	s.mu.Unlock()
-	ahead := now.Add(30 * 24 * time.Hour)
-	d.Observe("a", ahead, known(ahead, 90), shape)
-	if !d.Unread("a", ahead) {
-		t.Error("after a leap the past counts as read")
-	}
-	clk.SetTime(ahead)
-	eventually(t, "the past is read", func() bool {
-		clk.Step(time.Second)
-		return !d.Unread("a", ahead)
+	synctest.Test(t, func(t *testing.T) {
+		d, s := New(Config{}), &store{asked: make(chan string, 100)}
+		clk := seed(t, d, s)
+		now := clk.Now()
+		d.Observe("a", now, known(now, 90), shape)
+		idle(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
+		s.mu.Lock()
+		s.fails = 1
+		s.mu.Unlock()
+		ahead := now.Add(30 * 24 * time.Hour)
+		d.Observe("a", ahead, known(ahead, 90), shape)
+		if !d.Unread("a", ahead) {
+			t.Error("after a leap the past counts as read")
+		}
+		synctest.Wait() // it is asked for at once, and in vain
+		clk.SetTime(ahead)
+		idle(t, "the past is read", func() bool { return !d.Unread("a", ahead) })
 	})
 }
 
 func TestSeedTriesAgainLater(t *testing.T) {
-	d, s := New(Config{}), &store{fails: 2, asked: make(chan string, 100)}
-	clk := seed(t, d, s)
-	now := clk.Now()
-	d.Observe("a", now, known(now, 90), shape)
-	for try, wait := range []time.Duration{firstRetry, 2 * firstRetry} {
-		<-s.asked
-		eventually(t, "it waits", clk.HasWaiters)
-		if d.Learned(now)[0].Seeded {
-			t.Fatalf("seeded after %d failures", try+1)
+	synctest.Test(t, func(t *testing.T) {
+		d, s := New(Config{}), &store{fails: 2, asked: make(chan string, 100)}
+		clk := seed(t, d, s)
+		now := clk.Now()
+		d.Observe("a", now, known(now, 90), shape)
+		for try, wait := range []time.Duration{firstRetry, 2 * firstRetry} {
+			<-s.asked
+			idle(t, "it waits", clk.HasWaiters)
+			if d.Learned(now)[0].Seeded {
+				t.Fatalf("seeded after %d failures", try+1)
+			}
+			clk.Step(wait - time.Second)
+			idle(t, "it waits", clk.HasWaiters)
+			if len(s.asked) > 0 {
+				t.Fatalf("asked again before %s", wait)
+			}
+			clk.Step(2 * time.Second)
 		}
-		clk.Step(wait - time.Second)
-		select {
-		case <-s.asked:
-			t.Fatalf("asked again before %s", wait)
-		case <-time.After(20 * time.Millisecond):
-		}
-		eventually(t, "it waits", clk.HasWaiters)
-		clk.Step(2 * time.Second)
-	}
-	eventually(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
+		idle(t, "the past is read", func() bool { return d.Learned(now)[0].Seeded })
+	})
 }
 
 // While there is a store that has not answered, the past is unread: for half an hour.
 func TestUnread(t *testing.T) {
-	d, s := New(Config{}), &store{fails: 1, asked: make(chan string, 100)}
-	if d.Observe("a", begin, known(begin, 90), shape); d.Unread("a", begin) {
-		t.Error("unread without a store")
-	}
-	clk := seed(t, d, s)
-	<-s.asked
-	eventually(t, "it waits", clk.HasWaiters)
-	for after, want := range map[time.Duration]bool{0: true, longestUnread - 1: true, longestUnread: false} {
-		if got := d.Unread("a", begin.Add(after)); got != want {
-			t.Errorf("%s after it was first seen: unread %v, want %v", after, got, want)
+	synctest.Test(t, func(t *testing.T) {
+		d, s := New(Config{}), &store{fails: 1, asked: make(chan string, 100)}
+		if d.Observe("a", begin, known(begin, 90), shape); d.Unread("a", begin) {
+			t.Error("unread without a store")
 		}
-	}
-	if d.Unread("b", begin) {
-		t.Error("a lender that is not known is unread")
-	}
-	clk.Step(firstRetry)
-	eventually(t, "the past is read", func() bool { return !d.Unread("a", begin) })
+		clk := seed(t, d, s)
+		<-s.asked
+		idle(t, "it waits", clk.HasWaiters)
+		for after, want := range map[time.Duration]bool{0: true, longestUnread - 1: true, longestUnread: false} {
+			if got := d.Unread("a", begin.Add(after)); got != want {
+				t.Errorf("%s after it was first seen: unread %v, want %v", after, got, want)
+			}
+		}
+		if d.Unread("b", begin) {
+			t.Error("a lender that is not known is unread")
+		}
+		clk.Step(firstRetry)
+		idle(t, "the past is read", func() bool { return !d.Unread("a", begin) })
+	})
 }
 
 // together is a store that answers when as many have asked.
@@ -181,7 +181,7 @@ func TestSeedAsksForFourAtOnce(t *testing.T) {
 		d.Observe(name, begin, known(begin, 90), shape)
 	}
 	s := &together{many: 4, all: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	d.seedDue(ctx, s, clocktesting.NewFakeClock(begin))
 	for _, l := range d.Learned(begin) {
@@ -192,13 +192,15 @@ func TestSeedAsksForFourAtOnce(t *testing.T) {
 }
 
 func TestSeedGivesUpOnWhatIsNotKept(t *testing.T) {
-	d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
-	seed(t, d, s)
-	d.Observe("a", begin, known(begin, 90), shape)
-	eventually(t, "it knows that there is nothing", func() bool { return d.Learned(begin)[0].Seeded })
-	if f := d.Forecast("a", begin); f == nil || f.Season != 90 {
-		t.Errorf("forecast %+v, want one that begins with the first sample", f)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
+		seed(t, d, s)
+		d.Observe("a", begin, known(begin, 90), shape)
+		idle(t, "it knows that there is nothing", func() bool { return d.Learned(begin)[0].Seeded })
+		if f := d.Forecast("a", begin); f == nil || f.Season != 90 {
+			t.Errorf("forecast %+v, want one that begins with the first sample", f)
+		}
+	})
 }
 
 // What was asked for before the clock leapt is no answer to what is asked since.
@@ -226,20 +228,22 @@ func TestSeedLeavesOutAnAnswerFromBeforeALeap(t *testing.T) {
 
 // A policy that names another signal later may have a past.
 func TestSeedAsksAgainForWhatWasNotKept(t *testing.T) {
-	d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
-	clk := seed(t, d, s)
-	now := clk.Now()
-	d.Observe("a", now, known(now, 90), shape)
-	eventually(t, "it knows that there is nothing", func() bool { return d.Learned(now)[0].Seeded && !d.Unread("a", now) })
-	s.mu.Lock()
-	s.missed = false
-	s.mu.Unlock()
-	later := now.Add(notKeptRetry)
-	eventually(t, "it waits", clk.HasWaiters)
-	clk.SetTime(later)
-	d.Observe("a", later, known(later, 90), shape)
-	eventually(t, "the past is read", func() bool { return d.Forecast("a", later).Floor == 400 })
-	if d.Unread("a", later) {
-		t.Error("unread although it was known that there was nothing to wait for")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d, s := New(Config{}), &store{missed: true, asked: make(chan string, 100)}
+		clk := seed(t, d, s)
+		now := clk.Now()
+		d.Observe("a", now, known(now, 90), shape)
+		idle(t, "it knows that there is nothing", func() bool { return d.Learned(now)[0].Seeded && !d.Unread("a", now) })
+		s.mu.Lock()
+		s.missed = false
+		s.mu.Unlock()
+		later := now.Add(notKeptRetry)
+		idle(t, "it waits", clk.HasWaiters)
+		clk.SetTime(later)
+		d.Observe("a", later, known(later, 90), shape)
+		idle(t, "the past is read", func() bool { return d.Forecast("a", later).Floor == 400 })
+		if d.Unread("a", later) {
+			t.Error("unread although it was known that there was nothing to wait for")
+		}
+	})
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // TestAutoscalerOnDemand: with the rights that the component gives the broker, a real
 // HorizontalPodAutoscaler scales on its namespace's demand, through the API server's

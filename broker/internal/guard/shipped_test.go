@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"reflect"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,10 +22,13 @@ import (
 
 var update = flag.Bool("update", false, "write policies.json")
 
+// rendered is what is shipped, rendered once: that takes seconds.
+var rendered = sync.OnceValues(func() ([]byte, error) { return deploy.Manifests() })
+
 // installed are the policies and bindings of every install, by kind and name.
 func installed(t *testing.T) map[string]client.Object {
 	t.Helper()
-	stream, err := deploy.Manifests()
+	stream, err := rendered()
 	if err != nil {
 		t.Fatal(err)
 	}

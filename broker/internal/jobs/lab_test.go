@@ -233,7 +233,7 @@ func realPods(t *testing.T, l *lab.Lab, s *Set, c client.Client) {
 	if err := s.Suspend(t.Context(), pair.Ref); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		var list corev1.PodList
 		err := c.List(ctx, &list, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelPodGroup})
 		return err == nil && len(list.Items) == 0, fmt.Sprintf("%d pods of the group, %v", len(list.Items), err)
@@ -252,7 +252,7 @@ func realPods(t *testing.T, l *lab.Lab, s *Set, c client.Client) {
 	s.Of(kindPod.GroupKind()).(*Gated).Chains = made
 	find := func(not types.UID) (leader Job) {
 		t.Helper()
-		labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+		labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 			list, err := s.List(ctx, c, anything)
 			at := slices.IndexFunc(list, func(j Job) bool { return j.Key.Name == leaders.Name+"-0" && j.UID != not && !j.Finished })
 			if at >= 0 {

@@ -3,8 +3,10 @@ package past
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,61 +26,102 @@ type job struct {
 	flavor                  string
 }
 
-// questions about jobs, and where the answers go: of several days the latest counts, or
-// their sum.
-var questions = []struct {
+// one is a Job: those of one name that were there one after the other differ in when they
+// were created.
+type one struct{ namespace, name, created string }
+
+const (
+	// alive has a series for each Job that is there. kube-state-metrics tells no UID, so
+	// that the moment of its creation becomes a label.
+	alive = `count_values by (namespace, job_name) ("created", kube_job_created)`
+	// ofEach is what is told of each of them.
+	ofEach = alive + ` * 0 + on (namespace, job_name) group_left() `
+)
+
+// told are questions about jobs, and where the answers go: of several days the latest
+// counts, or their sum.
+var told = []struct {
 	what, query string
 	take        func(j *job, value float64)
 }{
-	{"when jobs were created", "kube_job_created", func(j *job, v float64) { j.created = v }},
-	{"when jobs began to run", "kube_job_status_start_time", func(j *job, v float64) { j.started = v }},
-	{"when jobs ended", "kube_job_status_completion_time", func(j *job, v float64) { j.ended = v }},
-	{"how many pods jobs have", "kube_job_spec_parallelism", func(j *job, v float64) { j.pods = int64(min(v, most)) }},
+	{"when jobs were created", "max_over_time((" + alive + ")[%s:1m])", func(*job, float64) {}},
+	{"when jobs began to run", latest("kube_job_status_start_time"), func(j *job, v float64) { j.started = v }},
+	{"when jobs ended", latest("kube_job_status_completion_time"), func(j *job, v float64) { j.ended = v }},
+	{"how many pods jobs have", latest("kube_job_spec_parallelism"), func(j *job, v float64) { j.pods = int64(min(v, most)) }},
+	// For how many minutes a job had pods that ran. It goes on to count where a job that was
+	// taken back began again, and ends with those that failed or were deleted.
+	{"how long jobs ran", "count_over_time((" + ofEach + "(max by (namespace, job_name) (kube_job_status_active) > 0))[%s:1m])",
+		func(j *job, v float64) { j.active += time.Duration(min(v, 24*60+1)) * time.Minute }},
+}
+
+func latest(metric string) string {
+	return "max_over_time((" + ofEach + "max by (namespace, job_name) (" + metric + "))[%s:1m])"
 }
 
 // jobs are those that were created in the window.
 func (a *asker) jobs(ctx context.Context) ([]sim.Job, error) {
-	type key struct{ namespace, name string }
-	found := map[key]*job{}
-	at := func(labels map[string]string) *job {
-		k := key{labels["namespace"], labels["job_name"]}
-		if found[k] == nil {
-			found[k] = &job{namespace: k.namespace, name: k.name, created: math.NaN(), started: math.NaN(), ended: math.NaN(), pods: 1}
-		}
-		return found[k]
-	}
-	for _, q := range questions {
-		err := a.days(ctx, q.what, "max by (namespace, job_name) (max_over_time("+q.query+"[%s]))", func(_ int, labels map[string]string, v float64) {
-			q.take(at(labels), v)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	// For how many minutes a job had pods that ran. It goes on to count where a job that was
-	// taken back began again, and ends with those that failed or were deleted.
-	err := a.days(ctx, "how long jobs ran", "count_over_time((max by (namespace, job_name) (kube_job_status_active) > 0)[%s:1m])", func(_ int, labels map[string]string, v float64) {
-		at(labels).active += time.Duration(min(v, 24*60+1)) * time.Minute
-	})
+	all, names, err := a.told(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.unknown(ctx, names); err != nil {
 		return nil, err
 	}
 	for i := range a.held {
 		if p := &a.held[i]; p.ownerKind == "Job" {
-			if j := found[key{p.namespace, p.owner}]; j != nil {
+			for _, j := range names[[2]string{p.namespace, p.owner}] {
 				j.uneven = j.uneven || j.units != 0 && j.units != p.units
 				j.units, j.flavor = max(j.units, p.units), a.flavorOf(p)
 			}
 		}
 	}
-	var all []*job
-	for _, j := range found {
-		all = append(all, j)
-	}
 	slices.SortFunc(all, func(x, y *job) int {
 		return cmp.Or(cmp.Compare(x.created, y.created), strings.Compare(x.namespace, y.namespace), strings.Compare(x.name, y.name))
 	})
+	for _, same := range names {
+		slices.SortFunc(same, func(x, y *job) int { return cmp.Compare(x.created, y.created) })
+		for i, j := range same[1:] {
+			j.name += fmt.Sprintf("#%d", i+2)
+		}
+	}
 	return a.stream(all)
+}
+
+// told asks all questions about jobs, and returns those that were heard of, in no order, and
+// by namespace and name.
+func (a *asker) told(ctx context.Context) (all []*job, names map[[2]string][]*job, err error) {
+	found, names := map[one]*job{}, map[[2]string][]*job{}
+	for _, q := range told {
+		err := a.days(ctx, q.what, q.query, func(_ int, labels map[string]string, v float64) {
+			k := one{labels["namespace"], labels["job_name"], labels["created"]}
+			created, err := strconv.ParseFloat(k.created, 64)
+			if err != nil {
+				return // Prometheus writes a number
+			}
+			j := found[k]
+			if j == nil {
+				j = &job{namespace: k.namespace, name: k.name, created: created, started: math.NaN(), ended: math.NaN(), pods: 1}
+				found[k], names[[2]string{k.namespace, k.name}] = j, append(names[[2]string{k.namespace, k.name}], j)
+				all = append(all, j)
+			}
+			q.take(j, v)
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, names, nil
+}
+
+// unknown counts the jobs that there were and of which nobody says when they were created.
+func (a *asker) unknown(ctx context.Context, names map[[2]string][]*job) error {
+	counted := map[[2]string]bool{}
+	return a.days(ctx, "which jobs there were", "max by (namespace, job_name) (max_over_time(kube_job_spec_parallelism[%s]))", func(_ int, labels map[string]string, _ float64) {
+		if k := [2]string{labels["namespace"], labels["job_name"]}; names[k] == nil && !counted[k] {
+			counted[k] = true
+			a.notes.Count("jobs left out because Prometheus does not say when they were created")
+		}
+	})
 }
 
 // stream makes jobs of what was told of them.
@@ -106,9 +149,6 @@ func (a *asker) stream(all []*job) ([]sim.Job, error) {
 // record is a job; ok is false for one that is left out.
 func (a *asker) record(j *job) (r gang.Record, ok bool) {
 	switch {
-	case math.IsNaN(j.created):
-		a.notes.Count("jobs left out because Prometheus does not say when they were created")
-		return r, false
 	case j.units == 0:
 		a.notes.Count("jobs left out because no pod of theirs was seen to ask for GPUs")
 		return r, false
@@ -129,8 +169,7 @@ func (a *asker) record(j *job) (r gang.Record, ok bool) {
 }
 
 // ran is how long a job worked. kube-state-metrics says when one that completed last began;
-// what it ran before that counts as work if jobs save it. One that ended before it began is
-// two of one name: the second had not completed.
+// what it ran before that counts as work if jobs save it.
 func (a *asker) ran(j *job) time.Duration {
 	last := time.Duration((j.ended - j.started) * float64(time.Second)) // of NaN it is not used
 	switch whole := j.ended >= j.started; {

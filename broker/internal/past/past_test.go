@@ -115,10 +115,20 @@ func between(from, until, v float64) func(time.Time) float64 {
 // unix is a moment some hours after the start.
 func unix(hours float64) float64 { return float64(start.Unix()) + hours*3600 }
 
+// created is when each job of the city was, in hours from the start.
+var created = map[string]float64{"a": 1, "b": 2, "c": 3, "early": -5, "cpu": 4}
+
+// job is what Prometheus calls a job of the city.
+func job(name string) string { return again(name, created[name]) }
+
+// again is a job of a name that was created at another time.
+func again(name string, at float64) string {
+	return fmt.Sprintf("namespace=research,job_name=%s,created=%.0f", name, unix(at))
+}
+
 // city is what the Prometheus of a small cluster has of 36 hours.
 func city() []answer {
-	const jobs, pods = "namespace=%s,job_name=%s", "namespace=%s,pod=%s,node=%s,resource=nvidia_com_gpu"
-	job := func(name string) string { return fmt.Sprintf(jobs, "research", name) }
+	const pods = "namespace=%s,pod=%s,node=%s,resource=nvidia_com_gpu"
 	pod := func(namespace, name, node string) string { return fmt.Sprintf(pods, namespace, name, node) }
 	owner := func(namespace, name, kind, owner string) string {
 		return fmt.Sprintf("namespace=%s,pod=%s,owner_kind=%s,owner_name=%s", namespace, name, kind, owner)
@@ -149,16 +159,13 @@ func city() []answer {
 			{pod("research", "torch-0", "n1"), always(1)},
 			{pod("serving", "other-7f-z", "n1"), always(1)},
 		}},
-		{contains: "kube_job_created", lines: []line{
-			{job("a"), always(unix(1))}, {job("b"), always(unix(2))}, {job("c"), always(unix(3))},
-			{job("early"), always(unix(-5))}, {job("cpu"), always(unix(4))},
-		}},
 		{contains: "kube_job_status_start_time", lines: []line{{job("a"), always(unix(1.5))}, {job("b"), always(unix(30))}, {job("c"), always(unix(3))}}},
 		{contains: "kube_job_status_completion_time", lines: []line{{job("a"), always(unix(4))}, {job("b"), between(24, 36, unix(32))}}},
 		{contains: "kube_job_spec_parallelism", lines: []line{{job("a"), always(2)}, {job("b"), always(1)}}},
 		{contains: "kube_job_status_active", lines: []line{
 			{job("a"), between(0, 24, 150)}, {job("b"), always(300)}, {job("c"), always(60)},
 		}},
+		{contains: "kube_job_created", lines: []line{{job("a"), always(1)}, {job("b"), always(1)}, {job("c"), always(1)}, {job("early"), always(1)}, {job("cpu"), always(1)}}},
 		{contains: "count(sum by (pod)", lines: []line{{"", func(at time.Time) float64 {
 			if h := at.Sub(start).Hours(); h > 10 && h <= 12 {
 				return 1 // of two
@@ -204,7 +211,7 @@ func ask(t *testing.T, w past.Window, answers []answer) (*past.Town, *remembers,
 	fake := &remembers{t: t, answers: answers}
 	server := httptest.NewServer(fake)
 	defer server.Close()
-	p, err := signal.NewPrometheus(server.URL, time.Second)
+	p, err := signal.NewPrometheus(server.URL, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,22 +286,30 @@ func change(answers []answer, contains string, lines ...line) {
 	}
 }
 
-// What tenants write spoils no answer: of two jobs of one name the last counts, and one of
-// more GPUs than there can be is left out.
+// What tenants write spoils no answer: two jobs of one name are two, and one of more GPUs
+// than there can be is left out.
 func TestAskOfOddJobs(t *testing.T) {
 	answers := city()
-	change(answers, "kube_job_status_completion_time",
-		line{"namespace=research,job_name=a", always(unix(4))}, line{"namespace=research,job_name=b", always(unix(29))})
-	change(answers, "kube_job_spec_parallelism", line{"namespace=research,job_name=a", always(1 << 31)})
+	change(answers, "kube_job_status_start_time", line{job("b"), always(unix(2))}, line{again("b", 29), between(24, 36, unix(30))})
+	change(answers, "kube_job_status_completion_time", line{job("b"), always(unix(7))})
+	change(answers, "kube_job_spec_parallelism", line{job("a"), always(1 << 31)}, line{job("b"), always(1)}, line{again("b", 29), always(3)},
+		line{"namespace=research,job_name=nameless", always(1)})
+	change(answers, "kube_job_status_active", line{job("b"), between(0, 24, 300)}, line{again("b", 29), between(24, 36, 40)}, line{job("c"), always(60)})
 	town, _, err := ask(t, window(), answers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(town.Jobs) != 2 || town.Jobs[0].Name != "research/b" || town.Jobs[0].Duration != 10*time.Hour {
-		t.Errorf("%+v, want b with the ten hours that it ran, and c", town.Jobs)
+	var said []string
+	for _, j := range town.Jobs {
+		said = append(said, fmt.Sprintf("%s at %s for %s in %d", j.Name, j.Submit, j.Duration, j.Pods))
 	}
-	if notes, want := strings.Join(town.Notes, "\n"), "jobs left out because their pods ask for more than a million GPUs together: 1"; !strings.Contains(notes, want) {
-		t.Errorf("notes are %q, want %q", notes, want)
+	if diff := cmp.Diff([]string{"research/b at 2h0m0s for 5h0m0s in 1", "research/c at 3h0m0s for 2h0m0s in 1", "research/b#2 at 29h0m0s for 40m0s in 3"}, said); diff != "" {
+		t.Errorf("jobs (-want +got):\n%s", diff)
+	}
+	for _, want := range []string{"jobs left out because their pods ask for more than a million GPUs together: 1", "jobs left out because Prometheus does not say when they were created: 1"} {
+		if notes := strings.Join(town.Notes, "\n"); !strings.Contains(notes, want) {
+			t.Errorf("notes are %q, want %q", notes, want)
+		}
 	}
 }
 
@@ -432,7 +447,7 @@ func TestAskWhereLittleIsKnown(t *testing.T) {
 
 // A server that is not there is an error that says so, without its address.
 func TestAskNobody(t *testing.T) {
-	p, err := signal.NewPrometheus("http://127.0.0.1:1", time.Second)
+	p, err := signal.NewPrometheus("http://127.0.0.1:1", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

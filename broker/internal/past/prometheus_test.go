@@ -36,11 +36,22 @@ func raw() map[string]func(time.Time) float64 {
 		`kube_job_status_start_time{namespace="research",job_name="a"}`:                                                     between(1, 6, unix(1.5)),
 		`kube_job_status_completion_time{namespace="research",job_name="a"}`:                                                between(3, 6, unix(3)),
 		`kube_job_spec_parallelism{namespace="research",job_name="a"}`:                                                      between(1, 6, 2),
-		`kube_job_created{namespace="research",job_name="fails"}`:                                                           between(2, 4, unix(2)),
 		`kube_job_status_active{namespace="research",job_name="fails"}`:                                                     between(2, 3, 1),
 		`kube_pod_container_resource_requests{namespace="research",pod="fails-0",container="c",node="n1",` + gpu + `}`:      between(2, 3, 1),
 		`kube_pod_owner{namespace="research",pod="fails-0",owner_kind="Job",owner_name="fails",owner_is_controller="true"}`: between(2, 3, 1),
 	}
+	// A job of a name that another had before, which is gone.
+	series[`kube_job_created{namespace="research",job_name="fails"}`] = func(at time.Time) float64 {
+		switch h := at.Sub(start).Hours(); {
+		case h > 2 && h <= 4:
+			return unix(2)
+		case h > 4.5 && h <= 6:
+			return unix(4.5)
+		}
+		return math.NaN()
+	}
+	series[`kube_job_status_start_time{namespace="research",job_name="fails"}`] = between(4.5, 6, unix(4.75))
+	series[`kube_job_status_completion_time{namespace="research",job_name="fails"}`] = between(5.5, 6, unix(5.5))
 	// Two of kube-state-metrics tell of this pod.
 	series[`kube_pod_container_resource_requests{namespace="research",pod="a-0",container="a",node="n1",instance="2",`+gpu+`}`] = between(1.5, 3, 3)
 	for i, node := range []string{"n1", "n2"} {
@@ -85,7 +96,7 @@ func exposition() []byte {
 // What a real Prometheus says of a small cluster is what the cluster was, but for the five
 // minutes for which it takes a series to go on that ends without a word.
 func TestAskOfPrometheus(t *testing.T) {
-	p, err := signal.NewPrometheus(remembering(t, exposition()), 10*time.Second)
+	p, err := signal.NewPrometheus(remembering(t, exposition()), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +125,7 @@ func TestAskOfPrometheus(t *testing.T) {
 		Jobs: []sim.Job{
 			{Name: "research/a", Tenant: "research", Queue: "research/default", Submit: time.Hour, Duration: 90 * time.Minute, Flavor: "h100", Pods: 2, UnitsPerPod: 4},
 			{Name: "research/fails", Tenant: "research", Queue: "research/default", Submit: 2 * time.Hour, Duration: 64 * time.Minute, Flavor: "h100", Pods: 1, UnitsPerPod: 1},
+			{Name: "research/fails#2", Tenant: "research", Queue: "research/default", Submit: 270 * time.Minute, Duration: 45 * time.Minute, Flavor: "h100", Pods: 1, UnitsPerPod: 1},
 		},
 	}
 	same := cmp.Comparer(func(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) })

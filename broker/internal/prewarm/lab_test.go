@@ -105,7 +105,7 @@ func TestDataLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The API server acts on new roles some moments later.
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		err := broker.List(ctx, dataLoads())
 		return err == nil, fmt.Sprint(err)
 	})
@@ -139,7 +139,7 @@ func TestDataLoad(t *testing.T) {
 	if err := admin.Delete(t.Context(), &policy, client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, time.Minute, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		left := dataLoads()
 		err := admin.List(ctx, left)
 		return err == nil && len(left.Items) == 0, fmt.Sprintf("%d are left, %v", len(left.Items), err)

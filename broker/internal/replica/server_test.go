@@ -22,14 +22,13 @@ import (
 // follower is away it waits once, and not again until the follower has caught up.
 func TestWait(t *testing.T) {
 	l := newLeader(t)
-	l.server.timeout = 300 * time.Millisecond
+	l.server.timeout = time.Hour
 	seq := func() uint64 { seq, _ := l.Head(); return seq }
 	if err := l.server.MayLend(); !errors.Is(err, ErrNotAcked) {
 		t.Errorf("nobody follows, and MayLend says %v", err)
 	}
-	began := time.Now()
-	if err := l.server.Wait(t.Context(), seq()); !errors.Is(err, ErrNotAcked) || time.Since(began) > 200*time.Millisecond {
-		t.Errorf("nobody follows: Wait %v after %s", err, time.Since(began))
+	if err := l.server.Wait(t.Context(), seq()); !errors.Is(err, ErrNotAcked) { // at once: it would be an hour
+		t.Errorf("nobody follows: Wait %v", err)
 	}
 
 	files := FilesOf(filepath.Join(t.TempDir(), "ledger.db"))
@@ -37,7 +36,6 @@ func TestWait(t *testing.T) {
 	ended := make(chan error, 1)
 	f := newFollower(files, straight(l), l.head)
 	go func() { ended <- f.Run(ctx) }()
-	l.server.timeout = 20 * time.Second
 	for l.server.MayLend() != nil {
 		time.Sleep(time.Millisecond) // the follower begins on its own goroutine
 	}
@@ -60,7 +58,7 @@ func TestWait(t *testing.T) {
 
 	l.server.timeout = 200 * time.Millisecond
 	l.lend(t, 1)
-	began = time.Now()
+	began := time.Now()
 	if err := l.server.Wait(t.Context(), seq()); !errors.Is(err, ErrNotAcked) || time.Since(began) < 200*time.Millisecond {
 		t.Errorf("the follower is away: Wait %v after %s", err, time.Since(began))
 	}

@@ -48,7 +48,7 @@ func leaderAt(t *testing.T, path string, epoch int64) *leader {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = book.Close() })
-	l := &leader{Set: book, server: NewServer(5 * time.Second), path: path, epoch: epoch}
+	l := &leader{Set: book, server: NewServer(time.Minute), path: path, epoch: epoch}
 	l.write(t, ledger.Entry{Kind: ledger.EpochStart, OpID: fmt.Sprintf("epoch-%d", epoch)})
 	l.server.poll = 5 * time.Millisecond
 	l.server.Lead(book)
@@ -192,7 +192,7 @@ func run(t tester, f *Follower, until func() bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !until() {
 		if time.Now().After(deadline) {
 			cancel()

@@ -45,7 +45,7 @@ func TestEndlessReply(t *testing.T) {
 			source := &endless{zipped: zipped}
 			server := httptest.NewServer(source)
 			defer server.Close()
-			p, err := NewPrometheus(server.URL, 10*time.Second)
+			p, err := NewPrometheus(server.URL, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +89,7 @@ func TestManySeries(t *testing.T) {
 	series := strings.Repeat(`{"metric":{},"value":[1,"1"]},`, maxSamples) + `{"metric":{},"value":[1,"1"]}`
 	server := httptest.NewServer(&server{answers: []answer{{contains: "up", data: `{"resultType":"vector","result":[` + series + `]}`}}})
 	defer server.Close()
-	p, err := NewPrometheus(server.URL, 10*time.Second)
+	p, err := NewPrometheus(server.URL, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

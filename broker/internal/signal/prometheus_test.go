@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,7 +224,11 @@ func fetch(t *testing.T, s *server, target Target) Sample {
 	t.Helper()
 	h := httptest.NewServer(s)
 	t.Cleanup(h.Close)
-	source, err := NewPrometheus(h.URL, 300*time.Millisecond)
+	timeout := time.Minute
+	if slices.ContainsFunc(s.answers, func(a answer) bool { return a.hang }) {
+		timeout = 3 * time.Second // the others answer by then
+	}
+	source, err := NewPrometheus(h.URL, timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +295,7 @@ func TestQuerySkew(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	h := httptest.NewServer(http.NotFoundHandler())
 	h.Close()
-	source, err := NewPrometheus(h.URL, time.Second)
+	source, err := NewPrometheus(h.URL, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,7 +190,7 @@ func TestProfilesAskedOfPrometheus(t *testing.T) {
 	all := examples(t)
 	f := newFarm(all)
 	url := f.prometheus(t)
-	source, err := NewPrometheus(url, 10*time.Second)
+	source, err := NewPrometheus(url, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ type farm struct {
 
 	mu    sync.Mutex
 	steps map[string]int
-	// gap, if set, says what is not served at all.
+	// gap, if set, says what is not served at all: the scrape before it is followed by the one after.
 	gap func(since time.Duration) bool
 	// lost is the path of what is not there any more.
 	lost string
@@ -267,13 +267,17 @@ func (f *farm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	since := min(time.Duration(f.steps[r.URL.Path])*farmStep, time.Since(f.start))
+	since := func() time.Duration {
+		return min(time.Duration(f.steps[r.URL.Path])*farmStep, time.Since(f.start))
+	}
+	for f.gap != nil && f.gap(since()) {
+		f.steps[r.URL.Path]++
+	}
+	at := since()
 	f.steps[r.URL.Path]++
 	f.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	if f.gap == nil || !f.gap(since) {
-		fmt.Fprint(w, f.examples[i].at(since, f.start.Add(since)))
-	}
+	fmt.Fprint(w, f.examples[i].at(at, f.start.Add(at)))
 }
 
 // wait returns once everything was scraped up to now.

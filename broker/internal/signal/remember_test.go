@@ -89,11 +89,11 @@ func TestScraperTellsAbsence(t *testing.T) {
 	targets, port := pods(t, answers1)
 	spec := scrapeSpec(port)
 	spec.Profile = "nim"
-	sample := NewScraper(time.Second, clocktesting.NewFakeClock(now)).Fetch(context.Background(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{spec}, Pods: targets})
+	sample := NewScraper(time.Minute, clocktesting.NewFakeClock(now)).Fetch(context.Background(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{spec}, Pods: targets})
 	if question := of(spec.Name, Slots); !sample.Absent[question] || sample.Missing[question] == "" {
 		t.Errorf("got %+v, want slots absent", sample)
 	}
-	sample = NewScraper(time.Second, clocktesting.NewFakeClock(now)).Fetch(context.Background(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{spec}, Pods: []Pod{{Name: "a"}}})
+	sample = NewScraper(time.Minute, clocktesting.NewFakeClock(now)).Fetch(context.Background(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{spec}, Pods: []Pod{{Name: "a"}}})
 	if question := of(spec.Name, Slots); sample.Absent[question] || sample.Missing[question] == "" {
 		t.Errorf("got %+v, want slots missing and not absent", sample)
 	}

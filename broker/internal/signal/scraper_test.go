@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -86,7 +87,7 @@ func TestScraper(t *testing.T) {
 		fmt.Fprintf(w, vllmText, running, fast, all, all, all)
 	})
 	spec := Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics", Latency: 1500 * time.Millisecond}
-	s := NewScraper(2*time.Second, clk)
+	s := NewScraper(time.Minute, clk)
 	replicas := Replicas{Ready: []string{"a"}, Wanted: 1}
 	signals := func(more ...lend.Signal) []lend.Signal {
 		return append([]lend.Signal{{Name: "kv", Value: 0.5, Low: 0.8, High: 0.8}}, append(more, lend.Signal{Name: "waiting", Value: 2, Low: 5, High: 20})...)
@@ -148,7 +149,11 @@ func TestScraperBounds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			targets, port := pods(t, test.serve)
 			spec := Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics"}
-			sample := scraped(t, NewScraper(300*time.Millisecond, clocktesting.NewFakePassiveClock(now)), targets, spec)
+			timeout := time.Minute
+			if name == "hangs" {
+				timeout = 300 * time.Millisecond
+			}
+			sample := scraped(t, NewScraper(timeout, clocktesting.NewFakePassiveClock(now)), targets, spec)
 			want := test.want
 			if strings.Contains(want, "%d") {
 				want = fmt.Sprintf(want, port)
@@ -166,7 +171,7 @@ func TestScraperBounds(t *testing.T) {
 		})
 	}
 	spec := Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Port: 8000, Path: "/metrics"}
-	s := NewScraper(time.Second, clocktesting.NewFakePassiveClock(now))
+	s := NewScraper(time.Minute, clocktesting.NewFakePassiveClock(now))
 	for why, pod := range map[string][]Pod{
 		"there is no pod to read":     nil,
 		"pod a: it has no IP address": {{Name: "a", IP: "evil.example"}},
@@ -219,32 +224,54 @@ func TestScraperFairness(t *testing.T) {
 	fetches.Wait()
 }
 
+// wire answers for pods without a network: those that hang do so until they are given up.
+type wire map[string]http.HandlerFunc
+
+func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := httptest.NewRecorder()
+	w[r.URL.Hostname()](answer, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return answer.Result(), nil
+}
+
 // TestFetchBound: a service whose pods hang, however many, is asked for no longer than
 // two timeouts, and the next time they are read after those that answer.
 func TestFetchBound(t *testing.T) {
-	const timeout = 300 * time.Millisecond
-	handlers := slices.Repeat([]http.HandlerFunc{hangs}, 2*maxOfTenant)
-	all, port := pods(t, append(handlers, answers1)...)
-	many := append(slices.Clone(all), slices.Repeat(all[:1], 20*maxOfTenant)...)
-	for i := range many {
-		many[i].Name = fmt.Sprintf("p%03d", i)
-	}
-	s := NewScraper(timeout, clocktesting.NewFakePassiveClock(now))
-	begin := time.Now()
-	sample := s.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{scrapeSpec(port)}, Pods: many})
-	if took := time.Since(begin); took > 6*timeout {
-		t.Errorf("it took %s to ask, want no more than %s and a bit", took, fetchTimeouts*timeout)
-	}
-	if len(sample.Profiles["s"][Running]) > 0 {
-		t.Errorf("got %+v, want nothing heard: each of the first that hang takes its timeout", sample)
-	}
-	sample = s.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{scrapeSpec(port)}, Pods: many[:len(all)]})
-	if _, heard := sample.Profiles["s"][Running][fmt.Sprintf("p%03d", len(all)-1)]; !heard {
-		t.Errorf("got %+v, want the pod heard that answers", sample)
-	}
-	if s.turns.free != maxScrapes || len(s.turns.has) > 0 || len(s.turns.waiting) > 0 {
-		t.Errorf("places are not given back: %+v", s.turns)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 300 * time.Millisecond
+		s, network := NewScraper(timeout, clocktesting.NewFakePassiveClock(now)), wire{}
+		s.client.Transport = network
+		var all []Pod
+		// In two timeouts no more than as many pods hang as there are places twice, and it may be
+		// at the last moment that others begin to.
+		for i := range 3*maxOfTenant + 1 {
+			ip := fmt.Sprintf("127.0.1.%d", i+1)
+			all, network[ip] = append(all, Pod{IP: ip}), hangs
+		}
+		network[all[len(all)-1].IP] = answers1
+		many := append(slices.Clone(all), slices.Repeat(all[:1], 20*maxOfTenant)...)
+		for i := range many {
+			many[i].Name = fmt.Sprintf("p%03d", i)
+		}
+		spec := scrapeSpec(80)
+		begin := time.Now()
+		sample := s.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{spec}, Pods: many})
+		if took := time.Since(begin); took != fetchTimeouts*timeout {
+			t.Errorf("it took %s to ask, want %s", took, fetchTimeouts*timeout)
+		}
+		if len(sample.Profiles["s"][Running]) > 0 {
+			t.Errorf("got %+v, want nothing heard: each of the first that hang takes its timeout", sample)
+		}
+		sample = s.Fetch(t.Context(), Target{Name: "n/l", Namespace: "n", Specs: []Spec{spec}, Pods: many[:len(all)]})
+		if _, heard := sample.Profiles["s"][Running][fmt.Sprintf("p%03d", len(all)-1)]; !heard {
+			t.Errorf("got %+v, want the pod heard that answers", sample)
+		}
+		if s.turns.free != maxScrapes || len(s.turns.has) > 0 || len(s.turns.waiting) > 0 {
+			t.Errorf("places are not given back: %+v", s.turns)
+		}
+	})
 }
 
 // TestTurns: of those that wait, the one with the fewest places gets the next, and one
@@ -311,7 +338,7 @@ func TestScraperCoverage(t *testing.T) {
 		func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, vllmText, 1, 0, 0, 0, 0) },
 		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	spec := Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics"}
-	load := Combine([]Spec{spec}, scraped(t, NewScraper(time.Second, clocktesting.NewFakePassiveClock(now)), targets, spec),
+	load := Combine([]Spec{spec}, scraped(t, NewScraper(time.Minute, clocktesting.NewFakePassiveClock(now)), targets, spec),
 		Replicas{Ready: []string{"a", "b"}, Wanted: 2}, now)
 	if load.Coverage != 0.5 || load.Requests != 3+10 || !load.Known {
 		t.Errorf("got %+v, want half heard and 13 requests", load)
@@ -323,13 +350,13 @@ func TestScraperCoverage(t *testing.T) {
 func TestPrometheusDown(t *testing.T) {
 	h := httptest.NewServer(http.NotFoundHandler())
 	h.Close()
-	down, err := NewPrometheus(h.URL, time.Second)
+	down, err := NewPrometheus(h.URL, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	targets, port := pods(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, vllmText, 4, 0, 0, 0, 0) })
 	direct := Spec{Name: "s", Kind: KindScrape, Profile: "vllm", Slots: 10, Port: port, Path: "/metrics"}
-	s := Sources{Prometheus: down, Scraper: NewScraper(time.Second, clocktesting.NewFakePassiveClock(now))}
+	s := Sources{Prometheus: down, Scraper: NewScraper(time.Minute, clocktesting.NewFakePassiveClock(now))}
 	for _, test := range []struct {
 		specs    []Spec
 		requests float64

@@ -197,10 +197,10 @@ func TestOutage(t *testing.T) {
 	}
 	f := newFarm(vllmExample)
 	f.start = time.Now().Add(-15 * time.Minute)
-	// Down from 12 minutes to 15 seconds ago: the shortest range looked at is a minute, and this test may take most of one.
+	// Down from 12 minutes to 15 seconds ago: what a profile looks back over is two minutes, and this test may take most of them.
 	f.gap = func(since time.Duration) bool { return since > 3*time.Minute && since < 14*time.Minute+45*time.Second }
 	url := f.prometheus(t)
-	source, err := NewPrometheus(url, 10*time.Second)
+	source, err := NewPrometheus(url, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,12 +218,13 @@ func TestOutage(t *testing.T) {
 		t.Errorf("the load is believed: %+v", load)
 	}
 	const series = `vllm:time_to_first_token_seconds_count{namespace="vllm-v1"}`
+	before := (time.Since(f.start) - 2*time.Minute).Truncate(time.Second).String() // the gap began a minute later
 	for query, want := range map[string]string{
 		"sum(rate(" + series + "[2m]))":                                   "the query looks back over 2m, and Prometheus has not the whole of it",
 		"max_over_time(sum(" + series + ")[4m:15s])":                      "the query looks back over 4m, and Prometheus has not the whole of it",
 		"sum(" + series + ")":                                             "", // no range: true at once
-		"sum(rate(" + series + "[1m] offset 13m))":                        "", // before the gap
-		"sum(rate(" + series + "[1m] offset 12m))":                        "the query looks back over 13m, and Prometheus has not the whole of it",
+		"sum(rate(" + series + "[1m] offset " + before + "))":             "", // before the gap
+		"sum(rate(" + series + "[1m] offset 11m30s))":                     "the query looks back over 12m30s, and Prometheus has not the whole of it",
 		"sum(count_over_time(" + series + "[2h])) or sum(" + series + ")": "the query looks back over 2h, and Prometheus has not the whole of it",
 	} {
 		own := Spec{Name: "q", Kind: KindQuery, Query: query, Low: 1, High: 2}

@@ -3,8 +3,9 @@ package product
 import "github.com/ebbtide/ebbtide/broker/lend"
 
 // closeLoans asks the core to return what has come free, before anything else is decided: it
-// lends nothing in the decision in which it returns it, and the broker makes the next one at
-// once. That one then sees the units free and the jobs waiting.
+// lends nothing in the decision in which it returns it, and the broker makes the next one
+// within a second, which is here the same moment. That one then sees the units free and the
+// jobs waiting.
 func (p *policy) closeLoans() {
 	free := p.free[:0]
 	for i := range p.snapshot.Loans {
@@ -16,7 +17,7 @@ func (p *policy) closeLoans() {
 	if p.free = free; len(free) == 0 {
 		return
 	}
-	plan, _ := p.calm.decider.Decide(lend.Snapshot{
+	plan, _ := p.closer.Decide(lend.Snapshot{
 		Now: p.snapshot.Now, Epoch: p.snapshot.Epoch, Flavors: p.snapshot.Flavors, Cohorts: p.snapshot.Cohorts, Tenants: p.snapshot.Tenants, Loans: free,
 	}, lend.State{At: p.state.At, Since: p.state.Since, Decisions: p.state.Decisions}, p.rules)
 	p.enact(&plan)

@@ -11,7 +11,8 @@
 // each time that the cluster looked at it, and of a job never how long it will run.
 //
 // What differs from the broker: nobody reads loads late or in part; a loan's pods are bound
-// at once; no history of use goes into fair shares, as with a half-life of 0. A job that a
+// at once; units that are returned are lent at the same moment, unless Options.Relend says
+// when; no history of use goes into fair shares, as with a half-life of 0. A job that a
 // node's failure stops counts as one that its owner stopped: it is no eviction. In the
 // results a pod's units are of one lender, where the core may have them of several.
 //

@@ -21,7 +21,7 @@ func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		o := Defaults()
-		o.Forecast = seed%3 > 0
+		o.Forecast, o.Relend = seed%3 > 0, time.Duration(seed%2)*5*time.Second
 		o.Seen = func(in lend.Snapshot, plan lend.Plan) {
 			wrong := lend.CheckLaws(in)
 			for _, v := range wrong {
@@ -162,6 +162,60 @@ func TestOnlinePodsWaitNoLongerThanTheirGrace(t *testing.T) {
 	if waited == 0 {
 		t.Error("no online pod ever waited: this shows nothing")
 	}
+}
+
+// beside is a random scenario of one service that owns half of the nodes, each replica one;
+// the other half is the quota of a tenant without jobs, which others' jobs borrow.
+func beside(seed uint64) *sim.Scenario {
+	s, r := alone(seed), roll(seed)
+	v := &s.Services[0]
+	half := int64(len(s.Nodes)) / 2 * 8
+	v.Lender.Owned, v.Lender.UnitsPerPod = half, 8
+	for i := range v.Load {
+		v.Load[i].Value = float64(half/8) * v.Slots * pick(r, 0, 0.3, 0.7)
+	}
+	jobs := r.jobs(s.Length)
+	for i := range jobs {
+		jobs[i].UnitsPerPod = min(jobs[i].UnitsPerPod, 2)
+	}
+	s.Jobs = sim.List(jobs)
+	s.Tenants = append(s.Tenants, lend.Tenant{Name: "zoo", Cohort: "all", Quotas: []lend.Quota{{Flavor: "h100", Nominal: half}}})
+	for i := range s.Tenants {
+		if q := &s.Tenants[i].Quotas[0]; s.Tenants[i].Name == "serving" {
+			q.Nominal = half
+		}
+		s.Tenants[i].Quotas[0].BorrowingLimit, s.Tenants[i].Quotas[0].LendingLimit = nil, nil
+	}
+	return s
+}
+
+// Nor does one of a service that only advises: where others borrow unused quota, their jobs
+// may stand where its pods would.
+func TestOnlinePodsOfAdvisersWaitNoLonger(t *testing.T) {
+	waited := int64(0)
+	for seed := range uint64(40) { // always the same, so that some wait
+		waited += adviserWaits(t, seed)
+	}
+	if waited == 0 {
+		t.Error("no online pod ever waited: this shows nothing")
+	}
+	rapid.Check(t, func(t *rapid.T) { adviserWaits(t, rapid.Uint64().Draw(t, "seed")) })
+}
+
+// adviserWaits plays a service that only advises, and tells how many of its pods waited.
+func adviserWaits(t rapid.TB, seed uint64) int64 {
+	s := beside(seed)
+	r, err := sim.Run(s, NoLending(roll(seed).rules(), Defaults()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Lent != 0 {
+		t.Fatalf("seed %d: %g unit-hours of an adviser are lent", seed, r.Lent)
+	}
+	if allowed, longest := s.Services[0].Lender.MaxGrace, r.OnlineWait.Quantile(1); longest > allowed*102/100 {
+		t.Fatalf("seed %d: a pod of a service that allows %s waited for %s", seed, allowed, longest)
+	}
+	return r.OnlineWaited
 }
 
 // Equal scenarios give equal runs, decision by decision.

@@ -14,8 +14,10 @@ import (
 type held struct {
 	job     *sim.JobState
 	attempt int32
-	over    bool // what the world held for it is free
-	closed  bool // the core has returned the loan
+	// saved is from when on its work is saved anew.
+	saved  time.Duration
+	over   bool // what the world held for it is free
+	closed bool // the core has returned the loan
 }
 
 // lookAtLoans says what became of the jobs behind the open loans.
@@ -34,22 +36,27 @@ func (p *policy) lookAtLoans() {
 		if live := h.job.Held; l.Live != live {
 			l.Live, l.ShedLive, p.freed = live, pods(h.job.Going), true
 		}
-		l.Checkpoint = p.saved(h.job)
+		if p.world.Now() >= h.saved {
+			l.Checkpoint, h.saved = p.saved(h.job)
+		}
 	}
 }
 
-// saved is when a job's work was last saved, by what the broker knows: how often it does
-// that since it works.
-func (p *policy) saved(j *sim.JobState) time.Time {
+// saved is when a job's work was last saved, and when next, by what the broker knows: how
+// often it does that since it works.
+func (p *policy) saved(j *sim.JobState) (last time.Time, next time.Duration) {
 	begun := j.Since
 	if j.Since > j.First {
 		begun += j.Restart
 	}
-	now := p.world.Now()
-	if begun > now {
-		return p.time(j.Since)
+	if begun > p.world.Now() {
+		return p.time(j.Since), begun
 	}
-	return lend.Checkpoints{Every: j.CheckpointEvery}.Since(p.time(begun), p.snapshot.Now).At
+	last = lend.Checkpoints{Every: j.CheckpointEvery}.Since(p.time(begun), p.snapshot.Now).At
+	if j.CheckpointEvery <= 0 {
+		return last, far
+	}
+	return last, last.Sub(p.world.Scenario().Start) + j.CheckpointEvery
 }
 
 func pods(places []sim.Place) (n int64) {
@@ -104,8 +111,8 @@ func (p *policy) closeLoan(i int) {
 // closed goes, and who is opened comes in by name.
 func (p *policy) fileLoans() {
 	if p.closed > 0 {
-		k := 0
-		for i := range p.held {
+		k := slices.IndexFunc(p.held, func(h held) bool { return h.closed })
+		for i := k; i < len(p.held); i++ {
 			if !p.held[i].closed {
 				p.held[k], p.snapshot.Loans[k] = p.held[i], p.snapshot.Loans[i]
 				k++

@@ -14,6 +14,10 @@ type Options struct {
 	// Every is the longest time between two decisions; 0 is 15 s. Where it is longer than
 	// Policy.StaleAfter, that becomes as long.
 	Every time.Duration
+	// Relend is how long after a decision that returned units the next one is made at the
+	// latest, which may lend them. 0: at the same moment. The broker's comes within a second,
+	// for that units were returned is no reason to hurry; this matters where a second is long.
+	Relend time.Duration
 	// Forecast: what a load's past says is listened to.
 	Forecast bool
 	// Quantile is how often the growth in a forecast is to suffice; 0 is 0.99.
@@ -28,7 +32,7 @@ type Options struct {
 	// knows that has run since the first of them. Without, it begins to listen at the start.
 	Learn map[string]sim.Curve
 	// Seen is told every decision that was made in full, but for the returns of what came
-	// free, which were made before it. What it is given is good until it returns.
+	// free, which without Relend are made before it. What it is given is good until it returns.
 	Seen func(in lend.Snapshot, plan lend.Plan)
 
 	// advise has all lenders only report, always every tick decided in full.

@@ -15,6 +15,7 @@ type policy struct {
 
 	world    *sim.World
 	decider  lend.Decider
+	closer   lend.Decider // of closeLoans
 	state    lend.State
 	snapshot lend.Snapshot
 	nodes    map[string]int32 // indexes by name
@@ -45,7 +46,9 @@ type policy struct {
 
 // New returns Ebbtide with some rules. Each run needs its own.
 func New(rules lend.Policy, o Options) sim.Policy {
-	return &policy{rules: rules, options: o.filled(rules)}
+	p := &policy{rules: rules, options: o.filled(rules)}
+	p.decider.Brief, p.closer.Brief, p.calm.decider.Brief = o.Seen == nil, true, true
+	return p
 }
 
 // NoLending is New without any lending: all services only advise, and jobs have their
@@ -64,29 +67,43 @@ func (p *policy) Name() string { return p.options.Name }
 const mostRounds = 4
 
 // Decide makes a decision and carries it out. What was returned can be lent by the next
-// one, which the broker makes at once.
+// one, which is made at the same moment unless Relend says otherwise.
 func (p *policy) Decide(w *sim.World) time.Duration {
 	if p.world == nil {
 		p.begin(w)
 	}
+	if p.options.Relend > 0 {
+		if p.decide() {
+			return min(p.options.Relend, p.options.Every)
+		}
+		return p.options.Every
+	}
 	for range mostRounds {
-		p.look()
-		p.closeLoans()
-		if p.quiet() {
-			break
-		}
-		plan, next := p.decider.Decide(p.snapshot, p.state, p.rules)
-		if p.options.Seen != nil {
-			p.options.Seen(p.snapshot, plan)
-		}
-		before := p.state
-		p.state, p.changed, p.freed = next, false, false
-		p.settle(&plan, before)
-		if returned := p.enact(&plan); !returned {
+		if !p.decide() {
 			break
 		}
 	}
 	return p.options.Every
+}
+
+// decide makes one decision, and reports whether it returned a loan: its units may be lent
+// by the next one.
+func (p *policy) decide() (returned bool) {
+	p.look()
+	if p.options.Relend <= 0 {
+		p.closeLoans()
+	}
+	if p.quiet() {
+		return false
+	}
+	plan, next := p.decider.Decide(p.snapshot, p.state, p.rules)
+	if p.options.Seen != nil {
+		p.options.Seen(p.snapshot, plan)
+	}
+	before := p.state
+	p.state, p.changed, p.freed = next, false, false
+	p.settle(&plan, before)
+	return p.enact(&plan)
 }
 
 // begin takes over what does not change.

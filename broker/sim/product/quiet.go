@@ -81,7 +81,7 @@ func (p *policy) answer(i int, plan *lend.Plan, memory *lend.LenderState) answer
 	l, v := &p.snapshot.Lenders[i], &plan.Lenders[i]
 	a := answer{need: v.Need, headroom: v.Headroom, waits: len(p.snapshot.Jobs) > 0}
 	if l.Advise {
-		return a // it never lends, and nothing is taken back for it
+		return a // it never lends, and only for pods that wait is anything taken back
 	}
 	at := slices.IndexFunc(plan.Verdicts, func(v lend.Verdict) bool { return v.Subject == l.Name && v.Kind == lend.SubjectLender })
 	a.reason = plan.Verdicts[at].Reason

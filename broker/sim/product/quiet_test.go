@@ -3,6 +3,7 @@ package product
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -19,7 +20,7 @@ func TestSparedTicksWouldDoNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		o := Defaults()
-		o.Forecast = seed%3 > 0
+		o.Forecast, o.Relend = seed%3 > 0, time.Duration(seed%2)*5*time.Second
 		rules := roll(seed).rules()
 		var p *policy
 		o.Seen = func(lend.Snapshot, lend.Plan) { made++ }
@@ -51,7 +52,7 @@ func TestSparingTicksChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		o := Defaults()
-		o.Forecast = seed%3 > 0
+		o.Forecast, o.Relend = seed%3 > 0, time.Duration(seed%2)*5*time.Second
 		got := results(t, small(seed, false), New(roll(seed).rules(), o))
 		o.always = true
 		if want := results(t, small(seed, false), New(roll(seed).rules(), o)); got != want {

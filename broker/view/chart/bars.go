@@ -22,7 +22,7 @@ type Bars struct {
 type Bar struct {
 	Name  string
 	Parts []float64
-	// Note is written behind the bar's sum, a comparison for example.
+	// Note is written behind the bar's sum in parentheses, a comparison for example.
 	Note string
 }
 
@@ -74,28 +74,43 @@ func (p *Bars) SVG() string {
 	for _, m := range p.Marks {
 		w := b.left + x.share(m.At)*(b.right-b.left)
 		c.add(`<path class="a" stroke-dasharray="1 4" d="M%s %sL%s %s"/>`+"\n", num(w), num(b.top-6), num(w), num(b.bottom))
-		c.text(w+4, b.bottom-4, "start", "", m.Name)
+		c.text(w+4, b.bottom-4, "start", "l", m.Name)
 	}
+	p.sums(c, b, &x) // over the marks
 	return c.end()
 }
 
 // draw one bar.
 func (p *Bars) draw(c *canvas, b box, x *Axis, i int) {
 	bar := &p.Bars[i]
-	top := b.top + float64(i)*(barHeight+barGap)
+	top := b.row(i)
 	c.text(b.left-8, top+barHeight-5, "end", "", bar.Name)
-	from, sum := 0.0, bar.Sum()
-	if !math.IsNaN(sum) {
-		for k, v := range bar.Parts {
-			left, right := b.left+x.share(from)*(b.right-b.left), b.left+x.share(from+v)*(b.right-b.left)
-			if right > left {
-				c.area("M"+num(left)+" "+num(top)+"H"+num(right)+"V"+num(top+barHeight)+"H"+num(left)+"z", k)
-			}
-			from += v
-		}
+	if math.IsNaN(bar.Sum()) {
+		return
 	}
-	c.text(b.left+x.share(from)*(b.right-b.left)+6, top+barHeight-5, "start", "", p.behind(bar))
+	from := 0.0
+	for k, v := range bar.Parts {
+		left, right := b.left+x.share(from)*(b.right-b.left), b.left+x.share(from+v)*(b.right-b.left)
+		if right > left {
+			c.area("M"+num(left)+" "+num(top)+"H"+num(right)+"V"+num(top+barHeight)+"H"+num(left)+"z", k)
+		}
+		from += v
+	}
 }
+
+// sums writes what is behind each bar.
+func (p *Bars) sums(c *canvas, b box, x *Axis) {
+	for i := range p.Bars {
+		bar, end := &p.Bars[i], 0.0
+		if sum := bar.Sum(); !math.IsNaN(sum) {
+			end = sum
+		}
+		c.text(b.left+x.share(end)*(b.right-b.left)+6, b.row(i)+barHeight-5, "start", "l", p.behind(bar))
+	}
+}
+
+// row is how far down a bar begins.
+func (b *box) row(i int) float64 { return b.top + float64(i)*(barHeight+barGap) }
 
 func (p *Bars) behind(b *Bar) string {
 	text := p.X.text(b.Sum())
@@ -103,7 +118,7 @@ func (p *Bars) behind(b *Bar) string {
 		text = "unknown"
 	}
 	if b.Note != "" {
-		text += " " + b.Note
+		text += " (" + b.Note + ")"
 	}
 	return text
 }

@@ -62,7 +62,7 @@ func lost() *Bars {
 		Frame: Frame{Title: "Work lost to evictions", Description: "Random victims lose most."},
 		X:     Axis{Label: "GPU-hours"}, Parts: []string{"done again", "restarting", "stopping"},
 		Bars: []Bar{
-			{Name: "ebbtide", Parts: []float64{12, 3, 1.5}, Note: "(-80%)"}, {Name: "random", Parts: []float64{70, 9, 4}},
+			{Name: "ebbtide", Parts: []float64{12, 3, 1.5}, Note: "-80%"}, {Name: "random", Parts: []float64{70, 9, 4}},
 			{Name: "no lending", Parts: []float64{0, 0, 0}}, {Name: "unknown", Parts: []float64{1, math.NaN(), 0}},
 		},
 		Marks: []Mark{{"aim", 20}},

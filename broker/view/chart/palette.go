@@ -67,6 +67,8 @@ func style() string {
 func tint(b *strings.Builder, ground, ink, grid string, color func(int) string) {
 	fmt.Fprintf(b, ".ebbtide-chart .g{fill:%s}.ebbtide-chart text{fill:%s}.ebbtide-chart .a{stroke:%s;fill:none}.ebbtide-chart .r{stroke:%s;fill:none}",
 		ground, ink, ink, grid)
+	// What is written or drawn over a hatching stands out from it.
+	fmt.Fprintf(b, ".ebbtide-chart .l{paint-order:stroke;stroke:%s;stroke-width:4px;stroke-linejoin:round}.ebbtide-chart .o{stroke:%s;stroke-width:5px;fill:none}", ground, ground)
 	for i := range colors {
 		fmt.Fprintf(b, ".ebbtide-chart .s%d{stroke:%s}.ebbtide-chart .f%d{fill:%s}", i, color(i), i, color(i))
 	}

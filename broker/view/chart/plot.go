@@ -42,11 +42,15 @@ func (p *Plot) SVG() string {
 			c.area(d, i)
 		}
 	}
+	for i, s := range lines {
+		line := runs(s.Points, at(b, &x, &y))
+		if len(areas) > 0 {
+			c.apart(line)
+		}
+		c.curve(line, p.look(i), len(lines))
+	}
 	for _, m := range p.Marks {
 		c.level(b, &y, m)
-	}
-	for i, s := range lines {
-		c.curve(s.Points, p.look(i), len(lines), at(b, &x, &y))
 	}
 	return c.end()
 }
@@ -184,7 +188,7 @@ func (c *canvas) axes(b box, x, y *Axis) {
 func (c *canvas) level(b box, y *Axis, m Mark) {
 	h := b.bottom - y.share(m.At)*(b.bottom-b.top)
 	c.add(`<path class="a" stroke-dasharray="1 4" d="M%s %sL%s %s"/>`+"\n", num(b.left), num(h), num(b.right), num(h))
-	c.text(b.right-4, h-4, "end", "", m.Name)
+	c.text(b.right-4, h-4, "end", "l", m.Name)
 }
 
 // areaPaths are closed paths, one for each run without a gap.
@@ -210,24 +214,38 @@ func areaPaths(top, base []Point, place func(Point) Point) []string {
 // marksOn is how many marks a line has.
 const marksOn = 5
 
+// runs are the parts of a line between its gaps.
+func runs(points []Point, place func(Point) Point) (all [][]Point) {
+	var run []Point
+	for _, q := range points {
+		if !math.IsNaN(q.Y) {
+			run = append(run, place(q))
+		} else if len(run) > 0 {
+			all, run = append(all, run), nil
+		}
+	}
+	if len(run) > 0 {
+		all = append(all, run)
+	}
+	return all
+}
+
+// apart keeps a line apart from the areas below it.
+func (c *canvas) apart(line [][]Point) {
+	for _, run := range line {
+		c.add(`<path class="o" d="%s"/>`+"\n", path(run))
+	}
+}
+
 // curve draws a line and its marks, those of many lines at different places.
-func (c *canvas) curve(points []Point, look, lines int, place func(Point) Point) {
-	var run, all []Point
-	flush := func() {
+func (c *canvas) curve(line [][]Point, look, lines int) {
+	var all []Point
+	for _, run := range line {
 		if len(run) > 1 {
 			c.stroke(run, look)
 		}
-		run = nil
+		all = append(all, run...)
 	}
-	for _, q := range points {
-		if math.IsNaN(q.Y) {
-			flush()
-			continue
-		}
-		run = append(run, place(q))
-		all = append(all, run[len(run)-1])
-	}
-	flush()
 	if len(all) == 0 {
 		return
 	}

@@ -214,3 +214,17 @@ func TestExportsThatAreWrong(t *testing.T) {
 		})
 	}
 }
+
+// The label by which a Job was submitted to a queue of ours is believed.
+func TestQueueOfAJob(t *testing.T) {
+	const text = `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"a","namespace":"b","labels":{"ebbtide.dev/queue":"night"},"creationTimestamp":"2026-03-02T09:00:00Z"},
+		"spec":{"template":{"spec":{"containers":[{"name":"c","resources":{"limits":{"nvidia.com/gpu":"1"}}}]}}},
+		"status":{"startTime":"2026-03-02T09:00:00Z","completionTime":"2026-03-02T10:00:00Z"}}`
+	jobs, err := workload.OpenJobs("x.json", strings.NewReader(text), workload.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j, ok, err := jobs.Next(); err != nil || !ok || j.Queue != "b/night" {
+		t.Errorf("%+v, %t, %v, want it in b/night", j, ok, err)
+	}
+}

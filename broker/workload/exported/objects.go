@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/workload/gang"
 )
 
@@ -16,9 +17,10 @@ type object struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Metadata   struct {
-		Name              string    `json:"name"`
-		Namespace         string    `json:"namespace"`
-		CreationTimestamp time.Time `json:"creationTimestamp"`
+		Name              string            `json:"name"`
+		Namespace         string            `json:"namespace"`
+		Labels            map[string]string `json:"labels"`
+		CreationTimestamp time.Time         `json:"creationTimestamp"`
 	} `json:"metadata"`
 	Spec   json.RawMessage `json:"spec"`
 	Status json.RawMessage `json:"status"`
@@ -113,6 +115,7 @@ func (k *kube) speaks(t time.Time) {
 func (k *kube) run(o *object, units gpus) run {
 	one := run{created: o.Metadata.CreationTimestamp}
 	one.Name, one.Tenant = o.Metadata.Namespace+"/"+o.Metadata.Name, o.Metadata.Namespace
+	one.Queue = o.Metadata.Labels[v1alpha1.LabelQueue]
 	one.Units, one.Pods, one.Flavor = units.all, units.pods, units.flavor
 	if units.uneven {
 		one.Pods = 0

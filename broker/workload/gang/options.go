@@ -19,6 +19,8 @@ type Options struct {
 	// PodUnits is how many units a pod has at most where the history does not say how the
 	// job was cut; 0 is 8.
 	PodUnits int64
+	// Unqueued: jobs that name no queue have none, and whoever asked chooses one.
+	Unqueued bool
 	// Costs of every job; a history that says how often a job saves its work is believed.
 	Costs sim.Costs
 }

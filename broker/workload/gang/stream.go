@@ -21,6 +21,8 @@ type Record struct {
 	Priority int32
 	Flavor   string
 	Saves    time.Duration
+	// Queue that it was submitted to, of which nothing before the / is the job's namespace.
+	Queue string
 }
 
 // Stream gives the jobs of a history in the order of their submission. It is a sim.Jobs.
@@ -68,7 +70,7 @@ const most = 1_000_000
 
 func (s *Stream) job(r Record) (sim.Job, error) {
 	j := sim.Job{
-		Name: Name(r.Tenant, r.Name), Tenant: r.Tenant, Queue: Queue(r.Tenant), Priority: r.Priority,
+		Name: Name(r.Tenant, r.Name), Tenant: r.Tenant, Queue: s.queue(&r), Priority: r.Priority,
 		Submit: r.Submit, Duration: r.Ran, Flavor: s.options.flavor(r.Flavor),
 		Pods: r.Pods, MinPods: r.MinPods, Costs: s.options.Costs,
 	}
@@ -89,7 +91,21 @@ func (s *Stream) job(r Record) (sim.Job, error) {
 	return j, nil
 }
 
-// Queue is the name of the queue into which a tenant's jobs go.
+// queue is the one that a job names, or else its tenant's, if jobs are to have one.
+func (s *Stream) queue(r *Record) string {
+	switch {
+	case r.Queue == "" && s.options.Unqueued:
+		return ""
+	case r.Queue == "":
+		return Queue(r.Tenant)
+	case strings.Contains(r.Queue, "/"):
+		return r.Queue
+	}
+	namespace, _, _ := strings.Cut(Name(r.Tenant, r.Name), "/")
+	return namespace + "/" + r.Queue
+}
+
+// Queue is the name of the queue into which a tenant's jobs go that name none.
 func Queue(tenant string) string { return tenant + "/default" }
 
 // Name of a job is namespace/name, with the tenant as the namespace if it has none.

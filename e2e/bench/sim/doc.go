@@ -8,6 +8,6 @@
 //
 // The files:
 //
-//	town: the scenario    jobs: the trace, thinned or copied
-//	run: what is measured usage: of this process
+//	town: the scenario       jobs: the trace, thinned or copied
+//	run: what is measured    usage: of this process
 package sim

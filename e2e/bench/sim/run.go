@@ -67,16 +67,38 @@ type Result struct {
 // use: little is, so that collecting it as often as by default costs more than it saves.
 const garbage = 400
 
+// busy is how many times as much time as on the processor passes only where others have it.
+const busy = 1.5
+
+// busiest is the cluster of the trace that has the most jobs then.
+const busiest = "cluster04"
+
 // played is a run, and what it took: by the clock, and of the processor.
 type played struct {
 	*sim.Result
-	town       Town
+	queue      *counted
 	clock, cpu time.Duration
 }
 
+// counted is a policy, and how many jobs wait when it has decided.
+type counted struct {
+	sim.Policy
+	asked, waiting, most int
+}
+
+// Decide is that of sim.Policy.
+func (c *counted) Decide(w *sim.World) time.Duration {
+	again := c.Policy.Decide(w)
+	n := len(w.Waiting())
+	c.asked, c.waiting, c.most = c.asked+1, c.waiting+n, max(c.most, n)
+	return again
+}
+
+func (c *counted) mean() float64 { return float64(c.waiting) / float64(max(c.asked, 1)) }
+
 // play plays a town once.
 func play(t Town) (*played, error) {
-	p := &played{town: t}
+	p := &played{}
 	began := time.Now()
 	used, err := Processor()
 	if err != nil {
@@ -88,7 +110,8 @@ func play(t Town) (*played, error) {
 	}
 	options := product.Defaults()
 	options.Every = t.Every
-	if p.Result, err = sim.Run(s, product.New(lend.DefaultPolicy(), options), nil); err != nil {
+	p.queue = &counted{Policy: product.New(lend.DefaultPolicy(), options)}
+	if p.Result, err = sim.Run(s, p.queue, nil); err != nil {
 		return nil, fmt.Errorf("playing the town: %w", err)
 	}
 	now, err := Processor()
@@ -113,9 +136,11 @@ func Run(c Config) error {
 	}
 	fmt.Fprintf(c.Out, "%d jobs over %s on %d GPUs, a decision at most every %s: %.2f s by the clock, %.2f s of one processor, with reading the traces; garbage is collected at %d%% of what is in use\n",
 		whole.Submitted, c.Length, c.GPUs, c.Every, whole.clock.Seconds(), whole.cpu.Seconds(), garbage)
-	fmt.Fprintf(c.Out, "%d events, of which the core was asked %d times; %d jobs ended, %.0f GPU-hours of training on what was lent, %d evictions\n\n",
+	fmt.Fprintf(c.Out, "%d events, of which the core was asked %d times; %d jobs ended, %.0f GPU-hours of training on what was lent, %d evictions\n",
 		whole.Events, whole.Decisions, whole.Finished, whole.Lent, whole.Evictions)
-	if err := c.small(); err != nil {
+	c.warn(whole)
+	fmt.Fprintln(c.Out)
+	if err := c.days(); err != nil {
 		return err
 	}
 	if err := c.intervals(); err != nil {
@@ -127,15 +152,30 @@ func Run(c Config) error {
 	})
 }
 
-// small plays a day of 70 nodes.
-func (c *Config) small() error {
-	t := Town{GPUs: 70 * perNode, From: Busiest, Length: day, Copies: 0.5, Every: 15 * time.Second}
-	p, err := play(t)
-	if err != nil {
-		return err
+// days plays two of 70 nodes: with as many jobs as there mostly are, and with many more than
+// can run, all of one tenant.
+func (c *Config) days() error {
+	few := Town{GPUs: 70 * perNode, From: Busiest, Length: day, Copies: 0.5, Every: 15 * time.Second}
+	long := few
+	long.Copies, long.Cluster = 6, busiest
+	for _, t := range []Town{few, long} {
+		p, err := play(t)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.Out, "a day of 70 nodes with %d jobs, of which %.0f wait on average and %d at most, a decision every %s: %.3f s by the clock, %.3f s of the processor\n",
+			p.Submitted, p.queue.mean(), p.queue.most, t.Every, p.clock.Seconds(), p.cpu.Seconds())
+		c.warn(p)
 	}
-	_, err = fmt.Fprintf(c.Out, "a day of 70 nodes with %d jobs, a decision every %s: %.3f s by the clock, %.3f s of the processor\n\n", p.Submitted, t.Every, p.clock.Seconds(), p.cpu.Seconds())
+	_, err := fmt.Fprintln(c.Out)
 	return err
+}
+
+// warn says where the clock tells of more than this process.
+func (c *Config) warn(p *played) {
+	if p.clock.Seconds() > busy*p.cpu.Seconds() {
+		fmt.Fprintf(c.Out, "the machine was busy: by the clock that took %.1f times as long as the processor worked on it\n", p.clock.Seconds()/p.cpu.Seconds())
+	}
 }
 
 // intervals shows what the time between two decisions does.
@@ -145,7 +185,7 @@ func (c *Config) intervals() error {
 	}
 	fmt.Fprintf(c.Out, "the same cluster over %s of the busiest fortnight, by the time between two decisions:\n", c.Slice)
 	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "every\tjobs\tlent GPU-h\tmean wait s\tevictions\tshort %\tasked\tseconds\t")
+	fmt.Fprintln(w, "every\tjobs\tlent GPU-h\tmean wait s\tevictions\tshort %\tasked\tseconds\tof the processor\t")
 	for _, every := range c.Intervals {
 		t := c.Town
 		t.From, t.Length, t.Every = Busiest, c.Slice, every
@@ -153,7 +193,7 @@ func (c *Config) intervals() error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(w, "%s\t%d\t%.0f\t%.1f\t%d\t%.3f\t%d\t%.2f\t\n", every, p.Submitted, p.Lent, p.QueueingMean, p.Evictions, 100*p.ShortShare, p.Decisions, p.clock.Seconds())
+		fmt.Fprintf(w, "%s\t%d\t%.0f\t%.1f\t%d\t%.3f\t%d\t%.2f\t%.2f\t\n", every, p.Submitted, p.Lent, p.QueueingMean, p.Evictions, 100*p.ShortShare, p.Decisions, p.clock.Seconds(), p.cpu.Seconds())
 	}
 	fmt.Fprintln(w)
 	return w.Flush()

@@ -37,6 +37,11 @@ type Town struct {
 	From, Length time.Duration
 	// Copies of each job of the trace; below 1 it is the share of them that is played.
 	Copies float64
+	// Cluster is the only one whose jobs are played, and then the only tenant beside the
+	// services' own; empty: all ten.
+	Cluster string
+	// Backlog is how many jobs wait from the beginning on: the trace's first ones.
+	Backlog int
 	// Every is the time between two decisions, unless an online pod waits.
 	Every time.Duration
 }
@@ -60,9 +65,9 @@ func (t *Town) Scenario() (*sim.Scenario, error) {
 	}
 	left := max(nodes-own*int64(len(services)), 1)
 	addNodes(s, "pool", left, "")
-	for i := range clusters {
-		name := fmt.Sprintf("cluster%02d", i+1)
-		s.Tenants = append(s.Tenants, tenant(name, left*perNode/clusters))
+	names := t.clusters()
+	for _, name := range names {
+		s.Tenants = append(s.Tenants, tenant(name, left*perNode/int64(len(names))))
 		s.Queues = append(s.Queues, lend.Queue{Name: gang.Queue(name), Tenant: name, Backfill: true})
 	}
 	for i := range s.Services {
@@ -71,6 +76,17 @@ func (t *Town) Scenario() (*sim.Scenario, error) {
 	slices.SortFunc(s.Tenants, func(a, b lend.Tenant) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Nodes, func(a, b sim.Node) int { return cmp.Compare(a.Name, b.Name) })
 	return s, nil
+}
+
+// clusters are those of the trace whose jobs are played.
+func (t *Town) clusters() (names []string) {
+	if t.Cluster != "" {
+		return []string{t.Cluster}
+	}
+	for i := range clusters {
+		names = append(names, fmt.Sprintf("cluster%02d", i+1))
+	}
+	return names
 }
 
 // serve adds the services, each on nodes of its own. Their recordings are played again and

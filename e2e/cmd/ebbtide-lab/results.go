@@ -16,7 +16,7 @@ func resultsCommand() *cobra.Command {
 		Use:   "results",
 		Short: "Play all experiments on recorded loads and jobs, and publish what came of them",
 		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return results.Run(c) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return results.Run(cmd.Context(), c) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Dir, "dir", c.Dir, "folder of what is published")

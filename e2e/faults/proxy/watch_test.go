@@ -16,7 +16,7 @@ func next(t *testing.T, lines <-chan string) string {
 			t.Fatal("the watch has ended")
 		}
 		return line
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no event came")
 	}
 	return ""
@@ -29,7 +29,7 @@ func ended(t *testing.T, lines <-chan string) {
 		if open {
 			t.Errorf("%q came, where the watch should have ended", line)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the watch goes on")
 	}
 }

@@ -83,7 +83,7 @@ func TestFailpointsCompile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "./broker/internal/actuate", "./scheduler-plugin/ebbtide")
 	cmd.Dir = root

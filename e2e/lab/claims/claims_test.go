@@ -79,7 +79,7 @@ func (d *driver) NodeUnprepareResources(_ context.Context, r *drapb.NodeUnprepar
 // await waits until the driver was asked exactly this.
 func (d *driver) await(t *testing.T, want ...string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		d.mu.Lock()
 		got := slices.Clone(d.calls)

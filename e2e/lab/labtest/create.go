@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// admissionLag is the longest that an API server may not know a new kind's schema: it
-// looks for them every five seconds.
-const admissionLag = 30 * time.Second
+// admissionLag is longer than an API server may not know a new kind's schema, on a busy
+// machine too: it looks for them every five seconds.
+const admissionLag = 2 * time.Minute
 
 // Create creates the object. An object of a kind whose definition is new is refused as
 // unavailable, to be tried again, until the API server's mutating policies know the

@@ -14,7 +14,7 @@ import (
 
 // startLimit bounds the start of a lab, its builds left out: a busy machine is
 // slow, but not for ever.
-const startLimit = 2 * time.Minute
+const startLimit = 5 * time.Minute
 
 // buildLimit bounds the building of missing programs, from cold caches.
 const buildLimit = 20 * time.Minute

@@ -60,7 +60,7 @@ func start(t *testing.T, script string) *process.Process {
 
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
@@ -111,7 +111,7 @@ func alive(pid int) bool {
 
 func TestStopWithinGrace(t *testing.T) {
 	p := start(t, `trap 'exit 3' TERM; touch "$1"; while :; do sleep 0.01; done`)
-	clean, err := p.Stop(10 * time.Second)
+	clean, err := p.Stop(time.Minute)
 	if err != nil || !clean {
 		t.Fatalf("Stop: clean=%t, %v; want a clean stop", clean, err)
 	}
@@ -140,7 +140,7 @@ func TestStopThawsFrozen(t *testing.T) {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	clean, err := p.Stop(10 * time.Second)
+	clean, err := p.Stop(time.Minute)
 	if err != nil || !clean {
 		t.Fatalf("Stop: clean=%t, %v; want a clean stop", clean, err)
 	}

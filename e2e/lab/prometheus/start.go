@@ -6,7 +6,6 @@ package prometheus
 import (
 	"bytes"
 	"context"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/e2e/lab/build"
+	"github.com/ebbtide/ebbtide/e2e/lab/host"
 	"github.com/ebbtide/ebbtide/e2e/lab/process"
 )
 
@@ -89,13 +89,14 @@ func ready(ctx context.Context, url string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// free is an address that nobody listens on.
+// free is an address that stays the test's: no outgoing connection is given its port.
 func free(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports := &host.Ports{}
+	address, err := ports.Next()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() { _ = ports.Close() })
+	return address
 }

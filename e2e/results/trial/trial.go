@@ -1,6 +1,8 @@
 package trial
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -45,12 +47,16 @@ func (s *Seen) Quantile(q float64) time.Duration {
 // watcher is a policy that is watched.
 type watcher struct {
 	sim.Policy
+	ctx  context.Context
 	seen *Seen
 	wait map[int32]time.Duration // by service: since when the first of its replicas waits
 }
 
-// Decide as the policy does.
+// Decide as the policy does, for as long as somebody wants to know.
 func (w *watcher) Decide(world *sim.World) time.Duration {
+	if w.ctx.Err() != nil {
+		return world.Scenario().Length // nothing more is decided, so that the rest takes no time
+	}
 	w.replicas(world)
 	begin := time.Now()
 	again := w.Policy.Decide(world)
@@ -82,7 +88,8 @@ func (w *watcher) replicas(world *sim.World) {
 }
 
 // Play runs trials, as many at once as there are processors, and says of each what it took.
-func Play(trials []*Trial, say func(format string, args ...any)) error {
+// When ctx ends, so do they, within a second or so, with its error.
+func Play(ctx context.Context, trials []*Trial, say func(format string, args ...any)) error {
 	var running sync.WaitGroup
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	errs := make([]error, len(trials))
@@ -91,7 +98,7 @@ func Play(trials []*Trial, say func(format string, args ...any)) error {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			begin := time.Now()
-			if errs[i] = t.Play(); errs[i] == nil {
+			if errs[i] = t.Play(ctx); errs[i] == nil {
 				say("%-44s %6.1f s, %7d decisions of %.2f ms, p99 %.2f ms", t.Name, time.Since(begin).Seconds(),
 					len(t.Seen.Decisions), milliseconds(t.Seen.Quantile(0.5)), milliseconds(t.Seen.Quantile(0.99)))
 			}
@@ -106,15 +113,19 @@ func Play(trials []*Trial, say func(format string, args ...any)) error {
 	return nil
 }
 
-func (t *Trial) Play() error {
+// Play runs the trial, until ctx ends.
+func (t *Trial) Play(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("playing %s: %w", t.Name, err)
+	}
 	scenario := t.Town.Play()
 	policy, err := t.Policy(scenario)
 	if err != nil {
 		return fmt.Errorf("making the policy of %s: %w", t.Name, err)
 	}
 	t.Seen.Longest = map[time.Duration]time.Duration{}
-	t.Result, err = sim.Run(scenario, &watcher{Policy: policy, seen: &t.Seen, wait: map[int32]time.Duration{}}, nil)
-	if err != nil {
+	t.Result, err = sim.Run(scenario, &watcher{Policy: policy, ctx: ctx, seen: &t.Seen, wait: map[int32]time.Duration{}}, nil)
+	if err = cmp.Or(ctx.Err(), err); err != nil {
 		return fmt.Errorf("playing %s: %w", t.Name, err)
 	}
 	return nil

@@ -64,14 +64,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// follow collects what is handed on until there are as many events.
-func follow(t *testing.T, s *server, want int) []string {
+// follow collects what is handed on until there are as many events, and as many watches were
+// asked for.
+func follow(t *testing.T, s *server, want, watches int) []string {
 	t.Helper()
 	web := httptest.NewServer(s)
 	t.Cleanup(web.Close)
 	var mu sync.Mutex
 	var got []string
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w, err := Start(ctx, &rest.Config{Host: web.URL}, 0, func(e Event) {
 		n := e.Object.(*corev1.Node)
@@ -97,12 +98,15 @@ func follow(t *testing.T, s *server, want int) []string {
 		mu.Lock()
 		n := len(got)
 		mu.Unlock()
-		if n >= want && w.Blind() == "" {
+		s.mu.Lock()
+		watched := len(s.from)
+		s.mu.Unlock()
+		if n >= want && watched >= watches && w.Blind() == "" {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%d events, want %d; blind: %q", n, want, w.Blind())
+			t.Fatalf("%d events in %d watches, want %d in %d; blind: %q", n, watched, want, watches, w.Blind())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -120,7 +124,7 @@ func TestCutWatch(t *testing.T) {
 			change("ADDED", node("n2", "b", "9")) + change("DELETED", node("n1", "a", "10")),
 		},
 	}
-	got := follow(t, s, 4)
+	got := follow(t, s, 4, 3)
 	if want := []string{"4 n1/a initial", "7 n1/a", "9 n2/b", "10 n1/a deleted"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -141,7 +145,7 @@ func TestExpired(t *testing.T) {
 		},
 		watches: []string{change("ERROR", expiredStatus)},
 	}
-	got := follow(t, s, 6)
+	got := follow(t, s, 6, 2)
 	if got[5] != "18 n2/other unseen" {
 		t.Errorf("%q is not the last", "18 n2/other")
 	}

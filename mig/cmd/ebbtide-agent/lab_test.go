@@ -43,7 +43,7 @@ func TestAgentWithoutDriver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	labtest.Eventually(t, 30*time.Second, func(ctx context.Context) (bool, string) {
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
 		select {
 		case err := <-ended:
 			t.Fatalf("the agent ended: %v", err)

@@ -110,7 +110,7 @@ func (w *watched) expect(t *testing.T, want ...string) {
 		select {
 		case news := <-w.news:
 			got = append(got, news)
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("told %v, want %v", got, want)
 		}
 	}

@@ -59,15 +59,28 @@ type Broker struct {
 	tunneled bool
 }
 
+// ParseURL reads the URL of something that is asked over HTTP; the error shows one that would
+// do.
+func ParseURL(raw, such string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q must be a URL such as %s", u.Redacted(), such)
+	}
+	return u, nil
+}
+
 // NewBrokerAt asks the broker at a URL. Over HTTPS it is shown who asks, once its certificate
 // is verified; over HTTP nothing is shown.
 func NewBrokerAt(rawURL string, who *Identity) (*Broker, error) {
-	u, err := url.Parse(rawURL)
+	u, err := ParseURL(rawURL, "https://127.0.0.1:8443")
+	if err == nil && u.User != nil {
+		err = fmt.Errorf("%q must not name a user", u.Redacted())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--broker: %w", err)
-	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.User != nil {
-		return nil, fmt.Errorf("--broker: %q must be a URL such as https://127.0.0.1:8443", rawURL)
 	}
 	b := &Broker{client: &http.Client{Timeout: requestTimeout, CheckRedirect: nowhereElse}, base: strings.TrimRight(u.String(), "/")}
 	if u.Scheme == "https" {

@@ -63,13 +63,47 @@ func (l *lines) Write(entry json.RawMessage) error {
 
 func (l *lines) Close() error { return l.w.Flush() }
 
-// File gives write a file that gets the name when write is done without an error and all is
-// on disk. Until then, and after an error, the name has what it had before.
-func File(path string, write func(io.Writer) error) (err error) {
+// CheckFile says whether File could make a file of this name now, so that nobody works for
+// what cannot be written. It leaves nothing behind.
+func CheckFile(path string) error {
+	f, err := beside(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// beside makes a file in the folder of another, whose place it can take.
+func beside(path string) (*os.File, error) {
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
+		return nil, fmt.Errorf("create %s: is a folder", path)
+	case err == nil && !info.Mode().IsRegular():
+		return nil, fmt.Errorf("create %s: is a device or the like, which a file would replace", path)
+	}
 	dir, base := filepath.Split(filepath.Clean(path))
 	f, err := os.CreateTemp(filepath.Clean(dir), "."+base+".*")
 	if err != nil {
-		return fmt.Errorf("create %s: %w", path, err)
+		return nil, fmt.Errorf("create %s: %w", path, cause(err))
+	}
+	return f, nil
+}
+
+// cause is what was wrong with a file, without its name.
+func cause(err error) error {
+	var of *os.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
+}
+
+// File gives write a file that gets the name when write is done without an error and all is
+// on disk. Until then, and after an error, the name has what it had before.
+func File(path string, write func(io.Writer) error) (err error) {
+	f, err := beside(path)
+	if err != nil {
+		return err
 	}
 	tmp := f.Name()
 	err = write(f)
@@ -82,7 +116,7 @@ func File(path string, write func(io.Writer) error) (err error) {
 	if err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
-	return syncDir(filepath.Clean(dir))
+	return syncDir(filepath.Dir(filepath.Clean(path)))
 }
 
 // syncDir makes the new name durable.

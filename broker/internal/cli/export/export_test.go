@@ -241,3 +241,36 @@ func TestAFileIsThereWholeOrNotAtAll(t *testing.T) {
 		t.Error("a folder that is not there is no error")
 	}
 }
+
+// What cannot be written is found out before there is anything to write, and what can be is
+// left alone.
+func TestCheckFile(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there.html")
+	if err := os.WriteFile(there, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		path string
+		good bool
+	}{
+		"a new file":   {filepath.Join(dir, "new.html"), true},
+		"one that is":  {there, true},
+		"a folder":     {dir, false},
+		"in no folder": {filepath.Join(dir, "nowhere", "new.html"), false},
+		"below a file": {filepath.Join(there, "new.html"), false},
+		"a device":     {os.DevNull, false},
+	} {
+		err := CheckFile(tc.path)
+		if (err == nil) != tc.good || err != nil && !strings.Contains(err.Error(), tc.path) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := File(tc.path, func(io.Writer) error { return errors.New("stop") }); err == nil {
+			t.Errorf("%s: written", name)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if text, _ := os.ReadFile(there); err != nil || len(left) != 1 || string(text) != "old" {
+		t.Errorf("left behind: %v, %q, %v", left, text, err)
+	}
+}

@@ -2,6 +2,7 @@ package rehearse
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,6 +68,9 @@ func (r *Report) of(policy string) *Result {
 	return &r.Results[i]
 }
 
+// atOnce is how long jobs wait that need no more than they have.
+const atOnce = time.Minute
+
 // answer is about Ebbtide, or else the first policy, and compares it with no lending where
 // that was played.
 func (r *Report) answer() string {
@@ -82,12 +86,26 @@ func (r *Report) answer() string {
 	for _, s := range subject.Services {
 		idle += s.Idle
 	}
-	text := fmt.Sprintf("%s would have lent %s GPU-hours", name, hours(subject.Lent))
-	if idle > 0 {
-		text += fmt.Sprintf(", %s of the %s that services left idle", percent(subject.Lent/idle), hours(idle))
-	}
-	if subject.ShareOfOracle != nil && subject.Policy != Oracle {
-		text += fmt.Sprintf(" and %s of what an oracle could", percent(*subject.ShareOfOracle))
+	text := name + " would have lent nothing"
+	switch {
+	case subject.Lent > 0:
+		text = fmt.Sprintf("%s would have lent %s GPU-hours", name, hours(subject.Lent))
+		if idle > 0 {
+			text += fmt.Sprintf(", %s of the %s that services left idle", percent(subject.Lent/idle), hours(idle))
+		}
+		if subject.ShareOfOracle != nil && subject.Policy != Oracle {
+			text += fmt.Sprintf(" and %s of what an oracle could", percent(*subject.ShareOfOracle))
+		}
+	case subject.Submitted == 0:
+		return text + ": no job was submitted in the time that counts. " + waited(subject, without)
+	case subject.QueueingP99 < atOnce.Seconds() && subject.Started == subject.Submitted:
+		within := "at once"
+		if subject.QueueingP99 >= 1 {
+			within = "within " + seconds(math.Ceil(subject.QueueingP99))
+		}
+		return text + ", for nobody needed a loan: of 100 jobs 99 started " + within + ". " + waited(subject, without)
+	case idle > 0:
+		text += fmt.Sprintf(" of the %s GPU-hours that services left idle", hours(idle))
 	}
 	text += "; jobs would have waited " + seconds(subject.QueueingMean) + " on average"
 	if without != nil && without != subject {

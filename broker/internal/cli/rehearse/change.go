@@ -8,9 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/cli/definition"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -44,7 +48,8 @@ func shown(v any) string {
 	return string(data)
 }
 
-// Changes are what others change about the objects, in spec, by object and field.
+// Changes are what others change about the objects, in spec, by object and field. It is an
+// error if the API server refuses the change.
 func (o *Objects) Changes(others *Objects) ([]Change, error) {
 	var all []Change
 	for _, object := range others.all {
@@ -53,25 +58,32 @@ func (o *Objects) Changes(others *Objects) ([]Change, error) {
 			all = append(all, Change{Object: title(object)})
 			continue
 		}
-		from, err := specOf(o.all[i])
+		from, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o.all[i])
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("comparing %s: %w", title(object), err)
 		}
-		to, err := specOf(object)
+		to, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("comparing %s: %w", title(object), err)
 		}
-		all = differ(all, title(object), "spec", from, to)
+		if err := admitChange(object.GetObjectKind().GroupVersionKind(), from, to); err != nil {
+			return nil, fmt.Errorf("%s: %w", title(object), err)
+		}
+		all = differ(all, title(object), "spec", from["spec"], to["spec"])
 	}
 	return all, nil
 }
 
-func specOf(o client.Object) (any, error) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	if err != nil {
-		return nil, fmt.Errorf("comparing %s: %w", title(o), err)
+// admitChange refuses what the API server would; of kinds that are not ours nothing.
+func admitChange(kind schema.GroupVersionKind, from, to map[string]any) error {
+	if kind.Group != v1alpha1.GroupVersion.Group {
+		return nil
 	}
-	return fields["spec"], nil
+	d, err := definition.Of(kind)
+	if err != nil {
+		return err
+	}
+	return d.AdmitChange(&unstructured.Unstructured{Object: from}, &unstructured.Unstructured{Object: to})
 }
 
 // differ goes down two values of JSON.
@@ -128,14 +140,28 @@ func NewComparison(now, changed *Report, changes []Change) *Comparison {
 			c.Missing = append(c.Missing, m)
 		}
 	}
-	more, less := c.Changed.Lent-c.Now.Lent, "more"
-	if more < 0 {
-		less = "less"
-	}
-	c.Answer = fmt.Sprintf("With the change, %s GPU-hours %s would have been lent (%s instead of %s); jobs would have waited %s on average instead of %s, and %d online pods instead of %d would have waited for a GPU.",
-		hours(math.Abs(more)), less, hours(c.Changed.Lent), hours(c.Now.Lent),
-		seconds(c.Changed.QueueingMean), seconds(c.Now.QueueingMean), c.Changed.OnlineWaited, c.Now.OnlineWaited)
+	c.Answer = c.answer()
 	return c
+}
+
+func (c *Comparison) answer() string {
+	a, b := &c.Now, &c.Changed
+	text := "With the change, "
+	switch more := b.Lent - a.Lent; {
+	case a.Lent == 0 && b.Lent == 0:
+		text += "nothing would have been lent, as now"
+	case hours(math.Abs(more)) == hours(0):
+		text += fmt.Sprintf("%s GPU-hours would have been lent, as now", hours(b.Lent))
+	case more < 0:
+		text += fmt.Sprintf("%s GPU-hours less would have been lent (%s instead of %s)", hours(-more), hours(b.Lent), hours(a.Lent))
+	default:
+		text += fmt.Sprintf("%s GPU-hours more would have been lent (%s instead of %s)", hours(more), hours(b.Lent), hours(a.Lent))
+	}
+	text += fmt.Sprintf("; jobs would have waited %s on average instead of %s, and ", seconds(b.QueueingMean), seconds(a.QueueingMean))
+	if a.OnlineWaited == 0 && b.OnlineWaited == 0 {
+		return text + "no online pod would have waited for a GPU, as now."
+	}
+	return text + fmt.Sprintf("%d online pods instead of %d would have waited for a GPU.", b.OnlineWaited, a.OnlineWaited)
 }
 
 // Table has a row for each measure.

@@ -113,7 +113,7 @@ func readLoad(file string) ([]workload.Load, error) {
 // readNodes reads a file, or makes nodes of COUNTxGPUS[:FLAVOR],...
 func readNodes(from string) ([]sim.Node, error) {
 	if from == "" {
-		return nil, errors.New("--nodes: must be given: a file with nodes, or 70x8 for 70 nodes with 8 GPUs each")
+		return nil, errors.New("--nodes: must be given, or --from-prometheus: a file with nodes, or 70x8 for 70 nodes with 8 GPUs each")
 	}
 	nodes, made, err := makeNodes(from)
 	if err != nil {

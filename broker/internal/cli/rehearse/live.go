@@ -91,7 +91,7 @@ func (in *Inputs) Ask(ctx context.Context, url string, now time.Time, last time.
 		return fmt.Errorf("reading the rules: %w", err)
 	}
 	w := past.Window{
-		Start: now.Add(-last), End: now, Jobs: workload.Options{Costs: in.Costs},
+		Start: now.Add(-last), End: now, Jobs: workload.Options{Costs: in.Costs, Unqueued: true},
 		Tenant: func(namespace string) string {
 			if tenant := r.TenantOf[namespace]; tenant != "" {
 				return tenant

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,6 +26,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/cli/definition"
 )
 
 // Objects are API objects in memory, with which no two have one name. As a client.Reader
@@ -99,23 +101,35 @@ func (o *Objects) decode(name string, u *unstructured.Unstructured) error {
 		o.Notes = append(o.Notes, fmt.Sprintf("%s: %s %s is left out: nothing is decided by it", name, kind.Kind, u.GetName()))
 		return nil
 	}
-	object, own := empty(), kind.Group == v1alpha1.GroupVersion.Group
-	if own {
-		if err := fill(u); err != nil {
+	if isOfCluster(kind.Kind) {
+		u.SetNamespace("")
+	} else if u.GetNamespace() == "" {
+		return fmt.Errorf("%s %s: metadata.namespace must be given", kind.Kind, u.GetName())
+	}
+	object := empty()
+	if err := admitted(u, object); err != nil {
+		return fmt.Errorf("%s: %w", titleOf(kind.Kind, u), err)
+	}
+	o.put(object)
+	return nil
+}
+
+// admitted reads what the API server makes of an object; of kinds that are not ours it only
+// has to be readable.
+func admitted(u *unstructured.Unstructured, into client.Object) error {
+	if u.GroupVersionKind().Group == v1alpha1.GroupVersion.Group {
+		d, err := definition.Of(u.GroupVersionKind())
+		if err != nil {
+			return err
+		}
+		if err := d.Admit(u); err != nil {
 			return err
 		}
 	}
-	// Strict where the fields are ours: a misspelt one must not vanish on the way.
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, object, own); err != nil {
-		return fmt.Errorf("%s %s: %w", kind.Kind, u.GetName(), err)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, into); err != nil {
+		return err
 	}
-	if isOfCluster(kind.Kind) {
-		object.SetNamespace("")
-	} else if object.GetNamespace() == "" {
-		return fmt.Errorf("%s %s: metadata.namespace must be given", kind.Kind, u.GetName())
-	}
-	object.GetObjectKind().SetGroupVersionKind(u.GroupVersionKind())
-	o.put(object)
+	into.GetObjectKind().SetGroupVersionKind(u.GroupVersionKind())
 	return nil
 }
 
@@ -134,12 +148,14 @@ func (o *Objects) put(object client.Object) (old client.Object) {
 }
 
 // title of an object: its kind, and its name in its namespace.
-func title(o client.Object) string {
+func title(o client.Object) string { return titleOf(kindOf(o), o) }
+
+func titleOf(kind string, o metav1.Object) string {
 	name := o.GetName()
 	if o.GetNamespace() != "" {
 		name = o.GetNamespace() + "/" + name
 	}
-	return kindOf(o) + " " + name
+	return kind + " " + name
 }
 
 func kindOf(o any) string { return reflect.TypeOf(o).Elem().Name() }

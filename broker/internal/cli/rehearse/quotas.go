@@ -110,13 +110,13 @@ func (b *builder) assumeQuotas(owned map[string]map[string]int64) error {
 	return nil
 }
 
-// tenants says whose each tenant's jobs are, and which queue they go to.
+// tenants says whose each tenant's jobs are, and gives the queues that they go to.
 func (b *builder) tenants(r *gather.Resting) (queues []lend.Queue, err error) {
 	quotas := map[string]bool{}
 	for _, t := range r.Tenants {
 		quotas[t.Name] = true
 	}
-	b.jobs.tenants, b.jobs.queues = map[string]string{}, map[string]string{}
+	b.jobs.tenants = map[string]string{}
 	var unknown []string
 	for i := range b.demand {
 		name := b.demand[i].Tenant
@@ -132,21 +132,7 @@ func (b *builder) tenants(r *gather.Resting) (queues []lend.Queue, err error) {
 	if len(unknown) > 0 {
 		return nil, fmt.Errorf("--config: no TenantQuota is named, or selects a namespace named, %s: jobs of --jobs are theirs", some(unknown))
 	}
-	queues = slices.Clone(r.Queues)
-	for _, name := range sorted(b.jobs.tenants) {
-		tenant := b.jobs.tenants[name]
-		if b.jobs.queues[tenant] != "" {
-			continue
-		}
-		i := slices.IndexFunc(queues, func(q lend.Queue) bool { return q.Tenant == tenant })
-		if i < 0 {
-			i = len(queues)
-			queues = append(queues, lend.Queue{Name: gang.Queue(tenant), Tenant: tenant, Backfill: true})
-		}
-		b.jobs.queues[tenant] = queues[i].Name
-	}
-	slices.SortFunc(queues, func(a, b lend.Queue) int { return strings.Compare(a.Name, b.Name) })
-	return queues, nil
+	return b.queues(r), nil
 }
 
 // some names up to three, and how many more there are.

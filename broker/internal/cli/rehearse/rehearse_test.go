@@ -377,6 +377,9 @@ func TestObjectsThatAreRefused(t *testing.T) {
 		"no namespace":  {"apiVersion: ebbtide.dev/v1alpha1\nkind: TrainingQueue\nmetadata: {name: a}\n", "TrainingQueue a: metadata.namespace must be given"},
 		"twice a field": {"kind: Namespace\nkind: Namespace\n", "already set"},
 		"another field": {"apiVersion: ebbtide.dev/v1alpha1\nkind: TenantQuota\nmetadata: {name: a}\nspec: {quota: 3}\n", `unknown field "spec.quota"`},
+		"a rule broken": {policyOnly + "  lowWater: 80%\n", "document 1: LendingPolicy serving/chat: spec: Invalid value: lowWater must be below highWater"},
+		"in a list":     {"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: ebbtide.dev/v1alpha1, kind: TrainingQueue, metadata: {name: a, namespace: b}, spec: {order: LIFO}}\n", "TrainingQueue b/a: spec.order: Unsupported value"},
+		"no version":    {"apiVersion: ebbtide.dev/v2\nkind: TenantQuota\nmetadata: {name: a}\n", "TenantQuota a: apiVersion: there is no kind TenantQuota in version ebbtide.dev/v2"},
 		"a second one":  {"apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\nkind: [\n", "document 2"},
 	} {
 		if _, err := ReadObjects("rules.yaml", strings.NewReader(tc.text)); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "rules.yaml: ") {
@@ -389,12 +392,172 @@ func TestObjectsThatAreRefused(t *testing.T) {
 	}
 }
 
+const twoQueues = policyOnly + "  owned: 8\n" + `
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: serving, labels: {team: serving}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: research, labels: {team: research}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: vision, labels: {team: vision}}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TenantQuota
+metadata: {name: serving}
+spec: {namespaces: {matchLabels: {team: serving}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TenantQuota
+metadata: {name: research}
+spec: {namespaces: {matchLabels: {team: research}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TenantQuota
+metadata: {name: vision}
+spec: {namespaces: {matchLabels: {team: vision}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TrainingQueue
+metadata: {name: a, namespace: research}
+spec: {paused: %t}
+---
+apiVersion: ebbtide.dev/v1alpha1
+kind: TrainingQueue
+metadata: {name: b, namespace: research}
+spec: {paused: %t}
+`
+
+// A job goes to the queue that it names, or else to its tenant's first that is open, and
+// whoever asks is told of those that never start.
+func TestQueuesOfJobs(t *testing.T) {
+	jobs := "name,tenant,submit,duration,gpus,queue\na,research,0,600,1,\nb,research,60,600,1,b\nc,research,70,600,1,research/a\nd,research,80,600,1,lost\ne,vision,90,600,1,\n"
+	for name, tc := range map[string]struct {
+		a, b  bool // paused
+		goes  string
+		tells []string
+	}{
+		"both open":  {false, false, "research/a research/b research/a research/a vision/default", nil},
+		"one paused": {true, false, "research/b research/b research/a research/b vision/default", []string{"TrainingQueue research/a is paused or drained: 1 jobs of research never start"}},
+		"both paused": {true, true, "research/a research/b research/a research/a vision/default", []string{
+			"TrainingQueue research/a is paused or drained: 3 jobs of research never start", "TrainingQueue research/b is paused or drained: 1 jobs of research never start",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := small(t, fmt.Sprintf(twoQueues, tc.a, tc.b))
+			in.Jobs = write(t, map[string]string{"jobs.csv": jobs}) + "/jobs.csv"
+			s := prepared(t, in)
+			if got := queuesOf(t, s); got != tc.goes {
+				t.Errorf("jobs go to %s, want %s", got, tc.goes)
+			}
+			var told []string
+			for _, m := range s.Missing {
+				if strings.HasPrefix(m, "TrainingQueue") {
+					told = append(told, m)
+				}
+			}
+			if diff := cmp.Diff(tc.tells, told); diff != "" {
+				t.Errorf("told (-want +got):\n%s", diff)
+			}
+			if note := "1 jobs of research name the queue research/lost, which is none of its TrainingQueues, and go to "; !strings.Contains(strings.Join(s.Assumptions, "\n"), note) {
+				t.Errorf("not told %q: %q", note, s.Assumptions)
+			}
+		})
+	}
+	// What was submitted before a change is where it was.
+	in := small(t, fmt.Sprintf(twoQueues, false, false))
+	in.Jobs = write(t, map[string]string{"jobs.csv": jobs}) + "/jobs.csv"
+	now := prepared(t, in)
+	in.Rules, in.Like = objects(t, fmt.Sprintf(twoQueues, true, false)), now
+	if got := queuesOf(t, prepared(t, in)); !strings.HasPrefix(got, "research/a research/b") {
+		t.Errorf("after a change, jobs go to %s", got)
+	}
+}
+
+func queuesOf(t *testing.T, s *Stage) string {
+	t.Helper()
+	jobs, err := s.jobs.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer jobs.close()
+	var all []string
+	for {
+		j, ok, err := jobs.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return strings.Join(all, " ")
+		}
+		all = append(all, j.Queue)
+	}
+}
+
+// Where nothing was lent, the answer says why in words.
+func TestAnswerWithoutLoans(t *testing.T) {
+	result := func(lent, wait float64) Result { // of one job
+		r := Result{Result: &sim.Result{Policy: Ebbtide}, QueueingP99: wait}
+		r.Submitted, r.Started = 1, 1
+		r.Lent, r.QueueingMean, r.Services = lent, wait, []sim.ServiceResult{{Idle: 100}}
+		return r
+	}
+	for name, tc := range map[string]struct {
+		lent, wait float64
+		want       string
+	}{
+		"nobody waited": {0, 4.2, "Ebbtide would have lent nothing, for nobody needed a loan: of 100 jobs 99 started within 5s. No online pod would have waited for a GPU, of 0."},
+		"at once":       {0, 0.4, "Ebbtide would have lent nothing, for nobody needed a loan: of 100 jobs 99 started at once. No online pod would have waited for a GPU, of 0."},
+		"jobs waited":   {0, 7200, "Ebbtide would have lent nothing of the 100.0 GPU-hours that services left idle; jobs would have waited 120m on average. No online pod would have waited for a GPU, of 0."},
+		"some was lent": {25, 60, "Ebbtide would have lent 25.0 GPU-hours, 25.0% of the 100.0 that services left idle; jobs would have waited 60s on average. No online pod would have waited for a GPU, of 0."},
+	} {
+		r := Report{Results: []Result{result(tc.lent, tc.wait)}}
+		if got := r.answer(); got != tc.want {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	nobody := Report{Results: []Result{result(0, 0)}}
+	nobody.Results[0].Submitted, nobody.Results[0].Started = 0, 0
+	if got := nobody.answer(); got != "Ebbtide would have lent nothing: no job was submitted in the time that counts. No online pod would have waited for a GPU, of 0." {
+		t.Error(got)
+	}
+	for _, tc := range []struct {
+		now, changed float64
+		want         string
+	}{
+		{0, 0, "With the change, nothing would have been lent, as now; "},
+		{5, 5.01, "With the change, 5.0 GPU-hours would have been lent, as now; "},
+		{5, 2, "With the change, 3.0 GPU-hours less would have been lent (2.0 instead of 5.0); "},
+	} {
+		c := Comparison{Now: result(tc.now, 1), Changed: result(tc.changed, 1)}
+		if got := c.answer(); !strings.HasPrefix(got, tc.want) || !strings.HasSuffix(got, "and no online pod would have waited for a GPU, as now.") {
+			t.Errorf("from %g to %g: %s", tc.now, tc.changed, got)
+		}
+	}
+}
+
+// A change that the API server would refuse is not played.
+func TestChangesThatAreRefused(t *testing.T) {
+	const quota = "apiVersion: ebbtide.dev/v1alpha1\nkind: TenantQuota\nmetadata: {name: a}\nspec: "
+	const flavors = "flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}\n"
+	now := objects(t, quota+"{namespaces: {}, "+flavors)
+	if _, err := now.Changes(objects(t, quota+"{"+flavors)); err == nil || !strings.HasPrefix(err.Error(), "TenantQuota a: spec: Invalid value: namespaces cannot be added or removed") {
+		t.Error(err)
+	}
+	if c, err := now.Changes(objects(t, quota+"{namespaces: {}, weight: 3, "+flavors)); err != nil || len(c) != 1 {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
 func TestRulesThatAreRefused(t *testing.T) {
 	quota := func(spec string) string {
 		return "---\napiVersion: ebbtide.dev/v1alpha1\nkind: TenantQuota\nmetadata: {name: serving}\nspec: " + spec + "\n"
 	}
 	for name, tc := range map[string]struct{ rules, want string }{
-		"a share":           {policyOnly + "  lowWater: much\n", `--config: LendingPolicy serving/chat: spec.lowWater: "much" is not a share`},
 		"no tenant":         {policyOnly + quota("{namespaces: {matchLabels: {a: b}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}"), "put the Namespace with its labels beside it"},
 		"another flavor":    {policyOnly + "  flavor: h200\n", `no node has any of flavor "h200"`},
 		"too much":          {policyOnly + "  owned: 64\n", "32 GPUs of gpu, and the services own 64"},
@@ -402,10 +565,10 @@ func TestRulesThatAreRefused(t *testing.T) {
 		"another service's": {strings.ReplaceAll(policyOnly, "chat", "code"), "no LendingPolicy is about service chat"},
 		"two meanings": {
 			policyOnly + quota("{namespaces: {matchLabels: {kubernetes.io/metadata.name: serving}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}") +
-				strings.ReplaceAll(quota("{namespaces: {matchLabels: {team: nobody}}, flavors: [{name: gpu, resource: amd.com/gpu, nominal: 8}]}"), "name: serving", "name: zz"),
+				strings.ReplaceAll(quota("{namespaces: {matchLabels: {team: nobody}}, flavors: [{name: gpu, resource: nvidia.com/gpu, nodeSelector: {a: b}, nominal: 8}]}"), "name: serving", "name: zz"),
 			"--config: TenantQuota ",
 		},
-		"quotas, no service": {quota("{namespaces: {}, flavors: []}"), "no LendingPolicy is about service chat"},
+		"quotas, no service": {quota("{namespaces: {}, flavors: [{name: gpu, resource: nvidia.com/gpu, nominal: 8}]}"), "no LendingPolicy is about service chat"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Prepare(t.Context(), small(t, tc.rules)); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -107,12 +106,9 @@ func assumedPolicy(name string) (*v1alpha1.LendingPolicy, error) {
 		"spec":     map[string]any{"targetRef": map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "name": own}},
 	}}
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("LendingPolicy"))
-	if err := fill(u); err != nil {
-		return nil, err
-	}
 	p := &v1alpha1.LendingPolicy{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, p); err != nil {
-		return nil, fmt.Errorf("making a LendingPolicy for %s: %w", name, err)
+	if err := admitted(u, p); err != nil {
+		return nil, fmt.Errorf("--load: making a LendingPolicy for %s: %w", name, err)
 	}
 	return p, nil
 }
@@ -131,6 +127,9 @@ func (b *builder) size() error {
 			return fmt.Errorf("--nodes: no node has any of flavor %q, of which LendingPolicy %s is", s.flavor, s.name())
 		}
 		s.perNode = b.largest[s.flavor]
+		if n := b.in.Services.GPUs; n > s.perNode {
+			return fmt.Errorf("--gpus-per-replica: is %d, and no node has more than %d of %s", n, s.perNode, s.flavor)
+		}
 		if s.policy.Spec.Flavor == "" && (s.made || !b.quotas) {
 			s.policy.Spec.Flavor = s.flavor
 		}

@@ -93,7 +93,7 @@ func (b *builder) readLoads() error {
 		}
 		b.in.Length = cmp.Or(b.in.Length, b.in.Town.Length)
 	default:
-		return errors.New("--load: must be given: a file with the load of one service or more")
+		return errors.New("--load: must be given, or --from-prometheus: a file with the load of one service or more")
 	}
 	b.history = newHistory(loads, b.in.Length, b.in.Drain)
 	b.assumptions = append(b.assumptions, b.history.notes...)
@@ -130,11 +130,11 @@ func (b *builder) readNodes() (err error) {
 
 func (b *builder) readJobs() (err error) {
 	if b.in.Jobs == "" && b.in.Town == nil {
-		return fmt.Errorf("--jobs: must be given: a file with the jobs of one tenant or more")
+		return fmt.Errorf("--jobs: must be given, or --from-prometheus: a file with the jobs of one tenant or more")
 	}
 	b.jobs = &jobFile{
 		file: b.in.Jobs, length: b.history.length, units: b.units, largest: b.largest,
-		options: workload.Options{Flavor: b.main, PodUnits: min(b.largest[b.main], 8), Costs: b.in.Costs},
+		options: workload.Options{Flavor: b.main, PodUnits: min(b.largest[b.main], 8), Costs: b.in.Costs, Unqueued: true},
 	}
 	if b.in.Jobs == "" {
 		b.jobs.list = b.in.Town.Jobs

@@ -1,7 +1,6 @@
 package rehearse
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -23,8 +22,11 @@ type jobFile struct {
 	units, largest map[string]int64
 	// only is the one flavor that there is; empty if there are several.
 	only string
-	// Where a tenant's jobs go. Empty: nowhere yet.
-	tenants, queues map[string]string
+	// tenants are by what jobs call theirs, queues where a tenant's jobs go that name none, and
+	// owners the tenants of all queues. Empty: not known yet.
+	tenants, queues, owners map[string]string
+	// asked is how many jobs of what they call their tenant name which queue.
+	asked map[string]map[string]int64
 }
 
 // stream is a run's reading of it.
@@ -80,7 +82,9 @@ func (s *stream) Next() (sim.Job, bool, error) {
 			continue
 		}
 		if tenant := s.tenants[j.Tenant]; tenant != "" {
-			j.Queue = cmp.Or(s.queues[tenant], j.Queue)
+			if s.owners[j.Queue] != tenant {
+				j.Queue = s.queues[tenant]
+			}
 			j.Tenant = tenant
 		}
 		return j, true, nil
@@ -112,6 +116,7 @@ func (f *jobFile) survey() (demand []Demand, notes []string, err error) {
 		return nil, nil, err
 	}
 	defer s.close()
+	f.asked = map[string]map[string]int64{}
 	byTenant := map[string]*Demand{}
 	for {
 		j, ok, err := s.Next()
@@ -124,7 +129,10 @@ func (f *jobFile) survey() (demand []Demand, notes []string, err error) {
 		d := byTenant[j.Tenant]
 		if d == nil {
 			d = &Demand{Tenant: j.Tenant}
-			byTenant[j.Tenant] = d
+			byTenant[j.Tenant], f.asked[j.Tenant] = d, map[string]int64{}
+		}
+		if j.Queue != "" {
+			f.asked[j.Tenant][j.Queue]++
 		}
 		d.Jobs++
 		d.UnitHours += float64(j.Units()) * j.Duration.Hours()

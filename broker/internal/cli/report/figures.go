@@ -61,7 +61,7 @@ func waiting(r *rehearse.Report) chart.Figure {
 func evictions(r *rehearse.Report) chart.Figure {
 	f := &chart.Bars{
 		Frame: chart.Frame{ID: "evictions", Title: "Evictions", Description: "How many times jobs were taken back whole, by policy."},
-		X:     chart.Axis{Label: "evictions"}, Parts: []string{"evictions"},
+		X:     chart.Axis{Label: "evictions"}, Parts: []string{"jobs taken back whole"},
 	}
 	for i := range r.Results {
 		f.Bars = append(f.Bars, chart.Bar{Name: r.Results[i].Policy, Parts: []float64{float64(r.Results[i].Evictions)}})

@@ -40,7 +40,7 @@ type figure struct {
 // Write writes the page.
 func Write(w io.Writer, r *rehearse.Report) error {
 	c := content{
-		Answer: r.Answer, Played: r.Input.Describe(), Results: plain(r.Table()), Services: services(r), Tenants: tenants(r),
+		Answer: r.Answer, Played: r.Input.Describe(), Results: turned(r.Table()), Services: services(r), Tenants: tenants(r),
 		Assumptions: r.Assumptions, Missing: r.Missing,
 	}
 	for _, s := range []struct {
@@ -64,12 +64,21 @@ func Write(w io.Writer, r *rehearse.Report) error {
 	return nil
 }
 
-// plain has all columns.
-func plain(t view.Table) view.Table {
-	for i := range t.Columns {
-		t.Columns[i].Wide = false
+// turned has a row for each column, those that are wide too: there are more measures than
+// policies, and a page is higher than wide.
+func turned(t view.Table) view.Table {
+	out := view.Table{Columns: []view.Column{{Title: t.Columns[0].Title}}}
+	for _, row := range t.Rows {
+		out.Columns = append(out.Columns, view.Column{Title: row[0]})
 	}
-	return t
+	for i, column := range t.Columns[1:] {
+		line := []string{column.Title}
+		for _, row := range t.Rows {
+			line = append(line, row[i+1])
+		}
+		out.Rows = append(out.Rows, line)
+	}
+	return out
 }
 
 func services(r *rehearse.Report) view.Table {

@@ -84,7 +84,7 @@ func TestKafkaLag(t *testing.T) {
 	c := cluster(t)
 	produce(t, c, map[int32]int{0: 10, 1: 4, 2: 5})
 	commit(t, c, map[int32]int64{0: 7})
-	r := open(t, 5*time.Second, Backend{Name: "events", Kind: Kafka, Addresses: c.ListenAddrs()})
+	r := open(t, time.Minute, Backend{Name: "events", Kind: Kafka, Addresses: c.ListenAddrs()})
 	read := func(s signal.Spec, want float64, wantErr string) {
 		t.Helper()
 		got, err := r.Read(t.Context(), "serving", s)
@@ -132,7 +132,7 @@ func TestKafkaDown(t *testing.T) {
 	}
 	defer r.Close()
 	c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	got, err := r.Read(ctx, "serving", lag(group, topic))
 	check(t, got, err, 0, "Kafka events does not answer")
@@ -158,13 +158,13 @@ func TestKafkaPassword(t *testing.T) {
 			if err := os.WriteFile(file, []byte(test.password), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r := open(t, 2*time.Second, Backend{Name: "events", Kind: Kafka, Addresses: c.ListenAddrs(), Username: "ebbtide", PasswordFile: file})
+			r := open(t, time.Minute, Backend{Name: "events", Kind: Kafka, Addresses: c.ListenAddrs(), Username: "ebbtide", PasswordFile: file})
 			got, err := r.Read(t.Context(), "serving", lag(group, topic))
 			check(t, got, err, 0, test.err)
 		})
 	}
 	c = cluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "ebbtide", "secret"))
-	r := open(t, 2*time.Second, Backend{Name: "events", Kind: Kafka, Addresses: c.ListenAddrs(), Username: "ebbtide", PasswordFile: "/does/not/exist"})
+	r := open(t, time.Minute, Backend{Name: "events", Kind: Kafka, Addresses: c.ListenAddrs(), Username: "ebbtide", PasswordFile: "/does/not/exist"})
 	got, err := r.Read(t.Context(), "serving", lag(group, topic))
 	check(t, got, err, 0, "Kafka events: the broker cannot read its password")
 }

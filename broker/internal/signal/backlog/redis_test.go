@@ -49,7 +49,7 @@ func TestRedisLength(t *testing.T) {
 	if err := server.Set("word", "x"); err != nil {
 		t.Fatal(err)
 	}
-	r := open(t, time.Second,
+	r := open(t, time.Minute,
 		Backend{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}},
 		Backend{Name: "third", Kind: Redis, Addresses: []string{server.Addr()}, Database: 3})
 	third := list("inference_tasks")
@@ -96,7 +96,7 @@ func TestRedisPassword(t *testing.T) {
 	push(t, server, 0, "inference_tasks", 7)
 	server.RequireUserAuth("ebbtide", "secret")
 	file := filepath.Join(t.TempDir(), "password")
-	r := open(t, time.Second, Backend{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}, Username: "ebbtide", PasswordFile: file})
+	r := open(t, time.Minute, Backend{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}, Username: "ebbtide", PasswordFile: file})
 	read := func() (signal.Reading, error) { return r.Read(t.Context(), "serving", list("inference_tasks")) }
 
 	_, err := read()
@@ -111,7 +111,7 @@ func TestRedisPassword(t *testing.T) {
 		got, err := read()
 		check(t, got, err, 7, test.err)
 	}
-	without := open(t, time.Second, Backend{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}})
+	without := open(t, time.Minute, Backend{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}})
 	got, err := without.Read(t.Context(), "serving", list("inference_tasks"))
 	check(t, got, err, 0, "Redis tasks refuses the broker's user or password, or does not let it ask")
 }
@@ -126,7 +126,7 @@ func TestRedisDown(t *testing.T) {
 	}
 	defer server.Close()
 	push(t, server, 0, "inference_tasks", 7)
-	r, err := New(Backends{{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}}}, time.Second, clocktesting.NewFakePassiveClock(now))
+	r, err := New(Backends{{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}}}, time.Minute, clocktesting.NewFakePassiveClock(now))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func reader(t *testing.T, s *apiServer) *Reader {
 	mapper.Add(schema.GroupVersionKind{Version: "v1", Kind: "Service"}, meta.RESTScopeNamespace)
 	mapper.Add(schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, meta.RESTScopeRoot)
 	mapper.Add(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, meta.RESTScopeNamespace)
-	r, err := New(&rest.Config{Host: s.URL}, mapper, time.Second, clocktesting.NewFakePassiveClock(now))
+	r, err := New(&rest.Config{Host: s.URL}, mapper, time.Minute, clocktesting.NewFakePassiveClock(now))
 	if err != nil {
 		t.Fatal(err)
 	}
