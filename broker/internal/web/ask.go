@@ -179,6 +179,7 @@ func (s *server) nearest(w http.ResponseWriter, r *http.Request, d *Decision, mi
 	}
 	answer, _ := found.(counterfactual.Answer)
 	said := d.about(lend.SubjectJob, p.job.Name, p.job.UID)
+	said.Message = mine.said(d, said.Message)
 	now := d.Record.Snapshot.Now
 	body := nearest{
 		DecidedAt: now, Job: p.job.Name, UID: p.job.UID,
@@ -201,7 +202,7 @@ const mostLinks = 20
 func (d *Decision) chain(p *placed, mine *rows) []link {
 	in := &d.Record.Snapshot
 	said := d.about(lend.SubjectJob, p.job.Name, p.job.UID)
-	chain := []link{{"Job", p.job.Name, said.Reason, said.Message, said.Since}}
+	chain := []link{{"Job", p.job.Name, said.Reason, mine.said(d, said.Message), said.Since}}
 	waiting := len(d.byQueue(p.job.Queue, ""))
 	queue := link{Kind: "Queue", Subject: p.job.Queue, Message: fmt.Sprintf("%d of %d that wait in it", p.Position, waiting)}
 	if i := slices.IndexFunc(in.Queues, func(q lend.Queue) bool { return q.Name == p.job.Queue }); i >= 0 && in.Queues[i].Paused {
@@ -286,7 +287,7 @@ func (s *server) recall(w http.ResponseWriter, r *http.Request, d *Decision, min
 		}
 		keep = int64(n)
 	}
-	if !slices.ContainsFunc(d.Record.Snapshot.Lenders, func(l lend.Lender) bool { return l.Name == lender }) {
+	if !d.lends(lender) {
 		writeError(w, http.StatusNotFound, fmt.Sprintf("the last decision knows no lender %s", lender))
 		return
 	}

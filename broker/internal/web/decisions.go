@@ -63,6 +63,11 @@ func (d *Decision) about(kind lend.SubjectKind, subject, uid string) verdict {
 	return verdict{v, since}
 }
 
+// lends tells whether there is a lender of this name.
+func (d *Decision) lends(name string) bool {
+	return slices.ContainsFunc(d.Record.Snapshot.Lenders, func(l lend.Lender) bool { return l.Name == name })
+}
+
 // about is which verdicts somebody asks for; what is empty is any.
 type about struct{ kind, namespace, subject, uid string }
 
@@ -107,6 +112,7 @@ func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
 	}{d.Record.Snapshot.Now, d.Record.Snapshot.Epoch, []verdict{}, 0}
 	for i, v := range d.Record.Plan.Verdicts {
 		if wanted.is(&v) && mine.shows(v.Subject) && part.takes() {
+			v.Message = mine.said(d, v.Message)
 			body.Verdicts = append(body.Verdicts, verdict{v, d.Since[i]})
 		}
 	}
@@ -162,7 +168,7 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 		body.Jobs = append(body.Jobs, waiting{
 			Position: int(p.Position), Job: j.Name, UID: j.UID, Queue: j.Queue, Tenant: j.Tenant,
 			Priority: j.Priority, Created: j.Created, Flavor: j.Flavor, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
-			Attempt: j.Attempt, Reason: v.Reason, Message: v.Message, Since: v.Since,
+			Attempt: j.Attempt, Reason: v.Reason, Message: mine.said(d, v.Message), Since: v.Since,
 			EstimatedStart: outlook.Start(j, p.Place, v.Reason),
 		})
 	}

@@ -117,9 +117,10 @@ func (t *tally) goOn(see *scope, l Ledger, since, now time.Time) (gains.Gained, 
 				return gains.Gained{}, err
 			}
 			t.add(all, e.Seq)
-			continue
+		} else {
+			t.sum.Add(&e)
 		}
-		t.sum.Add(&e)
+		t.next = e.Seq + 1 // what is counted is not counted again, also if the next fails
 	}
 	if n := len(entries); n > 0 {
 		t.next = entries[n-1].Seq + 1

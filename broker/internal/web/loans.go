@@ -48,7 +48,7 @@ func (s *server) loans(w http.ResponseWriter, r *http.Request, d *Decision) {
 		said := d.about(lend.SubjectLoan, l.Name, "")
 		row.Reason, row.ReasonSince = said.Reason, said.Since
 		if !row.Part {
-			row.Message = said.Message
+			row.Message = mine.said(d, said.Message)
 		}
 		body.Loans = append(body.Loans, row)
 	}

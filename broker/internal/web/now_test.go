@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,6 +142,30 @@ func TestWhyAJobWaits(t *testing.T) {
 		_, _, unknown := getAs(t, handler, "research", "/counterfactual?"+names[1])
 		if strings.NewReplacer("vision", "nobody", "serving", "nobody").Replace(known) != unknown {
 			t.Errorf("of what there is: %s, and of what is not: %s", known, unknown)
+		}
+	}
+}
+
+// What is said of a job or a loan names another tenant's service to who may see that, and to
+// nobody else.
+func TestServicesOfOthersAreNotNamed(t *testing.T) {
+	f := waitingTown(t)
+	in, plan := &f.decision.Record.Snapshot, &f.decision.Record.Plan
+	in.Loans = []lend.Loan{{Name: "research/a-1", Job: "research/z", JobUID: "z", Borrower: "research"}}
+	plan.Verdicts = append(plan.Verdicts, lend.Verdict{Kind: lend.SubjectLoan, Subject: "research/a-1", Reason: lend.ReasonLenderPodPending})
+	slices.SortFunc(plan.Verdicts, func(a, b lend.Verdict) int { return compare(&a, &b) })
+	f.decision.Since = make([]time.Time, len(plan.Verdicts))
+	for i := range plan.Verdicts {
+		plan.Verdicts[i].Message = "online pods of serving/chat wait, and research/a too"
+	}
+	handler := served(t, f, guard(people))
+	const discreet = "online pods of a service of another tenant wait, and research/a too"
+	for _, path := range []string{"/verdicts", "/queue", "/loans", "/counterfactual?job=research/a"} {
+		if status, _, text := getAs(t, handler, "research", path); status != http.StatusOK || strings.Contains(text, "serving/chat") || !strings.Contains(text, discreet) {
+			t.Errorf("%s: research hears %d %s", path, status, text)
+		}
+		if _, _, text := getAs(t, handler, "reader", path); !strings.Contains(text, "online pods of serving/chat wait") {
+			t.Errorf("%s: who sees all hears %s", path, text)
 		}
 	}
 }
