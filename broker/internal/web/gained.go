@@ -77,13 +77,8 @@ func (s *server) gained(w http.ResponseWriter, r *http.Request, d *Decision, l L
 	if !ok {
 		return
 	}
-	done := s.reading(r.Context())
-	if done == nil {
-		return
-	}
-	defer done()
 	of := s.tallies.of(fmt.Sprint(since.UnixNano(), see.all, strings.Join(see.tenants, " ")), since)
-	until, err := of.goOn(see, l, since, now)
+	until, err := reading(r.Context(), s, func() (gains.Gained, error) { return of.goOn(see, l, since, now) })
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, "read the ledger: "+err.Error())
 		return

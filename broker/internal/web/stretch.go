@@ -19,14 +19,16 @@ const (
 	readers = 2
 )
 
-// reading waits until not too many others read, and returns what ends it; nil if the caller
-// has gone.
-func (s *server) reading(ctx context.Context) (done func()) {
+// reading reads when not too many others do. Who takes an answer slowly, or waits for a
+// Prometheus, does so afterwards, and keeps nobody from reading.
+func reading[T any](ctx context.Context, s *server, read func() (T, error)) (T, error) {
 	select {
 	case s.readers <- struct{}{}:
-		return func() { <-s.readers }
+		defer func() { <-s.readers }()
+		return read()
 	case <-ctx.Done():
-		return nil
+		var none T
+		return none, ctx.Err() // who asked has gone
 	}
 }
 

@@ -90,13 +90,10 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request, d *Decision, l
 	if !ok {
 		return
 	}
-	done := s.reading(r.Context())
-	if done == nil {
-		return
-	}
-	defer done()
 	body := timeline{From: from, To: to, Head: headOf(l), Notes: []string{}}
-	past, err := see.stretch(l, query.Get("loan"), query.Get("tenant"), from, to)
+	past, err := reading(r.Context(), s, func() (*stretch, error) {
+		return see.stretch(l, query.Get("loan"), query.Get("tenant"), from, to)
+	})
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, "read the ledger: "+err.Error())
 		return
