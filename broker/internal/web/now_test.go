@@ -242,7 +242,7 @@ func TestThePageIsForAnybody(t *testing.T) {
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		return w
 	}
-	if w := get("/"); w.Code != http.StatusPermanentRedirect || w.Header().Get("Location") != "/ui/" {
+	if w := get("/"); w.Code != http.StatusTemporaryRedirect || w.Header().Get("Location") != "/ui/" {
 		t.Errorf("/ leads to %d %v", w.Code, w.Header())
 	}
 	if w := get("/ui/"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "<html") || !strings.HasPrefix(w.Header().Get("Content-Security-Policy"), "default-src 'self'") {

@@ -198,7 +198,7 @@ func Routes(source Source, metrics http.Handler) []access.Route {
 func (s *server) routes(metrics http.Handler) []access.Route {
 	page := http.StripPrefix("/ui", ui.Handler())
 	return append(Probes(s.source),
-		access.Route{Pattern: "GET /{$}", Rule: access.Files, Handler: http.RedirectHandler("/ui/", http.StatusPermanentRedirect)},
+		access.Route{Pattern: "GET /{$}", Rule: access.Files, Handler: http.RedirectHandler("/ui/", http.StatusTemporaryRedirect)},
 		access.Route{Pattern: "GET /ui/", Rule: access.Files, Handler: page},
 		access.Route{Pattern: "GET /whoami", Rule: access.Rows, Handler: http.HandlerFunc(s.whoami)},
 		access.Route{Pattern: "GET /loans", Rule: access.Rows, Handler: s.decided(s.loans)},
