@@ -124,7 +124,7 @@ func (t *Town) addCards() {
 	t.loans = append(t.loans, loan)
 	t.spans = append(t.spans, Span{
 		Loan: loan.Name, Job: loan.Job, Borrower: loan.Borrower, Lenders: []string{lender.Name}, Nodes: []string{"mig-0", "mig-1"}, Flavors: []string{"mig-1g.10gb"}, Units: 2,
-		From: since, Reason: "BelowLowWater", Message: loan.Message,
+		From: since,
 	})
 }
 

@@ -214,7 +214,7 @@ func (t *Town) lend(s *service, units int64, at time.Time) Loan {
 			l.Grants = append(l.Grants, Grant{Lender: s.Name, Node: t.nodes[s.first+n].Name, Flavor: s.Flavor, Count: take})
 		}
 	}
-	span := Span{Loan: l.Name, Job: job, Borrower: borrower, Lenders: []string{s.Name}, Flavors: []string{s.Flavor}, Units: units, From: at, Reason: "BelowLowWater", Message: l.Message}
+	span := Span{Loan: l.Name, Job: job, Borrower: borrower, Lenders: []string{s.Name}, Flavors: []string{s.Flavor}, Units: units, From: at}
 	for _, g := range l.Grants {
 		span.Nodes = append(span.Nodes, g.Node)
 	}

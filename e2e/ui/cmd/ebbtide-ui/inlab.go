@@ -45,18 +45,21 @@ func inLab(ctx context.Context, s *check.Suite, root string, r *result) (err err
 		return err
 	}
 	all := check.Server{URL: l.url, Token: auditor}
-	s.Places(all, map[string]string{
-		"overview": "overview", "picture": "picture?range=1h", "loans": "loans", "queue": "queue", "lenders": "lenders", "quota": "quota", "nodes": "nodes", "statements": "statements",
-		"lender": check.Place("lender", "serving/chat"), "loan": check.Place("loan", loans.Loans[0].Name), "job": check.Place("job", mine+"/too-large"), "node": "node/gpu-000",
-	})
-	s.Part(check.Server{URL: l.url, Token: viewer}, mine, []string{others})
 	if err := l.header(ctx, s); err != nil {
 		return err
 	}
 	if err := l.shapes(ctx, s, auditor); err != nil {
 		return err
 	}
-	return l.live(ctx, s, all, mine, r)
+	if err := l.live(ctx, s, all, mine, r); err != nil {
+		return err
+	}
+	s.Part(check.Server{URL: l.url, Token: viewer}, mine, []string{others})
+	s.Places(all, map[string]string{
+		"overview": "overview", "picture": "picture?range=1h", "loans": "loans", "queue": "queue", "lenders": "lenders", "quota": "quota", "nodes": "nodes", "statements": "statements",
+		"lender": check.Place("lender", "serving/chat"), "loan": check.Place("loan", loans.Loans[0].Name), "job": check.Place("job", mine+"/too-large"), "node": "node/gpu-000",
+	})
+	return nil
 }
 
 // header tries that the broker sends the page with the policy that the made one has.

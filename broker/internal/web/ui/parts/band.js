@@ -1,5 +1,6 @@
 // The picture: loads with their water marks above the loans, on one time axis.
 
+import { ask } from "../api.js";
 import { fill, h, s } from "./dom.js";
 import { at, clockOf, count, dayOf, percent, time } from "./format.js";
 import { Axis } from "./axis.js";
@@ -31,7 +32,7 @@ export class Band {
     this.picture = h("div", { class: "above" }, this.key, this.chart);
     this.element = h("figure", { class: tall ? "band tall" : "band" },
       h("figcaption", {}, h(tall ? "h2" : "h3", {}, "Load and loans"), marksLegend(), this.button), this.picture, this.loads, this.table.element);
-    tips(this.table.body, "tr", (line) => this.about(line));
+    tips(this.table.body, "tr", (line, again) => this.about(line, again));
     this.sized = new ResizeObserver(() => this.data && this.resize());
     this.sized.observe(this.chart);
   }
@@ -40,14 +41,29 @@ export class Band {
     this.sized.disconnect();
   }
 
-  about(line) {
+  about(line, again) {
     const loan = this.table.rows[line.index];
-    return loan && this.data ? story(loan, at(this.data.to)) : null;
+    if (!loan || !this.data) return null;
+    const known = this.verdicts.get(loan.loan);
+    if (!loan.to && !loan.reason && !known) this.inquire(loan.loan, again);
+    return story({ ...loan, ...known }, at(this.data.to));
+  }
+
+  // The past says why a loan was asked back or ended. Why one runs is asked for when somebody
+  // points at it, and again after there is news.
+  async inquire(name, again) {
+    this.verdicts.set(name, {});
+    const { loans } = await ask("loans", { name }).catch(() => ({ loans: [] })); // then there is nothing to add
+    const found = loans.find((loan) => loan.name === name);
+    if (!found) return;
+    this.verdicts.set(name, { reason: found.reason, message: found.message });
+    again();
   }
 
   /** set shows what GET /timeline answered; of many lenders those that are lent from most. */
   set(data, marked) {
     this.data = data;
+    this.verdicts = new Map();
     this.axis = new Axis(at(data.from), at(data.to));
     this.shown = data.loads.slice(0, most);
     this.marked = data.loads.length === 1 ? data.loads[0] : data.loads.find((l) => l.lender === marked) ?? common(this.shown);

@@ -8,11 +8,16 @@ let note;
 let owner;
 let leaving;
 
-/** tips shows say(element) beside elements within root that match the selector. */
+/**
+ * tips shows say(element, again) beside elements within root that match the selector; again shows
+ * it anew, if it is still there, after more is known.
+ */
 export function tips(root, selector, say) {
   const over = (event) => {
     const target = event.target.closest?.(selector);
-    if (target && root.contains(target)) show(target, say(target), event.type === "pointerover" ? event : null);
+    if (!target || !root.contains(target)) return;
+    const again = () => target === owner && fill(note, say(target, () => {}));
+    show(target, say(target, again), event.type === "pointerover" ? event : null);
   };
   const out = (event) => {
     const target = event.target.closest?.(selector);
@@ -31,7 +36,7 @@ function show(target, content, pointer) {
     note = h("div", { id, class: "tip", role: "tooltip", on: { pointerover: () => clearTimeout(leaving), pointerout: later } });
     document.body.append(note);
     addEventListener("keydown", (event) => event.key === "Escape" && hide());
-    addEventListener("scroll", hide, { capture: true, passive: true });
+    addEventListener("scroll", follow, { capture: true, passive: true });
   }
   if (owner !== target) {
     owner?.removeAttribute("aria-describedby");
@@ -40,7 +45,17 @@ function show(target, content, pointer) {
   }
   fill(note, content);
   note.hidden = false;
-  const box = target.getBoundingClientRect();
+  beside(pointer);
+}
+
+// What has the focus keeps its note while it moves, as it does where keys move it into sight.
+function follow() {
+  if (!owner?.contains(document.activeElement)) hide();
+  else beside(null);
+}
+
+function beside(pointer) {
+  const box = owner.getBoundingClientRect();
   place(pointer ? pointer.clientX : box.left + Math.min(box.width / 3, 240), box);
 }
 
