@@ -17,7 +17,7 @@ TOOL := $(GO) tool -modfile=.tools/go.mod
 MODULES := . e2e/clients e2e/controlplane e2e/operators e2e/promtool e2e/ui .tools
 
 RACE ?=
-TEST_TIMEOUT ?= 30m
+TEST_TIMEOUT ?= 45m
 TEST_FLAGS := -timeout $(TEST_TIMEOUT) $(if $(RACE),-race)
 # The headers of NVIDIA's library mark functions that its Go package wraps as going
 # away, and the compiler says so of each.

@@ -220,6 +220,9 @@ func (t *trial) place(own bool, most int) []spot {
 	var spots []spot
 	spots, t.spread = t.pool.place(t.Pods, t.UnitsPerPod, own, most, func(spots []spot) bool {
 		like.spots = slices.Clone(spots)
+		if !t.inTime(t.pool, spots, t.UnitsPerPod) {
+			return false
+		}
 		if stand(t.admission, t.before, entry{ask: t.ask, spots: spots, own: own}) {
 			return true
 		}

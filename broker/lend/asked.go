@@ -16,6 +16,10 @@ type requests struct {
 	pending, first map[string]bool
 	// made counts the requests of this decision, to name them.
 	made int
+	// kept is what is kept for them, in the order in which they asked. The job that is
+	// served now heeds as many of them as serving says.
+	kept    []promise
+	serving int
 }
 
 // rememberAsked reads when units were asked back for which job. After a restart the
@@ -71,15 +75,16 @@ func (a *admission) serveAsked() {
 	slices.SortFunc(waiting, func(j, k *ask) int {
 		return cmp.Or(a.requests.at[j.UID].Compare(a.requests.at[k.UID]), cmp.Compare(j.UID, k.UID))
 	})
-	kept := make([]bool, len(waiting))
-	for n, k := range waiting {
-		kept[n] = a.keepFor(k)
+	for _, k := range waiting {
+		a.keep(k, a.comingFor(k.UID))
 	}
 	for n, k := range waiting {
-		a.letGo(k, kept[n])
+		promises := len(a.requests.kept)
+		a.requests.serving = n
+		a.letGo(n)
 		v, reason, message := a.consider(k)
 		if v == alike && !a.requests.pending[k.UID] && !a.comesFree(k) {
-			v, reason, message = a.considerAlone(k, waiting[n+1:], kept[n+1:])
+			v, reason, message = a.considerAlone(k, n)
 		}
 		switch {
 		case v == admitted:
@@ -89,7 +94,9 @@ func (a *admission) serveAsked() {
 		default:
 			// What came back may have gone where room that is still to come is as good.
 			a.requests.pending[k.UID] = true
-			a.keepFor(k)
+			if len(a.requests.kept) == promises { // else it asked again
+				a.keepAgain(n)
+			}
 			if isForNow(v, reason) {
 				reason, message = waitsForReturn(k)
 			}
@@ -98,17 +105,19 @@ func (a *admission) serveAsked() {
 		}
 		a.line.tell(k.slot, outcome{reason, message})
 	}
+	a.requests.serving = len(a.requests.kept)
 }
 
-// considerAlone tries a job to which all has come back. Who asked later must not be in
-// its way.
-func (a *admission) considerAlone(k *ask, later []*ask, kept []bool) (v verdict, reason, message string) {
-	for n, j := range later {
-		a.letGo(j, kept[n])
+// considerAlone tries the job with the n-th promise, to which all has come back. Who
+// asked later must not be in its way.
+func (a *admission) considerAlone(k *ask, n int) (v verdict, reason, message string) {
+	later := len(a.requests.kept)
+	for i := n + 1; i < later; i++ {
+		a.letGo(i)
 	}
 	v, reason, message = a.consider(k)
-	for n, j := range later {
-		kept[n] = a.keepFor(j)
+	for i := n + 1; i < later; i++ {
+		a.keepAgain(i)
 	}
 	return v, reason, message
 }
@@ -119,33 +128,4 @@ func isForNow(v verdict, reason string) bool { return v == alike || reason == Re
 
 func waitsForReturn(j *ask) (reason, message string) {
 	return ReasonWaitingForReturn, fmt.Sprintf("%s; units were asked back for it and are not all free yet", j.wish())
-}
-
-// keepFor keeps from others what the job needs, in its quota and, where what comes
-// free has it, in its shape.
-func (a *admission) keepFor(j *ask) (shaped bool) {
-	a.books.promise(j, j.need)
-	a.keepHome(j, j.need)
-	a.moved()
-	p := a.pool(j.Flavor)
-	claims := with(p.claims, shape{j.UnitsPerPod, j.Pods})
-	if !p.soon.fits(claims) {
-		return false
-	}
-	p.claims, p.promised = claims, true
-	if i, known := slices.BinarySearchFunc(p.sizes, j.UnitsPerPod, func(a, b int64) int { return cmp.Compare(b, a) }); !known {
-		p.sizes = slices.Insert(p.sizes, i, j.UnitsPerPod)
-	}
-	return true
-}
-
-// letGo is the opposite of keepFor.
-func (a *admission) letGo(j *ask, shaped bool) {
-	a.books.promise(j, -j.need)
-	a.keepHome(j, -j.need)
-	a.moved()
-	if shaped {
-		p := a.pool(j.Flavor)
-		p.claims = without(p.claims, shape{j.UnitsPerPod, j.Pods})
-	}
 }

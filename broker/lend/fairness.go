@@ -124,9 +124,9 @@ func (f *fairness) wanted(tenant quota.NodeID, flavor quota.FlavorID) bool {
 	}
 	h.asked = true
 	root, base := f.books.used.Root(tenant), f.books.base[flavor]
-	for at, most := range f.line.most {
+	for at, considered := range f.line.considered {
 		n, of := quota.NodeID(at/f.books.flavors), quota.FlavorID(at%f.books.flavors)
-		if most > 0 && f.books.base[of] == base && f.books.used.Root(n) == root && f.could(n, of) {
+		if considered && f.books.base[of] == base && f.books.used.Root(n) == root && f.could(n, of) {
 			h.wanted = true
 			break
 		}

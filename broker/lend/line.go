@@ -15,8 +15,8 @@ type line struct {
 	// priorities; all by tenant × flavor.
 	aged []bool
 	top  []int32
-	// most are the most units that a job of theirs needs.
-	most []int64
+	// considered: jobs of theirs are.
+	considered []bool
 	// asks are the jobs that were looked at closely, by slot.
 	asks map[int]*ask
 	// mixed are, by queue, the shapes of which not all jobs draw the same.
@@ -46,8 +46,8 @@ func newLine(a *admission) *line {
 	l := &line{
 		crowd: a.crowd, queues: make([]Queue, 0, len(a.crowd.queues)), behind: make([]bool, len(a.crowd.queues)),
 		aged: make([]bool, len(a.books.lentOut)), top: make([]int32, len(a.books.lentOut)),
-		most: make([]int64, len(a.books.lentOut)),
-		asks: map[int]*ask{}, mixed: map[int]map[shapeKey]bool{}, texts: make([]outcome, 1),
+		considered: make([]bool, len(a.books.lentOut)),
+		asks:       map[int]*ask{}, mixed: map[int]map[shapeKey]bool{}, texts: make([]outcome, 1),
 	}
 	for _, q := range a.in.Queues {
 		if int(l.byQueue[q.Name]) == len(l.queues) {
@@ -120,10 +120,9 @@ func (l *line) read(a *admission) {
 		default:
 			l.want[slot] = entered
 			l.aged[b.of] = l.aged[b.of] || !b.since.after(aged) && a.ages(l.tenants[b.queue])
-			if l.most[b.of] == 0 {
-				l.top[b.of] = b.priority
+			if !l.considered[b.of] || l.top[b.of] < b.priority {
+				l.top[b.of], l.considered[b.of] = b.priority, true
 			}
-			l.top[b.of], l.most[b.of] = max(l.top[b.of], b.priority), max(l.most[b.of], b.units)
 		}
 	}
 }

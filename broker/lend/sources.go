@@ -37,7 +37,7 @@ type take struct {
 // back, and without what is kept for others.
 func (d *decision) available(j *ask) int64 {
 	b := d.books
-	return int64(min(b.used.Available(j.tenant, j.flavor), b.soon.Available(j.tenant, j.flavor), quota.Amount(1<<50)))
+	return int64(min(b.used.Available(j.tenant, j.flavor), d.unpromised(j), quota.Amount(1<<50)))
 }
 
 // ownRoom is how much of its tenant's nominal quota a job could have that no service

@@ -40,10 +40,11 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 		a.foundNothing(grounds)
 		return false, "", ""
 	}
+	var back []*loan
 	if len(victims) > 0 {
-		a.askBack(j, h, victims, causes)
+		back = a.askBack(j, h, victims, causes)
 	}
-	a.keepFor(j)
+	a.keep(j, back)
 	reason, message = waitsForReturn(j)
 	if len(victims) == 0 {
 		message = fmt.Sprintf("%s; what it waits for is coming free", j.wish())
@@ -87,7 +88,7 @@ var quotaReasons = map[quota.Cause][2]string{
 }
 
 // askBack asks for the victims on behalf of the job, and counts them as coming free.
-func (a *admission) askBack(j *ask, h *holdings, victims []int, causes []quota.Cause) {
+func (a *admission) askBack(j *ask, h *holdings, victims []int, causes []quota.Cause) (back []*loan) {
 	a.requests.made++
 	a.requests.at[j.UID], a.requests.pending[j.UID] = a.now, true
 	id := fmt.Sprintf("r-%d-%d-q%d", a.in.Epoch, a.number, a.requests.made)
@@ -102,9 +103,11 @@ func (a *admission) askBack(j *ask, h *holdings, victims []int, causes []quota.C
 		a.comesBack(a.books.soon, l, 1)
 		a.books.changes = append(a.books.changes, change{gone: l})
 		h.held[i].Units = 0
+		back = append(back, l)
 	}
 	a.books.version++
 	a.moved()
+	return back
 }
 
 // roomSearch answers whether the gang has room once some loans are gone.

@@ -157,7 +157,7 @@ func TestMIGTroubleWithACard(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.awaitReady(3)
-	w.awaitPins()
+	w.awaitPinned() // wherever the kubelet put the service's new pods
 	w.awaitBound(trainingNamespace, 4)
 	w.wantPinnedFirst(rebooted)
 	w.closeTheBooks()

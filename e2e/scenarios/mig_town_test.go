@@ -3,7 +3,6 @@ package scenarios
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -181,24 +180,40 @@ func (w *town) gpuNode(ctx context.Context) (*v1alpha1.GPUNode, error) {
 // awaitPins waits until the slices of each card are pinned that leave the most for others.
 func (w *town) awaitPins() {
 	w.t.Helper()
+	w.awaitPinnedAs(func(got []int32) bool { return slices.Equal(got, []int32{4, 5, 6}) }, "4, 5 and 6 of each")
+}
+
+// awaitPinned waits until as many slices of each card are pinned as the policy says. Which,
+// the service's pods say, once they hold some.
+func (w *town) awaitPinned() {
+	w.t.Helper()
+	w.awaitPinnedAs(func(got []int32) bool { return len(got) == pinnedEach }, "3 of each")
+}
+
+func (w *town) awaitPinnedAs(right func([]int32) bool, want string) {
+	w.t.Helper()
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
 		n, err := w.gpuNode(ctx)
 		if err != nil {
 			return false, err.Error()
 		}
-		want, got := map[string][]int32{}, map[string][]int32{}
-		for _, g := range n.Status.GPUs {
-			if len(g.Instances) > 0 {
-				want[g.UUID] = []int32{4, 5, 6}
-			}
-		}
+		got := map[string][]int32{}
 		for _, p := range n.Spec.Pinned {
 			for _, place := range p.Places {
 				got[p.GPU] = append(got[p.GPU], place.Start)
 			}
 			slices.Sort(got[p.GPU])
 		}
-		return len(want) > 0 && maps.EqualFunc(want, got, slices.Equal), fmt.Sprintf("pinned at %v, want %v", got, want)
+		cut := 0
+		for _, g := range n.Status.GPUs {
+			if len(g.Instances) > 0 {
+				cut++
+				if !right(got[g.UUID]) {
+					return false, fmt.Sprintf("pinned at %v, want %s", got, want)
+				}
+			}
+		}
+		return cut > 0 && cut == len(got), fmt.Sprintf("pinned at %v on %d cut cards, want %s", got, cut, want)
 	})
 }
 
