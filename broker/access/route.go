@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -89,7 +90,15 @@ func (g *Guard) Handler(routes []Route) (http.Handler, error) {
 		}
 		mux.Handle(r.Pattern, served)
 	}
-	return http.MaxBytesHandler(mux, maxBody), nil
+	return http.MaxBytesHandler(literal(mux), maxBody), nil
+}
+
+// literal has no answer taken for anything else than it says that it is.
+func literal(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // known serves who shows who he is.
@@ -103,6 +112,11 @@ func (g *Guard) known(next http.Handler) http.Handler {
 		}
 		token := r.Header.Get("Authorization")
 		who, known, err := g.Authenticator.AuthenticateRequest(r)
+		if errors.Is(err, errUnanswered) {
+			g.Log.Error(err, "The API server does not say who asks", "path", r.URL.Path)
+			refuse(w, http.StatusServiceUnavailable, "the API server does not say who asks; ask again in a moment")
+			return
+		}
 		if err != nil || !known {
 			if err != nil {
 				g.Log.V(1).Info("A caller was not recognized", "path", r.URL.Path, "from", r.RemoteAddr, "reason", err.Error())
