@@ -15,7 +15,9 @@
 // reads is run again, for a while, until it prints what is shown, as a reader looks again.
 //
 // It refuses to guess: a block of another language is text, a mark without a reason is an
-// error, and so is a file name outside the page's folder.
+// error, and so is a file name outside the page's folder. Each command has a shell of its
+// own, so that a block is refused which has one that is for the next: cd, export, a
+// variable, the last line of a loop.
 //
 // Cluster is where pages are run: a lab in which the programs that a page installs are
 // started for real.

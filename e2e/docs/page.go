@@ -73,6 +73,9 @@ func Blocks(page string) ([]Block, error) {
 			return nil, fmt.Errorf("line %d: the block has no end", b.Line)
 		}
 		b.Text = strings.Join(text, "\n")
+		if err := b.lasting(); err != nil {
+			return nil, err
+		}
 		blocks = append(blocks, b)
 		prose = ""
 	}
@@ -153,4 +156,32 @@ func (b Block) script() []Command {
 		open = strings.HasSuffix(line, `\`)
 	}
 	return all
+}
+
+var (
+	// parts are what one line of commands consists of.
+	parts = regexp.MustCompile(`&&|\|\||;`)
+	// inside is what lasts no longer than the shell it is said to, and so for one command.
+	inside = regexp.MustCompile(`^(cd|pushd|popd|export|unset|declare|readonly|source|\.|alias|set|shopt|umask|trap|ulimit)( |$)|^(\w+=("[^"]*"|'[^']*'|\$\([^)]*\)|\S)* *)+$`)
+	// beyond ends what began in a line before, or begins what is for lines after it.
+	beyond = regexp.MustCompile(`^((do|done|then|elif|else|fi|esac|\)|\}|[A-Z]*EOF)( |;|$)|function |\w+ *\(\))`)
+)
+
+// lasting refuses a block that is to be run, and has a command which a reader's shell would
+// remember and ours would not: each is run in a shell of its own, and what it sets would be
+// gone without a word. So is refused what ends a loop or a text that began in another line.
+func (b Block) lasting() error {
+	if b.Skip != "" || b.Language != Shell && b.Language != Console {
+		return nil
+	}
+	for _, c := range b.Commands() {
+		all := parts.Split(c.Text, -1)
+		if last := strings.TrimSpace(all[len(all)-1]); inside.MatchString(last) {
+			return fmt.Errorf("line %d: %q has no effect on the next command, which is run by another shell: write both in one line, or skip the block", c.Line, last)
+		}
+		if beyond.MatchString(c.Text) {
+			return fmt.Errorf("line %d: %q is a part of what other lines say, which are commands of their own: write all in one line, or skip the block", c.Line, firstLine(c.Text))
+		}
+	}
+	return nil
 }

@@ -1,6 +1,8 @@
 package docs_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/ebbtide/ebbtide/e2e/docs"
@@ -18,5 +20,19 @@ func TestPages(t *testing.T) {
 	t.Logf("%d commands run, %d failed, %d skipped", result.Run, result.Failed, result.Skipped)
 	if result.Run < 25 {
 		t.Errorf("%d commands were run, want at least 25", result.Run)
+	}
+}
+
+// Every page that is run can be read, which takes no cluster to see.
+func TestPagesCanBeRead(t *testing.T) {
+	for _, page := range docs.Pages {
+		text, err := os.ReadFile(filepath.Join("../..", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks, err := docs.Blocks(string(text))
+		if err != nil || len(blocks) == 0 {
+			t.Errorf("%s: %d blocks, %v", page, len(blocks), err)
+		}
 	}
 }

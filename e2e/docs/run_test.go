@@ -82,12 +82,32 @@ func TestPagesThatCannotBeRead(t *testing.T) {
 		"another mark":            "```sh later\nfalse\n```\n",
 		"a block without an end":  "```sh\nfalse\n",
 		"a file elsewhere":        "In `../job.yaml`:\n\n```yaml\nkind: Job\n```\n",
+		"a folder left behind":    "```sh\ncd deploy\n```\n",
+		"after something else":    "```sh\ngit clone x && cd x\n```\n",
+		"a variable":              "```sh\nexport A=b\n```\n",
+		"another variable":        "```sh\nA=\"b c\"\n```\n",
+		"a result kept":           "```console\n$ LOAN=$(kubectl get loans -o name)\n```\n",
+		"a shell's setting":       "```console\n$ set -e\n```\n",
+		"a loop in three lines":   "```sh\nfor i in 1 2; do\n  echo $i\ndone\n```\n",
+		"a branch":                "```sh\nif true; then\n  echo\nfi\n```\n",
+		"a function":              "```sh\nsay() { echo; }\n```\n",
+		"a text in the shell":     "```sh\ncat > a.yaml <<EOF\n  a: b\nEOF\n```\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := runner(t).Text(t.Context(), "page.md", page); err == nil {
 				t.Errorf("got %+v, want an error", got)
 			}
 		})
+	}
+}
+
+// What lasts for one command is none of the refused ones, and neither is what is skipped.
+func TestShellsOfTheirOwn(t *testing.T) {
+	const page = "```sh\ncd / && pwd\nA=b env\n(cd /; pwd)\nfor i in 1 2; do echo $i; done\n# cd later\n```\n\n" +
+		"```sh skip: takes minutes\ncd deploy\n```\n\n```text\ncd deploy\n```\n"
+	got, err := runner(t).Text(t.Context(), "page.md", page)
+	if want := (docs.Result{Run: 4, Skipped: 1}); err != nil || !cmp.Equal(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
 
