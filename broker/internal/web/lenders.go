@@ -31,6 +31,8 @@ type rules struct {
 	DwellSeconds    float64 `json:"dwellSeconds"`
 	CooldownSeconds float64 `json:"cooldownSeconds"`
 	MaxGraceSeconds float64 `json:"maxGraceSeconds"`
+	// Refused: the policy cannot be used as it is written; the reason says why.
+	Refused bool `json:"refused,omitempty"`
 	// Paused by hand, and Recall: units that are kept by hand.
 	Paused bool    `json:"paused,omitempty"`
 	Recall *window `json:"recall,omitempty"`
@@ -52,7 +54,7 @@ type window struct {
 func rulesOf(l *lend.Lender, memory *lend.LenderState) rules {
 	r := rules{
 		LowWater: l.LowWater, HighWater: l.HighWater, DwellSeconds: l.Dwell.Seconds(), CooldownSeconds: l.Cooldown.Seconds(),
-		MaxGraceSeconds: l.MaxGrace.Seconds(), Paused: l.Hold != nil && l.Hold.Reason == lend.ReasonPaused,
+		MaxGraceSeconds: l.MaxGrace.Seconds(), Refused: l.Problem != nil, Paused: l.Hold != nil && l.Hold.Reason == lend.ReasonPaused,
 	}
 	for _, f := range l.Floors {
 		kept := window{f.Name, f.Units, f.From, f.Until}

@@ -258,12 +258,12 @@ func TestLendersRules(t *testing.T) {
 	f := leading(t)
 	l := &f.decision.Record.Snapshot.Lenders[0]
 	l.LowWater, l.HighWater, l.Dwell, l.MaxGrace, l.UnitsPerPod = 0.3, 0.7, 5*time.Minute, time.Minute, 2
-	l.Hold = &lend.Problem{Reason: lend.ReasonPaused}
+	l.Hold, l.Problem = &lend.Problem{Reason: lend.ReasonPaused}, &lend.Problem{Reason: "OwnedUnknown"}
 	l.Floors = []lend.Floor{{Name: lend.FloorRecall, Units: 6, From: now, Until: now.Add(time.Hour)}}
 	f.decision.Record.State.Lenders = []lend.LenderState{{Name: "serving/chat", LastReclaim: now.Add(-time.Minute)}}
 	_, _, text := get(t, f, "/lenders")
 	for _, want := range []string{
-		`"lowWater":0.3,"highWater":0.7,"dwellSeconds":300,"cooldownSeconds":0,"maxGraceSeconds":60,"paused":true,"recall":{"name":"recall","keep":6,`,
+		`"lowWater":0.3,"highWater":0.7,"dwellSeconds":300,"cooldownSeconds":0,"maxGraceSeconds":60,"refused":true,"paused":true,"recall":{"name":"recall","keep":6,`,
 		`"unitsPerPod":2`, `"lastReclaim":"2026-03-01T11:59:00Z"`,
 	} {
 		if !strings.Contains(text, want) {

@@ -23,7 +23,7 @@
 //	                        ?job=namespace/name
 //	GET /lenders            {decidedAt, lenders: [{name, tenant, flavor, advise, owned, held, need, needBy, headroom, lent, lendable,
 //	                        utilization, unitsPerPod, desired, running, ready, pending, load, lowWater, highWater, dwellSeconds,
-//	                        cooldownSeconds, maxGraceSeconds, paused, recall, floors: [{name, keep, from, until}], lowSince,
+//	                        cooldownSeconds, maxGraceSeconds, refused, paused, recall, floors: [{name, keep, from, until}], lowSince,
 //	                        lastReclaim, reason, message, since}]}
 //	GET /loans              {decidedAt, loans: [view.LoanRow], next}; ?namespace=, ?name=, ?job=, ?lender=, each of those namespace/name.
 //	                        Of a loan that is not his, who lends sees what he lends, with part: true

@@ -48,9 +48,11 @@ type Step struct {
 // or was not recorded.
 type Reclaim struct {
 	// Seq is the entry that asked.
-	Seq      uint64 `json:"seq"`
-	Loan     string `json:"loan"`
-	Job      string `json:"job"`
+	Seq  uint64 `json:"seq"`
+	Loan string `json:"loan"`
+	Job  string `json:"job"`
+	// JobUID tells the job from later ones of its name.
+	JobUID   string `json:"jobUID,omitempty"`
 	Borrower string `json:"borrower"`
 	// ReclaimID is shared by what one decision took back. Empty: the scheduler took the
 	// units by itself, asking nobody, and Asked is when it did.
@@ -127,7 +129,7 @@ func begins(e *ledger.Entry, before *running) bool {
 
 func begin(e *ledger.Entry) *running {
 	r := &running{first: e, Reclaim: Reclaim{
-		Seq: e.Seq, Loan: e.Loan, Job: e.Job, Borrower: e.Borrower, ReclaimID: e.ReclaimID,
+		Seq: e.Seq, Loan: e.Loan, Job: e.Job, JobUID: e.JobUID, Borrower: e.Borrower, ReclaimID: e.ReclaimID,
 		Reason: e.Reason, Part: e.Kind == ledger.ShedIntent, Asked: When(e),
 	}}
 	var asked struct {
