@@ -202,7 +202,6 @@ func withComponents(t *testing.T, components ...string) map[string]*unstructured
 		t.Fatal(err)
 	}
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified
 	resources, err := krusty.MakeKustomizer(options).Run(disk, folder)
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,6 @@ import (
 func wholeInstall(t *testing.T) map[string]*unstructured.Unstructured {
 	t.Helper()
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified
 	resources, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), "kustomize/default")
 	if err != nil {
 		t.Fatalf("render: %v", err)

@@ -103,7 +103,6 @@ func kustomized(t *testing.T, text string, files map[string]string) map[string]*
 		t.Fatal(err)
 	}
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified
 	resources, err := krusty.MakeKustomizer(options).Run(disk, folder)
 	if err != nil {
 		t.Fatal(err)

@@ -22,11 +22,10 @@ func Overlays(root fs.FS) ([]string, error) {
 	return names, nil
 }
 
-// Overlay renders one of them, as `kubectl kustomize` does, from a checkout at root: the
+// Overlay renders one of them, in the order in which `kubectl apply -k` applies it, from a checkout at root: the
 // definitions, and everything else.
 func Overlay(root, name string) (definitions, rest []byte, err error) {
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified // the kustomizations say it
 	all, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), root+"/"+kustomize+"overlays/"+name)
 	if err != nil {
 		return nil, nil, fmt.Errorf("render the overlay %s: %w", name, err)
