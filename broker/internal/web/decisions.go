@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/reasons"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -20,8 +21,7 @@ func (s *server) snapshot(w http.ResponseWriter, _ *http.Request, d *Decision) {
 		writeError(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(data, '\n')) // the client has gone if this fails
+	send(w, http.StatusOK, append(data, '\n'))
 }
 
 // mostRows bounds an answer about the last decision.
@@ -55,12 +55,17 @@ func (p *page) takes() bool {
 type verdict struct {
 	lend.Verdict
 	Since time.Time `json:"since"`
+	// Warning: somebody has to do something about it.
+	Warning bool `json:"warning,omitempty"`
+}
+
+func verdictOf(v lend.Verdict, since time.Time) verdict {
+	return verdict{v, since, reasons.Warns(v.Reason)}
 }
 
 // about is the verdict on a subject; zero if there is none.
 func (d *Decision) about(kind lend.SubjectKind, subject, uid string) verdict {
-	v, since := d.About(kind, subject, uid)
-	return verdict{v, since}
+	return verdictOf(d.About(kind, subject, uid))
 }
 
 // lends tells whether there is a lender of this name.
@@ -113,7 +118,7 @@ func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
 	for i, v := range d.Record.Plan.Verdicts {
 		if wanted.is(&v) && mine.shows(v.Subject) && part.takes() {
 			v.Message = mine.said(d, v.Message)
-			body.Verdicts = append(body.Verdicts, verdict{v, d.Since[i]})
+			body.Verdicts = append(body.Verdicts, verdictOf(v, d.Since[i]))
 		}
 	}
 	body.Next = part.next
@@ -139,6 +144,7 @@ type waiting struct {
 	Reason      string    `json:"reason"`
 	Message     string    `json:"message"`
 	Since       time.Time `json:"since"`
+	Warning     bool      `json:"warning,omitempty"`
 	// EstimatedStart is absent where nothing came free lately to judge by.
 	EstimatedStart time.Time `json:"estimatedStart,omitzero"`
 }
@@ -168,7 +174,7 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 		body.Jobs = append(body.Jobs, waiting{
 			Position: int(p.Position), Job: j.Name, UID: j.UID, Queue: j.Queue, Tenant: j.Tenant,
 			Priority: j.Priority, Created: j.Created, Flavor: j.Flavor, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
-			Attempt: j.Attempt, Reason: v.Reason, Message: mine.said(d, v.Message), Since: v.Since,
+			Attempt: j.Attempt, Reason: v.Reason, Message: mine.said(d, v.Message), Since: v.Since, Warning: v.Warning,
 			EstimatedStart: outlook.Start(j, p.Place, v.Reason),
 		})
 	}

@@ -101,29 +101,32 @@ func (t *tally) goOn(see *scope, l Ledger, since, now time.Time) (gains.Gained, 
 			return gains.Gained{}, err
 		}
 	}
-	entries, next, err := see.scan(l, "", "", t.next, mostRead)
+	var last time.Time
+	next, err := see.walk(l, "", t.next, mostRead, func(page []ledger.Entry) (bool, error) {
+		last = page[len(page)-1].Time
+		return true, t.page(see, l, page)
+	})
 	if err != nil {
 		return gains.Gained{}, err
 	}
-	for _, e := range see.filter(entries) {
-		if !t.sum.Knows(&e) {
-			all, err := see.whole(l, e.Loan)
-			if err != nil {
-				return gains.Gained{}, err
-			}
-			t.add(all, e.Seq)
-		} else {
-			t.sum.Add(&e)
-		}
-		t.next = e.Seq + 1 // what is counted is not counted again, also if the next fails
-	}
-	if n := len(entries); n > 0 {
-		t.next = entries[n-1].Seq + 1
-		if next != 0 {
-			return t.sum.Gained(entries[n-1].Time), nil
-		}
+	if next != 0 {
+		return t.sum.Gained(last), nil
 	}
 	return t.sum.Gained(now), nil
+}
+
+// page adds a page of entries. What is counted is not counted again, also if the next fails.
+func (t *tally) page(see *scope, l Ledger, page []ledger.Entry) error {
+	for _, e := range see.filter(page) {
+		if t.sum.Knows(&e) {
+			t.sum.Add(&e)
+		} else if err := t.addLoan(see, l, e.Loan, e.Seq); err != nil {
+			return err
+		}
+		t.next = e.Seq + 1
+	}
+	t.next = page[len(page)-1].Seq + 1
+	return nil
 }
 
 // begin takes in the loans that are open since before a time.
@@ -136,21 +139,24 @@ func (t *tally) begin(see *scope, l Ledger, since time.Time) error {
 		if open.FirstSeq >= first || !see.concerns(&open) {
 			continue
 		}
-		all, err := see.whole(l, open.Loan)
-		if err != nil {
+		if err := t.addLoan(see, l, open.Loan, first-1); err != nil {
 			return err
 		}
-		t.add(all, first-1)
 	}
 	t.next = first
 	return nil
 }
 
-// add takes in the entries of a loan up to one.
-func (t *tally) add(all []ledger.Entry, upTo uint64) {
-	for i := range all {
-		if all[i].Seq <= upTo {
-			t.sum.Add(&all[i])
+// addLoan takes in the entries of a loan up to one.
+func (t *tally) addLoan(see *scope, l Ledger, loan string, upTo uint64) error {
+	all, err := l.ByLoan(loan)
+	if err != nil {
+		return err
+	}
+	for _, e := range see.filter(all) {
+		if e.Seq <= upTo {
+			t.sum.Add(&e)
 		}
 	}
+	return nil
 }

@@ -22,6 +22,7 @@ type lender struct {
 	Reason  string    `json:"reason"`
 	Message string    `json:"message"`
 	Since   time.Time `json:"since"`
+	Warning bool      `json:"warning,omitempty"`
 }
 
 // rules are what a lender's policy says, and what was remembered for it.
@@ -94,7 +95,7 @@ func (s *server) lenders(w http.ResponseWriter, r *http.Request, d *Decision) {
 		body.Lenders = append(body.Lenders, lender{
 			LenderView: views[l.Name], Tenant: l.Tenant, Flavor: l.Flavor, Advise: l.Advise, UnitsPerPod: l.UnitsPerPod, rules: rulesOf(&l, memory[l.Name]),
 			Desired: l.Desired, Running: l.Running, Ready: l.Ready, Pending: len(l.Pending), Load: l.Load,
-			Reason: v.Reason, Message: v.Message, Since: v.Since,
+			Reason: v.Reason, Message: v.Message, Since: v.Since, Warning: v.Warning,
 		})
 	}
 	mine.answer(w, body)

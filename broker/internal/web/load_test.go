@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"runtime/debug"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,9 +83,9 @@ func TestTenThousandLoans(t *testing.T) {
 		{"/loans?from=5001&limit=500", 1 << 20, 16 << 20},
 		{"/nodes", 2 << 20, 32 << 20},
 		{"/quota", 1 << 20, 16 << 20},
-		{"/timeline", 8 << 20, 512 << 20},
+		{"/timeline", 8 << 20, 224 << 20},
 		{"/timeline?loan=team-00/job-00000-1", 1 << 20, 16 << 20},
-		{"/gained", 1 << 10, 512 << 20},
+		{"/gained", 1 << 10, 192 << 20},
 		{"/gained", 1 << 10, 64 << 20},
 	} {
 		var before, after runtime.MemStats
@@ -105,6 +107,48 @@ func TestTenThousandLoans(t *testing.T) {
 	t.Logf("a digest for those who watch: %s", time.Since(began))
 	if took := time.Since(began); len(d.of) != 150 || took > time.Minute {
 		t.Errorf("a digest of %d namespaces took %s", len(d.of), took)
+	}
+}
+
+// Two who ask at once for as much of the past as is read make the program no larger than was
+// said, however much of the ledger they go through.
+func TestTwoTimelinesAtOnce(t *testing.T) {
+	const most = 64 << 20
+	handler := served(t, crowded(t), guard(people))
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // so that what is in use is what is needed
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	before, highest := stats.HeapAlloc, uint64(0)
+	var asking sync.WaitGroup
+	for _, path := range []string{"/timeline", "/timeline?tenant=team-01", "/timeline", "/gained"} {
+		asking.Go(func() {
+			w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil)
+			r.Header.Set("Authorization", "Bearer admin")
+			if handler.ServeHTTP(w, r); w.Code != http.StatusOK {
+				t.Errorf("%s: %d", path, w.Code)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		asking.Wait()
+		close(done)
+	}()
+	every := time.NewTicker(2 * time.Millisecond)
+	defer every.Stop()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		case <-every.C:
+		}
+		runtime.ReadMemStats(&stats)
+		highest = max(highest, stats.HeapAlloc)
+	}
+	t.Logf("the heap grew from %d to %d MiB", before>>20, highest>>20)
+	if highest > before+most {
+		t.Errorf("the heap grew by %d bytes, want %d at most", highest-before, most)
 	}
 }
 

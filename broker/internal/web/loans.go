@@ -10,6 +10,12 @@ import (
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
+// loan is a loan's row.
+type loan struct {
+	view.LoanRow
+	Warning bool `json:"warning,omitempty"`
+}
+
 // sees is a loan's row as the caller may see it: whole by its borrower, and by who lends what
 // he lends of it; false if that is nothing.
 func (v *rows) sees(l *lend.Loan) (view.LoanRow, bool) {
@@ -31,10 +37,10 @@ func (s *server) loans(w http.ResponseWriter, r *http.Request, d *Decision) {
 		return
 	}
 	body := struct {
-		DecidedAt time.Time      `json:"decidedAt"`
-		Loans     []view.LoanRow `json:"loans"`
-		Next      uint64         `json:"next,omitempty"`
-	}{d.Record.Snapshot.Now, []view.LoanRow{}, 0}
+		DecidedAt time.Time `json:"decidedAt"`
+		Loans     []loan    `json:"loans"`
+		Next      uint64    `json:"next,omitempty"`
+	}{d.Record.Snapshot.Now, []loan{}, 0}
 	wanted := loanFilter{query.Get("namespace"), query.Get("name"), query.Get("job"), query.Get("lender")}
 	for i := range d.Record.Snapshot.Loans {
 		l := &d.Record.Snapshot.Loans[i]
@@ -50,7 +56,7 @@ func (s *server) loans(w http.ResponseWriter, r *http.Request, d *Decision) {
 		if !row.Part {
 			row.Message = mine.said(d, said.Message)
 		}
-		body.Loans = append(body.Loans, row)
+		body.Loans = append(body.Loans, loan{row, said.Warning})
 	}
 	body.Next = part.next
 	mine.answer(w, body)

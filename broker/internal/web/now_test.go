@@ -274,3 +274,25 @@ func TestLendersRules(t *testing.T) {
 		t.Errorf("what is not known is shown: %s", text)
 	}
 }
+
+// A row is a warning where package reasons says so, on whatever it is said.
+func TestRowsWarn(t *testing.T) {
+	for reason, want := range map[string]string{lend.ReasonLoadUnknown: "true", lend.ReasonUnknownQueue: "true", lend.ReasonNoLendableUnits: "<nil>", lend.ReasonActive: "<nil>"} {
+		f := leading(t)
+		record := &f.decision.Record
+		record.Snapshot.Loans = []lend.Loan{{Name: "research/x-1", Borrower: "research"}}
+		record.Plan.Verdicts = []lend.Verdict{
+			{Kind: lend.SubjectJob, Subject: "research/a", UID: "a", Reason: reason}, {Kind: lend.SubjectLoan, Subject: "research/x-1", Reason: reason},
+			{Kind: lend.SubjectLender, Subject: "serving/chat", Reason: reason},
+		}
+		f.decision.Since = make([]time.Time, 3)
+		for path, list := range map[string]string{"/queue?job=research/a": "jobs", "/loans": "loans", "/lenders": "lenders"} {
+			if _, body, text := get(t, f, path); column(body, list, "warning") != want {
+				t.Errorf("%s with %s: %s", path, reason, text)
+			}
+		}
+		if _, body, text := get(t, f, "/verdicts"); column(body, "verdicts", "warning") != want+" "+want+" "+want {
+			t.Errorf("/verdicts with %s: %s", reason, text)
+		}
+	}
+}

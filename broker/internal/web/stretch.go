@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/ledger"
+	"github.com/ebbtide/ebbtide/broker/ledger/shown"
+	"github.com/ebbtide/ebbtide/broker/view"
 )
 
 const (
@@ -15,8 +17,8 @@ const (
 	// many of those are after it.
 	mostRead  = 50_000
 	mostAfter = 10_000
-	// readers is how many read so much at a time.
-	readers = 2
+	// readers is how many read so much at a time: what one has in hand is tens of MiB.
+	readers = 1
 )
 
 // reading reads when not too many others do. Who takes an answer slowly, or waits for a
@@ -47,9 +49,10 @@ func seqAt(l Ledger, t time.Time) (uint64, error) {
 	return uint64(at) + 1, failed
 }
 
-// stretch is what a scope may see of a time: the entries of each loan that was open within it.
+// stretch is what a scope may see of a time: the entries of each loan that was open within it,
+// of each no more than is shown.
 type stretch struct {
-	loans [][]ledger.Entry // in the order in which they were come upon
+	loans [][]view.Entry // in the order in which they were come upon
 	// cut is where the reading ended before the end of the time; zero: it did not. later:
 	// what came after the time was not read to its end.
 	cut   time.Time
@@ -61,9 +64,9 @@ type stretch struct {
 func (see *scope) stretch(l Ledger, loan, tenant string, from, to time.Time) (*stretch, error) {
 	out := &stretch{}
 	if loan != "" {
-		all, err := l.ByLoan(loan)
-		if all = see.filter(all); len(all) > 0 {
-			out.loans = [][]ledger.Entry{all}
+		all, err := see.whole(l, loan)
+		if len(all) > 0 {
+			out.loans = [][]view.Entry{all}
 		}
 		return out, err
 	}
@@ -75,23 +78,15 @@ func (see *scope) stretch(l Ledger, loan, tenant string, from, to time.Time) (*s
 	if err != nil {
 		return nil, err
 	}
-	entries, next, err := see.scan(l, "", tenant, first, mostRead)
+	g := &gathering{scope: see, ledger: l, stretch: out, at: map[string]int{}, first: first, after: after}
+	next, err := see.walk(l, tenant, first, mostRead, g.page)
 	if err != nil {
 		return nil, err
 	}
 	if next != 0 {
-		if end := entries[len(entries)-1]; end.Seq < after {
-			out.cut = end.Time
-		}
 		out.later = true
-	}
-	if n := slices.IndexFunc(entries, func(e ledger.Entry) bool { return e.Seq >= after }); n >= 0 && len(entries)-n > mostAfter {
-		entries, out.later = entries[:n+mostAfter], true
-	}
-	g := &gathering{scope: see, ledger: l, stretch: out, at: map[string]int{}, first: first, after: after}
-	for _, e := range see.filter(entries) {
-		if err := g.add(&e); err != nil {
-			return nil, err
+		if next < after {
+			out.cut = g.last
 		}
 	}
 	return out, g.addOpen(tenant)
@@ -106,7 +101,32 @@ type gathering struct {
 	at map[string]int
 	// first is the first entry of the time, after the first one that is after it.
 	first, after uint64
+	// past is how many of those were taken in, last the time of the last of all.
+	past int
+	last time.Time
 }
+
+// page takes in a page of entries, and says whether there is need of another.
+func (g *gathering) page(entries []ledger.Entry) (bool, error) {
+	if n := slices.IndexFunc(entries, func(e ledger.Entry) bool { return e.Seq >= g.after }); n >= 0 {
+		if room := mostAfter - g.past; len(entries)-n > room {
+			entries, g.later = entries[:n+room], true
+		}
+		g.past += len(entries) - n
+	}
+	if n := len(entries); n > 0 {
+		g.last = entries[n-1].Time
+	}
+	for _, e := range g.filter(entries) {
+		if err := g.add(&e); err != nil {
+			return false, err
+		}
+	}
+	return !g.later, nil
+}
+
+// usualEntries is how many a loan has: intended, granted and ended.
+const usualEntries = 3
 
 // add takes the next entry in. Of a loan that began before, all is read.
 func (g *gathering) add(e *ledger.Entry) error {
@@ -116,7 +136,7 @@ func (g *gathering) add(e *ledger.Entry) error {
 	i, known := g.at[e.Loan]
 	switch {
 	case known && i >= 0:
-		g.loans[i] = append(g.loans[i], *e)
+		g.loans[i] = append(g.loans[i], shown.Entry(e))
 	case known:
 	case !begins(e):
 		return g.addWhole(e.Loan)
@@ -124,7 +144,7 @@ func (g *gathering) add(e *ledger.Entry) error {
 		g.at[e.Loan] = -1
 	default:
 		g.at[e.Loan] = len(g.loans)
-		g.loans = append(g.loans, []ledger.Entry{*e})
+		g.loans = append(g.loans, append(make([]view.Entry, 0, usualEntries), shown.Entry(e)))
 	}
 	return nil
 }
@@ -150,14 +170,14 @@ func (g *gathering) addOpen(tenant string) error {
 			return err
 		}
 	}
-	slices.SortStableFunc(g.loans, func(a, b []ledger.Entry) int { return cmp.Compare(a[0].Seq, b[0].Seq) })
+	slices.SortStableFunc(g.loans, func(a, b []view.Entry) int { return cmp.Compare(a[0].Seq, b[0].Seq) })
 	return nil
 }
 
-// whole is all that a scope may see of a loan.
-func (see *scope) whole(l Ledger, loan string) ([]ledger.Entry, error) {
+// whole is all that a scope may see of a loan, as it is shown.
+func (see *scope) whole(l Ledger, loan string) ([]view.Entry, error) {
 	all, err := l.ByLoan(loan)
-	return see.filter(all), err
+	return shown.Entries(see.filter(all)), err
 }
 
 func begins(e *ledger.Entry) bool { return e.Kind == ledger.LendIntent || e.Kind == ledger.Recovered }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ebbtide/ebbtide/broker/ledger/shown"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
@@ -91,14 +90,18 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request, d *Decision, l
 		return
 	}
 	body := timeline{From: from, To: to, Head: headOf(l), Notes: []string{}}
-	past, err := reading(r.Context(), s, func() (*stretch, error) {
-		return see.stretch(l, query.Get("loan"), query.Get("tenant"), from, to)
+	// It is drawn while nobody else reads as much: what is kept of the ledger ends with that.
+	_, err := reading(r.Context(), s, func() (struct{}, error) {
+		past, err := see.stretch(l, query.Get("loan"), query.Get("tenant"), from, to)
+		if err == nil {
+			body.draw(past, lender)
+		}
+		return struct{}{}, err
 	})
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, "read the ledger: "+err.Error())
 		return
 	}
-	body.draw(past, lender)
 	var of []lend.Lender
 	for _, one := range d.Record.Snapshot.Lenders {
 		if (lender == "" || one.Name == lender) && mine.shows(one.Name) && (query.Get("loan") == "" && query.Get("tenant") == "" || body.lends(one.Name)) {
@@ -111,9 +114,9 @@ func (s *server) timeline(w http.ResponseWriter, r *http.Request, d *Decision, l
 
 // draw makes spans of the loans, and notes what is missing.
 func (t *timeline) draw(past *stretch, lender string) {
-	t.Spans = []view.LoanSpan{}
+	t.Spans = make([]view.LoanSpan, 0, len(past.loans)) // few loans have more than one
 	for _, entries := range past.loans {
-		for _, span := range view.LoanSpans(shown.Entries(entries)) {
+		for _, span := range view.LoanSpans(entries) {
 			ended := !span.To.IsZero() && span.To.Before(t.From)
 			if !ended && !span.From.After(t.To) && (lender == "" || slices.Contains(span.Lenders, lender)) {
 				t.Spans = append(t.Spans, span)

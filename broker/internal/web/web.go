@@ -16,17 +16,17 @@
 // A page of anything has ?from= and ?limit=, and next is where the one after it begins. Durations
 // are in seconds; what is not known is absent. Of what is now:
 //
-//	GET /verdicts           {decidedAt, epoch, verdicts: [{kind, subject, reason, message, since}], next}
+//	GET /verdicts           {decidedAt, epoch, verdicts: [{kind, subject, reason, message, since, warning}], next}
 //	                        ?subject=Kind/namespace/name, ?kind=, ?namespace=
 //	GET /queue              {decidedAt, jobs: [{position, job, uid, queue, tenant, priority, created, flavor, pods,
-//	                        unitsPerPod, attempt, reason, message, since, estimatedStart}], next}; ?queue=namespace/name,
-//	                        ?job=namespace/name
+//	                        unitsPerPod, attempt, reason, message, since, warning, estimatedStart}], next};
+//	                        ?queue=namespace/name, ?job=namespace/name
 //	GET /lenders            {decidedAt, lenders: [{name, tenant, flavor, advise, owned, held, need, needBy, headroom, lent, lendable,
 //	                        utilization, unitsPerPod, desired, running, ready, pending, load, lowWater, highWater, dwellSeconds,
 //	                        cooldownSeconds, maxGraceSeconds, refused, paused, recall, floors: [{name, keep, from, until}], lowSince,
-//	                        lastReclaim, reason, message, since}]}
-//	GET /loans              {decidedAt, loans: [view.LoanRow], next}; ?namespace=, ?name=, ?job=, ?lender=, each of those namespace/name.
-//	                        Of a loan that is not his, who lends sees what he lends, with part: true
+//	                        lastReclaim, reason, message, since, warning}]}
+//	GET /loans              {decidedAt, loans: [view.LoanRow and warning], next}; ?namespace=, ?name=, ?job=, ?lender=, each of those
+//	                        namespace/name. Of a loan that is not his, who lends sees what he lends, with part: true
 //	GET /nodes              {decidedAt, totals: [view.UnitsRow], nodes: [view.NodeRow], next}; ?name=. Who does not see all sees
 //	                        what his services lend and his jobs have there, with part: true
 //	GET /quota              {decidedAt, rows: [view.QuotaRow]}; of the cohorts above one's tenants the names alone
@@ -61,7 +61,8 @@
 //	GET /metrics            Prometheus text
 //	GET /debug/snapshot     lend.Record of the last decision
 //
-// An error is {"error": text}, with {"leader": identity} where another leads.
+// An error is {"error": text}, with {"leader": identity} where another leads. Answers are packed
+// for who takes gzip.
 package web
 
 import (
@@ -176,6 +177,7 @@ type server struct {
 	checking sync.Mutex
 	// readers has one for each who reads much of the ledger.
 	readers  chan struct{}
+	packers  chan struct{}
 	answers  *answers
 	tallies  tallies
 	digests  digests
@@ -185,7 +187,7 @@ type server struct {
 
 func newServer(source Source) *server {
 	return &server{
-		source: source, readers: make(chan struct{}, readers), answers: newAnswers(), tallies: tallies{kept: map[string]*tally{}},
+		source: source, readers: make(chan struct{}, readers), packers: make(chan struct{}, packers), answers: newAnswers(), tallies: tallies{kept: map[string]*tally{}},
 		watchers: watchers{of: map[string]int{}}, pulse: pulse{watched: watchedFor, heartbeat: heartbeat, again: againEvery, rights: rightsFor},
 	}
 }
@@ -197,7 +199,7 @@ func Routes(source Source, metrics http.Handler) []access.Route {
 
 func (s *server) routes(metrics http.Handler) []access.Route {
 	page := http.StripPrefix("/ui", ui.Handler())
-	return append(Probes(s.source),
+	all := append(Probes(s.source),
 		access.Route{Pattern: "GET /{$}", Rule: access.Files, Handler: http.RedirectHandler("/ui/", http.StatusTemporaryRedirect)},
 		access.Route{Pattern: "GET /ui/", Rule: access.Files, Handler: page},
 		access.Route{Pattern: "GET /whoami", Rule: access.Rows, Handler: http.HandlerFunc(s.whoami)},
@@ -219,6 +221,10 @@ func (s *server) routes(metrics http.Handler) []access.Route {
 		access.Route{Pattern: "GET /ledger/statement", Rule: access.Rows, Handler: s.ledgered(s.statement)},
 		access.Route{Pattern: "GET /ledger/check", Rule: access.Path, Handler: s.ledgered(s.check)},
 	)
+	for i := range all {
+		all[i].Handler = packed(s.packers, all[i].Handler)
+	}
+	return all
 }
 
 // Probes are for a kubelet: they say whether, and never why not.
@@ -251,9 +257,7 @@ func write(w http.ResponseWriter, status int, body any) {
 	if err != nil {
 		status, data = http.StatusInternalServerError, []byte(`{"error":"the answer has a number that JSON cannot hold"}`)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(data, '\n')) // as above
+	send(w, status, append(data, '\n'))
 }
 
 func writeError(w http.ResponseWriter, status int, text string) {
