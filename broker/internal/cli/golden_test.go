@@ -114,6 +114,7 @@ func TestGolden(t *testing.T) {
 		"loans-yaml-one":         {invocation: invocation{args: "loans eval-1 -n solo -o yaml"}},
 		"loans-none":             {invocation: invocation{args: "loans -n sandbox"}},
 		"loans-unknown":          {invocation: invocation{args: "loans nope -n research"}},
+		"loans-jobs-hidden":      {invocation: invocation{args: "loans -n research"}, forbidden: []string{"jobs"}},
 		"loans-forbidden":        {invocation: invocation{args: "loans -n research"}, forbidden: []string{"loans"}},
 		"loans-bad-output":       {invocation: invocation{args: "loans -o xml"}},
 		"queue":                  {invocation: invocation{args: "queue -n research"}},

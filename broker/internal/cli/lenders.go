@@ -5,14 +5,17 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -149,26 +152,48 @@ func (o *lendersOptions) row(p *v1alpha1.LendingPolicy, said *access.Lender) vie
 	return row
 }
 
-// state is what a lender does, and the verdict.
+// state is what a lender does by its policy, and the verdict.
 func (o *lendersOptions) state(p *v1alpha1.LendingPolicy) (state, reason string) {
 	accepted := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionAccepted)
-	lending := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionLending)
-	if lending != nil {
+	if accepted == nil {
+		return view.Unknown, view.Unknown
+	}
+	if accepted.Status != metav1.ConditionTrue {
+		reason = accepted.Reason
+	} else if lending := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionLending); lending != nil {
 		reason = lending.Reason
 	}
-	switch {
-	case accepted == nil:
-		return view.Unknown, view.Unknown
-	case accepted.Status != "True":
-		return "Refused", accepted.Reason
-	case p.Spec.Recall != nil && p.Spec.Recall.Until.After(o.Clock.Now()):
-		return "AskedBack", reason
-	case p.Spec.Paused:
-		return "Paused", reason
-	case p.Spec.Mode == v1alpha1.ModeAdvise:
-		return "Advises", reason
-	case lending != nil && lending.Status == "True":
-		return "Lends", reason
+	l := lenderState{
+		refused: accepted.Status != metav1.ConditionTrue, paused: p.Spec.Paused,
+		// By the broker's configuration all only advise, whatever their mode.
+		advises: p.Spec.Mode == v1alpha1.ModeAdvise || reason == lend.ReasonAdviseOnly, lendable: p.Status.Lendable,
 	}
-	return "Holds", reason
+	if p.Spec.Recall != nil {
+		l.recalled = p.Spec.Recall.Until.Time
+	}
+	return l.word(o.Clock.Now()), reason
+}
+
+// lenderState is what one has to know of a lender to say in a word what it does.
+type lenderState struct {
+	refused, paused, advises bool
+	// recalled is until when units are asked back by hand; zero if they are not.
+	recalled time.Time
+	lendable int64
+}
+
+func (l *lenderState) word(now time.Time) string {
+	switch {
+	case l.refused:
+		return "Refused"
+	case l.recalled.After(now):
+		return "AskedBack"
+	case l.paused:
+		return "Paused"
+	case l.advises:
+		return "Advises"
+	case l.lendable > 0:
+		return "Lends"
+	}
+	return "Holds"
 }

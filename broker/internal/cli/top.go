@@ -178,23 +178,17 @@ func (o *topOptions) lenders(rows []access.Lender) view.Table {
 		if !o.shows(l.Name) {
 			continue
 		}
-		load, state := "unknown", "Holds"
+		load := "unknown"
 		if l.Utilization >= 0 {
 			load = view.Percent(l.Utilization)
 		}
-		switch {
-		case l.Recall != nil:
-			state = "AskedBack"
-		case l.Paused:
-			state = "Paused"
-		case l.Advise:
-			state = "Advises"
-		case l.Lendable > 0:
-			state = "Lends"
+		state := lenderState{refused: l.Refused, paused: l.Paused, advises: l.Advise, lendable: l.Lendable}
+		if l.Recall != nil {
+			state.recalled = l.Recall.Until
 		}
 		list = append(list, view.Lender{
 			Name: l.Name, Flavor: l.Flavor, Owned: l.Owned, Held: l.Held, Need: l.Need, Warm: l.Headroom, Lent: l.Lent, Lendable: l.Lendable,
-			Load: load, State: state, Reason: l.Reason, Created: l.Since,
+			Load: load, State: state.word(o.Clock.Now()), Reason: l.Reason, Created: l.Since,
 		})
 	}
 	slices.SortStableFunc(list, func(a, b view.Lender) int { return cmp.Compare(b.Lent, a.Lent) })

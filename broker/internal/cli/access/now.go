@@ -31,7 +31,9 @@ type Lender struct {
 	MaxGraceSeconds float64 `json:"maxGraceSeconds,omitempty"`
 	UnitsPerPod     int64   `json:"unitsPerPod,omitempty"`
 
-	Paused bool `json:"paused,omitempty"`
+	// Refused: the policy cannot be used as it is written.
+	Refused bool `json:"refused,omitempty"`
+	Paused  bool `json:"paused,omitempty"`
 	// Recall is what is asked back by hand.
 	Recall *struct {
 		Keep  int64     `json:"keep"`
