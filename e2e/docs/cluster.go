@@ -160,10 +160,8 @@ func (c *Cluster) furnish(ctx context.Context, bin string) error {
 			return fmt.Errorf("write what a reader has: %w", err)
 		}
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", own+"/", "./broker/cmd/kubectl-ebbtide")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build kubectl-ebbtide: %w\n%s", err, out)
+	if err := buildClient(ctx, root, own); err != nil {
+		return err
 	}
 	kubeconfig, err := c.UserKubeconfig("administrator", "system:masters")
 	if err != nil {
@@ -179,6 +177,16 @@ func (c *Cluster) furnish(ctx context.Context, bin string) error {
 			"PATH=" + own + ":" + bin + ":" + os.Getenv("PATH"), "HOME=" + place, "TMPDIR=" + place, "LC_ALL=C.UTF-8",
 			"KUBECONFIG=" + kubeconfig, "EBBTIDE_BROKER=https://" + web, "EBBTIDE_BROKER_CA=" + authority,
 		},
+	}
+	return nil
+}
+
+// buildClient builds kubectl-ebbtide into a folder.
+func buildClient(ctx context.Context, root, folder string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", folder+"/", "./broker/cmd/kubectl-ebbtide")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build kubectl-ebbtide: %w\n%s", err, out)
 	}
 	return nil
 }

@@ -23,6 +23,20 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// The first page leads from a clone to a loan that is explained, with what it says to copy.
+func TestFirstLoan(t *testing.T) {
+	result, err := docs.RunFirstLoan(t.Context(), t.TempDir(), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, failure := range result.Failures {
+		t.Error(failure)
+	}
+	if result.Run < 4 || result.Skipped > 0 {
+		t.Errorf("%d commands were run, and %d skipped: want 4 and none", result.Run, result.Skipped)
+	}
+}
+
 // Every page that is run can be read, which takes no cluster to see.
 func TestPagesCanBeRead(t *testing.T) {
 	for _, page := range docs.Pages {

@@ -48,6 +48,10 @@ func (r *Runner) Text(ctx context.Context, name, page string) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", name, err)
 	}
+	return r.blocks(ctx, name, blocks)
+}
+
+func (r *Runner) blocks(ctx context.Context, name string, blocks []Block) (Result, error) {
 	var result Result
 	for _, block := range blocks {
 		if !block.Runs() {
@@ -145,7 +149,7 @@ func (r *Runner) shell(ctx context.Context, command, stdin string) (printed, why
 
 // reading are the commands that change nothing, by their first words.
 var reading = regexp.MustCompile(`^(kubectl( -n \S+)? (get|describe|wait|logs|rollout status|auth can-i)|` +
-	`kubectl ebbtide (explain|doctor|gpus|lenders|loans|queue|quota|timeline|when|why-evicted|ledger)|helm (list|status))( |$)`)
+	`(kubectl ebbtide|bin/kubectl-ebbtide) (explain|doctor|gpus|lenders|loans|queue|quota|timeline|when|why-evicted|ledger)|helm (list|status))( |$)`)
 
 // Reads tells whether a command only reads, and so may be run twice.
 func Reads(command string) bool {
