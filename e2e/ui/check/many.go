@@ -181,12 +181,12 @@ func (s *Suite) Change(p *browser.Page, where, then string, change func() (time.
 // itself. cut breaks all connections and keeps new ones out, until mend.
 func (s *Suite) Cut(p *browser.Page, cut, mend func()) {
 	const where = "cut off"
-	s.Await(p, where, "the page is live", `document.querySelector(".status.live")`)
+	s.Await(p, where, "the page is live", isLive)
 	cut()
 	s.Await(p, where, "it says since when it is stale", `document.querySelector(".status.stale")?.innerText.match(/Stale since \d\d:\d\d:\d\dZ/)`)
 	_ = p.Errors() // the browser says so, too
 	mend()
-	s.Await(p, where, "it is live again", `document.querySelector(".status.live")`)
+	s.Await(p, where, "it is live again", isLive)
 	_ = p.Errors()
 }
 

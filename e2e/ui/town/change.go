@@ -48,6 +48,13 @@ func (t *Town) tell(changed ...string) {
 	}
 }
 
+// Watchers is how many watch.
+func (t *Town) Watchers() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.watchers)
+}
+
 // Within is how many loans the timeline has of the time until now.
 func (t *Town) Within(length time.Duration) int {
 	t.mu.Lock()

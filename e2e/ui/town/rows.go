@@ -38,6 +38,7 @@ type Loan struct {
 	Reason       string    `json:"reason"`
 	Message      string    `json:"message"`
 	ReasonSince  time.Time `json:"reasonSince"`
+	Warning      bool      `json:"warning,omitempty"`
 }
 
 // Units of one flavor.
@@ -107,10 +108,21 @@ type Lender struct {
 	DwellSeconds    float64   `json:"dwellSeconds"`
 	CooldownSeconds float64   `json:"cooldownSeconds"`
 	MaxGraceSeconds float64   `json:"maxGraceSeconds"`
+	Recall          *Window   `json:"recall,omitempty"`
+	Floors          []Window  `json:"floors,omitempty"`
 	Load            Load      `json:"load"`
 	Reason          string    `json:"reason"`
 	Message         string    `json:"message"`
 	Since           time.Time `json:"since"`
+	Warning         bool      `json:"warning,omitempty"`
+}
+
+// Window is a time in which a lender keeps units.
+type Window struct {
+	Name  string    `json:"name"`
+	Keep  int64     `json:"keep"`
+	From  time.Time `json:"from"`
+	Until time.Time `json:"until"`
 }
 
 // Load of a lender.
@@ -139,6 +151,7 @@ type Job struct {
 	Reason         string    `json:"reason"`
 	Message        string    `json:"message"`
 	Since          time.Time `json:"since"`
+	Warning        bool      `json:"warning,omitempty"`
 	EstimatedStart time.Time `json:"estimatedStart,omitzero"`
 }
 

@@ -20,6 +20,7 @@ func (t *Town) settle() {
 		s.Load = Load{Known: true, ObservedAt: t.now.Add(-3 * time.Second), Coverage: 1, Requests: math.Round(load * float64(s.Owned) * 8), Slots: 8}
 		s.say(i, load)
 	}
+	t.keep(t.lenders[0])
 	for _, s := range t.lenders {
 		left := s.Held
 		for n := range s.free {
@@ -36,11 +37,19 @@ func (t *Town) settle() {
 	t.nodes[len(t.nodes)-2].Schedulable = false
 }
 
-// say is a lender's verdict; two of them have something that somebody should look at.
+// keep gives a lender times in which it keeps units: one by hand, and one of each morning.
+func (t *Town) keep(s *service) {
+	s.Recall = &Window{Name: "recall", Keep: s.Need, From: t.now.Add(-10 * time.Minute), Until: t.now.Add(50 * time.Minute)}
+	morning := t.now.Truncate(24 * time.Hour).Add(32 * time.Hour)
+	s.Floors = []Window{*s.Recall, {Name: "mornings", Keep: s.Owned / 2, From: morning, Until: morning.Add(2 * time.Hour)}}
+}
+
+// say is a lender's verdict; one of them is a warning.
 func (s *service) say(i int, load float64) {
 	switch {
 	case i == 2:
 		s.Reason, s.Message = "LoadSampleStale", "The newest sample is 4m10s old; units are lent on samples of the last 60s only."
+		s.Warning = true
 		s.Load.Known, s.Load.Unknown, s.Utilization = false, "the newest sample is 4m10s old", -1
 	case i == 4:
 		s.Advise, s.Reason, s.Message = true, "AdviseOnly", fmt.Sprintf("Would lend %d more; the policy's mode is Advise.", s.Lendable)
@@ -69,7 +78,7 @@ func (t *Town) mend() {
 				}
 			}
 		case i == 17:
-			l.State, l.Reason, l.Message = "Quarantined", "Quarantined", "Its pods should have been gone 12m ago and are still there."
+			l.State, l.Reason, l.Warning, l.Message = "Quarantined", "Quarantined", true, "Its pods should have been gone 12m ago and are still there."
 		}
 	}
 }
@@ -97,7 +106,9 @@ func (t *Town) queue() {
 			Priority: int32(10 * t.random.IntN(4)), Created: t.now.Add(-time.Duration(1+i*7) * time.Minute / 2), Flavor: "h100", Pods: pods, UnitsPerPod: each,
 			Reason: w.reason, Message: fmt.Sprintf(w.message, pods*each, pods, each), Since: t.now.Add(-time.Duration(1+i%40) * time.Minute),
 		}
-		if w.start {
+		if i == 3 {
+			j.Reason, j.Warning, j.Message = "EvictionBudgetSpent", true, "It was taken back 4 times within the hour, and rests for 20m."
+		} else if w.start {
 			j.EstimatedStart = t.now.Add(time.Duration(4+9*places[tenant]) * time.Minute)
 		}
 		t.jobs = append(t.jobs, j)

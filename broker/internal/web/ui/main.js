@@ -22,18 +22,35 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 
 let session = null;
 
+// A 401 may be of a bad moment: who was known is asked for once more after so long, before he is
+// signed out and his token forgotten.
+const doubtful = 5000;
+
+const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** whoami is who is signed in. fresh: he has just shown his token, and is told at once if it is bad. */
+async function whoami(fresh) {
+  try {
+    return await ask("whoami");
+  } catch (problem) {
+    if (problem.status !== 401 || fresh) throw problem;
+    await later(doubtful);
+    return ask("whoami");
+  }
+}
+
 /** start shows the page to who has a token, and asks for one otherwise. */
-async function start(said) {
+async function start(said, fresh) {
   session?.end();
   session = null;
   if (!token.get()) {
     fill(app);
-    app.append(signIn(start, said));
+    app.append(signIn(() => start(undefined, true), said));
     return;
   }
   fill(app, waitingFor("who you are"));
   try {
-    session = new Session(await ask("whoami"));
+    session = new Session(await whoami(fresh));
   } catch (problem) {
     if (problem.status === 401) {
       token.forget();
@@ -59,15 +76,37 @@ class Session {
     this.ended = new AbortController();
     addEventListener("hashchange", () => this.go(), { signal: this.ended.signal });
     addEventListener("visibilitychange", () => this.feed?.soon(), { signal: this.ended.signal });
+    this.follow();
+    this.go();
+  }
+
+  /** follow hears of changes from now on. */
+  follow() {
+    this.unfollow?.();
     this.unfollow = follow({
       heard: (event) => {
         this.shell.decided(event.decidedAt);
         this.feed?.changed(event.changed ?? []);
       },
       state: (state) => this.shell.live(state),
-      refused: (problem) => (problem.status === 401 ? signOut(problem) : this.shell.refused(problem)),
+      refused: (problem) => this.doubt(problem),
     });
-    this.go();
+  }
+
+  /** doubt signs out who is not known, if after some seconds he still is not. */
+  async doubt(problem) {
+    if (this.doubted) return;
+    this.doubted = true;
+    await later(doubtful);
+    const again = this.ended.signal.aborted ? null : await ask("whoami").then(() => null, (other) => other);
+    if (this.ended.signal.aborted) return;
+    if (again?.status === 401) {
+      signOut(problem);
+      return;
+    }
+    this.doubted = false;
+    this.follow();
+    this.feed.again();
   }
 
   end() {
@@ -89,8 +128,9 @@ class Session {
     const page = { root, about, query, who: this.who, again: () => this.feed.again() };
     this.view = view.build(page);
     const draw = (data, found) => {
-      if (Object.values(found).some((problem) => problem.status === 401)) {
-        signOut(found[Object.keys(found)[0]]);
+      const unknown = Object.values(found).find((problem) => problem.status === 401);
+      if (unknown) {
+        this.doubt(unknown); // what was drawn stays meanwhile
         return;
       }
       problems(wrong, found);

@@ -56,23 +56,18 @@ export class Shell {
     this.mark();
   }
 
-  refused(problem) {
-    this.why = problem;
-    this.mark();
-  }
-
   /** read notes that the view has been drawn from fresh answers. */
   read() {
     this.drawn = new Date();
   }
 
   mark() {
-    const { live, since } = this.state;
+    const { live, since, why } = this.state;
     const kind = live === undefined ? "" : live ? "live" : "stale";
     this.status.className = `status ${kind}`;
     if (live === undefined) fill(this.status, "connecting");
     else if (live) fill(this.status, sign("●"), "Live", h("span", { class: "tier2" }, this.at ? [", decided ", time(this.at)] : ""));
-    else fill(this.status, sign("△"), "Stale since ", time(this.drawn && this.drawn < since ? this.drawn : since), this.why ? h("span", { class: "tier2" }, `: ${this.why.message}`) : "");
+    else fill(this.status, sign("△"), "Stale since ", time(this.drawn && this.drawn < since ? this.drawn : since), why ? `: ${why}` : "");
   }
 }
 

@@ -7,25 +7,36 @@ import { address, headers, problemOf } from "./api.js";
 const silence = 45_000;
 const soonest = 500;
 const latest = 15_000;
+// A browser has few connections to a broker for all of its tabs, and a broker few for one person:
+// a tab that nobody has looked at for so long gives its own back.
+const unseen = 30_000;
 
 /**
- * follow calls heard with each event, state with {live, since} whenever that changes, and
- * refused where the broker says that it will not answer (then it asks no more). It returns
- * what stops it.
+ * follow calls heard with each event, state with {live, since, why} whenever that changes, and
+ * refused where the broker does not know who asks (then it asks no more). It returns what stops
+ * it.
  */
 export function follow({ heard, state, refused }) {
   const stopped = new AbortController();
-  let live;
-  const tell = (now) => {
-    if (now === live) return;
+  let live, reason;
+  const tell = (now, why = "") => {
+    if (now === live && why === reason) return;
     live = now;
-    state({ live, since: new Date() });
+    reason = why;
+    state({ live, since: new Date(), why });
   };
   run();
   return () => stopped.abort();
 
   async function run() {
     for (let wait = soonest; !stopped.signal.aborted; wait = Math.min(2 * wait, latest)) {
+      if (document.hidden) {
+        tell(false);
+        await seen(stopped.signal);
+        if (stopped.signal.aborted) return;
+        wait = soonest;
+      }
+      let why = "";
       try {
         await listen(stopped.signal, (event) => {
           wait = soonest;
@@ -33,24 +44,33 @@ export function follow({ heard, state, refused }) {
           if (event) heard(event);
         });
       } catch (error) {
-        if (error.status === 401 || error.status === 403) {
+        if (error.status === 401) {
           tell(false);
           refused(error);
           return;
         }
+        why = reasons[error.status] ?? "";
       }
       // A connection that ends is no news if the next one stands at once.
-      if (wait > soonest) tell(false);
-      await pause(wait, stopped.signal);
+      if (wait > soonest || why) tell(false, why);
+      if (!document.hidden) await pause(wait, stopped.signal);
     }
   }
 }
+
+const reasons = { 403: "you may not watch", 429: "too many tabs are open" };
 
 async function listen(signal, heard) {
   const cut = new AbortController();
   const end = () => cut.abort();
   signal.addEventListener("abort", end, { once: true });
   let timer = setTimeout(end, silence);
+  let left;
+  const looked = () => {
+    clearTimeout(left);
+    if (document.hidden) left = setTimeout(end, unseen);
+  };
+  document.addEventListener("visibilitychange", looked);
   try {
     const response = await fetch(address("watch"), {
       headers: { ...headers(), Accept: "text/event-stream" }, signal: cut.signal, cache: "no-store", credentials: "omit",
@@ -67,6 +87,8 @@ async function listen(signal, heard) {
     }
   } finally {
     clearTimeout(timer);
+    clearTimeout(left);
+    document.removeEventListener("visibilitychange", looked);
     signal.removeEventListener("abort", end);
   }
 }
@@ -87,6 +109,21 @@ export function reader(heard) {
       }
     }
   };
+}
+
+/** seen waits until somebody looks at the page. */
+function seen(signal) {
+  return new Promise((resolve) => {
+    const done = new AbortController();
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      done.abort();
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look, { signal: done.signal });
+    signal.addEventListener("abort", look, { signal: done.signal });
+    look();
+  });
 }
 
 function pause(milliseconds, signal) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ebbtide/ebbtide/e2e/ui/check"
@@ -48,13 +49,30 @@ func inLab(ctx context.Context, s *check.Suite, root string, r *result) (err err
 	if err := l.header(ctx, s); err != nil {
 		return err
 	}
-	if err := l.shapes(ctx, s, auditor); err != nil {
-		return err
-	}
 	if err := l.live(ctx, s, all, mine, r); err != nil {
 		return err
 	}
 	s.Part(check.Server{URL: l.url, Token: viewer}, mine, []string{others})
+	if err := l.recall(ctx); err != nil {
+		return err
+	}
+	var lenders struct {
+		Lenders []struct {
+			Recall *struct {
+				Keep int64 `json:"keep"`
+			} `json:"recall"`
+		} `json:"lenders"`
+	}
+	kept := func() bool {
+		return len(lenders.Lenders) > 0 && lenders.Lenders[0].Recall != nil && lenders.Lenders[0].Recall.Keep == 1
+	}
+	if err := l.await(ctx, auditor, "/lenders", &lenders, kept); err != nil {
+		return err
+	}
+	if err := l.shapes(ctx, s, auditor); err != nil {
+		return err
+	}
+	s.Keeps(all, "serving/chat", "recall: 1,")
 	s.Places(all, map[string]string{
 		"overview": "overview", "picture": "picture?range=1h", "loans": "loans", "queue": "queue", "lenders": "lenders", "quota": "quota", "nodes": "nodes", "statements": "statements",
 		"lender": check.Place("lender", "serving/chat"), "loan": check.Place("loan", loans.Loans[0].Name), "job": check.Place("job", mine+"/too-large"), "node": "node/gpu-000",
@@ -97,8 +115,16 @@ func (l *lab) live(ctx context.Context, s *check.Suite, all check.Server, team s
 	return nil
 }
 
+// recall has the service keep a unit by hand, so that there is a lender that does.
+func (l *lab) recall(ctx context.Context) error {
+	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	_, err := l.kubectl(ctx, l.admin, "", "patch", "lendingpolicy", "chat", "-n", "serving", "--type", "merge", "-p", fmt.Sprintf(`{"spec":{"recall":{"keep":1,"until":%q}}}`, until))
+	return err
+}
+
 // shapes tries that the made broker speaks as the real one: whatever field all of its rows
-// have, some row of the real one's has, but for those of things that are not in the lab.
+// have, some row of the real one's has, and so has what stands in a field that the real one's
+// have too.
 func (l *lab) shapes(ctx context.Context, s *check.Suite, token string) error {
 	made := town.New(town.Small(time.Now()))
 	for path, field := range map[string]string{"/loans": "loans", "/nodes": "nodes", "/lenders": "lenders", "/queue": "jobs", "/quota": "rows", "/timeline": "spans"} {
@@ -111,7 +137,13 @@ func (l *lab) shapes(ctx context.Context, s *check.Suite, token string) error {
 			return err
 		}
 		has := town.Fields(real[field], false)
+		if path == "/lenders" && !(has["recall"] && has["floors"]) {
+			s.Fail("GET %s: no lender keeps units, though one is told to", path)
+		}
 		for name := range town.Fields(fake[field], true) {
+			if dot := strings.LastIndexByte(name, '.'); dot > 0 && !has[name[:dot]] {
+				continue // of things that are not in the lab
+			}
 			if !has[name] {
 				s.Fail("GET %s: the made broker's %s all have %s, and none of the real one's has", path, field, name)
 			}

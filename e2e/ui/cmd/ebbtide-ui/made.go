@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,10 @@ type made struct {
 	*town.Town
 	server *httptest.Server
 	shut   atomic.Bool
+	// full: nobody more may watch. strangers is of how many requests more the broker says that it
+	// does not know who asks.
+	full      atomic.Bool
+	strangers atomic.Int64
 }
 
 func newMade(root string, o town.Options) *made {
@@ -39,9 +44,22 @@ func newMade(root string, o town.Options) *made {
 		if m.shut.Load() {
 			panic(http.ErrAbortHandler) // the connection breaks
 		}
-		api.ServeHTTP(w, r)
+		switch asks := !strings.HasPrefix(r.URL.Path, "/ui/"); {
+		case m.full.Load() && r.URL.Path == "/watch":
+			refuse(w, http.StatusTooManyRequests, "too many watch; ask again in a moment")
+		case asks && m.strangers.Add(-1) >= 0:
+			refuse(w, http.StatusUnauthorized, "who asks is not known")
+		default:
+			api.ServeHTTP(w, r)
+		}
 	}))
 	return m
+}
+
+func refuse(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, "{\"error\":%q}", text) // the client has gone if this fails
 }
 
 func (m *made) as(token string) check.Server { return check.Server{URL: m.server.URL, Token: token} }
@@ -52,6 +70,18 @@ func (m *made) cut() {
 }
 
 func (m *made) mend() { m.shut.Store(false) }
+
+// doubt has so many requests answered by 401, the next of which is for the stream.
+func (m *made) doubt(requests int64) {
+	m.strangers.Store(requests)
+	m.server.CloseClientConnections()
+}
+
+// crowd keeps new streams out, and ends those that are open.
+func (m *made) crowd(full bool) {
+	m.full.Store(full)
+	m.server.CloseClientConnections()
+}
 
 // places of the dashboard: one of each kind.
 func (m *made) places() map[string]string {

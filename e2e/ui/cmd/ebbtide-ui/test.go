@@ -99,11 +99,22 @@ func use(s *check.Suite, root string, r *result) {
 	m := newMade(root, town.Small(time.Now()))
 	defer m.server.Close()
 	all := m.as(town.Everybody)
+	// Whoever leaves a tab is waited for while the others are tried.
+	behind := newMade(root, town.Small(time.Now()))
+	defer behind.server.Close()
+	left := s.Leave(behind.as(town.Everybody))
 	s.Refused(all)
+	s.Doubted(all, m.doubt)
+	s.Crowded(all, m.crowd)
+	s.Lost(all)
 	s.Use(all)
+	_, lender, _ := m.Examples()
+	s.Keeps(all, lender, "recall: ")
+	s.Sheet(all, root)
 	s.Part(m.as(town.Tenant), "research", []string{"robotics", "biology", "climate"})
 	s.Nothing(m.as(town.Nobody))
 	r.LiveUpdate = live(s, m, "a small town").Milliseconds()
+	left(behind.Watchers)
 }
 
 // live takes a loan away and waits for the page to show that; then it cuts the page off.

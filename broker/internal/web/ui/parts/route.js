@@ -5,7 +5,13 @@
 export function here() {
   const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
   const [view, ...about] = path.split("/");
-  return { view: view || "overview", about: about.map(decodeURIComponent).join("/"), query: new URLSearchParams(query ?? "") };
+  const found = { view: view || "overview", about: "", query: new URLSearchParams(query ?? "") };
+  try {
+    found.about = about.map(decodeURIComponent).join("/");
+  } catch {
+    found.view = "missing"; // it was cut, or typed: no link of the page is like that
+  }
+  return found;
 }
 
 /** to makes the address of a view, about something, with parameters that are not empty. */

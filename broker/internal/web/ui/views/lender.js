@@ -75,7 +75,7 @@ function rules(l, now) {
     ["Low since", at(l.lowSince) && age(l.lowSince, now)],
     ["Last asked back", at(l.lastReclaim) && age(l.lastReclaim, now)],
     ["Recalled", l.recall && ["keeps ", count(l.recall.keep), " until ", time(l.recall.until, now)]],
-    ["Times it keeps units", (l.floors ?? []).length > 0 && h("span", {}, l.floors.map((f) => [h("span", {}, `${f.name}: ${count(f.units)}, `, time(f.from, now, false), " to ", time(f.until, now, false)), h("br")])), true],
+    ["Times it keeps units", (l.floors ?? []).length > 0 && h("span", {}, l.floors.map((f) => [h("span", {}, `${f.name}: ${count(f.keep)}, `, time(f.from, now, false), " to ", time(f.until, now, false)), h("br")])), true],
     ["Tenant", h("a", { href: to("loans", "", { tenant: l.tenant }) }, l.tenant)],
   );
 }

@@ -79,10 +79,11 @@ function page(s) {
 
 const csvColumns = ["tenant", "month", "flavor", "role", "state", "hours", "reclaimed", "lost", "quarantined", "units", "loans", "reclaimed-units", "reclaimed-loans"];
 
-/** csv of a statement, by the columns of the command line. */
+/** csv of a statement, as the command line writes it. */
 export function csv(s) {
   const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const rows = s.rows.map((row) => [s.tenant, s.month, row.flavor, row.role, row.open ? "Open" : "Ended",
+  const name = (text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text); // that no spreadsheet takes for a formula
+  const rows = s.rows.map((row) => [name(s.tenant), s.month, name(row.flavor), row.role, row.open ? "Open" : "Ended",
     ...[hoursOf(row), row.reclaimed?.gpuHours, row.lostGPUHours, row.quarantinedGPUHours].map((n) => (n ?? 0).toFixed(3)),
     ...[row.units, row.loans, row.reclaimed?.units, row.reclaimed?.loans].map((n) => String(n ?? 0))]);
   return [csvColumns, ...rows].map((row) => `${row.map(cell).join(",")}\n`).join("");

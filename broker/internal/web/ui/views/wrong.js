@@ -1,12 +1,8 @@
-// What is wrong now: findings from what the views read anyway. Each is {grave, text, href}.
+// What is wrong now: findings from what the views read anyway. Each is {grave, text, href}. Of
+// which reason somebody has to do something the broker says, by `warning` in its rows.
 
 import { at, count, plural, span, words } from "../parts/format.js";
 import { links } from "../parts/route.js";
-
-// Verdicts that somebody should look at; the others say that all is as it should be.
-const blind = new Set(["LoadUnknown", "LoadSampleStale", "LoadCoverageLow"]);
-const odd = new Set(["OwnedOverNominal", "UnknownFlavor", "FlapBudgetSpent"]);
-const stuck = new Set(["UnknownQueue", "UnknownTenant", "UnknownFlavor", "SeveralSlicesInPod", "TakenBackRepeatedly"]);
 
 /** findings looks at whatever of {nodes, lenders, loans, queue, gained} has been read. */
 export function findings({ nodes, lenders, loans, queue, gained }, now) {
@@ -15,9 +11,7 @@ export function findings({ nodes, lenders, loans, queue, gained }, now) {
     ...(nodes?.nodes ?? []).flatMap(ofNode),
     ...(lenders?.lenders ?? []).flatMap(ofLender),
     ...(loans?.loans ?? []).flatMap((loan) => ofLoan(loan, now)),
-    ...(queue?.jobs ?? []).filter((job) => stuck.has(job.reason)).map((job) => ({
-      text: `Job ${job.job} cannot start: ${words(job.reason)}`, href: links.job(job.job),
-    })),
+    ...(queue?.jobs ?? []).filter((job) => job.warning).map((job) => ({ text: `Job ${job.job} waits: ${words(job.reason)}`, href: links.job(job.job) })),
     ...(gained?.late > 0 ? [{
       grave: true, text: `${plural(gained.late, "loan")} came back after the deadline today`,
       href: gained.slowestLoan ? links.loan(gained.slowestLoan) : "#/picture",
@@ -47,8 +41,7 @@ function ofNode(node) {
 function ofLender(lender) {
   const found = [];
   const href = links.lender(lender.name);
-  if (blind.has(lender.reason)) found.push({ text: `The load of ${lender.name} is not known: ${lender.load?.unknown || words(lender.reason)}`, href });
-  if (odd.has(lender.reason)) found.push({ text: `${lender.name}: ${words(lender.reason)}`, href });
+  if (lender.warning) found.push({ text: `Lender ${lender.name}: ${words(lender.reason)}`, href });
   if (lender.pending > 0) found.push({ grave: true, text: `${plural(lender.pending, "pod")} of ${lender.name} wait${lender.pending === 1 ? "s" : ""} for units`, href });
   return found;
 }
@@ -58,5 +51,5 @@ function ofLoan(loan, now) {
   if (loan.state === "Quarantined") return [{ grave: true, text: `The units of ${loan.job} do not come free: they are in quarantine`, href }];
   const by = at(loan.reclaimBy);
   if (by && now - by > 5000) return [{ grave: true, text: `${loan.job} is ${span((now - by) / 1000)} over its grace`, href }];
-  return [];
+  return loan.warning ? [{ text: `Loan of ${loan.job}: ${words(loan.reason)}`, href }] : [];
 }
