@@ -59,7 +59,7 @@ Ebbtide says what it does on the objects that people look at: by an event when s
 
 - An event's text is about what happened, in the past tense. The same reason on the same object within some minutes is one event that counts (` + "`series.count`" + `), and its text is that of the first.
 - A condition changes when its reason does. While the reason stays, numbers in its message are brought up to date every 10 seconds at most (of a TrainingQueue, 15), and no message has a time that passes: times are in UTC.
-- What people of one tenant read names no pod, job, service or namespace of another. A service that lent is "a service of another tenant", and why it wants its units back is said by the rule. The Loan's ` + "`spec.grants`" + ` has the lenders' names, for accounts.
+- What is said in words (events, conditions, verdicts, ` + "`explain`, `why-evicted`" + `) names to nobody a pod, job, service or namespace of another tenant that he may not see: a service that lent is "a service of another tenant", and why it wants its units back is said by the rule. The books, which are a Loan's ` + "`spec.grants`" + ` and its entries in the ledger, name the lenders to the borrower, for accounts.
 - Who may read an object may read its conditions; who may read events of a namespace, the events on its objects. Events on objects without a namespace are in ` + "`default`" + `.
 - A reason marked *warning* is an event of the type Warning: somebody has to do something.
 `)

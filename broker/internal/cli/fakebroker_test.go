@@ -35,6 +35,8 @@ type fakeBroker struct {
 	older bool
 	// real: no answer comes from a file.
 	real bool
+	// within is the only namespace, and tenant, that the caller sees; empty: all.
+	within string
 }
 
 func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -48,8 +50,8 @@ func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	source := &fakeSource{ledger: &smallPages{Ledger: b.ledger, problems: b.problems}}
-	source.silent = b.silent
-	handler, err := everybody.Handler(web.Routes(source, http.NotFoundHandler()))
+	source.silent, source.tenant = b.silent, b.within
+	handler, err := guardOf(b.within).Handler(web.Routes(source, http.NotFoundHandler()))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -69,14 +71,19 @@ func answerFile(r *http.Request) string {
 	return filepath.Join("testdata", "answers", name+".json")
 }
 
-// everybody is a guard to whom all callers are one, who may everything.
-var everybody = &access.Guard{
-	Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
-		return &authenticator.Response{User: &user.DefaultInfo{Name: "ann"}}, true, nil
-	}),
-	Authorizer: authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
-		return authorizer.DecisionAllow, "", nil
-	}),
+// guardOf lets in all callers, who are one and may see a namespace, or all.
+func guardOf(within string) *access.Guard {
+	return &access.Guard{
+		Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
+			return &authenticator.Response{User: &user.DefaultInfo{Name: "ann"}}, true, nil
+		}),
+		Authorizer: authorizer.AuthorizerFunc(func(_ context.Context, asked authorizer.Attributes) (authorizer.Decision, string, error) {
+			if within == "" || asked.GetNamespace() == within {
+				return authorizer.DecisionAllow, "", nil
+			}
+			return authorizer.DecisionNoOpinion, "", nil
+		}),
+	}
 }
 
 // fakeSource has made one decision, at testNow.
@@ -84,13 +91,20 @@ type fakeSource struct {
 	ledger web.Ledger
 	// silent: this replica does not lead.
 	silent bool
+	// tenant has the one namespace of its name; empty: there is none.
+	tenant string
 }
 
 func (s *fakeSource) Leader() string { return "ebbtide-broker-1_5e1f" }
 
 func (s *fakeSource) Ready() error { return nil }
 
-func (s *fakeSource) Namespaces() map[string][]string { return nil }
+func (s *fakeSource) Namespaces() map[string][]string {
+	if s.tenant == "" {
+		return nil
+	}
+	return map[string][]string{s.tenant: {s.tenant}}
+}
 
 func (s *fakeSource) Ledger() web.Ledger {
 	if s.silent {
@@ -172,7 +186,7 @@ func newLedger(t *testing.T) (*ledger.Ledger, string) {
 	t.Cleanup(func() { _ = l.Close() }) // closed twice where a test closes it
 	lent := func(kind ledger.Kind, loan, job string, count int64, reason string) ledger.Entry {
 		return ledger.Entry{
-			Kind: kind, OpID: loan, Loan: loan, Job: job, JobUID: "uid-" + job, Borrower: "research", Reason: reason,
+			Kind: kind, OpID: loan, Loan: loan, Job: job, JobUID: "11111111-0000-0000-0000-000000000004", Borrower: "research", Reason: reason,
 			Grants: []ledger.Grant{{Lender: "serving/chat", Node: "gpu-3", Flavor: "h100", Count: count}},
 		}
 	}

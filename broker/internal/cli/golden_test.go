@@ -217,6 +217,8 @@ type scene struct {
 	older      bool
 	forbidden  []string
 	broken     []string
+	// within is the only namespace that the broker shows; empty: all.
+	within string
 	// change is made to the cluster before.
 	change func(*fakeAPIServer)
 	// ledger is what the broker has; nil for one of its own.
@@ -231,7 +233,7 @@ func (tt *scene) play(t *testing.T, name string) {
 		if tt.ledger == nil {
 			tt.ledger, _ = newLedger(t)
 		}
-		broker = &fakeBroker{ledger: tt.ledger, silent: tt.silent, older: tt.older, problems: tt.broken}
+		broker = &fakeBroker{ledger: tt.ledger, silent: tt.silent, older: tt.older, problems: tt.broken, within: tt.within}
 	}
 	server := newFakeAPIServer(t, broker)
 	server.forbidden, server.refuses = tt.forbidden, tt.refuses

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+	"github.com/ebbtide/ebbtide/broker/internal/discreet"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/ledger/course"
@@ -34,8 +36,8 @@ type whyEvictedOptions struct {
 // eviction is the last taking back from a job.
 type eviction struct {
 	course.Reclaim
-	// Message is what was said when the units were asked back, LostWork what that cost, in
-	// unit-seconds; negative if nobody said.
+	// Message is what was said when the units were asked back, empty where that is about
+	// services of others; LostWork what that cost, in unit-seconds; negative if nobody said.
 	Message  string
 	LostWork float64
 	Now      string
@@ -51,7 +53,8 @@ func newWhyEvictedCommand(s *session) *cobra.Command {
 
 It is read from the ledger: when the units were asked back, why and by which rule, how
 long the pods had, what was lost, and where the job is in its queue. A pod may be gone:
-its job is found by its name. Nothing of another tenant is named.`,
+its job is found by its name. Why a service wanted its units is said in full to who may see
+the service, and to others by the rule alone.`,
 		Example: `  kubectl ebbtide why-evicted bert-large -n research
 
   # By a pod that is gone
@@ -94,7 +97,7 @@ func (o *whyEvictedOptions) complete(ctx context.Context, arg string) (err error
 
 func (o *whyEvictedOptions) run(ctx context.Context) error {
 	done := o.working("reading the ledger")
-	found, err := o.last(ctx)
+	found, earlier, err := o.last(ctx)
 	if err == nil && found != nil {
 		err = o.explain(ctx, found)
 	}
@@ -104,6 +107,10 @@ func (o *whyEvictedOptions) run(ctx context.Context) error {
 	case err != nil:
 		return err
 	case found == nil:
+		if earlier != nil {
+			o.note("note: another job of this name was, at %s: \"kubectl ebbtide ledger show %s -n %s\"",
+				clockTime(earlier.Asked), strings.TrimPrefix(earlier.Loan, o.job.Key.Namespace+"/"), o.job.Key.Namespace)
+		}
 		return fmt.Errorf("%s was never taken back, as far as the ledger was searched (%d entries); \"kubectl ebbtide explain %s\" says what it does now",
 			subject, mostWindows*lookBack, shownName(&o.job))
 	}
@@ -114,7 +121,10 @@ func (o *whyEvictedOptions) run(ctx context.Context) error {
 	value := map[string]any{
 		"metadata": map[string]any{"name": o.job.Key.Name, "namespace": o.job.Key.Namespace},
 		"job":      map[string]any{"apiVersion": o.job.Kind.GroupVersion().String(), "kind": o.job.Kind.Kind},
-		"reclaim":  found.Reclaim, "rule": rulesByReason[found.Reason], "message": found.Message, "now": found.Now,
+		"reclaim":  found.Reclaim, "rule": rulesByReason[found.Reason], "now": found.Now,
+	}
+	if found.Message != "" {
+		value["message"] = found.Message
 	}
 	if found.LostWork >= 0 {
 		value["lostWorkSeconds"] = found.LostWork
@@ -127,11 +137,12 @@ func (o *whyEvictedOptions) run(ctx context.Context) error {
 }
 
 // last finds the newest taking back: by the job's Loans, which are there for a while, or else
-// by searching the ledger from its end.
-func (o *whyEvictedOptions) last(ctx context.Context) (*eviction, error) {
+// by searching the ledger from its end. earlier is one from another job of the same name, if
+// there is none from this one.
+func (o *whyEvictedOptions) last(ctx context.Context) (found *eviction, earlier *course.Reclaim, err error) {
 	loans, err := listLoans(ctx, o.api, o.job.Key.Namespace, false)
 	if err != nil && !apierrors.IsForbidden(err) {
-		return nil, err
+		return nil, nil, err
 	}
 	if err == nil {
 		for i := len(loans.Items) - 1; i >= 0; i-- {
@@ -140,32 +151,43 @@ func (o *whyEvictedOptions) last(ctx context.Context) (*eviction, error) {
 			}
 			page, err := o.ask.Reclaims(ctx, access.LedgerQuery{Loan: loans.Items[i].Namespace + "/" + loans.Items[i].Name})
 			if err != nil && !errors.Is(err, access.ErrUnknownSubject) {
-				return nil, err
+				return nil, nil, err
 			}
 			if n := len(page.Reclaims); n > 0 {
-				return &eviction{Reclaim: page.Reclaims[n-1]}, nil
+				return &eviction{Reclaim: page.Reclaims[n-1]}, nil, nil
 			}
 		}
 	}
 	page, err := o.ask.Ledger(ctx, access.LedgerQuery{Limit: 1})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	end := page.Head.Seq + 1
 	for window := 0; end > 1 && window < mostWindows; window++ {
 		from := end - min(end-1, lookBack)
 		page, err := o.ask.Reclaims(ctx, access.LedgerQuery{From: from, Limit: lookBack})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for i := len(page.Reclaims) - 1; i >= 0; i-- {
-			if page.Reclaims[i].Job == o.job.Key.String() {
-				return &eviction{Reclaim: page.Reclaims[i]}, nil
+			r := &page.Reclaims[i]
+			switch {
+			case r.Job != o.job.Key.String():
+			case o.isOfJob(r):
+				return &eviction{Reclaim: *r}, nil, nil
+			case earlier == nil:
+				earlier = r
 			}
 		}
 		end = from
 	}
-	return nil, nil
+	return nil, earlier, nil
+}
+
+// isOfJob tells the job from others that had its name. A group of pods is told by its name
+// alone, as its pods come and go; and so is any job by a broker that does not say which it was.
+func (o *whyEvictedOptions) isOfJob(r *course.Reclaim) bool {
+	return r.JobUID == string(o.job.UID) || r.JobUID == "" || o.job.PodGroup != ""
 }
 
 // explain reads what was said when the units were asked back, and where the job is now.
@@ -193,6 +215,9 @@ func (o *whyEvictedOptions) explain(ctx context.Context, e *eviction) error {
 	if err != nil {
 		return err
 	}
+	if !o.mayRead(ctx, e) {
+		e.Message = ""
+	}
 	place, err := o.ask.Place(ctx, o.job.Key.String(), string(o.job.UID))
 	switch {
 	case err == nil:
@@ -215,6 +240,18 @@ func (o *whyEvictedOptions) explain(ctx context.Context, e *eviction) error {
 	return nil
 }
 
+// mayRead tells whether all services may be named that the message is about: those that had
+// lent the units, and any others that asked for them.
+func (o *whyEvictedOptions) mayRead(ctx context.Context, e *eviction) bool {
+	who, err := o.ask.Who(ctx)
+	if err != nil {
+		return false // a broker that does not say what somebody sees
+	}
+	hidden := func(lender string) bool { return !who.Sees(lender) }
+	_, names := discreet.Text(e.Message, hidden)
+	return !names && !slices.ContainsFunc(e.Lenders, hidden)
+}
+
 // words are the whole answer below its subject.
 func (e *eviction) words(now time.Time) string {
 	var b strings.Builder
@@ -232,7 +269,11 @@ func (e *eviction) words(now time.Time) string {
 		}
 	}
 	line("when:", fmt.Sprintf("%s (%s ago)", clockTime(e.Asked), view.Span(now.Sub(e.Asked))))
-	line("why:", strings.TrimSpace(e.Message+" ("+e.Reason+")"))
+	why := e.Reason
+	if e.Message != "" {
+		why = e.Message + " (" + e.Reason + ")"
+	}
+	line("why:", why)
 	line("rule:", rulesByReason[e.Reason])
 	line("course:", e.course())
 	if e.LostWork >= 0 {

@@ -3,7 +3,9 @@ package access
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/counterfactual"
@@ -43,6 +45,26 @@ type Lender struct {
 	// asked back.
 	LowSince    time.Time `json:"lowSince,omitzero"`
 	LastReclaim time.Time `json:"lastReclaim,omitzero"`
+}
+
+// Who is what a caller may see.
+type Who struct {
+	// All: all there is; Namespaces of tenants, whose rows.
+	All        bool     `json:"all"`
+	Namespaces []string `json:"namespaces"`
+}
+
+// Sees tells whether a lender, namespace/name or a cohort, is named to the caller.
+func (w *Who) Sees(lender string) bool {
+	ns, _, _ := strings.Cut(lender, "/")
+	return w.All || lend.IsCohortLender(lender) || slices.Contains(w.Namespaces, ns)
+}
+
+// Who asks.
+func (b *Broker) Who(ctx context.Context) (Who, error) {
+	var answer Who
+	err := b.get(ctx, "/whoami", nil, &answer)
+	return answer, err
 }
 
 // Lenders are all whose namespaces the caller may see, and when that was decided.
