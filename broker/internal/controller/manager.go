@@ -43,7 +43,7 @@ func newManager(restConfig *rest.Config, namespace string, c *Config) (manager.M
 	mgr, err := ctrl.NewManager(hasty, ctrl.Options{
 		Scheme: Scheme(),
 		Cache: cache.Options{
-			DefaultTransform:             c.cached(),
+			DefaultTransform:             slim,
 			DefaultUnsafeDisableDeepCopy: ptr.To(true),
 		},
 		NewCache: func(_ *rest.Config, o cache.Options) (cache.Cache, error) {

@@ -3,26 +3,11 @@ package controller
 import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
-
-// cached is what becomes of every object before it is cached. That advise is a policy's mode
-// from there on keeps all that reads policies, of which there is much, from having to know.
-func (c *Config) cached() toolscache.TransformFunc {
-	if !c.Advise {
-		return slim
-	}
-	return func(object any) (any, error) {
-		if policy, ok := object.(*v1alpha1.LendingPolicy); ok {
-			policy.Spec.Mode = v1alpha1.ModeAdvise
-		}
-		return slim(object)
-	}
-}
 
 // slim drops what no decision needs before an object is cached. Objects from the
 // caches are therefore never written back, only patched.
