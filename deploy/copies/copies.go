@@ -69,7 +69,7 @@ var Folders = []string{chart + "templates/generated", chart + "files"}
 // Files returns the content of each copy, by its path from the root of the repository.
 func Files(root fs.FS) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for _, add := range []func(fs.FS, map[string][]byte) error{definitions, objects, configurations, readmes} {
+	for _, add := range []func(fs.FS, map[string][]byte) error{definitions, objects, alerts, configurations, readmes} {
 		if err := add(root, files); err != nil {
 			return nil, err
 		}
@@ -128,6 +128,23 @@ func objects(root fs.FS, files map[string][]byte) error {
 			files[chart+"templates/generated/"+s.prefix+path.Base(file)] = append(banner(file), s.conditional(path.Base(file), escape(text))...)
 		}
 	}
+	return nil
+}
+
+// alerts get the labels by which a Prometheus selects them.
+func alerts(root fs.FS, files map[string][]byte) error {
+	const file, labels = "deploy/monitoring/prometheusrule.yaml", "\n  labels:\n"
+	text, err := fs.ReadFile(root, file)
+	if err != nil {
+		return fmt.Errorf("read the alerts: %w", err)
+	}
+	before, after, found := bytes.Cut(escape(text), []byte(labels))
+	if !found {
+		return fmt.Errorf("copy %s: it must have labels", file)
+	}
+	own := labels + "    {{- with .Values.monitors.labels }}\n    {{- toYaml . | nindent 4 }}\n    {{- end }}\n"
+	s := source{when: []condition{{"", ".Values.monitors.rules"}}}
+	files[chart+"templates/generated/monitoring-prometheusrule.yaml"] = append(banner(file), s.conditional(file, slices.Concat(before, []byte(own), after))...)
 	return nil
 }
 

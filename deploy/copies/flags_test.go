@@ -15,7 +15,7 @@ import (
 
 // everything is an install with all that brings arguments or containers along.
 const everything = `{agent: {enabled: true}, dynamicResources: {enabled: true}, externalMetrics: {enabled: true, secretName: a},
-broker: {replicas: 2, certificate: {secretName: b}}, scheduler: {certificate: {secretName: c}}, monitors: {enabled: true}}`
+broker: {replicas: 2, certificate: {secretName: b}}, scheduler: {certificate: {secretName: c}}, monitors: {enabled: true, rules: true}}`
 
 // TestArgumentsAreFlags: every container runs a program that there is, with flags that it
 // has; every path in its arguments and probes is one that is mounted or served.

@@ -52,8 +52,18 @@ externalMetrics: {bindAddress: ":6443"}
 `},
 	},
 	{
-		name: "with monitors and agents", values: "{agent: {enabled: true}, monitors: {enabled: true}}",
-		kustomization: "resources: [DEPLOY/kustomize/default]\ncomponents: [DEPLOY/kustomize/components/agent, DEPLOY/kustomize/components/monitors]\n",
+		name: "with monitors, alerts and agents", values: "{agent: {enabled: true}, monitors: {enabled: true, rules: true}}",
+		// Dashboards are kustomize's alone.
+		kustomization: `resources: [DEPLOY/kustomize/default]
+components: [DEPLOY/kustomize/components/agent, DEPLOY/kustomize/components/monitors, DEPLOY/monitoring]
+patches:
+- target: {kind: ConfigMap, name: ebbtide-dashboards}
+  patch: |-
+    $patch: delete
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: ebbtide-dashboards}
+`,
 	},
 	{
 		// docs/security: a certificate of yours, and Prometheus in another namespace.

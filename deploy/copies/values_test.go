@@ -217,6 +217,8 @@ func TestValuesAreHeard(t *testing.T) {
 		{"priorityClasses: {create: false}", "PriorityClass /ebbtide-online", nil, ""},
 		{"monitors: {enabled: true, labels: {release: prometheus}}", "PodMonitor ebbtide-system/ebbtide-scheduler", []string{"metadata", "labels", "release"}, `"prometheus"`},
 		{"monitors: {enabled: true}", "PodMonitor ebbtide-system/ebbtide-agent", nil, ""},
+		{"monitors: {rules: true, labels: {release: prometheus}}", "PrometheusRule ebbtide-system/ebbtide", []string{"metadata", "labels", "release"}, `"prometheus"`},
+		{"monitors: {enabled: true}", "PrometheusRule ebbtide-system/ebbtide", nil, ""},
 	} {
 		t.Run(test.values+" "+test.object, func(t *testing.T) {
 			got := ""
