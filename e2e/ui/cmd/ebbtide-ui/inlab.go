@@ -100,18 +100,21 @@ func (l *lab) live(ctx context.Context, s *check.Suite, all check.Server, team s
 	}
 	defer closed()
 	s.Await(p, "in the lab", "the page is live", `document.querySelector(".status.live")`)
-	shown := fmt.Sprintf(`[...document.querySelectorAll(".rows tbody th")].some((th) => th.innerText === %q)`, team+"/fresh")
-	came := s.Change(p, "in the lab", shown, func() (time.Time, error) {
-		return time.Now(), l.submit(ctx, team, "fresh", 1, 1)
-	})
-	went := s.Change(p, "in the lab", "!"+shown, func() (time.Time, error) {
-		at := time.Now()
-		_, err := l.kubectl(ctx, l.users[team], "", "delete", "job", "fresh", "-n", team, "--cascade=foreground", "--wait=false")
-		return at, err
-	})
+	r.LiveUpdate = quickest(func(round int) time.Duration {
+		job := fmt.Sprint("fresh-", round)
+		shown := fmt.Sprintf(`[...document.querySelectorAll(".rows tbody th")].some((th) => th.innerText === %q)`, team+"/"+job)
+		came := s.Change(p, "in the lab", shown, func() (time.Time, error) {
+			return time.Now(), l.submit(ctx, team, job, 1, 1)
+		})
+		went := s.Change(p, "in the lab", "!"+shown, func() (time.Time, error) {
+			at := time.Now()
+			_, err := l.kubectl(ctx, l.users[team], "", "delete", "job", job, "-n", team, "--cascade=foreground", "--wait=false")
+			return at, err
+		})
+		s.Logf("in the lab: a loan is shown %d ms after its job was submitted, and is gone %d ms after that was deleted", came.Milliseconds(), went.Milliseconds())
+		return max(came, went)
+	}).Milliseconds()
 	s.Errors(p, "in the lab")
-	s.Logf("in the lab: a loan is shown %d ms after its job was submitted, and is gone %d ms after that was deleted", came.Milliseconds(), went.Milliseconds())
-	r.LiveUpdate = max(came, went).Milliseconds()
 	return nil
 }
 
