@@ -45,7 +45,7 @@ func examine(ctx context.Context, s *session, out *output) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := doctor.New(config, broker, s.Clock.Now())
+	cluster, err := doctor.New(config, broker, s.Clock)
 	if err != nil {
 		return err
 	}

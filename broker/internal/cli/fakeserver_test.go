@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -33,6 +34,8 @@ type fakeAPIServer struct {
 	broker http.Handler
 	// refuses: nobody listens in the broker's pod.
 	refuses bool
+	// ahead is how far the server's clock is ahead of the caller's.
+	ahead time.Duration
 	// forbidden are substrings of paths that answer 403.
 	forbidden []string
 
@@ -75,7 +78,7 @@ func (f *fakeAPIServer) load(path string) {
 
 var kindsByResource = map[string]string{
 	"priorityclasses": "PriorityClass", "trainingqueues": "TrainingQueue", "lendingpolicies": "LendingPolicy",
-	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event", "pods": "Pod",
+	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event", "pods": "Pod", "configmaps": "ConfigMap",
 	"jobsets": "JobSet", "trainjobs": "TrainJob", "pytorchjobs": "PyTorchJob", "mpijobs": "MPIJob",
 	"rayjobs": "RayJob", "rayclusters": "RayCluster", "deployments": "Deployment", "leaderworkersets": "LeaderWorkerSet", "gpunodes": "GPUNode",
 	"nodes": "Node", "namespaces": "Namespace", "tenantquotas": "TenantQuota", "customresourcedefinitions": "CustomResourceDefinition",
@@ -85,6 +88,7 @@ var kindsByResource = map[string]string{
 
 func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
+	w.Header().Set("Date", testNow.Add(f.ahead).Format(http.TimeFormat))
 	for _, part := range f.forbidden {
 		if strings.Contains(path, part) {
 			refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: part}, "", errors.New("the user may not")))

@@ -35,7 +35,8 @@ var (
 )
 
 const (
-	systemNamespace = "ebbtide-system"
+	// SystemNamespace is that of Ebbtide's programs.
+	SystemNamespace = "ebbtide-system"
 	// leaseName is the Lease whose holder leads; the name of the holder's pod comes
 	// before the underscore.
 	leaseName = "ebbtide-broker"
@@ -99,7 +100,7 @@ func NewBrokerInCluster(who *Identity, api client.Reader) *Broker {
 		if err != nil {
 			return nil, err
 		}
-		return dialPod(ctx, who.Config, systemNamespace, pod, brokerPort)
+		return dialPod(ctx, who.Config, SystemNamespace, pod, brokerPort)
 	}
 	return &Broker{base: "https://ebbtide-broker", tunneled: true, client: &http.Client{
 		Timeout: requestTimeout, CheckRedirect: nowhereElse,
@@ -115,18 +116,18 @@ func nowhereElse(*http.Request, []*http.Request) error { return http.ErrUseLastR
 // that usually does.
 func leader(ctx context.Context, api client.Reader) (string, error) {
 	lease := &coordinationv1.Lease{}
-	err := api.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: leaseName}, lease)
+	err := api.Get(ctx, client.ObjectKey{Namespace: SystemNamespace, Name: leaseName}, lease)
 	switch {
 	case apierrors.IsForbidden(err):
 		return usualPod, nil
 	case apierrors.IsNotFound(err):
-		return "", fmt.Errorf("no broker has ever led: Lease %s/%s does not exist", systemNamespace, leaseName)
+		return "", fmt.Errorf("no broker has ever led: Lease %s/%s does not exist", SystemNamespace, leaseName)
 	case err != nil:
-		return "", fmt.Errorf("read Lease %s/%s: %w", systemNamespace, leaseName, err)
+		return "", fmt.Errorf("read Lease %s/%s: %w", SystemNamespace, leaseName, err)
 	}
 	pod, _, found := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
 	if !found || pod == "" {
-		return "", fmt.Errorf("no broker leads: Lease %s/%s has no holder", systemNamespace, leaseName)
+		return "", fmt.Errorf("no broker leads: Lease %s/%s has no holder", SystemNamespace, leaseName)
 	}
 	return pod, nil
 }

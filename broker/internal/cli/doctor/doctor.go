@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -57,17 +58,24 @@ type Cluster struct {
 	Broker Broker
 	// Version of the API server.
 	Version func() (*version.Info, error)
-	Now     time.Time
+	// Clock is the caller's, and Ahead how far the API server's is ahead of it; false if it
+	// has not said.
+	Clock clock.PassiveClock
+	Ahead func() (time.Duration, bool)
 
 	seen world
+	// now is by the API server's clock: the caller's says nothing about the cluster.
+	now time.Time
 }
 
 // system is the namespace of Ebbtide's programs.
-const system = "ebbtide-system"
+const system = access.SystemNamespace
 
 // New looks at the cluster of a connection.
-func New(config *rest.Config, broker Broker, now time.Time) (*Cluster, error) {
+func New(config *rest.Config, broker Broker, own clock.PassiveClock) (*Cluster, error) {
 	config = rest.CopyConfig(config)
+	told := &told{clock: own}
+	config.Wrap(told.by)
 	config.ContentType = runtime.ContentTypeJSON
 	config.QPS, config.Burst = 100, 200 // some two hundred small questions
 	api, err := client.New(config, client.Options{Scheme: scheme(), Mapper: mapper()})
@@ -78,7 +86,7 @@ func New(config *rest.Config, broker Broker, now time.Time) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
-	return &Cluster{API: api, Broker: broker, Version: server.ServerVersion, Now: now}, nil
+	return &Cluster{API: api, Broker: broker, Version: server.ServerVersion, Clock: own, Ahead: told.ahead}, nil
 }
 
 func scheme() *runtime.Scheme {
@@ -107,6 +115,7 @@ func mapper() meta.RESTMapper {
 	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), root)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), root)
 	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), namespaced)
+	m.Add(corev1.SchemeGroupVersion.WithKind("ConfigMap"), namespaced)
 	m.Add(appsv1.SchemeGroupVersion.WithKind("DaemonSet"), namespaced)
 	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), namespaced)
 	m.Add(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview"), root)
@@ -122,6 +131,8 @@ func mapper() meta.RESTMapper {
 // question; what fails to answer is Unknown.
 func (c *Cluster) Examine(ctx context.Context) []Finding {
 	c.look(ctx)
+	ahead, _ := c.Ahead()
+	c.now = c.Clock.Now().Add(ahead)
 	checks := []struct {
 		name string
 		run  func(context.Context) Finding
@@ -130,9 +141,10 @@ func (c *Cluster) Examine(ctx context.Context) []Finding {
 		{"definitions", c.definitions},
 		{"admission-policies", c.policies},
 		{"priority-classes", c.classes},
-		{"broker-account", func(ctx context.Context) Finding { return c.account(ctx, "ebbtide-broker") }},
-		{"scheduler-account", func(ctx context.Context) Finding { return c.account(ctx, "ebbtide-scheduler") }},
+		{"broker-account", func(ctx context.Context) Finding { return c.account(ctx, brokerName) }},
+		{"scheduler-account", func(ctx context.Context) Finding { return c.account(ctx, schedulerName) }},
 		{"versions", c.versions},
+		{"clock", c.clock},
 		{"scheduler", c.scheduler},
 		{"broker", c.broker},
 		{"decisions", c.decisions},

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -22,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -38,6 +42,9 @@ type sick struct {
 	minor         string
 	decided       time.Time
 	broker        error
+	// ahead is how far the server's clock is ahead of the caller's; mute: it does not say.
+	ahead time.Duration
+	mute  bool
 	// forbidden are kinds that may not be listed or made.
 	forbidden map[string]bool
 	// refused are rights that accounts have not: verb, space, resource.
@@ -184,7 +191,7 @@ func healthy(t *testing.T) *sick {
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "stray"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", Labels: map[string]string{labelProduct: "H100"}}, Status: corev1.NodeStatus{Capacity: gpus(8), Allocatable: gpus(8)}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "cpu-0"}},
-		pod("serving", "chat-0", ours), pod("research", "bert-0", ours),
+		pod("serving", "chat-0", v1alpha1.SchedulerName), pod("research", "bert-0", v1alpha1.SchedulerName),
 		&v1alpha1.LendingPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "serving", Name: "chat"}, Status: v1alpha1.LendingPolicyStatus{
 			Conditions: append(condition(v1alpha1.ConditionAccepted, "True", ""), condition(v1alpha1.ConditionSignalsKnown, "True", "")...)}},
 		&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: "default"}},
@@ -232,7 +239,7 @@ func admission(t *testing.T) (out []client.Object) {
 // examine makes all checks of the cluster.
 func (s *sick) examine(t *testing.T) map[string]Finding {
 	t.Helper()
-	c := &Cluster{API: s, Broker: s, Now: now, Version: func() (*version.Info, error) {
+	c := &Cluster{API: s, Broker: s, Clock: clocktesting.NewFakePassiveClock(now.Add(-s.ahead)), Ahead: func() (time.Duration, bool) { return s.ahead, !s.mute }, Version: func() (*version.Info, error) {
 		return &version.Info{Major: "1", Minor: s.minor, GitVersion: "v1." + s.minor + ".1"}, nil
 	}}
 	found := map[string]Finding{}
@@ -252,7 +259,7 @@ func TestHealthy(t *testing.T) {
 			t.Errorf("%s is %s: %s", name, f.Status, f.Found)
 		}
 	}
-	if len(found) != 20 {
+	if len(found) != 21 {
 		t.Errorf("%d checks", len(found))
 	}
 }
@@ -265,8 +272,23 @@ func TestFindings(t *testing.T) {
 		status Status
 		found  string
 	}{
-		"old server":    {func(s *sick) { s.minor = "34+" }, "kubernetes", Fail, "Kubernetes v1.34"},
-		"new server":    {func(s *sick) { s.minor = "37" }, "kubernetes", Warn, "not tested"},
+		"old server":                   {func(s *sick) { s.minor = "34+" }, "kubernetes", Fail, "Kubernetes v1.34"},
+		"new server":                   {func(s *sick) { s.minor = "37" }, "kubernetes", Warn, "not tested"},
+		"a clock behind":               {func(s *sick) { s.ahead = 3 * time.Minute }, "clock", Warn, "yours is 3m0s behind"},
+		"a clock ahead":                {func(s *sick) { s.ahead = -3 * time.Minute }, "clock", Warn, "yours is 3m0s ahead"},
+		"a clock that is nearly right": {func(s *sick) { s.ahead = 4 * time.Second }, "clock", OK, "less than 5s apart"},
+		"no clock":                     {func(s *sick) { s.mute = true }, "clock", Unknown, "does not say"},
+		// Ages are told by the server's clock, whatever the caller's.
+		"a broker that leads, by a clock ahead": {func(s *sick) { s.ahead = -3 * time.Minute }, "broker", OK, "leads"},
+		"a young decision, by a clock ahead":    {func(s *sick) { s.ahead = -3 * time.Minute }, "decisions", OK, "3s old"},
+		"an agent heard, by a clock ahead": {func(s *sick) {
+			s.ahead = -3 * time.Minute
+			s.objects = append(s.objects, &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0"}, Status: v1alpha1.GPUNodeStatus{Heartbeat: metav1.NewMicroTime(now)}})
+		}, "agents", OK, "heard on 1 node"},
+		"an agent silent, by a clock behind": {func(s *sick) {
+			s.ahead = 3 * time.Minute
+			s.objects = append(s.objects, &v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0"}, Status: v1alpha1.GPUNodeStatus{Heartbeat: metav1.NewMicroTime(now.Add(-150 * time.Second))}})
+		}, "agents", Fail, "gpu-0"},
 		"no definition": {func(s *sick) { without[*extensionsv1.CustomResourceDefinition](s, "loans.ebbtide.dev") }, "definitions", Fail, "missing: loans.ebbtide.dev"},
 		"old schema": {func(s *sick) {
 			with(s, "loans.ebbtide.dev", func(c *extensionsv1.CustomResourceDefinition) { c.Spec.Versions[0].Schema = nil })
@@ -337,7 +359,7 @@ func TestFindings(t *testing.T) {
 		"quota new":         {func(s *sick) { with(s, "research", func(q *v1alpha1.TenantQuota) { q.Status.Conditions = nil }) }, "quotas", Warn, "research"},
 		"promised too much": {func(s *sick) { with(s, "research", func(q *v1alpha1.TenantQuota) { q.Spec.Flavors[0].Nominal = 5 }) }, "capacity", Warn, "h100: 9 promised, 8 there"},
 		"no such node":      {func(s *sick) { with(s, "gpu-0", func(n *corev1.Node) { n.Labels[labelProduct] = "A100" }) }, "capacity", Fail, "h100 (nvidia.com/gpu on nodes with nvidia.com/gpu.product=H100)"},
-		"of no tenant":      {func(s *sick) { s.objects = append(s.objects, pod("stray", "x", ours)) }, "namespaces", Warn, "stray"},
+		"of no tenant":      {func(s *sick) { s.objects = append(s.objects, pod("stray", "x", v1alpha1.SchedulerName)) }, "namespaces", Warn, "stray"},
 		"of two tenants": {func(s *sick) {
 			with(s, "serving", func(q *v1alpha1.TenantQuota) { q.Spec.Namespaces = &metav1.LabelSelector{} })
 		}, "namespaces", Fail, "research (research and serving)"},
@@ -372,6 +394,103 @@ func TestFindings(t *testing.T) {
 			got := s.examine(t)[tt.check]
 			if got.Status != tt.status || !strings.Contains(got.Found, tt.found) {
 				t.Errorf("%s is %s: %s; want %s with %q", tt.check, got.Status, got.Found, tt.status, tt.found)
+			}
+		})
+	}
+}
+
+// advisory is healthy as the overlay advise-only leaves it, with the broker's configuration.
+func advisory(t *testing.T, config string) *sick {
+	s := healthy(t)
+	without[*admissionv1.ValidatingAdmissionPolicy](s, "")
+	without[*admissionv1.ValidatingAdmissionPolicyBinding](s, "")
+	without[*admissionv1.MutatingAdmissionPolicy](s, "")
+	without[*admissionv1.MutatingAdmissionPolicyBinding](s, "")
+	without[*coordinationv1.Lease](s, "ebbtide-scheduler")
+	without[*corev1.Pod](s, "ebbtide-scheduler-0")
+	s.refused["list podgroups"] = true // which the scheduler's account may
+	with(s, "ebbtide-broker-0", func(p *corev1.Pod) {
+		p.Spec.Volumes = []corev1.Volume{{Name: "ledger"}, {Name: "config", VolumeSource: corev1.VolumeSource{
+			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "ebbtide-broker-config-7h2f"}}}}}
+	})
+	s.objects = append(s.objects, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "ebbtide-broker-config-7h2f"},
+		Data: map[string]string{"broker-config.yaml": config}})
+	return s
+}
+
+// To advise takes neither scheduler nor policies: what is not there is no failure, and what is
+// there must work.
+func TestAdviseOnly(t *testing.T) {
+	shipped, err := os.ReadFile("../../../../deploy/kustomize/overlays/advise-only/broker-config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	advise := string(shipped)
+	of := func(f map[string]Finding) (out [3]Status) {
+		return [3]Status{f["admission-policies"].Status, f["scheduler"].Status, f["scheduler-account"].Status}
+	}
+	for name, tt := range map[string]struct {
+		config string
+		change func(*sick)
+		want   [3]Status
+	}{
+		"as documented":    {advise, func(*sick) {}, [3]Status{Warn, Warn, Warn}},
+		"it lends":         {strings.Replace(advise, "advise: true", "advise: false", 1), func(*sick) {}, [3]Status{Fail, Fail, Fail}},
+		"not said":         {strings.Replace(advise, "advise: true", "", 1), func(*sick) {}, [3]Status{Fail, Fail, Fail}},
+		"not a config":     {"advise: true", func(*sick) {}, [3]Status{Fail, Fail, Fail}},
+		"not to be read":   {advise, func(s *sick) { s.forbidden["ConfigMap"] = true }, [3]Status{Fail, Fail, Fail}},
+		"with a scheduler": {advise, func(s *sick) { s.objects = append(s.objects, running("ebbtide-scheduler", "ebbtide-scheduler:v1")) }, [3]Status{Warn, Fail, Fail}},
+		"one that stopped": {advise, func(s *sick) {
+			old := lease(system, "ebbtide-scheduler", "ebbtide-scheduler-6c5-x1")
+			old.Spec.RenewTime = ptr.To(metav1.NewMicroTime(now.Add(-time.Hour)))
+			s.objects = append(s.objects, old)
+		}, [3]Status{Warn, Fail, Warn}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := advisory(t, tt.config)
+			tt.change(s)
+			found := s.examine(t)
+			if got := of(found); got != tt.want {
+				t.Errorf("admission-policies, scheduler and its account are %v, want %v: %+v", got, tt.want, found)
+			}
+		})
+	}
+	found := advisory(t, advise).examine(t)
+	if f := found["lenders"]; f.Status != OK || !strings.Contains(f.Found, "1 of them only advise") {
+		t.Errorf("lenders are %s: %s", f.Status, f.Found)
+	}
+	for name, f := range found {
+		if f.Status == Fail {
+			t.Errorf("%s fails: %s", name, f.Found)
+		}
+	}
+}
+
+// The API server's time is taken from its answers.
+func TestTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		date  string
+		ahead time.Duration
+		known bool
+	}{
+		"the same":         {now.Format(http.TimeFormat), 0, true},
+		"a second's sight": {now.Add(time.Second).Format(http.TimeFormat), 0, true},
+		"ahead":            {now.Add(time.Minute).Format(http.TimeFormat), time.Minute, true},
+		"behind":           {now.Add(-time.Minute).Format(http.TimeFormat), -time.Minute, true},
+		"no date":          {"", 0, false},
+		"no time":          {"soon", 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header()["Date"] = []string{tt.date} }))
+			defer server.Close()
+			listening := &told{clock: clocktesting.NewFakePassiveClock(now.Add(900 * time.Millisecond))}
+			answer, err := (&http.Client{Transport: listening.by(http.DefaultTransport)}).Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if ahead, known := listening.ahead(); ahead != tt.ahead || known != tt.known {
+				t.Errorf("%s ahead, known: %t", ahead, known)
 			}
 		})
 	}

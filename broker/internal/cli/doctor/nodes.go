@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -72,7 +71,7 @@ func (c *Cluster) devicePlugin(context.Context) Finding {
 		n := &c.seen.nodes.items[i]
 		capacity := int64(0)
 		for name, quantity := range n.Status.Capacity {
-			if isGPU(name) {
+			if v1alpha1.GPU(name) {
 				capacity += quantity.Value()
 			}
 		}
@@ -97,9 +96,6 @@ func (c *Cluster) devicePlugin(context.Context) Finding {
 	return ok("all GPUs of %s can be allocated", count(there, "node"))
 }
 
-// heardWithin is how old what an agent says may be before nothing new is lent on its word.
-const heardWithin = 2 * time.Minute
-
 // agents must run on nodes whose GPUs are cut, if slices are lent or made.
 func (c *Cluster) agents(context.Context) Finding {
 	w := &c.seen
@@ -118,14 +114,14 @@ func (c *Cluster) agents(context.Context) Finding {
 	for i := range w.nodes.items {
 		n := &w.nodes.items[i]
 		agent := heard[n.Name]
-		if agent == nil && allocatable(n, isSlice) == 0 {
+		if agent == nil && allocatable(n, v1alpha1.Slice) == 0 {
 			continue
 		}
 		cut++
 		switch {
 		case agent == nil:
 			without = append(without, n.Name)
-		case c.Now.Sub(agent.Status.Heartbeat.Time) > heardWithin:
+		case c.now.Sub(agent.Status.Heartbeat.Time) > v1alpha1.SilentAfter:
 			silent = append(silent, n.Name)
 		default:
 			if said := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.GPUNodeLendable); said != nil && said.Status == "False" {
@@ -135,7 +131,7 @@ func (c *Cluster) agents(context.Context) Finding {
 	}
 	switch {
 	case len(silent) > 0:
-		return fail("see kubectl logs -n "+system+" -l "+program+"=ebbtide-agent; nothing new is lent there until it is heard again", "agents were last heard more than %s ago on %s", heardWithin, some(silent))
+		return fail("see kubectl logs -n "+system+" -l "+program+"=ebbtide-agent; nothing new is lent there until it is heard again", "agents were last heard more than %s ago on %s", v1alpha1.SilentAfter, some(silent))
 	case len(without) > 0:
 		return warn("install agents there (the overlay with-agent, or agent.enabled=true of the chart): without one, slices are not made into others", "GPUs are cut and no agent runs on %s", some(without))
 	case len(refused) > 0:

@@ -66,7 +66,7 @@ func (c *Cluster) leads(ctx context.Context, ns, name string) (holder string, fr
 		return holder, false, nil
 	}
 	length := time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 15)) * time.Second
-	return holder, c.Now.Sub(lease.Spec.RenewTime.Time) <= length, nil
+	return holder, c.now.Sub(lease.Spec.RenewTime.Time) <= length, nil
 }
 
 // ready counts a program's pods; bad are the ones that are not, and why.
@@ -113,6 +113,8 @@ func (c *Cluster) scheduler(ctx context.Context) Finding {
 		}
 	}
 	switch {
+	case apierrors.IsNotFound(err) && !c.needsScheduler():
+		return warn(toLend, "there is none, which is enough to advise")
 	case apierrors.IsNotFound(err):
 		return fail("install it: docs/tasks/install-the-scheduler.md", "no scheduler of Ebbtide's has ever led")
 	case err != nil:
@@ -158,9 +160,9 @@ func (c *Cluster) decisions(ctx context.Context) Finding {
 	case err != nil:
 		return fail("if the check broker is ok, you need the Role ebbtide-broker-reader in "+system+" (docs/reference/cli.md), or a --broker URL", "%v", err)
 	}
-	age := c.Now.Sub(at).Round(time.Second)
+	age := c.now.Sub(at).Round(time.Second)
 	if age > young {
-		return fail("see the broker's log; if its clock and yours differ, mend that", "the last decision is %s old", age)
+		return fail("see the broker's log; if its clock and the API server's differ, mend that", "the last decision is %s old", age)
 	}
 	return ok("the last decision is %s old", max(age, 0))
 }

@@ -118,6 +118,9 @@ func (c *Cluster) policies(ctx context.Context) Finding {
 	if changed {
 		return warn(applyAgain+"; one that you changed on purpose belongs under admissionPolicies.accept in the broker's configuration, or nothing new is lent", "%s", words(missing))
 	}
+	if c.seen.advises {
+		return warn(toLend, "%d are not there, which is enough to advise", len(missing))
+	}
 	return fail(applyAgain+"; until then nothing new is lent", "%s", words(missing))
 }
 

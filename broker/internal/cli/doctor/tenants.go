@@ -34,8 +34,9 @@ func (c *Cluster) namespaces(context.Context) Finding {
 		used[w.policies.items[i].Namespace] = true
 	}
 	var none, several []string
+	all := w.tenantsOf()
 	for ns := range used {
-		switch tenants := w.tenantsOf(ns); len(tenants) {
+		switch tenants := all[ns]; len(tenants) {
 		case 0:
 			none = append(none, ns)
 		case 1:
@@ -64,10 +65,11 @@ func (c *Cluster) queues(context.Context) Finding {
 		return f
 	}
 	var without, paused []string
+	all := w.tenantsOf()
 	for i := range w.queues.items {
 		q := &w.queues.items[i]
 		name := q.Namespace + "/" + q.Name
-		if tenants := w.tenantsOf(q.Namespace); len(tenants) != 1 || len(tenants[0].Spec.Flavors) == 0 {
+		if tenants := all[q.Namespace]; len(tenants) != 1 || len(tenants[0].Spec.Flavors) == 0 {
 			without = append(without, name)
 		}
 		if q.Spec.Paused || q.Spec.Drain {
@@ -102,10 +104,10 @@ func (c *Cluster) lenders(context.Context) Finding {
 		case said.Status != "True":
 			refused = append(refused, fmt.Sprintf("%s: %s", name, or(said.Message, said.Reason)))
 		}
-		if p.Spec.Mode == v1alpha1.ModeAdvise {
+		if w.advises || p.Spec.Mode == v1alpha1.ModeAdvise {
 			advise++
 		}
-		if p.Spec.Paused || p.Spec.Recall != nil && p.Spec.Recall.Until.After(c.Now) {
+		if p.Spec.Paused || p.Spec.Recall != nil && p.Spec.Recall.Until.After(c.now) {
 			held = append(held, name)
 		}
 	}
@@ -151,9 +153,6 @@ func (c *Cluster) load(context.Context) Finding {
 	return ok("known of %s", count(known, "service"))
 }
 
-// ours is the scheduler's name in pods.
-const ours = "ebbtide"
-
 // otherSchedulers place pods on GPUs past quotas and loans.
 func (c *Cluster) otherSchedulers(context.Context) Finding {
 	if c.seen.pods.err != nil {
@@ -161,7 +160,7 @@ func (c *Cluster) otherSchedulers(context.Context) Finding {
 	}
 	var other []string
 	for i := range c.seen.pods.items {
-		if p := &c.seen.pods.items[i]; p.Spec.SchedulerName != ours {
+		if p := &c.seen.pods.items[i]; p.Spec.SchedulerName != v1alpha1.SchedulerName {
 			other = append(other, fmt.Sprintf("%s/%s (%s)", p.Namespace, p.Name, p.Spec.SchedulerName))
 		}
 	}

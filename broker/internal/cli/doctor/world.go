@@ -9,11 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/gather"
 )
 
 // read is a list, or why there is none.
@@ -43,6 +42,8 @@ type world struct {
 	policies   read[v1alpha1.LendingPolicy]
 	queues     read[v1alpha1.TrainingQueue]
 	gpuNodes   read[v1alpha1.GPUNode]
+	// advises: by the broker's configuration no policy lends, whatever its mode.
+	advises bool
 }
 
 // pageSize bounds one answer of the API server.
@@ -64,6 +65,7 @@ func (c *Cluster) look(ctx context.Context) {
 	w.policies.err = each(ctx, c.API, &v1alpha1.LendingPolicyList{}, func(l *v1alpha1.LendingPolicyList) { w.policies.items = append(w.policies.items, l.Items...) })
 	w.queues.err = each(ctx, c.API, &v1alpha1.TrainingQueueList{}, func(l *v1alpha1.TrainingQueueList) { w.queues.items = append(w.queues.items, l.Items...) })
 	w.gpuNodes.err = each(ctx, c.API, &v1alpha1.GPUNodeList{}, func(l *v1alpha1.GPUNodeList) { w.gpuNodes.items = append(w.gpuNodes.items, l.Items...) })
+	w.advises = c.advises(ctx)
 }
 
 // each hands on all pages of a list.
@@ -80,20 +82,11 @@ func each[L client.ObjectList](ctx context.Context, api client.Reader, list L, u
 	}
 }
 
-// isGPU tells whether a resource is one that Ebbtide counts.
-func isGPU(name corev1.ResourceName) bool {
-	return name == "nvidia.com/gpu" || strings.HasPrefix(string(name), "nvidia.com/gpu.") || isSlice(name)
-}
-
-func isSlice(name corev1.ResourceName) bool {
-	return strings.HasPrefix(string(name), "nvidia.com/mig-")
-}
-
 // units of GPUs that a pod asks for.
 func units(spec *corev1.PodSpec) (n int64) {
 	for i := range spec.Containers {
 		for name, quantity := range spec.Containers[i].Resources.Limits {
-			if isGPU(name) {
+			if v1alpha1.GPU(name) {
 				n += quantity.Value()
 			}
 		}
@@ -104,29 +97,21 @@ func units(spec *corev1.PodSpec) (n int64) {
 // allocatable units of all GPU resources that pass.
 func allocatable(node *corev1.Node, passes func(corev1.ResourceName) bool) (n int64) {
 	for name, quantity := range node.Status.Allocatable {
-		if isGPU(name) && passes(name) {
+		if v1alpha1.GPU(name) && passes(name) {
 			n += quantity.Value()
 		}
 	}
 	return n
 }
 
-// tenantsOf are the tenants that a namespace belongs to; more than one is a fault.
-func (w *world) tenantsOf(ns string) (tenants []*v1alpha1.TenantQuota) {
-	var set labels.Set
-	for i := range w.namespaces.items {
-		if n := &w.namespaces.items[i]; n.Name == ns {
-			set = n.Labels
-		}
-	}
-	for i := range w.quotas.items {
-		q := &w.quotas.items[i]
-		if q.Spec.Namespaces == nil {
-			continue
-		}
-		selector, err := metav1.LabelSelectorAsSelector(q.Spec.Namespaces)
-		if err == nil && selector.Matches(set) {
-			tenants = append(tenants, q)
+// tenantsOf are the tenants that each namespace belongs to; more than one is a fault.
+func (w *world) tenantsOf() map[string][]*v1alpha1.TenantQuota {
+	chosen, _ := gather.Selected(w.quotas.items, w.namespaces.items)
+	tenants := map[string][]*v1alpha1.TenantQuota{}
+	for i, by := range chosen {
+		for _, j := range by {
+			name := w.namespaces.items[i].Name
+			tenants[name] = append(tenants[name], &w.quotas.items[j])
 		}
 	}
 	return tenants
