@@ -20,7 +20,7 @@
 // variable, the last line of a loop.
 //
 // Cluster is where pages are run: a lab in which the programs that a page installs are
-// started for real.
+// started for real. RunFirstLoan runs what the first page says of `make lab` in that lab.
 package docs
 
 import "fmt"
