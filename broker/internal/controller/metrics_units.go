@@ -112,14 +112,9 @@ func (a *amounts) lenders(s *lend.Snapshot, plan *lend.Plan) {
 }
 
 // loans counts what is lent since the last decision, as it is now: a loan that began
-// meanwhile counts from that decision on, and one that ended until it. After a pause for
-// longer than a decision holds, what was before it is not counted.
+// meanwhile counts from that decision on, and one that ended until it.
 func (a *amounts) loans(s *lend.Snapshot) {
-	passed := s.Now.Sub(a.since)
-	if a.since.IsZero() || passed < 0 || passed > a.longest {
-		passed = 0
-	}
-	a.since = s.Now
+	passed := a.pass(s.Now)
 	for i := range s.Tenants {
 		for _, q := range s.Tenants[i].Quotas {
 			a.lent.WithLabelValues(q.Flavor)
@@ -151,6 +146,17 @@ func (a *amounts) loans(s *lend.Snapshot) {
 		}
 	}
 	a.overdue.Set(float64(overdue))
+}
+
+// pass is the time since the last decision. After a pause for longer than a decision holds,
+// what was before it is not counted.
+func (a *amounts) pass(now time.Time) time.Duration {
+	passed := now.Sub(a.since)
+	if a.since.IsZero() || passed < 0 || passed > a.longest {
+		passed = 0
+	}
+	a.since = now
+	return passed
 }
 
 // isOverdue: it, or the part that is asked for, is still there after its time.
