@@ -105,10 +105,10 @@ func (o *explainOptions) pod(ctx context.Context) (explanation, error) {
 	gone := err != nil
 	job, err := o.jobOfPod(ctx, o.api, key)
 	switch {
-	case err != nil && gone:
-		return explanation{}, err
-	case err != nil:
+	case !gone && (errors.Is(err, errJobless) || apierrors.IsForbidden(err)):
 		return o.service(pod), nil
+	case err != nil:
+		return explanation{}, err
 	case job.Kind == kindPod:
 		return o.job(ctx)
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -39,6 +40,9 @@ func (s *session) jobOf(ctx context.Context, t target) (jobs.Job, error) {
 	return jobs.Job{}, fmt.Errorf("%s %q not found in namespace %q (another namespace: -n)", cmp.Or(strings.ToLower(kind.Kind), "job"), t.key.Name, t.key.Namespace)
 }
 
+// errJobless: a pod is there, and is no training.
+var errJobless = errors.New("belongs to no job of a queue")
+
 // jobOfPod is the job that a pod belongs to: that which the pod's chain of owners names, or
 // the one with the longest name that the pod's begins with, if the pod is gone.
 func (s *session) jobOfPod(ctx context.Context, api client.Reader, key client.ObjectKey) (jobs.Job, error) {
@@ -61,7 +65,7 @@ func (s *session) jobOfPod(ctx context.Context, api client.Reader, key client.Ob
 				}
 			}
 		}
-		return jobs.Job{}, fmt.Errorf("pod %q of namespace %q belongs to no job of a queue", key.Name, key.Namespace)
+		return jobs.Job{}, fmt.Errorf("pod %q of namespace %q %w", key.Name, key.Namespace, errJobless)
 	case !apierrors.IsNotFound(err):
 		return jobs.Job{}, fmt.Errorf("read pod %s: %w", key, err)
 	}

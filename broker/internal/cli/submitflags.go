@@ -91,6 +91,21 @@ func (j *jobFlags) validate() error {
 	refuse := func(flag, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("--"+flag+": "+format, args...))
 	}
+	j.validateName(refuse)
+	if strings.TrimSpace(j.image) == "" {
+		refuse("image", "say which image its pods run")
+	}
+	j.validateShape(refuse)
+	if j.grace < 0 || j.grace%time.Second != 0 {
+		refuse("grace", "%s: must be whole seconds, such as 90s or 2m", j.grace)
+	}
+	if why := badInterval(j.checkpoint); j.checkpoint != "" && why != "" {
+		refuse("checkpoint-interval", "%q: %s", j.checkpoint, why)
+	}
+	return errors.Join(errs...)
+}
+
+func (j *jobFlags) validateName(refuse func(flag, format string, args ...any)) {
 	host := j.name + "-" + strconv.Itoa(int(max(j.pods-1, 0)))
 	switch {
 	case j.name == "":
@@ -102,33 +117,28 @@ func (j *jobFlags) validate() error {
 			refuse("name", "%q: %s", j.name, why)
 		}
 	}
-	if strings.TrimSpace(j.image) == "" {
-		refuse("image", "say which image its pods run")
-	}
+}
+
+// validateShape looks at how many units of what it asks for, and where.
+func (j *jobFlags) validateShape(refuse func(flag, format string, args ...any)) {
+	unit := corev1.ResourceName(j.resource)
 	switch {
 	case j.gpus < 1:
 		refuse("gpus", "%d: must be at least 1: a queue is for jobs that ask for a GPU", j.gpus)
-	case j.gpus > 1 && v1alpha1.Slice(corev1.ResourceName(j.resource)):
-		refuse("gpus", "%d: must be 1 of %s: several slices do not make a larger one; ask for a larger profile, or for more pods", j.gpus, j.resource)
+	case j.gpus > 1 && v1alpha1.Slice(unit):
+		refuse("gpus", "%d: must be 1 of %s: several slices do not make a larger one; ask for a larger profile, or for more pods", j.gpus, unit)
 	}
 	if j.pods < 1 {
 		refuse("pods", "%d: must be at least 1: a job without pods has nothing to wait for", j.pods)
 	}
-	if !v1alpha1.GPU(corev1.ResourceName(j.resource)) || len(validation.IsQualifiedName(j.resource)) > 0 {
+	if !v1alpha1.GPU(unit) || len(validation.IsQualifiedName(j.resource)) > 0 {
 		refuse("resource", "%q: must be nvidia.com/gpu, nvidia.com/gpu.* or nvidia.com/mig-*, as no flavor counts another", j.resource)
-	}
-	if j.grace < 0 || j.grace%time.Second != 0 {
-		refuse("grace", "%s: must be whole seconds, such as 90s or 2m", j.grace)
-	}
-	if why := badInterval(j.checkpoint); j.checkpoint != "" && why != "" {
-		refuse("checkpoint-interval", "%q: %s", j.checkpoint, why)
 	}
 	for _, key := range slices.Sorted(maps.Keys(j.nodes)) {
 		for _, why := range append(validation.IsQualifiedName(key), validation.IsValidLabelValue(j.nodes[key])...) {
 			refuse("node-selector", "%s=%s: %s", key, j.nodes[key], why)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // object is the manifest that says the same: as many pods as are asked for, side by side and

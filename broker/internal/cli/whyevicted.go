@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
@@ -20,9 +19,6 @@ import (
 	"github.com/ebbtide/ebbtide/broker/ledger/course"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
-
-// mostWindows bounds how far back the ledger is searched: so many times lookBack entries.
-const mostWindows = 40
 
 type whyEvictedOptions struct {
 	*session
@@ -134,60 +130,6 @@ func (o *whyEvictedOptions) run(ctx context.Context) error {
 		return err
 	}
 	return o.out.object(object, o.Streams.Out)
-}
-
-// last finds the newest taking back: by the job's Loans, which are there for a while, or else
-// by searching the ledger from its end. earlier is one from another job of the same name, if
-// there is none from this one.
-func (o *whyEvictedOptions) last(ctx context.Context) (found *eviction, earlier *course.Reclaim, err error) {
-	loans, err := listLoans(ctx, o.api, o.job.Key.Namespace, false)
-	if err != nil && !apierrors.IsForbidden(err) {
-		return nil, nil, err
-	}
-	if err == nil {
-		for i := len(loans.Items) - 1; i >= 0; i-- {
-			if loans.Items[i].Spec.Job.UID != o.job.UID {
-				continue
-			}
-			page, err := o.ask.Reclaims(ctx, access.LedgerQuery{Loan: loans.Items[i].Namespace + "/" + loans.Items[i].Name})
-			if err != nil && !errors.Is(err, access.ErrUnknownSubject) {
-				return nil, nil, err
-			}
-			if n := len(page.Reclaims); n > 0 {
-				return &eviction{Reclaim: page.Reclaims[n-1]}, nil, nil
-			}
-		}
-	}
-	page, err := o.ask.Ledger(ctx, access.LedgerQuery{Limit: 1})
-	if err != nil {
-		return nil, nil, err
-	}
-	end := page.Head.Seq + 1
-	for window := 0; end > 1 && window < mostWindows; window++ {
-		from := end - min(end-1, lookBack)
-		page, err := o.ask.Reclaims(ctx, access.LedgerQuery{From: from, Limit: lookBack})
-		if err != nil {
-			return nil, nil, err
-		}
-		for i := len(page.Reclaims) - 1; i >= 0; i-- {
-			r := &page.Reclaims[i]
-			switch {
-			case r.Job != o.job.Key.String():
-			case o.isOfJob(r):
-				return &eviction{Reclaim: *r}, nil, nil
-			case earlier == nil:
-				earlier = r
-			}
-		}
-		end = from
-	}
-	return nil, earlier, nil
-}
-
-// isOfJob tells the job from others that had its name. A group of pods is told by its name
-// alone, as its pods come and go; and so is any job by a broker that does not say which it was.
-func (o *whyEvictedOptions) isOfJob(r *course.Reclaim) bool {
-	return r.JobUID == string(o.job.UID) || r.JobUID == "" || o.job.PodGroup != ""
 }
 
 // explain reads what was said when the units were asked back, and where the job is now.

@@ -161,7 +161,9 @@ func TestOf(t *testing.T) {
 				change(func(r *Reclaim) {
 					r.Seq, r.BoundSeconds, r.Ended, r.End = 3, 30, &Step{Seconds: 7}, "RECLAIM_DONE"
 				}),
-				change(func(r *Reclaim) { r.Seq, r.Loan, r.JobUID, r.Ended, r.End = 4, "research/b-1", "research/b-1", &Step{Seconds: 8}, "RELEASED" }),
+				change(func(r *Reclaim) {
+					r.Seq, r.Loan, r.JobUID, r.Ended, r.End = 4, "research/b-1", "research/b-1", &Step{Seconds: 8}, "RELEASED"
+				}),
 			},
 		},
 	} {

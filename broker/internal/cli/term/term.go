@@ -30,7 +30,7 @@ func Is(w io.Writer) bool {
 // Palette paints words, if it is On.
 type Palette struct{ On bool }
 
-// The colours, as a terminal is asked for them; each one's words say the same.
+// Good is for what is as it must be. What a colour says, the words it paints say too.
 func (p Palette) Good(text string) string { return p.paint("32", text) }
 
 // Warn is for what somebody should look at.
