@@ -91,13 +91,19 @@ func (s *Suite) Leave(server Server) func(watchers func() int) {
 	}
 	s.Await(p, where, "the page is live", isLive)
 	s.act(p, where, fmt.Sprintf(hide, true))
-	return func(watchers func() int) {
-		defer closed()
+	ends := func(watchers func() int, what string) bool {
 		for end := time.Now().Add(2 * time.Minute); watchers() > 0; time.Sleep(20 * time.Millisecond) { // between two looks
 			if time.Now().After(end) {
-				s.Fail("%s: the tab watches still", where)
-				return
+				s.Fail("%s: the tab watches still, %s", where, what)
+				return false
 			}
+		}
+		return true
+	}
+	return func(watchers func() int) {
+		defer closed()
+		if !ends(watchers, "which nobody looks at") {
+			return
 		}
 		s.Await(p, where, "it does not say that it is live", `!document.querySelector(".status.live")`)
 		s.act(p, where, fmt.Sprintf(hide, false))
@@ -105,6 +111,9 @@ func (s *Suite) Leave(server Server) func(watchers func() int) {
 		if n := watchers(); n != 1 {
 			s.Fail("%s: %d watch of one tab", where, n)
 		}
+		s.act(p, where, `{ const real = setTimeout; window.setTimeout = (f, after, ...more) => (after === 30000 ? 0 : real(f, after, ...more)); }`)
+		s.act(p, where, fmt.Sprintf(hide, true)+`; dispatchEvent(new PageTransitionEvent("pagehide", {persisted: true}))`)
+		ends(watchers, "which is kept for going back to, where no time passes")
 		s.Errors(p, where)
 	}
 }

@@ -71,6 +71,8 @@ async function listen(signal, heard) {
     if (document.hidden) left = setTimeout(end, unseen);
   };
   document.addEventListener("visibilitychange", looked);
+  // A page that was left may be kept to be shown again, frozen, with a stream that no timer ends.
+  addEventListener("pagehide", end);
   try {
     const response = await fetch(address("watch"), {
       headers: { ...headers(), Accept: "text/event-stream" }, signal: cut.signal, cache: "no-store", credentials: "omit",
@@ -89,6 +91,7 @@ async function listen(signal, heard) {
     clearTimeout(timer);
     clearTimeout(left);
     document.removeEventListener("visibilitychange", looked);
+    removeEventListener("pagehide", end);
     signal.removeEventListener("abort", end);
   }
 }

@@ -37,7 +37,7 @@ func newMade(root string, o town.Options) *made {
 	files := http.FileServer(http.Dir(filepath.Join(root, "broker/internal/web/ui")))
 	api := m.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", policy)
-		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Cache-Control", "no-cache")
 		files.ServeHTTP(w, r)
 	}))
 	m.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
