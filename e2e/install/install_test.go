@@ -3,102 +3,41 @@ package install_test
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
-	"github.com/ebbtide/ebbtide/e2e/install"
 )
 
-// values are the least that somebody sets: where Prometheus is. The second are a later wish.
-const (
-	values  = "prometheus: {url: %q}\n"
-	changed = "prometheus: {url: %q}\nbroker: {config: {policy: {restartCost: 2m}}}\nscheduler: {plugin: {restartCost: 2m, maxGrace: 90s}}\n"
-)
-
-// left is what the page about installing says that stays when the chart is uninstalled.
-var left = []string{
-	// The API server makes it of the definitions.
-	"apiservices.apiregistration.k8s.io /v1alpha1.ebbtide.dev",
-	"customresourcedefinitions.apiextensions.k8s.io /gpunodes.ebbtide.dev",
-	"customresourcedefinitions.apiextensions.k8s.io /lendingpolicies.ebbtide.dev",
-	"customresourcedefinitions.apiextensions.k8s.io /loans.ebbtide.dev",
-	"customresourcedefinitions.apiextensions.k8s.io /tenantquotas.ebbtide.dev",
-	"customresourcedefinitions.apiextensions.k8s.io /trainingqueues.ebbtide.dev",
-	"leases.coordination.k8s.io ebbtide-system/ebbtide-broker",
-	"leases.coordination.k8s.io ebbtide-system/ebbtide-ledger",
-	"leases.coordination.k8s.io ebbtide-system/ebbtide-scheduler",
-	"persistentvolumeclaims ebbtide-system/ledger-ebbtide-broker-0",
-}
-
-// TestInstall installs in every way that there is, one after the other, and looks what is
-// left of each. Its last line is JSON.
+// TestInstall installs in every way that there is, one after the other, by the commands of
+// docs/tasks/install.md, and looks what is left of each. Its last line is JSON.
 func TestInstall(t *testing.T) {
 	s := newSite(t)
-	var count install.Count
-	t.Run("helm", func(t *testing.T) { s.helm(t, &count) })
+	t.Run("helm", s.helm)
+	t.Run("everything", s.everything)
+	t.Run("rendered", s.rendered)
 	for _, overlay := range []string{"second-scheduler", "with-agent", "replace-default", "advise-only"} {
-		t.Run(overlay, func(t *testing.T) { s.kustomize(t, overlay, &count) })
+		t.Run(overlay, func(t *testing.T) { s.kustomize(t, overlay) })
 	}
-	line, err := json.Marshal(count)
+	line, err := json.Marshal(s.count)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if count.Rejected > 0 || count.Applied < 400 {
-		t.Errorf("%d manifests were applied and %d refused", count.Applied, count.Rejected)
+	if s.count.Rejected > 0 || s.count.Applied < 700 {
+		t.Errorf("%d manifests were applied and %d refused", s.count.Applied, s.count.Rejected)
 	}
 	fmt.Println(string(line))
 }
 
-// helm installs the previous chart, makes a loan, upgrades, and uninstalls.
-func (s *site) helm(t *testing.T, count *install.Count) {
-	s.prepare(t)
-	before := s.inventory(t)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	previous := s.previous(t)
-	must(s.installer.InstallChart(t.Context(), "ebbtide-crds", filepath.Join(previous, "ebbtide-crds-0.0.9.tgz"), "", count))
-	must(s.installer.InstallChart(t.Context(), "ebbtide", filepath.Join(previous, "ebbtide-0.0.9.tgz"), fmt.Sprintf(values, s.PrometheusURL()), count))
-	s.start(t, true)
-	work := s.lend(t, v1alpha1.SchedulerName)
-	loan := work.loan(t)
-
-	must(s.installer.InstallChart(t.Context(), "ebbtide-crds", "deploy/charts/ebbtide-crds", "", count))
-	must(s.installer.InstallChart(t.Context(), "ebbtide", "deploy/charts/ebbtide", fmt.Sprintf(changed, s.PrometheusURL()), count))
-	s.stop(t)
-	s.start(t, true)
-	work.another(t) // by what was upgraded
-	if diff := cmp.Diff(loan, work.loan(t)); diff != "" {
-		t.Errorf("the loan is another after the upgrade (-before +after):\n%s", diff)
-	}
-
-	work.end(t)
-	s.stop(t)
-	for _, release := range []string{"ebbtide", "ebbtide-crds"} {
-		if _, err := s.installer.Helm(t.Context(), "", "uninstall", release, "--namespace", "ebbtide-system", "--wait"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.leaves(t, before, left)
-}
-
 // kustomize applies an overlay, has it lend, or advise, and deletes it.
-func (s *site) kustomize(t *testing.T, overlay string, count *install.Count) {
+func (s *site) kustomize(t *testing.T, overlay string) {
 	s.prepare(t)
 	before := s.inventory(t)
-	folder := "deploy/kustomize/overlays/" + overlay
-	if err := s.installer.ApplyOverlay(t.Context(), folder, count); err != nil {
-		t.Fatal(err)
-	}
+	const shown = "overlays/second-scheduler"
+	s.installs(t, strings.ReplaceAll(s.page.commands(t, "With kustomize", "kubectl"), shown, "overlays/"+overlay))
 	if overlay == "replace-default" {
 		s.handOver(t)
 	}
@@ -112,27 +51,9 @@ func (s *site) kustomize(t *testing.T, overlay string, count *install.Count) {
 		work.end(t)
 	}
 	s.stop(t)
-	if out, err := s.installer.Kubectl(t.Context(), "delete", "-k", folder, "--timeout=120s"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	s.types(t, s.installer, strings.ReplaceAll(s.page.commands(t, "Uninstall", "kubectl"), shown, "overlays/"+overlay))
 	// The namespaces are a part of what was applied, and so are the definitions.
-	s.leaves(t, before, nil)
-}
-
-// leaves compares what there is with what there was, once what is going is gone.
-func (s *site) leaves(t *testing.T, before map[string]bool, want []string) {
-	t.Helper()
-	s.seldom(t, func() (bool, string) {
-		var got []string
-		for _, name := range install.More(before, s.inventory(t)) {
-			// Kube-scheduler's own, in whose place a scheduler was.
-			if name != "leases.coordination.k8s.io kube-system/kube-scheduler" {
-				got = append(got, name)
-			}
-		}
-		diff := cmp.Diff(want, got)
-		return diff == "", "left behind (-documented +found):\n" + diff
-	})
+	s.leaves(t, before, nil, nil)
 }
 
 // advise has a service with a policy that lends, and finds that it only advises, and that

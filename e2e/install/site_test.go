@@ -2,6 +2,7 @@ package install_test
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"testing"
 	"time"
@@ -17,16 +18,30 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/build"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
+	"github.com/ebbtide/ebbtide/e2e/witness/auditlog"
 )
+
+// operators are definitions of kinds that others bring, and Ebbtide has objects of.
+//
+//go:embed testdata/operators.yaml
+var operators []byte
 
 // patience is how long a step may take; it only matters where one fails.
 const patience = 4 * time.Minute
+
+// installer is the user who installs.
+const installer = "installer"
 
 // site is a cluster without Ebbtide, and the two who work on it.
 type site struct {
 	*lab.Lab
 	api                      client.Client
+	page                     *page
 	administrator, installer *install.Person
+	// audit has what the API server was asked for, and count what of that was to install
+	// something.
+	audit *auditlog.Tail
+	count install.Count
 	// parts run as the cluster says; generation tells those of a moment apart.
 	parts      []*lab.Part
 	generation int
@@ -50,7 +65,17 @@ func newSite(t *testing.T) *site {
 	for i := range 3 {
 		nodes = append(nodes, lab.NodeSpec{Name: fmt.Sprintf("gpu-%d", i), GPUs: 8})
 	}
-	s := &site{Lab: labtest.New(t, lab.Options{KubeScheduler: true, Nodes: nodes, ScrapeInterval: time.Second})}
+	s := &site{page: readPage(t, root), Lab: labtest.New(t, lab.Options{
+		KubeScheduler: true, Nodes: nodes, ScrapeInterval: time.Second, Manifests: [][]byte{operators},
+	})}
+	if s.audit, err = auditlog.Follow(s.AuditLog(), true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.audit.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if s.api, err = lab.TypedClient(s.Config()); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +86,7 @@ func newSite(t *testing.T) *site {
 		}
 		return &install.Person{Kubeconfig: kubeconfig, Bin: bin, Root: root, Home: t.TempDir()}
 	}
-	s.administrator, s.installer = person("administrator", "system:masters"), person("installer")
+	s.administrator, s.installer = person("administrator", "system:masters"), person(installer)
 	s.releaseClaims(t)
 	return s
 }
@@ -96,135 +121,7 @@ func (s *site) releaseClaims(t *testing.T) {
 	}()
 }
 
-// prepare gives the installer his rights, as the page about installing says, in a cluster
-// without anything of Ebbtide. A lab brings namespaces and accounts for it.
-func (s *site) prepare(t *testing.T) {
-	t.Helper()
-	s.stop(t) // what a test that failed has left
-	s.clear(t)
-	s.folder = t.TempDir()
-	commands := [][]string{
-		{"apply", "--server-side", "-k", "deploy/kustomize/installer"},
-		{"create", "namespace", "ebbtide-system"},
-		{"create", "namespace", "ebbtide-agent"},
-		{"create", "clusterrolebinding", "ebbtide-installer", "--clusterrole=ebbtide-installer", "--user=installer"},
-	}
-	for _, namespace := range []string{"ebbtide-system", "ebbtide-agent"} {
-		commands = append(commands, []string{"create", "rolebinding", "ebbtide-installer-workloads", "--namespace=" + namespace, "--clusterrole=ebbtide-installer-workloads", "--user=installer"})
-	}
-	for _, namespace := range []string{"ebbtide-system", "ebbtide-agent", "kube-system", "kube-node-lease"} {
-		commands = append(commands, []string{"create", "rolebinding", "ebbtide-installer-roles", "--namespace=" + namespace, "--clusterrole=ebbtide-installer-roles", "--user=installer"})
-	}
-	for _, command := range commands {
-		if _, err := s.administrator.Kubectl(t.Context(), command...); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// clear takes away what prepare made, and what an install leaves behind.
-func (s *site) clear(t *testing.T) {
-	t.Helper()
-	for _, command := range [][]string{
-		{"delete", "--ignore-not-found", "namespace", "ebbtide-system", "ebbtide-agent"},
-		{"delete", "--ignore-not-found", "rolebinding", "ebbtide-installer-roles", "--namespace=kube-system"},
-		{"delete", "--ignore-not-found", "rolebinding", "ebbtide-installer-roles", "--namespace=kube-node-lease"},
-		{"delete", "--ignore-not-found", "clusterrolebinding", "ebbtide-installer"},
-		{"delete", "--ignore-not-found", "-k", "deploy/kustomize/installer"},
-		{"delete", "--ignore-not-found", "-k", "deploy/crds"},
-	} {
-		if _, err := s.administrator.Kubectl(t.Context(), command...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if s.stopped {
-		s.stopped = false
-		if err := s.Part(lab.KubeScheduler).Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// previous packages the charts as the release before this one.
-func (s *site) previous(t *testing.T) string {
-	t.Helper()
-	folder := t.TempDir()
-	if _, err := s.installer.Helm(t.Context(), "", "package", "--version", "0.0.9", "--app-version", "v0.0.9", "--destination", folder,
-		"deploy/charts/ebbtide-crds", "deploy/charts/ebbtide"); err != nil {
-		t.Fatal(err)
-	}
-	return folder
-}
-
-// handOver stops kube-scheduler, as the page about schedulers says.
-func (s *site) handOver(t *testing.T) {
-	t.Helper()
-	if err := s.Part(lab.KubeScheduler).Stop(); err != nil {
-		t.Fatal(err)
-	}
-	s.stopped = true
-}
-
-// start runs Ebbtide as the cluster's objects say.
-func (s *site) start(t *testing.T, scheduler bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	s.generation++
-	broker, err := install.Broker(ctx, s.Client(), fmt.Sprintf("%s-%d", lab.Broker, s.generation), s.local(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	part, err := s.StartBroker(ctx, *broker)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.parts = append(s.parts, part)
-	if !scheduler {
-		return
-	}
-	program, err := install.Scheduler(ctx, s.Client(), fmt.Sprintf("%s-%d", lab.Scheduler, s.generation))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if part, err = s.StartScheduler(ctx, *program); err != nil {
-		t.Fatal(err)
-	}
-	s.parts = append(s.parts, part)
-}
-
-// local is what of a broker's configuration belongs to this machine, and a test's patience
-// for what takes minutes by default.
-func (s *site) local(t *testing.T) func(lab.Env) map[string]any {
-	folder := s.folder
-	return func(e lab.Env) map[string]any {
-		web, err := e.Listen("web")
-		if err != nil {
-			t.Error(err)
-		}
-		return map[string]any{
-			"prometheus":  map[string]any{"url": s.PrometheusURL()},
-			"ledger":      map[string]any{"path": folder + "/ledger.db"},
-			"http":        map[string]any{"bindAddress": web},
-			"metrics":     map[string]any{"bindAddress": "0"},
-			"healthProbe": map[string]any{"bindAddress": e.Addr},
-			"interval":    "1s",
-			"signals":     map[string]any{"youngReplica": "1s", "stableWindow": "2s", "panicWindow": "1s", "forecast": false},
-		}
-	}
-}
-
-// stop ends what start has started.
-func (s *site) stop(t *testing.T) {
-	t.Helper()
-	for _, part := range s.parts {
-		if err := part.Stop(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.parts = nil
-}
-
+// inventory is all that there is.
 func (s *site) inventory(t *testing.T) map[string]bool {
 	t.Helper()
 	all, err := install.Inventory(t.Context(), s.Config())
