@@ -84,11 +84,18 @@ vet:
 lint: ## Run the linters
 	$(TOOL) golangci-lint run ./...
 
+# What failed is told again at the end: a lab's output is long, and a reader of a log sees
+# its end.
+define tests
+log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -x; $(1) 2>&1 | tee "$$log" || { set +x; \
+	echo "What failed:"; awk '/^ *--- FAIL/ {show = 1} /^(FAIL|ok|PASS|panic:|[A-Z][0-9]{4} )/ {show = /^(FAIL|panic:)/} show' "$$log" | cut -c -2000 | head -400; exit 1; }
+endef
+
 .PHONY: test
 test: build ## Run all tests (RACE=1: with the race detector)
-	@packages=$$($(LIST) | awk '!$(USES_LAB) {print $$1}'); set -x; $(GO) test $(TEST_FLAGS) $$packages
-	@packages=$$($(LIST) | awk '$(USES_LAB) {print $$1}'); set -x; \
-	$(GO) build $(if $(RACE),-race) $$packages; $(GO) test $(TEST_FLAGS) -p 1 $$packages
+	@packages=$$($(LIST) | awk '!$(USES_LAB) {print $$1}'); $(call tests,$(GO) test $(TEST_FLAGS) $$packages)
+	@packages=$$($(LIST) | awk '$(USES_LAB) {print $$1}'); $(GO) build $(if $(RACE),-race) $$packages; \
+	$(call tests,$(GO) test $(TEST_FLAGS) -p 1 $$packages)
 
 .PHONY: test-oracle
 test-oracle: ## Compare the need with Knative's own autoscaler, in a module of its own

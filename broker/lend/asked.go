@@ -78,34 +78,39 @@ func (a *admission) serveAsked() {
 	for _, k := range waiting {
 		a.keep(k, a.comingFor(k.UID))
 	}
-	for n, k := range waiting {
-		promises := len(a.requests.kept)
-		a.requests.serving = n
-		a.letGo(n)
-		v, reason, message := a.consider(k)
-		if v == alike && !a.requests.pending[k.UID] && !a.comesFree(k) {
-			v, reason, message = a.considerAlone(k, n)
-		}
-		switch {
-		case v == admitted:
-			a.line.want[k.slot] = served
-		case !a.requests.pending[k.UID] && !a.comesFree(k):
-			continue // all came back and it does not fit: it waits like others
-		default:
-			// What came back may have gone where room that is still to come is as good.
-			a.requests.pending[k.UID] = true
-			if len(a.requests.kept) == promises { // else it asked again
-				a.keepAgain(n)
-			}
-			if isForNow(v, reason) {
-				reason, message = waitsForReturn(k)
-			}
-			a.line.want[k.slot] = waits
-			a.line.behind[k.queue] = a.line.behind[k.queue] || !a.line.queues[k.queue].Backfill
-		}
-		a.line.tell(k.slot, outcome{reason, message})
+	for n := range waiting {
+		a.servePromised(n)
 	}
 	a.requests.serving = len(a.requests.kept)
+}
+
+// servePromised tries the job with the n-th promise.
+func (a *admission) servePromised(n int) {
+	k, promises := a.requests.kept[n].ask, len(a.requests.kept)
+	a.requests.serving = n
+	a.letGo(n)
+	v, reason, message := a.consider(k)
+	if v == alike && !a.requests.pending[k.UID] && !a.comesFree(k) {
+		v, reason, message = a.considerAlone(k, n)
+	}
+	switch {
+	case v == admitted:
+		a.line.want[k.slot] = served
+	case !a.requests.pending[k.UID] && !a.comesFree(k):
+		return // all came back and it does not fit: it waits like others
+	default:
+		// What came back may have gone where room that is still to come is as good.
+		a.requests.pending[k.UID] = true
+		if len(a.requests.kept) == promises { // else it asked again
+			a.keepAgain(n)
+		}
+		if isForNow(v, reason) {
+			reason, message = waitsForReturn(k)
+		}
+		a.line.want[k.slot] = waits
+		a.line.behind[k.queue] = a.line.behind[k.queue] || !a.line.queues[k.queue].Backfill
+	}
+	a.line.tell(k.slot, outcome{reason, message})
 }
 
 // considerAlone tries the job with the n-th promise, to which all has come back. Who

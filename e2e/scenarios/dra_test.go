@@ -19,7 +19,7 @@ func TestClaimsForExtendedResources(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)
 	w.dial.set(5, 0)
-	w.openOnPinned(v1alpha1.ReshapeNever)
+	w.openOnceKnown(v1alpha1.ReshapeNever)
 	w.awaitDevices(onlineNamespace, "1g5gb-19-4", "1g5gb-19-5", "1g5gb-19-6")
 
 	workers := []string{"worker-0", "worker-1", "worker-2", "worker-3"}
@@ -49,7 +49,7 @@ func TestClaimsInALongTrough(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)
 	w.dial.set(5, 0)
-	w.openOnPinned(v1alpha1.ReshapeIdle)
+	w.openOnceKnown(v1alpha1.ReshapeIdle)
 	w.awaitDevices(onlineNamespace, "1g5gb-19-4", "1g5gb-19-5", "1g5gb-19-6")
 	before := len(w.cardWrites()) // instances are made for claims
 	w.claim("big", "mig-4g.20gb.ebbtide.dev")
@@ -80,7 +80,7 @@ func TestClaimsTakenBackByTheScheduler(t *testing.T) {
 	t.Parallel()
 	w := newClaimedTown(t)
 	w.dial.set(2, 0)
-	w.openOnPinned(v1alpha1.ReshapeIdle)
+	w.openOnceKnown(v1alpha1.ReshapeIdle)
 	w.claim("big", "mig-4g.20gb.ebbtide.dev")
 	w.lendMade("big")
 	w.growAlone()

@@ -108,13 +108,50 @@ func slicedPolicy(owned int64, reshape v1alpha1.ReshapeMode) *v1alpha1.LendingPo
 }
 
 // openOnPinned starts the service with three replicas when it is known which slices are
-// pinned: they get these, and are the last to go.
+// pinned: they get these, and are the last to go. It starts them again where the scheduler
+// had not heard of the pins yet: then these follow the pods.
 func (w *town) openOnPinned(reshape v1alpha1.ReshapeMode) {
+	w.t.Helper()
+	w.openOnceKnown(reshape)
+	for range 3 {
+		if w.lastToGo() == pinnedEach {
+			return
+		}
+		w.scale(0)
+		w.awaitReady(0)
+		w.awaitPins()
+		w.scale(pinnedEach)
+		w.awaitReady(pinnedEach)
+	}
+	w.t.Fatal("the service's pods are not on pinned slices")
+}
+
+// openOnceKnown starts the service with three replicas once the API says which slices are
+// pinned.
+func (w *town) openOnceKnown(reshape v1alpha1.ReshapeMode) {
 	w.t.Helper()
 	w.serveOnSlices(0, reshape)
 	w.awaitPins()
 	w.scale(pinnedEach)
 	w.awaitReady(pinnedEach)
+}
+
+// lastToGo counts the service's pods on the slices pinned at first that say that others
+// are to go before them.
+func (w *town) lastToGo() int {
+	w.t.Helper()
+	pods, err := w.Client().CoreV1().Pods(onlineNamespace).List(w.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n, holding := 0, w.Devices(migNode).Holding()
+	for _, p := range pods.Items {
+		held := holding[p.Namespace+"/"+p.Name]
+		if p.Annotations[corev1.PodDeletionCost] != "" && len(held) == 1 && pinnedPlace(held[0]) {
+			n++
+		}
+	}
+	return n
 }
 
 // lendMade waits until the job has the slice of four that is made for it.
@@ -215,6 +252,43 @@ func (w *town) awaitPinnedAs(right func([]int32) bool, want string) {
 		}
 		return cut > 0 && cut == len(got), fmt.Sprintf("pinned at %v on %d cut cards, want %s", got, cut, want)
 	})
+}
+
+// watchPins notes which slices of the node's cards are pinned from now on, until it is asked.
+func (w *town) watchPins() (seen func() [][]int) {
+	w.t.Helper()
+	api, err := client.NewWithWatch(w.Config(), client.Options{Scheme: w.api.Scheme()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	nodes, err := api.Watch(w.t.Context(), &v1alpha1.GPUNodeList{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var sets [][]int
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for e := range nodes.ResultChan() {
+			n, ok := e.Object.(*v1alpha1.GPUNode)
+			if !ok || n.Name != migNode {
+				continue
+			}
+			var set []int
+			for _, p := range n.Spec.Pinned {
+				for _, place := range p.Places {
+					set = append(set, int(place.Start))
+				}
+			}
+			slices.Sort(set)
+			sets = append(sets, set)
+		}
+	}()
+	return func() [][]int {
+		nodes.Stop()
+		<-done
+		return sets
+	}
 }
 
 func pinnedPlace(d devices.Device) bool { return d.Resource == oneG && d.Start >= 4 }

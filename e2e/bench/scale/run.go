@@ -34,8 +34,8 @@ func Default() Config {
 	}
 }
 
-// busiest is the cluster of the trace of whose jobs queues are made: it has the most.
-const busiest, mostWaiting = "cluster04", 15_000
+// mostWaiting bounds the jobs of a queue that is asked for.
+const mostWaiting = 15_000
 
 // Validate returns what is wrong with the configuration, or nil.
 func (c Config) Validate() error {
@@ -110,7 +110,7 @@ func (c *Config) sized() (rows []*row, err error) {
 func (c *Config) queued() (rows []*row, err error) {
 	for _, n := range c.Waiting {
 		r, err := measure(bench.Town{
-			GPUs: c.Queued, From: bench.Busiest, Length: min(c.Length, queueLength), Copies: 1, Every: c.Every, Cluster: busiest, Backlog: n,
+			GPUs: c.Queued, From: bench.Busiest, Length: min(c.Length, queueLength), Copies: 1, Every: c.Every, Cluster: bench.BusiestCluster, Backlog: n,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%d waiting jobs: %w", n, err)

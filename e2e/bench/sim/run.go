@@ -70,8 +70,8 @@ const garbage = 400
 // busy is how many times as much time as on the processor passes only where others have it.
 const busy = 1.5
 
-// busiest is the cluster of the trace that has the most jobs then.
-const busiest = "cluster04"
+// BusiestCluster is the one of the trace that has the most jobs then.
+const BusiestCluster = "cluster04"
 
 // played is a run, and what it took: by the clock, and of the processor.
 type played struct {
@@ -157,7 +157,7 @@ func Run(c Config) error {
 func (c *Config) days() error {
 	few := Town{GPUs: 70 * perNode, From: Busiest, Length: day, Copies: 0.5, Every: 15 * time.Second}
 	long := few
-	long.Copies, long.Cluster = 6, busiest
+	long.Copies, long.Cluster = 6, BusiestCluster
 	for _, t := range []Town{few, long} {
 		p, err := play(t)
 		if err != nil {

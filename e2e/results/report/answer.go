@@ -99,7 +99,12 @@ func judge(a Answer, d *DeepSeek) (verdicts []Verdict, err error) {
 }
 
 // four digits behind the point are told.
-func four(x float64) float64 { return math.Round(x*1e4) / 1e4 }
+func four(x float64) float64 {
+	if n := math.Round(x * 1e4); n != 0 { // which may be negative, too
+		return n / 1e4
+	}
+	return 0
+}
 
 // Richest is the town with the largest pool.
 func (r *Report) Richest() *Variant {

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,6 +83,16 @@ func TestAnswerHasTheFieldsInOrder(t *testing.T) {
 	const want = `{"queueingSpeedup":0,"jctSpeedup":0,"utilisationGain":0,"shareOfOracle":0,"wasteShare":0,"evictionsVsLyra":0,"lostWorkVsLyra":0,"shortWindowsShare":0}`
 	if line != want {
 		t.Errorf("%s\nwant\n%s", line, want)
+	}
+}
+
+// A hair less than nothing is told as nothing, without a sign.
+func TestNothingHasNoSign(t *testing.T) {
+	if got := four(-0.00001); got != 0 || math.Signbit(got) {
+		t.Errorf("told is %v", got)
+	}
+	if got := four(-0.5); got != -0.5 {
+		t.Errorf("told is %v, want -0.5", got)
 	}
 }
 
