@@ -3,6 +3,8 @@ package arch
 import (
 	"fmt"
 	"go/ast"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,6 +26,9 @@ var pure = map[string][]string{
 	"broker/view/chart":     {"broker/view"},
 	"broker/reasons":        {},
 }
+
+// Pure lists the packages that may only compute, in order of their names.
+func Pure() []string { return slices.Sorted(maps.Keys(pure)) }
 
 // impureStd are packages of the standard library, and what is below them, that
 // a pure package may not import, with the reason.
