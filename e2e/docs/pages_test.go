@@ -32,6 +32,7 @@ func TestFirstLoan(t *testing.T) {
 	for _, failure := range result.Failures {
 		t.Error(failure)
 	}
+	t.Logf("%d commands run, %d failed, %d skipped", result.Run, result.Failed, result.Skipped)
 	if result.Run < 4 || result.Skipped > 0 {
 		t.Errorf("%d commands were run, and %d skipped: want 4 and none", result.Run, result.Skipped)
 	}
