@@ -85,21 +85,28 @@ func (k Known) Check(expr string) (problems []string) {
 		for label := range labels {
 			named[label] = true
 		}
-		for _, by := range matcher.FindAllStringSubmatch(m[2], -1) {
-			values, has := labels[by[1]]
-			if !has && !slices.Contains(ofScraping, by[1]) {
-				problems = append(problems, fmt.Sprintf("%s has no label %s", m[1], by[1]))
-			}
-			if len(values) > 0 && (by[2] == "=" || by[2] == "!=") && !slices.Contains(values, by[3]) {
-				problems = append(problems, fmt.Sprintf("%s of %s is never %q", by[1], m[1], by[3]))
-			}
-		}
+		problems = append(problems, matched(m[1], m[2], labels)...)
 	}
 	for _, m := range by.FindAllStringSubmatch(expr, -1) {
 		for _, label := range strings.Split(m[1], ", ") {
 			if !named[label] {
 				problems = append(problems, "none of its metrics has the label "+label)
 			}
+		}
+	}
+	return problems
+}
+
+// matched finds what the matchers of a metric ask for that none of its series has.
+func matched(metric, matchers string, labels map[string][]string) (problems []string) {
+	for _, m := range matcher.FindAllStringSubmatch(matchers, -1) {
+		label, is, value := m[1], m[2], m[3]
+		values, has := labels[label]
+		if !has && !slices.Contains(ofScraping, label) {
+			problems = append(problems, fmt.Sprintf("%s has no label %s", metric, label))
+		}
+		if len(values) > 0 && (is == "=" || is == "!=") && !slices.Contains(values, value) {
+			problems = append(problems, fmt.Sprintf("%s of %s is never %q", label, metric, value))
 		}
 	}
 	return problems
