@@ -24,7 +24,7 @@ var (
 // commands are those of which there must be a session. What simulate prints is its own
 // reference's.
 var commands = []string{
-	"submit", "queue", "loans", "lenders", "quota", "gpus", "explain", "when", "why-evicted", "timeline", "top", "ledger",
+	"submit", "queue", "loans", "lenders", "quota", "gpus", "explain", "when", "why-evicted", "timeline", "top", "dashboard", "ledger",
 	"reclaim", "pause", "resume", "doctor", "whatif", "replay",
 }
 

@@ -100,7 +100,7 @@ is not sound, or "replay" another plan than was recorded.`,
 
 	root.AddCommand(
 		newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newLendersCommand(s), newQuotaCommand(s), newGPUsCommand(s),
-		newExplainCommand(s), newWhenCommand(s), newWhyEvictedCommand(s), newTimelineCommand(s), newTopCommand(s), newLedgerCommand(s),
+		newExplainCommand(s), newWhenCommand(s), newWhyEvictedCommand(s), newTimelineCommand(s), newTopCommand(s), newDashboardCommand(s), newLedgerCommand(s),
 		newReclaimCommand(s), newPauseCommand(s), newResumeCommand(s), newDoctorCommand(s),
 		newSimulateCommand(s), newWhatifCommand(s), newReplayCommand(s),
 	)

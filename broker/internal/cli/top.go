@@ -39,7 +39,8 @@ func newTopCommand(s *session) *cobra.Command {
 On a terminal the screen is drawn anew every --every until Ctrl-C; into a pipe or a file
 goes one frame, or with -w one after the other. Shown is what one may see: with -n, of one
 namespace. In the bars, S are services, T training on its own quota, O other pods, L what
-is lent, "." free and x broken. AGE of a lender is how long its REASON has held.`,
+is lent, "." free and x broken. AGE of a lender is how long its REASON has held. GRACE is
+that of "loans", with "<=" where you may not see what a lender allows.`,
 		Example: `  kubectl ebbtide top
 
   # One frame
@@ -144,7 +145,7 @@ func (o *topOptions) frame(ctx context.Context, w io.Writer) error {
 	if err := o.section(w, paint.Bold("QUEUE"), o.queue(queue)); err != nil {
 		return err
 	}
-	return o.section(w, paint.Bold("LOANS"), o.loans(loans))
+	return o.section(w, paint.Bold("LOANS"), o.loans(loans, lenders))
 }
 
 // section is a table under a title, of so many rows at most.
@@ -210,7 +211,7 @@ func (o *topOptions) queue(jobs []access.QueuedJob) view.Table {
 	return view.Queue(list, o.Clock.Now())
 }
 
-func (o *topOptions) loans(rows []view.LoanRow) view.Table {
+func (o *topOptions) loans(rows []view.LoanRow, lenders []access.Lender) view.Table {
 	var list []view.LoanRow
 	for _, l := range rows {
 		if o.shows(l.Name) {
@@ -227,5 +228,12 @@ func (o *topOptions) loans(rows []view.LoanRow) view.Table {
 		}
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(b.Units, a.Units))
 	})
-	return view.LoanTable(list, o.Clock.Now())
+	allowed := map[string]time.Duration{}
+	for i := range lenders {
+		allowed[lenders[i].Name] = seconds(lenders[i].MaxGraceSeconds)
+	}
+	return view.LoanTable(list, func(lender string) (time.Duration, bool) {
+		most, told := allowed[lender]
+		return most, told
+	}, o.Clock.Now())
 }

@@ -233,38 +233,52 @@ func (b *Broker) CheckLedger(ctx context.Context, against string) (LedgerCheck, 
 
 // get makes one request and reads its answer.
 func (b *Broker) get(ctx context.Context, path string, query url.Values, into any) error {
+	body, err := b.fetch(ctx, path, query)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%w: %s answered something else than a broker does: %w", ErrUnreachable, b.base, err)
+	}
+	return nil
+}
+
+// fetch is an answer as it stands.
+func (b *Broker) fetch(ctx context.Context, path string, query url.Values) ([]byte, error) {
 	target := b.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return fmt.Errorf("ask the broker: %w", err)
+		return nil, fmt.Errorf("ask the broker: %w", err)
 	}
 	request.Header.Set("Accept", "application/json")
 	response, err := b.client.Do(request)
 	if err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("ask the broker: %w", ctx.Err())
-		}
-		var mine *identityError
-		if errors.As(err, &mine) {
-			return mine.error
-		}
-		return fmt.Errorf("%w: %w", ErrUnreachable, b.plain(err))
+		return nil, b.failed(ctx, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("%w: read its answer: %w", ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: read its answer: %w", ErrUnreachable, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return refusal(response.StatusCode, body)
+		return nil, refusal(response.StatusCode, body)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("%w: %s answered something else than a broker does: %w", ErrUnreachable, b.base, err)
+	return body, nil
+}
+
+// failed is why there is no answer.
+func (b *Broker) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("ask the broker: %w", ctx.Err())
 	}
-	return nil
+	var mine *identityError
+	if errors.As(err, &mine) {
+		return mine.error
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, b.plain(err))
 }
 
 // plain takes off an error what says nothing to a person: how the HTTP client
