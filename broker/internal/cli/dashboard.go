@@ -50,10 +50,11 @@ func (s *session) dashboard(ctx context.Context, port uint16) error {
 	if !broker.Verified() {
 		return errors.New("--broker: the page sends a token, which goes over https:// only")
 	}
-	if err := broker.HasPage(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil // Ctrl-C is how one leaves
-		}
+	err = broker.HasPage(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil // Ctrl-C is how one leaves
+	case err != nil:
 		return err
 	}
 	server := &loopback.Server{Broker: broker, Port: port, Say: s.note}

@@ -4,14 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -29,10 +32,14 @@ type outcome struct {
 	code           int
 }
 
-func serveDashboard(t *testing.T, server string, in invocation) *serving {
+func serveDashboard(t *testing.T, server http.Handler, in invocation) *serving {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "kubeconfig")
-	user := "apiVersion: v1\nkind: Config\nusers: [{name: ann, user: {token: of-ann}}]\ncontexts: [{name: c, context: {user: ann}}]\ncurrent-context: c\n"
+	// Over TLS, as nobody shows a token without.
+	secure := httptest.NewTLSServer(server)
+	t.Cleanup(secure.Close)
+	user := "apiVersion: v1\nkind: Config\nusers: [{name: ann, user: {token: of-ann}}]\ncurrent-context: c\n" +
+		"contexts: [{name: c, context: {user: ann, cluster: k}}]\nclusters: [{name: k, cluster: {insecure-skip-tls-verify: true, server: \"" + secure.URL + "\"}}]\n"
 	if err := os.WriteFile(config, []byte(user), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +54,7 @@ func serveDashboard(t *testing.T, server string, in invocation) *serving {
 			Streams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: written, ErrOut: &errOut},
 			Clock:   clocktesting.NewFakePassiveClock(testNow),
 			Getenv:  func(string) string { return "" },
-		}, append([]string{words[0], "--kubeconfig=" + config, "--server=" + server}, words[1:]...))
+		}, append([]string{words[0], "--kubeconfig=" + config}, words[1:]...))
 	}()
 	lines := bufio.NewReader(out)
 	first, err := lines.ReadString('\n')
@@ -86,7 +93,9 @@ func (b *showing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // open asks for a path of the dashboard, as the page does once somebody has signed in.
 func (s *serving) open(t *testing.T, path, token string) *http.Response {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimSuffix(s.address, "/ui/")+path, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.address, "/ui/")+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +118,7 @@ func TestDashboard(t *testing.T) {
 	broker := &showing{Handler: &fakeBroker{ledger: l, real: true}, shown: map[string]string{}}
 	server := newFakeAPIServer(t, broker)
 	in := invocation{args: "dashboard -n research"}
-	s := serveDashboard(t, server.URL, in)
+	s := serveDashboard(t, server, in)
 
 	page := s.open(t, "/ui/", "")
 	text, err := io.ReadAll(page.Body)
@@ -131,6 +140,9 @@ func TestDashboard(t *testing.T) {
 	}
 
 	end := s.stop() // though an answer goes on
+	if _, err := io.Copy(io.Discard, watch); errors.Is(err, context.DeadlineExceeded) {
+		t.Error("who watches is not cut off")
+	}
 	broker.mu.Lock()
 	defer broker.mu.Unlock()
 	for path, want := range map[string]string{"/ui/": "", "/queue": "Bearer pasted", "/lenders": "", "/watch": "Bearer pasted"} {
@@ -157,7 +169,7 @@ func TestDashboardFollowsTheLeader(t *testing.T) {
 		mu.Unlock()
 		(&fakeBroker{ledger: l, real: true, silent: silent}).ServeHTTP(w, r)
 	}))
-	s := serveDashboard(t, server.URL, invocation{args: "dashboard"})
+	s := serveDashboard(t, server, invocation{args: "dashboard"})
 	var got []int
 	for range 2 {
 		response := s.open(t, "/queue", "pasted")

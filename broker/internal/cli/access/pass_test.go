@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"k8s.io/client-go/rest"
 )
@@ -100,5 +102,47 @@ func TestOnlyTLSIsVerified(t *testing.T) {
 	}
 	if !NewBrokerInCluster(&Identity{}, nil).Verified() {
 		t.Error("the broker in the cluster is not")
+	}
+}
+
+// slow is a broker that takes its time before it begins with an answer, or after.
+type slow struct{ before, after time.Duration }
+
+func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-time.After(s.before):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	body, write := io.Pipe()
+	go func() {
+		time.Sleep(s.after)
+		_, _ = io.WriteString(write, "rows")
+		write.CloseWithError(r.Context().Err())
+	}()
+	return &http.Response{StatusCode: http.StatusOK, Body: body}, nil
+}
+
+// One that is silent is not waited for; one that goes on and on with its answer is.
+func TestSilence(t *testing.T) {
+	for name, test := range map[string]struct {
+		slow
+		answers bool
+	}{
+		"slow":              {slow{before: silence - time.Second}, true},
+		"silent":            {slow{before: silence + time.Second}, false},
+		"a stream":          {slow{after: 10 * silence}, true},
+		"a stream, at last": {slow{before: silence - time.Second, after: time.Hour}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &Broker{base: "https://ebbtide-broker", client: &http.Client{Transport: test.slow}}
+			_, body, err := ask(t, b, t.Context(), "https://x/watch")
+			if test.answers && (err != nil || body != "rows") {
+				t.Errorf("%s: %q, %v", name, body, err)
+			}
+			if !test.answers && (!errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "no answer within")) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
 	}
 }

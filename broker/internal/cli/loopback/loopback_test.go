@@ -210,9 +210,11 @@ func TestStream(t *testing.T) {
 	ended := make(chan struct{})
 	at, _ := serve(t, answers(func(r *http.Request) (*http.Response, error) {
 		context.AfterFunc(r.Context(), func() { close(ended) })
-		return answer(http.StatusOK, lines, http.Header{"Content-Type": {"text/plain"}}), nil // not only events
+		response := answer(http.StatusOK, lines, nil) // no events, and of a known length: nothing says that it is a stream
+		response.ContentLength = 1000
+		return response, nil
 	}))
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.JoinPath("../watch").String(), nil)
 	if err != nil {
