@@ -52,7 +52,7 @@ func (s *session) dashboard(ctx context.Context, port uint16) error {
 	}
 	err = broker.HasPage(ctx)
 	switch {
-	case ctx.Err() != nil:
+	case errors.Is(err, context.Canceled):
 		return nil // Ctrl-C is how one leaves
 	case err != nil:
 		return err

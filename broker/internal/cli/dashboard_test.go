@@ -183,6 +183,21 @@ func TestDashboardFollowsTheLeader(t *testing.T) {
 	}
 }
 
+// Who leaves before the broker has answered has made no mistake.
+func TestDashboardThatIsLeftAtOnce(t *testing.T) {
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	var out, errOut bytes.Buffer
+	code := Run(left, Env{
+		Streams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut},
+		Clock:   clocktesting.NewFakePassiveClock(testNow),
+		Getenv:  func(string) string { return "" },
+	}, []string{"dashboard", "--server=" + newFakeAPIServer(t, nil).URL, "--kubeconfig=" + os.DevNull})
+	if code != ExitOK || out.Len()+errOut.Len() > 0 {
+		t.Errorf("it ended with %d: %s%s", code, out.String(), errOut.String())
+	}
+}
+
 func TestDashboardRefuses(t *testing.T) {
 	playAll(t, map[string]scene{
 		"dashboard-offline":   {invocation: invocation{args: "dashboard"}, brokerGone: true},
