@@ -75,9 +75,14 @@ func (d *decision) comingFor(uid string) []*loan {
 // for them, since what was asked back for a later job may come later. Who asked before
 // the job that is served now is all that it has to heed.
 func (r *requests) before(forget func(*promise), check func() bool) bool {
+	came := false // something was to come back for those forgotten since check was asked
 	for n := len(r.kept) - 1; n >= 0; n-- {
 		forget(&r.kept[n])
-		if n <= r.serving && len(r.kept[n].back) > 0 && !check() {
+		came = came || len(r.kept[n].back) > 0
+		if n > r.serving || !came {
+			continue
+		}
+		if came = false; !check() {
 			return false
 		}
 	}

@@ -36,8 +36,11 @@ type take struct {
 // available is how much the job's tenant could have now without anything being taken
 // back, and without what is kept for others.
 func (d *decision) available(j *ask) int64 {
-	b := d.books
-	return int64(min(b.used.Available(j.tenant, j.flavor), d.unpromised(j), quota.Amount(1<<50)))
+	now := d.books.used.Available(j.tenant, j.flavor)
+	if now == 0 {
+		return 0 // whatever was promised
+	}
+	return int64(min(now, d.unpromised(j), quota.Amount(1<<50)))
 }
 
 // ownRoom is how much of its tenant's nominal quota a job could have that no service
