@@ -11,12 +11,18 @@ COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 
+# What each program is made of, as CycloneDX, read from the program itself.
+FROM source AS supply
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 go build -trimpath -buildvcs=false -o /out/ebbtide-supply ./e2e/cmd/ebbtide-supply
+
 FROM source AS build-broker
 ARG TARGETOS
 ARG TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/ebbtide-broker ./broker/cmd/ebbtide-broker
+RUN --mount=type=bind,from=supply,source=/out,target=/supply /supply/ebbtide-supply describe /out/ebbtide-broker
 
 FROM source AS build-scheduler
 ARG TARGETOS
@@ -29,6 +35,7 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=${KUBERNETES_VERSION} -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36 -X k8s.io/client-go/pkg/version.gitVersion=${KUBERNETES_VERSION}" \
     -o /out/ebbtide-scheduler ./scheduler-plugin/cmd/ebbtide-scheduler
+RUN --mount=type=bind,from=supply,source=/out,target=/supply /supply/ebbtide-supply describe /out/ebbtide-scheduler
 
 FROM source AS build-kubectl
 ARG TARGETOS
@@ -36,6 +43,7 @@ ARG TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/kubectl-ebbtide ./broker/cmd/kubectl-ebbtide
+RUN --mount=type=bind,from=supply,source=/out,target=/supply /supply/ebbtide-supply describe /out/kubectl-ebbtide
 
 # The agent loads the driver's library, which takes cgo: a compiler for the target, and a
 # C library that is no newer than the one it runs with.
@@ -54,6 +62,7 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     fi; \
     CGO_ENABLED=1 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -buildvcs=false -ldflags "-s -w" -o /out/ebbtide-agent ./mig/cmd/ebbtide-agent
+RUN --mount=type=bind,from=supply,source=/out,target=/supply /supply/ebbtide-supply describe /out/ebbtide-agent
 
 FROM gcr.io/distroless/static:nonroot AS runtime
 ARG VERSION=unknown
@@ -65,14 +74,17 @@ USER 65532:65532
 
 FROM runtime AS ebbtide-broker
 COPY --from=build-broker /out/ebbtide-broker /ebbtide-broker
+COPY --from=build-broker /out/ebbtide-broker.cdx.json /sbom/
 ENTRYPOINT ["/ebbtide-broker"]
 
 FROM runtime AS ebbtide-scheduler
 COPY --from=build-scheduler /out/ebbtide-scheduler /ebbtide-scheduler
+COPY --from=build-scheduler /out/ebbtide-scheduler.cdx.json /sbom/
 ENTRYPOINT ["/ebbtide-scheduler"]
 
 FROM runtime AS kubectl-ebbtide
 COPY --from=build-kubectl /out/kubectl-ebbtide /kubectl-ebbtide
+COPY --from=build-kubectl /out/kubectl-ebbtide.cdx.json /sbom/
 ENTRYPOINT ["/kubectl-ebbtide"]
 
 # It cuts GPUs, which takes root.
@@ -83,5 +95,6 @@ LABEL org.opencontainers.image.source="https://github.com/ebbtide/ebbtide" \
       org.opencontainers.image.version="${VERSION}"
 COPY LICENSE /LICENSE
 COPY --from=build-agent /out/ebbtide-agent /ebbtide-agent
+COPY --from=build-agent /out/ebbtide-agent.cdx.json /sbom/
 USER 0:0
 ENTRYPOINT ["/ebbtide-agent"]

@@ -167,7 +167,7 @@ func TestAgentComponent(t *testing.T) {
 	}
 	pod.GenerateName = "ebbtide-agent-"
 	for _, container := range pod.Spec.Containers {
-		if container.Image != "ghcr.io/ebbtide/ebbtide-agent:latest" {
+		if container.Image != "ghcr.io/ebbtide/ebbtide-agent:v0.1.0" {
 			t.Errorf("image %s", container.Image)
 		}
 	}
@@ -202,7 +202,6 @@ func withComponents(t *testing.T, components ...string) map[string]*unstructured
 		t.Fatal(err)
 	}
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified
 	resources, err := krusty.MakeKustomizer(options).Run(disk, folder)
 	if err != nil {
 		t.Fatal(err)

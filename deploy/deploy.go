@@ -2,7 +2,7 @@
 // the CustomResourceDefinitions, the namespace, the PriorityClasses, the roles
 // and the admission policies.
 //
-// It promises that what Manifests returns is what `kubectl kustomize` makes of
+// It promises that what Manifests returns is what `kubectl apply -k` applies of
 // deploy/crds and deploy/kustomize/cluster, so that a program that installs
 // Ebbtide (the lab does) and a person who applies the files by hand get the same
 // cluster. It refuses to hold workloads: how the binaries run is the
@@ -58,8 +58,8 @@ func Manifests(components ...string) ([]byte, error) {
 			return nil, fmt.Errorf("add components: %w", err)
 		}
 	}
+	// As `kubectl apply -k`: in the order of the kustomizations.
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified // the kustomizations say it
 	var stream []byte
 	for _, layer := range layers {
 		resources, err := krusty.MakeKustomizer(options).Run(disk, layer)
@@ -79,7 +79,7 @@ func Manifests(components ...string) ([]byte, error) {
 const overlay = "kustomize/overlay"
 
 func compose(components []string) []byte {
-	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nsortOptions: {order: fifo}\nresources: [../cluster]\ncomponents:\n"
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../cluster]\ncomponents:\n"
 	for _, name := range components {
 		text += "- ../components/" + name + "\n"
 	}

@@ -26,7 +26,6 @@ import (
 func wholeInstall(t *testing.T) map[string]*unstructured.Unstructured {
 	t.Helper()
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified
 	resources, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), "kustomize/default")
 	if err != nil {
 		t.Fatalf("render: %v", err)
@@ -87,7 +86,7 @@ func TestWorkloadsAreAccepted(t *testing.T) {
 	options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict}
 	plurals := map[string]string{
 		"StatefulSet": "statefulsets", "Deployment": "deployments", "Service": "services",
-		"NetworkPolicy": "networkpolicies", "ConfigMap": "configmaps",
+		"NetworkPolicy": "networkpolicies", "ConfigMap": "configmaps", "PodDisruptionBudget": "poddisruptionbudgets",
 	}
 	tried := map[string]int{}
 	for name, object := range wholeInstall(t) {
@@ -117,7 +116,7 @@ func TestWorkloadsAreAccepted(t *testing.T) {
 			}
 		})
 	}
-	if diff := cmp.Diff(map[string]int{"StatefulSet": 1, "Deployment": 1, "Service": 1, "NetworkPolicy": 2, "ConfigMap": 2}, tried); diff != "" {
+	if diff := cmp.Diff(map[string]int{"StatefulSet": 1, "Deployment": 1, "Service": 1, "NetworkPolicy": 2, "ConfigMap": 2, "PodDisruptionBudget": 1}, tried); diff != "" {
 		t.Errorf("workloads tried (-want +got):\n%s", diff)
 	}
 }

@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -19,6 +20,8 @@ const Everywhere = ""
 type Caller struct {
 	user       user.Info
 	authorizer authorizer.Authorizer
+	// again asks whether he is still known by what his request showed.
+	again func(ctx context.Context) error
 
 	mu    sync.Mutex
 	lists map[string]bool
@@ -42,6 +45,19 @@ func (c *Caller) Name() string {
 		return ""
 	}
 	return c.user.GetName()
+}
+
+// Again is the same caller once more, for an answer that takes long: he is asked for as at the
+// beginning, and what he may is not remembered. An error says that he is not known any more,
+// or that the API server gave no answer.
+func (c *Caller) Again(ctx context.Context) (*Caller, error) {
+	if c == nil || c.again == nil {
+		return nil, errors.New("nobody is asking")
+	}
+	if err := c.again(ctx); err != nil {
+		return nil, err
+	}
+	return &Caller{user: c.user, authorizer: c.authorizer, again: c.again}, nil
 }
 
 // MayList reports whether the caller may list Loans in a namespace, or Everywhere. Whoever

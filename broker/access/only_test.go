@@ -6,9 +6,14 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// makers may make servers: this package, and what serves the broker's page on somebody's own
+// machine, which has no answers of its own and shows the broker nobody but who asks.
+var makers = []string{"../../broker/access/server.go", "../../broker/internal/cli/loopback/server.go"}
 
 // No program of Ebbtide's listens to HTTP but by a Server, whose routes have rules.
 func TestNobodyListensBeside(t *testing.T) {
@@ -21,8 +26,8 @@ func TestNobodyListensBeside(t *testing.T) {
 			files++
 			found, err := listeners(path, nil)
 			for _, name := range found {
-				if !strings.HasSuffix(filepath.ToSlash(path), "broker/access/server.go") {
-					t.Errorf("%s: %s: only broker/access makes servers", path, name)
+				if !slices.Contains(makers, filepath.ToSlash(path)) {
+					t.Errorf("%s: %s: only %v make servers", path, name, makers)
 				}
 			}
 			return err

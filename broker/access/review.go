@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
-	"k8s.io/apiserver/pkg/authentication/authenticatorfactory"
-	"k8s.io/apiserver/pkg/authentication/request/union"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/kubernetes"
@@ -58,21 +54,11 @@ func New(ctx context.Context, config *rest.Config, log logr.Logger) (*Guard, err
 		return nil, fmt.Errorf("make a client for reviews: %w", err)
 	}
 	again := &wait.Backoff{Duration: 250 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: reviewTries}
-	who := authenticatorfactory.DelegatingAuthenticatorConfig{
-		TokenAccessReviewClient: client.AuthenticationV1(), TokenAccessReviewTimeout: reviewTimeout,
-		WebhookRetryBackoff: again, CacheTTL: knownFor,
-	}
-	if authority, err := clientAuthority(ctx, config, log); err != nil {
-		log.Info("Client certificates are not accepted, tokens are", "reason", err.Error())
-	} else {
-		who.ClientCertificateCAContentProvider = authority
-	}
-	g := &Guard{Log: log}
-	shown, _, err := who.New()
+	authority, err := clientAuthority(ctx, config, log)
 	if err != nil {
-		return nil, fmt.Errorf("prepare TokenReviews: %w", err)
+		log.Info("Client certificates are not accepted, tokens are", "reason", err.Error())
 	}
-	g.Authenticator = union.New(shown, forUs(shown))
+	g := &Guard{Log: log, Authenticator: identities(client.AuthenticationV1().TokenReviews(), *again, authority)}
 	g.Authorizer, err = authorizerfactory.DelegatingAuthorizerConfig{
 		SubjectAccessReviewClient: client.AuthorizationV1(),
 		AllowCacheTTL:             allowedFor, DenyCacheTTL: deniedFor, WebhookRetryBackoff: again,
@@ -81,16 +67,6 @@ func New(ctx context.Context, config *rest.Config, log logr.Logger) (*Guard, err
 		return nil, fmt.Errorf("prepare SubjectAccessReviews: %w", err)
 	}
 	return g, nil
-}
-
-// forUs recognizes who shows a token for Audience.
-func forUs(shown authenticator.Request) authenticator.Request {
-	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
-		if r.Header.Get("Authorization") == "" {
-			return nil, false, nil
-		}
-		return shown.AuthenticateRequest(r.WithContext(authenticator.WithAudiences(r.Context(), authenticator.Audiences{Audience})))
-	})
 }
 
 // clientAuthority is who signs certificates of the cluster's users.

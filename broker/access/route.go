@@ -1,7 +1,9 @@
 package access
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -25,6 +27,9 @@ const (
 	// Rows: who is known. What it serves asks CallerOf what he may see, and shows
 	// no more than that.
 	Rows
+	// Files: anybody. What it serves stands in the program and is the same for all: a page
+	// that has nothing to show until somebody is known.
+	Files
 )
 
 // String is the rule's name.
@@ -36,6 +41,8 @@ func (r Rule) String() string {
 		return "Path"
 	case Rows:
 		return "Rows"
+	case Files:
+		return "Files"
 	}
 	return "none"
 }
@@ -72,7 +79,7 @@ func (g *Guard) Handler(routes []Route) (http.Handler, error) {
 		}
 		var served http.Handler
 		switch r.Rule {
-		case Probe:
+		case Probe, Files:
 			served = r.Handler
 		case Path:
 			served = g.known(g.allowed(r.Handler))
@@ -83,7 +90,15 @@ func (g *Guard) Handler(routes []Route) (http.Handler, error) {
 		}
 		mux.Handle(r.Pattern, served)
 	}
-	return http.MaxBytesHandler(mux, maxBody), nil
+	return http.MaxBytesHandler(literal(mux), maxBody), nil
+}
+
+// literal has no answer taken for anything else than it says that it is.
+func literal(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // known serves who shows who he is.
@@ -95,7 +110,13 @@ func (g *Guard) known(next http.Handler) http.Handler {
 				return
 			}
 		}
+		token := r.Header.Get("Authorization")
 		who, known, err := g.Authenticator.AuthenticateRequest(r)
+		if errors.Is(err, errUnanswered) {
+			g.Log.Error(err, "The API server does not say who asks", "path", r.URL.Path)
+			refuse(w, http.StatusServiceUnavailable, "the API server does not say who asks; ask again in a moment")
+			return
+		}
 		if err != nil || !known {
 			if err != nil {
 				g.Log.V(1).Info("A caller was not recognized", "path", r.URL.Path, "from", r.RemoteAddr, "reason", err.Error())
@@ -107,8 +128,24 @@ func (g *Guard) known(next http.Handler) http.Handler {
 		// Whoever serves must not see, nor pass on, what somebody shows of himself.
 		r.Header.Del("Authorization")
 		caller := &Caller{user: who.User, authorizer: g.Authorizer}
+		caller.again = func(ctx context.Context) error { return g.again(r.Clone(ctx), token, caller.Name()) }
 		next.ServeHTTP(w, r.WithContext(with(r.Context(), caller)))
 	})
+}
+
+// again reports whether a request would still be one's, by the name that he had.
+func (g *Guard) again(r *http.Request, token, name string) error {
+	if token != "" {
+		r.Header.Set("Authorization", token)
+	}
+	who, known, err := g.Authenticator.AuthenticateRequest(r)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask the API server who %s is: %w", name, err)
+	case !known || who.User.GetName() != name:
+		return fmt.Errorf("%s is not known any more", name)
+	}
+	return nil
 }
 
 // allowed serves who may the request's method on its path.

@@ -82,6 +82,7 @@ func TestRules(t *testing.T) {
 	handler, err := g.Handler([]Route{
 		{Pattern: "GET /probe", Rule: Probe, Handler: show}, {Pattern: "GET /path", Rule: Path, Handler: show},
 		{Pattern: "POST /path", Rule: Path, Handler: show}, {Pattern: "GET /rows", Rule: Rows, Handler: show},
+		{Pattern: "GET /files", Rule: Files, Handler: show},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +93,7 @@ func TestRules(t *testing.T) {
 		body, asked         string
 	}{
 		{"GET", "/probe", "", 200, "", ""},
+		{"GET", "/files", "", 200, "", ""},
 		{"GET", "/path", "", 401, "is not known", ""},
 		{"GET", "/path", "bad", 401, "is not known", ""},
 		{"GET", "/path", "of ann", 403, `user \"ann\" may not get /path`, "get /path"},
@@ -146,5 +148,53 @@ func TestCallerRemembers(t *testing.T) {
 	var nobody *Caller
 	if may, err := nobody.MayList(t.Context(), "a"); may || err != nil || nobody.Name() != "" {
 		t.Error("nobody may something")
+	}
+}
+
+// Who asks for long is asked for again, with what he showed; what he may is asked anew.
+func TestCallerAgain(t *testing.T) {
+	shown, may := "ann", true
+	g := of(func(string, authorizer.Attributes) (bool, error) { return may, nil })
+	known := g.Authenticator
+	g.Authenticator = authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+		if shown == "" {
+			return nil, false, nil
+		}
+		who, is, err := known.AuthenticateRequest(r)
+		if is {
+			r.Header.Del("Authorization") // as those for tokens do
+			who.User = &user.DefaultInfo{Name: shown}
+		}
+		return who, is, err
+	})
+	handler, err := g.Handler([]Route{{Pattern: "GET /rows", Rule: Rows, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		first := CallerOf(r.Context())
+		if ok, _ := first.MayList(r.Context(), "own"); !ok {
+			t.Error("the caller may not at first")
+		}
+		may = false
+		second, err := first.Again(r.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, _ := second.MayList(r.Context(), "own"); ok || second.Name() != "ann" {
+			t.Error("what he might is remembered")
+		}
+		for _, now := range []string{"", "bob"} {
+			shown = now
+			if _, err := second.Again(r.Context()); err == nil || !strings.Contains(err.Error(), "ann is not known any more") {
+				t.Errorf("as %q: %v", now, err)
+			}
+		}
+	})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/rows", nil)
+	r.Header.Set("Authorization", "Bearer of ann")
+	handler.ServeHTTP(httptest.NewRecorder(), r)
+	var nobody *Caller
+	if _, err := nobody.Again(t.Context()); err == nil {
+		t.Error("nobody is known")
 	}
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -56,7 +57,9 @@ type Server struct {
 	Plain bool
 	// WriteTimeout bounds an answer; 0: a minute.
 	WriteTimeout time.Duration
-	Log          logr.Logger
+	// Connections bounds how many there are at a time; 0: 64.
+	Connections int
+	Log         logr.Logger
 
 	// reread is rereadEvery but in tests; listening hears of the address.
 	reread    time.Duration
@@ -84,7 +87,7 @@ func (s *Server) Start(ctx context.Context) error {
 		s.listening(inner.Addr())
 	}
 	s.Log.Info("Serving", "what", s.Name, "address", inner.Addr().String(), "tls", !s.Plain)
-	var listener net.Listener = &bounded{Listener: inner, room: make(chan struct{}, maxConnections), closed: make(chan struct{})}
+	var listener net.Listener = &bounded{Listener: inner, room: make(chan struct{}, cmp.Or(s.Connections, maxConnections)), closed: make(chan struct{})}
 	if shown != nil {
 		listener = tls.NewListener(listener, shown)
 	}

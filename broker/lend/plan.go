@@ -179,6 +179,7 @@ const (
 	ReasonAdviseOnly           = "AdviseOnly"           // lender: mode Advise
 	ReasonOwnedOverNominal     = "OwnedOverNominal"     // lender: owns less than its policy says
 	ReasonOnHold               = "OnHold"               // lender: a Hold without a reason
+	ReasonPaused               = "Paused"               // lender: a Hold by hand
 	ReasonLoadNotForecastable  = "LoadNotForecastable"  // lender: what is now says too little about a minute from now
 	ReasonFlapBudgetSpent      = "FlapBudgetSpent"      // lender: asked back too often lately
 	ReasonBrokerStarted        = "BrokerStarted"        // lender: the broker has only just begun to see

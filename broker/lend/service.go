@@ -105,6 +105,9 @@ type Floor struct {
 	Lead time.Duration `json:"lead,omitempty"`
 }
 
+// FloorRecall is the name of the floor by which somebody asks units back by hand.
+const FloorRecall = "recall"
+
 // Forecast is what package forecast makes of a load's past. All values are requests
 // in flight over all replicas.
 type Forecast struct {

@@ -1,9 +1,12 @@
 package view
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
 // Entry is what the tables and the timeline show of one ledger entry.
@@ -17,8 +20,10 @@ type Entry struct {
 	Lenders  []string
 	Nodes    []string
 	Units    int64
-	Reason   string
-	Message  string
+	// Grants are what Lenders, Nodes and Units sum up, where the entry has any.
+	Grants  []lend.Grant
+	Reason  string
+	Message string
 }
 
 // Ledger is the table of ledger entries in the order given. NAME is the entry's
@@ -45,7 +50,7 @@ func Ledger(entries []Entry, now time.Time, wide bool) Table {
 }
 
 // endings are the kinds that close a loan, with the mark the timeline shows.
-var endings = map[string]byte{
+var endings = map[string]Mark{
 	"RECLAIM_DONE": 'x', "PREEMPTED": 'p', "RELEASED": ']', "LOST": '!', "LEND_ABORTED": '~', "UNQUARANTINED": 'x',
 }
 
@@ -55,7 +60,8 @@ var endings = map[string]byte{
 func LoanSpans(entries []Entry) []LoanSpan {
 	var spans []LoanSpan
 	at := make(map[string]int)
-	for _, e := range entries {
+	for i := range entries {
+		e := &entries[i]
 		if e.Loan == "" {
 			continue
 		}
@@ -63,14 +69,46 @@ func LoanSpans(entries []Entry) []LoanSpan {
 		switch {
 		case !known && (e.Kind == "LEND_INTENT" || e.Kind == "LEND_GRANTED" || e.Kind == "RECOVERED"):
 			at[e.Loan] = len(spans)
-			spans = append(spans, LoanSpan{Name: e.Loan, Label: lastPart(e.Job), Units: e.Units, From: e.Time})
-		case known && e.Kind == "RECLAIM_INTENT":
-			spans[i].ReclaimAt = e.Time
-		case known && endings[e.Kind] != 0:
-			spans[i].To, spans[i].End = e.Time, endings[e.Kind]
+			spans = append(spans, newSpan(e))
+		case known:
+			spans[i].follow(e)
 		}
 	}
 	return spans
+}
+
+func newSpan(e *Entry) LoanSpan {
+	s := LoanSpan{
+		Name: e.Loan, Label: lastPart(e.Job), Job: e.Job, Borrower: e.Borrower, Units: e.Units, From: e.Time,
+		Lenders: []string{}, Nodes: []string{}, Flavors: []string{},
+	}
+	for _, g := range e.Grants {
+		s.Lenders, s.Nodes, s.Flavors = once(s.Lenders, g.Lender), once(s.Nodes, g.Node), once(s.Flavors, g.Flavor)
+	}
+	return s
+}
+
+// once adds a name, if it is one and not in the list yet.
+func once(list []string, name string) []string {
+	if name == "" || slices.Contains(list, name) {
+		return list
+	}
+	return append(list, name)
+}
+
+// follow takes in a later entry about the loan.
+func (s *LoanSpan) follow(e *Entry) {
+	switch {
+	case e.Kind == "RECLAIM_INTENT":
+		s.ReclaimAt, s.Reason, s.Message = e.Time, e.Reason, e.Message
+	case e.Kind == "SHED" || e.Kind == "SHED_LOST":
+		s.Changes = append(s.Changes, UnitsChange{e.Time, e.Units})
+	case endings[e.Kind] != 0:
+		s.To, s.Ended, s.End = e.Time, e.Kind, endings[e.Kind]
+		if s.ReclaimAt.IsZero() {
+			s.Reason, s.Message = e.Reason, e.Message
+		}
+	}
 }
 
 // lastPart of namespace/name is the name.

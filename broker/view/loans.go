@@ -24,8 +24,10 @@ type Loan struct {
 	Nodes      []string
 	Lenders    []string
 	Conditions []Condition
-	// MaxGrace is 0 where no lender can ask the units back.
+	// MaxGrace is what its lenders allow; 0 where no lender can ask the units back.
 	MaxGrace time.Duration
+	// Grace is how long its pods take by themselves; nil if that is not known.
+	Grace *time.Duration
 	// ReclaimBy is when the grace that is running ends.
 	ReclaimBy time.Time
 	Created   time.Time
@@ -66,7 +68,9 @@ func LoanState(conditions []Condition) (state string, by Condition) {
 }
 
 // Loans is the table of loans, in the order given. GRACE is the whole grace of
-// an active loan and what is left of it while the loan is reclaimed. Of several
+// an active loan, which is its own or what its lenders allow, whichever is shorter
+// ("<=" and the latter if its own is not known), and what is left of it while the
+// loan is reclaimed. Of several
 // nodes and lenders the first is shown and how many more there are, or all of
 // them if wide.
 func Loans(loans []Loan, now time.Time, wide bool) Table {
@@ -92,8 +96,10 @@ func grace(l Loan, state string, now time.Time) string {
 		return None
 	case state == StateReclaiming && !l.ReclaimBy.IsZero():
 		return Span(l.ReclaimBy.Sub(now))
-	case l.MaxGrace > 0:
-		return Span(l.MaxGrace)
+	case l.MaxGrace <= 0:
+		return None
+	case l.Grace == nil:
+		return "<=" + Span(l.MaxGrace)
 	}
-	return None
+	return Span(min(*l.Grace, l.MaxGrace))
 }

@@ -35,17 +35,24 @@ var comes = map[string]bool{
 	lend.ReasonWaitingForReturn: true,
 }
 
-// Start is when a job would start that waits for a reason, in whole minutes: when
-// what it and those before it want beyond what is available has come free. It is zero
-// if nothing came free lately, or if the job waits for something else.
-func (o *Outlook) Start(j *lend.Job, place lend.Place, reason string) time.Time {
-	freed := o.freed[j.Flavor]
-	if freed <= 0 || o.in <= 0 || j.Problem != nil || !comes[reason] {
-		return time.Time{}
+// Missing is how many units must come free for a job that waits for a reason: what it and
+// those before it want beyond what is available. It is 0 if it waits for something else.
+func (o *Outlook) Missing(j *lend.Job, place lend.Place, reason string) int64 {
+	if j.Problem != nil || !comes[reason] {
+		return 0
 	}
 	// It waits although there may be enough: then at least a pod's worth is missing,
 	// in its shape.
-	missing := max(place.Ahead-o.available[account{j.Tenant, j.Flavor}], j.UnitsPerPod, 1)
+	return max(place.Ahead-o.available[account{j.Tenant, j.Flavor}], j.UnitsPerPod, 1)
+}
+
+// Start is when a job would start that waits for a reason, in whole minutes: when what is
+// Missing has come free. It is zero if nothing came free lately, or if nothing is missing.
+func (o *Outlook) Start(j *lend.Job, place lend.Place, reason string) time.Time {
+	freed, missing := o.freed[j.Flavor], o.Missing(j, place, reason)
+	if freed <= 0 || o.in <= 0 || missing == 0 {
+		return time.Time{}
+	}
 	const longest = 365 * 24 * time.Hour // whoever waits for longer is told nothing
 	if minutes := float64(missing) / float64(freed) * o.in.Minutes(); minutes < longest.Minutes() {
 		return o.now.Add(time.Duration(minutes * float64(time.Minute))).Truncate(time.Minute)

@@ -8,15 +8,49 @@ import (
 
 // LoanSpan is one loan on a timeline.
 type LoanSpan struct {
-	Name  string
-	Label string // written into the bar, if there is room
-	Units int64
-	From  time.Time
+	Name  string `json:"loan"`
+	Label string `json:"-"` // written into the bar, if there is room
+	// Job and Borrower have it, Lenders lent, on Nodes, units of Flavors; each named once.
+	Job      string   `json:"job"`
+	Borrower string   `json:"borrower"`
+	Lenders  []string `json:"lenders"`
+	Nodes    []string `json:"nodes"`
+	Flavors  []string `json:"flavors"`
+	// Units at the beginning, and Changes of them: an elastic job gives some back.
+	Units   int64         `json:"units"`
+	Changes []UnitsChange `json:"changes,omitempty"`
+	From    time.Time     `json:"from"`
 	// ReclaimAt is when the units were asked back; zero if they were not.
-	ReclaimAt time.Time
-	// To is when the loan ended, and End the mark of how. Zero: it runs on.
-	To  time.Time
-	End byte
+	ReclaimAt time.Time `json:"reclaimAt,omitzero"`
+	// To is when the loan ended, Ended the ledger's name of how, and End the mark of it.
+	// Zero: it runs on.
+	To    time.Time `json:"to,omitzero"`
+	Ended string    `json:"end,omitempty"`
+	End   Mark      `json:"mark,omitempty"`
+	// Reason and Message are why it was asked back, or else why it ended.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// UnitsChange is that a loan has so many units from a time on.
+type UnitsChange struct {
+	At    time.Time `json:"at"`
+	Units int64     `json:"units"`
+}
+
+// Mark is a letter of Legend. As JSON it is a text of one letter.
+type Mark byte
+
+// MarshalText is the letter.
+func (m Mark) MarshalText() ([]byte, error) { return []byte{byte(m)}, nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (m *Mark) UnmarshalText(text []byte) error {
+	if len(text) != 1 {
+		return fmt.Errorf("mark %q: is not one letter", text)
+	}
+	*m = Mark(text[0])
+	return nil
 }
 
 // Axis is the time that a picture covers and its width in characters.
@@ -81,7 +115,7 @@ func bar(s LoanSpan, axis Axis) []byte {
 	case s.To.IsZero():
 		line[end] = '>'
 	case !s.To.After(axis.To):
-		line[end] = s.End
+		line[end] = byte(s.End)
 	}
 	return line
 }

@@ -15,7 +15,7 @@ import (
 func rendered(t *testing.T) []byte {
 	t.Helper()
 	disk, tree := filesys.MakeFsInMemory(), os.DirFS("..")
-	overlay := "resources: [../default]\nsortOptions: {order: fifo}\ncomponents:\n"
+	overlay := "resources: [../default]\ncomponents:\n"
 	err := fs.WalkDir(tree, ".", func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || path.Ext(file) != ".yaml" {
 			return err
@@ -37,7 +37,6 @@ func rendered(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionUnspecified
 	all, err := krusty.MakeKustomizer(options).Run(disk, "kustomize/overlay")
 	if err != nil {
 		t.Fatalf("render: %v", err)

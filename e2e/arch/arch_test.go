@@ -28,6 +28,23 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// The Makefile tests without the race detector what has no goroutines, and only that.
+func TestMakefileKnowsWhatIsPure(t *testing.T) {
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(makefile)) {
+		if list, ok := strings.CutPrefix(line, "PURE := "); ok {
+			if diff := cmp.Diff(arch.Pure(), strings.Fields(list)); diff != "" {
+				t.Errorf("PURE (-want +got):\n%s", diff)
+			}
+			return
+		}
+	}
+	t.Error("the Makefile has no list PURE")
+}
+
 // A tree that breaks every rule once is found out, and a tree that comes close
 // to breaking them is left alone.
 func TestRulesBite(t *testing.T) {

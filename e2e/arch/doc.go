@@ -6,6 +6,9 @@
 // rule exists. It reads source only and compiles nothing, so it works on a tree
 // that does not build. It does not look into tests, which may import anything,
 // nor into nested modules.
+//
+// Of pages it promises that links lead somewhere, and gives the commands that they show
+// to whoever knows whether there are such. It does not run them; package e2e/docs does.
 package arch
 
 import "fmt"

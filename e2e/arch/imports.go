@@ -3,6 +3,8 @@ package arch
 import (
 	"fmt"
 	"go/ast"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,18 +12,23 @@ import (
 // pure lists the packages that may only compute, and for each of them which
 // others it may import. The order is the direction of the arrows.
 var pure = map[string][]string{
-	"quota":               {},
-	"quota/queue":         {"quota"},
-	"mig":                 {},
-	"broker/forecast":     {},
-	"broker/grants":       {},
-	"broker/lend":         {"quota", "quota/queue", "mig", "broker/forecast", "broker/grants"},
-	"broker/sim":          {"broker/lend", "quota", "mig", "broker/forecast"},
-	"broker/sim/baseline": {"broker/sim", "broker/lend", "quota", "broker/forecast"},
-	"broker/sim/product":  {"broker/sim", "broker/lend", "broker/grants", "broker/forecast", "mig"},
-	"broker/view":         {"broker/lend", "quota", "mig", "broker/forecast"},
-	"broker/view/chart":   {"broker/view"},
+	"quota":                 {},
+	"quota/queue":           {"quota"},
+	"mig":                   {},
+	"broker/forecast":       {},
+	"broker/grants":         {},
+	"broker/lend":           {"quota", "quota/queue", "mig", "broker/forecast", "broker/grants"},
+	"broker/sim":            {"broker/lend", "quota", "mig", "broker/forecast"},
+	"broker/sim/baseline":   {"broker/sim", "broker/lend", "quota", "broker/forecast"},
+	"broker/sim/product":    {"broker/sim", "broker/lend", "broker/grants", "broker/forecast", "mig"},
+	"broker/view":           {"broker/lend", "quota", "mig", "broker/forecast"},
+	"broker/counterfactual": {"broker/lend", "quota"},
+	"broker/view/chart":     {"broker/view"},
+	"broker/reasons":        {},
 }
+
+// Pure lists the packages that may only compute, in order of their names.
+func Pure() []string { return slices.Sorted(maps.Keys(pure)) }
 
 // impureStd are packages of the standard library, and what is below them, that
 // a pure package may not import, with the reason.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/e2e/demo/stage"
 	"github.com/ebbtide/ebbtide/e2e/engine"
+	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/traces"
 	"github.com/ebbtide/ebbtide/e2e/trainer"
 	"github.com/ebbtide/ebbtide/e2e/virtual"
@@ -88,8 +91,13 @@ func introduce(ctx context.Context, c Config, w *stage.Town) error {
 	if err != nil {
 		return err
 	}
+	broker, err := door(w)
+	if err != nil {
+		return err
+	}
 	out := c.Out
-	fmt.Fprintf(out, "# %d of %d nodes serve; the others are lent to whoever submits.\n", replicas, c.Nodes)
+	fmt.Fprintf(out, "# %d of %d nodes serve; the others are lent to whoever submits. In another terminal, the first line and one of the others:\n", replicas, c.Nodes)
+	fmt.Fprintf(out, "%s\n", broker)
 	fmt.Fprintf(out, "export KUBECONFIG=%s   # administrator\n", admin)
 	for _, b := range borrowers {
 		path, err := w.UserKubeconfig(b.team)
@@ -100,4 +108,22 @@ func introduce(ctx context.Context, c Config, w *stage.Town) error {
 	}
 	fmt.Fprintf(out, "# Prometheus: %s\n# Ctrl-C stops everything.\n", w.PrometheusURL())
 	return nil
+}
+
+// door is what a shell has to know to ask the broker, which has no pod that kubectl could
+// lead to.
+func door(w *stage.Town) (string, error) {
+	env, err := w.Env(lab.Broker)
+	if err != nil {
+		return "", err
+	}
+	address, err := env.Listen("web")
+	if err != nil {
+		return "", err
+	}
+	authority := filepath.Join(w.Dir(), "broker-ca.crt")
+	if err := os.WriteFile(authority, w.Config().CAData, 0o644); err != nil {
+		return "", fmt.Errorf("write who vouches for the broker: %w", err)
+	}
+	return fmt.Sprintf("export EBBTIDE_BROKER=https://%s EBBTIDE_BROKER_CA=%s", address, authority), nil
 }

@@ -40,6 +40,9 @@ var (
 	})
 )
 
+// all are the plugin's metrics.
+var all = []metrics.Registerable{takeBacksTotal, evictedPodsTotal, outrankedPodsTotal, undosTotal, gangTimeoutsTotal}
+
 func init() {
-	legacyregistry.MustRegister(takeBacksTotal, evictedPodsTotal, outrankedPodsTotal, undosTotal, gangTimeoutsTotal)
+	legacyregistry.MustRegister(all...)
 }

@@ -111,6 +111,23 @@ type LendingPolicySpec struct {
 	// +optional
 	// +kubebuilder:default={maxGrace: "60s"}
 	Reclaim Reclaim `json:"reclaim,omitzero"`
+	// Paused lends nothing new; what is lent stays until it is needed or its job ends.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+	// Recall asks units back by hand.
+	// +optional
+	Recall *Recall `json:"recall,omitempty"`
+}
+
+// Recall keeps units for the service for a time, whatever its load says: those of them
+// that are lent are asked back at once, with the grace that their loans have.
+type Recall struct {
+	// Keep is how many units; absent: all that the service owns.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Keep *int64 `json:"keep,omitempty"`
+	// Until is when the load decides again.
+	Until metav1.Time `json:"until"`
 }
 
 // Defaults that the API server fills in, for code that meets an object without them.

@@ -73,7 +73,12 @@ const WholeGPU corev1.ResourceName = "nvidia.com/gpu"
 // to a tenant whose quota does not name it.
 func GPU(resource corev1.ResourceName) bool {
 	name := string(resource)
-	return resource == WholeGPU || strings.HasPrefix(name, "nvidia.com/gpu.") || strings.HasPrefix(name, "nvidia.com/mig-")
+	return resource == WholeGPU || strings.HasPrefix(name, "nvidia.com/gpu.") || Slice(resource)
+}
+
+// Slice tells whether a resource is a slice of a GPU that is cut.
+func Slice(resource corev1.ResourceName) bool {
+	return strings.HasPrefix(string(resource), "nvidia.com/mig-")
 }
 
 // ReasonPreempted of a pod's condition DisruptionTarget says that a scheduler took

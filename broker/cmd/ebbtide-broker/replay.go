@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
-	"github.com/ebbtide/ebbtide/broker/lend"
+	recorded "github.com/ebbtide/ebbtide/broker/internal/replay"
 )
 
 // errReported: the output says already what is wrong.
@@ -51,41 +47,20 @@ func readInput(stdin io.Reader, path string) ([]byte, error) {
 	return data, nil
 }
 
-// replay compares the plans as written, the recorded one as it stands in the file.
+// replay decides again, prints that, and fails with the difference if there is one.
 func replay(data []byte, out, diff io.Writer) error {
-	record, err := lend.ReadRecord(data)
+	o, err := recorded.One(data)
 	if err != nil {
 		return err
 	}
-	var recorded struct {
-		Plan json.RawMessage `json:"plan"`
-	}
-	if err := json.Unmarshal(data, &recorded); err != nil {
-		return fmt.Errorf("read the recorded plan: %w", err)
-	}
-	again, err := json.Marshal(record.Replay())
-	if err != nil {
-		return fmt.Errorf("write the plan: %w", err)
-	}
-	want, got := indent(recorded.Plan), indent(again)
-	if _, err := fmt.Fprintln(out, got); err != nil {
+	if _, err := fmt.Fprintln(out, recorded.Indent(o.Plan)); err != nil {
 		return fmt.Errorf("print the plan: %w", err)
 	}
-	if want == got {
+	if o.Difference == "" {
 		return nil
 	}
-	text := cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n"))
-	if _, err := fmt.Fprintf(diff, "ebbtide-broker: the plan is not the recorded one (-recorded +decided again):\n%s", text); err != nil {
+	if _, err := fmt.Fprintf(diff, "ebbtide-broker: the plan is not the recorded one (-recorded +decided again):\n%s", o.Difference); err != nil {
 		return fmt.Errorf("print the difference: %w", err)
 	}
 	return errReported
-}
-
-// indent keeps every byte but white space, so that a record may be pretty.
-func indent(raw []byte) string {
-	var b bytes.Buffer
-	if err := json.Indent(&b, raw, "", "  "); err != nil {
-		return string(raw)
-	}
-	return b.String()
 }

@@ -119,6 +119,8 @@ type round struct {
 	*Actuator
 	view *gather.View
 	log  logr.Logger
+	// tenant says who may read what.
+	tenant ofTenants
 
 	cycling map[string]int // how often the jobs that go round were stopped, by UID
 
@@ -135,7 +137,7 @@ type round struct {
 // reported, joined; ErrStop among it means that nothing may follow.
 func (a *Actuator) Apply(ctx context.Context, view *gather.View, plan *lend.Plan) error {
 	r := &round{
-		Actuator: a, view: view, log: logr.FromContextOrDiscard(ctx),
+		Actuator: a, view: view, log: logr.FromContextOrDiscard(ctx), tenant: tenantsOf(&view.Snapshot),
 		returned: map[string]bool{}, cycling: map[string]int{}, written: map[string]*v1alpha1.GPUNode{},
 	}
 	for _, c := range plan.Cycling {

@@ -13,6 +13,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/reasons"
 )
 
 // Reasons of events and entries that no verdict has.
@@ -23,23 +24,10 @@ const (
 	reasonNoLoan   = "SuspendedWithoutLoan"
 )
 
-// warnings are the reasons that somebody has to do something about. All others
-// are the course of things.
-var warnings = map[string]bool{
-	lend.ReasonUnknownQueue: true, lend.ReasonUnknownTenant: true, lend.ReasonUnknownFlavor: true, lend.ReasonSeveralSlices: true,
-	gather.ReasonUnknownTarget: true, gather.ReasonDuplicateTarget: true, gather.ReasonOwnedUnknown: true,
-	gather.ReasonNoUnits: true, gather.ReasonInvalidPolicy: true,
-	gather.ReasonPriorityClassTooHigh: true, gather.ReasonUnfitJob: true, gather.ReasonCohortCycle: true,
-	lend.ReasonLoadUnknown: true, lend.ReasonLoadSampleStale: true, lend.ReasonLoadCoverageLow: true,
-	lend.ReasonLenderUnknownTooLong: true, lend.ReasonEvictionBudget: true, lend.ReasonCycling: true,
-	lend.ReasonQuarantined: true, lend.ReasonGraceExpired: true, lend.ReasonNodeUnhealthy: true,
-	lend.ReasonNotStarted: true, lend.ReasonOwnedOverNominal: true, lend.ReasonFlapBudgetSpent: true,
-	gather.ReasonOtherScheduler: true, reasonAborted: true, reasonStuck: true, reasonNoLoan: true, reasonRefused: true, reasonWedged: true,
-}
-
 // rules say in words why units are taken back, without saying for whose job.
 var rules = map[string]string{
 	lend.ReasonLenderPodPending:     "a pod of the service that lent them waits",
+	lend.ReasonAboveHighWater:       "the service that lent them is above its high water",
 	lend.ReasonNeedRose:             "the service that lent them needs them",
 	lend.ReasonLenderUnknownTooLong: "it is not known what the service that lent them needs",
 	lend.ReasonNodeUnhealthy:        "a node of theirs is gone",
@@ -62,7 +50,7 @@ func rule(reason string) string {
 
 // eventType is how loud a reason is said.
 func eventType(reason string) string {
-	if warnings[reason] {
+	if reasons.Warns(reason) {
 		return corev1.EventTypeWarning
 	}
 	return corev1.EventTypeNormal
@@ -92,12 +80,18 @@ func (e *Events) Job(object *v1alpha1.Loan, reason, action, note string, args ..
 }
 
 // Verdict writes an event if the verdict about the subject has another reason
-// than the last one. The numbers in its message may change with every sample. A
-// verdict without a reason says that there is nothing to say any more.
-func (e *Events) Verdict(on runtime.Object, v *lend.Verdict) {
+// than the last one: what was done for it, and the message. The numbers in its message
+// may change with every sample. A verdict without a reason says that there is nothing to
+// say any more.
+func (e *Events) Verdict(on runtime.Object, v *lend.Verdict, done string) {
 	if e.news(v) && v.Reason != "" {
-		e.write(on, v.Reason, "Decide", "%s", v.Message)
+		e.write(on, v.Reason, "Decide", done+": %s", v.Message)
 	}
+}
+
+// Pod writes an event on a pod of a job.
+func (e *Events) Pod(pod *corev1.Pod, reason, action, note string, args ...any) {
+	e.write(reference("Pod", "v1", pod.Namespace, pod.Name, string(pod.UID)), reason, action, note, args...)
 }
 
 // news remembers the verdict and tells whether it has changed.

@@ -31,12 +31,12 @@ func TestEventTypes(t *testing.T) {
 		},
 	} {
 		for _, reason := range reasons {
-			want[reason] = kind + " " + reason + " said"
+			want[reason] = kind + " " + reason + " was done: said"
 		}
 	}
 	got := map[string]string{}
 	for reason := range want {
-		e.Verdict(&corev1.ObjectReference{Kind: "Job"}, &lend.Verdict{Kind: lend.SubjectJob, Subject: "research/tune", Reason: reason, Message: "said"})
+		e.Verdict(&corev1.ObjectReference{Kind: "Job"}, &lend.Verdict{Kind: lend.SubjectJob, Subject: "research/tune", Reason: reason, Message: "said"}, "was done")
 		got[reason] = <-recorder.Events
 	}
 	e.Job(&v1alpha1.Loan{}, lend.ReasonGraceExpired, "Evict", "over")

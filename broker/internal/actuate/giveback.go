@@ -59,7 +59,7 @@ func (r *round) giveBackFree(ctx context.Context, l *loanRef, action *lend.Actio
 	// gofail: var returnClosed struct{}
 	r.note(r.returned, l.name)
 	r.log.Info("Returned", "loan", l.name, "reason", action.Reason)
-	r.Events.Loan(l.object, action.Reason, "Return", "%s", action.Message)
+	r.Events.Loan(l.object, action.Reason, "Return", "was returned: %s", action.Message)
 	return r.report(l)
 }
 

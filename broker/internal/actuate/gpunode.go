@@ -134,10 +134,10 @@ func (r *round) noteReshape(node string, s *v1alpha1.Reshape, said *v1alpha1.Res
 	switch {
 	case said.State == v1alpha1.ReshapeMade && !known.Made:
 		err = r.endReshape(ledger.ReshapeDone, s.ID, reasonMade, "what was to be made is there", said.MakeMilliseconds)
-		r.tellEnd(err, s.Lender, reasonMade, "%s on node %s are made into %s", from, node, to)
+		r.tellEnd(err, s.Lender, reasonMade, "%s on node %s were made into %s", from, node, to)
 	case said.State == v1alpha1.ReshapeUndone:
 		err = r.endReshape(ledger.ReshapeUndone, s.ID, reasonUndone, "what was there before is there again", said.UndoMilliseconds)
-		r.tellEnd(err, s.Lender, reasonUndone, "%s on node %s are there again", from, node)
+		r.tellEnd(err, s.Lender, reasonUndone, "%s on node %s were made again", from, node)
 	case said.State == v1alpha1.ReshapeRefused:
 		err = r.endReshape(ledger.ReshapeFailed, s.ID, reasonRefused, said.Message, 0)
 		r.tellEnd(err, s.Lender, reasonRefused, "the agent of node %s did not make %s into %s: %s", node, from, to, said.Message)
@@ -165,11 +165,11 @@ func (r *round) wedged() []lend.Verdict {
 			v := lend.Verdict{Kind: subjectReshape, Subject: s.ID}
 			if s.Stuck != "" {
 				v.Reason = reasonWedged
-				v.Message = fmt.Sprintf("node %s: GPU %s goes neither from %s to %s nor back: %s", node.Name, s.GPU, s.From, s.To, s.Stuck)
+				v.Message = fmt.Sprintf("node %s: GPU %s went neither from %s to %s nor back: %s", node.Name, s.GPU, s.From, s.To, s.Stuck)
 			}
 			if r.Events.news(&v) && v.Reason != "" {
-				r.tellLender(s.Lender, v.Reason, "Reshape", "%s", v.Message)
-				r.Events.write(reference("GPUNode", v1alpha1.GroupVersion.String(), "", node.Name, string(r.view.GPUNodes[node.Name].UID)), v.Reason, "Reshape", "%s", v.Message)
+				r.tellLender(s.Lender, v.Reason, "Reshape", "got stuck: %s", v.Message)
+				r.Events.write(reference("GPUNode", v1alpha1.GroupVersion.String(), "", node.Name, string(r.view.GPUNodes[node.Name].UID)), v.Reason, "Reshape", "got stuck: %s", v.Message)
 			}
 			said = append(said, v)
 		}

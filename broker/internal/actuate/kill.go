@@ -15,6 +15,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 )
 
 // mostReads is how often a pod that changes all the time is looked at before its deletion is
@@ -86,6 +87,9 @@ func (r *round) kill(ctx context.Context, pod *corev1.Pod, graceSeconds int64) e
 		})
 		if client.IgnoreNotFound(err) == nil {
 			// gofail: var podKilled struct{}
+			if err == nil {
+				r.Events.Pod(pod, jobs.ReasonReclaimed, "Evict", "was deleted with %d s left to stop: its units were given back", graceSeconds)
+			}
 			return nil
 		}
 		if !apierrors.IsConflict(err) {

@@ -209,7 +209,8 @@ func (r *round) admit(ctx context.Context, in *intent) error {
 	// gofail: var lendGranted struct{}
 	r.Setbacks.Forget(in.job.UID)
 	r.log.Info("Lent", "loan", in.action.Loan, "job", in.action.Job, "grants", in.action.Grants, "reason", in.action.Reason)
-	r.Events.Job(in.object, reasonAdmitted, "Lend", "admitted as Loan %s: %s", in.object.Name, in.action.Message)
+	r.Events.Job(in.object, reasonAdmitted, "Lend", "was admitted as Loan %s: %s", in.object.Name,
+		r.toBorrower(spec.Borrower, in.action.Reason, in.action.Message))
 	return nil
 }
 
@@ -236,7 +237,8 @@ func (r *round) create(ctx context.Context, object *v1alpha1.Loan) (*v1alpha1.Lo
 
 func (r *round) setActive(ctx context.Context, object *v1alpha1.Loan, action *lend.Action) error {
 	changed := meta.SetStatusCondition(&object.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.LoanActive, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
+		Type: v1alpha1.LoanActive, Status: metav1.ConditionTrue, Reason: action.Reason,
+		Message:            r.toBorrower(object.Spec.Borrower, action.Reason, action.Message),
 		LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
 	})
 	if !changed {

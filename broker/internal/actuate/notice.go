@@ -15,6 +15,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/ledger/course"
+	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
 // notice tells the pods until when they have time, each once for each deadline, and says
@@ -54,6 +55,7 @@ func (r *round) announce(ctx context.Context, pod *corev1.Pod, by time.Time) (to
 		r.log.V(1).Info("The pod was not told about the reclaim", "pod", pod.Namespace+"/"+pod.Name, "reason", err.Error())
 		return false // it is told next time
 	}
+	r.Events.Pod(pod, lend.ReasonReclaiming, "Reclaim", "was asked to give its units back by %s", stamp(by))
 	r.Hooks.Call(ctx, pod, by)
 	return true
 }

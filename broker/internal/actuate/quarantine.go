@@ -49,7 +49,7 @@ func (r *round) quarantine(ctx context.Context, l *loanRef) error {
 	if pods, err := r.podsOf(ctx, l); err != nil || len(pods) == 0 && len(r.view.Pods[l.name]) > 0 {
 		return err // they went just now
 	}
-	message := fmt.Sprintf("pods are left %s after their time was over, at %s", r.Clock.Now().Sub(over).Round(time.Second), stamp(over))
+	message := fmt.Sprintf("pods were left %s after their time was over, at %s", r.Clock.Now().Sub(over).Round(time.Second), stamp(over))
 	meta.SetStatusCondition(conditions, metav1.Condition{
 		Type: v1alpha1.LoanQuarantined, Status: metav1.ConditionTrue, Reason: lend.ReasonQuarantined, Message: message,
 		LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
@@ -62,8 +62,8 @@ func (r *round) quarantine(ctx context.Context, l *loanRef) error {
 		return fmt.Errorf("set the Loan quarantined: %w", err)
 	}
 	r.log.Info("Quarantined", "loan", l.name, "pods", l.snapshot.Live, "since", over)
-	r.Events.Loan(l.object, lend.ReasonQuarantined, "Quarantine", "%s; the units are in nobody's hands until the pods are gone, their node is, or an administrator says so", message)
-	r.Events.Job(l.object, lend.ReasonQuarantined, "Quarantine", "%s: the units of Loan %s are quarantined, and the job waits until they are free", message, l.object.Name)
+	r.Events.Loan(l.object, lend.ReasonQuarantined, "Quarantine", "%s: the units were quarantined, and are in nobody's hands until the pods are gone, their node is, or an administrator says so", message)
+	r.Events.Job(l.object, lend.ReasonQuarantined, "Quarantine", "%s: the units of Loan %s were quarantined, and the job waits until they are free", message, l.object.Name)
 	return nil
 }
 

@@ -50,8 +50,9 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 	}
 	// gofail: var reclaimIntended struct{}
 	status := &l.object.Status
+	why := r.toBorrower(l.object.Spec.Borrower, action.Reason, action.Message)
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-		Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, Reason: action.Reason, Message: action.Message,
+		Type: v1alpha1.LoanReclaiming, Status: metav1.ConditionTrue, Reason: action.Reason, Message: why,
 		LastTransitionTime: metav1.Time{Time: r.Clock.Now()},
 	})
 	status.ReclaimBy, status.Shedding = &metav1.Time{Time: action.ReclaimBy}, nil
@@ -63,13 +64,13 @@ func (r *round) reclaim(ctx context.Context, l *loanRef, action *lend.Action) er
 	// gofail: var reclaimWritten struct{}
 	r.log.Info("Reclaiming", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason,
 		"reclaimID", action.ReclaimID, "reclaimedFor", action.ReclaimedFor, "lostWorkSeconds", int64(action.LostWork))
-	r.Events.Loan(l.object, lend.ReasonReclaiming, "Reclaim", "%s: %s", action.Reason, action.Message)
+	r.Events.Loan(l.object, lend.ReasonReclaiming, "Reclaim", "was asked back until %s: %s (%s)", stamp(action.ReclaimBy), why, action.Reason)
 	r.Events.Job(l.object, lend.ReasonReclaiming, "Reclaim",
-		"the units of Loan %s are asked back until %s: %s", l.object.Name, stamp(action.ReclaimBy), rule(action.Reason))
+		"the units of Loan %s were asked back until %s: %s", l.object.Name, stamp(action.ReclaimBy), rule(action.Reason))
 	if n := r.cycling[string(l.job.UID)]; n > 0 {
 		r.log.Info("A job is taken back again and again", "job", l.job.Key.String(), "times", n)
 		r.Events.Job(l.object, lend.ReasonCycling, "Reclaim",
-			"taken back %d times lately: from now on it is stopped last; a job that asks for fewer units at once, or runs within its tenant's own quota, is stopped less often", n)
+			"was taken back %d times lately: from now on it is stopped last; a job that asks for fewer units at once, or runs within its tenant's own quota, is stopped less often", n)
 	}
 	return r.stop(ctx, l, action.ReclaimBy)
 }
@@ -164,7 +165,7 @@ func (r *round) evict(ctx context.Context, l *loanRef, action *lend.Action) erro
 	}
 	r.noteKilled(l, action, len(pods))
 	r.log.Info("Evicted", "loan", l.name, "pods", len(r.view.Pods[l.name]), "reason", action.Reason)
-	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of Loan %s has passed: its pods are killed", l.object.Name)
+	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of Loan %s passed: its pods were killed", l.object.Name)
 	return nil
 }
 
@@ -234,7 +235,7 @@ func (r *round) requeue(ctx context.Context, l *loanRef) error {
 	// gofail: var requeueSuspended struct{}
 	if changed {
 		r.log.Info("Preempted", "loan", l.name, "reason", why.Reason)
-		r.Events.Job(l.object, why.Reason, "Preempt", "Loan %s has ended: %s; the job waits in its queue again", l.object.Name, why.Message)
+		r.Events.Job(l.object, why.Reason, "Preempt", "Loan %s ended: %s; the job was put back into its queue", l.object.Name, why.Message)
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (r *round) reshape(ctx context.Context, name string, makings []*making) err
 	for _, m := range makings {
 		a := m.action
 		r.log.Info("Reshaping", "reshape", m.id, "node", name, "gpu", a.Plan.GPU, "lender", a.Lender, "from", a.From, "to", a.To, "job", a.Job)
-		r.tellLender(a.Lender, reasonReshaping, "Reshape", "%s", a.Message)
+		r.tellLender(a.Lender, reasonReshaping, "Reshape", "began to make %s", a.Message)
 	}
 	return nil
 }

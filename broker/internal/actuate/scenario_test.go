@@ -465,8 +465,8 @@ func TestUnplaceable(t *testing.T) {
 		got = append(got, <-recorder.Events)
 	}
 	want := []string{
-		"Warning PodsUnplaceable pod serving/chat-1 may run on no node",
-		"Warning PodsUnplaceable pod serving/chat-2 may run on no node",
+		"Warning PodsUnplaceable waited in vain: pod serving/chat-1 may run on no node",
+		"Warning PodsUnplaceable waited in vain: pod serving/chat-2 may run on no node",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)

@@ -59,8 +59,9 @@ func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error
 		return fmt.Errorf("set the Loan shedding: %w", err)
 	}
 	r.log.Info("Shrinking", "loan", l.name, "by", action.ReclaimBy, "reason", action.Reason, "shed", action.Shed, "reclaimID", action.ReclaimID)
-	r.Events.Loan(l.object, lend.ReasonShedding, "Shrink", "%s: %s", action.Reason, action.Message)
-	r.Events.Job(l.object, lend.ReasonShedding, "Shrink", "%d of the units of Loan %s are asked back until %s: %s; the job goes on with the rest",
+	r.Events.Loan(l.object, lend.ReasonShedding, "Shrink", "%d units were asked back until %s: %s (%s)",
+		v1alpha1.Units(status.Shedding), stamp(action.ReclaimBy), r.toBorrower(l.object.Spec.Borrower, action.Reason, action.Message), action.Reason)
+	r.Events.Job(l.object, lend.ReasonShedding, "Shrink", "%d of the units of Loan %s were asked back until %s: %s; the job went on with the rest",
 		v1alpha1.Units(status.Shedding), l.object.Name, stamp(action.ReclaimBy), rule(action.Reason))
 	return r.shrink(ctx, l, action.ReclaimBy)
 }
@@ -97,7 +98,7 @@ func (r *round) evictShed(ctx context.Context, l *loanRef, action *lend.Action) 
 	}
 	r.noteKilled(l, action, len(pods))
 	r.log.Info("Evicted", "loan", l.name, "pods", len(pods), "reason", action.Reason)
-	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of what Loan %s gives back has passed: %d of its pods are killed", l.object.Name, len(pods))
+	r.Events.Job(l.object, lend.ReasonGraceExpired, "Evict", "the grace of what Loan %s gives back passed: %d of its pods were killed", l.object.Name, len(pods))
 	return nil
 }
 
@@ -136,7 +137,7 @@ func (r *round) giveBackShed(ctx context.Context, l *loanRef, action *lend.Actio
 		return errors.Join(untold, fmt.Errorf("set the Loan smaller: %w", err))
 	}
 	r.log.Info("Returned", "loan", l.name, "units", v1alpha1.Units(shed), "reason", action.Reason)
-	r.Events.Loan(l.object, lend.ReasonShed, "Return", "gave %d units back and goes on with %d", v1alpha1.Units(shed), v1alpha1.Units(l.object.Held()))
+	r.Events.Loan(l.object, lend.ReasonShed, "Return", "gave %d units back and went on with %d", v1alpha1.Units(shed), v1alpha1.Units(l.object.Held()))
 	if err := r.settle(l.name, l.object); err != nil {
 		return errors.Join(untold, err)
 	}

@@ -34,7 +34,7 @@ func (r *round) queues(ctx context.Context, plan *lend.Plan) {
 	for _, q := range s.Queues {
 		tenant[q.Name] = q.Tenant
 	}
-	first := r.first(plan)
+	first, heads := r.first(plan), r.heads(plan)
 	for i := range r.view.Queues {
 		old := &r.view.Queues[i]
 		name := old.Namespace + "/" + old.Name
@@ -45,6 +45,7 @@ func (r *round) queues(ctx context.Context, plan *lend.Plan) {
 		for _, c := range queueConditions(old, tenant[name], admitted[name]) {
 			meta.SetStatusCondition(&next.Status.Conditions, c)
 		}
+		meta.SetStatusCondition(&next.Status.Conditions, r.waitingCondition(old, pending[name], heads[name]))
 		if apiequality.Semantic.DeepEqual(old.Status, next.Status) {
 			continue
 		}

@@ -109,7 +109,7 @@ func TestReclaimedFor(t *testing.T) {
 		for len(recorder.Events) > 0 {
 			said = append(said, <-recorder.Events)
 		}
-		want := "Normal Reclaiming the units of Loan tune-1 are asked back until 2026-03-01T12:00:10Z: " + rule
+		want := "Normal Reclaiming the units of Loan tune-1 were asked back until 2026-03-01T12:00:10Z: " + rule
 		if text := strings.Join(said, "\n"); !strings.Contains(text, want) || strings.Contains(text, "bert") {
 			t.Errorf("%s: events:\n%s", reason, text)
 		}

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -62,6 +64,7 @@ func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent,
 		policy := r.view.Policies[l.Name]
 		next := policy.DeepCopy()
 		lenderStatus(next, l, said{views[l.Name], verdicts[l.Name], r.view.ScalingRefused[l.Name], r.view.Notes[l.Name], r.view.Slices[l.Name]})
+		r.keepWords(policy, next)
 		next.Status.Lent, next.Status.Epoch = lent[l.Name], r.Epoch
 		steps = append(steps, step{"write status of LendingPolicy", l.Name, func(ctx context.Context) error {
 			if err := r.writeLender(ctx, policy, next); err != nil {
@@ -73,6 +76,25 @@ func (r *round) lenders(ctx context.Context, plan *lend.Plan, intents []*intent,
 	}
 	r.each(ctx, steps)
 	return done
+}
+
+// keepWords leaves the messages of conditions whose reason stays as they are for a while:
+// the numbers in them change with every sample, and status.load has the newest.
+func (r *round) keepWords(old, next *v1alpha1.LendingPolicy) {
+	var kept []*metav1.Condition
+	for i := range next.Status.Conditions {
+		c := &next.Status.Conditions[i]
+		said := meta.FindStatusCondition(old.Status.Conditions, c.Type)
+		if said != nil && said.Status == c.Status && said.Reason == c.Reason && said.ObservedGeneration == c.ObservedGeneration && said.Message != c.Message {
+			kept = append(kept, c)
+		}
+	}
+	if len(kept) == 0 || r.numbers.allow("words of "+next.Namespace+"/"+next.Name, r.Clock.Now(), retellAfter) {
+		return
+	}
+	for _, c := range kept {
+		c.Message = meta.FindStatusCondition(old.Status.Conditions, c.Type).Message
+	}
 }
 
 func (r *round) writeLender(ctx context.Context, old, next *v1alpha1.LendingPolicy) error {
@@ -142,17 +164,37 @@ func (r *round) verdicts(plan *lend.Plan, news []*lend.Verdict) {
 		switch v.Kind {
 		case lend.SubjectLender:
 			if policy := r.view.Policies[v.Subject]; policy != nil {
-				r.Events.Verdict(policyReference(policy), v)
+				r.Events.Verdict(policyReference(policy), v, lenderDid(v.Reason))
 			}
 		case lend.SubjectJob:
 			if job := r.view.Job(types.UID(v.UID)); job != nil {
-				r.Events.Verdict(jobReference(job), v)
+				r.jobVerdict(job, v)
 			}
 		case lend.SubjectLoan:
 			// What happens to a loan has its events where it happens.
 		}
 	}
-	r.Events.Keep(r.unplaceable(), r.wedged(), r.strangers(), plan.Verdicts)
+	r.Events.Keep(r.unplaceable(), r.wedged(), r.strangers(), r.headVerdicts(plan), plan.Verdicts)
+}
+
+// lenderDid is what a decision with the reason did for a lender.
+func lenderDid(reason string) string {
+	switch reason {
+	case lend.ReasonBelowLowWater:
+		return "began to lend"
+	case lend.ReasonAdviseOnly:
+		return "gave advice"
+	}
+	return "lent nothing new"
+}
+
+// jobVerdict tells a job that waits why. That it is admitted is told when it is.
+func (r *round) jobVerdict(job *jobs.Job, v *lend.Verdict) {
+	if v.Reason == lend.ReasonLent || v.Reason == lend.ReasonWithinNominal {
+		r.Events.news(v)
+		return
+	}
+	r.Events.Verdict(jobReference(job), r.toOwner(v), "was not admitted")
 }
 
 func jobReference(job *jobs.Job) *corev1.ObjectReference {
@@ -171,7 +213,7 @@ func (r *round) unplaceable() []lend.Verdict {
 		if why := r.view.Unplaceable[name]; why != "" {
 			v.Reason, v.Message = reasonStuck, why
 		}
-		r.Events.Verdict(policyReference(policy), &v)
+		r.Events.Verdict(policyReference(policy), &v, "waited in vain")
 		said = append(said, v)
 	}
 	return said

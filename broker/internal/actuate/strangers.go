@@ -22,10 +22,10 @@ func (r *round) strangers() []lend.Verdict {
 		v := lend.Verdict{
 			Kind: subjectStranger, Subject: s.Namespace + "/" + s.Name, UID: string(s.UID),
 			Reason: gather.ReasonOtherScheduler,
-			Message: fmt.Sprintf("asks for %d %s through the scheduler %s, on %s: a GPU that two schedulers hand out is used twice",
+			Message: fmt.Sprintf("asked for %d %s through the scheduler %s, on %s: a GPU that two schedulers hand out is used twice",
 				s.Units, s.Resource, s.Scheduler, cmp.Or(s.Node, "no node yet")),
 		}
-		r.Events.Verdict(reference("Pod", "v1", s.Namespace, s.Name, string(s.UID)), &v)
+		r.Events.Verdict(reference("Pod", "v1", s.Namespace, s.Name, string(s.UID)), &v, "Found")
 		said = append(said, v)
 	}
 	return said

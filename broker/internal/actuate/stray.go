@@ -23,11 +23,11 @@ func (r *round) strays() []step {
 				return err
 			}
 			r.log.Info("Suspended a job without a Loan", "job", name)
-			next := "it waits in its queue again"
+			next := "it was put back into its queue"
 			if job.SuspendPath == "" {
-				next = "its pods are stopped"
+				next = "its pods were stopped"
 			}
-			r.Events.write(jobReference(job), reasonNoLoan, "Suspend", "the job is in a queue and ran without a Loan; %s", next)
+			r.Events.write(jobReference(job), reasonNoLoan, "Suspend", "ran without a Loan although it is in a queue: %s", next)
 			return nil
 		}})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/internal/gather"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/reasons"
 )
 
 const (
@@ -162,12 +163,12 @@ func (r *round) newsOfWaiting(plan *lend.Plan, uid types.UID) (n news, is, later
 	if v == nil || v.Reason == lend.ReasonLent || v.Reason == lend.ReasonWithinNominal {
 		return news{}, false, true
 	}
-	return r.newsOf(job, jobs.Admission{Reason: v.Reason, Message: v.Message})
+	return r.newsOf(job, r.admission(v))
 }
 
 // lineFor is where a job belongs that waits for a reason.
 func (t *told) lineFor(reason string) *line {
-	if warnings[reason] {
+	if reasons.Warns(reason) {
 		return &t.urgent
 	}
 	return &t.open
@@ -201,7 +202,7 @@ func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is, later bo
 	switch {
 	case same:
 		n.rank = 2
-	case said.Admitted || warnings[said.Reason]:
+	case said.Admitted || reasons.Warns(said.Reason):
 		n.rank = 0
 	}
 	return n, true, false

@@ -19,20 +19,31 @@ func completeFirst(s *session, list lister) cobra.CompletionFunc {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ns, _, err := s.namespace()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		api, err := s.cluster()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		names, err := list(cmd.Context(), api, ns)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
+		return suggest(cmd.Context(), s, list)
 	}
+}
+
+// completeFlag completes the value of a flag.
+func completeFlag(s *session, list lister) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return suggest(cmd.Context(), s, list)
+	}
+}
+
+func suggest(ctx context.Context, s *session, list lister) ([]string, cobra.ShellCompDirective) {
+	ns, _, err := s.namespace()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	api, err := s.cluster()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, err := list(ctx, api, ns)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func completeLoans(ctx context.Context, api client.Reader, ns string) ([]string, error) {
@@ -65,6 +76,27 @@ func completeJobs(ctx context.Context, api client.Reader, ns string) ([]string, 
 		names = append(names, shownName(&list[i]))
 	}
 	return names, nil
+}
+
+// qualified are names with their namespace before them.
+func qualified(list lister) lister {
+	return func(ctx context.Context, api client.Reader, ns string) ([]string, error) {
+		names, err := list(ctx, api, ns)
+		for i := range names {
+			names[i] = ns + "/" + names[i]
+		}
+		return names, err
+	}
+}
+
+// completeSubjects are jobs by their names, and lenders and loans by KIND/NAME.
+func completeSubjects(ctx context.Context, api client.Reader, ns string) ([]string, error) {
+	names, err := completeJobs(ctx, api, ns)
+	if err != nil {
+		return nil, err
+	}
+	own, err := completeOwn(kindLender, kindLoan)(ctx, api, ns)
+	return append(names, own...), err
 }
 
 func queueNames(queues []v1alpha1.TrainingQueue) []string {

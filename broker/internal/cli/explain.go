@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,13 +22,11 @@ const (
 	fromAPIServer = "APIServer"
 )
 
-// kindsByName are the words for what explain can explain beside jobs.
-var kindsByName = map[string]lend.SubjectKind{
-	"lendingpolicy": lend.SubjectLender, "lendingpolicies": lend.SubjectLender, "lp": lend.SubjectLender,
-	"lendingpolicy.ebbtide.dev": lend.SubjectLender, "lendingpolicies.ebbtide.dev": lend.SubjectLender,
-	"loan": lend.SubjectLoan, "loans": lend.SubjectLoan, "ln": lend.SubjectLoan,
-	"loan.ebbtide.dev": lend.SubjectLoan, "loans.ebbtide.dev": lend.SubjectLoan,
-}
+// subjectsByKind are what explain can explain beside jobs.
+var subjectsByKind = map[string]lend.SubjectKind{kindLender: lend.SubjectLender, kindLoan: lend.SubjectLoan}
+
+// subjectNode is a node, of which there are no verdicts.
+const subjectNode lend.SubjectKind = "Node"
 
 type explainOptions struct {
 	*session
@@ -46,17 +43,22 @@ type explainOptions struct {
 // explanation is an answer and where it comes from.
 type explanation struct {
 	view.Answer
+	*grounds
 	source string
+	// settled: the job has units, or has ended, or does not wait for any.
+	settled bool
 }
 
 func newExplainCommand(s *session) *cobra.Command {
 	o := &explainOptions{session: s, out: newOutput()}
 	cmd := &cobra.Command{
-		Use:   "explain (JOB | KIND/JOB | loan/NAME | lendingpolicy/NAME)",
-		Short: "Say in one sentence why a job waits, or what a lender or a loan does",
-		Long: `Say in one sentence why a job waits, or what a lender or a loan does.
+		Use:   "explain (JOB | KIND/JOB | pod/NAME | loan/NAME | lender/NAME | node/NAME)",
+		Short: "Say why a job waits and what would admit it, or what a pod, lender, loan or node does",
+		Long: `Say in one sentence why a job waits, or what a pod, a lender, a loan or a node does.
 
-The answer is the broker's last verdict. When the broker cannot be reached, the
+The answer is the broker's last verdict. Below it is what lies behind: of a waiting job
+the chain of verdicts, the changes of which each alone would admit it now, and when it
+would start as things are; of a node the loans on it. When the broker cannot be reached, the
 answer is what the objects and events in the API server say, and a note on
 standard error tells so. A job's name alone means the batch/v1 Job of that name, or
 else the job of another kind; rayjob/NAME and the like say which.`,
@@ -67,17 +69,20 @@ else the job of another kind; rayjob/NAME and the like say which.`,
   kubectl ebbtide explain rayjob/train -n research
 
   # Why does this service lend nothing?
-  kubectl ebbtide explain lendingpolicy/chat -n serving
+  kubectl ebbtide explain lender/chat -n serving
+
+  # Who has this node?
+  kubectl ebbtide explain node/gpu-7
 
   # Why is this loan taken back?
   kubectl ebbtide explain loan/bert-large-1 -n research`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return errors.New("say what to explain: a job's name, loan/NAME or lendingpolicy/NAME")
+				return errors.New("say what to explain: a job's name, pod/NAME, loan/NAME, lender/NAME or node/NAME")
 			}
 			return nil
 		},
-		ValidArgsFunction: completeFirst(s, completeJobs),
+		ValidArgsFunction: completeFirst(s, completeSubjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.complete(args[0]); err != nil {
 				return err
@@ -93,24 +98,22 @@ else the job of another kind; rayjob/NAME and the like say which.`,
 }
 
 func (o *explainOptions) complete(subject string) (err error) {
-	o.kind = lend.SubjectJob
-	name := subject
-	if kind, rest, found := strings.Cut(subject, "/"); found {
-		known, ok := kindsByName[strings.ToLower(kind)]
-		if !ok {
-			if o.jobKind, ok = jobKindBy(kind); !ok {
-				return fmt.Errorf("cannot explain %q: only jobs of any kind, loan and lendingpolicy can be explained (for another namespace, use -n)", kind)
-			}
-			known = lend.SubjectJob
-		}
-		o.kind, name = known, rest
-	}
-	if name == "" || strings.Contains(name, "/") {
-		return fmt.Errorf("%q names nothing: use a job's name, loan/NAME or lendingpolicy/NAME", subject)
-	}
-	o.key.Name = name
-	if o.key.Namespace, _, err = o.namespace(); err != nil {
+	t, err := o.named(subject)
+	if err != nil {
 		return err
+	}
+	o.key, o.kind = t.key, lend.SubjectJob
+	own, known := subjectsByKind[ownKind(t.kind)]
+	switch word := strings.ToLower(t.kind); {
+	case t.kind == "":
+	case known:
+		o.kind = own
+	case word == "node" || word == "nodes" || word == "no":
+		o.kind = subjectNode
+	default:
+		if o.jobKind, known = jobKindBy(t.kind); !known {
+			return fmt.Errorf("cannot explain %q: only jobs of any kind, pod, loan, lender and node can be explained (for another namespace, use -n)", t.kind)
+		}
 	}
 	if o.api, err = o.cluster(); err != nil {
 		return err
@@ -122,14 +125,20 @@ func (o *explainOptions) complete(subject string) (err error) {
 func (o *explainOptions) run(ctx context.Context) error {
 	var e explanation
 	var err error
-	switch o.kind {
-	case lend.SubjectLender:
+	done := o.working("asking")
+	switch {
+	case o.kind == lend.SubjectLender:
 		e, err = o.lender(ctx)
-	case lend.SubjectLoan:
+	case o.kind == lend.SubjectLoan:
 		e, err = o.loan(ctx)
+	case o.kind == subjectNode:
+		e, err = o.node(ctx)
+	case o.jobKind == kindPod:
+		e, err = o.pod(ctx)
 	default:
 		e, err = o.job(ctx)
 	}
+	done()
 	if err != nil {
 		return err
 	}
@@ -170,31 +179,25 @@ func (o *explainOptions) fromEvents(ctx context.Context, e *explanation, kind st
 	return nil
 }
 
-func (o *explainOptions) get(ctx context.Context, kind string, into client.Object) error {
-	err := o.api.Get(ctx, o.key, into)
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("%s %q not found in namespace %q", kind, o.key.Name, o.key.Namespace)
-	}
-	if err != nil {
-		return fmt.Errorf("read %s %s: %w", kind, o.key, err)
-	}
-	return nil
-}
-
 func (o *explainOptions) print(e explanation) error {
 	sentence := e.Sentence(o.Clock.Now())
 	if o.out.isText() {
-		_, err := fmt.Fprintln(o.Streams.Out, sentence)
+		_, err := fmt.Fprint(o.Streams.Out, sentence+"\n"+e.text(o))
 		return err
 	}
+	metadata := map[string]any{"name": o.key.Name}
+	if o.kind != subjectNode {
+		metadata["namespace"] = o.key.Namespace
+	}
 	value := map[string]any{
-		"metadata": map[string]any{"name": o.key.Name, "namespace": o.key.Namespace},
+		"metadata": metadata,
 		"subject":  o.kind, "state": e.State, "reason": e.Reason, "message": e.Message,
 		"sentence": sentence, "source": e.source,
 	}
 	if !e.Since.IsZero() {
 		value["since"] = e.Since.UTC().Format(time.RFC3339)
 	}
+	e.fields(value)
 	object, err := answer("Explanation", value)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ func (o *explainOptions) job(ctx context.Context) (explanation, error) {
 	e := explanation{Answer: view.Answer{Subject: job.Kind.Kind + " " + o.key.String()}, source: fromAPIServer}
 	if job.Queue == "" {
 		e.State = fmt.Sprintf("is in no queue: it has no label %s", v1alpha1.LabelQueue)
+		e.settled = true
 		return e, nil
 	}
 	if job.Finished {
@@ -30,6 +31,7 @@ func (o *explainOptions) job(ctx context.Context) (explanation, error) {
 		if err != nil {
 			return explanation{}, err
 		}
+		e.settled = true
 		e.State, e.Message, e.Reason, e.Since = "has ended as "+end.Type, end.Message, end.Reason, end.LastTransitionTime.Time
 		return e, nil
 	}
@@ -67,6 +69,7 @@ func (o *explainOptions) waiting(ctx context.Context, e explanation, job *jobs.J
 	case said != nil:
 		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
 		e.State += o.position(ctx, string(job.UID))
+		e.grounds = o.grounds(ctx, job)
 	default:
 		err = o.fromEvents(ctx, &e, job.Kind.Kind)
 	}
@@ -94,7 +97,7 @@ func (o *explainOptions) admitted(ctx context.Context, e explanation, loan *v1al
 	}
 	subject := e.Subject
 	e = of
-	e.Subject = subject
+	e.Subject, e.settled = subject, true
 	e.State = fmt.Sprintf("holds %s on loan %s, which %s", units(loan), loan.Name, of.State)
 	return e, nil
 }
@@ -158,8 +161,12 @@ func units(loan *v1alpha1.Loan) string {
 
 func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	policy := &v1alpha1.LendingPolicy{}
-	if err := o.get(ctx, "lendingpolicy", policy); err != nil {
-		return explanation{}, err
+	err := o.api.Get(ctx, o.key, policy)
+	switch t := (target{kindLender, o.key}); {
+	case apierrors.IsNotFound(err):
+		return explanation{}, missing(ctx, o.api, t)
+	case err != nil:
+		return explanation{}, noRight(err, "get", t)
 	}
 	s := policy.Status
 	e := explanation{source: fromAPIServer, Answer: view.Answer{
@@ -176,6 +183,7 @@ func (o *explainOptions) lender(ctx context.Context) (explanation, error) {
 	}
 	if said != nil {
 		e.Message, e.Reason, e.Since, e.source = said.Message, said.Reason, said.Since, fromBroker
+		e.grounds = o.lending(ctx)
 		return e, nil
 	}
 	for _, kind := range []string{v1alpha1.ConditionAccepted, v1alpha1.ConditionLending} {

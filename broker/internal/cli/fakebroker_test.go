@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,12 +31,27 @@ type fakeBroker struct {
 	problems []string
 	// silent: this replica does not lead.
 	silent bool
+	// older: it has only the routes of before.
+	older bool
+	// real: no answer comes from a file.
+	real bool
+	// within is the only namespace, and tenant, that the caller sees; empty: all.
+	within string
 }
 
 func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if data, err := os.ReadFile(answerFile(r)); err == nil && !b.silent && !b.older && !b.real {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(data) // the client has gone if this fails
+		return
+	}
+	if path := r.URL.Path; b.older && !strings.HasPrefix(path, "/verdicts") && !strings.HasPrefix(path, "/queue") && !strings.HasPrefix(path, "/ledger") {
+		http.NotFound(w, r)
+		return
+	}
 	source := &fakeSource{ledger: &smallPages{Ledger: b.ledger, problems: b.problems}}
-	source.silent = b.silent
-	handler, err := everybody.Handler(web.Routes(source, http.NotFoundHandler()))
+	source.silent, source.tenant = b.silent, b.within
+	handler, err := guardOf(b.within).Handler(web.Routes(source, http.NotFoundHandler()))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -42,14 +59,31 @@ func (b *fakeBroker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(w, r)
 }
 
-// everybody is a guard to whom all callers are one, who may everything.
-var everybody = &access.Guard{
-	Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
-		return &authenticator.Response{User: &user.DefaultInfo{Name: "ann"}}, true, nil
-	}),
-	Authorizer: authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
-		return authorizer.DecisionAllow, "", nil
-	}),
+// answerFile is where the answer to a question lies that takes more than one decision.
+func answerFile(r *http.Request) string {
+	name := strings.Trim(strings.ReplaceAll(r.URL.Path, "/", "-"), "-")
+	query := r.URL.Query()
+	for _, key := range []string{"job", "lender", "loan", "name"} {
+		if value := query.Get(key); value != "" {
+			name += "-" + key + "-" + strings.ReplaceAll(value, "/", "-")
+		}
+	}
+	return filepath.Join("testdata", "answers", name+".json")
+}
+
+// guardOf lets in all callers, who are one and may see a namespace, or all.
+func guardOf(within string) *access.Guard {
+	return &access.Guard{
+		Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
+			return &authenticator.Response{User: &user.DefaultInfo{Name: "ann"}}, true, nil
+		}),
+		Authorizer: authorizer.AuthorizerFunc(func(_ context.Context, asked authorizer.Attributes) (authorizer.Decision, string, error) {
+			if within == "" || asked.GetNamespace() == within {
+				return authorizer.DecisionAllow, "", nil
+			}
+			return authorizer.DecisionNoOpinion, "", nil
+		}),
+	}
 }
 
 // fakeSource has made one decision, at testNow.
@@ -57,19 +91,32 @@ type fakeSource struct {
 	ledger web.Ledger
 	// silent: this replica does not lead.
 	silent bool
+	// tenant has the one namespace of its name; empty: there is none.
+	tenant string
 }
 
 func (s *fakeSource) Leader() string { return "ebbtide-broker-1_5e1f" }
 
 func (s *fakeSource) Ready() error { return nil }
 
-func (s *fakeSource) Namespaces() map[string][]string { return nil }
+func (s *fakeSource) Namespaces() map[string][]string {
+	if s.tenant == "" {
+		return nil
+	}
+	return map[string][]string{s.tenant: {s.tenant}}
+}
 
 func (s *fakeSource) Ledger() web.Ledger {
 	if s.silent {
 		return nil
 	}
 	return s.ledger
+}
+
+func (s *fakeSource) Changed() <-chan struct{} { return nil }
+
+func (s *fakeSource) Loads(context.Context, string, time.Time, time.Duration, int, bool) web.Loads {
+	return web.Loads{}
 }
 
 func (s *fakeSource) Decision() *web.Decision {
@@ -139,7 +186,7 @@ func newLedger(t *testing.T) (*ledger.Ledger, string) {
 	t.Cleanup(func() { _ = l.Close() }) // closed twice where a test closes it
 	lent := func(kind ledger.Kind, loan, job string, count int64, reason string) ledger.Entry {
 		return ledger.Entry{
-			Kind: kind, OpID: loan, Loan: loan, Job: job, JobUID: "uid-" + job, Borrower: "research", Reason: reason,
+			Kind: kind, OpID: loan, Loan: loan, Job: job, JobUID: "11111111-0000-0000-0000-000000000004", Borrower: "research", Reason: reason,
 			Grants: []ledger.Grant{{Lender: "serving/chat", Node: "gpu-3", Flavor: "h100", Count: count}},
 		}
 	}
@@ -147,7 +194,8 @@ func newLedger(t *testing.T) (*ledger.Ledger, string) {
 		return ledger.Entry{Kind: kind, OpID: loan, Loan: loan, Reason: reason}
 	}
 	reclaim := after(ledger.ReclaimIntent, "research/resnet-1", "AboveHighWater")
-	reclaim.ReclaimID, reclaim.Payload = "r-1", json.RawMessage(`{"reclaimBy":"2026-03-01T11:20:30Z"}`)
+	reclaim.ReclaimID, reclaim.Payload = "r-1", json.RawMessage(`{"reclaimBy":"2026-03-01T11:20:30Z","lostWorkSeconds":5400}`)
+	reclaim.Message = "load 84% is above 70%"
 	stopped := after(ledger.Stopped, "research/resnet-1", "AboveHighWater")
 	stopped.At = testNow.Add(-40*time.Minute + 310*time.Millisecond)
 	stopped.Payload = json.RawMessage(`{"toldAt":"2026-03-01T11:20:00.012Z","told":3,"untold":1}`)

@@ -12,12 +12,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
@@ -30,48 +34,61 @@ type fakeAPIServer struct {
 	broker http.Handler
 	// refuses: nobody listens in the broker's pod.
 	refuses bool
+	// ahead is how far the server's clock is ahead of the caller's.
+	ahead time.Duration
 	// forbidden are substrings of paths that answer 403.
 	forbidden []string
 
 	mu      sync.Mutex
 	objects []*unstructured.Unstructured
 	created []*unstructured.Unstructured
+	// patched are the paths and bodies of changes.
+	patched []string
 }
 
 func newFakeAPIServer(t *testing.T, broker http.Handler) *fakeAPIServer {
 	t.Helper()
 	f := &fakeAPIServer{broker: broker}
-	file, err := os.Open("testdata/cluster.yaml")
+	f.load("testdata/cluster.yaml")
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	return f
+}
+
+// load adds the objects of a file.
+func (f *fakeAPIServer) load(path string) {
+	file, err := os.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	defer file.Close()
 	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
 	for {
 		object := map[string]any{}
 		if err := decoder.Decode(&object); errors.Is(err, io.EOF) {
-			break
+			return
 		} else if err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		if len(object) > 0 {
 			f.objects = append(f.objects, &unstructured.Unstructured{Object: object})
 		}
 	}
-	f.Server = httptest.NewServer(f)
-	t.Cleanup(f.Close)
-	return f
 }
 
 var kindsByResource = map[string]string{
 	"priorityclasses": "PriorityClass", "trainingqueues": "TrainingQueue", "lendingpolicies": "LendingPolicy",
-	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event", "pods": "Pod",
+	"leases": "Lease", "loans": "Loan", "jobs": "Job", "events": "Event", "pods": "Pod", "configmaps": "ConfigMap",
 	"jobsets": "JobSet", "trainjobs": "TrainJob", "pytorchjobs": "PyTorchJob", "mpijobs": "MPIJob",
 	"rayjobs": "RayJob", "rayclusters": "RayCluster", "deployments": "Deployment", "leaderworkersets": "LeaderWorkerSet", "gpunodes": "GPUNode",
+	"nodes": "Node", "namespaces": "Namespace", "tenantquotas": "TenantQuota", "customresourcedefinitions": "CustomResourceDefinition",
+	"validatingadmissionpolicies": "ValidatingAdmissionPolicy", "validatingadmissionpolicybindings": "ValidatingAdmissionPolicyBinding",
+	"mutatingadmissionpolicies": "MutatingAdmissionPolicy", "mutatingadmissionpolicybindings": "MutatingAdmissionPolicyBinding",
 }
 
 func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
+	w.Header().Set("Date", testNow.Add(f.ahead).Format(http.TimeFormat))
 	for _, part := range f.forbidden {
 		if strings.Contains(path, part) {
 			refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: part}, "", errors.New("the user may not")))
@@ -82,7 +99,26 @@ func (f *fakeAPIServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.portForward(w, r, pod[strings.LastIndexByte(pod, '/')+1:])
 		return
 	}
+	switch path {
+	case "/version":
+		send(w, http.StatusOK, map[string]any{"major": "1", "minor": "36", "gitVersion": "v1.36.3"})
+		return
+	case "/apis/authorization.k8s.io/v1/subjectaccessreviews":
+		f.review(w, r)
+		return
+	}
 	f.api(w, r, strings.Split(strings.Trim(path, "/"), "/"))
+}
+
+// review allows everything but what is about leases.
+func (f *fakeAPIServer) review(w http.ResponseWriter, r *http.Request) {
+	var review authorizationv1.SubjectAccessReview
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+		refuse(w, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	review.Status.Allowed = review.Spec.ResourceAttributes.Resource != "leases"
+	send(w, http.StatusCreated, review)
 }
 
 // portForward connects to the broker's pod as the API server and a kubelet do.
@@ -139,13 +175,15 @@ func (f *fakeAPIServer) api(w http.ResponseWriter, r *http.Request, parts []stri
 		return
 	}
 	ns := ""
-	if parts[0] == "namespaces" {
+	if parts[0] == "namespaces" && len(parts) > 2 {
 		ns, parts = parts[1], parts[2:]
 	}
 	kind := kindsByResource[parts[0]]
 	switch {
 	case r.Method == http.MethodPost:
 		f.create(w, r, version, kind, ns, parts[0])
+	case r.Method == http.MethodPatch:
+		f.patch(w, r, version, kind, ns, parts)
 	case len(parts) == 1:
 		f.list(w, r, version, kind, ns)
 	default:
@@ -226,9 +264,47 @@ func (f *fakeAPIServer) create(w http.ResponseWriter, r *http.Request, version, 
 	if r.URL.Query().Get("dryRun") == "" {
 		f.mu.Lock()
 		f.created = append(f.created, object)
+		made := object.DeepCopy()
+		made.SetUID(types.UID("made-" + object.GetName()))
+		f.objects = append(f.objects, made)
 		f.mu.Unlock()
 	}
 	send(w, http.StatusCreated, object.Object)
+}
+
+// patch merges, as RFC 7386 says.
+func (f *fakeAPIServer) patch(w http.ResponseWriter, r *http.Request, version, kind, ns string, parts []string) {
+	for _, o := range f.match(version, kind, ns) {
+		if o.GetName() != parts[1] {
+			continue
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		before, err := json.Marshal(o.Object)
+		if err != nil {
+			refuse(w, apierrors.NewInternalError(err))
+			return
+		}
+		change, err := io.ReadAll(r.Body)
+		if err != nil {
+			refuse(w, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		after, err := jsonpatch.MergePatch(before, change)
+		if err != nil {
+			refuse(w, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		f.patched = append(f.patched, r.URL.Path+"?"+r.URL.RawQuery+" "+string(change))
+		o.Object = nil
+		if err := json.Unmarshal(after, &o.Object); err != nil {
+			refuse(w, apierrors.NewBadRequest(err.Error()))
+			return
+		}
+		send(w, http.StatusOK, o.Object)
+		return
+	}
+	refuse(w, apierrors.NewNotFound(schema.GroupResource{Resource: parts[0]}, parts[1]))
 }
 
 func refuse(w http.ResponseWriter, err *apierrors.StatusError) {

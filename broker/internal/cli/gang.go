@@ -76,7 +76,7 @@ func devicesOf(pod *corev1.PodSpec) (string, int64) {
 		return "", 0
 	}
 	slices.Sort(names)
-	if i := slices.IndexFunc(names, isGPU); i > 0 {
+	if i := slices.IndexFunc(names, func(name string) bool { return v1alpha1.GPU(corev1.ResourceName(name)) }); i > 0 {
 		names[0] = names[i]
 	}
 	return names[0], running[names[0]]
@@ -102,11 +102,6 @@ func addDevices(to map[string]int64, c *corev1.Container) {
 func isExtended(name string) bool {
 	domain, _, qualified := strings.Cut(name, "/")
 	return qualified && domain != "kubernetes.io" && !strings.HasSuffix(domain, ".kubernetes.io")
-}
-
-func isGPU(name string) bool {
-	_, kind, _ := strings.Cut(name, "/")
-	return strings.HasPrefix(kind, "gpu") || strings.HasPrefix(kind, "mig-") || strings.HasPrefix(name, "gpu.")
 }
 
 // checkJob refuses what would wait for ever, naming the field and the rule.
@@ -136,8 +131,8 @@ func checkAnnotations(annotations map[string]string) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("metadata", "annotations")
 	if text, ok := annotations[v1alpha1.AnnotationCheckpointInterval]; ok {
-		if d, err := time.ParseDuration(text); err != nil || d <= 0 {
-			errs = append(errs, field.Invalid(path.Key(v1alpha1.AnnotationCheckpointInterval), text, "must be a duration above 0 such as 15m or 1h30m"))
+		if why := badInterval(text); why != "" {
+			errs = append(errs, field.Invalid(path.Key(v1alpha1.AnnotationCheckpointInterval), text, why))
 		}
 	}
 	if text, ok := annotations[v1alpha1.AnnotationLastCheckpoint]; ok {
@@ -146,6 +141,14 @@ func checkAnnotations(annotations map[string]string) field.ErrorList {
 		}
 	}
 	return errs
+}
+
+// badInterval says what is wrong with how often a job says that it saves its work.
+func badInterval(text string) string {
+	if d, err := time.ParseDuration(text); err != nil || d <= 0 {
+		return "must be a duration above 0 such as 15m or 1h30m"
+	}
+	return ""
 }
 
 // graceWarning says that a pod's own grace is longer than what the strictest

@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/ebbtide/ebbtide/broker/ledger"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -101,14 +103,7 @@ func golden(t *testing.T, name string, in invocation, server, stdout, stderr str
 }
 
 func TestGolden(t *testing.T) {
-	tests := map[string]struct {
-		invocation
-		brokerGone bool
-		refuses    bool
-		silent     bool
-		forbidden  []string
-		broken     []string
-	}{
+	tests := map[string]scene{
 		"help":                   {invocation: invocation{args: "--help"}},
 		"unknown-command":        {invocation: invocation{args: "lend"}},
 		"unknown-flag":           {invocation: invocation{args: "loans --all"}},
@@ -119,6 +114,7 @@ func TestGolden(t *testing.T) {
 		"loans-yaml-one":         {invocation: invocation{args: "loans eval-1 -n solo -o yaml"}},
 		"loans-none":             {invocation: invocation{args: "loans -n sandbox"}},
 		"loans-unknown":          {invocation: invocation{args: "loans nope -n research"}},
+		"loans-jobs-hidden":      {invocation: invocation{args: "loans -n research"}, forbidden: []string{"jobs"}},
 		"loans-forbidden":        {invocation: invocation{args: "loans -n research"}, forbidden: []string{"loans"}},
 		"loans-bad-output":       {invocation: invocation{args: "loans -o xml"}},
 		"queue":                  {invocation: invocation{args: "queue -n research"}},
@@ -200,17 +196,53 @@ func TestGolden(t *testing.T) {
 		"ledger-no-broker":       {invocation: invocation{args: "ledger list"}, brokerGone: true},
 		"broker-bad-url":         {invocation: invocation{args: "ledger list --broker localhost:8080"}},
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			l, _ := newLedger(t)
-			var broker http.Handler
-			if !tt.brokerGone {
-				broker = &fakeBroker{ledger: l, silent: tt.silent, problems: tt.broken}
-			}
-			server := newFakeAPIServer(t, broker)
-			server.forbidden, server.refuses = tt.forbidden, tt.refuses
-			stdout, stderr, code := invoke(t, server.URL, tt.invocation)
-			golden(t, name, tt.invocation, server.URL, stdout, stderr, code)
-		})
+	playAll(t, tests)
+}
+
+// playAll plays scenes with one broker's ledger, which none of them changes.
+func playAll(t *testing.T, scenes map[string]scene) {
+	l, _ := newLedger(t)
+	for name, tt := range scenes {
+		tt.ledger = l
+		t.Run(name, func(t *testing.T) { tt.play(t, name) })
+	}
+}
+
+// scene is a command in the cluster of the tests, and what is wrong with that.
+type scene struct {
+	invocation
+	brokerGone bool
+	refuses    bool
+	silent     bool
+	older      bool
+	forbidden  []string
+	broken     []string
+	// within is the only namespace that the broker shows; empty: all.
+	within string
+	// change is made to the cluster before.
+	change func(*fakeAPIServer)
+	// ledger is what the broker has; nil for one of its own.
+	ledger *ledger.Ledger
+	// patched is what changes are sent.
+	patched []string
+}
+
+func (tt *scene) play(t *testing.T, name string) {
+	var broker http.Handler
+	if !tt.brokerGone {
+		if tt.ledger == nil {
+			tt.ledger, _ = newLedger(t)
+		}
+		broker = &fakeBroker{ledger: tt.ledger, silent: tt.silent, older: tt.older, problems: tt.broken, within: tt.within}
+	}
+	server := newFakeAPIServer(t, broker)
+	server.forbidden, server.refuses = tt.forbidden, tt.refuses
+	if tt.change != nil {
+		tt.change(server)
+	}
+	stdout, stderr, code := invoke(t, server.URL, tt.invocation)
+	golden(t, name, tt.invocation, server.URL, stdout, stderr, code)
+	if diff := cmp.Diff(tt.patched, server.patched); diff != "" {
+		t.Errorf("the changes that were sent differ (-want +got):\n%s", diff)
 	}
 }

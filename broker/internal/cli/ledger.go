@@ -13,7 +13,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
 	"github.com/ebbtide/ebbtide/broker/ledger"
-	"github.com/ebbtide/ebbtide/broker/ledger/course"
+	"github.com/ebbtide/ebbtide/broker/ledger/shown"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -233,24 +233,7 @@ func viewEntries(raw []json.RawMessage) ([]view.Entry, error) {
 	return out, nil
 }
 
-func viewEntry(e *ledger.Entry) view.Entry {
-	v := view.Entry{
-		Seq: e.Seq, Time: e.Time, Kind: e.Kind.String(), Loan: e.Loan, Job: e.Job,
-		Borrower: e.Borrower, Reason: e.Reason, Message: e.Message,
-	}
-	if !e.At.IsZero() && e.At.Before(e.Time) {
-		v.Time = e.At
-	}
-	for _, g := range e.Grants {
-		v.Lenders = append(v.Lenders, g.Lender)
-		v.Nodes = append(v.Nodes, g.Node)
-		v.Units += g.Count
-	}
-	if of, is := course.ReshapeOf(e); is {
-		v.Lenders, v.Nodes, v.Units = []string{of.Lender}, []string{of.Node}, of.Count
-	}
-	return v
-}
+func viewEntry(e *ledger.Entry) view.Entry { return shown.Entry(e) }
 
 func newLedgerShowCommand(s *session) *cobra.Command {
 	out := newOutput("wide")

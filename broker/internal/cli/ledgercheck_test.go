@@ -90,7 +90,7 @@ func TestCompletionSuggestsNames(t *testing.T) {
 	for args, want := range map[string]string{
 		"__complete loans -n research": "gpt-mini-1\nbert-large-1\nresnet-2\n:4\n",
 		"__complete queue -n research": "default\nnightly\n:4\n",
-		"__complete explain -n solo":   "finetune\n:4\n",
+		"__complete explain -n solo":   "finetune\nloan/eval-1\n:4\n",
 		"__complete queue -n sandbox":  ":4\n",
 	} {
 		// The word to complete comes last, and is empty.

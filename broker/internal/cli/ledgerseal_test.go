@@ -60,7 +60,7 @@ func TestLedgerCheckTellsWhoSigned(t *testing.T) {
 	plain, plainPath := write(nil)
 	empty, _ := newLedger(t)
 	serve := func(book web.Ledger) string {
-		handler, err := everybody.Handler(web.Routes(&fakeSource{ledger: book}, http.NotFoundHandler()))
+		handler, err := guardOf("").Handler(web.Routes(&fakeSource{ledger: book}, http.NotFoundHandler()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -29,7 +31,9 @@ func newLoansCommand(s *session) *cobra.Command {
 A Loan is one admitted job's use of units. LENDER is the LendingPolicy that lent
 them, cohort:NAME for quota that nobody in the cohort uses, and <none> where all
 are the borrower's own. GRACE is how long the job's pods may take to stop once
-the units are asked back; while they are (STATE Reclaiming), what is left of it.`,
+the units are asked back: their own grace, or what the lenders allow if that is
+less ("<=" and the latter, if you may not read the job); while the units are asked
+back (STATE Reclaiming), what is left of it.`,
 		Example: `  # The loans of the namespace
   kubectl ebbtide loans -n research
 
@@ -70,7 +74,7 @@ func (o *loansOptions) run(ctx context.Context) error {
 		o.note("No loans found%s.", inNamespace(o.ns, o.allNamespaces))
 		return nil
 	}
-	return o.table(list.Items)
+	return o.table(ctx, list.Items)
 }
 
 func (o *loansOptions) runOne(ctx context.Context) error {
@@ -81,19 +85,43 @@ func (o *loansOptions) runOne(ctx context.Context) error {
 	if !o.out.isText() {
 		return o.out.object(loan, o.Streams.Out)
 	}
-	return o.table([]v1alpha1.Loan{*loan})
+	return o.table(ctx, []v1alpha1.Loan{*loan})
 }
 
-func (o *loansOptions) table(loans []v1alpha1.Loan) error {
+func (o *loansOptions) table(ctx context.Context, loans []v1alpha1.Loan) error {
 	rows := make([]view.Loan, len(loans))
 	var namespaces []string
+	own := o.graces(ctx)
 	for i := range loans {
 		rows[i] = viewLoan(&loans[i])
+		rows[i].Grace = own(&loans[i])
 		if o.allNamespaces {
 			namespaces = append(namespaces, loans[i].Namespace)
 		}
 	}
 	return o.out.table(view.Loans(rows, o.Clock.Now(), o.out.wide()), namespaces, o.Streams.Out)
+}
+
+// graces are what jobs' pods may take to stop by themselves; nil of a job that may not be read,
+// or is gone.
+func (o *loansOptions) graces(ctx context.Context) (of func(*v1alpha1.Loan) *time.Duration) {
+	type group struct{ namespace, name string }
+	byUID, byGroup := map[types.UID]*time.Duration{}, map[group]*time.Duration{}
+	list, _, err := listJobs(ctx, o.api, o.ns, o.allNamespaces)
+	if err != nil && !apierrors.IsForbidden(err) {
+		o.note("note: %v", err)
+	}
+	for i := range list {
+		grace := list[i].Grace()
+		byUID[list[i].UID] = &grace
+		byGroup[group{list[i].Key.Namespace, list[i].PodGroup}] = &grace
+	}
+	return func(l *v1alpha1.Loan) *time.Duration {
+		if grace := byUID[l.Spec.Job.UID]; grace != nil || l.Spec.Job.PodGroup == "" {
+			return grace
+		}
+		return byGroup[group{l.Namespace, l.Spec.Job.PodGroup}]
+	}
 }
 
 // listLoans are the loans of a namespace, or of all, oldest first within each.

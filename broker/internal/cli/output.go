@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -128,6 +129,28 @@ func (o *output) table(t view.Table, namespaces []string, w io.Writer) error {
 		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
 	}
 	return printers.NewTablePrinter(printers.PrintOptions{Wide: o.wide(), NoHeaders: o.noHeaders}).PrintObj(table, w)
+}
+
+// answers prints items as a list of them, or the name of each.
+func (o *output) answers(kind string, items []any, more map[string]any, w io.Writer) error {
+	if o.format() != "name" {
+		value := map[string]any{"items": items}
+		maps.Copy(value, more)
+		list, err := answer(kind+"List", value)
+		if err != nil {
+			return err
+		}
+		return o.object(list, w)
+	}
+	objects := make([]runtime.Object, len(items))
+	for i, item := range items {
+		object, err := answer(kind, item)
+		if err != nil {
+			return err
+		}
+		objects[i] = object
+	}
+	return o.names(objects, w)
 }
 
 // answer makes an object of something that is none in the cluster, so that it

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/rehearse"
+	"github.com/ebbtide/ebbtide/broker/internal/cli/term"
 )
 
 // rehearsal is the flags that simulate and whatif share.
@@ -174,10 +175,8 @@ type progress struct {
 
 func newProgress(to io.Writer) *progress {
 	p := &progress{drawn: -1}
-	if f, is := to.(*os.File); is {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			p.to = to
-		}
+	if term.Is(to) {
+		p.to = to
 	}
 	return p
 }

@@ -22,7 +22,8 @@ const (
 	ExitOK = 0
 	// ExitError: bad usage, a refusal, an unknown name, nothing to ask.
 	ExitError = 1
-	// ExitBroken: ledger check read a ledger, and it is not sound.
+	// ExitBroken: ledger check read a ledger, and it is not sound; or replay decided
+	// otherwise than was recorded.
 	ExitBroken = 3
 )
 
@@ -45,10 +46,13 @@ func Run(ctx context.Context, env Env, args []string) int {
 	switch {
 	case err == nil:
 		return ExitOK
-	case errors.Is(err, errBroken):
+	case errors.Is(err, errBroken), errors.Is(err, errOtherPlan):
 		return ExitBroken
 	}
 	fmt.Fprintf(env.Streams.ErrOut, "error: %s\n", strings.TrimSpace(err.Error()))
+	if errors.Is(err, access.ErrUnreachable) {
+		fmt.Fprintln(env.Streams.ErrOut, `"kubectl ebbtide doctor" looks for what is amiss`)
+	}
 	return ExitError
 }
 
@@ -62,7 +66,7 @@ func NewCommand(env Env) *cobra.Command {
 holds what, why a job waits, and what every loan cost.
 
 Exit codes: 0 answered or done; 1 an error; 3 "ledger check" found a ledger that
-is not sound.`,
+is not sound, or "replay" another plan than was recorded.`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl ebbtide"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -92,7 +96,14 @@ is not sound.`,
 	flags.StringVar(&s.who.Authority, "broker-ca", "",
 		"PEM file by which the broker's certificate is verified; default $EBBTIDE_BROKER_CA")
 
-	root.AddCommand(newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newExplainCommand(s), newGPUsCommand(s), newLedgerCommand(s), newSimulateCommand(s), newWhatifCommand(s))
+	flags.BoolVar(&s.noColor, "no-color", false, "No colours, also on a terminal; the same as $NO_COLOR")
+
+	root.AddCommand(
+		newSubmitCommand(s), newQueueCommand(s), newLoansCommand(s), newLendersCommand(s), newQuotaCommand(s), newGPUsCommand(s),
+		newExplainCommand(s), newWhenCommand(s), newWhyEvictedCommand(s), newTimelineCommand(s), newTopCommand(s), newDashboardCommand(s), newLedgerCommand(s),
+		newReclaimCommand(s), newPauseCommand(s), newResumeCommand(s), newDoctorCommand(s),
+		newSimulateCommand(s), newWhatifCommand(s), newReplayCommand(s),
+	)
 	return root
 }
 
@@ -111,6 +122,7 @@ type session struct {
 	config    *genericclioptions.ConfigFlags
 	brokerURL string
 	who       access.Identity
+	noColor   bool
 }
 
 // namespace is the one the user works in, and whether -n says so.

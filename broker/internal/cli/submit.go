@@ -24,8 +24,11 @@ type submitOptions struct {
 	out       *output
 	files     []string
 	recursive bool
-	queue     string
-	dryRun    string
+	// job is described by flags, where there is no file.
+	job    jobFlags
+	queue  string
+	dryRun string
+	watch  bool
 
 	ns         string
 	nsExplicit bool
@@ -52,7 +55,7 @@ func (s *submission) String() string {
 func newSubmitCommand(s *session) *cobra.Command {
 	o := &submitOptions{session: s, out: newOutput(), queues: map[string][]v1alpha1.TrainingQueue{}}
 	cmd := &cobra.Command{
-		Use:   "submit -f FILE [--queue QUEUE]",
+		Use:   "submit (-f FILE | --name NAME --image IMAGE [-- COMMAND]) [--queue QUEUE]",
 		Short: "Submit training jobs to a queue",
 		Long: `Submit training jobs to a queue.
 
@@ -61,17 +64,28 @@ admits each one when its whole gang has units. A job is a batch/v1 Job, a JobSet
 TrainJob, PyTorchJob, MPIJob, RayJob or RayCluster. Pods, and those of a
 Deployment, StatefulSet or LeaderWorkerSet, wait without being suspended. The
 queue is that of --queue, or else of the label ebbtide.dev/queue, or else the
-only TrainingQueue of the namespace. All jobs are checked before any is sent.`,
+only TrainingQueue of the namespace. All jobs are checked before any is sent.
+
+Without a manifest, --name and --image make a batch/v1 Job of --pods pods with
+--gpus units each, which run side by side and are numbered. They run the image's
+own command, or the one after "--".`,
 		Example: `  # Submit to the only queue of the namespace
   kubectl ebbtide submit -f job.yaml
+
+  # Two pods with eight GPUs each, without a manifest
+  kubectl ebbtide submit --name train --image registry.example/train:1 --pods 2 --gpus 8 -- python train.py
 
   # Submit to a queue, from another tool's output
   render-job | kubectl ebbtide submit -f - --queue nightly -n research
 
+  # Say what becomes of it, until it is admitted
+  kubectl ebbtide submit -f job.yaml --watch
+
   # See what would be created
   kubectl ebbtide submit -f job.yaml --dry-run=client -o yaml`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: commandOnly,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.job.complete(cmd.Flags(), args)
 			if err := o.validate(); err != nil {
 				return err
 			}
@@ -87,16 +101,31 @@ only TrainingQueue of the namespace. All jobs are checked before any is sent.`,
 	cmd.Flags().StringVar(&o.queue, "queue", "", "TrainingQueue to submit to")
 	cmd.Flags().StringVar(&o.dryRun, "dry-run", "none", `"none", "client" (check, send nothing) or "server" (the API server checks, nothing is stored)`)
 	cmd.Flags().Lookup("dry-run").NoOptDefVal = "client"
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Say what becomes of the jobs, until all are admitted")
+	o.job.add(cmd.Flags())
 	_ = cmd.RegisterFlagCompletionFunc("queue", completeFirst(s, completeQueues)) // fails only for a flag that is not there
 	return cmd
 }
 
 func (o *submitOptions) validate() error {
-	if len(o.files) == 0 {
-		return errors.New("--filename: say which manifest to submit, e.g. -f job.yaml")
+	by, described := o.job.asked()
+	switch {
+	case len(o.files) > 0 && described:
+		return fmt.Errorf("--filename and %s exclude each other: a job is from a manifest or from flags", by)
+	case len(o.files) == 0 && !described:
+		return errors.New("say which job: a manifest with --filename (-f job.yaml), or --name and --image")
+	case described && o.recursive:
+		return fmt.Errorf("--recursive and %s exclude each other: a job is from a manifest or from flags", by)
+	case described:
+		if err := o.job.validate(); err != nil {
+			return err
+		}
 	}
 	if !slices.Contains([]string{"none", "client", "server"}, o.dryRun) {
 		return fmt.Errorf(`--dry-run: %q is not one of none, client, server`, o.dryRun)
+	}
+	if o.watch && (o.dryRun != "none" || !o.out.isText()) {
+		return errors.New("--watch goes with neither --dry-run nor --output")
 	}
 	return o.out.validate()
 }
@@ -120,7 +149,10 @@ func (o *submitOptions) run(ctx context.Context) error {
 	for _, info := range infos {
 		sub, err := o.prepare(ctx, info)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", info.Source, err))
+			if info.Source != "" {
+				err = fmt.Errorf("%s: %w", info.Source, err)
+			}
+			problems = append(problems, err)
 			continue
 		}
 		submissions = append(submissions, sub)
@@ -129,16 +161,30 @@ func (o *submitOptions) run(ctx context.Context) error {
 		return errors.Join(problems...)
 	}
 	o.warn(ctx, submissions)
+	var sent []submission
 	for _, sub := range submissions {
 		if err := o.send(ctx, sub); err != nil {
 			problems = append(problems, err)
+			continue
 		}
+		sent = append(sent, sub)
+	}
+	if o.watch {
+		problems = append(problems, o.follow(ctx, sent))
 	}
 	return errors.Join(problems...)
 }
 
-// read gets the objects of the manifests, without asking the server anything.
+// read gets the objects of the manifests, or the one that flags describe, without asking the
+// server anything.
 func (o *submitOptions) read() ([]*resource.Info, error) {
+	if len(o.files) == 0 {
+		object, err := o.job.object()
+		if err != nil {
+			return nil, err
+		}
+		return []*resource.Info{{Object: object}}, nil
+	}
 	builder := resource.NewLocalBuilder().Unstructured().ContinueOnError()
 	var files []string
 	for _, f := range o.files {
@@ -271,7 +317,11 @@ func (o *submitOptions) send(ctx context.Context, sub submission) error {
 	ns := sub.object.GetNamespace()
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return fmt.Errorf("%s already exists in namespace %q: delete it first, or use metadata.generateName", &sub, ns)
+		other := "metadata.generateName"
+		if len(o.files) == 0 {
+			other = "another --name"
+		}
+		return fmt.Errorf("%s already exists in namespace %q: delete it first, or use %s", &sub, ns, other)
 	case apierrors.IsNotFound(err) && sub.kind != kindJob:
 		return fmt.Errorf("create %s in namespace %q: the cluster has no kind %s of %s, or no such namespace: %w",
 			&sub, ns, sub.kind.Kind, sub.kind.GroupVersion(), err)

@@ -113,6 +113,20 @@ func TestSubmitGolden(t *testing.T) {
 		"submit-kind-dry-run-yaml":  {invocation: invocation{args: "submit -f - -n solo --dry-run=client -o yaml", stdin: trainJob}},
 		"submit-kind-no-gpu":        {invocation: invocation{args: "submit -f - -n solo", stdin: jobSet("cpu")}},
 		"submit-kind-problem":       {invocation: invocation{args: "submit -f - -n solo", stdin: rayJob}},
+		"submit-flags":              {invocation: invocation{args: "submit --name train --image registry.example/train:1 --pods 2 --gpus 8 -n solo -- python train.py --epochs 3"}},
+		"submit-flags-dry-run-yaml": {invocation: invocation{args: "submit --name train --image registry.example/train:1 --pods 4 --resource nvidia.com/mig-1g.10gb --node-selector nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3 --grace 20s --checkpoint-interval 15m --queue nightly -n research --dry-run=client -o yaml -- python train.py --epochs 3"}},
+		"submit-flags-least":        {invocation: invocation{args: "submit --name train --image registry.example/train:1 -n solo --dry-run=client -o yaml"}},
+		"submit-flags-long-grace":   {invocation: invocation{args: "submit --name train --image registry.example/train:1 --grace 5m -n solo"}},
+		"submit-flags-bad":          {invocation: invocation{args: "submit --name Train --gpus 0 --pods 0 --resource cpu --grace 1500ms --checkpoint-interval=-1m --node-selector a=b/c -n solo"}},
+		"submit-flags-slices":       {invocation: invocation{args: "submit --name train --image registry.example/train:1 --gpus 2 --resource nvidia.com/mig-1g.10gb -n solo"}},
+		"submit-flags-no-name":      {invocation: invocation{args: "submit --image registry.example/train:1 -n solo"}},
+		"submit-flags-long-name":    {invocation: invocation{args: "submit --name " + strings.Repeat("a", 61) + " --image registry.example/train:1 --pods 11 -n solo"}},
+		"submit-flags-and-file":     {invocation: invocation{args: "submit -f - --pods 4 -n solo", stdin: manifest()}},
+		"submit-flags-recursive":    {invocation: invocation{args: "submit -R --name train --image registry.example/train:1 -n solo"}},
+		"submit-command-and-file":   {invocation: invocation{args: "submit -f - -n solo -- python", stdin: manifest()}},
+		"submit-no-dashes":          {invocation: invocation{args: "submit job.yaml -n solo"}},
+		"submit-flags-which-queue":  {invocation: invocation{args: "submit --name train --image registry.example/train:1 -n research"}},
+		"submit-flags-exists":       {invocation: invocation{args: "submit --name finetune --image registry.example/train:1 -n solo"}},
 		"submit-one-bad-sends-none": {invocation: invocation{args: "submit -f - -n solo", stdin: manifest() + "---\n" + configMap}},
 	}
 	for name, tt := range tests {
@@ -156,5 +170,28 @@ func TestSubmitSendsSuspendedJobsOfTheQueue(t *testing.T) {
 	want := []sent{{"a", "solo", "only", "only", true}, {"b", "solo", "only", "only", true}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("created jobs (-want +got):\n%s", diff)
+	}
+}
+
+// What flags describe is what a manifest with the same would be: the completed object of each
+// is the same.
+func TestSubmitFromFlagsIsAsFromAFile(t *testing.T) {
+	const file = "submit -f - -n solo -o json"
+	server := newFakeAPIServer(t, nil)
+	args := "submit -n solo --name tune --image registry.example/train:1 --pods 2 --gpus 8 --grace 20s --checkpoint-interval 15m -- python train.py"
+	if _, stderr, code := invoke(t, server.URL, invocation{args: args}); code != ExitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	other := newFakeAPIServer(t, nil)
+	text := manifest("name: tune", "name: tune\n  annotations: {ebbtide.dev/checkpoint-interval: 15m}", "completions: 2", "completions: 2\n  completionMode: Indexed",
+		"restartPolicy: Never", "restartPolicy: Never\n      terminationGracePeriodSeconds: 20", "      - name: train", "      - name: train\n        command: [python, train.py]")
+	if _, stderr, code := invoke(t, other.URL, invocation{args: file, stdin: text}); code != ExitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	if len(server.created) != 1 || len(other.created) != 1 {
+		t.Fatalf("%d and %d jobs were created", len(server.created), len(other.created))
+	}
+	if diff := cmp.Diff(other.created[0].Object, server.created[0].Object); diff != "" {
+		t.Errorf("the job from flags differs (-file +flags):\n%s", diff)
 	}
 }

@@ -1,9 +1,12 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"sync"
+	"time"
 
+	"github.com/ebbtide/ebbtide/broker/counterfactual"
 	"github.com/ebbtide/ebbtide/broker/internal/web"
 	"github.com/ebbtide/ebbtide/broker/ledger/segments"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -19,7 +22,11 @@ type Board struct {
 	mu       sync.Mutex
 	synced   bool
 	decision *web.Decision
-	ledger   *segments.Set
+	// changed is closed with the next decision; nil while nobody waits for it.
+	changed chan struct{}
+	ledger  *segments.Set
+	// loads is what is known of lenders' past; nil while this broker does not lead.
+	loads *loads
 	// namespaces of each tenant.
 	namespaces map[string][]string
 }
@@ -31,6 +38,34 @@ func (b *Board) Decision() *web.Decision {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.decision
+}
+
+// Changed implements web.Source.
+func (b *Board) Changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.changed == nil {
+		b.changed = make(chan struct{})
+	}
+	return b.changed
+}
+
+// Loads implements web.Source.
+func (b *Board) Loads(ctx context.Context, lender string, from time.Time, step time.Duration, count int, elsewhere bool) web.Loads {
+	b.mu.Lock()
+	known := b.loads
+	b.mu.Unlock()
+	if known == nil {
+		return web.Loads{Note: "this broker does not lead"}
+	}
+	return known.of(ctx, lender, from, step, count, elsewhere)
+}
+
+// setLoads says where the past of loads is.
+func (b *Board) setLoads(of *loads) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.loads = of
 }
 
 // Ledger implements web.Source.
@@ -85,10 +120,16 @@ func (b *Board) setLedger(l *segments.Set) {
 	b.ledger = l
 }
 
-// show takes a decision over and works out since when each verdict stands. freed
-// units came free lately.
-func (b *Board) show(r lend.Record, freed map[string]int64) {
+// show takes a decision over and works out since when each verdict stands. freed units came
+// free lately, and returns are those of the last week.
+func (b *Board) show(r lend.Record, freed map[string]int64, returns map[string][]counterfactual.Return) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.decision = web.NewDecision(r, freed, b.decision)
+	d := web.NewDecision(r, freed, b.decision)
+	d.Returns = returns
+	b.decision = d
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
 }

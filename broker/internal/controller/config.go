@@ -32,6 +32,8 @@ const (
 type Config struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
+	// Advise has every LendingPolicy only advise, whatever its mode.
+	Advise bool `json:"advise"`
 	// Interval between decisions without an event, and between polls of Prometheus.
 	Interval metav1.Duration `json:"interval"`
 	// Debounce is how long events are gathered before the decision they cause. While

@@ -72,7 +72,12 @@ func (n *policyNotes) note(missing []guard.Missing) error {
 	if len(missing) == 0 {
 		kind = corev1.EventTypeNormal
 	}
-	n.events.Eventf(about(missing), nil, kind, e.Reason, "Guard", "%s", e.Message[:min(len(e.Message), 1024)])
+	done := "Stopped lending: "
+	if len(missing) == 0 {
+		done = "Went on lending: "
+	}
+	text := done + e.Message
+	n.events.Eventf(about(missing), nil, kind, e.Reason, "Guard", "%s", text[:min(len(text), 1024)])
 	return nil
 }
 

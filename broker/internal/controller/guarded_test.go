@@ -58,7 +58,7 @@ func TestPolicyNotes(t *testing.T) {
 	if diff := cmp.Diff(want, book.entries, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("entries (-want +got):\n%s", diff)
 	}
-	for _, words := range []string{"Warning PolicyMissing ValidatingAdmissionPolicyBinding ebbtide-pods is gone", "Normal PolicyBack"} {
+	for _, words := range []string{"Warning PolicyMissing Stopped lending: ValidatingAdmissionPolicyBinding ebbtide-pods is gone", "Normal PolicyBack Went on lending: "} {
 		if got := <-said.Events; !strings.HasPrefix(got, words) {
 			t.Errorf("the event is %q, want %q", got, words)
 		}

@@ -94,7 +94,7 @@ func (l *loop) decide(ctx context.Context) error {
 
 	// 3. Show it before it happens, so that a plan that stops the process is on record.
 	l.board.setNamespaces(view.Namespaces)
-	l.board.show(record, view.Freed)
+	l.board.show(record, view.Freed, l.history.Returns(view.Snapshot.Now))
 	if err := l.record.write(record); err != nil {
 		log.Error(err, "The decision is not on record")
 	}

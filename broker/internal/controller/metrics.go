@@ -48,6 +48,7 @@ type Metrics struct {
 	changes    *prometheus.CounterVec
 	past       pastCollector
 	lately     *lately
+	amounts    *amounts
 	outside    *headMetrics
 	scrub      *scrubMetrics
 	// policies looks at admission policies; nil while nobody does.
@@ -112,7 +113,9 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 	for _, law := range []string{"1", "2"} { // those that a snapshot can be checked for
 		m.violations.WithLabelValues(law)
 	}
-	shown := []prometheus.Collector{m.cycling, m.strange, m.stuck, m.known, m.age, m.reshapes}
+	m.amounts = newAmounts(lasting(interval))
+	registry.MustRegister(m.amounts.lent)
+	shown := append(m.amounts.passing(), m.cycling, m.strange, m.stuck, m.known, m.age, m.reshapes)
 	for name, help := range lenderGauges {
 		m.lender[name] = gauges(name, help, "lender")
 		shown = append(shown, m.lender[name])
@@ -139,7 +142,7 @@ func NewMetrics(registry prometheus.Registerer, clk clock.PassiveClock, interval
 
 // reclaimReasons are those of reclaims.
 var reclaimReasons = []string{
-	lend.ReasonLenderPodPending, lend.ReasonNeedRose, lend.ReasonLenderUnknownTooLong, lend.ReasonNodeUnhealthy,
+	lend.ReasonLenderPodPending, lend.ReasonAboveHighWater, lend.ReasonNeedRose, lend.ReasonLenderUnknownTooLong, lend.ReasonNodeUnhealthy,
 	lend.ReasonCrowdedOut, lend.ReasonSlicesUndone, lend.ReasonNotStarted, lend.ReasonOwnerWants, lend.ReasonFairShare, lend.ReasonOutranked,
 	lend.ReasonQueueDraining,
 }
@@ -170,6 +173,7 @@ func (m *Metrics) decided(view *gather.View, plan *lend.Plan) {
 		}
 	}
 	m.lately.decided(view.Snapshot.Now)
+	m.amounts.decided(&view.Snapshot, plan)
 	m.cycling.Set(float64(len(plan.Cycling)))
 	for _, g := range m.lender {
 		g.Reset()

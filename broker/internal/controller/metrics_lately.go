@@ -27,8 +27,11 @@ const leastLately = time.Minute
 
 // newLately shows collectors for at least three of the intervals between decisions.
 func newLately(clk clock.PassiveClock, interval time.Duration, of ...prometheus.Collector) *lately {
-	return &lately{clock: clk, limit: max(3*interval, leastLately), of: of}
+	return &lately{clock: clk, limit: lasting(interval), of: of}
 }
+
+// lasting is how long what a decision found is taken to be so.
+func lasting(interval time.Duration) time.Duration { return max(3*interval, leastLately) }
 
 // decided: the collectors were brought up to date by a decision made then.
 func (l *lately) decided(at time.Time) {

@@ -37,7 +37,7 @@ func TestMetricsExpire(t *testing.T) {
 	for _, step := range []struct {
 		after time.Duration
 		shown int
-	}{{0, 9}, {90 * time.Second, 9}, {91 * time.Second, 0}, {-time.Hour, 0}, {time.Second, 9}} {
+	}{{0, 10}, {90 * time.Second, 10}, {91 * time.Second, 0}, {-time.Hour, 0}, {time.Second, 10}} {
 		clk.SetTime(now.Add(step.after))
 		n := 0
 		families, err := registry.Gather()
@@ -114,6 +114,7 @@ ebbtide_broker_actions_total{kind="Return"} 0
 ebbtide_broker_lent_units{lender="serving/chat"} 5
 # HELP ebbtide_broker_reclaims_total Loans that decisions asked back, by reason.
 # TYPE ebbtide_broker_reclaims_total counter
+ebbtide_broker_reclaims_total{reason="AboveHighWater"} 0
 ebbtide_broker_reclaims_total{reason="CrowdedOut"} 0
 ebbtide_broker_reclaims_total{reason="FairShare"} 2
 ebbtide_broker_reclaims_total{reason="LenderPodPending"} 0
@@ -174,7 +175,7 @@ func TestBoardSince(t *testing.T) {
 		{lend.ReasonQueuePaused, now.Add(2 * time.Second)},
 		{lend.ReasonNoLendableUnits, now.Add(3 * time.Second)},
 	} {
-		b.show(record(now.Add(time.Duration(i)*time.Second), step.reason), nil)
+		b.show(record(now.Add(time.Duration(i)*time.Second), step.reason), nil, nil)
 		if got := since(); !got.Equal(step.want) {
 			t.Errorf("step %d: since %s, want %s", i, got, step.want)
 		}

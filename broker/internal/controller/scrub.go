@@ -88,7 +88,7 @@ func (s *scrub) look(ctx context.Context) {
 		TypeMeta:   metav1.TypeMeta{APIVersion: coordinationv1.SchemeGroupVersion.String(), Kind: "Lease"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: published.LeaseName},
 	}
-	text := err.Error()
+	text := "Stopped lending: " + err.Error()
 	s.events.Eventf(about, nil, corev1.EventTypeWarning, reasonLedgerDamaged, "Scrub", "%s", text[:min(len(text), 1024)])
 }
 

@@ -76,8 +76,10 @@ func (b *broker) servers(ctx context.Context, restConfig *rest.Config) ([]*acces
 	}
 	probes := server("probes at healthProbe.bindAddress", b.config.HealthProbe.BindAddress, web.Probes(b.board))
 	probes.Plain = true
+	api := server("the API at http.bindAddress", b.config.HTTP.BindAddress, web.Routes(b.board, numbers))
+	api.Connections = web.Connections
 	servers := []*access.Server{
-		server("the API at http.bindAddress", b.config.HTTP.BindAddress, web.Routes(b.board, numbers)),
+		api,
 		server("metrics at metrics.bindAddress", b.config.Metrics.BindAddress, metricsRoutes(numbers)),
 		probes,
 	}

@@ -200,6 +200,8 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *s
 		return err
 	}
 	defer tide.run(ctx, b)()
+	b.board.setLoads(&loads{demand: tide.demand, store: tide.past})
+	defer b.board.setLoads(nil)
 	defer b.metrics.learn(func() []demand.Learned { return tide.demand.Learned(b.clock.Now()) })()
 	record, err := openRecorder(b.config.Record)
 	if err != nil {
@@ -219,7 +221,7 @@ func (b *broker) decide(ctx context.Context, actuator *actuate.Actuator, book *s
 	past := history.New(b.config.FairSharing.HalfLife.Duration)
 	l := &loop{
 		gatherer: &gather.Gatherer{
-			Cache: reader{b.mgr.GetCache(), b.kinds}, Live: b.mgr.GetAPIReader(), Scales: b.mgr.GetClient(), Loans: own,
+			Cache: reader{b.mgr.GetCache(), b.kinds}, Live: b.mgr.GetAPIReader(), Advise: b.config.Advise, Scales: b.mgr.GetClient(), Loans: own,
 			Jobs: b.jobs, Chains: &b.chains, Signals: tide.poller, YoungReplica: b.config.Signals.YoungReplica.Duration,
 			Disrupted: &b.disrupted, Setbacks: &b.setbacks, History: past,
 			Kinds: tide.kinds, Backends: b.config.Signals.Backends,

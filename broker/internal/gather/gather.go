@@ -35,6 +35,8 @@ type Signals interface {
 type Gatherer struct {
 	// Cache reads the informers' caches, Live the API server.
 	Cache, Live client.Reader
+	// Advise has every LendingPolicy only advise, whatever its mode.
+	Advise bool
 	// Loans, if set, reads all Loans; else Live does.
 	Loans LoanReader
 	// Scales reads targets of kinds that have no cache.
@@ -333,9 +335,27 @@ func (g *Gatherer) readLoans(ctx context.Context, into *v1alpha1.LoanList) error
 	return nil
 }
 
+// readPolicies reads them as they are now: what is lent is written into their status under
+// the precondition that nobody has written since. That advising is a policy's mode from here
+// on keeps all that looks at policies from having to know.
+func (g *Gatherer) readPolicies(ctx context.Context, into *v1alpha1.LendingPolicyList) error {
+	if err := g.Live.List(ctx, into); err != nil {
+		return fmt.Errorf("list %T: %w", into, err)
+	}
+	for i := range into.Items {
+		if g.Advise {
+			into.Items[i].Spec.Mode = v1alpha1.ModeAdvise
+		}
+	}
+	return nil
+}
+
 func (g *Gatherer) read(ctx context.Context) (*inputs, error) {
 	in := &inputs{}
 	if err := g.readLoans(ctx, &in.loans); err != nil {
+		return nil, err
+	}
+	if err := g.readPolicies(ctx, &in.policies); err != nil {
 		return nil, err
 	}
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
@@ -343,7 +363,6 @@ func (g *Gatherer) read(ctx context.Context) (*inputs, error) {
 		from client.Reader
 		into client.ObjectList
 	}{
-		{g.Live, &in.policies},
 		{g.Cache, &in.nodes}, {g.Cache, &in.namespaces}, {g.Cache, &in.pods},
 		{g.Cache, &in.replicaSets}, {g.Cache, &in.sets}, {g.Cache, &hpas}, {g.Cache, &in.classes},
 		{g.Cache, &in.quotas}, {g.Cache, &in.queues}, {g.Cache, &in.resourceQuotas}, {g.Cache, &in.limitRanges},

@@ -51,6 +51,7 @@ const (
 	ReasonLendingDisabled  = "LendingDisabled"
 	ReasonHasAutoscaler    = "AutoscalerOnTarget"
 	ReasonNoScale          = "NoScaleSubresource"
+	ReasonPaused           = lend.ReasonPaused
 )
 
 // hold keeps a lender's first reason to lend nothing new.
@@ -64,6 +65,8 @@ func (l *lender) hold(reason, message string) {
 func (l *lender) holds(rolling bool, unread string) {
 	ref := l.policy.Spec.TargetRef
 	switch o := &l.opinion; {
+	case l.policy.Spec.Paused:
+		l.hold(ReasonPaused, "spec.paused is true")
 	case unread != "":
 		l.hold(ReasonUnread, unread)
 	case rolling:
@@ -142,6 +145,19 @@ func (g *Gatherer) outlook(l *lender, now time.Time) {
 	l.Forecast, l.Notice = g.Demand.Forecast(l.Name, now), g.Demand.Notice(l.Name)
 }
 
+// recall keeps what somebody asked for by hand.
+func (l *lender) recall(now time.Time) {
+	r := l.policy.Spec.Recall
+	if r == nil || !now.Before(r.Until.Time) {
+		return
+	}
+	keep := l.Owned
+	if r.Keep != nil {
+		keep = min(*r.Keep, l.Owned)
+	}
+	l.Floors = append(l.Floors, lend.Floor{Name: lend.FloorRecall, Units: keep, From: now, Until: r.Until.UTC()})
+}
+
 func (l *lender) quantile() float64 {
 	text := l.policy.Spec.Headroom.Quantile
 	if text == "" {
@@ -169,6 +185,7 @@ func (g *Gatherer) floors(l *lender, now time.Time) {
 		}
 		return err
 	}
+	l.recall(now)
 	for i, w := range l.policy.Spec.Schedule {
 		if err := add(fmt.Sprintf("schedule[%d]", i), times{w.Start, w.End, w.Timezone}, w.Keep); err != nil {
 			l.problem(ReasonInvalidPolicy, "spec.schedule[%d].%v", i, err)

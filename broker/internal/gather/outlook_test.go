@@ -121,6 +121,33 @@ func TestFloors(t *testing.T) {
 	}
 }
 
+// By hand: what is recalled is kept until its time is over, never more than is owned; a
+// paused policy lends nothing new.
+func TestByHand(t *testing.T) {
+	until := now.Add(time.Hour).UTC()
+	for name, test := range map[string]struct {
+		recall *v1alpha1.Recall
+		want   []lend.Floor
+	}{
+		"all":      {&v1alpha1.Recall{Until: metav1.NewTime(until)}, []lend.Floor{{Name: "recall", Units: 40, From: now, Until: until}}},
+		"some":     {&v1alpha1.Recall{Keep: ptr.To[int64](8), Until: metav1.NewTime(until)}, []lend.Floor{{Name: "recall", Units: 8, From: now, Until: until}}},
+		"too many": {&v1alpha1.Recall{Keep: ptr.To[int64](41), Until: metav1.NewTime(until)}, []lend.Floor{{Name: "recall", Units: 40, From: now, Until: until}}},
+		"over":     {&v1alpha1.Recall{Until: metav1.NewTime(now)}, nil},
+		"nothing":  {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _, _ := chat(t, nil, func(s *v1alpha1.LendingPolicySpec) { s.Owned, s.Recall = ptr.To[int64](40), test.recall })
+			if diff := cmp.Diff(test.want, l.Floors); diff != "" || l.Problem != nil || l.Hold != nil {
+				t.Errorf("problem %v, hold %v (-want +got):\n%s", l.Problem, l.Hold, diff)
+			}
+		})
+	}
+	l, _, _ := chat(t, nil, func(s *v1alpha1.LendingPolicySpec) { s.Paused = true })
+	if l.Hold == nil || l.Hold.Reason != "Paused" {
+		t.Errorf("hold %+v, want that it is paused", l.Hold)
+	}
+}
+
 // TestWindowsPass: a window that is over makes room for the next one.
 func TestWindowsPass(t *testing.T) {
 	p := policy("chat", 12)

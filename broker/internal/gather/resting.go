@@ -31,11 +31,14 @@ type Resting struct {
 // cluster that is thought up. It needs no more than Cache and Live.
 func (g *Gatherer) Rest(ctx context.Context, now time.Time) (*Resting, error) {
 	in := &inputs{}
+	if err := g.readPolicies(ctx, &in.policies); err != nil {
+		return nil, err
+	}
 	var hpas autoscalingv2.HorizontalPodAutoscalerList
 	for _, q := range []struct {
 		from client.Reader
 		into client.ObjectList
-	}{{g.Live, &in.policies}, {g.Cache, &in.namespaces}, {g.Cache, &in.quotas}, {g.Cache, &in.queues}, {g.Cache, &hpas}} {
+	}{{g.Cache, &in.namespaces}, {g.Cache, &in.quotas}, {g.Cache, &in.queues}, {g.Cache, &hpas}} {
 		if err := q.from.List(ctx, q.into); err != nil {
 			return nil, fmt.Errorf("list %T: %w", q.into, err)
 		}

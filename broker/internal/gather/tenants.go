@@ -174,32 +174,46 @@ func (t *tenancy) quotas(q *v1alpha1.TenantQuota, owner map[string]string) []len
 
 // assign gives each namespace to the one tenant that selects it.
 func (t *tenancy) assign(quotas []v1alpha1.TenantQuota, namespaces []corev1.Namespace) {
-	selectors := make([]labels.Selector, len(quotas))
-	for i := range quotas {
-		// A cohort has no selector, which selects nothing.
-		selector, err := metav1.LabelSelectorAsSelector(quotas[i].Spec.Namespaces)
+	chosen, wrong := Selected(quotas, namespaces)
+	for i, err := range wrong {
 		if err != nil {
 			t.problem(quotas[i].Name, reasonBadSelector, "spec.namespaces: %v", err)
-			selector = labels.Nothing()
 		}
-		selectors[i] = selector
 	}
-	for i := range namespaces {
-		var chosen []string
-		for j, s := range selectors {
-			if s.Matches(labels.Set(namespaces[i].Labels)) {
-				chosen = append(chosen, quotas[j].Name)
-			}
-		}
-		if len(chosen) == 1 {
-			t.ofNamespace[namespaces[i].Name] = chosen[0]
+	for i, by := range chosen {
+		if len(by) == 1 {
+			t.ofNamespace[namespaces[i].Name] = quotas[by[0]].Name
 			continue
 		}
-		for _, name := range chosen {
-			t.problem(name, reasonNamespaceOverlap,
-				"spec.namespaces: namespace %s is selected by %d TenantQuotas and belongs to none of them", namespaces[i].Name, len(chosen))
+		for _, j := range by {
+			t.problem(quotas[j].Name, reasonNamespaceOverlap,
+				"spec.namespaces: namespace %s is selected by %d TenantQuotas and belongs to none of them", namespaces[i].Name, len(by))
 		}
 	}
+}
+
+// Selected are the quotas that select each namespace, which belongs to the one that does if it
+// is one; all by their indexes. wrong are the quotas whose selectors cannot be read: they
+// select nothing.
+func Selected(quotas []v1alpha1.TenantQuota, namespaces []corev1.Namespace) (by [][]int, wrong []error) {
+	selectors := make([]labels.Selector, len(quotas))
+	wrong = make([]error, len(quotas))
+	for i := range quotas {
+		// A cohort has no selector, which selects nothing.
+		selectors[i], wrong[i] = metav1.LabelSelectorAsSelector(quotas[i].Spec.Namespaces)
+		if wrong[i] != nil {
+			selectors[i] = labels.Nothing()
+		}
+	}
+	by = make([][]int, len(namespaces))
+	for i := range namespaces {
+		for j, s := range selectors {
+			if s.Matches(labels.Set(namespaces[i].Labels)) {
+				by[i] = append(by[i], j)
+			}
+		}
+	}
+	return by, wrong
 }
 
 // borrowed is what each tenant borrowed lately, by flavor: whatever it had from

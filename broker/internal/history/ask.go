@@ -93,11 +93,13 @@ func (s sums) at(now int64) int64 {
 	return total
 }
 
-// forget drops what came free too long before t to be asked for.
+// forget drops what came free too long before t to be asked for, or to be told apart.
 func (h *History) forget(t time.Time) {
 	old := 0
 	for old < len(h.ended) && t.Sub(h.ended[old].at) > 2*Lately {
+		h.returns.age(h.ended[old])
 		old++
 	}
 	h.ended = h.ended[old:]
+	h.returns.forget(t)
 }

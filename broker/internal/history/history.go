@@ -46,6 +46,8 @@ type History struct {
 	sums  map[Borrowing]sums
 	queue map[string]sums
 	ended []freed // in the order of their entries
+	// returns are those that ended before that.
+	returns returns
 }
 
 // span is a loan that has not ended.
@@ -141,6 +143,7 @@ func (h *History) add(e *ledger.Entry) {
 func (h *History) close(s *span, at time.Time) {
 	for _, g := range s.grants {
 		h.ended = append(h.ended, freed{at, g.Flavor, g.Count})
+		h.returns.shown = nil
 	}
 	h.book(s, at)
 }

@@ -53,7 +53,7 @@ func TestTimeoutIsLookedAt(t *testing.T) {
 	w.must(w.decide(10*time.Minute-time.Second, lend.ReasonPreparing, 0))
 	w.finish()
 	w.must(w.decide(time.Second, lend.ReasonPreparing, 0))
-	w.wantSaid("Normal HookBegun before-lend: created DataLoad chat-lend-N", "Normal HookReady before-lend: DataLoad chat-lend-N is ready")
+	w.wantSaid("Normal HookBegun before-lend: created DataLoad chat-lend-N", "Normal HookReady before-lend: DataLoad chat-lend-N became ready")
 }
 
 // TestClockWentBack: a clock that was far ahead stops nothing until it has caught up.
@@ -89,7 +89,7 @@ func TestUnreadable(t *testing.T) {
 	_ = w.decide(time.Minute, lend.ReasonPreparing, 0)
 	w.state(true)
 	w.count(0)
-	w.wantSaid("Warning HookFailed before-lend: look for DataLoad of data.fluid.io/v1alpha1 of the hooks of serving/chat: conversion webhook failed; it goes on without")
+	w.wantSaid("Warning HookFailed before-lend: look for DataLoad of data.fluid.io/v1alpha1 of the hooks of serving/chat: conversion webhook failed; lending went on without")
 }
 
 // TestOlderRunIsNoAnswer: that an earlier hook ran does not mean that one did whose

@@ -35,7 +35,7 @@ func TestBeforeReturnOfAReclaim(t *testing.T) {
 	w.must(w.decide(time.Minute, lend.ReasonNeedRose, 4))
 	w.count(2)
 	w.wantSaid("Normal HookBegun before-return: created DataLoad chat-return-N",
-		"Normal HookReady before-return: DataLoad chat-return-N is ready",
+		"Normal HookReady before-return: DataLoad chat-return-N became ready",
 		"Normal HookBegun before-return: created DataLoad chat-return-N")
 }
 

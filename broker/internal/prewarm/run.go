@@ -126,7 +126,7 @@ func (r *Runner) begin(ctx context.Context, m *memory, purpose Purpose, why stri
 	}
 	delete(m.tried, purpose)
 	if err != nil {
-		r.say(m.policy, corev1.EventTypeWarning, reasonFailed, "%s: %v; it goes on without", purpose, err)
+		r.say(m.policy, corev1.EventTypeWarning, reasonFailed, "%s: %v; lending went on without", purpose, err)
 		return &run{purpose: purpose, why: why, began: now, finished: now}, nil
 	}
 	r.say(m.policy, corev1.EventTypeNormal, reasonBegun, "%s: created %s", purpose, created)
@@ -189,14 +189,14 @@ func (r *Runner) watch(ctx context.Context, m *memory, a *run) error {
 	switch {
 	case err == nil && o.GetUID() == a.uid && ready(o, &hook.Until):
 		a.finished = now
-		r.say(m.policy, corev1.EventTypeNormal, reasonReady, "%s: %s is ready", a.purpose, a)
+		r.say(m.policy, corev1.EventTypeNormal, reasonReady, "%s: %s became ready", a.purpose, a)
 	case apierrors.IsNotFound(err) || (err == nil && o.GetUID() != a.uid):
 		a.finished = now
-		r.say(m.policy, corev1.EventTypeWarning, reasonFailed, "%s: %s was deleted; it goes on without", a.purpose, a)
+		r.say(m.policy, corev1.EventTypeWarning, reasonFailed, "%s: %s was deleted; lending went on without", a.purpose, a)
 		a.name = ""
 	case now.Sub(a.began) >= timeout(hook):
 		a.finished = now
-		r.say(m.policy, corev1.EventTypeWarning, reasonTimedOut, "%s: waited %s for %s: %s; it goes on without",
+		r.say(m.policy, corev1.EventTypeWarning, reasonTimedOut, "%s: waited %s for %s: %s; lending went on without",
 			a.purpose, timeout(hook), a, wanted(&hook.Until))
 	case err != nil:
 		return fmt.Errorf("read %s of the hook %s of %s: %w", a, a.purpose, m.name(), err)

@@ -289,7 +289,7 @@ func TestBeforeLend(t *testing.T) {
 		w.state(true)
 		w.count(1)
 	}
-	w.wantSaid("Normal HookBegun before-lend: created DataLoad chat-lend-N", "Normal HookReady before-lend: DataLoad chat-lend-N is ready")
+	w.wantSaid("Normal HookBegun before-lend: created DataLoad chat-lend-N", "Normal HookReady before-lend: DataLoad chat-lend-N became ready")
 
 	w.must(w.decide(time.Minute, lend.ReasonAboveLowWater, 0))
 	w.state(false)
@@ -313,7 +313,7 @@ func TestBeforeLendTimesOut(t *testing.T) {
 	w.must(w.decide(1, lend.ReasonPreparing, 0))
 	w.state(true)
 	w.wantSaid("Normal HookBegun before-lend: created DataLoad chat-lend-N",
-		"Warning HookTimedOut before-lend: waited 10m0s for DataLoad chat-lend-N: .status.phase to be Complete; it goes on without")
+		"Warning HookTimedOut before-lend: waited 10m0s for DataLoad chat-lend-N: .status.phase to be Complete; lending went on without")
 }
 
 func TestBeforeLendOfWhatIsLentAlready(t *testing.T) {
@@ -352,11 +352,11 @@ func TestBrokenHooksCountAsDone(t *testing.T) {
 			w.must(w.decide(0, lend.ReasonPreparing, 0))
 			w.state(true)
 			w.must(w.decide(time.Minute, lend.ReasonPreparing, 0))
-			w.wantSaid("Warning HookFailed before-lend: " + c.want + "; it goes on without")
+			w.wantSaid("Warning HookFailed before-lend: " + c.want + "; lending went on without")
 			w.reclaim(w.clock.Now(), "serving/chat")
 			w.must(w.decide(time.Minute, lend.ReasonAboveHighWater, 4))
 			w.must(w.decide(time.Minute, lend.ReasonAboveHighWater, 4))
-			w.wantSaid("Warning HookFailed before-return: " + c.want + "; it goes on without")
+			w.wantSaid("Warning HookFailed before-return: " + c.want + "; lending went on without")
 			w.count(0)
 		})
 	}
@@ -383,7 +383,7 @@ func TestTriesAgain(t *testing.T) {
 	}
 	w.must(w.decide(time.Minute, lend.ReasonPreparing, 0))
 	w.state(true)
-	w.wantSaid("Warning HookFailed before-lend: create DataLoad of data.fluid.io/v1alpha1: connection refused; it goes on without")
+	w.wantSaid("Warning HookFailed before-lend: create DataLoad of data.fluid.io/v1alpha1: connection refused; lending went on without")
 }
 
 // TestAnswerLost: what was created is found though the request seemed to fail.
@@ -471,7 +471,7 @@ func TestDeleted(t *testing.T) {
 	w.must(w.decide(5*time.Second, lend.ReasonPreparing, 0))
 	w.state(true)
 	w.wantSaid("Normal HookBegun before-lend: created DataLoad chat-lend-N",
-		"Warning HookFailed before-lend: DataLoad chat-lend-N was deleted; it goes on without")
+		"Warning HookFailed before-lend: DataLoad chat-lend-N was deleted; lending went on without")
 }
 
 func TestNoHook(t *testing.T) {

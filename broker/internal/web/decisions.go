@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/internal/history"
 	"github.com/ebbtide/ebbtide/broker/lend"
+	"github.com/ebbtide/ebbtide/broker/reasons"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
 
@@ -20,8 +21,7 @@ func (s *server) snapshot(w http.ResponseWriter, _ *http.Request, d *Decision) {
 		writeError(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(data, '\n')) // the client has gone if this fails
+	send(w, http.StatusOK, append(data, '\n'))
 }
 
 // mostRows bounds an answer about the last decision.
@@ -55,12 +55,22 @@ func (p *page) takes() bool {
 type verdict struct {
 	lend.Verdict
 	Since time.Time `json:"since"`
+	// Warning: somebody has to do something about it.
+	Warning bool `json:"warning,omitempty"`
+}
+
+func verdictOf(v lend.Verdict, since time.Time) verdict {
+	return verdict{v, since, reasons.Warns(v.Reason)}
 }
 
 // about is the verdict on a subject; zero if there is none.
 func (d *Decision) about(kind lend.SubjectKind, subject, uid string) verdict {
-	v, since := d.About(kind, subject, uid)
-	return verdict{v, since}
+	return verdictOf(d.About(kind, subject, uid))
+}
+
+// lends tells whether there is a lender of this name.
+func (d *Decision) lends(name string) bool {
+	return slices.ContainsFunc(d.Record.Snapshot.Lenders, func(l lend.Lender) bool { return l.Name == name })
 }
 
 // about is which verdicts somebody asks for; what is empty is any.
@@ -107,7 +117,8 @@ func (s *server) verdicts(w http.ResponseWriter, r *http.Request, d *Decision) {
 	}{d.Record.Snapshot.Now, d.Record.Snapshot.Epoch, []verdict{}, 0}
 	for i, v := range d.Record.Plan.Verdicts {
 		if wanted.is(&v) && mine.shows(v.Subject) && part.takes() {
-			body.Verdicts = append(body.Verdicts, verdict{v, d.Since[i]})
+			v.Message = mine.said(d, v.Message)
+			body.Verdicts = append(body.Verdicts, verdictOf(v, d.Since[i]))
 		}
 	}
 	body.Next = part.next
@@ -133,6 +144,7 @@ type waiting struct {
 	Reason      string    `json:"reason"`
 	Message     string    `json:"message"`
 	Since       time.Time `json:"since"`
+	Warning     bool      `json:"warning,omitempty"`
 	// EstimatedStart is absent where nothing came free lately to judge by.
 	EstimatedStart time.Time `json:"estimatedStart,omitzero"`
 }
@@ -162,7 +174,7 @@ func (s *server) queue(w http.ResponseWriter, r *http.Request, d *Decision) {
 		body.Jobs = append(body.Jobs, waiting{
 			Position: int(p.Position), Job: j.Name, UID: j.UID, Queue: j.Queue, Tenant: j.Tenant,
 			Priority: j.Priority, Created: j.Created, Flavor: j.Flavor, Pods: j.Pods, UnitsPerPod: j.UnitsPerPod,
-			Attempt: j.Attempt, Reason: v.Reason, Message: v.Message, Since: v.Since,
+			Attempt: j.Attempt, Reason: v.Reason, Message: mine.said(d, v.Message), Since: v.Since, Warning: v.Warning,
 			EstimatedStart: outlook.Start(j, p.Place, v.Reason),
 		})
 	}
@@ -176,13 +188,18 @@ type placed struct {
 	job *lend.Job
 }
 
+// job is the place of a waiting job among the snapshot's, which are by UID.
+func (d *Decision) job(uid string) (int, bool) {
+	return slices.BinarySearchFunc(d.Record.Snapshot.Jobs, uid, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
+}
+
 // byQueue are the waiting jobs by queue, and within one as they are considered: all,
 // or those of one queue or name.
 func (d *Decision) byQueue(queue, name string) []placed {
-	jobs := d.Record.Snapshot.Jobs // by UID
+	jobs := d.Record.Snapshot.Jobs
 	var list []placed
 	for _, p := range d.Record.Plan.Waiting {
-		at, found := slices.BinarySearchFunc(jobs, p.UID, func(j lend.Job, uid string) int { return cmp.Compare(j.UID, uid) })
+		at, found := d.job(p.UID)
 		if found && (queue == "" || jobs[at].Queue == queue) && (name == "" || jobs[at].Name == name) {
 			list = append(list, placed{p, &jobs[at]})
 		}
@@ -191,46 +208,4 @@ func (d *Decision) byQueue(queue, name string) []placed {
 		return cmp.Or(cmp.Compare(a.job.Queue, b.job.Queue), cmp.Compare(a.Position, b.Position))
 	})
 	return list
-}
-
-type lender struct {
-	lend.LenderView
-	Tenant  string    `json:"tenant"`
-	Flavor  string    `json:"flavor"`
-	Advise  bool      `json:"advise"`
-	Desired int64     `json:"desired"`
-	Running int64     `json:"running"`
-	Ready   int64     `json:"ready"`
-	Pending int       `json:"pending"`
-	Load    lend.Load `json:"load"`
-	Reason  string    `json:"reason"`
-	Message string    `json:"message"`
-	Since   time.Time `json:"since"`
-}
-
-func (s *server) lenders(w http.ResponseWriter, r *http.Request, d *Decision) {
-	mine, ok := s.rows(w, r, r.URL.Query().Get("namespace"))
-	if !ok {
-		return
-	}
-	body := struct {
-		DecidedAt time.Time `json:"decidedAt"`
-		Lenders   []lender  `json:"lenders"`
-	}{d.Record.Snapshot.Now, []lender{}}
-	views := map[string]lend.LenderView{}
-	for _, v := range d.Record.Plan.Lenders {
-		views[v.Name] = v
-	}
-	for _, l := range d.Record.Snapshot.Lenders {
-		if !mine.shows(l.Name) {
-			continue
-		}
-		v := d.about(lend.SubjectLender, l.Name, "")
-		body.Lenders = append(body.Lenders, lender{
-			LenderView: views[l.Name], Tenant: l.Tenant, Flavor: l.Flavor, Advise: l.Advise,
-			Desired: l.Desired, Running: l.Running, Ready: l.Ready, Pending: len(l.Pending), Load: l.Load,
-			Reason: v.Reason, Message: v.Message, Since: v.Since,
-		})
-	}
-	mine.answer(w, body)
 }

@@ -56,6 +56,25 @@ func (see *scope) scan(l Ledger, loan, tenant string, from uint64, limit int) (e
 	}
 }
 
+// walk is scan for who needs one page at a time, and keeps no more of the ledger than that. take
+// says whether it wants the next; next is 0 at the end, and where it wanted no more.
+func (see *scope) walk(l Ledger, tenant string, from uint64, limit int, take func(page []ledger.Entry) (bool, error)) (next uint64, err error) {
+	for {
+		page, err := see.query(l, "", tenant, from, min(max(limit, 1), maxLimit))
+		if err != nil || len(page) == 0 {
+			return 0, err
+		}
+		if limit == 0 { // one more was asked for, to tell whether there is one
+			return page[0].Seq, nil
+		}
+		limit -= len(page)
+		from = page[len(page)-1].Seq + 1
+		if more, err := take(page); err != nil || !more {
+			return 0, err
+		}
+	}
+}
+
 // complete adds to a reclaim what entries after those that were looked at say.
 func (see *scope) complete(l Ledger, r *course.Reclaim) error {
 	entries, err := l.ByLoan(r.Loan)

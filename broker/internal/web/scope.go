@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/ebbtide/ebbtide/broker/access"
+	"github.com/ebbtide/ebbtide/broker/internal/discreet"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 )
 
@@ -215,4 +216,13 @@ func (v *rows) shows(subject string) bool {
 		v.in[namespace] = may
 	}
 	return may
+}
+
+// said is what a verdict says, without the names of services that the caller may not see.
+func (v *rows) said(d *Decision, message string) string {
+	if v.in == nil {
+		return message
+	}
+	text, _ := discreet.Text(message, func(name string) bool { return d.lends(name) && !v.shows(name) })
+	return text
 }

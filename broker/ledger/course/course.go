@@ -48,9 +48,11 @@ type Step struct {
 // or was not recorded.
 type Reclaim struct {
 	// Seq is the entry that asked.
-	Seq      uint64 `json:"seq"`
-	Loan     string `json:"loan"`
-	Job      string `json:"job"`
+	Seq  uint64 `json:"seq"`
+	Loan string `json:"loan"`
+	Job  string `json:"job"`
+	// JobUID tells the job from later ones of its name.
+	JobUID   string `json:"jobUID,omitempty"`
 	Borrower string `json:"borrower"`
 	// ReclaimID is shared by what one decision took back. Empty: the scheduler took the
 	// units by itself, asking nobody, and Asked is when it did.
@@ -127,8 +129,8 @@ func begins(e *ledger.Entry, before *running) bool {
 
 func begin(e *ledger.Entry) *running {
 	r := &running{first: e, Reclaim: Reclaim{
-		Seq: e.Seq, Loan: e.Loan, Job: e.Job, Borrower: e.Borrower, ReclaimID: e.ReclaimID,
-		Reason: e.Reason, Part: e.Kind == ledger.ShedIntent, Asked: when(e),
+		Seq: e.Seq, Loan: e.Loan, Job: e.Job, JobUID: e.JobUID, Borrower: e.Borrower, ReclaimID: e.ReclaimID,
+		Reason: e.Reason, Part: e.Kind == ledger.ShedIntent, Asked: When(e),
 	}}
 	var asked struct {
 		Asked
@@ -176,8 +178,8 @@ func (r *running) add(e *ledger.Entry) {
 	}
 }
 
-// when an entry's event happened.
-func when(e *ledger.Entry) time.Time {
+// When is when what an entry tells of happened.
+func When(e *ledger.Entry) time.Time {
 	if !e.At.IsZero() && e.At.Before(e.Time) {
 		return e.At
 	}

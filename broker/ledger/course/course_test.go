@@ -72,7 +72,7 @@ func TestOf(t *testing.T) {
 	}
 	shed := json.RawMessage(`{"reclaimBy":"2026-03-01T12:00:30Z","shed":[{"Lender":"serving/chat","Node":"gpu-0","Flavor":"h100","Count":2}]}`)
 	stopped := payload(t, Stopped{ToldAt: start.Add(40 * time.Millisecond), Told: 7, Untold: 1})
-	base := Reclaim{Loan: "research/tune-1", Job: "research/tune", Borrower: "research", ReclaimID: "r-1", Reason: "NeedRose", Units: 8, Lenders: []string{"serving/chat"}, Asked: start}
+	base := Reclaim{Loan: "research/tune-1", Job: "research/tune", JobUID: "research/tune-1", Borrower: "research", ReclaimID: "r-1", Reason: "NeedRose", Units: 8, Lenders: []string{"serving/chat"}, Asked: start}
 	change := func(edit func(*Reclaim)) Reclaim {
 		r := base
 		edit(&r)
@@ -161,7 +161,9 @@ func TestOf(t *testing.T) {
 				change(func(r *Reclaim) {
 					r.Seq, r.BoundSeconds, r.Ended, r.End = 3, 30, &Step{Seconds: 7}, "RECLAIM_DONE"
 				}),
-				change(func(r *Reclaim) { r.Seq, r.Loan, r.Ended, r.End = 4, "research/b-1", &Step{Seconds: 8}, "RELEASED" }),
+				change(func(r *Reclaim) {
+					r.Seq, r.Loan, r.JobUID, r.Ended, r.End = 4, "research/b-1", "research/b-1", &Step{Seconds: 8}, "RELEASED"
+				}),
 			},
 		},
 	} {

@@ -13,13 +13,14 @@ import (
 // of a demo or a test.
 func buildCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "build",
-		Short: "Build what a lab runs into bin/, where it is missing or stale",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "build [PROGRAM...]",
+		Short: "Build what a lab runs, or the programs named, into bin/, where it is missing or stale",
+		RunE: func(cmd *cobra.Command, names []string) error {
 			say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-			_, err := build.Programs(cmd.Context(), say,
-				build.ControlPlane, build.Kwok, build.Prometheus, build.Broker, build.Scheduler, build.Agent)
+			if len(names) == 0 {
+				names = []string{build.ControlPlane, build.Kwok, build.Prometheus, build.Broker, build.Scheduler, build.Agent}
+			}
+			_, err := build.Programs(cmd.Context(), say, names...)
 			return err
 		},
 	}

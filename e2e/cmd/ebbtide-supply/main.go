@@ -1,6 +1,7 @@
 // Command ebbtide-supply writes bills of materials, and shows that builds can be repeated.
 //
 //	ebbtide-supply sbom FOLDER [PROGRAM...]       build programs into FOLDER, with NAME.cdx.json beside each
+//	ebbtide-supply describe FILE...               write FILE.cdx.json beside programs that are built
 //	ebbtide-supply reproduce [PROGRAM...]         build programs twice and compare
 //
 // Without names all programs are meant. It is run in the module's root.
@@ -32,10 +33,12 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case len(args) > 1 && args[0] == "sbom":
 		return sbom(ctx, args[1], args[2:])
+	case len(args) > 1 && args[0] == "describe":
+		return describe(args[1:]...)
 	case len(args) > 0 && args[0] == "reproduce":
 		return reproduce(ctx, args[1:])
 	}
-	return errors.New("usage: ebbtide-supply sbom FOLDER [PROGRAM...] | reproduce [PROGRAM...]")
+	return errors.New("usage: ebbtide-supply sbom FOLDER [PROGRAM...] | describe FILE... | reproduce [PROGRAM...]")
 }
 
 // choose are the programs of these names; all, if there are none.
@@ -71,6 +74,16 @@ func sbom(ctx context.Context, folder string, names []string) error {
 		if err := supply.Build(ctx, ".", file, "", p); err != nil {
 			return err
 		}
+		if err := describe(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe writes the bill of materials of each file beside it.
+func describe(files ...string) error {
+	for _, file := range files {
 		var text bytes.Buffer
 		if err := supply.SBOM(&text, file); err != nil {
 			return err

@@ -25,11 +25,17 @@ const (
 	ControlPlane = "controlplane"
 	Kwok         = "kwok"
 	Prometheus   = "prometheus"
-	Operators    = "operators"
-	Broker       = "ebbtide-broker"
-	Scheduler    = "ebbtide-scheduler"
+	// Promtool checks and tests Prometheus' rules. Its module is its own, so that what else
+	// it needs makes nothing anew that is built beside Prometheus.
+	Promtool  = "promtool"
+	Operators = "operators"
+	Broker    = "ebbtide-broker"
+	Scheduler = "ebbtide-scheduler"
 	// Agent is Ebbtide's agent on simulated GPUs.
 	Agent = "lab-agent"
+	// Kubectl and Helm are what people install with.
+	Kubectl = "kubectl"
+	Helm    = "helm"
 	// SampleTrainer is a training program that pods can be, see lab.Options.Programs.
 	SampleTrainer = "sample-trainer"
 )
@@ -37,6 +43,10 @@ const (
 // kubernetesVersion is the version of k8s.io/kubernetes in the nested module.
 // An unversioned API server makes clients fail on parsing its version.
 const kubernetesVersion = "v1.36.3"
+
+// helmVersion is the version of helm.sh/helm in the clients' module. Without it helm takes
+// itself for the first release of its minor.
+const helmVersion = "v4.2.4"
 
 const modulePath = "github.com/ebbtide/ebbtide"
 
@@ -59,6 +69,15 @@ var targets = map[string]target{
 	Prometheus: {
 		pkg: "github.com/prometheus/prometheus/cmd/prometheus", dir: "e2e/controlplane",
 		inputs: nestedInputs, tags: "remove_all_sd,enable_http_sd",
+	},
+	Promtool: {
+		pkg: "github.com/prometheus/prometheus/cmd/promtool", dir: "e2e/promtool",
+		inputs: []string{"e2e/promtool"}, tags: "remove_all_sd",
+	},
+	Kubectl: {pkg: "./cmd/kubectl", dir: "e2e/clients", inputs: []string{"e2e/clients"}, ld: versionFlags()},
+	Helm: {
+		pkg: "helm.sh/helm/v4/cmd/helm", dir: "e2e/clients", inputs: []string{"e2e/clients"},
+		ld: " -X helm.sh/helm/v4/internal/version.version=" + helmVersion + " -X helm.sh/helm/v4/internal/version.gitTreeState=clean",
 	},
 	Operators: {pkg: "./cmd/operators", dir: "e2e/operators", inputs: []string{"e2e/operators"}},
 	Broker:    {pkg: "./broker/cmd/ebbtide-broker", dir: ".", inputs: productInputs},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -87,5 +89,40 @@ func TestLockIsExclusive(t *testing.T) {
 func TestProgramsRefusesUnknownNames(t *testing.T) {
 	if _, err := Programs(t.Context(), t.Logf, "kubelet"); err == nil {
 		t.Error("a program that is not known was built")
+	}
+}
+
+// What kubectl and helm say of themselves is what they are made of.
+func TestClientsVersions(t *testing.T) {
+	text, err := os.ReadFile("../../clients/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module, version := range map[string]string{
+		"k8s.io/kubectl": strings.Replace(kubernetesVersion, "v1.", "v0.", 1), "helm.sh/helm/v4": helmVersion,
+	} {
+		if !strings.Contains(string(text), "\t"+module+" "+version) {
+			t.Errorf("e2e/clients is not made with %s %s", module, version)
+		}
+	}
+}
+
+// The rules are tested by the promtool of the Prometheus that labs run.
+func TestPromtoolVersion(t *testing.T) {
+	version := regexp.MustCompile(`(?m)^\s*(?:require )?github.com/prometheus/prometheus (v\S+)`)
+	found := map[string]bool{}
+	for _, module := range []string{"promtool", "controlplane"} {
+		text, err := os.ReadFile("../../" + module + "/go.mod")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := version.FindStringSubmatch(string(text))
+		if m == nil {
+			t.Fatalf("e2e/%s names no version of Prometheus", module)
+		}
+		found[m[1]] = true
+	}
+	if len(found) != 1 {
+		t.Errorf("versions of Prometheus: %v, want one", found)
 	}
 }

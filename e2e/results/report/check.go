@@ -10,6 +10,10 @@ import (
 	"slices"
 )
 
+// firstRun is the page of the results' folder that no experiment writes: what somebody
+// found who tried.
+const firstRun = "first-run.md"
+
 // Files are what is published, by name.
 type Files map[string][]byte
 
@@ -24,7 +28,7 @@ func (f Files) names() []string {
 }
 
 // Write puts the files into a folder, and removes what else is there of the kinds that it
-// writes: pages, figures and results.json.
+// writes: pages, figures and results.json. The page about a first run stays.
 func (f Files) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the folder of results: %w", err)
@@ -83,7 +87,7 @@ func (f Files) stale(dir string) ([]string, error) {
 	for _, e := range entries {
 		switch filepath.Ext(e.Name()) {
 		case ".md", ".svg", ".json":
-			if _, ok := f[e.Name()]; !ok {
+			if _, ok := f[e.Name()]; !ok && e.Name() != firstRun {
 				stale = append(stale, e.Name())
 			}
 		}

@@ -24,6 +24,7 @@ func TestCompareFindsWhatDiffers(t *testing.T) {
 		"a line too many":  {put("README.md", "one\ntwo\nthree\n"), "README.md: differs"},
 		"a missing figure": {drop("a.svg"), "a.svg: is missing"},
 		"a page too many":  {put("old.md", "x"), "old.md: nothing computes it"},
+		"the first run":    {put(firstRun, "x"), ""},
 		"another's file":   {put(".keep", ""), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -43,6 +44,18 @@ func TestCompareFindsWhatDiffers(t *testing.T) {
 				t.Errorf("after writing: %v", err)
 			}
 		})
+	}
+}
+
+// What nobody computes, and is no leftover, is still there when results are written.
+func TestWriteKeepsTheFirstRun(t *testing.T) {
+	dir := t.TempDir()
+	put(firstRun, "x")(t, dir)
+	if err := (Files{"README.md": []byte("one\n")}).Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, firstRun)); err != nil || string(text) != "x" {
+		t.Errorf("it is %q, %v", text, err)
 	}
 }
 

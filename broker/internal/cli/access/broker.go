@@ -30,10 +30,13 @@ var (
 	ErrRefused = errors.New("the broker refused")
 	// ErrUnknownSubject: the broker answered, and knows of no such thing.
 	ErrUnknownSubject = errors.New("unknown to the broker")
+	// ErrOlder: the broker has no such question.
+	ErrOlder = errors.New("the broker is older than this program, and cannot be asked that: upgrade it")
 )
 
 const (
-	systemNamespace = "ebbtide-system"
+	// SystemNamespace is that of Ebbtide's programs.
+	SystemNamespace = "ebbtide-system"
 	// leaseName is the Lease whose holder leads; the name of the holder's pod comes
 	// before the underscore.
 	leaseName = "ebbtide-broker"
@@ -97,7 +100,7 @@ func NewBrokerInCluster(who *Identity, api client.Reader) *Broker {
 		if err != nil {
 			return nil, err
 		}
-		return dialPod(ctx, who.Config, systemNamespace, pod, brokerPort)
+		return dialPod(ctx, who.Config, SystemNamespace, pod, brokerPort)
 	}
 	return &Broker{base: "https://ebbtide-broker", tunneled: true, client: &http.Client{
 		Timeout: requestTimeout, CheckRedirect: nowhereElse,
@@ -113,18 +116,18 @@ func nowhereElse(*http.Request, []*http.Request) error { return http.ErrUseLastR
 // that usually does.
 func leader(ctx context.Context, api client.Reader) (string, error) {
 	lease := &coordinationv1.Lease{}
-	err := api.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: leaseName}, lease)
+	err := api.Get(ctx, client.ObjectKey{Namespace: SystemNamespace, Name: leaseName}, lease)
 	switch {
 	case apierrors.IsForbidden(err):
 		return usualPod, nil
 	case apierrors.IsNotFound(err):
-		return "", fmt.Errorf("no broker has ever led: Lease %s/%s does not exist", systemNamespace, leaseName)
+		return "", fmt.Errorf("no broker has ever led: Lease %s/%s does not exist", SystemNamespace, leaseName)
 	case err != nil:
-		return "", fmt.Errorf("read Lease %s/%s: %w", systemNamespace, leaseName, err)
+		return "", fmt.Errorf("read Lease %s/%s: %w", SystemNamespace, leaseName, err)
 	}
 	pod, _, found := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
 	if !found || pod == "" {
-		return "", fmt.Errorf("no broker leads: Lease %s/%s has no holder", systemNamespace, leaseName)
+		return "", fmt.Errorf("no broker leads: Lease %s/%s has no holder", SystemNamespace, leaseName)
 	}
 	return pod, nil
 }
@@ -230,38 +233,52 @@ func (b *Broker) CheckLedger(ctx context.Context, against string) (LedgerCheck, 
 
 // get makes one request and reads its answer.
 func (b *Broker) get(ctx context.Context, path string, query url.Values, into any) error {
+	body, err := b.fetch(ctx, path, query)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%w: %s answered something else than a broker does: %w", ErrUnreachable, b.base, err)
+	}
+	return nil
+}
+
+// fetch is an answer as it stands.
+func (b *Broker) fetch(ctx context.Context, path string, query url.Values) ([]byte, error) {
 	target := b.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return fmt.Errorf("ask the broker: %w", err)
+		return nil, fmt.Errorf("ask the broker: %w", err)
 	}
 	request.Header.Set("Accept", "application/json")
 	response, err := b.client.Do(request)
 	if err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("ask the broker: %w", ctx.Err())
-		}
-		var mine *identityError
-		if errors.As(err, &mine) {
-			return mine.error
-		}
-		return fmt.Errorf("%w: %w", ErrUnreachable, b.plain(err))
+		return nil, b.failed(ctx, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("%w: read its answer: %w", ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: read its answer: %w", ErrUnreachable, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return refusal(response.StatusCode, body)
+		return nil, refusal(response.StatusCode, body)
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("%w: %s answered something else than a broker does: %w", ErrUnreachable, b.base, err)
+	return body, nil
+}
+
+// failed is why there is no answer.
+func (b *Broker) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("ask the broker: %w", ctx.Err())
 	}
-	return nil
+	var mine *identityError
+	if errors.As(err, &mine) {
+		return mine.error
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, b.plain(err))
 }
 
 // plain takes off an error what says nothing to a person: how the HTTP client
@@ -278,6 +295,9 @@ func (b *Broker) plain(err error) error {
 	return err
 }
 
+// noSuchPath is what net/http, and so a broker, answers where it serves nothing.
+const noSuchPath = "404 page not found"
+
 // refusal reads an answer that is not one: the broker's own has "error"; anything
 // else comes from something in front of it.
 func refusal(status int, body []byte) error {
@@ -286,6 +306,9 @@ func refusal(status int, body []byte) error {
 		Leader string `json:"leader"`
 	}
 	if json.Unmarshal(body, &answer) != nil || answer.Error == "" {
+		if status == http.StatusNotFound && strings.HasPrefix(string(body), noSuchPath) {
+			return ErrOlder
+		}
 		return fmt.Errorf("%w: %s: %.200s", ErrUnreachable, http.StatusText(status), strings.TrimSpace(string(body)))
 	}
 	switch status {

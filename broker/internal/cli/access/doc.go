@@ -3,6 +3,6 @@
 // It promises that a caller can tell apart the three outcomes that matter to a
 // person: an answer, a clear "there is no such thing", and a broker that could
 // not be reached (ErrUnreachable), after which the API server's objects still
-// say something. It never guesses one of them from another, and sends the user's
-// credentials to nobody but the API server.
+// say something. It never guesses one of them from another, and shows who the
+// user is to nobody but the API server and a broker that is known to be one.
 package access

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
@@ -18,8 +20,8 @@ import (
 )
 
 const (
-	// audience is that of tokens which only brokers accept.
-	audience = "ebbtide-broker"
+	// Audience is that of tokens which only brokers accept.
+	Audience = "ebbtide-broker"
 	// tokenSeconds is how long such a token is good for, the shortest there is.
 	tokenSeconds = 600
 	// serverName is what a broker's certificate is for.
@@ -36,6 +38,9 @@ type Identity struct {
 	Account string
 	// Authority is a PEM file by which a broker's certificate is verified.
 	Authority string
+	// Nobody is shown to a broker: Config leads there, and requests have what they bring
+	// themselves.
+	Nobody bool
 }
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
@@ -69,7 +74,7 @@ func (i *Identity) transport(ctx context.Context, tunnel dialer) (http.RoundTrip
 
 // shown is the connection whose credentials a broker is to see.
 func (i *Identity) shown(ctx context.Context) (*rest.Config, error) {
-	if i.Config == nil {
+	if i.Config == nil || i.Nobody {
 		return &rest.Config{}, nil
 	}
 	if i.Account != "" {
@@ -94,7 +99,7 @@ func (i *Identity) accountToken(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("make a client: %w", err)
 	}
 	token, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: ptr.To[int64](tokenSeconds)},
+		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{Audience}, ExpirationSeconds: ptr.To[int64](tokenSeconds)},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("--broker-account: request a token for service account %s: %w", i.Account, err)
@@ -105,19 +110,39 @@ func (i *Identity) accountToken(ctx context.Context) (string, error) {
 // late makes its transport with the first request.
 type late struct {
 	make func(ctx context.Context) (http.RoundTripper, error)
+	mu   sync.Mutex
 	made http.RoundTripper
 }
 
-// RoundTrip implements http.RoundTripper, for one goroutine at a time.
+// RoundTrip implements http.RoundTripper.
 func (l *late) RoundTrip(r *http.Request) (*http.Response, error) {
-	if l.made == nil {
-		made, err := l.make(r.Context())
-		if err != nil {
-			return nil, &identityError{err}
-		}
+	made, err := l.transport(r.Context())
+	if err != nil {
+		return nil, &identityError{err}
+	}
+	return made.RoundTrip(r)
+}
+
+func (l *late) transport(ctx context.Context) (http.RoundTripper, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made != nil {
+		return l.made, nil
+	}
+	made, err := l.make(ctx)
+	if err == nil {
 		l.made = made
 	}
-	return l.made.RoundTrip(r)
+	return made, err
+}
+
+// CloseIdleConnections is for http.Client.
+func (l *late) CloseIdleConnections() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made != nil {
+		utilnet.CloseIdleConnectionsFor(l.made)
+	}
 }
 
 // identityError is what keeps a user from showing who he is.

@@ -176,8 +176,8 @@ func TestImpersonationIsRefused(t *testing.T) {
 
 // The tokens that are asked for are those that brokers accept.
 func TestAudienceIsTheBrokers(t *testing.T) {
-	if audience != broker.Audience {
-		t.Errorf("tokens are for %q, and brokers accept those for %q", audience, broker.Audience)
+	if Audience != broker.Audience {
+		t.Errorf("tokens are for %q, and brokers accept those for %q", Audience, broker.Audience)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestAsAServiceAccount(t *testing.T) {
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := make([]byte, 1<<12)
 		n, _ := r.Body.Read(body)
-		if r.URL.Path != "/api/v1/namespaces/research/serviceaccounts/finance/token" || !strings.Contains(string(body[:n]), audience) {
+		if r.URL.Path != "/api/v1/namespaces/research/serviceaccounts/finance/token" || !strings.Contains(string(body[:n]), Audience) {
 			http.Error(w, "unexpected", http.StatusBadRequest)
 			return
 		}
@@ -202,5 +202,36 @@ func TestAsAServiceAccount(t *testing.T) {
 	}
 	if _, err := b.Queue(t.Context()); err != nil || shown() != "Bearer narrow" {
 		t.Errorf("the broker was shown %q: %v", shown(), err)
+	}
+}
+
+// Where nobody is to be shown, a request has what it brings, on whatever way it goes.
+func TestNobodyIsShown(t *testing.T) {
+	server, shown := shownTo(t)
+	cert, key, err := certutil.GenerateSelfSignedCertKey("ann", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", server.Listener.Addr().String())
+	}
+	for name, config := range map[string]*rest.Config{
+		"a token":       {BearerToken: "secret"},
+		"a certificate": {TLSClientConfig: rest.TLSClientConfig{CertData: cert, KeyData: key}},
+		"a user":        {Username: "ann", Password: "secret"},
+	} {
+		for nobody, want := range map[bool]string{true: "", false: "Ba Be ce"} {
+			transport, err := (&Identity{Config: config, Nobody: nobody}).transport(t.Context(), dial)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := &Broker{base: "https://ebbtide-broker", tunneled: true, client: &http.Client{Transport: transport}}
+			if err := b.HasPage(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := shown(); (got == "") != (want == "") || got != "" && !strings.Contains(want, got[:2]) {
+				t.Errorf("%s, nobody %t: the broker was shown %q", name, nobody, got)
+			}
+		}
 	}
 }

@@ -1,0 +1,53 @@
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ebbtide/ebbtide/e2e/docs"
+)
+
+// What the pages tell people to type works, and prints what they show.
+func TestPages(t *testing.T) {
+	result, err := docs.RunPages(t.Context(), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, failure := range result.Failures {
+		t.Error(failure)
+	}
+	t.Logf("%d commands run, %d failed, %d skipped", result.Run, result.Failed, result.Skipped)
+	if result.Run < 25 {
+		t.Errorf("%d commands were run, want at least 25", result.Run)
+	}
+}
+
+// The first page leads from a clone to a loan that is explained, with what it says to copy.
+func TestFirstLoan(t *testing.T) {
+	result, err := docs.RunFirstLoan(t.Context(), t.TempDir(), t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, failure := range result.Failures {
+		t.Error(failure)
+	}
+	t.Logf("%d commands run, %d failed, %d skipped", result.Run, result.Failed, result.Skipped)
+	if result.Run < 4 || result.Skipped > 0 {
+		t.Errorf("%d commands were run, and %d skipped: want 4 and none", result.Run, result.Skipped)
+	}
+}
+
+// Every page that is run can be read, which takes no cluster to see.
+func TestPagesCanBeRead(t *testing.T) {
+	for _, page := range docs.Pages {
+		text, err := os.ReadFile(filepath.Join("../..", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks, err := docs.Blocks(string(text))
+		if err != nil || len(blocks) == 0 {
+			t.Errorf("%s: %d blocks, %v", page, len(blocks), err)
+		}
+	}
+}
