@@ -75,8 +75,12 @@ func (a *admission) serveAsked() {
 	slices.SortFunc(waiting, func(j, k *ask) int {
 		return cmp.Or(a.requests.at[j.UID].Compare(a.requests.at[k.UID]), cmp.Compare(j.UID, k.UID))
 	})
+	if len(waiting) == 0 {
+		return
+	}
+	coming := a.coming()
 	for _, k := range waiting {
-		a.keep(k, a.comingFor(k.UID))
+		a.keep(k, coming[k.UID])
 	}
 	for n := range waiting {
 		a.servePromised(n)

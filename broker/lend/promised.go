@@ -58,12 +58,12 @@ func (a *admission) letGo(n int) {
 	k.held, k.shaped = false, false
 }
 
-// comingFor lists the loans that were asked back for a job and come free.
-func (d *decision) comingFor(uid string) []*loan {
-	var out []*loan
+// coming lists the loans that were asked back for jobs and come free, by the job's UID.
+func (d *decision) coming() map[string][]*loan {
+	out := map[string][]*loan{}
 	for _, l := range d.loans {
-		if l.ReclaimedFor == uid && l.Reclaiming && l.comesFree() {
-			out = append(out, l)
+		if uid := l.ReclaimedFor; uid != "" && l.Reclaiming && l.comesFree() {
+			out[uid] = append(out[uid], l)
 		}
 	}
 	return out
