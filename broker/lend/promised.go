@@ -69,6 +69,11 @@ func (d *decision) coming() map[string][]*loan {
 	return out
 }
 
+// awaited reports whether anything comes back for a promise; else none is delayed.
+func (r *requests) awaited() bool {
+	return slices.ContainsFunc(r.kept, func(p promise) bool { return len(p.back) > 0 })
+}
+
 // before goes back through the promises, the latest first, and has each forgotten: what
 // is kept for it and what comes back for it. Where something comes back, check is asked
 // next about those that are left: what is there and what comes for them must be enough
@@ -94,6 +99,9 @@ func (r *requests) before(forget func(*promise), check func() bool) bool {
 func (d *decision) unpromised(j *ask) quota.Amount {
 	soon := d.books.soon
 	least := soon.Available(j.tenant, j.flavor)
+	if !d.requests.awaited() {
+		return least
+	}
 	book := func(p *promise, sign int64) {
 		for _, l := range p.back {
 			d.comesBack(soon, l, sign)
@@ -116,7 +124,7 @@ func (d *decision) unpromised(j *ask) quota.Amount {
 // had before a gang of this size took the spots. What they had no room for before, it
 // does not delay.
 func (a *admission) inTime(p *pool, spots []spot, size int64) bool {
-	if len(a.requests.kept) == 0 {
+	if !a.requests.awaited() {
 		return true
 	}
 	bins, claims := slices.Clone(p.soon), p.claims
