@@ -185,6 +185,9 @@ type Load struct {
 	// window, and how many one replica serves at once. Slots 0: no signal gives requests.
 	Requests float64 `json:"requests"`
 	Slots    float64 `json:"slots"`
+	// Assumed is the part of Requests that nothing reported: what began to serve only now
+	// counts as busy. It is not the mean of a window, and no part of the past.
+	Assumed float64 `json:"assumed,omitempty"`
 	// Panic is the mean over the panic window, which is shorter.
 	Panic float64 `json:"panic,omitempty"`
 	// Signals beside the requests (waiting per replica, KV use, own queries), by

@@ -41,7 +41,8 @@ const DefaultQuantile = 0.99
 
 // leastCoverage is which share of the replicas must have been heard for a load to become
 // part of the past. Those not heard are counted as busy, which is right for now and would
-// be a peak that never was later.
+// be a peak that never was later. So would be what is assumed of replicas that began to
+// serve only now: of such a load the past has what was reported.
 const leastCoverage = 0.9
 
 // Demand is the memory about all lenders.
@@ -62,13 +63,15 @@ type lender struct {
 	now           time.Time // the latest that was spoken of
 	newest        time.Time // of the samples taken in
 	stable, panic *forecast.Window
-	past          *forecast.Forecaster
-	scatter       forecast.Dispersion
-	rises         map[string]rise
-	reclaims      durations
-	starts        durations
-	seed          seeding
-	held          *held
+	// reported is stable without what was assumed.
+	reported *forecast.Window
+	past     *forecast.Forecaster
+	scatter  forecast.Dispersion
+	rises    map[string]rise
+	reclaims durations
+	starts   durations
+	seed     seeding
+	held     *held
 }
 
 // New returns an empty memory.
@@ -104,6 +107,7 @@ func (d *Demand) wake() {
 // restart forgets what is known of the last minutes and how the load scatters.
 func (l *lender) restart(c Config) {
 	l.stable, l.panic = forecast.NewWindow(c.StableWindow), forecast.NewWindow(c.PanicWindow)
+	l.reported = forecast.NewWindow(c.StableWindow)
 	l.scatter, l.rises = forecast.Dispersion{}, nil
 }
 
@@ -147,6 +151,7 @@ func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape
 func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) {
 	heard := l.stable.Add(now, load.ObservedAt, load.Requests)
 	l.panic.Add(now, load.ObservedAt, load.Requests)
+	l.reported.Add(now, load.ObservedAt, load.Requests-load.Assumed)
 	older := load.ObservedAt.Before(l.stable.Newest()) && load.Requests >= 0 && load.Requests <= math.MaxFloat64
 	if !older && !l.stable.Newest().Equal(load.ObservedAt) {
 		return load.Requests, load.Panic // not a load: the core refuses it by name
@@ -154,8 +159,9 @@ func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) 
 	stable, _ = l.stable.Mean()
 	panic, _ = l.panic.Mean()
 	if heard && load.Coverage >= leastCoverage {
-		l.past.Add(now, load.ObservedAt, stable)
-		l.scatter.Add(now, load.ObservedAt, load.Requests)
+		reported, _ := l.reported.Mean()
+		l.past.Add(now, load.ObservedAt, reported)
+		l.scatter.Add(now, load.ObservedAt, load.Requests-load.Assumed)
 	}
 	return stable, panic
 }

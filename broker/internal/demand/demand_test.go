@@ -48,6 +48,31 @@ func TestObserveAveragesOverBothWindows(t *testing.T) {
 	}
 }
 
+// Replicas that began to serve only now count as busy, which they need not ever be: the
+// past, and how the load scatters, are of what was reported.
+func TestObserveDoesNotLearnWhatIsAssumed(t *testing.T) {
+	d := New(Config{})
+	for i := range 60 {
+		at := begin.Add(time.Duration(i) * 5 * time.Second)
+		load := known(at, 40)
+		if i >= 20 && i < 26 { // a roll-out
+			load.Requests, load.Assumed = 300, 300
+		}
+		got := d.Observe("a", at, load, shape)
+		if i == 25 && got.Requests != 170 {
+			t.Errorf("the load now: %v requests, want half a minute of 300 and of 40", got.Requests)
+		}
+	}
+	now := begin.Add(5 * time.Minute)
+	f := d.Forecast("a", now)
+	if f == nil || f.Season != 40 {
+		t.Fatalf("what the last hour needed: %+v, want 40", f)
+	}
+	if f.Scatter > 10 {
+		t.Errorf("the load scatters by %v, want less than 10", f.Scatter)
+	}
+}
+
 // An unknown load comes back as it is, and is no zero in the windows.
 func TestObserveKeepsUnknownUnknown(t *testing.T) {
 	d := New(Config{})

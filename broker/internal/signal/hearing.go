@@ -148,7 +148,7 @@ func (h *hearing) keys() []string {
 func (h *hearing) pods() {
 	var heard []string
 	quiet := 0
-	blank, requests, waiting := 0.0, 0.0, 0.0
+	blank, requests, waiting := 0, 0.0, 0.0
 	for i, pod := range h.replicas.live() {
 		if !h.hears(pod) {
 			requests += h.load.Slots
@@ -179,10 +179,10 @@ func (h *hearing) pods() {
 		return
 	}
 	if h.profile.requests() {
-		h.load.Requests = requests
+		h.load.Requests, h.load.Assumed = requests, float64(blank)*h.load.Slots
 	}
 	if h.profile.metric(Waiting) != nil {
-		h.signal(Waiting, waiting/max(float64(len(heard))-blank, 1))
+		h.signal(Waiting, waiting/float64(max(len(heard)-blank, 1)))
 	}
 	h.signals(heard)
 }
@@ -207,7 +207,7 @@ func (h *hearing) service() {
 		return r.Value
 	}
 	if h.profile.requests() {
-		h.load.Requests = total(Running) + total(Waiting)
+		h.load.Requests, h.load.Assumed = total(Running)+total(Waiting), 0
 	}
 	if _, ok := h.get(Waiting, ""); ok {
 		h.signal(Waiting, total(Waiting)/replicas)

@@ -172,14 +172,14 @@ func TestProfile(t *testing.T) {
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_running", data: perPod(map[string]string{"a": "10", "b": "0"})},
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_waiting", data: perPod(map[string]string{"a": "3", "b": "0"})}),
 			replicas: Replicas{Ready: []string{"a", "b"}, Young: []string{"b"}, Wanted: 2},
-			want:     lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 13 + 256, Slots: 256, Signals: profileSignals(0.5, 3)},
+			want:     lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 13 + 256, Assumed: 256, Slots: 256, Signals: profileSignals(0.5, 3)},
 		},
 		"all replicas young and blank are busy": {
 			server: healthy(
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_running", data: perPod(map[string]string{"a": "0", "b": "0"})},
 				answer{contains: "(max by (pod, engine) (vllm:num_requests_waiting", data: perPod(map[string]string{"a": "0", "b": "0"})}),
 			replicas: Replicas{Ready: []string{"a", "b"}, Young: []string{"a", "b"}, Wanted: 2},
-			want:     lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 2 * 256, Slots: 256, Signals: profileSignals(0.5, 0)},
+			want:     lend.Load{Known: true, ObservedAt: now.Add(-5 * time.Second), Coverage: 1, Requests: 2 * 256, Assumed: 2 * 256, Slots: 256, Signals: profileSignals(0.5, 0)},
 		},
 		"a young replica with a request is believed": {
 			server: healthy(), replicas: Replicas{Ready: []string{"a", "b"}, Young: []string{"a", "b"}, Wanted: 2},

@@ -80,11 +80,11 @@ func TestTraps(t *testing.T) {
 			idle := says(map[Measure]map[string]float64{Running: {"a": 0}, Waiting: {"a": 0}, KV: {"a": 0}})
 			young := ready("a")
 			young.Young = []string{"a"}
-			if load := Combine([]Spec{profileSpec("vllm")}, idle, young, now); load.Requests != 10 {
-				t.Errorf("got %v requests, want all slots busy", load.Requests)
+			if load := Combine([]Spec{profileSpec("vllm")}, idle, young, now); load.Requests != 10 || load.Assumed != 10 {
+				t.Errorf("got %v requests, %v of them assumed, want all slots busy", load.Requests, load.Assumed)
 			}
-			if load := Combine([]Spec{profileSpec("vllm")}, idle, ready("a"), now); load.Requests != 0 {
-				t.Errorf("got %v requests of a replica that is not young, want 0", load.Requests)
+			if load := Combine([]Spec{profileSpec("vllm")}, idle, ready("a"), now); load.Requests != 0 || load.Assumed != 0 {
+				t.Errorf("got %v requests, %v of them assumed, of a replica that is not young, want 0", load.Requests, load.Assumed)
 			}
 		}},
 		{"4 several processes or ranks report one number (examples vllm-v1, sglang)", func(t *testing.T) {
