@@ -87,11 +87,11 @@ vet:
 lint: ## Run the linters
 	$(TOOL) golangci-lint run ./...
 
-# What failed is told again at the end: a lab's output is long, and a reader of a log sees
-# its end.
+# What failed is told again at the end, in short: a lab's output is long, and a reader of a
+# log sees its end.
 define tests
 log=$$(mktemp); trap 'rm -f "$$log"' EXIT; set -x; $(1) 2>&1 | tee "$$log" || { set +x; \
-	echo "What failed:"; awk '/^ *--- FAIL/ {show = 1} /^(FAIL|ok|PASS|panic:|[A-Z][0-9]{4} )/ {show = /^(FAIL|panic:)/} show' "$$log" | cut -c -2000 | head -400; exit 1; }
+	echo "What failed:"; awk -f .ci/failed.awk "$$log" | head -200; exit 1; }
 endef
 
 .PHONY: test
