@@ -2,7 +2,6 @@ package access
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 )
 
 // Rule says who may use a route. There is no route without one.
@@ -106,7 +107,7 @@ func (g *Guard) known(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name := range r.Header {
 			if strings.HasPrefix(name, "Impersonate-") {
-				refuse(w, http.StatusBadRequest, "nobody can be impersonated here: ask as yourself")
+				terms.Refuse(w, http.StatusBadRequest, "nobody can be impersonated here: ask as yourself")
 				return
 			}
 		}
@@ -114,7 +115,7 @@ func (g *Guard) known(next http.Handler) http.Handler {
 		who, known, err := g.Authenticator.AuthenticateRequest(r)
 		if errors.Is(err, errUnanswered) {
 			g.Log.Error(err, "The API server does not say who asks", "path", r.URL.Path)
-			refuse(w, http.StatusServiceUnavailable, "the API server does not say who asks; ask again in a moment")
+			terms.Refuse(w, http.StatusServiceUnavailable, "the API server does not say who asks; ask again in a moment")
 			return
 		}
 		if err != nil || !known {
@@ -122,7 +123,7 @@ func (g *Guard) known(next http.Handler) http.Handler {
 				g.Log.V(1).Info("A caller was not recognized", "path", r.URL.Path, "from", r.RemoteAddr, "reason", err.Error())
 			}
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(w, http.StatusUnauthorized, "who asks is not known: show a token or a client certificate that the API server accepts")
+			terms.Refuse(w, http.StatusUnauthorized, "who asks is not known: show a token or a client certificate that the API server accepts")
 			return
 		}
 		// Whoever serves must not see, nor pass on, what somebody shows of himself.
@@ -156,21 +157,11 @@ func (g *Guard) allowed(next http.Handler) http.Handler {
 		switch {
 		case err != nil:
 			g.Log.Error(err, "The API server does not say who may ask", "path", r.URL.Path)
-			refuse(w, http.StatusServiceUnavailable, "the API server does not say who may ask; ask again in a moment")
+			terms.Refuse(w, http.StatusServiceUnavailable, "the API server does not say who may ask; ask again in a moment")
 		case !may:
-			refuse(w, http.StatusForbidden, fmt.Sprintf("user %q may not %s %s", caller.Name(), strings.ToLower(r.Method), r.URL.Path))
+			terms.Refuse(w, http.StatusForbidden, fmt.Sprintf("user %q may not %s %s", caller.Name(), strings.ToLower(r.Method), r.URL.Path))
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
-}
-
-func refuse(w http.ResponseWriter, status int, text string) {
-	body, err := json.Marshal(map[string]string{"error": text})
-	if err != nil {
-		body = []byte(`{"error":"refused"}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client has gone if this fails
 }

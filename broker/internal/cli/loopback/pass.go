@@ -1,12 +1,13 @@
 package loopback
 
 import (
-	"encoding/json"
 	"log"
 	"net/http"
 	"net/http/httputil"
 	"slices"
 	"strings"
+
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 )
 
 // ours serves what a page from here, or somebody at the address bar, asks for.
@@ -85,15 +86,9 @@ func pass(broker http.RoundTripper, heard *news, quiet *log.Logger) http.Handler
 	}
 }
 
-// refuse answers as the broker does.
+// refuse answers as the broker does, and nobody keeps the answer.
 func refuse(w http.ResponseWriter, status int, text string) {
-	body, err := json.Marshal(map[string]string{"error": text})
-	if err != nil {
-		body = []byte(`{"error":"refused"}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // the client has gone if this fails
+	terms.Refuse(w, status, text)
 }
