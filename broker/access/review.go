@@ -36,10 +36,6 @@ const (
 	authorityKey       = "client-ca-file"
 )
 
-// Audience is that of tokens which are good for Ebbtide's programs and nothing else. Tokens
-// for the API server are accepted too.
-const Audience = "ebbtide-broker"
-
 // New is a Guard that asks the API server, as the account of config, which needs the verb
 // create on tokenreviews and subjectaccessreviews. Client certificates are accepted where it
 // may read the ConfigMap that names their authority (Role

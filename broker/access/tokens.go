@@ -19,14 +19,16 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/util/webhook"
 	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
+
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 )
 
 // errUnanswered is of a caller of whom the API server did not say who he is. That is no verdict
 // on what he showed: he may show the same again.
 var errUnanswered = errors.New("the API server does not say who it is")
 
-// identities knows who shows a token that the API server accepts, for itself or for Audience,
-// and who shows a certificate of the authority, which is nil where there is none.
+// identities knows who shows a token that the API server accepts, for itself or for
+// terms.Audience, and who shows a certificate of the authority, which is nil where there is none.
 func identities(reviews authentication.TokenReviewInterface, again wait.Backoff, authority dynamiccertificates.CAContentProvider) authenticator.Request {
 	tokens := bearertoken.New(cache.New(&reviewer{reviews, again}, false, knownFor, knownFor))
 	known := []authenticator.Request{tokens, forUs(tokens)}
@@ -36,10 +38,10 @@ func identities(reviews authentication.TokenReviewInterface, again wait.Backoff,
 	return group.NewAuthenticatedGroupAdder(union.New(known...))
 }
 
-// forUs recognizes who shows a token for Audience.
+// forUs recognizes who shows a token for terms.Audience.
 func forUs(tokens authenticator.Request) authenticator.Request {
 	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
-		return tokens.AuthenticateRequest(r.WithContext(authenticator.WithAudiences(r.Context(), authenticator.Audiences{Audience})))
+		return tokens.AuthenticateRequest(r.WithContext(authenticator.WithAudiences(r.Context(), authenticator.Audiences{terms.Audience})))
 	})
 }
 

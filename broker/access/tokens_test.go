@@ -12,6 +12,8 @@ import (
 	"github.com/go-logr/logr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 )
 
 // reviews is an API server that knows two tokens, and answers nothing else but by status.
@@ -52,7 +54,7 @@ func (v *reviews) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	said := &review.Status
-	switch ours := slices.Contains(review.Spec.Audiences, Audience); {
+	switch ours := slices.Contains(review.Spec.Audiences, terms.Audience); {
 	case review.Spec.Token == "for-ebbtide" && ours:
 		said.Authenticated, said.Audiences = true, review.Spec.Audiences
 	case review.Spec.Token == "for-the-api-server" && len(review.Spec.Audiences) == 0:

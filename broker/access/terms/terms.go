@@ -1,5 +1,5 @@
 // Package terms is what the listeners of Ebbtide's programs and who asks them have agreed on:
-// how a refusal is written. It imports the standard library alone, so that who only asks
+// whom tokens are for, and how a refusal is written. It imports the standard library alone, so that who only asks
 // carries nothing of what answers.
 package terms
 
@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"net/http"
 )
+
+// Audience is that of tokens which are good for Ebbtide's programs and nothing else.
+const Audience = "ebbtide-broker"
 
 // Refuse answers a request with why it is not served: {"error": text}.
 func Refuse(w http.ResponseWriter, status int, text string) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/loopback"
 )
 
@@ -68,5 +68,5 @@ func (s *session) dashboard(ctx context.Context, port uint16) error {
 
 // tokenOf is how somebody makes a token of a service account, for brokers.
 func tokenOf(account, namespace string) string {
-	return fmt.Sprintf("kubectl create token %s -n %s --audience %s --duration 1h", account, namespace, access.Audience)
+	return fmt.Sprintf("kubectl create token %s -n %s --audience %s --duration 1h", account, namespace, terms.Audience)
 }

@@ -17,12 +17,12 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
 	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 )
 
 const (
-	// Audience is that of tokens which only brokers accept.
-	Audience = "ebbtide-broker"
-	// tokenSeconds is how long such a token is good for, the shortest there is.
+	// tokenSeconds is how long a token that is made for brokers is good for, the shortest there is.
 	tokenSeconds = 600
 	// serverName is what a broker's certificate is for.
 	serverName = "ebbtide-broker.ebbtide-system.svc"
@@ -99,7 +99,7 @@ func (i *Identity) accountToken(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("make a client: %w", err)
 	}
 	token, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{Audience}, ExpirationSeconds: ptr.To[int64](tokenSeconds)},
+		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{terms.Audience}, ExpirationSeconds: ptr.To[int64](tokenSeconds)},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("--broker-account: request a token for service account %s: %w", i.Account, err)

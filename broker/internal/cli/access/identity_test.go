@@ -18,7 +18,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	certutil "k8s.io/client-go/util/cert"
 
-	broker "github.com/ebbtide/ebbtide/broker/access"
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 )
 
 // shownTo is a broker over TLS that tells what it was shown.
@@ -174,20 +174,13 @@ func TestImpersonationIsRefused(t *testing.T) {
 	}
 }
 
-// The tokens that are asked for are those that brokers accept.
-func TestAudienceIsTheBrokers(t *testing.T) {
-	if Audience != broker.Audience {
-		t.Errorf("tokens are for %q, and brokers accept those for %q", Audience, broker.Audience)
-	}
-}
-
 // A service account is shown by a token for brokers alone.
 func TestAsAServiceAccount(t *testing.T) {
 	server, shown := shownTo(t)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := make([]byte, 1<<12)
 		n, _ := r.Body.Read(body)
-		if r.URL.Path != "/api/v1/namespaces/research/serviceaccounts/finance/token" || !strings.Contains(string(body[:n]), Audience) {
+		if r.URL.Path != "/api/v1/namespaces/research/serviceaccounts/finance/token" || !strings.Contains(string(body[:n]), terms.Audience) {
 			http.Error(w, "unexpected", http.StatusBadRequest)
 			return
 		}
