@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -77,18 +76,10 @@ func (o *gpusOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case o.out.format() == "name":
-		objects := make([]runtime.Object, len(list.Items))
-		for i := range list.Items {
-			objects[i] = &list.Items[i]
-		}
-		return o.out.names(objects, o.Streams.Out)
-	case !o.out.isText() && name != "":
-		return o.out.object(&list.Items[0], o.Streams.Out)
-	case !o.out.isText():
-		return o.out.object(list, o.Streams.Out)
-	case len(list.Items) == 0:
+	if printed, err := o.out.found(list, name != "", o.Streams.Out); printed {
+		return err
+	}
+	if len(list.Items) == 0 {
 		o.note("No GPUNodes found: no node has an ebbtide-agent.")
 		return nil
 	}

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
@@ -56,18 +55,10 @@ func (o *lendersOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case o.out.format() == "name":
-		objects := make([]runtime.Object, len(policies.Items))
-		for i := range policies.Items {
-			objects[i] = &policies.Items[i]
-		}
-		return o.out.names(objects, o.Streams.Out)
-	case !o.out.isText() && o.name != "":
-		return o.out.object(&policies.Items[0], o.Streams.Out)
-	case !o.out.isText():
-		return o.out.object(policies, o.Streams.Out)
-	case len(policies.Items) == 0:
+	if printed, err := o.out.found(policies, o.name != "", o.Streams.Out); printed {
+		return err
+	}
+	if len(policies.Items) == 0 {
 		o.note("No lenders found%s.", inNamespace(o.ns, o.allNamespaces))
 		return nil
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -53,22 +52,12 @@ back (STATE Reclaiming), what is left of it.`,
 }
 
 func (o *loansOptions) run(ctx context.Context) error {
-	if o.name != "" {
-		return o.runOne(ctx)
-	}
-	list, err := listLoans(ctx, o.api, o.ns, o.allNamespaces)
+	list, err := o.loans(ctx)
 	if err != nil {
 		return err
 	}
-	if o.out.format() == "name" {
-		objects := make([]runtime.Object, len(list.Items))
-		for i := range list.Items {
-			objects[i] = &list.Items[i]
-		}
-		return o.out.names(objects, o.Streams.Out)
-	}
-	if !o.out.isText() {
-		return o.out.object(list, o.Streams.Out)
+	if printed, err := o.out.found(list, o.name != "", o.Streams.Out); printed {
+		return err
 	}
 	if len(list.Items) == 0 {
 		o.note("No loans found%s.", inNamespace(o.ns, o.allNamespaces))
@@ -77,15 +66,16 @@ func (o *loansOptions) run(ctx context.Context) error {
 	return o.table(ctx, list.Items)
 }
 
-func (o *loansOptions) runOne(ctx context.Context) error {
+// loans are those that were asked for.
+func (o *loansOptions) loans(ctx context.Context) (*v1alpha1.LoanList, error) {
+	if o.name == "" {
+		return listLoans(ctx, o.api, o.ns, o.allNamespaces)
+	}
 	loan, err := getLoan(ctx, o.api, o.ns, o.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !o.out.isText() {
-		return o.out.object(loan, o.Streams.Out)
-	}
-	return o.table(ctx, []v1alpha1.Loan{*loan})
+	return &v1alpha1.LoanList{Items: []v1alpha1.Loan{*loan}}, nil
 }
 
 func (o *loansOptions) table(ctx context.Context, loans []v1alpha1.Loan) error {

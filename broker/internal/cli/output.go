@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -98,6 +99,22 @@ func (o *output) names(objects []runtime.Object, w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// found prints what was found where no table is asked for: the name of each object, the one
+// that was asked for by name, or the list. It reports whether it did.
+func (o *output) found(list runtime.Object, one bool, w io.Writer) (printed bool, err error) {
+	if o.isText() {
+		return false, nil
+	}
+	if !one && o.format() != "name" {
+		return true, o.object(list, w)
+	}
+	objects, err := meta.ExtractList(list)
+	if err != nil {
+		return true, fmt.Errorf("read what was found: %w", err)
+	}
+	return true, o.names(objects, w)
 }
 
 // table prints a table, with a column NAMESPACE before the others if namespaces
