@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ebbtide/ebbtide/broker/internal/cli/access"
+	"github.com/ebbtide/ebbtide/broker/internal/cli/term/termtest"
 )
 
 func TestAsk(t *testing.T) {
@@ -107,26 +107,6 @@ func TestCompletionOfNames(t *testing.T) {
 	}
 }
 
-// screen is a terminal that tells of every write.
-type screen struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	wrote chan struct{}
-}
-
-func (s *screen) Terminal() bool { return true }
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer func() {
-		if bytes.Contains(p, []byte("LOANS")) {
-			s.wrote <- struct{}{}
-		}
-	}()
-	return s.text.Write(p)
-}
-
 // On a terminal the screen is drawn again until somebody leaves; without colours, if asked.
 func TestTopOnTerminal(t *testing.T) {
 	l, _ := newLedger(t)
@@ -136,7 +116,7 @@ func TestTopOnTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, plain := range []bool{false, true} {
-		out := &screen{wrote: make(chan struct{}, 10)}
+		out := termtest.NewScreen("LOANS")
 		clock := clocktesting.NewFakeClock(testNow)
 		ctx, leave := context.WithCancel(t.Context())
 		code := make(chan int, 1)
@@ -148,14 +128,14 @@ func TestTopOnTerminal(t *testing.T) {
 				},
 			}, []string{"top", "--kubeconfig=" + config, "--server=" + server.URL})
 		}()
-		<-out.wrote
+		<-out.Wrote
 		clock.Step(2 * time.Second)
-		<-out.wrote
+		<-out.Wrote
 		leave()
 		if got := <-code; got != ExitOK {
 			t.Errorf("exit %d after Ctrl-C", got)
 		}
-		text := out.text.String()
+		text := out.Text()
 		if n := strings.Count(text, "\x1b[H\x1b[2J"); n != 2 {
 			t.Errorf("the screen was drawn %d times", n)
 		}

@@ -3,48 +3,33 @@ package term
 import (
 	"bytes"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/ebbtide/ebbtide/broker/internal/cli/term/termtest"
 )
 
-// screen is a terminal that remembers, and tells of every write.
-type screen struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	wrote chan struct{}
-}
-
-func (s *screen) Terminal() bool { return true }
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer func() { s.wrote <- struct{}{} }()
-	return s.text.Write(p)
-}
-
 func TestWorkingSaysNothingSoon(t *testing.T) {
-	s := &screen{wrote: make(chan struct{}, 10)}
+	s := termtest.NewScreen("")
 	c := clocktesting.NewFakeClock(time.Unix(0, 0))
 	done := Working(s, c, "asking")
 	done()
 	done()
-	if got := s.text.String(); got != "" {
+	if got := s.Text(); got != "" {
 		t.Errorf("it wrote %q", got)
 	}
 }
 
 func TestWorking(t *testing.T) {
-	s := &screen{wrote: make(chan struct{}, 10)}
+	s := termtest.NewScreen("")
 	c := clocktesting.NewFakeClock(time.Unix(0, 0))
 	done := Working(s, c, "asking")
 	c.Step(Patience)
-	<-s.wrote
+	<-s.Wrote
 	done()
-	if got, want := s.text.String(), "\rasking (1s) ...\r"+strings.Repeat(" ", 15)+"\r"; got != want {
+	if got, want := s.Text(), "\rasking (1s) ...\r"+strings.Repeat(" ", 15)+"\r"; got != want {
 		t.Errorf("it wrote %q, want %q", got, want)
 	}
 }
