@@ -199,26 +199,14 @@ func TestQueueSaysWhyItsHeadWaits(t *testing.T) {
 	h := &listener{}
 	b := w.teller(&fuse{left: -1})
 	b.actuator.Events.Recorder = h
-	at := now
-	for _, step := range []struct {
-		after           time.Duration
-		reason, message string
-		want            string
-	}{
+	at := w.follow([]step{
 		{0, "NoLendableUnits", "3 are free", "True NoLendableUnits: 1 job waits; the first, tune: 3 are free"},
 		{time.Second, "NoLendableUnits", "2 are free", "True NoLendableUnits: 1 job waits; the first, tune: 2 are free"},
 		{time.Second, "NoLendableUnits", "1 are free", "True NoLendableUnits: 1 job waits; the first, tune: 2 are free"},
 		{time.Second, "ReservedForEarlier", "kept", "True NoLendableUnits: 1 job waits; the first, tune: 2 are free"},
 		{10 * time.Second, "NoLendableUnits", "4 are free", "True NoLendableUnits: 1 job waits; the first, tune: 2 are free"},
 		{4 * time.Second, "QueuePaused", "paused", "True QueuePaused: 1 job waits; the first, tune: paused"},
-	} {
-		at = at.Add(step.after)
-		w.clock.SetTime(at)
-		b.waits(step.reason, step.message)
-		if got := w.queueSays(); got != step.want {
-			t.Errorf("at %s: %q, want %q", at.Sub(now), got, step.want)
-		}
-	}
+	}, b.waits, w.queueSays)
 	if got := h.of("TrainingQueue", "NoLendableUnits"); len(got) != 2 || got[0] != "TrainingQueue research/default: Normal NoLendableUnits did not admit the first job: tune: 3 are free" {
 		t.Errorf("events: %q", got)
 	}
@@ -236,7 +224,12 @@ func TestQueueSaysWhyItsHeadWaits(t *testing.T) {
 
 func (w *world) queueSays() string {
 	w.t.Helper()
-	c := meta.FindStatusCondition(w.queue().Status.Conditions, "JobsWaiting")
+	return conditionSays(w.queue().Status.Conditions, "JobsWaiting")
+}
+
+// conditionSays is what a condition says; empty without one.
+func conditionSays(conditions []metav1.Condition, kind string) string {
+	c := meta.FindStatusCondition(conditions, kind)
 	if c == nil {
 		return ""
 	}
@@ -248,34 +241,25 @@ func (w *world) queueSays() string {
 func TestLenderDoesNotFlap(t *testing.T) {
 	w := newWorld(t)
 	b := w.teller(&fuse{left: -1})
-	at := now
-	for _, step := range []struct {
-		after           time.Duration
-		reason, message string
-		want            string
-	}{
+	w.follow([]step{
 		{0, "BelowLowWater", "load 10%", "True BelowLowWater: load 10%"},
 		{time.Second, "BelowLowWater", "load 11%", "True BelowLowWater: load 11%"},
 		{time.Second, "BelowLowWater", "load 12%", "True BelowLowWater: load 11%"},
 		{8 * time.Second, "BelowLowWater", "load 13%", "True BelowLowWater: load 11%"},
 		{time.Second, "BelowLowWater", "load 14%", "True BelowLowWater: load 14%"},
 		{time.Second, "AboveLowWater", "load 40%", "False AboveLowWater: load 40%"},
-	} {
-		at = at.Add(step.after)
-		w.clock.SetTime(at)
-		verdict := lend.Verdict{Kind: lend.SubjectLender, Subject: "serving/chat", Reason: step.reason, Message: step.message}
+	}, func(reason, message string) {
+		verdict := lend.Verdict{Kind: lend.SubjectLender, Subject: "serving/chat", Reason: reason, Message: message}
 		if err := b.actuator.Apply(b.context(), b.gather(), &lend.Plan{Verdicts: []lend.Verdict{verdict}}); err != nil {
 			t.Fatal(err)
 		}
+	}, func() string {
 		var p v1alpha1.LendingPolicy
 		if err := w.api.Get(t.Context(), client.ObjectKey{Namespace: "serving", Name: "chat"}, &p); err != nil {
 			t.Fatal(err)
 		}
-		c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionLending)
-		if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != step.want {
-			t.Errorf("at %s: %q, want %q", at.Sub(now), got, step.want)
-		}
-	}
+		return conditionSays(p.Status.Conditions, v1alpha1.ConditionLending)
+	})
 }
 
 // TestEventsCount: the same reason on the same object is one event that counts.

@@ -44,6 +44,29 @@ func (w *world) says() string {
 	return ""
 }
 
+// step is what is said some time after what was said before, and what stands then.
+type step struct {
+	after           time.Duration
+	reason, message string
+	want            string
+}
+
+// follow says one after the other, and looks each time at what stands. It returns when the
+// last was said.
+func (w *world) follow(steps []step, say func(reason, message string), stands func() string) time.Time {
+	w.t.Helper()
+	at := now
+	for _, s := range steps {
+		at = at.Add(s.after)
+		w.clock.SetTime(at)
+		say(s.reason, s.message)
+		if got := stands(); got != s.want {
+			w.t.Errorf("at %s, after %s %s: %q, want %q", at.Sub(now), s.reason, s.message, got, s.want)
+		}
+	}
+	return at
+}
+
 // TestTell: a job's condition follows the reason at once and its message now and
 // then, and nobody else's condition is touched.
 func TestTell(t *testing.T) {
@@ -55,12 +78,7 @@ func TestTell(t *testing.T) {
 	}
 	f := &fuse{left: -1}
 	b := w.teller(f)
-	at := now
-	for _, step := range []struct {
-		after           time.Duration
-		reason, message string
-		want            string
-	}{
+	at := w.follow([]step{
 		{0, "NoLendableUnits", "3 are lendable", "False NoLendableUnits: 3 are lendable"},
 		{time.Second, "NoLendableUnits", "3 are lendable", "False NoLendableUnits: 3 are lendable"},
 		{time.Second, "NoLendableUnits", "2 are lendable", "False NoLendableUnits: 3 are lendable"},
@@ -69,14 +87,7 @@ func TestTell(t *testing.T) {
 		{time.Second, "UnknownQueue", "there is no queue y", "False UnknownQueue: there is no queue y"},
 		// An admission that is only planned is none.
 		{time.Second, lend.ReasonLent, "4 units of h100", "False UnknownQueue: there is no queue y"},
-	} {
-		at = at.Add(step.after)
-		w.clock.SetTime(at)
-		b.decide(step.reason, step.message)
-		if got := w.says(); got != step.want {
-			t.Errorf("after %s %s: got %q, want %q", step.reason, step.message, got, step.want)
-		}
-	}
+	}, b.decide, w.says)
 	if n := strings.Count(strings.Join(f.writes, "\n"), "patch status tune"); n != 3 {
 		t.Errorf("%d writes, want 3", n)
 	}
