@@ -28,14 +28,14 @@ const (
 // for each caller: what they cost, no decision must wait for.
 type answers struct {
 	room chan struct{}
+	busy *turns
 
 	mu   sync.Mutex
 	of   *Decision
 	kept map[string]any
-	busy map[string]bool // callers
 }
 
-func newAnswers() *answers { return &answers{room: make(chan struct{}, 1), busy: map[string]bool{}} }
+func newAnswers() *answers { return &answers{room: make(chan struct{}, 1), busy: newTurns(0, 1)} }
 
 // errBusy: the caller has asked something else, or many have.
 type errBusy struct{ text string }
@@ -47,10 +47,10 @@ func (a *answers) about(ctx context.Context, d *Decision, caller, question strin
 	if known, ok := a.known(d, question); ok {
 		return known, nil
 	}
-	if !a.enter(caller) {
+	if !a.busy.enter(caller) {
 		return nil, errBusy{"a question of yours is being worked out; ask again in a moment"}
 	}
-	defer a.leave(caller)
+	defer a.busy.leave(caller)
 	ctx, cancel := context.WithTimeout(ctx, mostPatience)
 	defer cancel()
 	select {
@@ -79,22 +79,6 @@ func (a *answers) known(d *Decision, question string) (any, bool) {
 	}
 	answer, ok := a.kept[question]
 	return answer, ok
-}
-
-func (a *answers) enter(caller string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.busy[caller] {
-		return false
-	}
-	a.busy[caller] = true
-	return true
-}
-
-func (a *answers) leave(caller string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.busy, caller)
 }
 
 func (s *server) counterfactual(w http.ResponseWriter, r *http.Request, d *Decision) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/ebbtide/ebbtide/broker/access"
@@ -28,33 +27,6 @@ const Connections = mostWatchers + 128
 
 // pulse is those times; tests make them short.
 type pulse struct{ watched, heartbeat, again, rights time.Duration }
-
-// watchers counts who watches.
-type watchers struct {
-	mu  sync.Mutex
-	all int
-	of  map[string]int // callers
-}
-
-func (k *watchers) enter(caller string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.all >= mostWatchers || k.of[caller] >= mostOfOne {
-		return false
-	}
-	k.all++
-	k.of[caller]++
-	return true
-}
-
-func (k *watchers) leave(caller string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.all--
-	if k.of[caller]--; k.of[caller] == 0 {
-		delete(k.of, caller)
-	}
-}
 
 // changes are what has changed of what a caller sees, by the words of the API.
 type changes struct {

@@ -181,14 +181,14 @@ type server struct {
 	answers  *answers
 	tallies  tallies
 	digests  digests
-	watchers watchers
+	watchers *turns
 	pulse    pulse
 }
 
 func newServer(source Source) *server {
 	return &server{
 		source: source, readers: make(chan struct{}, readers), packers: make(chan struct{}, packers), answers: newAnswers(), tallies: tallies{kept: map[string]*tally{}},
-		watchers: watchers{of: map[string]int{}}, pulse: pulse{watched: watchedFor, heartbeat: heartbeat, again: againEvery, rights: rightsFor},
+		watchers: newTurns(mostWatchers, mostOfOne), pulse: pulse{watched: watchedFor, heartbeat: heartbeat, again: againEvery, rights: rightsFor},
 	}
 }
 
