@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -45,6 +46,9 @@ const (
 	interval = 500 * time.Millisecond
 	// patience is how long a test waits for what it expects.
 	patience = 3 * time.Minute
+	// leaseDuration is for how long after a broker was killed no other leads. One that a busy
+	// machine stops for a little less still leads.
+	leaseDuration = 10 * time.Second
 )
 
 // town is a small cluster with one online service, one training tenant, and the
@@ -97,8 +101,37 @@ func newCluster(t *testing.T, nodes int) *town {
 
 func newClusterWith(t *testing.T, nodes int, broker *lab.Program) *town {
 	t.Helper()
+	return raiseDialed(t, nodes, lab.Options{Broker: broker})
+}
+
+// newPatientTown is newTown for tests of the broker's own way to take back: see newPatientCluster.
+func newPatientTown(t *testing.T, nodes int) *town {
+	t.Helper()
+	w := newPatientCluster(t, nodes, brokerProgram())
+	w.settle(int64(nodes) * 8)
+	return w
+}
+
+// newPatientCluster has a scheduler that waits longer for the broker than the shipped one,
+// which takes back by itself what a broker on a busy machine has not asked for within a
+// second. The auditor lets online pods wait for as much longer.
+func newPatientCluster(t *testing.T, nodes int, broker *lab.Program) *town {
+	t.Helper()
+	config := bytes.Replace(deploy.SchedulerConfig(), []byte("takeBackAfter: 1s"), fmt.Appendf(nil, "takeBackAfter: %s", patient), 1)
+	w := raiseDialed(t, nodes, lab.Options{
+		Broker: broker, Scheduler: &lab.Program{Config: func(lab.Env) ([]byte, error) { return config, nil }},
+	})
+	w.late = patient
+	w.audit()
+	return w
+}
+
+// raiseDialed raises a cluster whose load the test sets.
+func raiseDialed(t *testing.T, nodes int, opts lab.Options) *town {
+	t.Helper()
 	d := newDial(t)
-	w := raise(t, nodes, lab.Options{SDURL: d.server.URL + "/targets", Broker: broker})
+	opts.SDURL = d.server.URL + "/targets"
+	w := raise(t, nodes, opts)
 	w.dial = d
 	d.follow(w.Client())
 	return w
@@ -151,7 +184,7 @@ func (w *town) auditorOf(resource corev1.ResourceName, flavor string) *audit.Aud
 		Resource: string(resource), Flavor: flavor, Makers: w.makers,
 		// A slice of four is taken back for pods on slices of one.
 		Others:   resource == fourG,
-		MaxGrace: maxGrace, Slack: slack + w.late, Settle: settle + w.apart, Hold: time.Second,
+		MaxGrace: maxGrace, Slack: slack + w.late, Settle: settle + w.apart, Hold: 3 * time.Second,
 	}
 	if n := w.claimed[resource]; n > 0 {
 		opts.Claimed = map[string]int64{migNode: n}
@@ -190,10 +223,10 @@ ledger: {path: %q}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}
 healthProbe: {bindAddress: %q}
-leaderElection: {enabled: true, leaseDuration: 3s, renewDeadline: 2s, retryPeriod: 500ms}
+leaderElection: {enabled: true, leaseDuration: %s, renewDeadline: %s, retryPeriod: 500ms}
 client: {qps: 500, burst: 1000}
 policy: %s
-`, e.PrometheusURL, signals, e.Dir+"/ledger.db", web, e.Addr, policy), nil
+`, e.PrometheusURL, signals, e.Dir+"/ledger.db", web, e.Addr, leaseDuration, leaseDuration-2*time.Second, policy), nil
 	}}
 }
 
