@@ -3,10 +3,12 @@ package web
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"slices"
 	"sort"
 	"time"
 
+	"github.com/ebbtide/ebbtide/broker/access"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/ledger/shown"
 	"github.com/ebbtide/ebbtide/broker/view"
@@ -19,7 +21,25 @@ const (
 	mostAfter = 10_000
 	// readers is how many read so much at a time: what one has in hand is tens of MiB.
 	readers = 1
+	// mostPictures is how many pictures of the past one caller may have asked for, of which the
+	// others wait: a page that is open asks for two, and he may watch by mostOfOne of them.
+	mostPictures = 2 * mostOfOne
 )
+
+// byTurns serves a caller of whose pictures of the past not too many are being made. Until he
+// has the answer it counts, so that he can have no more of the ledger in memory, nor more asked
+// of a Prometheus.
+func (s *server) byTurns(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		caller := access.CallerOf(r.Context()).Name()
+		if !s.pictures.enter(caller) {
+			tooMany(w, "too much of the past is being read for you; ask again in a moment")
+			return
+		}
+		defer s.pictures.leave(caller)
+		serve(w, r)
+	}
+}
 
 // reading reads when not too many others do. Who takes an answer slowly, or waits for a
 // Prometheus, does so afterwards, and keeps nobody from reading.
@@ -27,11 +47,13 @@ func reading[T any](ctx context.Context, s *server, read func() (T, error)) (T, 
 	select {
 	case s.readers <- struct{}{}:
 		defer func() { <-s.readers }()
-		return read()
+		if ctx.Err() == nil {
+			return read()
+		}
 	case <-ctx.Done():
-		var none T
-		return none, ctx.Err() // who asked has gone
 	}
+	var none T
+	return none, ctx.Err() // who asked has gone
 }
 
 // seqAt is the number of the first entry that was written at a time or later; one more than

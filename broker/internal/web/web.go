@@ -49,7 +49,8 @@
 //	                        twelve hours without; ?lender=, ?loan=, ?tenant=, ?points= of each load. 50,000 entries are read,
 //	                        10,000 spans and 20,000 points shown, 1,000 of one load; the notes say what is missing
 //	GET /gained             gains.Gained and {complete, head}; ?since=, today without. Where more than 50,000 entries are to be read
-//	                        it is complete until "until", and goes on from there when it is asked for again
+//	                        it is complete until "until", and goes on from there when it is asked for again.
+//	                        Of /timeline and /gained one user may ask for 16 at a time; more are told 429
 //	GET /ledger/check       {ok, head, problems, notes, id, checkpoint: the newest ledger.CheckpointPayload};
 //	                        it must have ?against=SEQ:HASH; one at a time
 //
@@ -182,13 +183,15 @@ type server struct {
 	tallies  tallies
 	digests  digests
 	watchers *turns
+	pictures *turns
 	pulse    pulse
 }
 
 func newServer(source Source) *server {
 	return &server{
 		source: source, readers: make(chan struct{}, readers), packers: make(chan struct{}, packers), answers: newAnswers(), tallies: tallies{kept: map[string]*tally{}},
-		watchers: newTurns(mostWatchers, mostOfOne), pulse: pulse{watched: watchedFor, heartbeat: heartbeat, again: againEvery, rights: rightsFor},
+		watchers: newTurns(mostWatchers, mostOfOne), pictures: newTurns(0, mostPictures),
+		pulse: pulse{watched: watchedFor, heartbeat: heartbeat, again: againEvery, rights: rightsFor},
 	}
 }
 
@@ -207,8 +210,8 @@ func (s *server) routes(metrics http.Handler) []access.Route {
 		access.Route{Pattern: "GET /nodes", Rule: access.Rows, Handler: s.decided(s.nodes)},
 		access.Route{Pattern: "GET /quota", Rule: access.Rows, Handler: s.decided(s.quota)},
 		access.Route{Pattern: "GET /counterfactual", Rule: access.Rows, Handler: s.decided(s.counterfactual)},
-		access.Route{Pattern: "GET /timeline", Rule: access.Rows, Handler: s.booked(s.timeline)},
-		access.Route{Pattern: "GET /gained", Rule: access.Rows, Handler: s.booked(s.gained)},
+		access.Route{Pattern: "GET /timeline", Rule: access.Rows, Handler: s.byTurns(s.booked(s.timeline))},
+		access.Route{Pattern: "GET /gained", Rule: access.Rows, Handler: s.byTurns(s.booked(s.gained))},
 		access.Route{Pattern: "GET /watch", Rule: access.Rows, Handler: s.decided(s.watch)},
 		access.Route{Pattern: "GET /debug/health", Rule: access.Path, Handler: http.HandlerFunc(s.health)},
 		access.Route{Pattern: "GET /metrics", Rule: access.Path, Handler: metrics},

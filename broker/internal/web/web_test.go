@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,11 +31,14 @@ type fixture struct {
 	ledger   Ledger
 	ready    error
 	loads    Loads
+	mu       sync.Mutex
 	asked    []string // lenders whose past was asked for
 }
 
 func (f *fixture) Changed() <-chan struct{} { return nil }
 func (f *fixture) Loads(_ context.Context, lender string, _ time.Time, _ time.Duration, count int, _ bool) Loads {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked = append(f.asked, lender)
 	of := f.loads
 	of.Requests = of.Requests[:min(count, len(of.Requests))]
