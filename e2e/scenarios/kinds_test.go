@@ -51,7 +51,7 @@ func (i *island) course() {
 	i.waits()
 	i.want(0)
 	before := i.runs(i.kind.pods)
-	attempt := i.lentWhereTheyRun(before, 1)
+	attempt := i.lentWhereTheyRun(before, 1)[0].Spec.Attempt
 	if i.kind.least > 0 {
 		i.want(1)
 		i.online(1)
@@ -80,11 +80,7 @@ func (i *island) course() {
 func (i *island) broken() {
 	i.remove()
 	i.submit()
-	i.runs(i.kind.pods)
-	loans, err := i.openLoans(i.t.Context())
-	if err != nil || len(loans) != 1 {
-		i.t.Fatalf("%d loans, %v", len(loans), err)
-	}
+	loans := i.lentWhereTheyRun(i.runs(i.kind.pods), 1)
 	if err := i.Client().CoreV1().Pods(i.kind.name).Delete(i.t.Context(), loans[0].Spec.Job.Name, metav1.DeleteOptions{}); err != nil {
 		i.t.Fatal(err)
 	}
@@ -150,43 +146,52 @@ func saysAdmitted(object *unstructured.Unstructured) (admitted, says bool) {
 	return false, false
 }
 
-// lentWhereTheyRun: the pods are on the nodes of the open loans, and the loans hold what
-// the pods do. Their attempt, which is returned, is the given one, or a later one: it comes
-// to nothing where the job was written by its controller meanwhile.
-func (i *island) lentWhereTheyRun(pods []corev1.Pod, least int32) (attempt int32) {
+// lentWhereTheyRun waits until the open loans are on the nodes of the pods and hold what the
+// pods do, and returns them. Their attempt is the given one, or a later one: it comes to
+// nothing where the job was written by its controller meanwhile.
+func (i *island) lentWhereTheyRun(pods []corev1.Pod, least int32) (loans []v1alpha1.Loan) {
 	i.t.Helper()
-	loans, err := i.openLoans(i.t.Context())
-	if err != nil {
-		i.t.Fatal(err)
+	labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+		var err error
+		if loans, err = i.openLoans(ctx); err != nil {
+			return false, err.Error()
+		}
+		wrong := i.lentElsewhere(loans, pods)
+		return wrong == "", wrong + "\n" + i.story(ctx)
+	})
+	for _, l := range loans {
+		// Where nobody suspends them, other pods are another job.
+		if i.kind.suspend != nil && l.Spec.Attempt < least {
+			i.t.Errorf("loan %s is of attempt %d, want %d or later", l.Name, l.Spec.Attempt, least)
+		}
 	}
-	if i.kind.suspend == nil {
-		least = 1 // other pods are another job
-	}
+	return loans
+}
+
+// lentElsewhere says in what the loans differ from what the pods hold; empty: in nothing.
+func (i *island) lentElsewhere(loans []v1alpha1.Loan, pods []corev1.Pod) string {
 	want := 1
 	if i.kind.each {
 		want = len(pods)
 	}
+	if len(loans) != want {
+		return fmt.Sprintf("%d loans, want %d", len(loans), want)
+	}
 	granted := map[string]int64{}
 	for _, l := range loans {
-		if attempt = l.Spec.Attempt; attempt < least {
-			i.t.Errorf("loan %s is of attempt %d, want %d or later", l.Name, attempt, least)
-		}
 		for _, g := range l.Held() {
 			granted[g.Node] += g.Count
 		}
-	}
-	if len(loans) != want {
-		i.t.Errorf("%d loans, want %d", len(loans), want)
 	}
 	for _, p := range pods {
 		granted[p.Spec.NodeName] -= unitsIn(&p)
 	}
 	for node, n := range granted {
 		if n != 0 {
-			i.t.Errorf("on node %s the loans hold %d units more than the pods", node, n)
+			return fmt.Sprintf("on node %s the loans hold %d units more than the pods", node, n)
 		}
 	}
-	return attempt
+	return ""
 }
 
 // shrunk: the job goes on with some of its pods, of which none was stopped beside those
@@ -245,7 +250,7 @@ func (i *island) returned() {
 		asked := slices.IndexFunc(entries[:at], func(e ledgerEntry) bool { return e.Kind == "RECLAIM_INTENT" && e.Loan == done.Loan })
 		if asked < 0 {
 			i.t.Errorf("loan %s was returned and never asked back", done.Loan)
-		} else if took := done.Time.Sub(entries[asked].Time); took > maxGrace+slack {
+		} else if took := done.Time.Sub(entries[asked].Time); took > maxGrace+slack+i.late {
 			i.t.Errorf("loan %s took %s to return, with a grace of %s", done.Loan, took, maxGrace)
 		}
 	}
@@ -393,11 +398,7 @@ func (w *town) orphaned(t *testing.T, names ...string) {
 	lent := map[string]string{}
 	attempt := map[string]int32{}
 	for _, i := range islands {
-		i.runs(i.kind.pods)
-		loans, err := i.openLoans(t.Context())
-		if err != nil || len(loans) != 1 {
-			t.Fatalf("%s: %d loans, %v", i.kind.name, len(loans), err)
-		}
+		loans := i.lentWhereTheyRun(i.runs(i.kind.pods), 1)
 		lent[i.kind.name], attempt[i.kind.name] = i.kind.name+"/"+loans[0].Name, loans[0].Spec.Attempt
 	}
 	if err := w.Part(lab.Broker).Stop(); err != nil {

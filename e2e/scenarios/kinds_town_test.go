@@ -23,8 +23,8 @@ import (
 )
 
 // patient is how long the scheduler waits for the broker here. Many things run at once,
-// and it is the broker's way that is looked at while there is one.
-const patient = 5 * time.Second
+// and it is the broker's way that is looked at while there is one, on a slow machine too.
+const patient = 15 * time.Second
 
 // newArchipelago starts a cluster with the operators of all kinds, and an island for each
 // kind: a node, a flavor of its own, a service that lends all of it, and a tenant that
