@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -34,13 +33,8 @@ type page struct {
 
 // pageOf reads from and limit. Where it is false, it has answered.
 func pageOf(w http.ResponseWriter, r *http.Request) (*page, bool) {
-	from, errFrom := number(r, "from", 1, 1<<62)
-	limit, errLimit := number(r, "limit", mostRows, mostRows)
-	if err := errors.Join(errFrom, errLimit); err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
-		return nil, false
-	}
-	return &page{from: from, limit: limit}, true
+	from, limit, ok := fromAndLimit(w, r, mostRows, mostRows)
+	return &page{from: from, limit: limit}, ok
 }
 
 // takes counts a row and reports whether it is on the page.

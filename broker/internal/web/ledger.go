@@ -37,11 +37,21 @@ func number(r *http.Request, name string, absent, most uint64) (uint64, error) {
 	return n, nil
 }
 
-func (s *server) entries(w http.ResponseWriter, r *http.Request, l Ledger) {
+// fromAndLimit reads where a page begins, and how long it is at most. Where it is false, it
+// has answered.
+func fromAndLimit(w http.ResponseWriter, r *http.Request, usual, most uint64) (from, limit uint64, ok bool) {
 	from, errFrom := number(r, "from", 1, 1<<63)
-	limit, errLimit := number(r, "limit", defaultLimit, maxLimit)
+	limit, errLimit := number(r, "limit", usual, most)
 	if err := errors.Join(errFrom, errLimit); err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
+		return 0, 0, false
+	}
+	return from, limit, true
+}
+
+func (s *server) entries(w http.ResponseWriter, r *http.Request, l Ledger) {
+	from, limit, ok := fromAndLimit(w, r, defaultLimit, maxLimit)
+	if !ok {
 		return
 	}
 	loan, tenant := r.URL.Query().Get("loan"), r.URL.Query().Get("tenant")

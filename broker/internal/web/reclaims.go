@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/ebbtide/ebbtide/broker/ledger"
@@ -12,10 +11,8 @@ import (
 const mostScanned = 10000
 
 func (s *server) reclaims(w http.ResponseWriter, r *http.Request, l Ledger) {
-	from, errFrom := number(r, "from", 1, 1<<63)
-	limit, errLimit := number(r, "limit", mostScanned, mostScanned)
-	if err := errors.Join(errFrom, errLimit); err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
+	from, limit, ok := fromAndLimit(w, r, mostScanned, mostScanned)
+	if !ok {
 		return
 	}
 	see, ok := s.scope(w, r, r.URL.Query().Get("tenant"))
