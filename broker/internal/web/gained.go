@@ -102,7 +102,7 @@ func (t *tally) goOn(see *scope, l Ledger, since, now time.Time) (gains.Gained, 
 		}
 	}
 	var last time.Time
-	next, err := see.walk(l, "", t.next, mostRead, func(page []ledger.Entry) (bool, error) {
+	next, err := see.walk(l, "", "", t.next, mostRead, func(page []ledger.Entry) (bool, error) {
 		last = page[len(page)-1].Time
 		return true, t.page(see, l, page)
 	})

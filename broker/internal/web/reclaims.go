@@ -38,26 +38,11 @@ func (s *server) reclaims(w http.ResponseWriter, r *http.Request, l Ledger) {
 	write(w, http.StatusOK, body)
 }
 
-// scan is query beyond one page of the ledger. next is 0 at the end.
-func (see *scope) scan(l Ledger, loan, tenant string, from uint64, limit int) (entries []ledger.Entry, next uint64, err error) {
+// walk is query beyond one page of the ledger, and keeps no more of it than that. take says
+// whether it wants the next page; next is 0 at the end, and where it wanted no more.
+func (see *scope) walk(l Ledger, loan, tenant string, from uint64, limit int, take func(page []ledger.Entry) (bool, error)) (next uint64, err error) {
 	for {
-		page, err := see.query(l, loan, tenant, from, min(max(limit-len(entries), 1), maxLimit))
-		if err != nil || len(page) == 0 {
-			return entries, 0, err
-		}
-		if len(entries) == limit { // one more was asked for, to tell whether there is one
-			return entries, page[0].Seq, nil
-		}
-		entries = append(entries, page...)
-		from = page[len(page)-1].Seq + 1
-	}
-}
-
-// walk is scan for who needs one page at a time, and keeps no more of the ledger than that. take
-// says whether it wants the next; next is 0 at the end, and where it wanted no more.
-func (see *scope) walk(l Ledger, tenant string, from uint64, limit int, take func(page []ledger.Entry) (bool, error)) (next uint64, err error) {
-	for {
-		page, err := see.query(l, "", tenant, from, min(max(limit, 1), maxLimit))
+		page, err := see.query(l, loan, tenant, from, min(max(limit, 1), maxLimit))
 		if err != nil || len(page) == 0 {
 			return 0, err
 		}
@@ -70,6 +55,15 @@ func (see *scope) walk(l Ledger, tenant string, from uint64, limit int, take fun
 			return 0, err
 		}
 	}
+}
+
+// scan is walk for who needs all pages.
+func (see *scope) scan(l Ledger, loan, tenant string, from uint64, limit int) (entries []ledger.Entry, next uint64, err error) {
+	next, err = see.walk(l, loan, tenant, from, limit, func(page []ledger.Entry) (bool, error) {
+		entries = append(entries, page...)
+		return true, nil
+	})
+	return entries, next, err
 }
 
 // complete adds to a reclaim what entries after those that were looked at say.

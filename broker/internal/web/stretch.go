@@ -101,7 +101,7 @@ func (see *scope) stretch(l Ledger, loan, tenant string, from, to time.Time) (*s
 		return nil, err
 	}
 	g := &gathering{scope: see, ledger: l, stretch: out, at: map[string]int{}, first: first, after: after}
-	next, err := see.walk(l, tenant, first, mostRead, g.page)
+	next, err := see.walk(l, "", tenant, first, mostRead, g.page)
 	if err != nil {
 		return nil, err
 	}
