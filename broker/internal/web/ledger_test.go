@@ -3,7 +3,6 @@ package web
 import (
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,15 +25,7 @@ func TestEveryEntryIsReachable(t *testing.T) {
 		"large entries":      {loans: 300, message: 32 << 10, limit: "1000", pages: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := l.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			l := openLedger(t, nil)
 			lendAndReturn(t, l, test.loans, test.message)
 			want := 2 * test.loans
 			for filter, all := range map[string]int{"tenant=research&": want, "": want + 1} {
@@ -63,15 +54,7 @@ func TestEveryEntryIsReachable(t *testing.T) {
 // TestReclaims: each is told once and as a whole, however its entries are spread over
 // pages.
 func TestReclaims(t *testing.T) {
-	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	l := openLedger(t, nil)
 	add := func(kind ledger.Kind, loan string) {
 		e := ledger.Entry{Kind: kind, OpID: loan, Epoch: 1, Loan: loan}
 		if kind == ledger.Recovered {

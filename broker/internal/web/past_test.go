@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,16 +23,7 @@ type chronicle struct {
 func newChronicle(t testing.TB) *chronicle {
 	t.Helper()
 	clock := clocktesting.NewFakePassiveClock(now.Add(-hours(1000)))
-	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{Clock: clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &chronicle{l, clock}
+	return &chronicle{openLedger(t, clock), clock}
 }
 
 // entry is one about a loan of research's from serving/chat.

@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,15 +15,7 @@ import (
 func TestStatement(t *testing.T) {
 	begin := time.Date(2026, 3, 31, 22, 0, 0, 0, time.UTC)
 	clock := clocktesting.NewFakePassiveClock(begin)
-	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{Clock: clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	l := openLedger(t, clock)
 	for _, step := range []struct {
 		hours int
 		kind  ledger.Kind

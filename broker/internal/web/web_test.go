@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ebbtide/ebbtide/broker/access"
@@ -121,9 +122,10 @@ func leading(t *testing.T) *fixture {
 	}
 }
 
-func newLedger(t *testing.T) *ledger.Ledger {
+// openLedger opens an empty ledger by a clock, or the real one, and closes it when the test ends.
+func openLedger(t testing.TB, by clock.PassiveClock) *ledger.Ledger {
 	t.Helper()
-	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{Clock: clocktesting.NewFakePassiveClock(now.Add(-time.Hour))})
+	l, err := ledger.Open(filepath.Join(t.TempDir(), "ledger.db"), ledger.Options{Clock: by})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +134,12 @@ func newLedger(t *testing.T) *ledger.Ledger {
 			t.Error(err)
 		}
 	})
+	return l
+}
+
+func newLedger(t *testing.T) *ledger.Ledger {
+	t.Helper()
+	l := openLedger(t, clocktesting.NewFakePassiveClock(now.Add(-time.Hour)))
 	add := func(e ledger.Entry) {
 		if _, err := l.Append(e); err != nil {
 			t.Fatal(err)
