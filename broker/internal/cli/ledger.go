@@ -39,15 +39,22 @@ The leading broker writes it; nothing here changes it.`,
 	return cmd
 }
 
-// ledgerSelection is which entries, or what is made of them, somebody wants to see.
+// ledgerSelection is which entries, or what is made of them, somebody wants to see, and how.
 type ledgerSelection struct {
+	*session
 	query access.LedgerQuery
 	limit int
+	out   *output
+}
+
+func newLedgerSelection(s *session) ledgerSelection {
+	return ledgerSelection{session: s, out: newOutput("wide")}
 }
 
 // addFlags adds the flags: most of plural, beginning as from says, and only those that are
 // ofTenant or ofLoan, which "this tenant" and "this loan" complete.
 func (s *ledgerSelection) addFlags(cmd *cobra.Command, plural, from, ofTenant, ofLoan string) {
+	s.out.addFlags(cmd)
 	cmd.Flags().IntVar(&s.limit, "limit", 50, "At most so many "+plural+"; 0 is all")
 	cmd.Flags().Uint64Var(&s.query.From, "from", 0, from)
 	cmd.Flags().StringVar(&s.query.Tenant, "tenant", "", "Only "+ofTenant+" this tenant")
@@ -61,17 +68,13 @@ func (s *ledgerSelection) validate() error {
 	if s.query.Loan != "" && strings.Count(s.query.Loan, "/") != 1 {
 		return fmt.Errorf("--loan: %q must be namespace/name", s.query.Loan)
 	}
-	return nil
+	return s.out.validate()
 }
 
-type ledgerListOptions struct {
-	*session
-	ledgerSelection
-	out *output
-}
+type ledgerListOptions struct{ ledgerSelection }
 
 func newLedgerListCommand(s *session) *cobra.Command {
-	o := &ledgerListOptions{session: s, out: newOutput("wide")}
+	o := &ledgerListOptions{newLedgerSelection(s)}
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List entries, the newest last",
@@ -88,17 +91,9 @@ func newLedgerListCommand(s *session) *cobra.Command {
 			return o.run(cmd.Context())
 		},
 	}
-	o.out.addFlags(cmd)
-	o.ledgerSelection.addFlags(cmd, "entries", "Begin at this sequence number rather than end at the newest",
+	o.addFlags(cmd, "entries", "Begin at this sequence number rather than end at the newest",
 		"entries about loans of", "entries about")
 	return cmd
-}
-
-func (o *ledgerListOptions) validate() error {
-	if err := o.ledgerSelection.validate(); err != nil {
-		return err
-	}
-	return o.out.validate()
 }
 
 func (o *ledgerListOptions) run(ctx context.Context) error {

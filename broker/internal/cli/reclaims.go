@@ -18,14 +18,10 @@ import (
 // lookBack is how many entries are looked at in one question for the last reclaims.
 const lookBack = 5000
 
-type ledgerReclaimsOptions struct {
-	*session
-	ledgerSelection
-	out *output
-}
+type ledgerReclaimsOptions struct{ ledgerSelection }
 
 func newLedgerReclaimsCommand(s *session) *cobra.Command {
-	o := &ledgerReclaimsOptions{session: s, out: newOutput("wide")}
+	o := &ledgerReclaimsOptions{newLedgerSelection(s)}
 	cmd := &cobra.Command{
 		Use:   "reclaims",
 		Short: "List how units were taken back, step by step, the newest last",
@@ -48,17 +44,9 @@ loan was over (ENDED). BOUND is how long that may take.`,
 			return o.run(cmd.Context())
 		},
 	}
-	o.out.addFlags(cmd)
-	o.ledgerSelection.addFlags(cmd, "reclaims", "Begin with what was asked for from this sequence number on rather than end with the newest",
+	o.addFlags(cmd, "reclaims", "Begin with what was asked for from this sequence number on rather than end with the newest",
 		"what was taken back from", "what was taken back from")
 	return cmd
-}
-
-func (o *ledgerReclaimsOptions) validate() error {
-	if err := o.ledgerSelection.validate(); err != nil {
-		return err
-	}
-	return o.out.validate()
 }
 
 func (o *ledgerReclaimsOptions) run(ctx context.Context) error {
