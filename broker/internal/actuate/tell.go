@@ -20,7 +20,8 @@ import (
 
 const (
 	// retellAfter is how long a job's condition keeps a message while its reason
-	// stays: numbers change with every decision.
+	// stays: numbers change with every decision. It is also how long what was written is
+	// believed to stand though the cache does not show it.
 	retellAfter = 10 * time.Second
 	// mostTold bounds the conditions of one round, so that hundreds of waiting jobs
 	// do not hold up the next decision. Changed reasons go first, admissions and
@@ -38,7 +39,9 @@ type Teller interface {
 	Tell(ctx context.Context, job jobs.Ref, last, a jobs.Admission, now time.Time) error
 }
 
-// told remembers what jobs were told, beyond what the cache has seen of it.
+// told remembers what jobs were told, until the cache must have seen it. What stands in a
+// job decides: of a write that failed nobody knows whether it was carried out, or when, and
+// others can write there too.
 type told struct {
 	mu   sync.Mutex
 	jobs map[types.UID]tale
@@ -76,7 +79,7 @@ func (l *line) take(n int) []types.UID {
 type tale struct {
 	said   jobs.Admission
 	at     time.Time
-	failed bool // the last attempt to say more
+	failed bool // whether it was said is not known
 }
 
 // news is a condition that is to be written.
@@ -104,7 +107,7 @@ func (r *round) tell(ctx context.Context, plan *lend.Plan, news []*lend.Verdict)
 			if err != nil {
 				// It only informs: no decision waits for it, and a later one tries again.
 				r.log.Error(err, "The job's condition was not written")
-				n.tale.said, n.tale.failed = n.last, true
+				n.tale.failed = true
 			}
 			r.told.keep(n.job.UID, n.tale)
 			return nil
@@ -189,12 +192,12 @@ func (r *round) admitted(add func(*jobs.Job, jobs.Admission)) {
 // newsOf tells whether a job is to be told something now, or else later.
 func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is, later bool) {
 	now := r.Clock.Now()
-	last := r.told.of(job)
+	last := r.told.of(job, now)
 	same := last.said.Admitted == said.Admitted && last.said.Reason == said.Reason
 	early := now.Sub(last.at) < retellAfter
 	switch {
 	case last.said == said:
-		return news{}, false, false
+		return news{tale: tale{said: said}}, false, job.Told != said
 	case early && (same || last.failed):
 		return news{tale: tale{said: said}}, false, true
 	}
@@ -210,13 +213,14 @@ func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is, later bo
 
 // of is what a job was told last, and when; at the zero time if that was before
 // this process.
-func (t *told) of(job *jobs.Job) tale {
+func (t *told) of(job *jobs.Job, now time.Time) tale {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if last, known := t.jobs[job.UID]; known {
-		return last
+	last := t.jobs[job.UID]
+	if last.failed || now.Sub(last.at) >= retellAfter {
+		last.said = job.Told
 	}
-	return tale{said: job.Told}
+	return last
 }
 
 func (t *told) keep(job types.UID, said tale) {

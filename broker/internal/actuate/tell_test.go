@@ -1,6 +1,7 @@
 package actuate_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/actuate"
 	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
@@ -146,6 +148,65 @@ func TestTellFails(t *testing.T) {
 	b.decide("UnknownQueue", "there is no queue x")
 	if got := w.says(); got != "False UnknownQueue: there is no queue x" {
 		t.Errorf("says %q", got)
+	}
+}
+
+// lost is a teller of which nobody hears whether it wrote.
+type lost struct {
+	actuate.Teller
+	write []func() error
+}
+
+func (l *lost) Tell(ctx context.Context, job jobs.Ref, last, a jobs.Admission, now time.Time) error {
+	l.write = append(l.write, func() error { return l.Teller.Tell(ctx, job, last, a, now) })
+	return context.DeadlineExceeded
+}
+
+// TestTellUnheard: a write that failed may have been carried out, or be carried out later.
+// What stands in the job is found out, and put right.
+func TestTellUnheard(t *testing.T) {
+	const first, second = "False NoLendableUnits: 3 are lendable", "False NoNodeFits: 8 on one node"
+	for name, course := range map[string]struct {
+		// lands is after how many more decisions the write is carried out.
+		lands  int
+		reason string // what holds then
+		want   string
+	}{
+		"at once, what stood before holds again": {0, "NoLendableUnits", first},
+		"later, what stood before holds again":   {1, "NoLendableUnits", first},
+		"at once, another holds":                 {0, "NoNodeFits", second},
+		"later, another holds":                   {1, "NoNodeFits", second},
+		"after another was told, which holds":    {15, "NoNodeFits", second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			b := w.teller(&fuse{left: -1})
+			messages := map[string]string{"NoLendableUnits": "3 are lendable", "NoNodeFits": "8 on one node"}
+			b.decide("NoLendableUnits", messages["NoLendableUnits"])
+			real := b.actuator.Teller
+			unheard := &lost{Teller: real}
+			b.actuator.Teller = unheard
+			w.clock.SetTime(now.Add(10 * time.Second))
+			b.decide("UnknownQueue", "there is no queue x")
+			b.actuator.Teller = real
+			for i := range 30 {
+				if i == course.lands {
+					for _, write := range unheard.write {
+						if err := write(); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if got := w.says(); got != "False UnknownQueue: there is no queue x" {
+						t.Fatalf("%q is what was written last", got)
+					}
+				}
+				w.clock.SetTime(w.clock.Now().Add(time.Second))
+				b.decide(course.reason, messages[course.reason])
+			}
+			if got := w.says(); got != course.want {
+				t.Errorf("says %q, want %q", got, course.want)
+			}
+		})
 	}
 }
 
