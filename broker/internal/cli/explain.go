@@ -76,12 +76,7 @@ else the job of another kind; rayjob/NAME and the like say which.`,
 
   # Why is this loan taken back?
   kubectl ebbtide explain loan/bert-large-1 -n research`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("say what to explain: a job's name, pod/NAME, loan/NAME, lender/NAME or node/NAME")
-			}
-			return nil
-		},
+		Args:              exactlyOne("say what to explain: a job's name, pod/NAME, loan/NAME, lender/NAME or node/NAME"),
 		ValidArgsFunction: completeFirst(s, completeSubjects),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.complete(args[0]); err != nil {

@@ -57,12 +57,7 @@ decision would choose them.`,
 
   # Let the load decide again
   kubectl ebbtide reclaim lender/chat --cancel -n serving`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("say whose units: lender/NAME")
-			}
-			return nil
-		},
+		Args:              exactlyOne("say whose units: lender/NAME"),
 		ValidArgsFunction: completeFirst(s, completeOwn(kindLender)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("keep") {

@@ -31,12 +31,7 @@ A record is what a bug report needs. It names tenants, jobs and nodes.`,
 
   # What did it decide?
   kubectl ebbtide replay record.json -o jsonpath='{.items[0].plan.actions}'`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("say which record to replay: a file, or - for standard input")
-			}
-			return nil
-		},
+		Args: exactlyOne("say which record to replay: a file, or - for standard input"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := out.validate(); err != nil {
 				return err

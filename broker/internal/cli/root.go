@@ -107,6 +107,16 @@ is not sound, or "replay" another plan than was recorded.`,
 	return root
 }
 
+// exactlyOne takes one argument, and else says of what.
+func exactlyOne(say string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return errors.New(say)
+		}
+		return nil
+	}
+}
+
 // connectionFlags are the names of the flags that config adds.
 func connectionFlags(config *genericclioptions.ConfigFlags) []string {
 	scratch := &cobra.Command{}

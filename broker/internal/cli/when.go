@@ -21,13 +21,8 @@ func newWhenCommand(s *session) *cobra.Command {
 The interval is from how units came free in the last hour, day and week: of the times
 that it would have taken then, one in five is before it and one in five after it. It is
 not said where too few came free to judge by, or where the job waits for something else.`,
-		Example: `  kubectl ebbtide when bert-large -n research`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("say which job: its name, or KIND/NAME")
-			}
-			return nil
-		},
+		Example:           `  kubectl ebbtide when bert-large -n research`,
+		Args:              exactlyOne("say which job: its name, or KIND/NAME"),
 		ValidArgsFunction: completeFirst(s, completeJobs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.validate(); err != nil {

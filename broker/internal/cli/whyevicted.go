@@ -55,12 +55,7 @@ the service, and to others by the rule alone.`,
 
   # By a pod that is gone
   kubectl ebbtide why-evicted pod/bert-large-0-x7k2p -n research`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errors.New("say whose: a job's name, or pod/NAME")
-			}
-			return nil
-		},
+		Args:              exactlyOne("say whose: a job's name, or pod/NAME"),
 		ValidArgsFunction: completeFirst(s, completeJobs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.out.validate(); err != nil {
