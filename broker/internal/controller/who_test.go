@@ -23,7 +23,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/ebbtide/ebbtide/broker/access"
+	"github.com/ebbtide/ebbtide/broker/access/terms"
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/internal/cli"
 	"github.com/ebbtide/ebbtide/broker/internal/controller"
@@ -94,7 +94,7 @@ leaderElection: {enabled: false}
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "tokens"}},
 		&v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: research}})
 	a := asker{t: t, lab: l}
-	prometheus, narrow := a.token("prometheus"), a.token("finance", access.Audience)
+	prometheus, narrow := a.token("prometheus"), a.token("finance", terms.Audience)
 	// The API server learns of each kind of binding from a watch of its own.
 	for _, bound := range []struct {
 		path string
