@@ -46,7 +46,7 @@ ledger: {path: %q}
 http: {bindAddress: %q}
 metrics: {bindAddress: %q}
 healthProbe: {bindAddress: %q}
-leaderElection: {enabled: true, leaseDuration: 3s, renewDeadline: 2s, retryPeriod: 500ms}
+leaderElection: {enabled: true, leaseDuration: 10s, renewDeadline: 8s, retryPeriod: 500ms}
 `, e.Dir+"/ledger.db", api, metrics, e.Addr), nil
 }
 

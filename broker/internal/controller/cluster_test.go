@@ -103,7 +103,7 @@ ledger: {path: %s/ledger.db, signingKeyFile: %s/checkpoint.key}
 http: {bindAddress: %q}
 metrics: {bindAddress: "0"}
 healthProbe: {bindAddress: %q}
-leaderElection: {enabled: true, leaseDuration: 3s, renewDeadline: 2s, retryPeriod: 500ms}
+leaderElection: {enabled: true, leaseDuration: 10s, renewDeadline: 8s, retryPeriod: 500ms}
 policy: {staleAfter: 10s, minimumLoan: 1s}
 record: {path: %s/decisions.jsonl, all: true}
 `, e.PrometheusURL, e.Dir, e.Dir, web, e.Addr, e.Dir), nil
