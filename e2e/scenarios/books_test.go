@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -145,11 +146,15 @@ func finished(job *batchv1.Job) bool {
 
 // noOvercommit checks that no node holds more GPUs or slices than it has.
 func (w *town) noOvercommit(ctx context.Context) error {
-	nodes, err := w.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	before, err := w.capacities(ctx)
 	if err != nil {
 		return err
 	}
 	pods, err := w.Client().CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	after, err := w.capacities(ctx) // the pods are as they were in between, when a card may have been changed
 	if err != nil {
 		return err
 	}
@@ -169,15 +174,29 @@ func (w *town) noOvercommit(ctx context.Context) error {
 			}
 		}
 	}
-	for _, node := range nodes.Items {
-		for name, n := range used[node.Name] {
+	for node := range before {
+		for name, n := range used[node] {
 			// What cannot be given away at the moment is still held by who has it.
-			if have := node.Status.Capacity[name]; n > max(have.Value(), w.claimed[name]) {
-				return fmt.Errorf("node %s holds %d %s of %d", node.Name, n, name, have.Value())
+			was, is := before[node][name], after[node][name]
+			if have := max(was.Value(), is.Value()); n > max(have, w.claimed[name]) {
+				return fmt.Errorf("node %s holds %d %s of %d", node, n, name, have)
 			}
 		}
 	}
 	return nil
+}
+
+// capacities of the nodes.
+func (w *town) capacities(ctx context.Context) (map[string]corev1.ResourceList, error) {
+	nodes, err := w.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]corev1.ResourceList{}
+	for _, node := range nodes.Items {
+		out[node.Name] = node.Status.Capacity
+	}
+	return out, nil
 }
 
 // openInLedger replays the ledger's entries and returns the loans left open.
@@ -231,8 +250,15 @@ func (w *town) awaitEntry(job, kind string) {
 	w.awaitEntryOf(trainingNamespace+"/"+job, kind)
 }
 
-// awaitEntryOf waits for an entry about a job by namespace/name.
-func (w *town) awaitEntryOf(job, kind string) {
+// awaitTakenBack waits until the ledger says that a loan of the job was taken back, by the
+// broker or, where that was busy for too long, by the scheduler.
+func (w *town) awaitTakenBack(job string) {
+	w.t.Helper()
+	w.awaitEntryOf(trainingNamespace+"/"+job, "RECLAIM_DONE", "PREEMPTED")
+}
+
+// awaitEntryOf waits for an entry of one of the kinds about a job by namespace/name.
+func (w *town) awaitEntryOf(job string, kinds ...string) {
 	w.t.Helper()
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
 		entries, err := w.entries(ctx)
@@ -242,10 +268,10 @@ func (w *town) awaitEntryOf(job, kind string) {
 				continue
 			}
 			seen += " " + e.Kind
-			if e.Kind == kind {
+			if slices.Contains(kinds, e.Kind) {
 				return true, ""
 			}
 		}
-		return false, fmt.Sprintf("the ledger says of %s:%s; want %s (%v)", job, seen, kind, err)
+		return false, fmt.Sprintf("the ledger says of %s:%s; want %v (%v)", job, seen, kinds, err)
 	})
 }

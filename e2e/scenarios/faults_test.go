@@ -13,7 +13,19 @@ import (
 
 // night is a town in which one replica serves and the rest is lendable.
 func night(t *testing.T, nodes int) *town {
-	w := newTown(t, nodes)
+	t.Helper()
+	return newTown(t, nodes).falls(nodes)
+}
+
+// patientNight is night for tests of the broker's own way to take back.
+func patientNight(t *testing.T, nodes int) *town {
+	t.Helper()
+	return newPatientTown(t, nodes).falls(nodes)
+}
+
+// falls starts the service of a night.
+func (w *town) falls(nodes int) *town {
+	w.t.Helper()
 	w.dial.set(2, 0)
 	w.serve(1, 8, int64(nodes)*8)
 	w.awaitBound(onlineNamespace, 1)

@@ -13,7 +13,7 @@ import (
 func TestBudgetOutlivesTheBroker(t *testing.T) {
 	t.Parallel()
 	policy := strings.Replace(quick, "evictionBudget: 100", "evictionBudget: 1", 1)
-	w := newClusterWith(t, 2, brokerWith("{youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}", policy))
+	w := newPatientCluster(t, 2, brokerWith("{youngReplica: 1s, stableWindow: 1s, panicWindow: 1s, forecast: false}", policy))
 	w.settle(16)
 	w.dial.set(2, 0)
 	w.serve(1, 8, 16)

@@ -18,7 +18,7 @@ const lendingStops = 10 * time.Second
 // lends nothing new, and takes back as ever. When it is there again, who waited is served.
 func TestPolicyDeleted(t *testing.T) {
 	t.Parallel()
-	w := night(t, 3)
+	w := patientNight(t, 3)
 	w.submit("before", 1, 8, nil)
 	w.awaitLoans("before")
 	w.awaitBound(trainingNamespace, 1)

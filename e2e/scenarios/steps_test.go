@@ -19,7 +19,7 @@ import (
 // a part: told, stopped, and given back within the bound.
 func TestStepsOfReclaims(t *testing.T) {
 	t.Parallel()
-	w := night(t, 2)
+	w := patientNight(t, 2)
 	job := elastic("slow", 1, 0)
 	job.Annotations = nil
 	job.Spec.Template.Annotations = map[string]string{kubelet.AnnotationExitAfter: "1h"} // stays until it is killed
@@ -37,7 +37,7 @@ func TestStepsOfReclaims(t *testing.T) {
 
 func TestStepsOfShedding(t *testing.T) {
 	t.Parallel()
-	w := newTown(t, 2)
+	w := newPatientTown(t, 2)
 	w.dial.set(1, 0)
 	w.serve(1, 4, 16)
 	w.awaitBound(onlineNamespace, 1)
@@ -69,12 +69,11 @@ func (w *town) awaitTold(name, text string) {
 	})
 }
 
-// wantSteps checks the last reclaim of a job's loan.
-func (w *town) wantSteps(job, end string, pods int) {
+// lastReclaim waits until the last reclaim of a job's loan has ended, and returns it.
+func (w *town) lastReclaim(job string) (last *course.Reclaim) {
 	w.t.Helper()
-	var body struct{ Reclaims []course.Reclaim }
-	var last *course.Reclaim
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		var body struct{ Reclaims []course.Reclaim }
 		err := w.ask(ctx, "/ledger/reclaims", &body)
 		for i := range body.Reclaims {
 			if body.Reclaims[i].Job == trainingNamespace+"/"+job {
@@ -83,6 +82,13 @@ func (w *town) wantSteps(job, end string, pods int) {
 		}
 		return err == nil && last != nil && last.End != "", fmt.Sprintf("reclaims: %+v (%v)", body.Reclaims, err)
 	})
+	return last
+}
+
+// wantSteps checks the last reclaim of a job's loan.
+func (w *town) wantSteps(job, end string, pods int) {
+	w.t.Helper()
+	last := w.lastReclaim(job)
 	if last.End != end || last.Told == nil || last.Stopped == nil || last.ReclaimID == "" || last.Reason == "" {
 		w.t.Fatalf("the reclaim of %s was %+v, want all steps and %s", job, last, end)
 	}

@@ -20,13 +20,14 @@ import (
 // when the service has shrunk it is admitted again at its whole size.
 func TestElasticJobShrinks(t *testing.T) {
 	t.Parallel()
-	w := newTown(t, 2)
+	w := newPatientTown(t, 2)
 	w.dial.set(1, 0)
 	w.serve(1, 4, 16)
 	w.awaitBound(onlineNamespace, 1)
 	w.create(elastic("grow", 12, 4))
 	w.awaitLoans("grow")
 	w.awaitBound(trainingNamespace, 12)
+	attempt := w.job("grow").Annotations[v1alpha1.AnnotationAttempt]
 
 	w.scale(2) // it is the pods that ask, and no load beside them
 	w.awaitBound(onlineNamespace, 2)
@@ -36,9 +37,9 @@ func TestElasticJobShrinks(t *testing.T) {
 	w.scale(3)
 	w.awaitBound(onlineNamespace, 3)
 	w.awaitHeld("grow", 4)
-	if job := w.job("grow"); *job.Spec.Suspend || job.Annotations[v1alpha1.AnnotationAttempt] != "1" || *job.Spec.Parallelism != 4 {
-		t.Errorf("the job is suspended: %v, at attempt %s, with %d pods; want it to go on with 4",
-			*job.Spec.Suspend, job.Annotations[v1alpha1.AnnotationAttempt], *job.Spec.Parallelism)
+	if job := w.job("grow"); *job.Spec.Suspend || job.Annotations[v1alpha1.AnnotationAttempt] != attempt || *job.Spec.Parallelism != 4 {
+		t.Errorf("the job is suspended: %v, at attempt %s of %s, with %d pods; want it to go on with 4",
+			*job.Spec.Suspend, job.Annotations[v1alpha1.AnnotationAttempt], attempt, *job.Spec.Parallelism)
 	}
 
 	w.scale(4)
