@@ -51,8 +51,8 @@ func TestQuotaDeletedAndCut(t *testing.T) {
 	w.awaitBound("physics", 1)
 	w.awaitWaiting("biology", "more")
 	admitted, over := watch.report()
-	if admitted != 3 {
-		t.Errorf("%d loans were made, want those of mine, late and owner", admitted)
+	if slices.Sort(admitted); !slices.Equal(slices.Compact(admitted), []string{"late", "mine", "owner"}) {
+		t.Errorf("loans were made for %v, want those of mine, late and owner", admitted)
 	}
 	for _, text := range over {
 		t.Error(text)
@@ -91,9 +91,9 @@ func TestRaceForTheLastUnit(t *testing.T) {
 		w.removeJob("narrow", winner)
 	}
 	admitted, over := watch.report()
-	t.Logf("%d jobs raced for 1 unit: %d admissions, %d over the quota", racers, admitted, len(over))
-	if admitted < turns {
-		t.Errorf("%d admissions were seen in %d turns", admitted, turns)
+	t.Logf("%d jobs raced for 1 unit: %d admissions, %d over the quota", racers, len(admitted), len(over))
+	if len(admitted) < turns {
+		t.Errorf("%d admissions were seen in %d turns", len(admitted), turns)
 	}
 	for _, text := range over {
 		t.Error(text)
@@ -176,9 +176,9 @@ func TestQuotaEdits(t *testing.T) {
 		return err == nil && units == 16, fmt.Sprintf("%d of 16 units are in use (%v)", units, err)
 	})
 	admitted, over := watch.report()
-	t.Logf("%d edits: %d admissions, %d over a quota", steps, admitted, len(over))
-	if admitted < steps/2 {
-		t.Errorf("only %d admissions were seen", admitted)
+	t.Logf("%d edits: %d admissions, %d over a quota", steps, len(admitted), len(over))
+	if len(admitted) < steps/2 {
+		t.Errorf("only %d admissions were seen", len(admitted))
 	}
 	for _, text := range over {
 		t.Error(text)

@@ -1,8 +1,11 @@
 package scenarios
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -15,15 +18,33 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
-// quotaWatch sees each Loan that is made, in the API server's order, and whether it was
-// within the quotas.
+// quotaWatch sees each Loan that is made, and whether it was within the quotas, in the API
+// server's order: of two watches one may be ahead.
 type quotaWatch struct {
-	mu       sync.Mutex
-	quotas   map[string][]promised
-	open     map[string]held
-	admitted int
+	w *town
+
+	mu   sync.Mutex
+	seen []quotaEvent
+}
+
+// quotaEvent is a TenantQuota or a Loan as one of the watches showed it.
+type quotaEvent struct {
+	revision uint64
+	object   *unstructured.Unstructured
+	deleted  bool
+	at       time.Time
+}
+
+// quotaBook is what was promised and is held.
+type quotaBook struct {
+	quotas map[string][]promised
+	open   map[string]held
+	// admitted are the jobs whose Loans were made, in that order. An attempt that comes to
+	// nothing, since somebody wrote the job meanwhile, is followed by another.
+	admitted []string
 	over     []string
 }
 
@@ -42,17 +63,59 @@ type held struct {
 // written a moment later.
 const lately = 3 * time.Second
 
-func (q *quotaWatch) report() (admitted int, over []string) {
+// report judges all that has been until now: it waits for what there is.
+func (q *quotaWatch) report() (admitted, over []string) {
+	q.w.t.Helper()
+	for _, resource := range watchedByQuota {
+		list, err := q.w.Dynamic().Resource(v1alpha1.GroupVersion.WithResource(resource)).List(q.w.t.Context(), metav1.ListOptions{})
+		if err != nil {
+			q.w.t.Fatal(err)
+		}
+		labtest.Eventually(q.w.t, patience, func(context.Context) (bool, string) {
+			late := slices.DeleteFunc(slices.Clone(list.Items), func(u unstructured.Unstructured) bool { return q.has(&u) })
+			return len(late) == 0, fmt.Sprintf("the watch has not seen %d of %d %s", len(late), len(list.Items), resource)
+		})
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.admitted, slices.Clone(q.over)
+	slices.SortStableFunc(q.seen, func(a, b quotaEvent) int { return cmp.Compare(a.revision, b.revision) })
+	book := &quotaBook{quotas: map[string][]promised{}, open: map[string]held{}}
+	for _, e := range q.seen {
+		read := book.loan
+		if e.object.GetKind() == "TenantQuota" {
+			read = book.quota
+		}
+		if err := read(e.object, e.deleted, e.at); err != nil {
+			book.over = append(book.over, err.Error())
+		}
+	}
+	return book.admitted, book.over
 }
+
+// has tells whether the object was seen as it is, or later.
+func (q *quotaWatch) has(u *unstructured.Unstructured) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	revision := revisionOf(u)
+	return slices.ContainsFunc(q.seen, func(e quotaEvent) bool { return e.object.GetUID() == u.GetUID() && e.revision >= revision })
+}
+
+func revisionOf(u *unstructured.Unstructured) uint64 {
+	n, err := strconv.ParseUint(u.GetResourceVersion(), 10, 64)
+	if err != nil {
+		panic(err) // the API server's are numbers
+	}
+	return n
+}
+
+// watchedByQuota are the kinds, of Ebbtide's.
+var watchedByQuota = []string{"tenantquotas", "loans"}
 
 // watchQuotas begins to watch, of tenants that are all in one cohort or in none.
 func (w *town) watchQuotas() *quotaWatch {
 	w.t.Helper()
-	q := &quotaWatch{quotas: map[string][]promised{}, open: map[string]held{}}
-	for _, resource := range []string{"tenantquotas", "loans"} {
+	q := &quotaWatch{w: w}
+	for _, resource := range watchedByQuota {
 		api := w.Dynamic().Resource(v1alpha1.GroupVersion.WithResource(resource))
 		list, err := api.List(w.t.Context(), metav1.ListOptions{})
 		if err != nil {
@@ -82,18 +145,10 @@ func (q *quotaWatch) see(e watch.Event) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var err error
-	if object.GetKind() == "TenantQuota" {
-		err = q.quota(object, e.Type == watch.Deleted, time.Now())
-	} else {
-		err = q.loan(object, e.Type == watch.Deleted, time.Now())
-	}
-	if err != nil {
-		q.over = append(q.over, err.Error())
-	}
+	q.seen = append(q.seen, quotaEvent{revisionOf(object), object, e.Type == watch.Deleted, time.Now()})
 }
 
-func (q *quotaWatch) quota(object *unstructured.Unstructured, deleted bool, now time.Time) error {
+func (q *quotaBook) quota(object *unstructured.Unstructured, deleted bool, now time.Time) error {
 	var quota v1alpha1.TenantQuota
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &quota); err != nil {
 		return err
@@ -112,7 +167,7 @@ func (q *quotaWatch) quota(object *unstructured.Unstructured, deleted bool, now 
 // unlimited is more than there is.
 const unlimited = 1 << 20
 
-func (q *quotaWatch) loan(object *unstructured.Unstructured, deleted bool, now time.Time) error {
+func (q *quotaBook) loan(object *unstructured.Unstructured, deleted bool, now time.Time) error {
 	var loan v1alpha1.Loan
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &loan); err != nil {
 		return err
@@ -124,14 +179,14 @@ func (q *quotaWatch) loan(object *unstructured.Unstructured, deleted bool, now t
 		delete(q.open, name)
 	case !known:
 		q.open[name] = held{loan.Spec.Borrower, unitsOf(&loan)}
-		q.admitted++
+		q.admitted = append(q.admitted, loan.Spec.Job.Name)
 		q.judge(name, now)
 	}
 	return nil
 }
 
 // judge checks an admission by what the quotas were lately.
-func (q *quotaWatch) judge(name string, now time.Time) {
+func (q *quotaBook) judge(name string, now time.Time) {
 	use, all := int64(0), int64(0)
 	tenant := q.open[name].tenant
 	for _, h := range q.open {
@@ -178,10 +233,10 @@ func TestQuotaWatchFinds(t *testing.T) {
 		{"deleted just now", map[string][]promised{"a": {{now.Add(-time.Hour), 8, 0}, {now.Add(-time.Second), 0, 0}}}, map[string]held{"new": {"a", 1}}, false},
 		{"no quota at all", nil, map[string]held{"new": {"a", 1}}, true},
 	} {
-		q := &quotaWatch{quotas: c.quotas, open: c.open}
+		q := &quotaBook{quotas: c.quotas, open: c.open}
 		q.judge("new", now)
-		if _, over := q.report(); (len(over) > 0) != c.guilty {
-			t.Errorf("%s: %v, want guilty=%t", c.name, over, c.guilty)
+		if (len(q.over) > 0) != c.guilty {
+			t.Errorf("%s: %v, want guilty=%t", c.name, q.over, c.guilty)
 		}
 	}
 }
