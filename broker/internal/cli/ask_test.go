@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	neturl "net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,10 +109,7 @@ func TestCompletionOfNames(t *testing.T) {
 func TestTopOnTerminal(t *testing.T) {
 	l, _ := newLedger(t)
 	server := newFakeAPIServer(t, &fakeBroker{ledger: l})
-	config := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	config := kubeconfig(t, "")
 	for _, plain := range []bool{false, true} {
 		out := termtest.NewScreen("LOANS")
 		clock := clocktesting.NewFakeClock(testNow)
@@ -157,10 +152,7 @@ func (l *lines) Write(p []byte) (int, error) {
 func TestSubmitWatch(t *testing.T) {
 	ledger, _ := newLedger(t)
 	server := newFakeAPIServer(t, &fakeBroker{ledger: ledger})
-	config := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	config := kubeconfig(t, "")
 	out := &lines{wrote: make(chan string, 10)}
 	clock := clocktesting.NewFakeClock(testNow)
 	code := make(chan int, 1)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -34,15 +33,11 @@ type outcome struct {
 
 func serveDashboard(t *testing.T, server http.Handler, in invocation) *serving {
 	t.Helper()
-	config := filepath.Join(t.TempDir(), "kubeconfig")
 	// Over TLS, as nobody shows a token without.
 	secure := httptest.NewTLSServer(server)
 	t.Cleanup(secure.Close)
-	user := "apiVersion: v1\nkind: Config\nusers: [{name: ann, user: {token: of-ann}}]\ncurrent-context: c\n" +
-		"contexts: [{name: c, context: {user: ann, cluster: k}}]\nclusters: [{name: k, cluster: {insecure-skip-tls-verify: true, server: \"" + secure.URL + "\"}}]\n"
-	if err := os.WriteFile(config, []byte(user), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	config := kubeconfig(t, "users: [{name: ann, user: {token: of-ann}}]\ncurrent-context: c\n"+
+		"contexts: [{name: c, context: {user: ann, cluster: k}}]\nclusters: [{name: k, cluster: {insecure-skip-tls-verify: true, server: \""+secure.URL+"\"}}]\n")
 	words := strings.Fields(in.args)
 	ctx, cancel := context.WithCancel(context.Background())
 	out, written := io.Pipe()

@@ -50,12 +50,19 @@ func invokeWith(t *testing.T, server, args string) (stdout, stderr string, code 
 	return run(t, server, append(words, ""), invocation{})
 }
 
-func run(t *testing.T, server string, words []string, in invocation) (stdout, stderr string, code int) {
+// kubeconfig is the name of a file that has nothing but more.
+func kubeconfig(t *testing.T, more string) string {
 	t.Helper()
-	config := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\n"), 0o600); err != nil {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, []byte("apiVersion: v1\nkind: Config\n"+more), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+func run(t *testing.T, server string, words []string, in invocation) (stdout, stderr string, code int) {
+	t.Helper()
+	config := kubeconfig(t, "")
 	var out, errOut bytes.Buffer
 	// After the command's own name, where completion wants its last word last.
 	args := append([]string{words[0], "--kubeconfig=" + config, "--server=" + server}, words[1:]...)
