@@ -5,8 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // lister gives the names that may come next.
@@ -51,11 +49,7 @@ func completeLoans(ctx context.Context, api client.Reader, ns string) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for i := range list.Items {
-		names = append(names, list.Items[i].Name)
-	}
-	return names, nil
+	return namesOf(list.Items), nil
 }
 
 func completeQueues(ctx context.Context, api client.Reader, ns string) ([]string, error) {
@@ -63,7 +57,7 @@ func completeQueues(ctx context.Context, api client.Reader, ns string) ([]string
 	if err != nil {
 		return nil, err
 	}
-	return queueNames(queues), nil
+	return namesOf(queues), nil
 }
 
 func completeJobs(ctx context.Context, api client.Reader, ns string) ([]string, error) {
@@ -99,10 +93,14 @@ func completeSubjects(ctx context.Context, api client.Reader, ns string) ([]stri
 	return append(names, own...), err
 }
 
-func queueNames(queues []v1alpha1.TrainingQueue) []string {
+// namesOf are the names of objects, without their namespaces.
+func namesOf[T any, O interface {
+	*T
+	GetName() string
+}](items []T) []string {
 	var names []string
-	for i := range queues {
-		names = append(names, queues[i].Name)
+	for i := range items {
+		names = append(names, O(&items[i]).GetName())
 	}
 	return names
 }

@@ -302,9 +302,5 @@ func completeGPUNodes(ctx context.Context, api client.Reader, _ string) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for i := range list.Items {
-		names = append(names, list.Items[i].Name)
-	}
-	return names, nil
+	return namesOf(list.Items), nil
 }

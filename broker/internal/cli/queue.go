@@ -72,7 +72,7 @@ func (o *queueOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if names := queueNames(queues); o.name != "" && !slices.Contains(names, o.name) {
+	if names := namesOf(queues); o.name != "" && !slices.Contains(names, o.name) {
 		return unknownQueue(o.name, o.ns, names)
 	}
 	entries, err := o.gather(ctx, queues)

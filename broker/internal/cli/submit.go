@@ -243,7 +243,7 @@ func (o *submitOptions) chooseQueue(ctx context.Context, sub *submission) error 
 		}
 		o.queues[ns] = queues
 	}
-	names := queueNames(queues)
+	names := namesOf(queues)
 	label := sub.label()
 	sub.queue = cmp.Or(o.queue, label)
 	switch {

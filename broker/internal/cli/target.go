@@ -88,25 +88,9 @@ func (s *session) own(arg string, kinds ...string) (target, error) {
 
 // missing says that a target does not exist, and what there is instead.
 func missing(ctx context.Context, api client.Reader, t target) error {
-	var names []string
-	var word string
-	switch t.kind {
-	case kindLender:
-		word = "LendingPolicy"
-		list := &v1alpha1.LendingPolicyList{}
-		if api.List(ctx, list, client.InNamespace(t.key.Namespace)) == nil {
-			for i := range list.Items {
-				names = append(names, list.Items[i].Name)
-			}
-		}
-	case kindQueue:
-		word = "TrainingQueue"
-		list, err := listQueues(ctx, api, t.key.Namespace, false)
-		if err == nil {
-			names = queueNames(list)
-		}
-	}
-	if len(names) == 0 {
+	names, err := lists[t.kind](ctx, api, t.key.Namespace)
+	if err != nil || len(names) == 0 {
+		word := map[string]string{kindLender: "LendingPolicy", kindQueue: "TrainingQueue"}[t.kind]
 		return fmt.Errorf("%s %q not found: namespace %q has no %s (another namespace: -n)", t.kind, t.key.Name, t.key.Namespace, word)
 	}
 	slices.Sort(names)
@@ -153,9 +137,5 @@ func completeLenders(ctx context.Context, api client.Reader, ns string) ([]strin
 	if err := api.List(ctx, list, client.InNamespace(ns)); err != nil {
 		return nil, err
 	}
-	var names []string
-	for i := range list.Items {
-		names = append(names, list.Items[i].Name)
-	}
-	return names, nil
+	return namesOf(list.Items), nil
 }
