@@ -148,27 +148,22 @@ func (c *Cluster) quotas(context.Context) Finding {
 	if w.quotas.err != nil {
 		return unread("tenantquotas", w.quotas.err)
 	}
-	var refused, unseen []string
+	var accepted judged
 	tenants := 0
 	for i := range w.quotas.items {
 		q := &w.quotas.items[i]
 		if q.Spec.Namespaces != nil {
 			tenants++
 		}
-		switch said := meta.FindStatusCondition(q.Status.Conditions, v1alpha1.ConditionAccepted); {
-		case said == nil:
-			unseen = append(unseen, q.Name)
-		case said.Status != "True":
-			refused = append(refused, fmt.Sprintf("%s: %s", q.Name, or(said.Message, said.Reason)))
-		}
+		accepted.add(q.Name, q.Status.Conditions, v1alpha1.ConditionAccepted)
 	}
 	switch {
 	case tenants == 0:
 		return fail("create a TenantQuota for each team: docs/tasks/quickstart.md", "there is no tenant: nobody may use, lend or borrow anything")
-	case len(refused) > 0:
-		return fail("change them as they say: kubectl describe tenantquota NAME", "not accepted: %s", some(refused))
-	case len(unseen) > 0:
-		return warn("see the check broker", "not looked at by the broker yet: %s", some(unseen))
+	case len(accepted.no) > 0:
+		return fail("change them as they say: kubectl describe tenantquota NAME", "not accepted: %s", some(accepted.no))
+	case len(accepted.unjudged) > 0:
+		return warn("see the check broker", "not looked at by the broker yet: %s", some(accepted.unjudged))
 	}
 	return ok("%s, all accepted", count(tenants, "tenant"))
 }

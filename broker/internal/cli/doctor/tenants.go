@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
@@ -87,23 +88,37 @@ func (c *Cluster) queues(context.Context) Finding {
 	return ok("%s", count(len(w.queues.items), "queue"))
 }
 
+// judged sorts objects by a condition of theirs: how many it holds of, those that it does not
+// hold of, with why, and those without it, at which the broker has not looked yet.
+type judged struct {
+	yes          int
+	no, unjudged []string
+}
+
+func (j *judged) add(name string, conditions []metav1.Condition, kind string) {
+	switch c := meta.FindStatusCondition(conditions, kind); {
+	case c == nil:
+		j.unjudged = append(j.unjudged, name)
+	case c.Status == metav1.ConditionTrue:
+		j.yes++
+	default:
+		j.no = append(j.no, fmt.Sprintf("%s: %s", name, or(c.Message, c.Reason)))
+	}
+}
+
 // lenders must be accepted by the broker.
 func (c *Cluster) lenders(context.Context) Finding {
 	w := &c.seen
 	if w.policies.err != nil {
 		return unread("lendingpolicies", w.policies.err)
 	}
-	var refused, unseen, held []string
+	var accepted judged
+	var held []string
 	advise := 0
 	for i := range w.policies.items {
 		p := &w.policies.items[i]
 		name := p.Namespace + "/" + p.Name
-		switch said := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionAccepted); {
-		case said == nil:
-			unseen = append(unseen, name)
-		case said.Status != "True":
-			refused = append(refused, fmt.Sprintf("%s: %s", name, or(said.Message, said.Reason)))
-		}
+		accepted.add(name, p.Status.Conditions, v1alpha1.ConditionAccepted)
 		if w.advises || p.Spec.Mode == v1alpha1.ModeAdvise {
 			advise++
 		}
@@ -112,10 +127,10 @@ func (c *Cluster) lenders(context.Context) Finding {
 		}
 	}
 	switch {
-	case len(refused) > 0:
-		return fail("change them as they say: kubectl ebbtide explain lender/NAME", "not accepted: %s", some(refused))
-	case len(unseen) > 0:
-		return warn("see the check broker", "not looked at by the broker yet: %s", some(unseen))
+	case len(accepted.no) > 0:
+		return fail("change them as they say: kubectl ebbtide explain lender/NAME", "not accepted: %s", some(accepted.no))
+	case len(accepted.unjudged) > 0:
+		return warn("see the check broker", "not looked at by the broker yet: %s", some(accepted.unjudged))
 	case len(held) > 0:
 		return warn("kubectl ebbtide resume lender/NAME, or reclaim lender/NAME --cancel, when it is time", "paused or asked back by hand: %s", some(held))
 	case len(w.policies.items) == 0:
@@ -130,27 +145,20 @@ func (c *Cluster) load(context.Context) Finding {
 	if w.policies.err != nil {
 		return unread("lendingpolicies", w.policies.err)
 	}
-	var blind []string
-	known := 0
+	var known judged
 	for i := range w.policies.items {
 		p := &w.policies.items[i]
-		switch said := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionSignalsKnown); {
-		case said == nil:
-		case said.Status == "True":
-			known++
-		default:
-			blind = append(blind, fmt.Sprintf("%s/%s: %s", p.Namespace, p.Name, or(said.Message, said.Reason)))
-		}
+		known.add(p.Namespace+"/"+p.Name, p.Status.Conditions, v1alpha1.ConditionSignalsKnown)
 	}
 	switch {
-	case len(blind) > 0 && known == 0:
-		return fail("see whether Prometheus answers at the address in the broker's configuration, and has the engines' metrics: docs/reference/sources.md", "no service's load is known: %s", some(blind))
-	case len(blind) > 0:
-		return warn("see these services' metrics in Prometheus: docs/reference/sources.md; nothing more is lent by them", "not known: %s", some(blind))
-	case known == 0:
+	case len(known.no) > 0 && known.yes == 0:
+		return fail("see whether Prometheus answers at the address in the broker's configuration, and has the engines' metrics: docs/reference/sources.md", "no service's load is known: %s", some(known.no))
+	case len(known.no) > 0:
+		return warn("see these services' metrics in Prometheus: docs/reference/sources.md; nothing more is lent by them", "not known: %s", some(known.no))
+	case known.yes == 0:
 		return unknown("see the checks lenders and broker", "no service's load has been looked at")
 	}
-	return ok("known of %s", count(known, "service"))
+	return ok("known of %s", count(known.yes, "service"))
 }
 
 // otherSchedulers place pods on GPUs past quotas and loans.
