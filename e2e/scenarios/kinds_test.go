@@ -289,37 +289,47 @@ func (i *island) closed(loan string) {
 }
 
 // noRetries: nobody has counted a failure or a restart: neither the job, nor a Job that it
-// made, nor a container.
+// made, nor a container. What a controller counts of the pods that there are, it counts
+// anew when they are gone.
 func (i *island) noRetries() {
 	i.t.Helper()
-	if object, err := i.object(i.t.Context()); err == nil {
+	labtest.Eventually(i.t, patience, func(ctx context.Context) (bool, string) {
+		counted, err := i.retries(ctx)
+		return err == nil && len(counted) == 0, fmt.Sprintf("%s (%v)", strings.Join(counted, ", "), err)
+	})
+}
+
+// retries are the failures and restarts that are counted.
+func (i *island) retries(ctx context.Context) (counted []string, err error) {
+	if object, err := i.object(ctx); err == nil {
 		status, _, _ := unstructured.NestedMap(object.Object, "status")
 		for _, path := range i.kind.counters {
 			if n, _, _ := unstructured.NestedInt64(status, path...); n != 0 {
-				i.t.Errorf("status.%s counts %d", strings.Join(path, "."), n)
+				counted = append(counted, fmt.Sprintf("status.%s counts %d", strings.Join(path, "."), n))
 			}
 		}
 	}
-	jobs, err := i.Client().BatchV1().Jobs(i.kind.name).List(i.t.Context(), metav1.ListOptions{})
+	jobs, err := i.Client().BatchV1().Jobs(i.kind.name).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		i.t.Fatal(err)
+		return nil, err
 	}
 	for _, job := range jobs.Items {
 		if job.Status.Failed > 0 {
-			i.t.Errorf("Job %s counts %d failed pods", job.Name, job.Status.Failed)
+			counted = append(counted, fmt.Sprintf("Job %s counts %d failed pods", job.Name, job.Status.Failed))
 		}
 	}
-	pods, err := i.pods(i.t.Context())
+	pods, err := i.pods(ctx)
 	if err != nil {
-		i.t.Fatal(err)
+		return nil, err
 	}
 	for _, p := range pods {
 		for _, c := range p.Status.ContainerStatuses {
 			if c.RestartCount > 0 {
-				i.t.Errorf("container %s of pod %s was restarted %d times", c.Name, p.Name, c.RestartCount)
+				counted = append(counted, fmt.Sprintf("container %s of pod %s was restarted %d times", c.Name, p.Name, c.RestartCount))
 			}
 		}
 	}
+	return counted, nil
 }
 
 // finish lets the job succeed, or removes what never does, and sees its units returned.
