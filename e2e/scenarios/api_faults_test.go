@@ -57,26 +57,37 @@ func TestRepliesAreLost(t *testing.T) {
 				})
 			}
 		}
+		// What lending, binding and taking back are made of.
+		musts := []written{
+			{lab.Broker, "create", "loans"}, {lab.Broker, "update", "loans/status"}, {lab.Broker, "delete", "loans"},
+			{lab.Broker, "update", "lendingpolicies/status"}, {lab.Scheduler, "create", "pods/binding"},
+		}
 		from := w.rig.Struck()
+		lost := func() map[written]int {
+			n := map[written]int{}
+			for _, e := range w.rig.Log()[from:] {
+				if e.Answer >= 200 && e.Answer < 300 {
+					n[written{e.Client, e.Verb, e.Resource}]++
+				}
+			}
+			return n
+		}
 		w.faults(rules...)
 		tide := w.newTide()
 		tide.submit()
-		tide.lent()
-		tide.turn()
+		w.boundWithin(patience, trainingNamespace, 3) // these faults come to an end by themselves
+		w.scale(2)
+		w.boundWithin(patience, onlineNamespace, 2)
+		w.scale(1)
+		w.within(patience, func(context.Context) bool {
+			n := lost()
+			return !slices.ContainsFunc(musts, func(must written) bool { return n[must] == 0 })
+		})
 		tide.end()
-		lost := map[written]int{}
-		for _, e := range w.rig.Log()[from:] {
-			if e.Answer >= 200 && e.Answer < 300 {
-				lost[written{e.Client, e.Verb, e.Resource}]++
-			}
-		}
-		w.t.Logf("lost after they were done: %v", lost)
-		// What lending, binding and taking back are made of.
-		for _, must := range []written{
-			{lab.Broker, "create", "loans"}, {lab.Broker, "update", "loans/status"}, {lab.Broker, "delete", "loans"},
-			{lab.Broker, "update", "lendingpolicies/status"}, {lab.Scheduler, "create", "pods/binding"},
-		} {
-			if lost[must] == 0 {
+		n := lost()
+		w.t.Logf("lost after they were done: %v", n)
+		for _, must := range musts {
+			if n[must] == 0 {
 				w.t.Errorf("no reply was lost after %s of %s by %s was done", must.verb, must.resource, must.client)
 			}
 		}
