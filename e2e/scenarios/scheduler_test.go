@@ -52,7 +52,7 @@ func TestSchedulerKilledInMidGang(t *testing.T) {
 				refused++
 			}
 		}
-		return len(pods) == 2 && refused == 1
+		return len(pods) == 2 && refused > 0 // each may have been the one, when it was tried again
 	})
 
 	if err := w.Part(lab.Scheduler).Kill(); err != nil {
