@@ -40,7 +40,8 @@ On a terminal the screen is drawn anew every --every until Ctrl-C; into a pipe o
 goes one frame, or with -w one after the other. Shown is what one may see: with -n, of one
 namespace. In the bars, S are services, T training on its own quota, O other pods, L what
 is lent, "." free and x broken. AGE of a lender is how long its REASON has held. GRACE is
-that of "loans", with "<=" where you may not see what a lender allows.`,
+that of "loans", with "<=" where you may not see what a lender allows; for a loan that slices
+were made for, it may be too long by what undoing them takes: that only "loans" knows.`,
 		Example: `  kubectl ebbtide top
 
   # One frame
