@@ -26,6 +26,8 @@ type admission struct {
 	// moves counts how often something did.
 	moves int
 	slots map[gang]int64
+	// later is what rooms get back later, by room, while promises are gone through.
+	later []int64
 }
 
 // outcome is what the pass made of a job.
@@ -48,15 +50,7 @@ const (
 // admit admits jobs in order, whole gangs only. Those for which units were asked
 // back go first: what comes free is theirs.
 func (d *decision) admit() {
-	a := &admission{
-		decision: d, limits: map[string]*Limit{}, placed: map[gang]placing{}, slots: map[gang]int64{},
-	}
-	for i := len(d.in.Limits) - 1; i >= 0; i-- {
-		l := d.in.Limits[i]
-		a.limits[l.Name] = &l
-	}
-	a.fairness = newFairness(a)
-	a.line = newLine(a)
+	a := d.beginAdmission()
 	a.serveAsked()
 	a.serveReshaped()
 	a.line.pass(a)
@@ -66,6 +60,19 @@ func (d *decision) admit() {
 		a.line.tellGrace(a)
 		a.waiting = a.line.places()
 	}
+}
+
+func (d *decision) beginAdmission() *admission {
+	a := &admission{
+		decision: d, limits: map[string]*Limit{}, placed: map[gang]placing{}, slots: map[gang]int64{},
+	}
+	for i := len(d.in.Limits) - 1; i >= 0; i-- {
+		l := d.in.Limits[i]
+		a.limits[l.Name] = &l
+	}
+	a.fairness = newFairness(a)
+	a.line = newLine(a)
+	return a
 }
 
 // unusableJob says why a job is not considered, whatever is free and whoever runs. Such

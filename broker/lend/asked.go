@@ -20,6 +20,9 @@ type requests struct {
 	// served now heeds as many of them as serving says.
 	kept    []promise
 	serving int
+	// awaited: something comes back for one of them; else none is delayed.
+	awaited bool
+	stages  stages
 }
 
 // rememberAsked reads when units were asked back for which job. After a restart the
@@ -66,6 +69,14 @@ func (d *decision) stillAsked() map[string]time.Time {
 // serveAsked tries the jobs for which units were asked back, those that asked first
 // before others, and keeps for each what it still waits for.
 func (a *admission) serveAsked() {
+	for n := range a.keepAsked() {
+		a.servePromised(n)
+	}
+	a.requests.serving = len(a.requests.kept)
+}
+
+// keepAsked promises them what they need, and says how many they are.
+func (a *admission) keepAsked() int {
 	var waiting []*ask
 	for uid, first := range a.requests.first {
 		if slot, ok := a.line.find(uid); ok && first && a.line.considers(slot) {
@@ -76,16 +87,13 @@ func (a *admission) serveAsked() {
 		return cmp.Or(a.requests.at[j.UID].Compare(a.requests.at[k.UID]), cmp.Compare(j.UID, k.UID))
 	})
 	if len(waiting) == 0 {
-		return
+		return 0
 	}
 	coming := a.coming()
 	for _, k := range waiting {
 		a.keep(k, coming[k.UID])
 	}
-	for n := range waiting {
-		a.servePromised(n)
-	}
-	a.requests.serving = len(a.requests.kept)
+	return len(waiting)
 }
 
 // servePromised tries the job with the n-th promise.

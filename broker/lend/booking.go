@@ -6,18 +6,20 @@ import (
 	"github.com/ebbtide/ebbtide/quota"
 )
 
-// change is units that soon has more, or a loan that it has no more.
+// change is units that soon has more, or a loan that it has no more. It holds from a stage
+// on.
 type change struct {
 	tenant quota.NodeID
 	flavor quota.FlavorID
 	units  quota.Amount
 	gone   *loan
+	stage  int
 }
 
-// promise books units on soon.
-func (b *books) promise(j *ask, units int64) {
+// promise books units on soon, from a stage on.
+func (b *books) promise(j *ask, units int64, stage int) {
 	b.soon.Use(j.tenant, j.flavor, quota.Amount(units))
-	b.changes = append(b.changes, change{tenant: j.tenant, flavor: j.flavor, units: quota.Amount(units)})
+	b.changes = append(b.changes, change{tenant: j.tenant, flavor: j.flavor, units: quota.Amount(units), stage: stage})
 	b.version++
 }
 

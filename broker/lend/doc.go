@@ -73,7 +73,8 @@
 //	                grant: whose units; name: of the loan; places: of those who wait
 //	                guards, guard: reservations
 //	                takeback: for quota; fairness: from whom; turns: who may search;
-//	                asked: for whom it is kept; home: for those that cannot borrow
+//	                asked: for whom it is kept; promised: what of it may be used meanwhile;
+//	                stages: the quotas by promises; home: for those that cannot borrow
 //	slices          cards: what cards show; reshapes: changes of layouts, counted as if nothing
 //	                had been changed; made: lending what was made; make: having it made; trough:
 //	                whether that pays; unmake: what goes back; lawslices: the laws of cards

@@ -168,14 +168,16 @@ func with(list []shape, w shape) []shape {
 
 // without takes a shape that is in a sorted list out of it, and leaves the list as it
 // is.
-func without(list []shape, w shape) []shape {
-	out := slices.Clone(list)
-	i := slices.IndexFunc(out, func(s shape) bool { return s.size == w.size })
+func without(list []shape, w shape) []shape { return takenOut(slices.Clone(list), w) }
+
+// takenOut takes a shape out of the list itself.
+func takenOut(list []shape, w shape) []shape {
+	i := slices.IndexFunc(list, func(s shape) bool { return s.size == w.size })
 	if i < 0 {
-		return out
+		return list
 	}
-	if out[i].pods -= w.pods; out[i].pods <= 0 {
-		out = slices.Delete(out, i, i+1)
+	if list[i].pods -= w.pods; list[i].pods <= 0 {
+		return slices.Delete(list, i, i+1)
 	}
-	return out
+	return list
 }

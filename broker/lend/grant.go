@@ -113,7 +113,7 @@ func (a *admission) lendOn(j *ask, act Action, l *loan) {
 	for _, g := range l.made {
 		a.bookUse(j.Tenant, g, 1)
 	}
-	a.books.promise(j, j.need)
+	a.books.promise(j, j.need, 0)
 	a.moved()
 	for _, d := range j.Draws {
 		a.draw(d)

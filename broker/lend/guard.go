@@ -227,11 +227,8 @@ func (r *guard) lift(a *admission, p *pool, l *loan) {
 // catchUp books what was booked since.
 func (r *guard) catchUp(a *admission) {
 	for _, c := range a.books.changes[r.seen:] {
-		switch {
-		case c.gone == nil:
-			r.tree.Use(c.tenant, c.flavor, c.units)
-		case !r.gone[c.gone.number]:
-			a.comesBack(r.tree, c.gone, 1)
+		if c.gone == nil || !r.gone[c.gone.number] {
+			a.apply(r.tree, c)
 		}
 	}
 	r.seen = len(a.books.changes)

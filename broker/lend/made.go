@@ -180,10 +180,10 @@ func (a *admission) serveReshaped() {
 	for n, uid := range order {
 		slot, _ := a.line.find(uid)
 		jobs[n] = a.line.ask(int(slot))
-		a.books.promise(jobs[n], jobs[n].need)
+		a.books.promise(jobs[n], jobs[n].need, 0)
 	}
 	for n, j := range jobs {
-		a.books.promise(j, -j.need)
+		a.books.promise(j, -j.need, 0)
 		a.moved()
 		a.serveMade(j, groups[order[n]])
 	}
@@ -202,7 +202,7 @@ func (a *admission) serveMade(j *ask, group []*reshape) {
 			for _, r := range group {
 				r.kept = true
 			}
-			a.books.promise(j, j.need)
+			a.books.promise(j, j.need, 0)
 			a.line.want[j.slot] = waits
 			a.line.behind[j.queue] = a.line.behind[j.queue] || !a.line.queues[j.queue].Backfill
 			a.line.tell(j.slot, outcome{ReasonReshaping, reshaping(j, group)})

@@ -179,7 +179,7 @@ func (a *admission) makeFor(j *ask) (text string, searched bool, why obstacle) {
 	if !found {
 		return "", searched, why
 	}
-	a.books.promise(j, j.need)
+	a.books.promise(j, j.need, 0)
 	var nodes []string
 	for _, m := range a.reshapes.makes[before:] {
 		nodes = append(nodes, fmt.Sprintf("%s (of %s of %s lent by %s)", m.Node, plural(m.Count, "unit"), m.From, m.Lender))

@@ -21,6 +21,7 @@ type promise struct {
 // keep enters a promise after those before it.
 func (a *admission) keep(j *ask, back []*loan) {
 	a.requests.kept = append(a.requests.kept, promise{ask: j, back: back})
+	a.requests.awaited = a.requests.awaited || len(back) > 0
 	a.requests.serving = len(a.requests.kept)
 	a.keepAgain(a.requests.serving - 1)
 }
@@ -30,7 +31,7 @@ func (a *admission) keep(j *ask, back []*loan) {
 func (a *admission) keepAgain(n int) {
 	k := &a.requests.kept[n]
 	k.held, k.shaped = true, false
-	a.books.promise(k.ask, k.need)
+	a.books.promise(k.ask, k.need, n+1)
 	a.keepHome(k.ask, k.need)
 	a.moved()
 	p := a.pool(k.Flavor)
@@ -48,7 +49,7 @@ func (a *admission) keepAgain(n int) {
 // letGo is the opposite of keepAgain.
 func (a *admission) letGo(n int) {
 	k := &a.requests.kept[n]
-	a.books.promise(k.ask, -k.need)
+	a.books.promise(k.ask, -k.need, n+1)
 	a.keepHome(k.ask, -k.need)
 	a.moved()
 	if k.shaped {
@@ -67,11 +68,6 @@ func (d *decision) coming() map[string][]*loan {
 		}
 	}
 	return out
-}
-
-// awaited reports whether anything comes back for a promise; else none is delayed.
-func (r *requests) awaited() bool {
-	return slices.ContainsFunc(r.kept, func(p promise) bool { return len(p.back) > 0 })
 }
 
 // before goes back through the promises, the latest first, and has each forgotten: what
@@ -95,40 +91,27 @@ func (r *requests) before(forget func(*promise), check func() bool) bool {
 }
 
 // unpromised is how much of the quota the job's tenant could have now without using in
-// place of what others wait for what comes back later.
+// place of what others wait for what comes back later: at each stage, what was asked back
+// for a later promise may come later.
 func (d *decision) unpromised(j *ask) quota.Amount {
-	soon := d.books.soon
-	least := soon.Available(j.tenant, j.flavor)
-	if !d.requests.awaited() {
+	least := d.books.soon.Available(j.tenant, j.flavor)
+	if !d.requests.awaited {
 		return least
 	}
-	book := func(p *promise, sign int64) {
-		for _, l := range p.back {
-			d.comesBack(soon, l, sign)
-		}
-		if p.held {
-			soon.Use(p.tenant, p.flavor, quota.Amount(sign*p.need))
-		}
-	}
-	d.requests.before(func(p *promise) { book(p, -1) }, func() bool {
-		least = min(least, soon.Available(j.tenant, j.flavor))
-		return true
-	})
-	for n := range d.requests.kept {
-		book(&d.requests.kept[n], 1)
-	}
-	return least
+	top := min(d.requests.serving, len(d.requests.kept)-1)
+	return min(least, d.leastUpTo(top, family{j.tenant, j.flavor}))
 }
 
 // inTime reports whether those for whom something comes back have room as soon as they
 // had before a gang of this size took the spots. What they had no room for before, it
 // does not delay.
 func (a *admission) inTime(p *pool, spots []spot, size int64) bool {
-	if !a.requests.awaited() {
+	if !a.requests.awaited {
 		return true
 	}
-	bins, claims := slices.Clone(p.soon), p.claims
-	later := map[int]int64{}
+	bins, claims := slices.Clone(p.soon), slices.Clone(p.claims)
+	a.later = zeroed(a.later, len(p.rooms))
+	later := a.later
 	return a.requests.before(func(k *promise) {
 		for _, l := range k.back {
 			for n, g := range l.frees() {
@@ -140,7 +123,7 @@ func (a *admission) inTime(p *pool, spots []spot, size int64) bool {
 			}
 		}
 		if k.shaped && k.Flavor == p.flavor {
-			claims = without(claims, shape{k.UnitsPerPod, k.Pods})
+			claims = takenOut(claims, shape{k.UnitsPerPod, k.Pods})
 		}
 	}, func() bool {
 		if bins.fits(claims) {

@@ -101,7 +101,7 @@ func (a *admission) askBack(j *ask, h *holdings, victims []int, causes []quota.C
 		a.history.add(l.JobUID, l.Since, a.now)
 		a.giveBack(l)
 		a.comesBack(a.books.soon, l, 1)
-		a.books.changes = append(a.books.changes, change{gone: l})
+		a.books.changes = append(a.books.changes, change{gone: l, stage: len(a.requests.kept) + 1})
 		h.held[i].Units = 0
 		back = append(back, l)
 	}
