@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -106,14 +107,18 @@ func (b *bench) awaitNode(want string, is func(*v1alpha1.GPUNode) bool) *v1alpha
 // change changes the GPUNode's spec, as the broker does.
 func (b *bench) change(change func(*v1alpha1.GPUNodeSpec)) {
 	b.t.Helper()
-	n, err := b.node(b.t.Context())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	change(&n.Spec)
-	if err := b.api.Update(b.t.Context(), n); err != nil {
-		b.t.Fatal(err)
-	}
+	labtest.Eventually(b.t, patience, func(ctx context.Context) (bool, string) {
+		n, err := b.node(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		change(&n.Spec)
+		err = b.api.Update(ctx, n)
+		if err != nil && !apierrors.IsConflict(err) { // the agent writes its status meanwhile
+			b.t.Fatal(err)
+		}
+		return err == nil, fmt.Sprint(err)
+	})
 }
 
 // start asks for four slices of one to be made into one of four, and returns the ID.
