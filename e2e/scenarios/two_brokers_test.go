@@ -112,15 +112,15 @@ func (w *town) metric(ctx context.Context, broker, name string) float64 {
 // entries' hashes by number.
 func (w *town) awaitDurable() map[uint64]string {
 	w.t.Helper()
+	var durable float64
 	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
-		durable := w.metric(ctx, w.leading(), "ebbtide_ledger_durable_sequence")
+		durable = w.metric(ctx, w.leading(), "ebbtide_ledger_durable_sequence")
 		head := w.metric(ctx, w.leading(), "ebbtide_ledger_head_sequence")
 		return durable >= head && head > 0, fmt.Sprintf("of %.0f entries %.0f are durable", head, durable)
 	})
-	durable := uint64(w.metric(w.t.Context(), w.leading(), "ebbtide_ledger_durable_sequence"))
 	hashes := w.hashes()
 	for seq := range hashes {
-		if seq > durable {
+		if seq > uint64(durable) {
 			delete(hashes, seq)
 		}
 	}
@@ -357,18 +357,29 @@ func (w *town) overtaken() {
 	}
 	tried := 0
 	for _, loan := range loans {
-		same, older := loan.DeepCopy(), loan.DeepCopy()
-		older.Status.Epoch--
-		if older.Status.Epoch < 1 {
+		if loan.Status.Epoch <= 1 {
 			continue
 		}
 		tried++
-		if err := broker.Status().Update(w.t.Context(), older, client.DryRunAll); !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
-			w.t.Errorf("a write of epoch %d to a Loan of epoch %d ends with %v", older.Status.Epoch, loan.Status.Epoch, err)
-		}
-		if err := broker.Status().Update(w.t.Context(), same, client.DryRunAll); err != nil && !apierrors.IsConflict(err) {
-			w.t.Errorf("a write of the same epoch ends with %v", err)
-		}
+		// What the one that leads writes meanwhile, is a conflict for both.
+		labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+			if err := broker.Get(ctx, client.ObjectKeyFromObject(&loan), &loan); err != nil {
+				return false, err.Error()
+			}
+			same, older := loan.DeepCopy(), loan.DeepCopy()
+			older.Status.Epoch--
+			err := broker.Status().Update(ctx, older, client.DryRunAll)
+			if apierrors.IsConflict(err) {
+				return false, err.Error()
+			}
+			if !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
+				w.t.Errorf("a write of epoch %d to a Loan of epoch %d ends with %v", older.Status.Epoch, loan.Status.Epoch, err)
+			}
+			if err := broker.Status().Update(ctx, same, client.DryRunAll); err != nil && !apierrors.IsConflict(err) {
+				w.t.Errorf("a write of the same epoch ends with %v", err)
+			}
+			return true, ""
+		})
 	}
 	if tried == 0 {
 		w.t.Error("no Loan has an epoch before which there was another")
