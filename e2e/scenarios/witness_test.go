@@ -83,11 +83,11 @@ func TestWitnessOfAKilledBroker(t *testing.T) {
 		w.startBroker()
 	}
 	w.awaitBound(trainingNamespace, 16)
-	w.testify(x, 30*time.Second, 10*time.Second)
+	w.testify(x, patience, 10*time.Second)
 
 	w.scale(3)
 	w.awaitBound(onlineNamespace, 3)
-	report := w.testify(x, 30*time.Second, time.Minute)
+	report := w.testify(x, patience, time.Minute)
 	if report.Loans < 16 || report.Billed < 16 || report.Acked == 0 || report.Entries == 0 || report.Writes == 0 || !report.Settled {
 		t.Errorf("the witness saw too little: %+v", report)
 	}
