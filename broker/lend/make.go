@@ -258,6 +258,8 @@ func (a *admission) makeOf(l *lender, j *ask, pods int64, options []option, befo
 	switch {
 	case lasts < l.MIG.pays():
 		why.atLeast(byTrough, "slices of %s are reshaped for no less than %s, and its trough %s", l.Name, l.MIG.pays(), text)
+	case !a.inTime(p, spotsOf(parts), 1):
+		why.atLeast(byRoom, "the slices of %s that would have to go are kept for a job that units were asked back for", l.Name)
 	case stand(a, before, a.asEntry(l, j, parts)):
 		for _, t := range parts {
 			a.begin(l, j, t)
@@ -345,11 +347,19 @@ func (a *admission) asEntry(l *lender, j *ask, parts []making) entry {
 	job.Flavor, job.UnitsPerPod = l.Flavor, 1
 	as := *j
 	as.Job = &job
-	e := entry{ask: &as}
+	return entry{ask: &as, spots: spotsOf(parts)}
+}
+
+// spotsOf is what goes on which nodes, each once.
+func spotsOf(parts []making) (spots []spot) {
 	for _, t := range parts {
-		e.spots = append(e.spots, spot{t.room, t.count()})
+		if at := slices.IndexFunc(spots, func(s spot) bool { return s.room == t.room }); at >= 0 {
+			spots[at].pods += t.count()
+			continue
+		}
+		spots = append(spots, spot{t.room, t.count()})
 	}
-	return e
+	return spots
 }
 
 // begin has the card reshaped, and counts its units as lent.
