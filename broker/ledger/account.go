@@ -78,6 +78,7 @@ type balanceKey struct {
 type booking struct {
 	key    balanceKey
 	unitMS int64
+	have   *int64 // the balance, once fits has looked it up; nil where there is none yet
 }
 
 // shares are how long units were whose, one after the other, in milliseconds.
@@ -158,8 +159,12 @@ func (s *state) book(c *change, e *Entry, held []Grant) error {
 
 // fits refuses what no balance can hold.
 func (s *state) fits(bookings []booking) error {
-	for _, b := range bookings {
-		if have := valueAt(s.balances, b.key); (b.unitMS > 0 && have > math.MaxInt64-b.unitMS) || (b.unitMS < 0 && have < math.MinInt64-b.unitMS) {
+	for i := range bookings {
+		b, have := &bookings[i], int64(0)
+		if b.have = s.balances[b.key]; b.have != nil {
+			have = *b.have
+		}
+		if (b.unitMS > 0 && have > math.MaxInt64-b.unitMS) || (b.unitMS < 0 && have < math.MinInt64-b.unitMS) {
 			return invalid("time", "the balance of %s %s would overflow", b.key.account.Side, b.key.account.Name)
 		}
 	}
@@ -175,7 +180,7 @@ func (c *change) post(account Account, flavor string, unitMS int64) {
 			return
 		}
 	}
-	c.bookings = append(c.bookings, booking{key, unitMS})
+	c.bookings = append(c.bookings, booking{key: key, unitMS: unitMS})
 }
 
 // sortedBalances are ordered by side (borrowers first), name and flavor.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -233,6 +234,25 @@ func TestTamperingIsLocated(t *testing.T) {
 		"impossible history": {func(t *testing.T, p string, last uint64) {
 			appendRaw(t, p, follow(ReclaimDone, 1, 100))
 		}, ErrCorrupt, "cannot follow the entries before it: invalid loan transition"},
+		"second loan of a job": {func(t *testing.T, p string, last uint64) {
+			e := stored(t, lent(LendIntent, 100))
+			e.JobUID = "uid-2"
+			appendRaw(t, p, e)
+		}, ErrCorrupt, "cannot follow the entries before it: job already has an open loan"},
+		"closed loan again": {func(t *testing.T, p string, last uint64) {
+			appendRaw(t, p, stored(t, lent(LendIntent, 1)))
+		}, ErrCorrupt, "loan research/loan-1 is Closed, which LEND_INTENT does not follow"},
+		"other grants than the loan's": {func(t *testing.T, p string, last uint64) {
+			e := follow(Released, 2, 100)
+			e.Grants = stored(t, lent(LendIntent, 2)).Grants
+			e.Grants[0].Count++
+			appendRaw(t, p, e)
+		}, ErrCorrupt, "cannot follow the entries before it: invalid ledger entry: grants: differ"},
+		"another borrower than the loan's": {func(t *testing.T, p string, last uint64) {
+			e := follow(Released, 2, 100)
+			e.Borrower = "serving"
+			appendRaw(t, p, e)
+		}, ErrCorrupt, "cannot follow the entries before it: invalid ledger entry: borrower"},
 		"first entry of another ledger": {func(t *testing.T, p string, last uint64) {
 			editBolt(t, p, func(tx *bolt.Tx) error {
 				return tx.Bucket(bucketMeta).Put(keyIdentity, newIdentity("other", t0).encode())
@@ -277,6 +297,21 @@ func TestTamperingIsLocated(t *testing.T) {
 			editBolt(t, p, func(tx *bolt.Tx) error {
 				r := acctRow(balanceKey{Account{BorrowerAccount, "research"}, "h100"}, 0)
 				return tx.Bucket(r.bucket).Put(r.key, r.value)
+			})
+		}, ErrDerived, "acct: has"},
+		"two balances changed that still add up": {func(t *testing.T, p string, last uint64) {
+			editBolt(t, p, func(tx *bolt.Tx) error {
+				for key, by := range map[balanceKey]int64{
+					{Account{BorrowerAccount, "research"}, "h100"}:   -1,
+					{Account{LenderAccount, "serving/chat"}, "h100"}: 1,
+				} {
+					k := acctRow(key, 0).key
+					have := int64(binary.BigEndian.Uint64(tx.Bucket(bucketAcct).Get(k)))
+					if err := tx.Bucket(bucketAcct).Put(k, acctRow(key, have+by).value); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 		}, ErrDerived, "acct: has"},
 	} {
@@ -325,6 +360,16 @@ func TestTamperingIsLocated(t *testing.T) {
 			}
 		})
 	}
+}
+
+// stored is the entry in the form in which it is written.
+func stored(t *testing.T, e Entry) Entry {
+	t.Helper()
+	e, err := normalise(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 // appendRaw adds a record whose checksum and hashes are right and whose meaning

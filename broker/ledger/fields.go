@@ -94,16 +94,26 @@ func (f *fields) split(b []byte) error {
 	return nil
 }
 
+// head1 is the length of what stands before the first text: kind and five numbers.
+const head1 = 1 + 5*8
+
 // body1 reads what follows the version.
 func (f *fields) body1(r *reader) error {
-	if b := r.take(1 + 5*8); b != nil {
-		f.kind, f.seq = Kind(b[0]), binary.BigEndian.Uint64(b[1:])
-		f.epoch, f.time = int64(binary.BigEndian.Uint64(b[9:])), int64(binary.BigEndian.Uint64(b[17:]))
-		f.at, f.mono = int64(binary.BigEndian.Uint64(b[25:])), int64(binary.BigEndian.Uint64(b[33:]))
+	b := r.b
+	if len(b) < head1 {
+		return errShort
 	}
+	f.kind, f.seq = Kind(b[0]), binary.BigEndian.Uint64(b[1:])
+	f.epoch, f.time = int64(binary.BigEndian.Uint64(b[9:])), int64(binary.BigEndian.Uint64(b[17:]))
+	f.at, f.mono = int64(binary.BigEndian.Uint64(b[25:])), int64(binary.BigEndian.Uint64(b[33:]))
+	b = b[head1:]
 	for i := range f.text {
-		f.text[i] = r.str()
+		var ok bool
+		if f.text[i], b, ok = cut(b); !ok {
+			return errShort
+		}
 	}
+	r.b = b
 	f.corrects = r.u64()
 	f.readGrants(r)
 	f.readSignals(r)
@@ -230,18 +240,25 @@ func (r *reader) u64() uint64 {
 
 // str is a text, in the bytes that are read.
 func (r *reader) str() []byte {
-	if r.err != nil || len(r.b) < 4 {
+	text, rest, ok := cut(r.b)
+	if !ok || r.err != nil {
 		r.fail(errShort)
 		return nil
 	}
-	n := uint64(binary.BigEndian.Uint32(r.b))
-	if n > uint64(len(r.b)-4) {
-		r.fail(errShort)
-		return nil
+	r.b = rest
+	return text
+}
+
+// cut takes a text, which has its length before it, from the front of b.
+func cut(b []byte) (text, rest []byte, ok bool) {
+	if len(b) < 4 {
+		return nil, nil, false
 	}
-	out := r.b[4 : 4+n : 4+n]
-	r.b = r.b[4+n:]
-	return out
+	end := 4 + uint64(binary.BigEndian.Uint32(b))
+	if end > uint64(len(b)) {
+		return nil, nil, false
+	}
+	return b[4:end:end], b[end:], true
 }
 
 func (r *reader) fail(err error) {

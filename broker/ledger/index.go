@@ -15,7 +15,7 @@ const fullChunk = 240
 // opHash stands for an operation and kind in their index. Two of them may have the same
 // one, so whoever finds a number there looks at the entry.
 func opHash(opID []byte, kind Kind) uint64 {
-	var buf [MaxNameBytes + 2]byte
+	var buf [128]byte // longer ones are rare
 	sum := sha256.Sum256(append(append(buf[:0], opID...), 0, byte(kind)))
 	return binary.BigEndian.Uint64(sum[:])
 }

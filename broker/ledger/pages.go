@@ -2,11 +2,13 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -88,73 +90,84 @@ func checkPages(f io.ReaderAt, size int64, acceptLostHeader bool) []Fault {
 	w.pageSize, w.hwm, w.seen = h.pageSize, h.hwm, make([]atomic.Bool, h.hwm)
 	w.seen[0].Store(true)
 	w.seen[1].Store(true)
-	w.tree(h.root, nil, nil, true)
-	w.trees()
+	w.trees([]subtree{{id: h.root}}, true)
+	w.trees(w.roots, false)
 	w.freelist(h.freelist)
 	return w.faults
 }
 
-// pageWalk walks one tree of pages, or the root's and then the others beside each other.
+// pageWalk walks trees of pages.
 type pageWalk struct {
 	f        io.ReaderAt
 	pageSize int64
 	hwm      uint64        // first page that is not in use
 	seen     []atomic.Bool // shared by all walks over a file
 	faults   []Fault
-	roots    []uint64 // of the buckets
+	roots    []subtree // of the buckets
+	next     []subtree // on the level below
 
-	// A buffer for each level, used again for the next page on it.
-	depth  int
-	levels [][]byte
+	// Pages that were read ahead, and a buffer for what was not.
+	ahead  []byte
+	first  uint64
+	single []byte
 }
 
-// subtree is a page below a bucket's root, and the bounds of its keys.
+// subtree is a page of a tree, and the bounds of its keys: [low, high), where nil is no bound.
 type subtree struct {
 	id        uint64
 	low, high []byte
 }
 
-// trees walks all buckets' trees, on all processors: one bucket, the log, is larger than all
-// others together.
-func (w *pageWalk) trees() {
-	var parts []subtree
-	for _, root := range w.roots {
-		parts = append(parts, w.subtrees(root)...)
-	}
-	faults := make([][]Fault, len(parts))
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(parts)) {
-		all.Go(func() {
-			walk := pageWalk{f: w.f, pageSize: w.pageSize, hwm: w.hwm, seen: w.seen}
-			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
-				walk.tree(parts[i].id, parts[i].low, parts[i].high, false)
-				faults[i], walk.faults = walk.faults, nil
-			}
-		})
-	}
-	all.Wait()
-	for i := range faults {
-		w.faults = append(w.faults, faults[i]...)
+// partLen pages of a level go to one processor at once. Of those, which lie near each other
+// in the file are read together: up to aheadBytes, with less than maxGap pages between two of
+// them that nobody asked for.
+const (
+	partLen    = 1 << 14
+	aheadBytes = 1 << 18
+	maxGap     = 4
+)
+
+// trees walks trees level by level, on all processors: one bucket, the log, is larger than
+// all others together.
+func (w *pageWalk) trees(level []subtree, buckets bool) {
+	for len(level) > 0 {
+		parts := slices.Collect(slices.Chunk(level, partLen))
+		walks := make([]pageWalk, len(parts))
+		var taken atomic.Int64
+		var all sync.WaitGroup
+		for range min(runtime.GOMAXPROCS(0), len(parts)) {
+			all.Go(func() {
+				for i := taken.Add(1) - 1; i < int64(len(parts)); i = taken.Add(1) - 1 {
+					walks[i] = pageWalk{f: w.f, pageSize: w.pageSize, hwm: w.hwm, seen: w.seen}
+					walks[i].pages(parts[i], buckets)
+					walks[i].ahead, walks[i].single = nil, nil
+				}
+			})
+		}
+		all.Wait()
+		level = nil
+		for i := range walks {
+			w.faults = append(w.faults, walks[i].faults...)
+			w.roots, level = append(w.roots, walks[i].roots...), append(level, walks[i].next...)
+		}
 	}
 }
 
-// subtrees checks the root of a bucket's tree, and returns what is below it.
-func (w *pageWalk) subtrees(root uint64) (parts []subtree) {
-	b, ok := w.load(root, "a tree")
-	if !ok {
-		return nil
+// pages checks pages of one level, in the order in which they lie in the file.
+func (w *pageWalk) pages(level []subtree, buckets bool) {
+	slices.SortFunc(level, func(a, b subtree) int { return cmp.Compare(a.id, b.id) })
+	most := uint64(aheadBytes / w.pageSize)
+	for len(level) > 0 {
+		n := 1
+		for n < len(level) && level[n].id-level[n-1].id <= maxGap && level[n].id-level[0].id < most {
+			n++
+		}
+		w.readAhead(level[0].id, level[n-1].id)
+		for _, t := range level[:n] {
+			w.page(t, buckets)
+		}
+		level = level[n:]
 	}
-	b = bytes.Clone(b) // the parts' bounds lie in it
-	switch flags := native.Uint16(b[8:]); flags {
-	case leafPage:
-		w.leaf(root, b, nil, nil, false)
-	case branchPage:
-		w.below(root, b, nil, nil, func(id uint64, low, high []byte) { parts = append(parts, subtree{id, low, high}) })
-	default:
-		w.badPage(root, "has type %#x, want a tree page", flags)
-	}
-	return parts
 }
 
 func (w *pageWalk) fault(sentinel error, where, text string, args ...any) {
@@ -212,18 +225,29 @@ func (w *pageWalk) header(size int64, acceptLost bool) (fileHeader, bool) {
 
 func consecutive(a, b uint64) bool { return a+1 == b || b+1 == a }
 
-// read returns n pages, valid until the next read on this level of the tree.
+// readAhead reads the pages from first to last. Where that fails each is read by itself, which
+// tells which of them it is.
+func (w *pageWalk) readAhead(first, last uint64) {
+	w.ahead, w.first = w.ahead[:0], first
+	if first < 2 || last >= w.hwm {
+		return
+	}
+	size := int64(last-first+1) * w.pageSize
+	w.ahead = slices.Grow(w.ahead, int(size))[:size]
+	if _, err := w.f.ReadAt(w.ahead, int64(first)*w.pageSize); err != nil {
+		w.ahead = w.ahead[:0]
+	}
+}
+
+// read returns n pages, valid until the next read.
 func (w *pageWalk) read(id, n uint64) ([]byte, error) {
-	for len(w.levels) <= w.depth {
-		w.levels = append(w.levels, nil)
-	}
 	size := int64(n) * w.pageSize
-	if int64(cap(w.levels[w.depth])) < size {
-		w.levels[w.depth] = make([]byte, size)
+	if at := int64(id-w.first) * w.pageSize; id >= w.first && at+size <= int64(len(w.ahead)) {
+		return w.ahead[at : at+size : at+size], nil
 	}
-	b := w.levels[w.depth][:size]
-	_, err := w.f.ReadAt(b, int64(id)*w.pageSize)
-	return b, err
+	w.single = slices.Grow(w.single[:0], int(size))[:size]
+	_, err := w.f.ReadAt(w.single, int64(id)*w.pageSize)
+	return w.single, err
 }
 
 // load reads a page with its overflow pages, checks its own header and marks it
@@ -259,22 +283,19 @@ func (w *pageWalk) load(id uint64, what string) ([]byte, bool) {
 	return b, true
 }
 
-// tree checks the page and all below it; every key must be in [low, high), where
-// nil is no bound.
-func (w *pageWalk) tree(id uint64, low, high []byte, buckets bool) {
-	b, ok := w.load(id, "a tree")
+// page checks a page, and notes what is below it.
+func (w *pageWalk) page(t subtree, buckets bool) {
+	b, ok := w.load(t.id, "a tree")
 	if !ok {
 		return
 	}
-	w.depth++
-	defer func() { w.depth-- }()
 	switch flags := native.Uint16(b[8:]); flags {
 	case leafPage:
-		w.leaf(id, b, low, high, buckets)
+		w.leaf(t.id, b, t.low, t.high, buckets)
 	case branchPage:
-		w.below(id, b, low, high, func(id uint64, low, high []byte) { w.tree(id, low, high, buckets) })
+		w.below(t.id, bytes.Clone(b), t.low, t.high) // the bounds of what is below lie in it
 	default:
-		w.badPage(id, "has type %#x, want a tree page", flags)
+		w.badPage(t.id, "has type %#x, want a tree page", flags)
 	}
 }
 
@@ -328,8 +349,8 @@ func (w *pageWalk) elements(id uint64, b, low, high []byte, leaf bool) (count in
 	return count, true
 }
 
-// below checks a branch page and visits the pages below it, with the bounds of their keys.
-func (w *pageWalk) below(id uint64, b, low, high []byte, visit func(id uint64, low, high []byte)) {
+// below checks a branch page and notes the pages below it, with the bounds of their keys.
+func (w *pageWalk) below(id uint64, b, low, high []byte) {
 	count, ok := w.elements(id, b, low, high, false)
 	if !ok {
 		return
@@ -343,7 +364,7 @@ func (w *pageWalk) below(id uint64, b, low, high []byte, visit func(id uint64, l
 		if i+1 < count {
 			next, _ = element(b, i+1, false)
 		}
-		visit(native.Uint64(b[pageHeadLen+i*elemLen+8:]), key, next)
+		w.next = append(w.next, subtree{native.Uint64(b[pageHeadLen+i*elemLen+8:]), key, next})
 	}
 }
 
@@ -378,7 +399,7 @@ func (w *pageWalk) bucket(id uint64, i int, v []byte) {
 		return
 	}
 	if root := native.Uint64(v); root != 0 {
-		w.roots = append(w.roots, root)
+		w.roots = append(w.roots, subtree{id: root})
 		return
 	}
 	inline := v[bucketHead:]

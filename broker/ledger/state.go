@@ -172,7 +172,11 @@ func (s *state) apply(e *Entry, c *change) {
 		s.applyReshape(c)
 	}
 	for i := range c.bookings {
-		*slot(s.balances, &c.bookings[i].key) += c.bookings[i].unitMS
+		b := &c.bookings[i]
+		if b.have == nil {
+			b.have = slot(s.balances, &b.key)
+		}
+		*b.have += b.unitMS
 	}
 	for i := range c.months {
 		slot(s.months, &c.months[i].key).Add(&c.months[i].amounts)

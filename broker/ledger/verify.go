@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	bolt "go.etcd.io/bbolt"
@@ -148,15 +149,16 @@ type verifier struct {
 	blocks []*block
 	e      Entry
 	grants []Grant // e's, where they are not its loan's
-	names  []byte  // a buffer
-	texts  map[string]string
+	names  strings.Builder
+	texts  [1 << 12]string    // by hash
+	near   [1 << 12]*OpenLoan // by hash
 	// The digests that every entry adds to.
 	op, loan, tenant *digest
 }
 
 func newVerifier(report *Report) *verifier {
 	v := &verifier{
-		report: report, want: map[string]*digest{}, seed: maphash.MakeSeed(), texts: map[string]string{},
+		report: report, want: map[string]*digest{}, seed: maphash.MakeSeed(),
 	}
 	for _, name := range derivedBuckets {
 		v.want[string(name)] = &digest{}
