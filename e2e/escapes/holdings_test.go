@@ -28,11 +28,14 @@ type holdings struct {
 	jobs   batchv1.JobList
 }
 
+// passing is longer than what is in order may look otherwise, on a busy machine too.
+const passing = 15 * time.Second
+
 // overheld waits until nobody holds more than it may, and returns what is wrong if
 // that lasts: the lists are not of one moment, so one look proves nothing.
 func (w *town) overheld(ctx context.Context) []string {
 	var wrong []string
-	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, 3*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, passing, true, func(ctx context.Context) (bool, error) {
 		h, err := w.holdings(ctx)
 		if err != nil {
 			return false, err
