@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -34,15 +35,16 @@ import (
 
 const (
 	ranks = 2
-	// fitSteps of stepTime each are what a rank has to do.
-	fitSteps = 800
+	// fitSteps of stepTime each are what a rank has to do: longer than the jobs may start apart,
+	// and the broker may take to hear of their checkpoints and of the load.
+	fitSteps = 2000
 	stepTime = 20 * time.Millisecond
 	// fitGrace is the jobs' own, and what their pods get: the lender's is longer.
 	fitGrace = 2 * time.Second
 	// between two checkpoints.
 	checkpointEvery = 3 * time.Second
 	// hearing is how long it may take until the broker has heard what a program told.
-	hearing = time.Second
+	hearing = 2 * time.Second
 )
 
 // Training programs, as real processes on lent units, are taken back in the middle of
@@ -62,8 +64,9 @@ func TestTrainerLosesNoMoreThanItsGrace(t *testing.T) {
 	w.checkOwnPodOnly()
 
 	// The load rises: the broker asks both jobs' units back.
+	asked := w.watchReclaim("deaf")
 	w.dial.set(9, 0)
-	status := w.awaitReclaimBy("deaf")
+	status := asked()
 	w.awaitLoans()
 	w.awaitBound(trainingNamespace, 0)
 	for _, r := range good {
@@ -403,16 +406,37 @@ func (w *town) reclaimOf(job string) (asked time.Time, lost float64) {
 	return asked, lost
 }
 
-// awaitReclaimBy waits until a job's loan is asked back, and returns what its Loan says.
-func (w *town) awaitReclaimBy(job string) (status v1alpha1.LoanStatus) {
+// watchReclaim watches a job's loan from now on, since it says that it is asked back for a
+// moment only. asked waits until it does, and returns what it says then.
+func (w *town) watchReclaim(job string) (asked func() v1alpha1.LoanStatus) {
 	w.t.Helper()
-	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
-		loans, err := w.loans(ctx)
-		loan, found := loans[job]
-		status = loan.Status
-		return err == nil && found && status.ReclaimBy != nil, fmt.Sprintf("the Loan of %s is there: %t, and not asked back (%v)", job, found, err)
-	})
-	return status
+	api, err := client.NewWithWatch(w.Config(), client.Options{Scheme: w.api.Scheme()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	loans, err := api.Watch(w.t.Context(), &v1alpha1.LoanList{}, client.InNamespace(trainingNamespace))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(loans.Stop)
+	return func() v1alpha1.LoanStatus {
+		w.t.Helper()
+		end := time.After(patience)
+		for {
+			select {
+			case e := <-loans.ResultChan():
+				loan, ok := e.Object.(*v1alpha1.Loan)
+				if !ok {
+					w.t.Fatalf("the watch of the Loans ended with %v", e.Object)
+				}
+				if loan.Spec.Job.Name == job && loan.Status.ReclaimBy != nil {
+					return loan.Status
+				}
+			case <-end:
+				w.t.Fatalf("the loan of %s is not asked back within %s", job, patience)
+			}
+		}
+	}
 }
 
 func (w *town) awaitComplete(job string) {
