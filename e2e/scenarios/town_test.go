@@ -24,6 +24,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/deploy"
 	"github.com/ebbtide/ebbtide/e2e/audit"
+	e2ebench "github.com/ebbtide/ebbtide/e2e/bench"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 	"github.com/ebbtide/ebbtide/e2e/witness"
@@ -118,9 +119,7 @@ func newPatientTown(t *testing.T, nodes int) *town {
 func newPatientCluster(t *testing.T, nodes int, broker *lab.Program) *town {
 	t.Helper()
 	config := bytes.Replace(deploy.SchedulerConfig(), []byte("takeBackAfter: 1s"), fmt.Appendf(nil, "takeBackAfter: %s", patient), 1)
-	w := raiseDialed(t, nodes, lab.Options{
-		Broker: broker, Scheduler: &lab.Program{Config: func(lab.Env) ([]byte, error) { return config, nil }},
-	})
+	w := raiseDialed(t, nodes, lab.Options{Broker: broker, Scheduler: &lab.Program{Config: e2ebench.Unlimited(config)}})
 	w.late = patient
 	w.audit()
 	return w
@@ -155,7 +154,8 @@ func raise(t *testing.T, nodes int, opts lab.Options) *town {
 	opts.Manifests = append([][]byte{manifests}, opts.Manifests...)
 	opts.ScrapeInterval = time.Second
 	if opts.Scheduler == nil {
-		opts.Scheduler = &lab.Program{Config: func(lab.Env) ([]byte, error) { return deploy.SchedulerConfig(), nil }}
+		// It elects nobody: a leader that the API server has not heard for ten seconds ends.
+		opts.Scheduler = &lab.Program{Config: e2ebench.Unlimited(deploy.SchedulerConfig())}
 	}
 	l := labtest.New(t, opts)
 	api, err := lab.TypedClient(l.Config())
