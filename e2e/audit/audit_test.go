@@ -215,14 +215,15 @@ func TestMoreThanTheLoanGrantsIsFound(t *testing.T) {
 	s.violations(t, "law 9: training pod x/b is bound to n0, where the job now holds 8 units and its loan x/l1 grants 4")
 }
 
-// A pod that is first seen with its node has waited since it was made.
+// A pod that is first seen with its node has waited since it was made, at the end of the
+// second that its time is cut to.
 func TestPodFirstSeenBoundHasWaited(t *testing.T) {
 	s := newStage(1)
 	p := onlinePod("o", "n0")
 	p.CreationTimestamp = metav1.NewTime(s.now.Add(-4 * time.Second))
 	s.play(p)
-	if r := s.a.snapshot(); len(r.Waits) != 1 || r.Waits[0] != 4*time.Second {
-		t.Errorf("waits %v, want one of 4s", r.Waits)
+	if r := s.a.snapshot(); len(r.Waits) != 1 || r.Waits[0] != 3*time.Second {
+		t.Errorf("waits %v, want one of 3s", r.Waits)
 	}
 }
 

@@ -229,9 +229,11 @@ func (p *pod) wants() bool {
 func (p *pod) waits() bool { return p.online && p.wants() }
 
 // firstSeen is since when a pod waits. One that is first seen with a node has
-// waited before that, by the API server's clock, which counts whole seconds.
+// waited before that, by the API server's clock, which cuts times to whole seconds: it has
+// waited from the end of that second at the latest.
 func firstSeen(obj *corev1.Pod, e event) time.Time {
-	if created := obj.CreationTimestamp.Time; obj.Spec.NodeName != "" && !created.IsZero() && created.Before(e.received) {
+	created := obj.CreationTimestamp.Add(time.Second)
+	if obj.Spec.NodeName != "" && !obj.CreationTimestamp.IsZero() && created.Before(e.received) {
 		return created
 	}
 	return e.received

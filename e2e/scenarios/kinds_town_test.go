@@ -16,32 +16,29 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
-	"github.com/ebbtide/ebbtide/deploy"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/crds"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
-// patient is how long the scheduler waits for the broker here. Many things run at once,
-// and it is the broker's way that is looked at while there is one, on a slow machine too.
-const patient = 15 * time.Second
+// crowded is how long the scheduler waits for the broker here, where many things run at once.
+const crowded = 15 * time.Second
 
 // newArchipelago starts a cluster with the operators of all kinds, and an island for each
 // kind: a node, a flavor of its own, a service that lends all of it, and a tenant that
 // trains. So they can be looked at side by side, and do not meet.
 func newArchipelago(t *testing.T) *town {
 	t.Helper()
-	config := bytes.Replace(deploy.SchedulerConfig(), []byte("takeBackAfter: 1s"), fmt.Appendf(nil, "takeBackAfter: %s", patient), 1)
 	opts := lab.Options{
 		Operators: crds.Projects(), Broker: brokerProgram(),
 		KubeScheduler: true, // of pods without units that say nothing else, as a RayJob's submitter
-		Scheduler:     &lab.Program{Config: func(lab.Env) ([]byte, error) { return config, nil }},
+		Scheduler:     patientScheduler(crowded),
 	}
 	for _, kind := range kindsOfJobs {
 		opts.Nodes = append(opts.Nodes, lab.NodeSpec{Name: "gpu-" + kind.name, GPUs: kind.island(), Labels: map[string]string{"island": kind.name}})
 	}
 	w := raise(t, 0, opts)
-	w.late = patient
+	w.late = crowded
 	w.makers = []schema.GroupVersionResource{
 		{Group: "batch", Version: "v1", Resource: "jobs"},
 		{Group: "apps", Version: "v1", Resource: "statefulsets"},

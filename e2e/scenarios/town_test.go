@@ -118,11 +118,20 @@ func newPatientTown(t *testing.T, nodes int) *town {
 // second. The auditor lets online pods wait for as much longer.
 func newPatientCluster(t *testing.T, nodes int, broker *lab.Program) *town {
 	t.Helper()
-	config := bytes.Replace(deploy.SchedulerConfig(), []byte("takeBackAfter: 1s"), fmt.Appendf(nil, "takeBackAfter: %s", patient), 1)
-	w := raiseDialed(t, nodes, lab.Options{Broker: broker, Scheduler: &lab.Program{Config: e2ebench.Unlimited(config)}})
+	w := raiseDialed(t, nodes, lab.Options{Broker: broker, Scheduler: patientScheduler(patient)})
 	w.late = patient
 	w.audit()
 	return w
+}
+
+// patient is how long a scheduler waits for the broker that is not to take back by itself
+// only because the machine is slow.
+const patient = 5 * time.Second
+
+// patientScheduler waits so long for the broker.
+func patientScheduler(wait time.Duration) *lab.Program {
+	config := bytes.Replace(deploy.SchedulerConfig(), []byte("takeBackAfter: 1s"), fmt.Appendf(nil, "takeBackAfter: %s", wait), 1)
+	return &lab.Program{Config: e2ebench.Unlimited(config)}
 }
 
 // raiseDialed raises a cluster whose load the test sets.
