@@ -30,6 +30,8 @@ type kindOfJob struct {
 	ended func(status map[string]any) bool
 	// last tells, by a label, the pods whose end is its own; none: all do.
 	last string
+	// replaces is how many pods its controller may stop for others when it gets smaller.
+	replaces int
 	// counters are fields of the status that count restarts or failures.
 	counters [][]string
 }
@@ -71,10 +73,11 @@ var kindsOfJobs = []kindOfJob{
 		name: "rayjob", object: "tune-ray", resource: schema.GroupVersionResource{Group: "ray.io", Version: "v1", Resource: "rayjobs"},
 		suspend: []string{"spec", "suspend"}, pods: 4, least: 2, last: "batch.kubernetes.io/job-name=tune-ray",
 		ended: func(status map[string]any) bool { return status["jobDeploymentStatus"] == "Complete" }, counters: [][]string{{"failed"}},
+		replaces: 1,
 	},
 	{
 		name: "raycluster", object: "notebook", resource: schema.GroupVersionResource{Group: "ray.io", Version: "v1", Resource: "rayclusters"},
-		suspend: []string{"spec", "suspend"}, pods: 4, least: 2,
+		suspend: []string{"spec", "suspend"}, pods: 4, least: 2, replaces: 1,
 	},
 	{
 		name: "lws", object: "batch-infer", resource: schema.GroupVersionResource{Group: "leaderworkerset.x-k8s.io", Version: "v1", Resource: "leaderworkersets"},

@@ -54,7 +54,8 @@ type Jobs interface {
 	Resume(ctx context.Context, ref jobs.Ref, attempt int32, gang jobs.Gang) error
 	Suspend(ctx context.Context, ref jobs.Ref) error
 	SkipAttempt(ctx context.Context, ref jobs.Ref, attempt int32) error
-	Resize(ctx context.Context, ref jobs.Ref, pods int64) error
+	Resize(ctx context.Context, ref jobs.Ref, pods int64, leaving ...string) error
+	StopsNamed(ref jobs.Ref) bool
 }
 
 // Actuator carries plans out. Its fields are set once, before the first call; it

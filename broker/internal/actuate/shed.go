@@ -69,7 +69,9 @@ func (r *round) shed(ctx context.Context, l *loanRef, action *lend.Action) error
 // shrink makes as many pods end as the loan sheds, by the deadline: the notice, the
 // mark, SIGTERM with what is left of their grace, and the job's new size. The pods go
 // first: a controller that is told a smaller size chooses for itself whom it stops,
-// unless as many are on their way out. All of it is repeated until the pods are gone.
+// unless as many are on their way out. One that stops those that are named is told first:
+// it would count pods that have ended before it looked as running, and stop others for
+// them. All of it is repeated until the pods are gone.
 func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 	leaving := gather.Leaving(r.view.Pods[l.name], l.object)
 	told := r.notice(ctx, leaving, by)
@@ -77,17 +79,29 @@ func (r *round) shrink(ctx context.Context, l *loanRef, by time.Time) error {
 	going := slices.DeleteFunc(slices.Clone(leaving), func(pod *corev1.Pod) bool {
 		return pod.DeletionTimestamp != nil && !pod.DeletionTimestamp.After(by.Add(deadlineSlack))
 	})
-	err := errors.Join(r.killAll(ctx, l, going, within(left)), r.resize(ctx, l), r.reassure(ctx, r.view.Pods[l.name], leaving))
-	if err != nil {
+	named := r.Jobs.StopsNamed(l.job)
+	var resized error
+	if named {
+		resized = r.resize(ctx, l, leaving...)
+	}
+	killed := r.killAll(ctx, l, going, within(left))
+	if !named {
+		resized = r.resize(ctx, l)
+	}
+	if err := errors.Join(killed, resized, r.reassure(ctx, r.view.Pods[l.name], leaving)); err != nil {
 		return err
 	}
 	r.noteStopped(l, told)
 	return nil
 }
 
-// resize sets the job to what its loan keeps.
-func (r *round) resize(ctx context.Context, l *loanRef) error {
-	return r.Jobs.Resize(ctx, l.job, int64(l.object.KeptPods()))
+// resize sets the job to what its loan keeps, without the pods that leave.
+func (r *round) resize(ctx context.Context, l *loanRef, leaving ...*corev1.Pod) error {
+	var names []string
+	for _, pod := range leaving {
+		names = append(names, pod.Name)
+	}
+	return r.Jobs.Resize(ctx, l.job, int64(l.object.KeptPods()), names...)
 }
 
 // evictShed kills the pods that are left of those when their grace has passed.

@@ -1,6 +1,7 @@
 package actuate_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/actuate"
+	"github.com/ebbtide/ebbtide/broker/internal/jobs"
 	"github.com/ebbtide/ebbtide/broker/lend"
 )
 
@@ -77,6 +80,38 @@ func TestShedOrder(t *testing.T) {
 				t.Errorf("writes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// namer has the Job controller stop the pods that it is told.
+type namer struct {
+	actuate.Jobs
+	named []string
+}
+
+func (n *namer) StopsNamed(jobs.Ref) bool { return true }
+
+func (n *namer) Resize(ctx context.Context, ref jobs.Ref, pods int64, leaving ...string) error {
+	n.named = leaving
+	return n.Jobs.Resize(ctx, ref, pods, leaving...)
+}
+
+// TestShedNamed: a controller that stops the pods that are named is told before they end.
+func TestShedNamed(t *testing.T) {
+	w := newElasticWorld(t)
+	if err := admit(w.broker(&fuse{left: -1})); err != nil {
+		t.Fatal(err)
+	}
+	f := &fuse{left: -1}
+	b := w.broker(f)
+	n := &namer{Jobs: b.actuator.Jobs}
+	b.actuator.Jobs = n
+	if err := b.apply(shrinking(1)); err != nil {
+		t.Fatal(err)
+	}
+	told, ended := slices.Index(f.writes, "patch tune"), slices.Index(f.writes, "delete tune-3")
+	if !slices.Equal(n.named, []string{"tune-3"}) || told < 0 || ended < told {
+		t.Errorf("without %v, %v; want that tune-3 is named, and stopped after that", n.named, f.writes)
 	}
 }
 

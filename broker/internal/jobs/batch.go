@@ -146,8 +146,8 @@ func (b *Batch) SkipAttempt(ctx context.Context, ref Ref, attempt int32) error {
 	return b.patch(ctx, ref, job.ResourceVersion, map[string]*string{v1alpha1.AnnotationAttempt: annotation(attempt)}, nil)
 }
 
-// Resize implements Resizer.
-func (b *Batch) Resize(ctx context.Context, ref Ref, pods int64) error {
+// Resize implements Resizer. The Job controller cannot be told who goes.
+func (b *Batch) Resize(ctx context.Context, ref Ref, pods int64, _ ...string) error {
 	return again(func() error {
 		job, err := b.live(ctx, ref)
 		if err != nil {

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,18 +208,24 @@ func TestRayIsToldWhoGoes(t *testing.T) {
 		}
 		return pod
 	}
-	s, c := cluster(t, o, worker("a", "workers", true, "sweep"), worker("b", "workers", false, "sweep"), worker("c", "workers", true, "another"))
+	s, c := cluster(t, o, worker("a", "workers", true, "sweep"), worker("b", "workers", false, "sweep"), worker("c", "workers", true, "another"),
+		worker("d", "others", false, "sweep"), worker("e", "others", false, "sweep"), worker("f", "others", false, "another"))
 	job := only(t, s, c)
+	if !s.StopsNamed(job.Ref) || !s.StopsNamed(Ref{GroupKind: kindRayJob.GroupKind()}) || s.StopsNamed(Ref{GroupKind: kindPyTorchJob.GroupKind()}) {
+		t.Error("KubeRay alone stops the pods that it is told")
+	}
 	if err := s.Resume(t.Context(), job.Ref, 1, Gang{8, gpu, 1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Resize(t.Context(), job.Ref, 6); err != nil {
+	// One is on its way out, and one leaves; others of that name are not its own.
+	if err := s.Resize(t.Context(), job.Ref, 6, "d", "f"); err != nil {
 		t.Fatal(err)
 	}
 	after := itemsIn(live(t, c, o).Object, "spec", "workerGroupSpecs")
 	names, _, _ := unstructured.NestedStringSlice(after[0], "scaleStrategy", "workersToDelete")
-	if numberIn(after[0], 0, "replicas") != 3 || numberIn(after[1], 0, "replicas") != 3 || len(names) != 1 || names[0] != "a" {
-		t.Errorf("groups of %d and %d, without %v", numberIn(after[0], 0, "replicas"), numberIn(after[1], 0, "replicas"), names)
+	others, _, _ := unstructured.NestedStringSlice(after[1], "scaleStrategy", "workersToDelete")
+	if numberIn(after[0], 0, "replicas") != 3 || numberIn(after[1], 0, "replicas") != 3 || !slices.Equal(names, []string{"a"}) || !slices.Equal(others, []string{"d"}) {
+		t.Errorf("groups of %d and %d, without %v and %v", numberIn(after[0], 0, "replicas"), numberIn(after[1], 0, "replicas"), names, others)
 	}
 	if err := s.Suspend(t.Context(), job.Ref); err != nil {
 		t.Fatal(err)

@@ -128,8 +128,9 @@ type Resizer interface {
 	// makes one larger. It fails with ErrChanged if the job is gone, was replaced, is
 	// suspended or has ended, and otherwise if the job cannot do with so few. A job that
 	// is as small already stays as it is. The next Suspend or Resume makes the job whole
-	// again, in the same write.
-	Resize(ctx context.Context, job Ref, pods int64) error
+	// again, in the same write. leaving are the names of pods that are to go, where its
+	// controller stops those that are named, beside those that are on their way out.
+	Resize(ctx context.Context, job Ref, pods int64, leaving ...string) error
 }
 
 // Teller is a kind that tells a job's owner, in the job itself, whether it is admitted.

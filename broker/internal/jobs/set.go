@@ -150,7 +150,7 @@ func (s *Set) SkipAttempt(ctx context.Context, ref Ref, attempt int32) error {
 }
 
 // Resize is Resizer.Resize of the job's kind. It fails if no job of the kind is elastic.
-func (s *Set) Resize(ctx context.Context, ref Ref, pods int64) error {
+func (s *Set) Resize(ctx context.Context, ref Ref, pods int64, leaving ...string) error {
 	kind, err := s.of(ref)
 	if err != nil {
 		return err
@@ -159,7 +159,15 @@ func (s *Set) Resize(ctx context.Context, ref Ref, pods int64) error {
 	if !can {
 		return fmt.Errorf("job %s is of kind %s, of which none is elastic", ref.Key, ref.GroupKind)
 	}
-	return resizer.Resize(ctx, ref, pods)
+	return resizer.Resize(ctx, ref, pods, leaving...)
+}
+
+// StopsNamed reports whether the job's controller stops the pods that Resize names. Another
+// one stops others than those meant, unless as many are on their way out.
+func (s *Set) StopsNamed(ref Ref) bool {
+	kind, err := s.of(ref)
+	told, can := kind.(interface{ StopsNamed() bool })
+	return err == nil && can && told.StopsNamed()
 }
 
 // Tell is Teller.Tell of the job's kind.

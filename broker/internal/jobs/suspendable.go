@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,6 +70,8 @@ type about struct {
 	// setOf is the label with a pod's set, if the controller has to be told which pods
 	// go: else it stops others.
 	setOf string
+	// named: the controller, or that of what grows, stops the pods that it is told.
+	named bool
 	// indexLabel is a Job's IndexLabel, if its controller cannot be told.
 	indexLabel string
 }
@@ -306,7 +309,7 @@ func (s *Suspendable) SkipAttempt(ctx context.Context, ref Ref, attempt int32) e
 }
 
 // Resize implements Resizer.
-func (s *Suspendable) Resize(ctx context.Context, ref Ref, pods int64) error {
+func (s *Suspendable) Resize(ctx context.Context, ref Ref, pods int64, leaving ...string) error {
 	return again(func() error {
 		o, now, err := s.read(ctx, s.Live, ref.Key)
 		if apierrors.IsNotFound(err) {
@@ -330,21 +333,30 @@ func (s *Suspendable) Resize(ctx context.Context, ref Ref, pods int64) error {
 				return fmt.Errorf("%w: what it runs on is not there", ErrChanged)
 			}
 		}
-		return s.shrink(ctx, of, about, pods, of == o)
+		return s.shrink(ctx, of, about, size{pods, leaving}, of == o)
 	})
 }
 
+// StopsNamed is what Set.StopsNamed says of the kind.
+func (s *Suspendable) StopsNamed() bool { return s.about.named }
+
+// size is what an object is to shrink to: so many pods, without those.
+type size struct {
+	pods    int64
+	leaving []string
+}
+
 // shrink makes an object smaller. remember: so that it will be made whole.
-func (s *Suspendable) shrink(ctx context.Context, o *unstructured.Unstructured, about *about, pods int64, remember bool) error {
+func (s *Suspendable) shrink(ctx context.Context, o *unstructured.Unstructured, about *about, size size, remember bool) error {
 	sets, _, err := about.sets(o, nil)
 	if err != nil {
 		return fmt.Errorf("read the size of job %s: %w", client.ObjectKeyFromObject(o), err)
 	}
-	going, err := s.going(ctx, o, about)
+	going, err := s.going(ctx, o, about, size.leaving)
 	if err != nil {
 		return err
 	}
-	to := smaller(sets, pods, going)
+	to := smaller(sets, size.pods, going)
 	if len(to) == 0 {
 		return nil
 	}
@@ -366,8 +378,9 @@ func (s *Suspendable) shrink(ctx context.Context, o *unstructured.Unstructured, 
 	return s.patch(ctx, o, annotations, fields, true)
 }
 
-// going are the names of the object's pods that are on their way out, by their sets.
-func (s *Suspendable) going(ctx context.Context, o *unstructured.Unstructured, about *about) (map[string][]string, error) {
+// going are the names of the object's pods that are on their way out or leaving, by their
+// sets.
+func (s *Suspendable) going(ctx context.Context, o *unstructured.Unstructured, about *about, leaving []string) (map[string][]string, error) {
 	if about.setOf == "" {
 		return nil, nil
 	}
@@ -378,7 +391,7 @@ func (s *Suspendable) going(ctx context.Context, o *unstructured.Unstructured, a
 	going := map[string][]string{}
 	for i := range list.Items {
 		pod := &list.Items[i]
-		if pod.DeletionTimestamp != nil && metav1.IsControlledBy(pod, o) {
+		if (pod.DeletionTimestamp != nil || slices.Contains(leaving, pod.Name)) && metav1.IsControlledBy(pod, o) {
 			set := pod.Labels[about.setOf]
 			going[set] = append(going[set], pod.Name)
 		}
