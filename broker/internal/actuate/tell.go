@@ -192,11 +192,15 @@ func (r *round) admitted(add func(*jobs.Job, jobs.Admission)) {
 // newsOf tells whether a job is to be told something now, or else later.
 func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is, later bool) {
 	now := r.Clock.Now()
-	last := r.told.of(job, now)
-	same := last.said.Admitted == said.Admitted && last.said.Reason == said.Reason
+	last := r.told.of(job)
 	early := now.Sub(last.at) < retellAfter
+	stands := last.said
+	if !early {
+		stands = job.Told
+	}
+	same := stands.Admitted == said.Admitted && stands.Reason == said.Reason
 	switch {
-	case last.said == said:
+	case stands == said:
 		return news{tale: tale{said: said}}, false, job.Told != said
 	case early && (same || last.failed):
 		return news{tale: tale{said: said}}, false, true
@@ -213,11 +217,11 @@ func (r *round) newsOf(job *jobs.Job, said jobs.Admission) (n news, is, later bo
 
 // of is what a job was told last, and when; at the zero time if that was before
 // this process.
-func (t *told) of(job *jobs.Job, now time.Time) tale {
+func (t *told) of(job *jobs.Job) tale {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last := t.jobs[job.UID]
-	if last.failed || now.Sub(last.at) >= retellAfter {
+	last, known := t.jobs[job.UID]
+	if !known || last.failed {
 		last.said = job.Told
 	}
 	return last
