@@ -57,7 +57,7 @@ func TestPodsThatNeverDie(t *testing.T) {
 	labtest.Eventually(t, patience, func(ctx context.Context) (bool, string) {
 		loans, err := w.loans(ctx)
 		status = loans["deaf"].Status
-		return meta.IsStatusConditionTrue(status.Conditions, v1alpha1.LoanQuarantined), fmt.Sprintf("the loan says %+v (%v)", status.Conditions, err)
+		return meta.IsStatusConditionTrue(status.Conditions, v1alpha1.LoanQuarantined) && status.ReclaimBy != nil, fmt.Sprintf("the loan says %+v (%v)", status.Conditions, err)
 	})
 	said := meta.FindStatusCondition(status.Conditions, v1alpha1.LoanQuarantined).LastTransitionTime
 	took := said.Sub(status.ReclaimBy.Time)

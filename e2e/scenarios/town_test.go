@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -130,7 +131,11 @@ const patient = 5 * time.Second
 
 // patientScheduler waits so long for the broker.
 func patientScheduler(wait time.Duration) *lab.Program {
-	config := bytes.Replace(deploy.SchedulerConfig(), []byte("takeBackAfter: 1s"), fmt.Appendf(nil, "takeBackAfter: %s", wait), 1)
+	shipped := deploy.SchedulerConfig()
+	config := bytes.Replace(shipped, []byte("takeBackAfter: 1s"), fmt.Appendf(nil, "takeBackAfter: %s", wait), 1)
+	if bytes.Equal(config, shipped) {
+		return &lab.Program{Config: func(lab.Env) ([]byte, error) { return nil, errors.New("the shipped scheduler does not wait 1s") }}
+	}
 	return &lab.Program{Config: e2ebench.Unlimited(config)}
 }
 
@@ -164,6 +169,7 @@ func raise(t *testing.T, nodes int, opts lab.Options) *town {
 	opts.ScrapeInterval = time.Second
 	if opts.Scheduler == nil {
 		// It elects nobody: a leader that the API server has not heard for ten seconds ends.
+		// Nor is its rate of requests limited: what a pod waits here is not the client's doing.
 		opts.Scheduler = &lab.Program{Config: e2ebench.Unlimited(deploy.SchedulerConfig())}
 	}
 	l := labtest.New(t, opts)
