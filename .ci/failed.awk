@@ -1,6 +1,6 @@
 # Of the output of go test: what failed, for a reader who sees no more than some pages of
 # it. Of each test that failed are left its first lines and its last ones, where its error
-# stands; a line of a kilobyte is cut.
+# stands; long lines are cut.
 function flush(i) {
 	for (i = 1; i <= n; i++) {
 		if (i <= head || i > n - tail) print substr(line[i], 1, 400)

@@ -1,6 +1,6 @@
 // Package terms is what the listeners of Ebbtide's programs and who asks them have agreed on:
-// whom tokens are for, and how a refusal is written. It imports the standard library alone, so that who only asks
-// carries nothing of what answers.
+// whom tokens are for, and how a refusal is written. It imports the standard library alone,
+// so that who only asks carries nothing of what answers.
 package terms
 
 import (

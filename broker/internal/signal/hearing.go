@@ -148,7 +148,7 @@ func (h *hearing) keys() []string {
 func (h *hearing) pods() {
 	var heard []string
 	quiet := 0
-	blank, requests, waiting := 0, 0.0, 0.0
+	blank, requests, assumed, waiting := 0, 0.0, 0.0, 0.0
 	for i, pod := range h.replicas.live() {
 		if !h.hears(pod) {
 			requests += h.load.Slots
@@ -168,6 +168,7 @@ func (h *hearing) pods() {
 		case all == 0 && slices.Contains(h.replicas.Young, pod):
 			blank++
 			requests += h.load.Slots
+			assumed += h.load.Slots // added up as the requests are: the rest is never below 0
 		default:
 			requests += all
 		}
@@ -179,7 +180,7 @@ func (h *hearing) pods() {
 		return
 	}
 	if h.profile.requests() {
-		h.load.Requests, h.load.Assumed = requests, float64(blank)*h.load.Slots
+		h.load.Requests, h.load.Assumed = requests, assumed
 	}
 	if h.profile.metric(Waiting) != nil {
 		h.signal(Waiting, waiting/float64(max(len(heard)-blank, 1)))
