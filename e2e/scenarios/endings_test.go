@@ -36,7 +36,7 @@ func TestPodsIgnoreSIGTERM(t *testing.T) {
 	w.awaitEnded("deaf", w.awaitAsked("deaf"))
 	// The API server knows until when a pod may stay to the second, and the broker may have
 	// been slow to write that it asks.
-	if r := w.lastReclaim("deaf"); r.Ended.Seconds < r.BoundSeconds-1 || r.BoundSeconds < (maxGrace / 3).Seconds() {
+	if r := w.lastReclaim("deaf"); r.Ended.Seconds < r.BoundSeconds-1 || r.BoundSeconds < (maxGrace/3).Seconds() {
 		t.Errorf("the loan was over after %gs, with a bound of %gs: its pod was not left its grace of %s", r.Ended.Seconds, r.BoundSeconds, maxGrace)
 	}
 	w.awaitBound(onlineNamespace, 2)
