@@ -54,6 +54,11 @@ type Jobs interface {
 	Resume(ctx context.Context, ref jobs.Ref, attempt int32, gang jobs.Gang) error
 	Suspend(ctx context.Context, ref jobs.Ref) error
 	SkipAttempt(ctx context.Context, ref jobs.Ref, attempt int32) error
+	Sizes
+}
+
+// Sizes is what actuating needs of the jobs that can go on with fewer pods.
+type Sizes interface {
 	Resize(ctx context.Context, ref jobs.Ref, pods int64, leaving ...string) error
 	StopsNamed(ref jobs.Ref) bool
 }
