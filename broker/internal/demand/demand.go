@@ -149,9 +149,10 @@ func (d *Demand) Observe(name string, now time.Time, load lend.Load, shape Shape
 
 // average takes in the requests of a load, and returns the means over both windows.
 func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) {
+	told := load.Requests - load.Assumed
 	heard := l.stable.Add(now, load.ObservedAt, load.Requests)
 	l.panic.Add(now, load.ObservedAt, load.Requests)
-	l.reported.Add(now, load.ObservedAt, load.Requests-load.Assumed)
+	l.reported.Add(now, load.ObservedAt, told)
 	older := load.ObservedAt.Before(l.stable.Newest()) && load.Requests >= 0 && load.Requests <= math.MaxFloat64
 	if !older && !l.stable.Newest().Equal(load.ObservedAt) {
 		return load.Requests, load.Panic // not a load: the core refuses it by name
@@ -161,7 +162,7 @@ func (l *lender) average(now time.Time, load lend.Load) (stable, panic float64) 
 	if heard && load.Coverage >= leastCoverage {
 		reported, _ := l.reported.Mean()
 		l.past.Add(now, load.ObservedAt, reported)
-		l.scatter.Add(now, load.ObservedAt, load.Requests-load.Assumed)
+		l.scatter.Add(now, load.ObservedAt, told)
 	}
 	return stable, panic
 }

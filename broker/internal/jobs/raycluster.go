@@ -17,7 +17,7 @@ func rayCluster() *about {
 		kind: kindRayCluster, suspend: []string{"spec", "suspend"}, conditions: true,
 		ended:  func(*unstructured.Unstructured) bool { return false },
 		sets:   func(o, _ *unstructured.Unstructured) ([]podSet, string, error) { return raySets(o, "spec") },
-		resize: resizeRay, setOf: "ray.io/group", named: true,
+		resize: resizeRay, setOf: "ray.io/group",
 	}
 }
 

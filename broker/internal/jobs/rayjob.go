@@ -13,7 +13,7 @@ var kindRayJob = schema.GroupVersionKind{Group: "ray.io", Version: "v1", Kind: "
 // says at each admission, so that one that was made smaller is whole the next time.
 func rayJob() *about {
 	return &about{
-		kind: kindRayJob, suspend: []string{"spec", "suspend"}, named: true,
+		kind: kindRayJob, suspend: []string{"spec", "suspend"},
 		ended: func(o *unstructured.Unstructured) bool {
 			status, _, _ := unstructured.NestedString(o.Object, "status", "jobDeploymentStatus")
 			return status == "Complete" || status == "Failed"

@@ -70,8 +70,6 @@ type about struct {
 	// setOf is the label with a pod's set, if the controller has to be told which pods
 	// go: else it stops others.
 	setOf string
-	// named: the controller, or that of what grows, stops the pods that it is told.
-	named bool
 	// indexLabel is a Job's IndexLabel, if its controller cannot be told.
 	indexLabel string
 }
@@ -338,7 +336,13 @@ func (s *Suspendable) Resize(ctx context.Context, ref Ref, pods int64, leaving .
 }
 
 // StopsNamed is what Set.StopsNamed says of the kind.
-func (s *Suspendable) StopsNamed() bool { return s.about.named }
+func (s *Suspendable) StopsNamed() bool {
+	about := s.about
+	if about.grows != nil {
+		about, _ = about.grows(&unstructured.Unstructured{})
+	}
+	return about.setOf != ""
+}
 
 // size is what an object is to shrink to: so many pods, without those.
 type size struct {
