@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+	"github.com/ebbtide/ebbtide/broker/internal/turns"
 )
 
 const (
@@ -42,10 +43,7 @@ type Hooks struct {
 	once   sync.Once
 	client *http.Client
 	calls  sync.WaitGroup
-
-	mu   sync.Mutex
-	all  int
-	busy map[string]int // by namespace
+	busy   *turns.Turns // by namespace
 }
 
 // Notice is the body of a call.
@@ -58,7 +56,7 @@ type Notice struct {
 
 func (h *Hooks) init() {
 	h.once.Do(func() {
-		h.busy = map[string]int{}
+		h.busy = turns.New(mostHooks, mostOfOne)
 		h.client = &http.Client{
 			Timeout:       hookTimeout,
 			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: mostHeader},
@@ -81,7 +79,7 @@ func (h *Hooks) Call(ctx context.Context, pod *corev1.Pod, by time.Time) {
 		log.Info("The pod cannot be called about the reclaim", "reason", err.Error())
 		return
 	}
-	if !h.begin(pod.Namespace) {
+	if !h.busy.Enter(pod.Namespace) {
 		log.Info("The pod is not called about the reclaim: too many calls are under way")
 		return
 	}
@@ -89,32 +87,11 @@ func (h *Hooks) Call(ctx context.Context, pod *corev1.Pod, by time.Time) {
 	// The round that asks for units back is over before a pod has answered.
 	ctx = context.WithoutCancel(ctx)
 	h.calls.Go(func() {
-		defer h.end(pod.Namespace)
+		defer h.busy.Leave(pod.Namespace)
 		if err := h.post(ctx, url, body); err != nil {
 			log.Info("The pod was not told about the reclaim", "reason", err.Error())
 		}
 	})
-}
-
-// begin reports whether another call may be made.
-func (h *Hooks) begin(namespace string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.all == mostHooks || h.busy[namespace] == mostOfOne {
-		return false
-	}
-	h.all++
-	h.busy[namespace]++
-	return true
-}
-
-func (h *Hooks) end(namespace string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.all--
-	if h.busy[namespace]--; h.busy[namespace] == 0 {
-		delete(h.busy, namespace)
-	}
 }
 
 // Wait returns when no call is under way.

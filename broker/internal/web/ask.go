@@ -13,6 +13,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/access"
 	"github.com/ebbtide/ebbtide/broker/counterfactual"
 	"github.com/ebbtide/ebbtide/broker/internal/history"
+	"github.com/ebbtide/ebbtide/broker/internal/turns"
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/broker/view"
 )
@@ -28,14 +29,14 @@ const (
 // for each caller: what they cost, no decision must wait for.
 type answers struct {
 	room chan struct{}
-	busy *turns
+	busy *turns.Turns
 
 	mu   sync.Mutex
 	of   *Decision
 	kept map[string]any
 }
 
-func newAnswers() *answers { return &answers{room: make(chan struct{}, 1), busy: newTurns(0, 1)} }
+func newAnswers() *answers { return &answers{room: make(chan struct{}, 1), busy: turns.New(0, 1)} }
 
 // errBusy: the caller has asked something else, or many have.
 type errBusy struct{ text string }
@@ -47,10 +48,10 @@ func (a *answers) about(ctx context.Context, d *Decision, caller, question strin
 	if known, ok := a.known(d, question); ok {
 		return known, nil
 	}
-	if !a.busy.enter(caller) {
+	if !a.busy.Enter(caller) {
 		return nil, errBusy{"a question of yours is being worked out; ask again in a moment"}
 	}
-	defer a.busy.leave(caller)
+	defer a.busy.Leave(caller)
 	ctx, cancel := context.WithTimeout(ctx, mostPatience)
 	defer cancel()
 	select {

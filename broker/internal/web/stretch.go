@@ -32,11 +32,11 @@ const (
 func (s *server) byTurns(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		caller := access.CallerOf(r.Context()).Name()
-		if !s.pictures.enter(caller) {
+		if !s.pictures.Enter(caller) {
 			tooMany(w, "too much of the past is being read for you; ask again in a moment")
 			return
 		}
-		defer s.pictures.leave(caller)
+		defer s.pictures.Leave(caller)
 		serve(w, r)
 	}
 }

@@ -48,9 +48,8 @@ func TestPicturesOfOneCaller(t *testing.T) {
 		})
 	}
 	counted := func(who string) int {
-		api.pictures.mu.Lock()
-		defer api.pictures.mu.Unlock()
-		return api.pictures.of[who]
+		_, of := api.pictures.Taken()
+		return of[who]
 	}
 	paths := []string{"/timeline", "/gained"}
 	for i := range mostPictures {
@@ -74,8 +73,8 @@ func TestPicturesOfOneCaller(t *testing.T) {
 	}
 	close(held.goOn)
 	asking.Wait()
-	if len(api.pictures.of) != 0 {
-		t.Errorf("still counted: %v", api.pictures.of)
+	if _, of := api.pictures.Taken(); len(of) != 0 {
+		t.Errorf("still counted: %v", of)
 	}
 	for _, path := range paths {
 		if w := ask(t.Context(), "admin", path); w.Code != http.StatusOK {

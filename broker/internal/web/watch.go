@@ -37,11 +37,11 @@ type changes struct {
 // watch tells a caller of each decision after which something that he sees is otherwise.
 func (s *server) watch(w http.ResponseWriter, r *http.Request, _ *Decision) {
 	caller := access.CallerOf(r.Context())
-	if !s.watchers.enter(caller.Name()) {
+	if !s.watchers.Enter(caller.Name()) {
 		tooMany(w, "too many watch; ask again in a moment")
 		return
 	}
-	defer s.watchers.leave(caller.Name())
+	defer s.watchers.Leave(caller.Name())
 	v := &watching{server: s, caller: caller, w: w, stream: http.NewResponseController(w), since: time.Now()}
 	if err := v.look(r.Context(), caller); err != nil {
 		refuse(w, caller, "", err)

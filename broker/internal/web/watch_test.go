@@ -280,9 +280,8 @@ func TestWatchersAreBounded(t *testing.T) {
 		}
 	}
 	for i := 0; ; i++ { // all are gone, and counted as gone
-		s.api.watchers.mu.Lock()
-		left, of := s.api.watchers.all, len(s.api.watchers.of)
-		s.api.watchers.mu.Unlock()
+		left, callers := s.api.watchers.Taken()
+		of := len(callers)
 		if left == 0 && of == 0 {
 			break
 		}

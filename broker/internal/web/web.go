@@ -77,6 +77,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/access"
 	"github.com/ebbtide/ebbtide/broker/counterfactual"
+	"github.com/ebbtide/ebbtide/broker/internal/turns"
 	"github.com/ebbtide/ebbtide/broker/internal/web/ui"
 	"github.com/ebbtide/ebbtide/broker/ledger"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -182,15 +183,15 @@ type server struct {
 	answers  *answers
 	tallies  tallies
 	digests  digests
-	watchers *turns
-	pictures *turns
+	watchers *turns.Turns
+	pictures *turns.Turns
 	pulse    pulse
 }
 
 func newServer(source Source) *server {
 	return &server{
 		source: source, readers: make(chan struct{}, readers), packers: make(chan struct{}, packers), answers: newAnswers(), tallies: tallies{kept: map[string]*tally{}},
-		watchers: newTurns(mostWatchers, mostOfOne), pictures: newTurns(0, mostPictures),
+		watchers: turns.New(mostWatchers, mostOfOne), pictures: turns.New(0, mostPictures),
 		pulse: pulse{watched: watchedFor, heartbeat: heartbeat, again: againEvery, rights: rightsFor},
 	}
 }
