@@ -170,18 +170,22 @@ func (p *Part) Stop() error {
 }
 
 // Freeze stops the part's process where it stands, with SIGSTOP: its connections
-// stay open and nothing answers on them.
-func (p *Part) Freeze() error { return p.signal(syscall.SIGSTOP) }
-
-// Thaw lets a frozen part go on.
-func (p *Part) Thaw() error { return p.signal(syscall.SIGCONT) }
-
-func (p *Part) signal(sig syscall.Signal) error {
+// stay open and, once Freeze has returned, nothing answers on them.
+func (p *Part) Freeze() error {
 	r := p.running()
 	if r == nil {
 		return fmt.Errorf("%s: %w", p.name, errNotRunning)
 	}
-	return r.Signal(sig)
+	return r.Freeze()
+}
+
+// Thaw lets a frozen part go on.
+func (p *Part) Thaw() error {
+	r := p.running()
+	if r == nil {
+		return fmt.Errorf("%s: %w", p.name, errNotRunning)
+	}
+	return r.Signal(syscall.SIGCONT)
 }
 
 // Restart stops the part if it is running, starts it anew and waits until it is

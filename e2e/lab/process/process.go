@@ -7,7 +7,13 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// stopped is CLD_STOPPED of siginfo(2), which waitid gives for a child that
+// stands.
+const stopped = 5
 
 // Process is one run of a child. Its methods may be called from any goroutine.
 type Process struct {
@@ -51,6 +57,31 @@ func (p *Process) Signal(sig syscall.Signal) error {
 		return nil
 	}
 	return fmt.Errorf("send %s to process %d: %w", sig, p.PID(), err)
+}
+
+// Freeze sends SIGSTOP and returns once every thread of the child stands: the
+// signal alone returns while those on other processors still run, and a child
+// that is thought frozen may answer a request sent after it. It returns an error
+// for a child that has ended. Whoever thaws the child (SIGCONT) does so after
+// Freeze has returned.
+func (p *Process) Freeze() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	var info unix.Siginfo
+	for {
+		// The state is looked at and left: reaping is for wait.
+		err := unix.Waitid(unix.P_PID, p.PID(), &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ECHILD), err == nil && info.Code != stopped:
+			return fmt.Errorf("freeze process %d: it has ended", p.PID())
+		case err != nil:
+			return fmt.Errorf("wait until process %d stands: %w", p.PID(), err)
+		default:
+			return nil
+		}
+	}
 }
 
 // Kill sends SIGKILL and waits until the child is gone. It works on a frozen

@@ -2,10 +2,12 @@ package process_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,9 +23,15 @@ import (
 // child's process id and waits to be killed.
 const helperEnv = "EBBTIDE_PROCESS_TEST_PARENT"
 
+// busyEnv makes it a process of many threads that never rest.
+const busyEnv = "EBBTIDE_PROCESS_TEST_BUSY"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) != "" {
 		parent()
+	}
+	if os.Getenv(busyEnv) != "" {
+		busy()
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -35,6 +43,18 @@ func parent() {
 		os.Exit(1)
 	}
 	fmt.Println(child.PID())
+	select {}
+}
+
+func busy() {
+	runtime.GOMAXPROCS(16)
+	for range 16 {
+		go func() {
+			for {
+			}
+		}()
+	}
+	fmt.Println("busy")
 	select {}
 }
 
@@ -137,13 +157,75 @@ func TestStopKillsAfterGrace(t *testing.T) {
 
 func TestStopThawsFrozen(t *testing.T) {
 	p := start(t, `trap 'exit 3' TERM; touch "$1"; while :; do sleep 0.01; done`)
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
+	if err := p.Freeze(); err != nil {
 		t.Fatal(err)
 	}
 	clean, err := p.Stop(time.Minute)
 	if err != nil || !clean {
 		t.Fatalf("Stop: clean=%t, %v; want a clean stop", clean, err)
 	}
+}
+
+// TestFrozenStands has a child of many busy threads: none of them may be running
+// when Freeze returns.
+func TestFrozenStands(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), busyEnv+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := process.NewStarter()
+	defer s.Close()
+	p, err := s.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if err := p.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+		for tid, state := range threads(t, p.PID()) {
+			if state != "T" {
+				t.Fatalf("thread %s of a frozen process is in state %s", tid, state)
+			}
+		}
+		if err := p.Freeze(); err != nil {
+			t.Fatalf("freeze what stands already: %v", err)
+		}
+		if err := p.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Freeze(); err == nil {
+		t.Error("an ended process could be frozen")
+	}
+}
+
+// threads returns the scheduling state of each thread of a process.
+func threads(t *testing.T, pid int) map[string]string {
+	t.Helper()
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		t.Fatalf("threads of process %d: %d, %v", pid, len(stats), err)
+	}
+	states := map[string]string{}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The name stands in parentheses and may hold anything.
+		rest := string(b[bytes.LastIndexByte(b, ')')+1:])
+		states[filepath.Base(filepath.Dir(path))] = strings.Fields(rest)[0]
+	}
+	return states
 }
 
 func TestSignalAfterExit(t *testing.T) {
