@@ -115,6 +115,35 @@ func (k *taking) gives(g *giver, rule FairRule) int {
 	return -1
 }
 
+// fair reports whether all that fair sharing took after a victim, the victims from the
+// given one on, might be taken from without it: given back, it makes the share of a
+// cohort larger that it is in and the claim too.
+func (k *taking) fair(spared, from int) bool {
+	near, _ := k.below(k.claim.Tenant, k.held[spared].Tenant)
+	matters := func(at int) bool {
+		up, _ := k.below(k.claim.Tenant, k.held[k.victims[at]].Tenant)
+		return k.causes[at] == FairShare && up > near
+	}
+	for from < len(k.victims) && !matters(from) {
+		from++
+	}
+	mark := len(k.log)
+	defer k.undo(mark)
+	for at := len(k.victims) - 1; at >= from; at-- {
+		i := k.victims[at]
+		k.book(i, 1)
+		if !matters(at) {
+			continue
+		}
+		up, down := k.below(k.claim.Tenant, k.held[i].Tenant)
+		shares := k.sharesWith(k.claim.Tenant, k.claim.Flavor, k.claim.Units, false, nil)
+		if shares[up] >= k.Share(k.up(k.held[i].Tenant, down)) {
+			return false
+		}
+	}
+	return true
+}
+
 // retaker is the first victim of a fair decision that could take back in the next
 // one, -1 if there is none: because with it given back alone its side had a smaller
 // share than the claim now has, or because what it wants is then within what its

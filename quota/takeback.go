@@ -308,14 +308,14 @@ func (k *taking) undo(mark int) {
 }
 
 // spare gives each victim back, the last first, if the rest is enough and still
-// allowed without it.
+// allowed, and fair, without it.
 func (k *taking) spare() {
 	for at := len(k.victims) - 1; at >= 0; at-- {
 		i, why, mark := k.victims[at], k.causes[at], len(k.log)
 		k.book(i, 1)
 		k.victims, k.causes = slices.Delete(k.victims, at, at+1), slices.Delete(k.causes, at, at+1)
 		k.measure()
-		if k.enough() {
+		if k.enough() && k.fair(i, at) {
 			continue
 		}
 		k.undo(mark)

@@ -79,3 +79,44 @@ func oneEach(r *rand.Rand, tree *Tree, tenants int, lab int64) (held []Held, fre
 	}
 	return held, free
 }
+
+// A victim whose units nobody needs stays one where the claim's cohort would have, with it
+// given back, no smaller a share than the cohort that another is taken from.
+func TestFairSharingSparesNobodyAtOthersCost(t *testing.T) {
+	zero := int64(0)
+	tree := NewTree(nil, []Node{
+		{Name: "lab", Cohort: true, Quotas: []Quota{{Flavor: "h100", Nominal: 11}}},
+		{Name: "near", Cohort: true, Parent: "lab"},
+		{Name: "far", Cohort: true, Parent: "lab"},
+		{Name: "asks", Parent: "near", Quotas: []Quota{{Flavor: "h100"}}},
+		{Name: "beside", Parent: "near", Weight: &zero, Quotas: []Quota{{Flavor: "h100"}}},
+		{Name: "other", Parent: "far", Quotas: []Quota{{Flavor: "h100", Nominal: 4}}},
+	})
+	hold := func(name, tenant string, units Amount) Held {
+		id, _ := tree.Tenant(tenant)
+		tree.Use(id, 0, units)
+		return Held{Name: name, Tenant: id, Units: units}
+	}
+	asks, _ := tree.Tenant("asks")
+	for _, tc := range []struct {
+		near Amount // what the claim's neighbour holds
+		want []string
+	}{
+		{2, []string{"beside", "other"}}, // 2 and 3 of 15 are as much as what the other borrows
+		{1, []string{"other"}},
+	} {
+		held := []Held{hold("beside", "beside", tc.near), hold("other", "other", 9)}
+		// There is room where the other runs.
+		victims, causes, ok := tree.TakeBack(Claim{Tenant: asks, Units: 3}, held, bothRules, func(victims []int) bool { return slices.Contains(victims, 1) })
+		var got []string
+		for _, v := range victims {
+			got = append(got, held[v].Name)
+		}
+		if !ok || !slices.Equal(got, tc.want) || slices.ContainsFunc(causes, func(c Cause) bool { return c != FairShare }) {
+			t.Errorf("beside %d it takes %v by %v (%t), want %v by fair sharing", tc.near, got, causes, ok, tc.want)
+		}
+		for _, h := range held {
+			tree.Use(h.Tenant, 0, -h.Units)
+		}
+	}
+}

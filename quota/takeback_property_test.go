@@ -188,7 +188,7 @@ func (w *want) allowed(t *rapid.T, at int) {
 	if !w.claims(left, with, a) {
 		t.Fatalf("fair sharing takes %+v for who does not borrow\n%s", h, with)
 	}
-	if x, y := with.Share(a), left.Share(b); x >= y {
+	if x, y := w.sharesAt(w.victims, at); x >= y {
 		t.Fatalf("with share %d it takes %+v from share %d", x, h, y)
 	}
 	end.Use(h.Tenant, h.Flavor, h.Units)
@@ -216,7 +216,22 @@ func (w *want) without(at int) bool {
 			return false
 		}
 	}
+	for i := at; i < len(rest); i++ {
+		if w.causes[i+1] != FairShare {
+			continue
+		}
+		if x, y := w.sharesAt(rest, i); x >= y {
+			return false
+		}
+	}
 	return true
+}
+
+// sharesAt are the shares of the claim's side, with the claim, and of the victim's when
+// the victims before it have gone.
+func (w *want) sharesAt(victims []int, at int) (claims, victim Share) {
+	a, b := w.sides(w.held[victims[at]].Tenant)
+	return w.after(victims[:at], true).Share(a), w.after(victims[:at], false).Share(b)
 }
 
 // What is promised can be had, before and after whatever others took: as long as
