@@ -136,6 +136,7 @@ func TestMetricsAdapterDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.awaitSight(corev1.ConditionFalse)
+	w.awaitVerdict("Lender/serving/chat", "AutoscalerBlind") // the broker has heard of it, too
 	w.submit("after", 1, 8, nil)
 	w.awaitVerdict("Job/research/after", "NoLendableUnits")
 	// Longer than the broker would bear it not to know the load: the loan stays.

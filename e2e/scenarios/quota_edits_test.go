@@ -33,12 +33,14 @@ func TestQuotaDeletedAndCut(t *testing.T) {
 	w.awaitBound("biology", 1)
 
 	w.removeQuota("biology")
+	w.awaitNominal("biology", -1)
 	w.submitIn("biology", "late", 1, 1, nil)
 	w.awaitVerdict("Job/biology/late", "UnknownTenant")
 	w.team("biology", "lab", 8)
 	w.awaitLoans("mine", "late") // one unit of which is borrowed
 
 	w.setQuota("biology", 2, nil)
+	w.awaitNominal("biology", 2)
 	w.submitIn("biology", "more", 1, 2, nil) // 9 are used of the 10 that both have now
 	w.awaitWaiting("biology", "more")
 	// What was admitted within its tenant's own quota is nobody else's to take; so the other
@@ -224,6 +226,30 @@ func (w *town) setQuota(team string, nominal int64, limit *int64) {
 			err = w.api.Update(ctx, &q)
 		}
 		return err == nil, fmt.Sprint(err)
+	})
+}
+
+// awaitNominal waits until the broker decides by a team's nominal quota of so many units,
+// below 0: by none. Of a quota and of a job it may hear in any order.
+func (w *town) awaitNominal(team string, want int64) {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		var answer struct {
+			Rows []struct {
+				Kind, Name string
+				Flavors    []struct{ Nominal int64 }
+			}
+		}
+		if err := w.ask(ctx, "/quota", &answer); err != nil {
+			return false, err.Error()
+		}
+		got := int64(-1)
+		for _, row := range answer.Rows {
+			if row.Name == team && row.Kind == "Tenant" && len(row.Flavors) > 0 {
+				got = row.Flavors[0].Nominal
+			}
+		}
+		return got == want && len(answer.Rows) > 0, fmt.Sprintf("the broker decides by %d units for %s, want %d: %+v", got, team, want, answer.Rows)
 	})
 }
 

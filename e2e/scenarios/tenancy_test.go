@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -109,6 +110,13 @@ func TestBarePodsAreHeldToTheQuota(t *testing.T) {
 func TestQueues(t *testing.T) {
 	t.Parallel()
 	w := twoTeams(t)
+	// The broker may hear of it and of a job in any order: of jobs that come much later, it knows.
+	w.create(&corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "biology", Name: "small"},
+		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+			"requests." + gpu: resource.MustParse("2"),
+		}},
+	})
 	queue := &v1alpha1.TrainingQueue{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "physics", Name: "narrow"},
 		Spec:       v1alpha1.TrainingQueueSpec{Limits: &v1alpha1.QueueLimits{Jobs: ptr.To[int32](1)}},
@@ -132,19 +140,14 @@ func TestQueues(t *testing.T) {
 		return ok, fmt.Sprintf("the queue's status is %+v", s)
 	})
 
-	queue.Spec.Limits, queue.Spec.Drain = nil, true
-	if err := w.api.Update(t.Context(), queue); err != nil {
+	// The broker writes its status meanwhile.
+	drain := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"limits":null,"drain":true}}`))
+	if err := w.api.Patch(t.Context(), queue, drain); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitLoans()
 	w.awaitVerdict("Job/physics/first", "QueueDraining")
 
-	w.create(&corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "biology", Name: "small"},
-		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
-			"requests." + gpu: resource.MustParse("2"),
-		}},
-	})
 	w.queue = "default"
 	w.submitIn("biology", "wide", 1, 4, nil)
 	if message := w.awaitVerdict("Job/biology/wide", "ResourceQuotaExceeded"); !strings.Contains(message, "small") {
