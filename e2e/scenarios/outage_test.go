@@ -69,7 +69,6 @@ func (w *town) judgeOutage(dark, light time.Time) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var last time.Time
 	gradual, relent := 0, time.Time{}
 	for _, e := range entries {
 		switch {
@@ -80,15 +79,14 @@ func (w *town) judgeOutage(dark, light time.Time) {
 		case e.Kind == "LEND_GRANTED" && relent.IsZero():
 			relent = e.Time
 		case e.Kind == "RECLAIM_INTENT" && e.Reason == "LenderUnknownTooLong":
+			// A broker that a busy machine stops for a while takes the steps that it has missed
+			// at once, and none before its time.
+			due := blindGrace + time.Duration(gradual)*blindStep
+			if since := e.Time.Sub(dark); since < due {
+				w.t.Errorf("%s was asked back after only %s of not knowing, as number %d, want %s and steps of %s: %s",
+					e.Job, since, gradual+1, blindGrace, blindStep, due)
+			}
 			gradual++
-			if since := e.Time.Sub(dark); since < blindGrace {
-				w.t.Errorf("%s was asked back after only %s of not knowing, want %s", e.Job, since, blindGrace)
-			}
-			// An entry may be written some time after what it is about was decided.
-			if gap := e.Time.Sub(last); !last.IsZero() && gap < blindStep/2 {
-				w.t.Errorf("%s was asked back %s after the one before, want steps of %s", e.Job, gap, blindStep)
-			}
-			last = e.Time
 		}
 	}
 	if gradual < 2 {
