@@ -45,7 +45,9 @@ func TestPodGroups(t *testing.T) {
 			for i := range 3 {
 				create(t, l, member("large", i, 2))
 			}
-			awaitRefusal(t, l, onlineNamespace, "large-0", "")
+			for i := range 3 { // the last one when there are all
+				awaitRefusal(t, l, onlineNamespace, fmt.Sprintf("large-%d", i), "")
+			}
 			create(t, l, bare("small", onlineNamespace, v1alpha1.SchedulerName, 1))
 			awaitNode(t, l, onlineNamespace, "small")
 			checkUnplaced(t, l, "large-0", "large-1", "large-2")

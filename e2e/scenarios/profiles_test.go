@@ -124,7 +124,8 @@ func awaitNode(t *testing.T, l *lab.Lab, namespace, name string) {
 	})
 }
 
-// awaitRefusal waits until the scheduler says why the pod has no node.
+// awaitRefusal waits until the scheduler says why the pod has no node; of any reason, one
+// with "" in it.
 func awaitRefusal(t *testing.T, l *lab.Lab, namespace, name, reason string) {
 	t.Helper()
 	labtest.Eventually(t, patience, func(ctx context.Context) (bool, string) {
@@ -133,7 +134,7 @@ func awaitRefusal(t *testing.T, l *lab.Lab, namespace, name, reason string) {
 			return false, err.Error()
 		}
 		why := whyUnscheduled(pod)
-		return pod.Spec.NodeName == "" && strings.Contains(why, reason),
+		return pod.Spec.NodeName == "" && why != "" && strings.Contains(why, reason),
 			fmt.Sprintf("pod %s/%s, node %q: %q, want a reason with %q", namespace, name, pod.Spec.NodeName, why, reason)
 	})
 }
