@@ -155,6 +155,7 @@ func TestMIGTroubleWithACard(t *testing.T) {
 	if err := w.RebootNode(t.Context(), migNode); err != nil {
 		t.Fatal(err)
 	}
+	w.awaitHolding(7) // until then what is said of replicas and pods may be of the time before
 	w.awaitReady(3)
 	w.awaitPinned() // wherever the kubelet put the service's new pods
 	w.awaitBound(trainingNamespace, 4)

@@ -314,6 +314,15 @@ func (w *town) onPinned() map[int]types.UID {
 	return found
 }
 
+// awaitHolding waits until so many pods hold slices.
+func (w *town) awaitHolding(pods int) {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(context.Context) (bool, string) {
+		holding := w.Devices(migNode).Holding()
+		return len(holding) == pods, fmt.Sprintf("%d pods hold slices, want %d: %v", len(holding), pods, holding)
+	})
+}
+
 // awaitMessage waits until the verdict about a subject has this text.
 func (w *town) awaitMessage(subject, text string) {
 	w.t.Helper()
