@@ -95,10 +95,12 @@ func Play(ctx context.Context, runs []Run, progress func(share float64)) ([]*sim
 	}()
 	select {
 	case <-ctx.Done():
+	case <-done:
+	}
+	if ctx.Err() != nil { // also where all have ended: those that had not begun have no result
 		mu.Lock() // whoever draws now has drawn, and nobody will
 		defer mu.Unlock()
 		return nil, fmt.Errorf("interrupted: %w", context.Cause(ctx))
-	case <-done:
 	}
 	for _, err := range errs {
 		if err != nil {
