@@ -29,6 +29,7 @@ import (
 	"github.com/ebbtide/ebbtide/broker/lend"
 	"github.com/ebbtide/ebbtide/e2e/lab"
 	"github.com/ebbtide/ebbtide/e2e/lab/build"
+	"github.com/ebbtide/ebbtide/e2e/lab/host"
 	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 	"github.com/ebbtide/ebbtide/e2e/sample"
 )
@@ -152,7 +153,7 @@ func (w *town) train(name string, flags ...string) []rank {
 	spec := &job.Spec.Template.Spec
 	spec.TerminationGracePeriodSeconds = ptr.To(int64(fitGrace.Seconds()))
 	spec.Volumes[0].NFS.Path = "/runs/" + name
-	port := freePort(w.t)
+	port := w.freePort()
 	job.Spec.Template.Annotations[v1alpha1.AnnotationReclaimHook] = ":" + port + "/reclaim"
 	// The last of equal flags counts.
 	main := &spec.Containers[0]
@@ -172,17 +173,23 @@ func (w *town) train(name string, flags ...string) []rank {
 	return all
 }
 
-// freePort is one that nothing on this machine listens on, for all of its addresses.
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", ":0")
+// freePort is one that no lab on this machine is given until the test has ended, and that no
+// outgoing connection takes.
+func (w *town) freePort() string {
+	w.t.Helper()
+	var ports host.Ports
+	w.t.Cleanup(func() {
+		if err := ports.Close(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	address, err := ports.Next()
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return port
 }
