@@ -49,7 +49,7 @@ func TestMIGBesideWholeGPUs(t *testing.T) {
 	w.awaitLoans(append(workers, "big", "gang", "lone")...)
 	w.awaitBound(trainingNamespace, 4+1+6+1)
 	w.wantOnBothNodes("gang")
-	w.wantWholeHeld(6)
+	w.awaitWholeHeld(6)
 	w.awaitAgreement()
 	w.awaitOld("lone") // a younger loan is spared, and the gang would go in its place
 
@@ -71,7 +71,7 @@ func TestMIGBesideWholeGPUs(t *testing.T) {
 	w.awaitReadyOf("search", wholes)
 	w.awaitLoans()
 	w.awaitReshapes()
-	w.wantWholeHeld(6)
+	w.awaitWholeHeld(6)
 	w.wantPinnedUntouched()
 	w.closeTheBooks()
 	w.wantBooked(wholeFlavor, oneGFlavor, fourGFlavor)
@@ -122,22 +122,23 @@ func (w *town) wantOnBothNodes(job string) {
 	}
 }
 
-// wantWholeHeld checks that pods hold so many whole GPUs of the node with slices, and each
-// GPU one of them.
-func (w *town) wantWholeHeld(want int) {
+// awaitWholeHeld waits until pods hold so many whole GPUs of the node with slices, and each
+// GPU one of them: of a pod that is bound the kubelet may not have heard.
+func (w *town) awaitWholeHeld(want int) {
 	w.t.Helper()
-	var held []string
-	for _, devices := range w.Devices(migNode).Holding() {
-		for _, d := range devices {
-			if d.Whole {
-				held = append(held, d.GPU)
+	labtest.Eventually(w.t, patience, func(context.Context) (bool, string) {
+		var held []string
+		for _, devices := range w.Devices(migNode).Holding() {
+			for _, d := range devices {
+				if d.Whole {
+					held = append(held, d.GPU)
+				}
 			}
 		}
-	}
-	slices.Sort(held)
-	if n := len(slices.Compact(slices.Clone(held))); n != want || len(held) != want {
-		w.t.Errorf("pods hold the whole GPUs %v, want %d, each one once", held, want)
-	}
+		slices.Sort(held)
+		n := len(slices.Compact(slices.Clone(held)))
+		return n == want && len(held) == want, fmt.Sprintf("pods hold the whole GPUs %v, want %d, each one once", held, want)
+	})
 }
 
 // awaitOld waits until the job's loan is older than quick's least loan, of a second; when it
