@@ -14,11 +14,12 @@ func (s *shelf) bill(c *Course, r *Result) {
 	if c.Initial || c.Active.IsZero() || c.Returned.IsZero() {
 		return
 	}
-	billed, units, whole := billed(s.byLoan[c.Name])
+	entries := s.byLoan[c.Name]
+	billed, units, whole := billed(entries)
 	if units == 0 {
 		return
 	}
-	seen := c.unitTime()
+	seen := c.unitTime(began(c, entries))
 	r.Billed++
 	off := (billed - seen).Abs() / time.Duration(units)
 	r.Worst = max(r.Worst, off)
@@ -59,6 +60,19 @@ func billed(entries []*books.Record) (total time.Duration, units int64, whole ti
 		}
 	}
 	return total, units, whole
+}
+
+// began is from when on the accounts have to count a loan: since it was Active. A broker that
+// ended between a job's admission and that finds the job at work later, and knows no better
+// than that it may have had the units since its Loan was made.
+func began(c *Course, entries []*books.Record) time.Time {
+	for _, e := range entries {
+		unseen := e.Kind == recovered || e.Kind == lendGranted && e.At != 0
+		if unseen && e.Time <= c.Active.UnixNano() {
+			return c.Made
+		}
+	}
+	return c.Active
 }
 
 func lentUnits(grants []books.Grant) (n int64) {

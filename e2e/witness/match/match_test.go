@@ -111,6 +111,25 @@ func (s *story) lend() {
 	s.head(1.4)
 }
 
+// lendLate is what a broker does that finds the loan, made at 1.1, at work, when the one before
+// ended too early to say so: at noted it writes that the loan is held since another moment.
+func (s *story) lendLate(noted, since, active float64) {
+	s.write(1, intent, nil)
+	s.loan(1.1, nil)
+	grant := func() {
+		s.write(noted, granted, func(r *books.Record) { r.At = at(since).UnixNano() })
+	}
+	if noted <= active {
+		grant()
+	}
+	s.loan(active, nil, v1alpha1.LoanActive)
+	if noted > active {
+		grant()
+	}
+	s.book.Open[own] = books.OpenLoan{}
+	s.giveBack()
+}
+
 func (s *story) giveBack() {
 	s.write(11, askedBack, nil)
 	s.loan(11.1, nil, v1alpha1.LoanActive, v1alpha1.LoanReclaiming)
@@ -171,6 +190,7 @@ func TestGuilty(t *testing.T) {
 			s.segment(s.book.Head)
 			s.giveBack()
 		}},
+		{"found at work by the next broker", nil, "", func(s *story) { s.lendLate(6, 1, 6.2) }},
 
 		{"the book lost its last entry", map[match.Kind]int{match.AckedLost: 1, match.SilentGap: 1, match.Entries: 1}, "entry 5", func(s *story) {
 			s.lend()
@@ -269,6 +289,8 @@ func TestGuilty(t *testing.T) {
 			s.loan(11.1, nil, v1alpha1.LoanActive, v1alpha1.LoanReclaiming)
 			s.loan(21.2, nil, v1alpha1.LoanActive, v1alpha1.LoanReclaiming, v1alpha1.LoanReturned)
 		}},
+		{"found at work, and billed for longer", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m45.2s of unit-time, and 1m20.4s were seen", func(s *story) { s.lendLate(6, -5, 6.2) }},
+		{"said to be Active, and billed since it was made", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m21.2s of unit-time, and 1m0s were seen", func(s *story) { s.lendLate(6.4, 1, 6.2) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -119,13 +119,13 @@ func (s *Seen) loan(o *v1alpha1.Loan, e history.Event) {
 	}
 }
 
-// unitTime is how long units were lent, from when the loan was Active until it was Returned.
-func (c *Course) unitTime() time.Duration {
+// unitTime is how long units were lent, from a moment until the loan was Returned.
+func (c *Course) unitTime(began time.Time) time.Duration {
 	total := time.Duration(0)
 	for i, h := range c.holds {
 		from, to := h.from, c.Returned
-		if from.Before(c.Active) {
-			from = c.Active
+		if from.Before(began) {
+			from = began
 		}
 		if i+1 < len(c.holds) && c.holds[i+1].from.Before(to) {
 			to = c.holds[i+1].from
