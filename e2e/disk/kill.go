@@ -81,11 +81,13 @@ func (r *run) kill(ctx context.Context, args ...string) ([]ack, error) {
 	return acks, ctx.Err()
 }
 
-// earlyAck is a control: a writer that acknowledges before the ledger does loses entries.
+// earlyAck is a control: a writer that acknowledges before the ledger does loses entries,
+// unless it is killed between two. It is killed until one was lost, however few kills there
+// are.
 func (r *run) earlyAck(ctx context.Context) error {
-	rounds := min(r.c.Kills, 40)
-	guilty := 0
-	for range rounds {
+	const most = 40
+	rounds, guilty := 0, 0
+	for ; rounds < min(r.c.Kills, most) || guilty == 0 && rounds < most; rounds++ {
 		if err := os.WriteFile(r.ledger, r.empty, 0o600); err != nil {
 			return err
 		}
