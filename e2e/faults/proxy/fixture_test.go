@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 	"github.com/ebbtide/ebbtide/e2e/lab/pki"
 )
 
@@ -25,8 +27,9 @@ type upstream struct {
 	// events are written to whoever watches.
 	events chan string
 
-	mu    sync.Mutex
-	asked []string
+	mu      sync.Mutex
+	asked   []string
+	watched int // how many watches are open
 }
 
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -41,6 +44,8 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x","resourceVersion":"7"}}`)
 		return
 	}
+	u.watches(1)
+	defer u.watches(-1)
 	flusher := w.(http.Flusher)
 	flusher.Flush()
 	for {
@@ -52,6 +57,23 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+func (u *upstream) watches(more int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.watched += more
+}
+
+// unwatched waits until nobody watches any more: a watch that was cut may take an event
+// until the API server, too, knows of its end.
+func (u *upstream) unwatched(t *testing.T) {
+	t.Helper()
+	labtest.Eventually(t, time.Minute, func(context.Context) (bool, string) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.watched == 0, fmt.Sprintf("%d watches are open", u.watched)
+	})
 }
 
 func (u *upstream) requests() []string {

@@ -95,6 +95,7 @@ func TestCutWatch(t *testing.T) {
 	b := newBench(t, 1, nil)
 	b.set(t, Rule{Verbs: []string{"watch"}, Nth: 1, Fault: CutWatch, For: 50 * time.Millisecond})
 	ended(t, b.watch(t, "")) // one that begins is cut later
+	b.unwatched(t)
 	b.events <- "one"
 	if got := next(t, b.watch(t, "")); got != "one" {
 		t.Errorf("got %q", got)
