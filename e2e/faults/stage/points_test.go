@@ -21,6 +21,9 @@ type program struct {
 	mu     sync.Mutex
 	armed  map[string]string
 	counts map[string]int
+	// again is called when it is asked a second time for a point that is not there.
+	again   func()
+	unknown int
 }
 
 func (p *program) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -29,6 +32,9 @@ func (p *program) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"), "/count")
 	switch {
 	case name != "known":
+		if p.unknown++; p.unknown == 2 {
+			p.again()
+		}
 		http.Error(w, "failpoint: failpoint does not exist", http.StatusBadRequest)
 	case r.Method == http.MethodPut:
 		body, _ := io.ReadAll(r.Body)
@@ -67,8 +73,10 @@ func TestPoints(t *testing.T) {
 	if len(p.armed) > 0 {
 		t.Errorf("still armed: %v", p.armed)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	// The time is over when the first answer has been heard.
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	p.again = cancel
 	if err := points.Arm(ctx, "unknown"); err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("a point that is not there: %v", err)
 	}
