@@ -96,7 +96,7 @@ func (w *Witness) lastMove(ctx context.Context, now time.Time) (at time.Time, wh
 
 // blind says why nothing can be learned from what is seen; empty: it can.
 func (w *Witness) blind(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	ctx, cancel := context.WithTimeout(ctx, w.patience)
 	defer cancel()
 	if _, err := w.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
 		return fmt.Sprintf("the API server is not ready: %v", err)

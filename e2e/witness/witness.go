@@ -48,6 +48,8 @@ type Witness struct {
 	client  kubernetes.Interface
 	watcher *history.Watcher
 	tail    *auditlog.Tail
+	// patience with the API server, until it is thought dead.
+	patience time.Duration
 
 	mu       sync.Mutex
 	world    *laws.World
@@ -67,7 +69,7 @@ func Start(ctx context.Context, opts Options) (*Witness, error) {
 	if opts.Folder == "" {
 		opts.Folder = filepath.Dir(opts.AuditLog)
 	}
-	w := &Witness{opts: opts, world: laws.NewWorld(), seen: match.NewSeen()}
+	w := &Witness{opts: opts, patience: answerWithin, world: laws.NewWorld(), seen: match.NewSeen()}
 	var err error
 	if w.client, err = kubernetes.NewForConfig(opts.Config); err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)

@@ -59,6 +59,7 @@ func newStand(t *testing.T) *stand {
 	s.Witness = &Witness{
 		opts: Options{AuditLog: path, Actors: []string{broker}, Folder: folder}, client: client, watcher: &history.Watcher{}, tail: tail,
 		world: laws.NewWorld(), seen: match.NewSeen(),
+		patience: time.Minute, // a busy machine is not dead
 	}
 	t.Cleanup(func() { _ = tail.Close() })
 	return s

@@ -29,7 +29,7 @@ func limit(count, call, end int64) linear.Op {
 
 func check(t *testing.T, ops []linear.Op) linear.Result {
 	t.Helper()
-	r, err := linear.Check(ops, 10*time.Second, t.TempDir())
+	r, err := linear.Check(ops, 2*time.Minute, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
