@@ -98,7 +98,8 @@ func (s *soak) settle() error {
 	return nil
 }
 
-// entries reads the ledger from the broker, to its end.
+// entries reads the ledger from the broker, to its end. One that has just lost its Lease comes
+// back.
 func (s *soak) entries() ([]ledger.Entry, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
 	defer cancel()
@@ -109,6 +110,9 @@ func (s *soak) entries() ([]ledger.Entry, error) {
 			Next    uint64
 		}
 		body, err := s.town.AskBroker(ctx, lab.Broker, fmt.Sprintf("/ledger?limit=1000&from=%d", from))
+		if err != nil && pause(ctx, tick) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read the ledger: %w", err)
 		}

@@ -214,16 +214,13 @@ func (s *soak) drain(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, team := range borrowers {
-		err := s.town.Client().BatchV1().Jobs(team).DeleteCollection(ctx,
-			metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}, metav1.ListOptions{})
-		if err != nil {
-			return fmt.Errorf("delete the jobs of %s: %w", team, err)
-		}
-	}
 	limit, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
 	for {
+		// Again each time: one that was being submitted may come a little later.
+		if err := s.deleteJobs(ctx); err != nil {
+			return err
+		}
 		left, err := s.leftovers(limit)
 		if err == nil && left == 0 {
 			pause(ctx, hold+tick) // for the auditor
@@ -235,6 +232,18 @@ func (s *soak) drain(ctx context.Context) error {
 		}
 		pause(limit, tick)
 	}
+}
+
+// deleteJobs deletes those that there are.
+func (s *soak) deleteJobs(ctx context.Context) error {
+	for _, team := range borrowers {
+		err := s.town.Client().BatchV1().Jobs(team).DeleteCollection(ctx,
+			metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)}, metav1.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("delete the jobs of %s: %w", team, err)
+		}
+	}
+	return nil
 }
 
 // leftovers counts Loans, jobs and their pods.

@@ -14,6 +14,8 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/soak/judge"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // A quarter of an hour, in which the window of the budget passes more than twice.
@@ -149,6 +151,28 @@ func TestBooked(t *testing.T) {
 	}
 	if r.Sheds != 1 {
 		t.Errorf("%d parts were asked for, want 1", r.Sheds)
+	}
+}
+
+// A pod waits from when it was made: who decides may know of it before the witness does.
+func TestWaited(t *testing.T) {
+	at := func(s int) time.Time { return time.Date(2026, 1, 1, 0, 0, s, 0, time.UTC) }
+	w := newWitness(nil)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "a", Labels: map[string]string{labelService: "chat"}, CreationTimestamp: metav1.NewTime(at(10))}}
+	pod.Spec.NodeSelector = map[string]string{lab.LabelProduct: flavors["h100"]}
+	w.seePod(pod, false, at(13))
+	pod.Spec.NodeName = "n"
+	w.seePod(pod, false, at(15))
+	for _, test := range []struct {
+		flavor   string
+		from, to int
+		want     bool
+	}{
+		{"h100", 8, 12, true}, {"h100", 14, 16, true}, {"a100", 8, 12, false}, {"h100", 7, 9, false}, {"h100", 16, 19, false},
+	} {
+		if got := w.waited(test.flavor, span{at(test.from), at(test.to)}); got != test.want {
+			t.Errorf("a pod for %s waited from %d to %d: %t", test.flavor, test.from, test.to, got)
+		}
 	}
 }
 

@@ -42,9 +42,11 @@ type watched struct {
 	suspended bool
 }
 
-// wait is an online pod's, until it had a node or was gone.
+// wait is an online pod's, until it had a node or was gone. Made is when the API server made
+// it, cut to the second: others may know of it before it is seen here.
 type wait struct {
 	span
+	made         time.Time
 	name, flavor string
 }
 
@@ -131,7 +133,7 @@ func (w *witness) seePod(pod *corev1.Pod, gone bool, now time.Time) {
 	}
 	known := w.waits[pod.UID]
 	if known == nil {
-		known = &wait{span: span{from: now}, name: pod.Namespace + "/" + pod.Name, flavor: flavorOf(&pod.Spec)}
+		known = &wait{span: span{from: now}, made: pod.CreationTimestamp.Time, name: pod.Namespace + "/" + pod.Name, flavor: flavorOf(&pod.Spec)}
 		w.waits[pod.UID] = known
 	}
 	if known.to.IsZero() && (gone || pod.Spec.NodeName != "" || pod.DeletionTimestamp != nil) {
@@ -173,7 +175,7 @@ func (w *witness) waited(flavor string, within span) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.waits {
-		if p.flavor == flavor && p.from.Before(within.to) && (p.to.IsZero() || p.to.After(within.from)) {
+		if p.flavor == flavor && p.made.Before(within.to) && (p.to.IsZero() || p.to.After(within.from)) {
 			return true
 		}
 	}
