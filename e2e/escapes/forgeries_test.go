@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,6 +37,19 @@ func (w *town) loanOfRunning(ctx context.Context) (*v1alpha1.Loan, error) {
 		err = fmt.Errorf("job running has no loan")
 	}
 	return loan, err
+}
+
+// rewrite has marvin write the status of the running job's loan. The broker may have written
+// it since it was read, which the API server tells before it asks who may.
+func (w *town) rewrite(ctx context.Context, change func(status *v1alpha1.LoanStatus)) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		loan, err := w.loanOfRunning(ctx)
+		if err != nil {
+			return err
+		}
+		change(&loan.Status)
+		return w.marvin.Status().Update(ctx, loan)
+	})
 }
 
 // forgeries are ways out by writing what only Ebbtide writes.
@@ -99,22 +113,12 @@ func forgeries() []way {
 			return nil, w.marvin.Delete(ctx, loan)
 		}, forbidden(onlyBroker)},
 		{"the status of a Loan as the namespace's administrator", func(ctx context.Context, w *town) (client.Object, error) {
-			loan, err := w.loanOfRunning(ctx)
-			if err != nil {
-				return nil, err
-			}
 			// Its epoch stays: another policy refuses to have that taken away, and which of two
 			// refusals the API server tells is chance.
-			loan.Status = v1alpha1.LoanStatus{Epoch: loan.Status.Epoch}
-			return nil, w.marvin.Status().Update(ctx, loan)
+			return nil, w.rewrite(ctx, func(status *v1alpha1.LoanStatus) { *status = v1alpha1.LoanStatus{Epoch: status.Epoch} })
 		}, forbidden(onlyBroker)},
 		{"the epoch of a Loan as the namespace's administrator", func(ctx context.Context, w *town) (client.Object, error) {
-			loan, err := w.loanOfRunning(ctx)
-			if err != nil {
-				return nil, err
-			}
-			loan.Status.Epoch--
-			return nil, w.marvin.Status().Update(ctx, loan)
+			return nil, w.rewrite(ctx, func(status *v1alpha1.LoanStatus) { status.Epoch-- })
 		}, forbidden("denied request")},
 		{"the status of one's own queue", func(ctx context.Context, w *town) (client.Object, error) {
 			queue := &v1alpha1.TrainingQueue{ObjectMeta: metav1.ObjectMeta{Namespace: red, Name: "default"}}
