@@ -18,9 +18,9 @@ import (
 
 const (
 	writers = 16
-	// batchEvery is the least time between two batches: pods' start times, by which the
-	// stock scheduler chooses, are whole seconds.
-	batchEvery = time.Second
+	// batchAfter is the time from when a batch runs to the next one: pods' start times, by
+	// which the stock scheduler chooses, are whole seconds.
+	batchAfter = time.Second
 	// older than what is told of it a loan must be: its start is cut to a whole second.
 	older = 2 * time.Second
 )
@@ -60,8 +60,6 @@ func (c Config) play(ctx context.Context, t trial, s system) (rows []row, err er
 // fill starts the gangs, batch by batch, until all of them run.
 func (w *cluster) fill(ctx context.Context) error {
 	var want int64
-	pace := time.NewTicker(batchEvery)
-	defer pace.Stop()
 	for i := range w.trial.batches {
 		gangs := w.trial.batch(i)
 		err := side(ctx, gangs, func(ctx context.Context, g gang) error {
@@ -82,7 +80,7 @@ func (w *cluster) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := pause(ctx, pace.C); err != nil {
+		if err := pause(ctx, time.After(batchAfter)); err != nil {
 			return err
 		}
 	}
