@@ -291,9 +291,12 @@ func (w *town) awaitReturned(jobs ...string) {
 func TestLeaderAsleep(t *testing.T) {
 	t.Parallel()
 	w := pair(t, 3, map[string]any{"ack": "Local", "onOldFile": "Gap"})
-	for i := range 12 {
-		w.submit(fmt.Sprintf("job-%02d", i), 1, 1, nil)
+	submit := func(from, to int) {
+		for i := from; i < to; i++ {
+			w.submit(fmt.Sprintf("job-%02d", i), 1, 1, nil)
+		}
 	}
+	submit(0, 8)
 	labtest.Eventually(t, patience, func(ctx context.Context) (bool, string) {
 		loans, err := w.loans(ctx)
 		return err == nil && len(loans) > 0, fmt.Sprintf("%d loans (%v)", len(loans), err)
@@ -303,6 +306,7 @@ func TestLeaderAsleep(t *testing.T) {
 	if err := old.Freeze(); err != nil {
 		t.Fatal(err)
 	}
+	submit(8, 12) // whatever the old leader has done with the others, these it has not lent to
 	w.awaitLeader(second)
 	w.awaitBound(trainingNamespace, 12)
 	time.Sleep(time.Until(asleep.Add(20 * time.Second)))
