@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/common/model"
 	"sigs.k8s.io/yaml"
 
 	"github.com/ebbtide/ebbtide/e2e/lab/prometheus"
@@ -182,8 +183,8 @@ func (e example) compare(t *testing.T, got map[Measure]map[string]float64, fract
 	}
 }
 
-// TestProfilesAskedOfPrometheus has a real Prometheus scrape every example for more than
-// a window, in seconds: the expositions have timestamps. What the generated PromQL then
+// TestProfilesAskedOfPrometheus has a real Prometheus scrape what every example was for more
+// than a window, in seconds: the expositions have timestamps. What the generated PromQL then
 // says must be what the scraper says.
 func TestProfilesAskedOfPrometheus(t *testing.T) {
 	t.Parallel()
@@ -194,7 +195,7 @@ func TestProfilesAskedOfPrometheus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.wait(t)
+	f.wait(t, source)
 	for _, e := range all {
 		t.Run(e.name, func(t *testing.T) {
 			spec := Spec{Name: "s", Kind: KindProfile, Profile: e.Profile, MatchLabels: e.Match, Latency: time.Second}
@@ -238,63 +239,47 @@ const (
 	farmStep = 5 * time.Second
 )
 
-// farm serves the examples. Every scrape is a step later than the one before, up to now.
+// farm serves the examples: to each scrape all that there was so far, by steps. What comes too
+// late for one is made up for by the next.
 type farm struct {
 	examples []example
 	start    time.Time
-
-	mu    sync.Mutex
-	steps map[string]int
-	// gap, if set, says what is not served at all: the scrape before it is followed by the one after.
+	// gap, if set, says what is not served at all.
 	gap func(since time.Duration) bool
+
+	mu sync.Mutex
 	// lost is the path of what is not there any more.
 	lost string
 }
 
 func newFarm(all []example) *farm {
-	return &farm{examples: all, start: time.Now().Add(-farmSpan), steps: map[string]int{}}
+	return &farm{examples: all, start: time.Now().Add(-farmSpan)}
 }
 
 func (f *farm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i := slices.IndexFunc(f.examples, func(e example) bool { return "/"+e.name == r.URL.Path })
-	if i < 0 {
-		http.NotFound(w, r)
-		return
-	}
 	f.mu.Lock()
-	if f.lost == r.URL.Path {
-		f.mu.Unlock()
+	lost := f.lost == r.URL.Path
+	f.mu.Unlock()
+	if i < 0 || lost {
 		http.NotFound(w, r)
 		return
 	}
-	since := func() time.Duration {
-		return min(time.Duration(f.steps[r.URL.Path])*farmStep, time.Since(f.start))
-	}
-	for f.gap != nil && f.gap(since()) {
-		f.steps[r.URL.Path]++
-	}
-	at := since()
-	f.steps[r.URL.Path]++
-	f.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	fmt.Fprint(w, f.examples[i].at(at, f.start.Add(at)))
+	for at := time.Duration(0); at <= time.Since(f.start); at += farmStep {
+		if f.gap == nil || !f.gap(at) {
+			fmt.Fprint(w, f.examples[i].at(at, f.start.Add(at)))
+		}
+	}
 }
 
-// wait returns once everything was scraped up to now.
-func (f *farm) wait(t *testing.T) {
+// wait returns once everything was scraped up to now: a scrape is taken in whole.
+func (f *farm) wait(t *testing.T, source *Prometheus) {
 	t.Helper()
 	prometheus.Wait(t, func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if len(f.steps) < len(f.examples) {
-			return false
-		}
-		for _, n := range f.steps {
-			if time.Duration(n-2)*farmStep < time.Since(f.start) {
-				return false
-			}
-		}
-		return true
+		answer, err := source.query(t.Context(), "count(max_over_time(up[5m]) == 1)")
+		up, is := answer.(model.Vector)
+		return err == nil && is && len(up) == 1 && int(up[0].Value) == len(f.examples)
 	})
 }
 
@@ -319,7 +304,7 @@ func (f *farm) prometheus(t *testing.T) string {
 		})
 	}
 	return prometheus.Start(t, map[string]any{
-		"global":         map[string]any{"scrape_interval": "100ms", "scrape_timeout": "100ms"},
+		"global":         map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s"},
 		"scrape_configs": jobs,
 	})
 }

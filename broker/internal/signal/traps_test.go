@@ -1,12 +1,15 @@
 package signal
 
 import (
+	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lend"
@@ -195,16 +198,23 @@ func TestOutage(t *testing.T) {
 			vllmExample = append(vllmExample, e)
 		}
 	}
+	const down = 3 * time.Minute // since the first sample
 	f := newFarm(vllmExample)
 	f.start = time.Now().Add(-15 * time.Minute)
-	// Down from 12 minutes to 15 seconds ago: what a profile looks back over is two minutes, and this test may take most of them.
-	f.gap = func(since time.Duration) bool { return since > 3*time.Minute && since < 14*time.Minute+45*time.Second }
+	// Down from 12 minutes ago to 15 seconds before the first scrape: what a profile looks back over
+	// is two minutes, and a busy machine may take most of them from then on.
+	var first sync.Once
+	var back time.Duration
+	f.gap = func(since time.Duration) bool {
+		first.Do(func() { back = time.Since(f.start) - 15*time.Second })
+		return since > down && since < back
+	}
 	url := f.prometheus(t)
 	source, err := NewPrometheus(url, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.wait(t)
+	f.wait(t, source)
 	spec := Spec{Name: "s", Kind: KindProfile, Profile: "vllm", Slots: 10, Latency: time.Second}
 	sample := source.Fetch(t.Context(), Target{Name: "n/l", Namespace: "vllm-v1", Specs: []Spec{spec}})
 	if r := sample.Profiles["s"][Running]["a"]; r.Value != 17 {
@@ -218,14 +228,18 @@ func TestOutage(t *testing.T) {
 		t.Errorf("the load is believed: %+v", load)
 	}
 	const series = `vllm:time_to_first_token_seconds_count{namespace="vllm-v1"}`
-	before := (time.Since(f.start) - 2*time.Minute).Truncate(time.Second).String() // the gap began a minute later
+	// ago is how long ago that was since the first sample.
+	ago := func(since time.Duration) model.Duration {
+		return model.Duration((time.Since(f.start) - since).Truncate(time.Second))
+	}
+	into := ago(down + 30*time.Second)
 	for query, want := range map[string]string{
-		"sum(rate(" + series + "[2m]))":                                   "the query looks back over 2m, and Prometheus has not the whole of it",
-		"max_over_time(sum(" + series + ")[4m:15s])":                      "the query looks back over 4m, and Prometheus has not the whole of it",
-		"sum(" + series + ")":                                             "", // no range: true at once
-		"sum(rate(" + series + "[1m] offset " + before + "))":             "", // before the gap
-		"sum(rate(" + series + "[1m] offset 11m30s))":                     "the query looks back over 12m30s, and Prometheus has not the whole of it",
-		"sum(count_over_time(" + series + "[2h])) or sum(" + series + ")": "the query looks back over 2h, and Prometheus has not the whole of it",
+		"sum(rate(" + series + "[2m]))":              "the query looks back over 2m, and Prometheus has not the whole of it",
+		"max_over_time(sum(" + series + ")[4m:15s])": "the query looks back over 4m, and Prometheus has not the whole of it",
+		"sum(" + series + ")":                        "", // no range: true at once
+		"sum(rate(" + series + "[1m] offset " + ago(down-time.Minute).String() + "))": "", // before the gap
+		"sum(rate(" + series + "[1m] offset " + into.String() + "))":                  fmt.Sprintf("the query looks back over %s, and Prometheus has not the whole of it", into+model.Duration(time.Minute)),
+		"sum(count_over_time(" + series + "[2h])) or sum(" + series + ")":             "the query looks back over 2h, and Prometheus has not the whole of it",
 	} {
 		own := Spec{Name: "q", Kind: KindQuery, Query: query, Low: 1, High: 2}
 		sample := source.Fetch(t.Context(), Target{Name: "n/l", Namespace: "vllm-v1", Specs: []Spec{own}})
