@@ -120,10 +120,11 @@ func (o *observer) see(pod *corev1.Pod, deleted bool, now time.Time) {
 			o.pods[pod.UID] = s
 		}
 		if s.gone.IsZero() {
+			held := s.holds()
 			o.counts.add(s, -1)
 			s.see(pod, deleted, now)
 			o.counts.add(s, 1)
-			o.hold(s, now)
+			o.hold(s, held)
 		}
 	})
 }
@@ -156,15 +157,15 @@ func (c *counts) add(s *sighting, sign int64) {
 	}
 }
 
-// hold counts the units of a pod that was bound, or is gone, just now.
-func (o *observer) hold(s *sighting, now time.Time) {
-	if s.node == "" {
-		return
-	}
-	if s.bound.Equal(now) {
+// holds tells whether the pod has its units.
+func (s *sighting) holds() bool { return !s.bound.IsZero() && s.gone.IsZero() }
+
+// hold counts the units of a pod that was bound, or is gone, since it held them or not.
+func (o *observer) hold(s *sighting, held bool) {
+	switch {
+	case !held && s.holds():
 		o.onNode[s.node] += s.units
-	}
-	if s.gone.Equal(now) {
+	case held && !s.holds():
 		o.onNode[s.node] -= s.units
 	}
 	if o.onNode[s.node] > gpusPerNode && o.err == nil {
