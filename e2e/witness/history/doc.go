@@ -7,5 +7,7 @@
 //
 // It promises each change once and in order of its kind. What changed while no watch could be
 // held, and was changed again, nobody saw: then only the last state is handed on, and what was
-// deleted meanwhile counts as deleted when the watch was lost. It knows no rules.
+// deleted meanwhile counts as deleted when the watch was lost. An event says since when it may
+// have happened, because what a server did just before it was killed or frozen is heard of when
+// it answers again. It knows no rules.
 package history

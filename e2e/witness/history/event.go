@@ -11,8 +11,9 @@ import (
 type Event struct {
 	// Revision is etcd's, which orders the changes of all kinds.
 	Revision uint64
-	// At is when it was received.
-	At time.Time
+	// At is when it was received. It happened between Since and then: shortly before, or, where
+	// the API server had not answered for a while, at any time in which it did not.
+	At, Since time.Time
 	// Object is a *corev1.Node, *corev1.Pod, *corev1.Namespace, *batchv1.Job,
 	// *coordinationv1.Lease, *v1alpha1.Loan, *v1alpha1.LendingPolicy,
 	// *v1alpha1.TenantQuota, *v1alpha1.TrainingQueue or *v1alpha1.GPUNode. It is not to be

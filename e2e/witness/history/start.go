@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
@@ -46,6 +47,7 @@ var kinds = []kind{
 // Watcher follows the API server.
 type Watcher struct {
 	order   order
+	pulse   pulse
 	streams []*stream
 	sink    func(Event)
 	cancel  context.CancelFunc
@@ -61,11 +63,17 @@ func Start(ctx context.Context, config *rest.Config, hold time.Duration, sink fu
 	if err != nil {
 		return nil, fmt.Errorf("make a client to watch with: %w", err)
 	}
+	beats := rest.CopyConfig(config)
+	beats.QPS = -1
+	questions, err := discovery.NewDiscoveryClientForConfig(beats)
+	if err != nil {
+		return nil, fmt.Errorf("make a client to ask whether the API server answers: %w", err)
+	}
 	w := &Watcher{order: order{hold: hold}, sink: sink}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	for _, k := range kinds {
-		s := newStream(k, client, w.order.put)
+		s := newStream(k, client, w.put)
 		w.streams = append(w.streams, s)
 		w.group.Go(func() { s.run(running) })
 		select {
@@ -77,7 +85,13 @@ func Start(ctx context.Context, config *rest.Config, hold time.Duration, sink fu
 	}
 	w.Flush()
 	w.group.Go(func() { w.run(running) })
+	w.group.Go(func() { w.pulse.beat(running, questions.RESTClient(), w.Blind) })
 	return w, nil
+}
+
+func (w *Watcher) put(e Event) {
+	e.Since = w.pulse.since(e.At)
+	w.order.put(e)
 }
 
 func (w *Watcher) run(ctx context.Context) {

@@ -19,8 +19,9 @@ func (s *shelf) bill(c *Course, r *Result) {
 	if units == 0 {
 		return
 	}
-	seen := c.unitTime(began(c, entries))
+	least, most := c.unitTime(began(c, entries))
 	r.Billed++
+	seen := min(max(billed, least), most)
 	off := (billed - seen).Abs() / time.Duration(units)
 	r.Worst = max(r.Worst, off)
 	if off > tolerance+whole {
@@ -65,7 +66,7 @@ func billed(entries []*books.Record) (total time.Duration, units int64, whole ti
 // began is from when on the accounts have to count a loan: since it was Active. A broker that
 // ended between a job's admission and that finds the job at work later, and knows no better
 // than that it may have had the units since its Loan was made.
-func began(c *Course, entries []*books.Record) time.Time {
+func began(c *Course, entries []*books.Record) Moment {
 	for _, e := range entries {
 		unseen := e.Kind == recovered || e.Kind == lendGranted && e.At != 0
 		if unseen && e.Time <= c.Active.UnixNano() {

@@ -29,7 +29,7 @@ func (s *Seen) Compare(all []Book, settled bool) Result {
 	for _, c := range s.courses {
 		courses = append(courses, c)
 	}
-	slices.SortFunc(courses, func(a, b *Course) int { return cmp.Or(a.Made.Compare(b.Made), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(courses, func(a, b *Course) int { return cmp.Or(a.Made.Compare(b.Made.Time), cmp.Compare(a.Name, b.Name)) })
 	for _, c := range courses {
 		slices.SortFunc(shelf.byLoan[c.Name], func(a, b *books.Record) int { return cmp.Compare(a.Seq, b.Seq) })
 		shelf.course(c, settled, &r)
@@ -150,11 +150,11 @@ func (s *shelf) late(c *Course, by map[uint8]*books.Record) {
 	if c.Initial || by[recovered] != nil {
 		return
 	}
-	if e := by[lendIntent]; e != nil && time.Unix(0, e.Time).After(c.Made) {
-		s.find(Entries, "loan %s was made %s before its LEND_INTENT, entry %d", c.Name, time.Unix(0, e.Time).Sub(c.Made), e.Seq)
+	if e := by[lendIntent]; e != nil && time.Unix(0, e.Time).After(c.Made.Time) {
+		s.find(Entries, "loan %s was made %s before its LEND_INTENT, entry %d", c.Name, time.Unix(0, e.Time).Sub(c.Made.Time), e.Seq)
 	}
-	if e := by[reclaimIntent]; e != nil && !c.Reclaiming.IsZero() && time.Unix(0, e.Time).After(c.Reclaiming) {
-		s.find(Entries, "loan %s was asked back %s before its RECLAIM_INTENT, entry %d", c.Name, time.Unix(0, e.Time).Sub(c.Reclaiming), e.Seq)
+	if e := by[reclaimIntent]; e != nil && !c.Reclaiming.IsZero() && time.Unix(0, e.Time).After(c.Reclaiming.Time) {
+		s.find(Entries, "loan %s was asked back %s before its RECLAIM_INTENT, entry %d", c.Name, time.Unix(0, e.Time).Sub(c.Reclaiming.Time), e.Seq)
 	}
 }
 

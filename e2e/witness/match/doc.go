@@ -14,7 +14,7 @@
 //	              that says so, gone without one that closes it, or written down only after
 //	              it was done
 //	billing       the accounts have another time for a loan than the watch saw, by more than
-//	              a second
+//	              a second; where the API server was silent meanwhile, than it can have been
 //	books         another law of the ledger
 package match
 

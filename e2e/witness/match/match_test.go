@@ -34,7 +34,9 @@ type story struct {
 	book    *books.Finding
 	seen    *match.Seen
 	settled bool
-	paths   []match.Book
+	// silent is for how many seconds the API server did not answer before what is shown.
+	silent float64
+	paths  []match.Book
 }
 
 var ledgerID = [16]byte{7}
@@ -63,7 +65,11 @@ func (s *story) write(second float64, kind uint8, change func(*books.Record)) *b
 func at(second float64) time.Time { return began.Add(time.Duration(second * float64(time.Second))) }
 
 func (s *story) show(second float64, o any) {
-	s.seen.Apply(history.Event{Revision: uint64(second * 10), At: at(second), Object: o})
+	e := history.Event{Revision: uint64(second * 10), At: at(second), Object: o}
+	if s.silent > 0 {
+		e.Since = at(second - s.silent)
+	}
+	s.seen.Apply(e)
 }
 
 func (s *story) head(second float64) {
@@ -190,6 +196,24 @@ func TestGuilty(t *testing.T) {
 			s.segment(s.book.Head)
 			s.giveBack()
 		}},
+		{"Active just before the API server was killed", nil, "", func(s *story) {
+			s.write(1, intent, nil)
+			s.loan(1.1, nil)
+			s.write(1.3, granted, nil)
+			s.silent = 3.5
+			s.loan(4.7, nil, v1alpha1.LoanActive)
+			s.silent = 0
+			s.giveBack()
+		}},
+		{"returned just before the API server was killed", nil, "", func(s *story) {
+			s.lend()
+			s.write(11, askedBack, nil)
+			s.loan(11.1, nil, v1alpha1.LoanActive, v1alpha1.LoanReclaiming)
+			s.write(17.8, done, nil)
+			s.silent = 3.5
+			s.loan(21.2, nil, v1alpha1.LoanActive, v1alpha1.LoanReclaiming, v1alpha1.LoanReturned)
+			delete(s.book.Open, own)
+		}},
 		{"found at work by the next broker", nil, "", func(s *story) { s.lendLate(6, 1, 6.2) }},
 
 		{"the book lost its last entry", map[match.Kind]int{match.AckedLost: 1, match.SilentGap: 1, match.Entries: 1}, "entry 5", func(s *story) {
@@ -290,6 +314,15 @@ func TestGuilty(t *testing.T) {
 			s.loan(21.2, nil, v1alpha1.LoanActive, v1alpha1.LoanReclaiming, v1alpha1.LoanReturned)
 		}},
 		{"found at work, and billed for longer", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m45.2s of unit-time, and 1m20.4s were seen", func(s *story) { s.lendLate(6, -5, 6.2) }},
+		{"billed for longer than the API server was silent", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m20s of unit-time, and 1m12s were seen", func(s *story) {
+			s.write(1, intent, nil)
+			s.loan(1.1, nil)
+			s.write(1.3, granted, nil)
+			s.silent = 1.5
+			s.loan(4.7, nil, v1alpha1.LoanActive)
+			s.silent = 0
+			s.giveBack()
+		}},
 		{"said to be Active, and billed since it was made", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m21.2s of unit-time, and 1m0s were seen", func(s *story) { s.lendLate(6.4, 1, 6.2) }},
 	}
 	for _, test := range tests {

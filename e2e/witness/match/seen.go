@@ -25,8 +25,21 @@ type Acked struct {
 
 // held is how many units a loan holds of lenders from a moment on.
 type held struct {
-	from  time.Time
+	from  Moment
 	units int64
+}
+
+// Moment is when something was seen, and Since the earliest time at which it can have happened.
+type Moment struct {
+	time.Time
+	Since time.Time
+}
+
+func momentOf(e history.Event) Moment {
+	if e.Since.IsZero() {
+		return Moment{e.At, e.At}
+	}
+	return Moment{e.At, e.Since}
 }
 
 // Course is a Loan's, as it was shown.
@@ -36,7 +49,7 @@ type Course struct {
 	Initial bool
 	// When it was first seen, and seen to be Active, Reclaiming, Returned and gone; zero:
 	// not yet.
-	Made, Active, Reclaiming, Returned, Gone time.Time
+	Made, Active, Reclaiming, Returned, Gone Moment
 	holds                                    []held
 }
 
@@ -61,9 +74,9 @@ func (s *Seen) Ended() map[string]time.Time {
 	for _, c := range s.courses {
 		switch {
 		case !c.Returned.IsZero():
-			ended[c.Name] = c.Returned
+			ended[c.Name] = c.Returned.Time
 		case !c.Gone.IsZero():
-			ended[c.Name] = c.Gone
+			ended[c.Name] = c.Gone.Time
 		}
 	}
 	return ended
@@ -93,16 +106,16 @@ func (s *Seen) loan(o *v1alpha1.Loan, e history.Event) {
 	name := o.Namespace + "/" + o.Name
 	c := s.courses[o.UID]
 	if c == nil {
-		c = &Course{Name: name, Initial: e.Initial, Made: e.At}
+		c = &Course{Name: name, Initial: e.Initial, Made: momentOf(e)}
 		s.courses[o.UID] = c
 	}
 	for i := range o.Status.Records {
 		r := &o.Status.Records[i]
 		s.Show(Acked{Seq: uint64(r.Seq), Hash: r.Hash, By: "loan " + name})
 	}
-	for condition, at := range map[string]*time.Time{v1alpha1.LoanActive: &c.Active, v1alpha1.LoanReclaiming: &c.Reclaiming, v1alpha1.LoanReturned: &c.Returned} {
+	for condition, at := range map[string]*Moment{v1alpha1.LoanActive: &c.Active, v1alpha1.LoanReclaiming: &c.Reclaiming, v1alpha1.LoanReturned: &c.Returned} {
 		if at.IsZero() && meta.IsStatusConditionTrue(o.Status.Conditions, condition) {
-			*at = e.At
+			*at = momentOf(e)
 		}
 	}
 	lent := int64(0)
@@ -112,25 +125,26 @@ func (s *Seen) loan(o *v1alpha1.Loan, e history.Event) {
 		}
 	}
 	if n := len(c.holds); n == 0 || c.holds[n-1].units != lent {
-		c.holds = append(c.holds, held{e.At, lent})
+		c.holds = append(c.holds, held{momentOf(e), lent})
 	}
 	if e.Deleted {
-		c.Gone = e.At
+		c.Gone = momentOf(e)
 	}
 }
 
-// unitTime is how long units were lent, from a moment until the loan was Returned.
-func (c *Course) unitTime(began time.Time) time.Duration {
-	total := time.Duration(0)
+// unitTime is how long units were lent, from a moment until the loan was Returned: at least and
+// at most, as far as was seen.
+func (c *Course) unitTime(began Moment) (least, most time.Duration) {
 	for i, h := range c.holds {
-		from, to := h.from, c.Returned
-		if from.Before(began) {
-			from = began
+		from, to := began, c.Returned
+		if h.from.After(began.Time) {
+			from = h.from
 		}
-		if i+1 < len(c.holds) && c.holds[i+1].from.Before(to) {
+		if i+1 < len(c.holds) && c.holds[i+1].from.Before(to.Time) {
 			to = c.holds[i+1].from
 		}
-		total += time.Duration(h.units) * max(0, to.Sub(from))
+		least += time.Duration(h.units) * max(0, to.Since.Sub(from.Time))
+		most += time.Duration(h.units) * max(0, to.Sub(from.Since))
 	}
-	return total
+	return least, most
 }
