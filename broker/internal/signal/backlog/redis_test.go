@@ -120,13 +120,16 @@ func TestRedisPassword(t *testing.T) {
 // empty, and is asked again when it is back.
 func TestRedisDown(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	// Where it listens its port stays free while it is gone: connections of other programs to this
+	// machine come from 127.0.0.1.
 	server := miniredis.NewMiniRedis()
-	if err := server.Start(); err != nil {
+	if err := server.StartAddr("127.0.2.1:0"); err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
+	address := server.Addr()
 	push(t, server, 0, "inference_tasks", 7)
-	r, err := New(Backends{{Name: "tasks", Kind: Redis, Addresses: []string{server.Addr()}}}, time.Minute, clocktesting.NewFakePassiveClock(now))
+	r, err := New(Backends{{Name: "tasks", Kind: Redis, Addresses: []string{address}}}, time.Minute, clocktesting.NewFakePassiveClock(now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +146,7 @@ func TestRedisDown(t *testing.T) {
 	got, err = r.Read(t.Context(), "serving", list("inference_tasks"))
 	check(t, got, err, 0, "Redis tasks does not answer")
 
-	if err := server.Restart(); err != nil {
+	if err := server.StartAddr(address); err != nil {
 		t.Fatal(err)
 	}
 	got, err = r.Read(t.Context(), "serving", list("inference_tasks"))
