@@ -44,6 +44,7 @@ import (
 	"github.com/ebbtide/ebbtide/e2e/lab/container"
 	"github.com/ebbtide/ebbtide/e2e/lab/devices"
 	"github.com/ebbtide/ebbtide/e2e/lab/host"
+	"github.com/ebbtide/ebbtide/e2e/lab/kubelet"
 	"github.com/ebbtide/ebbtide/e2e/lab/manifest"
 	"github.com/ebbtide/ebbtide/e2e/lab/pki"
 	"github.com/ebbtide/ebbtide/e2e/lab/process"
@@ -124,6 +125,7 @@ type Lab struct {
 	programs    *container.Runtime // nil without Options.Programs
 	stopKubelet context.CancelFunc
 	kubelet     chan error
+	nodes       *kubelet.Kubelet // all of them, once they run
 	devices     *devices.Manager
 
 	mu     sync.Mutex

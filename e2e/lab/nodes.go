@@ -127,12 +127,15 @@ func (l *Lab) startAgents(ctx context.Context, specs []NodeSpec) error {
 }
 
 // LoseNode takes a node off the network: it turns NotReady and its kubelet stands
-// still. It returns once the node's condition says so.
+// still. It returns once the node's condition says so and its kubelet does.
 func (l *Lab) LoseNode(ctx context.Context, name string) error {
 	if err := l.patchLost(ctx, name, `""`); err != nil {
 		return err
 	}
-	return l.waitNodes(ctx, map[string]bool{name: true}, func(n *corev1.Node) bool { return !ready(n) })
+	l.mu.Lock()
+	nodes := l.nodes
+	l.mu.Unlock()
+	return l.waitNodes(ctx, map[string]bool{name: true}, func(n *corev1.Node) bool { return !ready(n) && nodes.Lost(n.Name) })
 }
 
 // RecoverNode brings a lost node back and waits until it can be used again.

@@ -256,10 +256,10 @@ func (l *Lab) startKubelet() error {
 		funcr.Options{LogTimestamp: true, Verbosity: 1})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	l.mu.Lock()
-	l.stopKubelet, l.kubelet = cancel, done
-	l.mu.Unlock()
 	nodes := kubelet.New(client, logger)
+	l.mu.Lock()
+	l.stopKubelet, l.kubelet, l.nodes = cancel, done, nodes
+	l.mu.Unlock()
 	nodes.RunPrograms(l.programs)
 	nodes.UseDevices(l.devices)
 	if l.opts.handsGPUs() {

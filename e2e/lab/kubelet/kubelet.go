@@ -177,6 +177,10 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 	return 0, k.do(ctx, pod, next)
 }
 
+// Lost tells whether the kubelet of a node stands still, as one does of a node that there is
+// not.
+func (k *Kubelet) Lost(node string) bool { return k.nodeLost(node) }
+
 // nodeLost reports that the node has no working kubelet. One that is not known,
 // or not yet, has none.
 func (k *Kubelet) nodeLost(name string) bool {
