@@ -30,8 +30,8 @@ import (
 const (
 	fieldManager = "ebbtide-lab"
 	// settleTime is how long a new kind may be unknown, or a new namespace's
-	// objects refused, before it counts as an error.
-	settleTime     = 10 * time.Second
+	// objects refused, before it counts as an error; on a busy machine, too.
+	settleTime     = time.Minute
 	settleInterval = 50 * time.Millisecond
 )
 
