@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"github.com/ebbtide/ebbtide/deploy"
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
 const agent = "system:serviceaccount:ebbtide-agent:ebbtide-agent"
@@ -42,6 +44,16 @@ func (c *cluster) agentAccess(t *testing.T) {
 	if err := shared.Apply(t.Context(), manifests); err != nil {
 		t.Fatal(err)
 	}
+	c.agentsMake(t, "ebbtide.dev", "gpunodes")
+}
+
+// agentsMake waits until agents may, which the API server learns from watches.
+func (c *cluster) agentsMake(t *testing.T, group, plural string) {
+	t.Helper()
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
+		allowed, why, err := c.may(ctx, agent, "create", group, plural, "")
+		return allowed, fmt.Sprintf("%s may not create %s yet: %s %v", agent, plural, why, err)
+	})
 }
 
 // An agent writes the status of its own node's GPUNode, and restarts its own node's

@@ -3,13 +3,17 @@ package deploy_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+
+	"github.com/ebbtide/ebbtide/e2e/lab/labtest"
 )
 
 const visibleDevices = "spec.containers[].env[NVIDIA_VISIBLE_DEVICES]: only none, void and the empty value are allowed"
@@ -106,8 +110,8 @@ func TestClaimsForGPUs(t *testing.T) {
 	namespace := c.namespace(t)
 	c.deviceClass(t, "h100", `device.driver == "gpu.nvidia.com"`)
 	c.deviceClass(t, "own", `device.driver == "gpu.ebbtide.dev"`)
-	c.deviceClass(t, "anything", "")
 	c.deviceClass(t, "nic", `device.driver == "nic.example.com"`)
+	c.deviceClass(t, "anything", "")
 	exactly := func(class string) resourcev1.DeviceRequest {
 		return resourcev1.DeviceRequest{Name: "r-" + class[:3], Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: class}}
 	}
@@ -119,6 +123,13 @@ func TestClaimsForGPUs(t *testing.T) {
 		return r
 	}
 	const notCounted = "claims for GPUs are counted in no quota"
+	// The API server learns of the classes from a watch, of the one of anything last.
+	labtest.Eventually(t, 2*time.Minute, func(ctx context.Context) (bool, string) {
+		claim := &resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: "claim"}}
+		claim.Spec.Devices.Requests = []resourcev1.DeviceRequest{exactly("anything")}
+		_, err := c.client(t, administrator).ResourceV1().ResourceClaims(namespace).Create(ctx, claim, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err != nil && strings.Contains(err.Error(), "anything may be a GPU"), fmt.Sprintf("the classes are not seen yet: %v", err)
+	})
 	tests := []struct {
 		name     string
 		user     string

@@ -59,6 +59,7 @@ func TestResourceSlicesAreTheNodesOwn(t *testing.T) {
 	if err := shared.Apply(t.Context(), manifests); err != nil {
 		t.Fatal(err)
 	}
+	c.agentsMake(t, "resource.k8s.io", "resourceslices")
 	const agents = "an agent publishes the devices of gpu.ebbtide.dev on its own node only"
 	administrators := c.as(administrator, "system:masters")
 	for _, test := range []struct {
