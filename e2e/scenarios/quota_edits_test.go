@@ -78,20 +78,14 @@ func TestRaceForTheLastUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	won := map[string]bool{}
-	for turn := range turns {
-		winner := ""
-		labtest.Eventually(t, patience, func(ctx context.Context) (bool, string) {
-			loans, err := w.loans(ctx)
-			for job := range loans {
-				if !won[job] {
-					winner = job
-				}
-			}
-			return err == nil && winner != "", fmt.Sprintf("turn %d: nobody has the unit (%v)", turn+1, err)
-		})
+	for range turns {
+		winner := w.winner(won)
 		won[winner] = true
 		w.removeJob("narrow", winner)
 	}
+	// Nothing moves any more when the next one has the unit.
+	w.winner(won)
+	w.awaitBound("narrow", 1)
 	admitted, over := watch.report()
 	t.Logf("%d jobs raced for 1 unit: %d admissions, %d over the quota", racers, len(admitted), len(over))
 	if len(admitted) < turns {
@@ -101,6 +95,21 @@ func TestRaceForTheLastUnit(t *testing.T) {
 		t.Error(text)
 	}
 	w.judge()
+}
+
+// winner waits until a job that has not won yet has a loan.
+func (w *town) winner(won map[string]bool) (winner string) {
+	w.t.Helper()
+	labtest.Eventually(w.t, patience, func(ctx context.Context) (bool, string) {
+		loans, err := w.loans(ctx)
+		for job := range loans {
+			if !won[job] {
+				winner = job
+			}
+		}
+		return err == nil && winner != "", fmt.Sprintf("after %d turns nobody has the unit (%v)", len(won), err)
+	})
+	return winner
 }
 
 // edit is a change of a tenant's quota.
