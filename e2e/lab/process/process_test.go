@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -48,9 +49,11 @@ func parent() {
 
 func busy() {
 	runtime.GOMAXPROCS(16)
+	var turns atomic.Int64
 	for range 16 {
 		go func() {
 			for {
+				turns.Add(1)
 			}
 		}()
 	}
