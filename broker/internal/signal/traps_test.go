@@ -201,12 +201,13 @@ func TestOutage(t *testing.T) {
 	const down = 3 * time.Minute // since the first sample
 	f := newFarm(vllmExample)
 	f.start = time.Now().Add(-15 * time.Minute)
-	// Down from 12 minutes ago to 15 seconds before the first scrape: what a profile looks back over
-	// is two minutes, and a busy machine may take most of them from then on.
+	// Down from 12 minutes ago to half a minute before the first scrape: what a profile looks back
+	// over is two minutes, and a busy machine may take most of them from then on. In half a minute
+	// there is one of the times at which a subquery of 15 s looks, also where the test is quick.
 	var first sync.Once
 	var back time.Duration
 	f.gap = func(since time.Duration) bool {
-		first.Do(func() { back = time.Since(f.start) - 15*time.Second })
+		first.Do(func() { back = time.Since(f.start) - 30*time.Second })
 		return since > down && since < back
 	}
 	url := f.prometheus(t)
