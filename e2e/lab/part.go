@@ -171,21 +171,20 @@ func (p *Part) Stop() error {
 
 // Freeze stops the part's process where it stands, with SIGSTOP: its connections
 // stay open and, once Freeze has returned, nothing answers on them.
-func (p *Part) Freeze() error {
-	r := p.running()
-	if r == nil {
-		return fmt.Errorf("%s: %w", p.name, errNotRunning)
-	}
-	return r.Freeze()
-}
+func (p *Part) Freeze() error { return p.act((*run).Freeze) }
 
 // Thaw lets a frozen part go on.
 func (p *Part) Thaw() error {
+	return p.act(func(r *run) error { return r.Signal(syscall.SIGCONT) })
+}
+
+// act does something to the part's process, if there is one.
+func (p *Part) act(do func(r *run) error) error {
 	r := p.running()
 	if r == nil {
 		return fmt.Errorf("%s: %w", p.name, errNotRunning)
 	}
-	return r.Signal(syscall.SIGCONT)
+	return do(r)
 }
 
 // Restart stops the part if it is running, starts it anew and waits until it is

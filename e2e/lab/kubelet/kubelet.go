@@ -150,7 +150,7 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 		}
 		return k.bury(item.uid)
 	}
-	if k.nodeLost(pod.Spec.NodeName) {
+	if k.Lost(pod.Spec.NodeName) {
 		return lostRecheck, nil
 	}
 	k.mu.Lock()
@@ -177,13 +177,9 @@ func (k *Kubelet) step(ctx context.Context, item key) (time.Duration, error) {
 	return 0, k.do(ctx, pod, next)
 }
 
-// Lost tells whether the kubelet of a node stands still, as one does of a node that there is
-// not.
-func (k *Kubelet) Lost(node string) bool { return k.nodeLost(node) }
-
-// nodeLost reports that the node has no working kubelet. One that is not known,
+// Lost reports that the node has no working kubelet. One that is not known,
 // or not yet, has none.
-func (k *Kubelet) nodeLost(name string) bool {
+func (k *Kubelet) Lost(name string) bool {
 	obj, exists, err := k.nodes.GetByKey(name)
 	node, ok := obj.(*corev1.Node)
 	if err != nil || !exists || !ok {

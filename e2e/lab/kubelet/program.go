@@ -120,7 +120,7 @@ func (k *Kubelet) bury(pod types.UID) (again time.Duration, err error) {
 	switch {
 	case c == nil:
 		return 0, nil
-	case k.nodeLost(c.Node) && k.known(c.Node):
+	case k.Lost(c.Node) && k.known(c.Node):
 		return lostRecheck, nil
 	}
 	return 0, k.programs.Remove(pod)
