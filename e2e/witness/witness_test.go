@@ -67,7 +67,8 @@ func newStand(t *testing.T) *stand {
 
 func (s *stand) show(o any) {
 	s.revision++
-	s.see(history.Event{Revision: s.revision, At: time.Now(), Object: o})
+	now := time.Now()
+	s.see(history.Event{Revision: s.revision, At: now, Since: now, Object: o})
 }
 
 // ask writes down that somebody asked for something, and that it was done.

@@ -65,11 +65,7 @@ func (s *story) write(second float64, kind uint8, change func(*books.Record)) *b
 func at(second float64) time.Time { return began.Add(time.Duration(second * float64(time.Second))) }
 
 func (s *story) show(second float64, o any) {
-	e := history.Event{Revision: uint64(second * 10), At: at(second), Object: o}
-	if s.silent > 0 {
-		e.Since = at(second - s.silent)
-	}
-	s.seen.Apply(e)
+	s.seen.Apply(history.Event{Revision: uint64(second * 10), At: at(second), Since: at(second - s.silent), Object: o})
 }
 
 func (s *story) head(second float64) {
@@ -96,7 +92,7 @@ func (s *story) loan(second float64, carried *books.Record, conditions ...string
 }
 
 func (s *story) gone(second float64) {
-	s.seen.Apply(history.Event{At: at(second), Deleted: true, Object: &v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: "a-1", UID: "loan"}}})
+	s.seen.Apply(history.Event{At: at(second), Since: at(second), Deleted: true, Object: &v1alpha1.Loan{ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: "a-1", UID: "loan"}}})
 }
 
 func newStory() *story {
@@ -133,6 +129,18 @@ func (s *story) lendLate(noted, since, active float64) {
 		grant()
 	}
 	s.book.Open[own] = books.OpenLoan{}
+	s.giveBack()
+}
+
+// lendUnheard has the loan granted at 1.3, and said to be Active when the API server answers again
+// at 4.7, after it was silent for so many seconds.
+func (s *story) lendUnheard(silent float64) {
+	s.write(1, intent, nil)
+	s.loan(1.1, nil)
+	s.write(1.3, granted, nil)
+	s.silent = silent
+	s.loan(4.7, nil, v1alpha1.LoanActive)
+	s.silent = 0
 	s.giveBack()
 }
 
@@ -196,15 +204,7 @@ func TestGuilty(t *testing.T) {
 			s.segment(s.book.Head)
 			s.giveBack()
 		}},
-		{"Active just before the API server was killed", nil, "", func(s *story) {
-			s.write(1, intent, nil)
-			s.loan(1.1, nil)
-			s.write(1.3, granted, nil)
-			s.silent = 3.5
-			s.loan(4.7, nil, v1alpha1.LoanActive)
-			s.silent = 0
-			s.giveBack()
-		}},
+		{"Active just before the API server was killed", nil, "", func(s *story) { s.lendUnheard(3.5) }},
 		{"returned just before the API server was killed", nil, "", func(s *story) {
 			s.lend()
 			s.write(11, askedBack, nil)
@@ -314,15 +314,7 @@ func TestGuilty(t *testing.T) {
 			s.loan(21.2, nil, v1alpha1.LoanActive, v1alpha1.LoanReclaiming, v1alpha1.LoanReturned)
 		}},
 		{"found at work, and billed for longer", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m45.2s of unit-time, and 1m20.4s were seen", func(s *story) { s.lendLate(6, -5, 6.2) }},
-		{"billed for longer than the API server was silent", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m20s of unit-time, and 1m12s were seen", func(s *story) {
-			s.write(1, intent, nil)
-			s.loan(1.1, nil)
-			s.write(1.3, granted, nil)
-			s.silent = 1.5
-			s.loan(4.7, nil, v1alpha1.LoanActive)
-			s.silent = 0
-			s.giveBack()
-		}},
+		{"billed for longer than the API server was silent", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m20s of unit-time, and 1m12s were seen", func(s *story) { s.lendUnheard(1.5) }},
 		{"said to be Active, and billed since it was made", map[match.Kind]int{match.Billing: 1}, "the accounts have 1m21.2s of unit-time, and 1m0s were seen", func(s *story) { s.lendLate(6.4, 1, 6.2) }},
 	}
 	for _, test := range tests {

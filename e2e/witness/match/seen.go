@@ -35,12 +35,7 @@ type Moment struct {
 	Since time.Time
 }
 
-func momentOf(e history.Event) Moment {
-	if e.Since.IsZero() {
-		return Moment{e.At, e.At}
-	}
-	return Moment{e.At, e.Since}
-}
+func momentOf(e history.Event) Moment { return Moment{e.At, e.Since} }
 
 // Course is a Loan's, as it was shown.
 type Course struct {
