@@ -25,7 +25,7 @@ func (p *Ebbtide) onGPUNode(logger klog.Logger) cache.ResourceEventHandlerFuncs 
 		if n.GotOn(before) {
 			p.gaps.over(n.Name)
 		}
-		if n.MayHelp(before) {
+		if n.MayHelp(before, p.reservedOf) {
 			p.activate(logger, p.wantingSlicesOf(n))
 		}
 	}
@@ -44,6 +44,20 @@ func (p *Ebbtide) onGPUNode(logger klog.Logger) cache.ResourceEventHandlerFuncs 
 			}
 		},
 	}
+}
+
+// reservedOf returns the slices that were reserved for who holds some; none if that pod is
+// not known, or not any more.
+func (p *Ebbtide) reservedOf(holder v1alpha1.GPUHolder) []v1alpha1.InstanceRef {
+	obj, exists, err := p.pods.GetByKey(holder.Namespace + "/" + holder.Name)
+	if err != nil || !exists {
+		return nil
+	}
+	pod, ok := obj.(*corev1.Pod)
+	if !ok || holder.UID != "" && holder.UID != pod.UID {
+		return nil
+	}
+	return p.reservedFor(pod)
 }
 
 // wantingSlicesOf returns the pods that wait for slices as the node has, on a node that

@@ -112,6 +112,48 @@ func TestPinnedSlicesThatOthersLeftMayBeElsewhere(t *testing.T) {
 	}
 }
 
+// A slice that somebody may be on is for no loan until it is known that nobody is, and one
+// that a pod was reserved is taken until it is known that the pod is on another.
+func TestLoansWaitUntilASliceIsKnownToBeFree(t *testing.T) {
+	w := newWorld(t).sliced()
+	n := w.card("n", "1g.5gb@4 1g.5gb@5 1g.5gb@6").pin("1g.5gb@6")
+	n.gn.Status.GPUs[0].Instances[0].Processes = nil
+	n.tell()
+	service := w.replicaOn("chat", nil)
+	if got := placesOf(w.bind(service)); got != "1g@5#1" {
+		t.Fatalf("another service gets %q", got)
+	}
+	l := w.sliceLoan("small", oneG, "a100-1g", 2, "n")
+	p := w.workerOn(l, "w-0", nil)
+	if got, want := w.bind(p), "3 slices of nvidia.com/mig-1g.5gb are on the node, and the pod asks for 1: 1 in use or reserved, 1 pinned for services, 1 perhaps in use"; got != want {
+		t.Fatalf("the worker gets %q, want %q", got, want)
+	}
+	woken := func(when string, want []string, place string) {
+		t.Helper()
+		if diff := cmp.Diff(want, w.activated); diff != "" {
+			t.Errorf("activated %s (-want +got):\n%s", when, diff)
+		}
+		if got := placesOf(w.bind(p)); place != "" && got != place {
+			t.Errorf("%s the worker gets %q, want %q", when, got, place)
+		}
+		w.activated = nil
+	}
+	w.activated = nil
+	n.tell()
+	woken("when nothing is new", nil, "")
+	n.gn.Status.GPUs[0].Instances[0].Processes = new(int32)
+	n.tell()
+	woken("when nobody is on it", []string{"research/w-0"}, "1g@4#1")
+
+	p = w.workerOn(l, "w-1", nil)
+	if got := w.bind(p); !strings.Contains(got, "2 in use or reserved, 1 pinned for services") {
+		t.Fatalf("the second worker gets %q", got)
+	}
+	w.activated = nil
+	n.hold("1g.5gb@6", service)
+	woken("when the kubelet gave the service another", []string{"research/w-1"}, "1g@5#1")
+}
+
 func TestWhoHasASlice(t *testing.T) {
 	for name, tc := range map[string]struct {
 		set  func(w *world, n *card)

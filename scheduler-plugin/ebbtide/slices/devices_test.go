@@ -43,7 +43,7 @@ func TestDevices(t *testing.T) {
 	gn.Status.GPUs[1].Healthy = true
 	gn.Status.GPUs[1].Instances[0].State, gn.Status.GPUs[1].Instances[1].State = v1alpha1.InstanceAbsent, v1alpha1.InstanceAbsent
 	more := new(Boards).Read(gn)
-	if !more.MayHelp(n) || n.MayHelp(more) {
-		t.Errorf("more devices help: %v; fewer: %v", more.MayHelp(n), n.MayHelp(more))
+	if !more.MayHelp(n, nil) || n.MayHelp(more, nil) {
+		t.Errorf("more devices help: %v; fewer: %v", more.MayHelp(n, nil), n.MayHelp(more, nil))
 	}
 }

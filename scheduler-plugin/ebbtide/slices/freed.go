@@ -9,10 +9,12 @@ import (
 )
 
 // MayHelp reports whether a pod that was refused on the node as it was before, nil if it
-// was not known, may find slices there now: one was let go, made or unpinned, or a change
-// of a card went on. What only says that time goes by is no reason.
-func (n *Node) MayHelp(before *Node) bool {
-	if n.GotOn(before) {
+// was not known, may find slices there now: one was let go, made or unpinned, nobody is on
+// one that somebody may have been on, a pod is on another than was thought, others
+// allocate from here on, or a change of a card went on. What only says that time goes by is no reason, nor is a pod that is where
+// it was reserved, which reserved returns.
+func (n *Node) MayHelp(before *Node, reserved func(v1alpha1.GPUHolder) []v1alpha1.InstanceRef) bool {
+	if n.GotOn(before) || n.Dynamic != before.Dynamic {
 		return true
 	}
 	for resource, count := range before.pinned {
@@ -32,16 +34,28 @@ func (n *Node) MayHelp(before *Node) bool {
 	for i := range n.Instances {
 		in := &n.Instances[i]
 		old := was[in.InstanceRef]
-		if in.free() && (old == nil || !old.free() || old.Pinned != in.Pinned) {
+		if in.opens(old) {
+			return true
+		}
+		// What the pod was thought to have is open, if that is not this one.
+		if news := in.held() && (old == nil || in.holder != old.holder); news && !slices.Contains(reserved(in.holder), in.InstanceRef) {
 			return true
 		}
 	}
 	return false
 }
 
+// opens reports whether a pod may be given the instance that was not before, nil if it was
+// not there.
+func (in *Instance) opens(before *Instance) bool {
+	return in.free() && (before == nil || !before.free() || before.Pinned != in.Pinned || before.unsure && !in.unsure)
+}
+
 func alike(a, b Reshape) bool { return a.ID == b.ID && a.State == b.State && a.Undo == b.Undo }
 
-func (in *Instance) free() bool { return in.usable && in.holder.Name == "" }
+func (in *Instance) free() bool { return in.usable && !in.held() }
+
+func (in *Instance) held() bool { return in.holder.Name != "" }
 
 // Resources returns the kinds of slices that the node has or may have again, in order.
 func (n *Node) Resources() []corev1.ResourceName {

@@ -241,51 +241,6 @@ func TestUndone(t *testing.T) {
 	}
 }
 
-func TestMayHelp(t *testing.T) {
-	holder := &v1alpha1.GPUHolder{Namespace: "x", Name: "a"}
-	begin := func() *v1alpha1.GPUNode {
-		gn := node(sevenths)
-		gn.Status.GPUs[0].Instances[0].Holder = holder
-		gn.Spec.Pinned = []v1alpha1.PinnedSlices{{GPU: "a", Places: placesOf(a100(), "1g.5gb@6")}}
-		return gn
-	}
-	for name, tc := range map[string]struct {
-		set  func(gn *v1alpha1.GPUNode)
-		want bool
-	}{
-		"nothing":                   {func(*v1alpha1.GPUNode) {}, false},
-		"time goes by":              {func(gn *v1alpha1.GPUNode) { gn.Status.Heartbeat = metav1.NowMicro() }, false},
-		"one is taken":              {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[1].Holder = holder }, false},
-		"one is let go":             {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[0].Holder = nil }, true},
-		"one is made anew":          {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[1].Generation = 2 }, true},
-		"one is lost":               {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances = gn.Status.GPUs[0].Instances[1:] }, false},
-		"pins move":                 {func(gn *v1alpha1.GPUNode) { gn.Spec.Pinned[0].Places[0].Start = 5 }, true},
-		"pins go":                   {func(gn *v1alpha1.GPUNode) { gn.Spec.Pinned = nil }, true},
-		"a reshape is wanted":       {func(gn *v1alpha1.GPUNode) { gn.Spec.Reshapes = []v1alpha1.Reshape{{ID: "r"}} }, true},
-		"a process has not ended":   {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[0] = busy(gn.Status.GPUs[0].Instances[0]) }, false},
-		"the GPU is no longer well": {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Healthy = false }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var boards Boards
-			before, gn := boards.Read(begin()), begin()
-			tc.set(gn)
-			if got := boards.Read(gn).MayHelp(before); got != tc.want {
-				t.Errorf("may help: %v", got)
-			}
-		})
-	}
-	var boards Boards
-	if !boards.Read(begin()).MayHelp(nil) {
-		t.Error("a node that was not known does not help")
-	}
-}
-
-func busy(in v1alpha1.MIGInstance) v1alpha1.MIGInstance {
-	one := int32(1)
-	in.Holder, in.Processes = nil, &one
-	return in
-}
-
 // A change is off the list as soon as the broker sees its end, or both are seen at once, and
 // the kubelet may be behind: the node settles for a moment longer.
 func TestSettlesForAMomentLonger(t *testing.T) {
