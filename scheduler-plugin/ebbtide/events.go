@@ -64,69 +64,6 @@ func (p *Ebbtide) awaitStart(ctx context.Context) error {
 	return nil
 }
 
-// onLoan wakes the pods that a loan's start or end lets run, and turns pods away
-// that wait in Permit on a loan that ended.
-func (p *Ebbtide) onLoan(logger klog.Logger) cache.ResourceEventHandlerFuncs {
-	ended := func(loan *v1alpha1.Loan) {
-		p.ended(logger, loan, "the loan of the job that controls this pod ended")
-	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(obj any) {
-			if loan, ok := obj.(*v1alpha1.Loan); ok {
-				p.wake(logger, p.account.SetLoan(loan))
-				p.restore(loan)
-				if p.unwatched(loan) {
-					p.said.ask(loan, false)
-				}
-				p.noteHolds(logger, loan, false)
-				p.activate(logger, p.pendingOf(loan))
-			}
-		},
-		UpdateFunc: func(before, after any) {
-			old, ok1 := before.(*v1alpha1.Loan)
-			loan, ok2 := after.(*v1alpha1.Loan)
-			if !ok1 || !ok2 {
-				return
-			}
-			if old.UID != loan.UID {
-				p.wake(logger, p.account.DropLoan(old.UID))
-				p.noteHolds(logger, old, true)
-				p.said.forget(old.UID)
-				if p.unwatched(loan) {
-					p.said.ask(loan, false)
-				}
-			}
-			p.wake(logger, p.account.SetLoan(loan))
-			p.noteHolds(logger, loan, false)
-			switch {
-			case book.Open(old) && !book.Open(loan):
-				ended(loan)
-			case !book.Open(old) && book.Open(loan):
-				p.activate(logger, p.pendingOf(loan))
-			case v1alpha1.Units(loan.Keeps()) < v1alpha1.Units(old.Keeps()):
-				// Some wait where the loan keeps nothing now.
-				p.breakUp(loan, "the loan of this job has become smaller")
-			}
-		},
-		DeleteFunc: func(obj any) {
-			if loan, ok := deleted[*v1alpha1.Loan](obj); ok {
-				p.wake(logger, p.account.DropLoan(loan.UID))
-				p.noteHolds(logger, loan, true)
-				ended(loan)
-				p.gangs.forgetLoan(loan.UID)
-				p.said.forget(loan.UID)
-			}
-		},
-	}
-}
-
-// ended turns the loan's waiting pods away, and wakes others: units on its nodes
-// are no longer held for it, and are coming free.
-func (p *Ebbtide) ended(logger klog.Logger, loan *v1alpha1.Loan, reason string) {
-	p.breakUp(loan, reason)
-	p.activate(logger, p.pending())
-}
-
 func (p *Ebbtide) onQuota(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 	wake := func(q *v1alpha1.TenantQuota) {
 		p.account.SetQuota(q)

@@ -141,6 +141,7 @@ func (w *world) restart() {
 		live:     newLive(w.getLoan),
 		undos:    newUndos(),
 		gaps:     newGaps(),
+		stirs:    newStirs(),
 	}
 	w.kin = &kin.Kin{Resources: kinResources(), Client: w.metadata, API: w.client.Discovery(), Clock: w.time, Changed: w.onKin(klog.Background())}
 	w.kin.Look(w.t.Context())

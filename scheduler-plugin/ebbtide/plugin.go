@@ -107,6 +107,7 @@ type Ebbtide struct {
 	live    *live
 	undos   *undos
 	gaps    *gaps
+	stirs   *stirs
 	// profiles that are served beside that of the handle.
 	profiles profiles
 	// heard are the event handlers that must have seen the start before a pod is
@@ -173,6 +174,7 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 		live:     newLive(watches.Loan),
 		undos:    newUndos(),
 		gaps:     newGaps(),
+		stirs:    newStirs(),
 	}
 	p.kin = &kin.Kin{Resources: kinResources(), Client: objects.metadata, API: api, Clock: p.clock, Changed: p.onKin(klog.FromContext(ctx))}
 	served, err := podGroupsServed(api)

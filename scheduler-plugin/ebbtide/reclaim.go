@@ -210,6 +210,7 @@ func (p *Ebbtide) sweep(ctx context.Context) error {
 	p.sweepGangs()
 	p.forgetKin()
 	p.sweepSilent(klog.FromContext(ctx))
+	p.wakeStirred(klog.FromContext(ctx))
 	var errs []error
 	for _, t := range p.taken.all() {
 		current := p.book.LoanOfJob(t.loan.Namespace, t.loan.Spec.Job.UID)

@@ -1,0 +1,121 @@
+package ebbtide
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
+)
+
+// woken returns the pods that were activated since it was asked last, each once, a sweep
+// included.
+func (w *world) woken() []string {
+	w.t.Helper()
+	must(w.t, w.sweep(w.t.Context()))
+	out := slices.Compact(w.activated)
+	w.activated = nil
+	return out
+}
+
+func (w *world) wants(when string, want ...string) {
+	w.t.Helper()
+	if diff := cmp.Diff(want, w.woken()); diff != "" {
+		w.t.Errorf("%s: woken (-want +got):\n%s", when, diff)
+	}
+}
+
+// refuses runs a cycle of the pod, which must find no place.
+func (w *world) refuses(p *corev1.Pod) {
+	w.t.Helper()
+	if placed, _, _ := w.schedule(p); placed != "" {
+		w.t.Fatalf("pod %s is placed on %s", p.Name, placed)
+	}
+	w.put(p)
+}
+
+// places runs a cycle of the pod, which must find one.
+func (w *world) places(p *corev1.Pod) {
+	w.t.Helper()
+	if placed, _, status := w.schedule(p); placed == "" {
+		w.t.Fatalf("pod %s is not placed: %s", p.Name, status.Message())
+	}
+}
+
+// loanBecomes stores the loan's next state and tells the plugin.
+func (w *world) loanBecomes(l *v1alpha1.Loan, set func(*v1alpha1.Loan)) *v1alpha1.Loan {
+	w.t.Helper()
+	next := l.DeepCopy()
+	set(next)
+	must(w.t, w.loans.Update(next))
+	w.onLoan(klog.Background()).OnUpdate(l, next)
+	return next
+}
+
+func shedding(grants ...v1alpha1.Grant) func(*v1alpha1.Loan) {
+	for i := range grants {
+		grants[i].Flavor = "h100"
+	}
+	return func(l *v1alpha1.Loan) { l.Status.Shedding = grants }
+}
+
+// What an earlier loan no longer keeps is for a later one, and for others, although no pod
+// has left. What it may use again is for its own pods.
+func TestLoanThatKeepsLessLetsOthersIn(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("n", 4, 8)
+	first := w.loan("a", 4, 1, lent("n", 4))
+	w.time.Step(1e9)
+	later := w.loan("b", 2, 1, lent("n", 4))
+	bare := w.pod("bare", "serving", 0, 2, nil)
+	behind := w.borrowed(later, "b-0", nil)
+	w.refuses(behind)
+	w.refuses(bare)
+	w.woken()
+	first = w.loanBecomes(first, shedding(lent("n", 2)))
+	w.wants("two of four are shed", "research/b-0", "serving/bare")
+	w.places(behind)
+	for _, name := range []string{"a-0", "a-1"} {
+		w.borrowed(first, name, n)
+	}
+	waits := w.borrowed(first, "a-2", nil)
+	w.refuses(waits)
+	w.woken()
+	w.loanBecomes(first, shedding(lent("n", 1)))
+	w.wants("one of the two is not", "research/a-2")
+	w.places(waits)
+}
+
+// A gang that is turned away because its loan became smaller tries again: it may be whole.
+func TestGangOfALoanThatShrinksTriesAgain(t *testing.T) {
+	w := newWorld(t)
+	w.node("n", 4, 8)
+	l := w.loan("a", 3, 1, lent("n", 2), lent("m", 1))
+	w.admit(l, "p0")
+	w.admit(l, "p1")
+	w.woken()
+	w.loanBecomes(l, shedding(lent("m", 1)))
+	const smaller = "the loan of this job has become smaller (attempt 1)"
+	if diff := cmp.Diff(map[string]string{"p0": smaller, "p1": smaller}, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+	w.wants("the last pod is not wanted any more", "research/p0", "research/p1")
+}
+
+// A loan that was deleted and made anew while nobody looked is another one.
+func TestLoanMadeAnewWakesItsPods(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("n", 4, 8)
+	w.online("x", 1, n)
+	l := w.loan("a", 1, 4, lent("n", 4))
+	p := w.borrowed(l, "a-0", nil)
+	w.refuses(p)
+	w.woken()
+	w.node("m", 4, 8)
+	w.loanBecomes(l, func(l *v1alpha1.Loan) { l.UID, l.Spec.Grants[0].Node = "anew", "m" })
+	w.wants("the new loan is on another node", "research/a-0")
+	w.places(p)
+}
