@@ -70,8 +70,8 @@ func (b *blocked) has(pod types.UID) bool {
 	return known
 }
 
-// take takes the pod out of the line, because it is tried. It returns the tenant if
-// the pod was woken for its quota.
+// take takes the pod out of the line, because it is tried or gone. It returns the tenant,
+// and whether the pod was woken for its quota.
 func (b *blocked) take(pod types.UID) (tenant string, woken bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,6 +130,14 @@ func (p *Ebbtide) wake(logger klog.Logger, tenants []string) {
 // for them too.
 func (p *Ebbtide) passOn(logger klog.Logger, pod *corev1.Pod, tenant string) {
 	p.activate(logger, p.nextInLine(tenant, pod.UID))
+}
+
+// leaveLine takes a pod out of the line that will not be tried any more. If it was woken,
+// those behind it are to be: it wakes nobody itself.
+func (p *Ebbtide) leaveLine(logger klog.Logger, pod *corev1.Pod) {
+	if tenant, woken := p.blocked.take(pod.UID); woken {
+		p.passOn(logger, pod, tenant)
+	}
 }
 
 func (p *Ebbtide) nextInLine(tenant string, except types.UID) []*corev1.Pod {

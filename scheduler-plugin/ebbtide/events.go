@@ -97,43 +97,57 @@ func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			if pod, ok := obj.(*corev1.Pod); ok {
-				p.account.SetPod(nil, pod)
-				p.follow(logger, nil, pod)
-				p.wakeGroup(logger, pod)
+				p.podCame(logger, pod)
 			}
 		},
 		UpdateFunc: func(before, after any) {
 			old, _ := before.(*corev1.Pod)
 			pod, ok := after.(*corev1.Pod)
-			if !ok {
-				return
+			switch {
+			case !ok:
+			case old != nil && old.UID != pod.UID: // it was deleted and made anew while nobody looked
+				p.podGone(logger, old)
+				p.podCame(logger, pod)
+			default:
+				p.podChanged(logger, old, pod)
 			}
-			if old != nil && old.UID != pod.UID {
-				p.forget(old.UID)
-				p.cards.release(old.UID)
-				p.unfollow(old)
-				old = nil
-			}
-			if ended(pod) {
-				p.cards.release(pod.UID)
-			}
-			freed := p.account.SetPod(old, pod)
-			if pod.Spec.NodeName != "" {
-				p.forget(pod.UID)
-			}
-			p.follow(logger, old, pod)
-			p.wake(logger, freed)
 		},
 		DeleteFunc: func(obj any) {
 			if pod, ok := deleted[*corev1.Pod](obj); ok {
-				freed := p.account.DropPod(pod.UID)
-				p.forget(pod.UID)
-				p.cards.release(pod.UID)
-				p.unfollow(pod)
-				p.wake(logger, freed)
+				p.podGone(logger, pod)
 			}
 		},
 	}
+}
+
+func (p *Ebbtide) podCame(logger klog.Logger, pod *corev1.Pod) {
+	p.wake(logger, p.account.SetPod(nil, pod))
+	p.follow(logger, nil, pod)
+	p.wakeGroup(logger, pod)
+}
+
+func (p *Ebbtide) podChanged(logger klog.Logger, old, pod *corev1.Pod) {
+	if ended(pod) {
+		p.cards.release(pod.UID)
+	}
+	freed := p.account.SetPod(old, pod)
+	if !waits(pod) {
+		p.leaveLine(logger, pod)
+	}
+	if pod.Spec.NodeName != "" {
+		p.forget(pod.UID)
+	}
+	p.follow(logger, old, pod)
+	p.wake(logger, freed)
+}
+
+func (p *Ebbtide) podGone(logger klog.Logger, pod *corev1.Pod) {
+	freed := p.account.DropPod(pod.UID)
+	p.leaveLine(logger, pod)
+	p.forget(pod.UID)
+	p.cards.release(pod.UID)
+	p.unfollow(pod)
+	p.wake(logger, freed)
 }
 
 // forget drops what is remembered of a pod only as long as it has no node.

@@ -269,7 +269,7 @@ func (p *Ebbtide) dropGroup(name string) {
 
 // wakeGroup wakes the pods of a new pod's group if the group is complete with it.
 func (p *Ebbtide) wakeGroup(logger klog.Logger, added *corev1.Pod) {
-	if !waits(added) {
+	if !exists(added) {
 		return
 	}
 	group, _ := p.groupOf(added)

@@ -1,6 +1,7 @@
 package ebbtide
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -118,4 +119,76 @@ func TestLoanMadeAnewWakesItsPods(t *testing.T) {
 	w.loanBecomes(l, func(l *v1alpha1.Loan) { l.UID, l.Spec.Grants[0].Node = "anew", "m" })
 	w.wants("the new loan is on another node", "research/a-0")
 	w.places(p)
+}
+
+// A pod that was deleted and made anew while nobody looked is another one: what the first
+// used is free.
+func TestPodMadeAnewUsesWhatItUses(t *testing.T) {
+	w := newWorld(t)
+	w.tenant("serving", 4)
+	n := w.node("n", 8, 64)
+	w.serveGroups(gangGroup("g", 2))
+	old := w.online("set-0", 4, n)
+	waits := w.online("waits", 2, nil)
+	w.refuses(waits)
+	members := w.members("g", 1, 1)
+	w.refuses(members[0])
+	w.woken()
+	n.pods = nil
+	anew := w.online("set-0", 1, n)
+	anew.UID = "anew"
+	w.put(anew)
+	delete(w.podsSynced, old.UID) // nobody tells the account of it
+	w.onPod(klog.Background()).OnUpdate(old, anew)
+	w.wants("it uses less", "serving/waits")
+	w.places(waits)
+
+	old, anew = anew, anew.DeepCopy()
+	anew.UID, anew.Spec.SchedulingGroup = "of the group", members[0].Spec.SchedulingGroup
+	w.put(anew)
+	delete(w.podsSynced, old.UID)
+	w.onPod(klog.Background()).OnUpdate(old, anew)
+	w.wants("it is the last of a group", "serving/g-0")
+}
+
+// Whoever is woken for quota and goes before it was tried wakes those behind it.
+func TestPodsThatGoPassTheirTurnOn(t *testing.T) {
+	for how, goes := range map[string]func(w *world, p *corev1.Pod){
+		"gone": func(w *world, p *corev1.Pod) {
+			must(w.t, w.pods.Delete(p))
+			w.onPod(klog.Background()).OnDelete(p)
+		},
+		"on its way": func(w *world, p *corev1.Pod) {
+			old := p.DeepCopy()
+			w.leave(p, epoch)
+			w.put(p)
+			w.onPod(klog.Background()).OnUpdate(old, p)
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			w := newWorld(t)
+			n := w.node("n", 80, 64)
+			holds := w.online("holds", 64, n)
+			var first []*corev1.Pod
+			for i := range wakeAtOnce {
+				first = append(first, w.online(fmt.Sprint("first-", i), 1, nil))
+				w.refuses(first[i])
+			}
+			w.time.Step(1e9)
+			w.refuses(w.online("last", 1, nil))
+			w.woken()
+			n.pods = nil
+			must(t, w.pods.Delete(holds))
+			w.onPod(klog.Background()).OnDelete(holds)
+			if slices.Contains(w.woken(), "serving/last") {
+				t.Fatal("all are woken at once")
+			}
+			for _, p := range first {
+				goes(w, p)
+			}
+			if !slices.Contains(w.woken(), "serving/last") {
+				t.Error("the last is not woken")
+			}
+		})
+	}
 }
