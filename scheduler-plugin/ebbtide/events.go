@@ -123,6 +123,7 @@ func (p *Ebbtide) onPod(logger klog.Logger) cache.ResourceEventHandlerFuncs {
 func (p *Ebbtide) podCame(logger klog.Logger, pod *corev1.Pod) {
 	p.wake(logger, p.account.SetPod(nil, pod))
 	p.follow(logger, nil, pod)
+	p.followGroup(logger, nil, pod)
 	p.wakeGroup(logger, pod)
 }
 
@@ -138,6 +139,7 @@ func (p *Ebbtide) podChanged(logger klog.Logger, old, pod *corev1.Pod) {
 		p.forget(pod.UID)
 	}
 	p.follow(logger, old, pod)
+	p.followGroup(logger, old, pod)
 	p.wake(logger, freed)
 }
 

@@ -39,6 +39,8 @@ type gang struct {
 	broken int
 	// late are pods that were to be turned away and did not wait yet, by why.
 	late map[types.UID]string
+	// free are pods that were to be let go and did not wait yet.
+	free map[types.UID]bool
 }
 
 func newGangs() *gangs {
@@ -48,7 +50,7 @@ func newGangs() *gangs {
 // of returns the loan's gang; the caller holds the lock.
 func (g *gangs) of(loan types.UID) *gang {
 	if g.loans[loan] == nil {
-		g.loans[loan] = &gang{placed: map[types.UID]bool{}, late: map[types.UID]string{}}
+		g.loans[loan] = &gang{placed: map[types.UID]bool{}, late: map[types.UID]string{}, free: map[types.UID]bool{}}
 	}
 	return g.loans[loan]
 }
@@ -64,6 +66,7 @@ func (g *gangs) release(pod types.UID) (had bool) {
 	if of := g.loans[loan]; had && of != nil {
 		delete(of.placed, pod)
 		delete(of.late, pod)
+		delete(of.free, pod)
 	}
 	return had
 }
@@ -181,6 +184,7 @@ func (p *Ebbtide) breakUp(loan *v1alpha1.Loan, reason string) {
 func (p *Ebbtide) turnAll(of *gang, reason string) {
 	of.disarm()
 	of.broken++
+	clear(of.free)
 	message := fmt.Sprintf("%s (attempt %d)", reason, of.broken)
 	for _, uid := range slices.Sorted(maps.Keys(of.placed)) {
 		of.late[uid] = message
@@ -197,8 +201,19 @@ func (p *Ebbtide) turnLate(of *gang) {
 	}
 }
 
-// sweepGangs turns those away that were too early for it when their gang broke up,
-// and drops the gangs whose loan or group is gone.
+// letGo lets the gang's waiting pods go, as far as they were told to; the caller holds the
+// lock. One that is between its turn in Permit and waiting is let go by the next sweep.
+func (p *Ebbtide) letGo(of *gang) {
+	for uid := range of.free {
+		if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
+			delete(of.free, uid)
+			waiting.Allow(Name)
+		}
+	}
+}
+
+// sweepGangs turns those away, or lets them go, that were too early for it when their gang
+// broke up or was complete, and drops the gangs whose loan or group is gone.
 func (p *Ebbtide) sweepGangs() {
 	loans := map[types.UID]bool{}
 	for _, loan := range p.book.Loans() {
@@ -209,6 +224,7 @@ func (p *Ebbtide) sweepGangs() {
 	defer p.gangs.mu.Unlock()
 	for _, of := range p.gangs.loans {
 		p.turnLate(of)
+		p.letGo(of)
 	}
 }
 
@@ -264,15 +280,14 @@ func (p *Ebbtide) settle(of *gang, complete bool, ring func(round int)) {
 	case complete:
 		of.disarm()
 		clear(of.late)
-		for uid := range of.placed {
-			if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
-				waiting.Allow(Name)
-			}
-		}
+		maps.Copy(of.free, of.placed)
+		p.letGo(of)
+		return
 	case of.alarm == nil && len(of.placed) > 0:
 		round := of.round
 		of.alarm = p.clock.AfterFunc(p.args.GangTimeout, func() { ring(round) })
 	}
+	clear(of.free)
 }
 
 func (p *Ebbtide) timeOut(logger klog.Logger, loan *v1alpha1.Loan, round int) {

@@ -216,12 +216,16 @@ func (p *Ebbtide) permitGroup(logger klog.Logger, group *podGroup, pod *corev1.P
 		p.args.GangTimeout + timeoutSlack
 }
 
+// musterGroup lets the group's waiting pods go if enough of it has a place, the given pod
+// (which does not wait yet; empty: none) included; else it sees to it that the wait ends.
 func (p *Ebbtide) musterGroup(logger klog.Logger, group *podGroup, pod types.UID) (have int64) {
 	members := p.membersOf(group)
 	p.gangs.mu.Lock()
 	defer p.gangs.mu.Unlock()
 	of := p.gangs.of(group.gang())
-	p.gangs.place(group.gang(), pod)
+	if pod != "" {
+		p.gangs.place(group.gang(), pod)
+	}
 	have = countMembers(members, of.placed)
 	p.settle(of, have >= group.minCount, func(round int) { p.timeOutGroup(logger, group, round) })
 	return have
@@ -246,7 +250,15 @@ func (p *Ebbtide) onPodGroup(logger klog.Logger) cache.ResourceEventHandlerFuncs
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			if group, ok := obj.(*schedulingv1alpha2.PodGroup); ok {
-				p.activate(logger, p.podsBy(byGroup, group.Namespace+"/"+group.Name))
+				p.groupMade(logger, group)
+			}
+		},
+		UpdateFunc: func(before, after any) {
+			old, ok1 := before.(*schedulingv1alpha2.PodGroup)
+			group, ok2 := after.(*schedulingv1alpha2.PodGroup)
+			if ok1 && ok2 && old.UID != group.UID { // else its policy is what it was
+				p.dropGroup(old.Namespace + "/" + old.Name)
+				p.groupMade(logger, group)
 			}
 		},
 		DeleteFunc: func(obj any) {
@@ -257,6 +269,10 @@ func (p *Ebbtide) onPodGroup(logger klog.Logger) cache.ResourceEventHandlerFuncs
 	}
 }
 
+func (p *Ebbtide) groupMade(logger klog.Logger, group *schedulingv1alpha2.PodGroup) {
+	p.activate(logger, slices.DeleteFunc(p.podsBy(byGroup, group.Namespace+"/"+group.Name), func(pod *corev1.Pod) bool { return !waits(pod) }))
+}
+
 func (p *Ebbtide) dropGroup(name string) {
 	p.gangs.mu.Lock()
 	defer p.gangs.mu.Unlock()
@@ -265,6 +281,17 @@ func (p *Ebbtide) dropGroup(name string) {
 		return
 	}
 	p.turnAll(of, fmt.Sprintf("PodGroup %s was deleted", name))
+}
+
+// followGroup lets the group of a pod go that wait for it: one that asks for no units is
+// bound without a word to Permit. before is nil if the pod is new.
+func (p *Ebbtide) followGroup(logger klog.Logger, before, now *corev1.Pod) {
+	if !runs(now) || before != nil && runs(before) {
+		return
+	}
+	if group, _ := p.groupOf(now); group != nil && len(p.placedOf(group)) > 0 {
+		p.musterGroup(logger, group, "")
+	}
 }
 
 // wakeGroup wakes the pods of a new pod's group if the group is complete with it.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
@@ -190,5 +191,67 @@ func TestPodsThatGoPassTheirTurnOn(t *testing.T) {
 				t.Error("the last is not woken")
 			}
 		})
+	}
+}
+
+// A pod of a group that asks for no units is bound without a word to Permit; those that
+// wait for it there go then.
+func TestBoundPodWithoutUnitsCompletesItsGroup(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("n", 8, 8)
+	w.serveGroups(gangGroup("g", 2))
+	pods := w.members("g", 2, 1)
+	delete(pods[1].Spec.Containers[0].Resources.Requests, gpu)
+	w.put(pods[1])
+	if _, s := w.tryPlace(pods[0]); !s.IsWait() {
+		t.Fatalf("the first does not wait: %v %q", s.Code(), s.Message())
+	}
+	old := pods[1].DeepCopy()
+	pods[1].Spec.NodeName = n.node.Name
+	w.put(pods[1])
+	w.onPod(klog.Background()).OnUpdate(old, pods[1])
+	if diff := cmp.Diff(map[string]string{"g-0": "allowed"}, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
+	}
+	if w.time.HasWaiters() {
+		t.Error("the alarm is still set")
+	}
+}
+
+func TestGroupMadeAnewIsAnother(t *testing.T) {
+	w := newWorld(t)
+	w.node("n", 8, 8)
+	old, anew := gangGroup("g", 3), gangGroup("g", 2)
+	anew.UID = "anew"
+	groups := w.serveGroups(old)
+	for _, p := range w.members("g", 2, 1) {
+		w.refuses(p)
+	}
+	w.woken()
+	must(t, groups.Update(anew))
+	w.onPodGroup(klog.Background()).OnUpdate(old, anew)
+	w.wants("two are enough for it", "serving/g-0", "serving/g-1")
+}
+
+// A gang can become complete while a pod is on its way from Permit to its wait: nobody can
+// let it go just then, and it goes a moment later.
+func TestPodThatDoesNotWaitYetIsLetGo(t *testing.T) {
+	w := newWorld(t)
+	w.node("n", 8, 8)
+	l := w.loan("a", 2, 1, lent("n", 2))
+	p := w.borrowed(l, "p0", nil)
+	if _, s := w.tryPlace(p); !s.IsWait() {
+		t.Fatalf("it does not wait: %v %q", s.Code(), s.Message())
+	}
+	delete(w.permits, p.UID)
+	old := w.jobNow("a")
+	job := old.DeepCopy()
+	job.Spec.Completions, job.Status.Succeeded = ptr.To[int32](2), 1
+	w.putJob(job)
+	w.onJob(klog.Background()).OnUpdate(old, job)
+	w.permits[p.UID] = &permit{pod: p}
+	must(t, w.sweep(t.Context()))
+	if diff := cmp.Diff(map[string]string{"p0": "allowed"}, w.verdicts()); diff != "" {
+		t.Errorf("waiting pods (-want +got):\n%s", diff)
 	}
 }
