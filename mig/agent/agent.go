@@ -66,7 +66,10 @@ type Agent struct {
 	activity  map[ActivityKey]device.Activity
 	activeAt  time.Time
 	published *v1alpha1.GPUNodeStatus
-	heard     atomic.Bool
+	// stands: what was published was seen in the GPUNode. doubted: it may not be there, and
+	// is written again.
+	stands, doubted bool
+	heard           atomic.Bool
 }
 
 type instanceKey struct {
@@ -166,6 +169,7 @@ func (a *Agent) Round(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("read the GPUNode: %w", err))
 	} else {
+		a.doubt(node)
 		a.node = node
 	}
 	if a.corrupt != nil {

@@ -81,6 +81,56 @@ func TestPublishesOnlyWhatIsNew(t *testing.T) {
 	}
 }
 
+// Of a write that failed nobody knows whether it was carried out: what is so again is
+// written again.
+func TestPublishesAnewWhatMayNotStand(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.settle(0)
+	w.unknown, w.apiSlow = errDown, true
+	w.settle(0)
+	if c := w.condition(v1alpha1.GPUNodeReady); c.Reason != agent.ReasonHolders {
+		t.Fatalf("Ready is %+v", c)
+	}
+	w.unknown, w.apiSlow = nil, false
+	w.settle(0)
+	if c := w.condition(v1alpha1.GPUNodeReady); c.Status != metav1.ConditionTrue {
+		t.Errorf("it is known who holds the slices, and Ready is %+v", c)
+	}
+	if i := w.node.Status.GPUs[0].Instances[0]; i.Processes == nil {
+		t.Error("it is known that nobody is on the slices, and the GPUNode does not say so")
+	}
+}
+
+// A GPUNode that was made anew, or that somebody else has written, says at once what is so.
+func TestPublishesAnewWhatDoesNotStand(t *testing.T) {
+	for name, spoil := range map[string]func(w *world){
+		"made anew":              func(w *world) { w.node.UID, w.node.Status = "another", v1alpha1.GPUNodeStatus{} },
+		"written by another":     func(w *world) { w.node.Status = *w.earlier.DeepCopy() },
+		"taken away and not new": func(w *world) { w.node.Status = v1alpha1.GPUNodeStatus{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.unknown = errDown
+			w.start()
+			w.settle(0)
+			w.earlier = w.node.Status
+			w.unknown = nil
+			w.settle(4 * time.Second)
+			spoil(w)
+			w.settle(2 * time.Second)
+			if c := w.condition(v1alpha1.GPUNodeReady); c.Status != metav1.ConditionTrue {
+				t.Errorf("Ready is %+v", c)
+			}
+			first := w.node.Status.Heartbeat
+			w.settle(20 * time.Second)
+			if got := w.node.Status.Heartbeat; got != first {
+				t.Errorf("published again after %s although nothing changed", got.Sub(first.Time))
+			}
+		})
+	}
+}
+
 // That a change ended some time ago is told by the heartbeat, and so it does not wait.
 func TestPublishesThatAnEndIsOver(t *testing.T) {
 	w := newWorld(t)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -42,7 +43,7 @@ func (a *Agent) publishVerdict(ctx context.Context, ready Verdict) error {
 }
 
 func (a *Agent) send(ctx context.Context, status v1alpha1.GPUNodeStatus) error {
-	if before := a.published; before != nil && status.Heartbeat.Sub(before.Heartbeat.Time) < a.o.Heartbeat && !settled(before, &status) {
+	if before := a.published; before != nil && !a.doubted && status.Heartbeat.Sub(before.Heartbeat.Time) < a.o.Heartbeat && !settled(before, &status) {
 		same := *before
 		same.Heartbeat = status.Heartbeat
 		if equality.Semantic.DeepEqual(same, status) {
@@ -50,12 +51,30 @@ func (a *Agent) send(ctx context.Context, status v1alpha1.GPUNodeStatus) error {
 		}
 	}
 	if err := a.o.Nodes.Publish(ctx, status); err != nil {
+		a.doubted = true // it may have been carried out
 		return fmt.Errorf("publish the GPUNode: %w", err)
 	}
-	a.published = &status
+	a.published, a.stands, a.doubted = &status, false, false
 	a.heard.Store(true)
 	a.metrics.heartbeat.SetToCurrentTime()
 	return nil
+}
+
+// doubt looks whether what was published stands in the GPUNode as it was read now: it does
+// not in one that was made anew, or that somebody has written since.
+func (a *Agent) doubt(node *v1alpha1.GPUNode) {
+	if a.published == nil {
+		return
+	}
+	word, theirs := a.published.Heartbeat.Truncate(time.Microsecond), node.Status.Heartbeat.Truncate(time.Microsecond)
+	switch {
+	case a.node != nil && a.node.UID != node.UID:
+		a.doubted = true
+	case theirs.Equal(word):
+		a.stands = true
+	case a.stands: // else it was read from before that
+		a.doubted = true
+	}
 }
 
 // settled reports whether a change has ended just so long ago that its end is over since

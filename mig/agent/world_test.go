@@ -40,6 +40,8 @@ type world struct {
 
 	node     v1alpha1.GPUNode
 	apiDown  error
+	apiSlow  bool // what is written comes through after its writer has given up
+	earlier  v1alpha1.GPUNodeStatus
 	holders  map[string]v1alpha1.GPUHolder
 	unknown  error
 	rival    string
@@ -175,6 +177,9 @@ func (w *world) Publish(_ context.Context, status v1alpha1.GPUNodeStatus) error 
 		return w.apiDown
 	}
 	w.node.Status = *status.DeepCopy()
+	if w.apiSlow {
+		return context.DeadlineExceeded
+	}
 	return nil
 }
 
