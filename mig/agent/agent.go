@@ -164,6 +164,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) Round(ctx context.Context) (time.Duration, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	began := a.o.Clock.Now()
 	var errs []error
 	node, err := a.o.Nodes.Get(ctx)
 	if err != nil {
@@ -191,7 +192,7 @@ func (a *Agent) Round(ctx context.Context) (time.Duration, error) {
 		a.carryOut(ctx)
 	}
 	errs = append(errs, a.publish(ctx), a.unwritten)
-	return a.nextTry(), errors.Join(errs...)
+	return a.nextTry(began), errors.Join(errs...)
 }
 
 // save writes the journal. Where that fails nothing is done to the GPUs.

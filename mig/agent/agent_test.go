@@ -563,6 +563,39 @@ func TestUnwritableJournal(t *testing.T) {
 	w.wantState("r1", v1alpha1.ReshapeMade)
 }
 
+// What is to be tried again and cannot be meanwhile makes no rounds beyond those that there
+// are anyway: each asks the driver, the kubelet and the cluster.
+func TestWaitsBetweenRounds(t *testing.T) {
+	for name, hold := range map[string]func(w *world){
+		"a journal that cannot be written": func(w *world) {
+			w.must(os.Mkdir(w.dir+"/state/journal.new", 0o700))
+			other, at := w.node.Status.GPUs[1].UUID, mig.Placed{Profile: g1, Start: 6}
+			w.must(w.sim.ForeignDestroy(other, at)) // there is something to be written down
+			w.must(w.sim.ForeignCreate(other, at))
+		},
+		"a GPU that does not answer": func(w *world) { w.must(w.sim.Lose(w.uuid())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			card := sevenOnes()
+			card.FreshUUIDs = true
+			w := newWorld(t, card, card)
+			w.start()
+			w.settle(0)
+			w.unseen = 1 << 20
+			w.must(w.sim.LoseInstances(w.uuid()))
+			w.settle(4 * time.Second)
+			hold(w)
+			w.settle(4 * time.Second)
+			for range 5 {
+				if next, _ := w.round(); next < 2*time.Second {
+					t.Fatalf("the next round is after %s", next)
+				}
+				w.clock.Step(2 * time.Second)
+			}
+		})
+	}
+}
+
 func TestDriverUnavailable(t *testing.T) {
 	w := newWorld(t)
 	w.start()

@@ -283,11 +283,14 @@ func (a *Agent) due(key string) bool {
 	return t == nil || !a.o.Clock.Now().Before(t.next)
 }
 
-// nextTry is after what time the next round is.
-func (a *Agent) nextTry() time.Duration {
+// nextTry is after what time the next round is. What was due when this one began, and was
+// not tried, waits for something else.
+func (a *Agent) nextTry(began time.Time) time.Duration {
 	next := a.o.Interval
 	for _, t := range a.tries {
-		next = min(next, t.next.Sub(a.o.Clock.Now()))
+		if t.next.After(began) {
+			next = min(next, t.next.Sub(a.o.Clock.Now()))
+		}
 	}
 	return max(next, 20*time.Millisecond)
 }
