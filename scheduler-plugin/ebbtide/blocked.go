@@ -2,6 +2,7 @@ package ebbtide
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/account"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
@@ -30,6 +32,16 @@ type inLine struct {
 	pod      *corev1.Pod
 	requests []book.Request
 	woken    bool
+	// short are the flavors that are too full for the pod, where others are not: it waits
+	// for units of those as well. Their tenant is as it was then.
+	short  []shortage
+	tenant *account.Tenant
+}
+
+// shortage is how much was left of a flavor of which a pod asks for more.
+type shortage struct {
+	flavor      int
+	left, units int64
 }
 
 func newBlocked() *blocked {
@@ -37,13 +49,22 @@ func newBlocked() *blocked {
 }
 
 func (b *blocked) note(tenant string, pod *corev1.Pod, requests ...book.Request) {
+	b.put(tenant, &inLine{pod: pod, requests: requests})
+}
+
+// notePartly is note for a pod that waits for units as well.
+func (b *blocked) notePartly(tenant *account.Tenant, pod *corev1.Pod, requests []book.Request, short []shortage) {
+	b.put(tenant.Name, &inLine{pod: pod, requests: requests, tenant: tenant, short: short})
+}
+
+func (b *blocked) put(tenant string, e *inLine) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.drop(pod.UID)
+	b.drop(e.pod.UID)
 	if b.tenants[tenant] == nil {
 		b.tenants[tenant] = map[types.UID]*inLine{}
 	}
-	b.tenants[tenant][pod.UID], b.of[pod.UID] = &inLine{pod: pod, requests: requests}, tenant
+	b.tenants[tenant][e.pod.UID], b.of[e.pod.UID] = e, tenant
 }
 
 func (b *blocked) forget(pod types.UID) {
@@ -63,11 +84,19 @@ func (b *blocked) drop(pod types.UID) {
 	}
 }
 
+// has reports whether the pod waits for quota and nothing else: no units help it.
 func (b *blocked) has(pod types.UID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_, known := b.of[pod]
-	return known
+	e := b.tenants[b.of[pod]][pod]
+	return e != nil && len(e.short) == 0
+}
+
+// any reports whether anybody waits for the tenant's quota.
+func (b *blocked) any(tenant string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.tenants[tenant]) > 0
 }
 
 // take takes the pod out of the line, because it is tried or gone. It returns the tenant,
@@ -173,11 +202,52 @@ func (p *Ebbtide) findsRoom(e *inLine, known map[string]bool) bool {
 	if c.used == nil {
 		return true // who knows
 	}
-	if slices.ContainsFunc(requests, func(r book.Request) bool { return !hasRoom(tenant, r, c.used) }) {
+	switch {
+	case len(e.short) > 0:
+		return e.gained(tenant, c.used)
+	case slices.ContainsFunc(requests, func(r book.Request) bool { return !hasRoom(tenant, r, c.used) }):
 		return false
 	}
 	if c.group, _ = p.groupOf(e.pod); c.group == nil {
 		return true
 	}
 	return once("group/"+c.group.name+"/"+describe(requests), func() bool { return p.whyNoQuotaForGroup(c, e.pod) == "" })
+}
+
+// awaitFlavors puts a pod that found no units in line for those flavors of its tenant whose
+// quota is too full for it: on their nodes there may be some.
+func (p *Ebbtide) awaitFlavors(ctx context.Context, pod *corev1.Pod, c *cycle) {
+	short := shortOf(c)
+	if len(short) == 0 {
+		return
+	}
+	// In line before looking again: what comes free meanwhile is not missed.
+	p.blocked.notePartly(c.tenant, pod, c.requests, short)
+	e := &inLine{pod: pod, requests: c.requests, tenant: c.tenant, short: short}
+	if p.findsRoom(e, map[string]bool{}) {
+		p.activate(klog.FromContext(ctx), []*corev1.Pod{pod})
+	}
+}
+
+// shortOf returns the flavors that have not as much left as the pod asks for, of all that
+// it asks for together: they may draw on the same quota.
+func shortOf(c *cycle) []shortage {
+	var short []shortage
+	all := allUnits(c.requests)
+	for _, r := range c.requests {
+		for _, f := range c.tenant.Flavors(r.Resource) {
+			if left := c.tenant.Left(f, c.used); left < all {
+				short = append(short, shortage{f, left, r.Units})
+			}
+		}
+	}
+	return short
+}
+
+// gained reports whether there is more left of any flavor that was too full, and enough.
+func (e *inLine) gained(tenant *account.Tenant, used account.Use) bool {
+	return tenant != e.tenant || slices.ContainsFunc(e.short, func(s shortage) bool {
+		left := tenant.Left(s.flavor, used)
+		return left > s.left && left >= s.units
+	})
 }

@@ -148,7 +148,7 @@ func (p *Ebbtide) podGone(logger klog.Logger, pod *corev1.Pod) {
 	p.leaveLine(logger, pod)
 	p.forget(pod.UID)
 	p.cards.release(pod.UID)
-	p.unfollow(pod)
+	p.unfollow(logger, pod)
 	p.wake(logger, freed)
 }
 

@@ -113,7 +113,7 @@ func (g *gangs) forgetLoan(loan types.UID) {
 }
 
 // Reserve notes that the pod has a place, and which slices.
-func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
+func (p *Ebbtide) Reserve(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node string) *fwk.Status {
 	c, ok := readCycle(state)
 	if !ok {
 		return nil
@@ -121,7 +121,12 @@ func (p *Ebbtide) Reserve(_ context.Context, state fwk.CycleState, pod *corev1.P
 	if status := p.reserveSlices(c, pod, node); !status.IsSuccess() {
 		return status
 	}
-	p.account.Assume(pod, node)
+	p.wake(klog.FromContext(ctx), p.account.Assume(pod, node))
+	if promised := pod.Status.NominatedNodeName; promised != "" && promised != node {
+		for _, r := range c.requests { // nothing is kept for it there any more
+			p.stirs.note(promised, r.Resource)
+		}
+	}
 	// gofail: var podReserved struct{}
 	if gang := c.gang(); gang != "" {
 		p.gangs.mu.Lock()
@@ -140,15 +145,21 @@ func (p *Ebbtide) Unreserve(ctx context.Context, state fwk.CycleState, pod *core
 	}
 	p.cards.release(pod.UID)
 	p.wake(klog.FromContext(ctx), p.account.Forget(pod.UID))
-	gang := c.gang()
-	if gang == "" {
-		return
+	if gang := c.gang(); gang != "" {
+		p.loses(gang, pod.UID, state.IsPodGroupSchedulingCycle())
 	}
+	if c.loan != nil {
+		p.unbegun(klog.FromContext(ctx), c.loan)
+	}
+}
+
+// loses notes that a pod of the gang has lost its place, and turns the others away.
+func (p *Ebbtide) loses(gang, pod types.UID, tried bool) {
 	p.gangs.mu.Lock()
 	defer p.gangs.mu.Unlock()
 	// Else a sibling already broke it up, or the place was only tried out.
-	had := p.gangs.release(pod.UID)
-	if of := p.gangs.loans[gang]; had && of != nil && !state.IsPodGroupSchedulingCycle() {
+	had := p.gangs.release(pod)
+	if of := p.gangs.loans[gang]; had && of != nil && !tried {
 		p.turnAll(of, "another pod of the gang lost its place")
 	}
 }

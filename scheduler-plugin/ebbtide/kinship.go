@@ -157,11 +157,16 @@ func (p *Ebbtide) followLead(logger klog.Logger, loan *v1alpha1.Loan, before, no
 }
 
 // unfollow is follow for a pod that is gone.
-func (p *Ebbtide) unfollow(pod *corev1.Pod) {
+func (p *Ebbtide) unfollow(logger klog.Logger, pod *corev1.Pod) {
 	p.chains.Delete(pod.Namespace, pod.UID)
-	if loan := p.book.LoanOf(pod); loan != nil && loan.Spec.Job.UID == pod.UID {
+	loan := p.book.LoanOf(pod)
+	if loan == nil {
+		return
+	}
+	if loan.Spec.Job.UID == pod.UID {
 		p.breakUp(loan, "the pod that stands for the gang is gone")
 	}
+	p.unbegun(logger, loan)
 }
 
 // leadOf returns the pod that stands for a gated job; nil if that very pod is gone.

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
@@ -49,6 +50,15 @@ func (p *Ebbtide) whyOwnQuotaWaits(loan *v1alpha1.Loan) string {
 		return ""
 	}
 	return fmt.Sprintf("tenant %s's nominal quota of %s is used by other pods; its loan waits", tenant, flavor)
+}
+
+// unbegun wakes those in line for the borrower's quota if the loan holds some and none of
+// its pods has a place any more: an older one goes first then.
+func (p *Ebbtide) unbegun(logger klog.Logger, loan *v1alpha1.Loan) {
+	own := slices.ContainsFunc(loan.Spec.Grants, func(g v1alpha1.Grant) bool { return g.Lender == "" })
+	if own && p.blocked.any(loan.Spec.Borrower) && !p.begun(loan) {
+		p.wake(logger, []string{loan.Spec.Borrower})
+	}
 }
 
 // begun reports whether any of the loan's pods has a node, or a place.

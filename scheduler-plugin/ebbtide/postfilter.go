@@ -41,7 +41,11 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 		return nil, fwk.NewStatus(fwk.Unschedulable) // none of the plugin's business
 	case !ok || c.tenant == nil:
 		return p.denied(ctx, pod, "")
-	case pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever:
+	}
+	if !c.full {
+		p.awaitFlavors(ctx, pod, c)
+	}
+	if pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever {
 		p.next(ctx, pod, c)
 		return p.denied(ctx, pod, "nothing is taken back for a pod with preemptionPolicy Never")
 	}
@@ -137,7 +141,7 @@ func (p *Ebbtide) awaitScene(ctx context.Context, pod *corev1.Pod, s *scene) (*f
 
 // promise nominates the pod to the node: what comes free is kept for it.
 func (p *Ebbtide) promise(ctx context.Context, pod *corev1.Pod, node string) (*fwk.PostFilterResult, *fwk.Status) {
-	p.account.Nominate(pod.UID, node)
+	p.wake(klog.FromContext(ctx), p.account.Nominate(pod.UID, node))
 	p.waiting.promise(pod.UID)
 	p.wakeIn(ctx, pod, recheck)
 	return &fwk.PostFilterResult{NominatingInfo: &fwk.NominatingInfo{

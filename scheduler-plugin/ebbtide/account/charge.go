@@ -85,15 +85,19 @@ func (a *Account) DropPod(uid types.UID) (freed []string) {
 	return a.drop(uid)
 }
 
-// Assume notes that the pod is to be bound to the node.
-func (a *Account) Assume(now *corev1.Pod, node string) {
+// Assume notes that the pod is to be bound to the node. What comes free is what another
+// node's was promised to it.
+func (a *Account) Assume(now *corev1.Pod, node string) (freed []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.pod(now)
 	if p.bound == "" {
 		p.assumed = node
 	}
-	a.recharge(p)
+	if freed = a.recharge(p); p.nominated == node {
+		return nil
+	}
+	return freed
 }
 
 // Forget notes that the pod is not to be bound after all.
