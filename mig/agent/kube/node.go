@@ -147,7 +147,8 @@ func (n *Node) create(ctx context.Context) (*v1alpha1.GPUNode, error) {
 	return fresh, nil
 }
 
-// Publish makes status that of the GPUNode, whatever it was.
+// Publish makes status that of the GPUNode, whatever it was, and takes notice of what is
+// asked for by now.
 func (n *Node) Publish(ctx context.Context, status v1alpha1.GPUNodeStatus) error {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&v1alpha1.GPUNode{Status: status})
 	if err != nil {
@@ -160,7 +161,23 @@ func (n *Node) Publish(ctx context.Context, status v1alpha1.GPUNodeStatus) error
 	if err != nil {
 		return fmt.Errorf("apply the status of GPUNode %s: %w", n.name, err)
 	}
+	answer := &v1alpha1.GPUNode{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, answer); err != nil {
+		return fmt.Errorf("read what the API server made of GPUNode %s: %w", n.name, err)
+	}
+	n.notice(answer)
 	return nil
+}
+
+// notice takes over a newer spec than was read: the watch may be late. After an outage of
+// the API server it can take a minute until it is there again.
+func (n *Node) notice(answer *v1alpha1.GPUNode) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last != nil && n.last.UID == answer.UID && n.last.Generation < answer.Generation {
+		n.last = answer
+		n.tell()
+	}
 }
 
 // pods on the node that have not ended.

@@ -2,17 +2,23 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -83,6 +89,60 @@ func TestNeverGoesBack(t *testing.T) {
 	if got, err := n.Get(t.Context()); err != nil || got.Generation != 6 {
 		t.Fatalf("generation %d, want 6 (%v)", got.Generation, err)
 	}
+}
+
+// A status that gets through brings what is asked for by now, whatever has become of the watch:
+// after an outage of the API server it takes a minute until it goes on.
+func TestPublishingTellsWhatIsAskedFor(t *testing.T) {
+	asked := &v1alpha1.GPUNode{
+		ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", UID: "u", Generation: 5},
+		Spec:       v1alpha1.GPUNodeSpec{Reshapes: []v1alpha1.Reshape{{ID: "r1", Undo: true}}},
+	}
+	behind := &old{node: v1alpha1.GPUNode{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0", UID: "u", Generation: 4, ResourceVersion: "1"}}}
+	n := newNode(t, behind)
+	n.client, n.last = served(t, asked), behind.node.DeepCopy()
+	if err := n.Publish(t.Context(), v1alpha1.GPUNodeStatus{Heartbeat: metav1.NewMicroTime(time.Unix(1e9, 0))}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-n.Changed():
+	default:
+		t.Error("nobody is told that something else is asked for")
+	}
+	got, err := n.Get(t.Context())
+	if err != nil || len(got.Spec.Reshapes) != 1 || !got.Spec.Reshapes[0].Undo {
+		t.Errorf("asked for is %+v (%v)", got.Spec, err)
+	}
+	if err := n.Publish(t.Context(), v1alpha1.GPUNodeStatus{Heartbeat: metav1.NewMicroTime(time.Unix(2e9, 0))}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-n.Changed():
+		t.Error("nothing else is asked for, and somebody is told so")
+	default:
+	}
+}
+
+// served is a client of an API server that has one GPUNode, and takes any status.
+func served(t *testing.T, node *v1alpha1.GPUNode) client.Client {
+	t.Helper()
+	node.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "GPUNode"}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(node) // the client has gone if this fails
+	}))
+	t.Cleanup(server.Close)
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(v1alpha1.GroupVersion.WithKind("GPUNode"), meta.RESTScopeRoot)
+	c, err := client.New(&rest.Config{Host: server.URL}, client.Options{Scheme: scheme, Mapper: mapper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func pluginPod(name, uid string, ready corev1.ConditionStatus) *corev1.Pod {
