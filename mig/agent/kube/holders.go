@@ -2,9 +2,11 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,7 +32,8 @@ const nvidia = "nvidia.com/"
 // Holders returns the pods by device, and by agent.Promised those that were promised an
 // instance and hold none yet: which one a pod gets is the kubelet's to say. While a pod
 // holds fewer devices than it asks for, nothing is known: it is about to get them, or the
-// kubelet has just started and does not know what it handed out.
+// kubelet has just started and does not know what it handed out. That is a pod of which the
+// API server says so too: the watch may be late.
 func (h Holders) Holders(ctx context.Context) (map[string]v1alpha1.GPUHolder, error) {
 	held, err := h.Devices.Holders(ctx)
 	if err != nil {
@@ -47,8 +50,10 @@ func (h Holders) Holders(ctx context.Context) (map[string]v1alpha1.GPUHolder, er
 	all := make(map[string]v1alpha1.GPUHolder, len(held))
 	for _, p := range pods {
 		holds := count[types.NamespacedName{Namespace: p.Namespace, Name: p.Name}]
-		if asks := limits(p); h.Plugin && holds < asks {
-			return nil, fmt.Errorf("pod %s/%s asks for %d devices, and the kubelet says that it has %d", p.Namespace, p.Name, asks, holds)
+		if over, err := h.over(ctx, &p, holds); err != nil {
+			return nil, err
+		} else if over {
+			continue
 		}
 		if holds > 0 {
 			continue
@@ -70,6 +75,29 @@ func (h Holders) Holders(ctx context.Context) (map[string]v1alpha1.GPUHolder, er
 		all[device] = holder
 	}
 	return all, nil
+}
+
+// askMost is how long the API server may take to say what has become of a pod.
+const askMost = 2 * time.Second
+
+// over reports whether a pod that holds so many devices has ended, or is gone, which the watch
+// has not seen yet. The error says that it holds fewer than it asks for.
+func (h Holders) over(ctx context.Context, p *corev1.Pod, holds int64) (bool, error) {
+	asks := limits(*p)
+	if !h.Plugin || holds >= asks {
+		return false, nil
+	}
+	lacks := fmt.Sprintf("pod %s/%s asks for %d devices, and the kubelet says that it has %d", p.Namespace, p.Name, asks, holds)
+	ctx, cancel := context.WithTimeout(ctx, askMost)
+	defer cancel()
+	now, err := h.Node.Pod(ctx, p.Namespace, p.Name)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("%s; what has become of it is not known: %w", lacks, err)
+	case now == nil, now.UID != p.UID, ended(now):
+		return true, nil
+	}
+	return false, errors.New(lacks)
 }
 
 // limits counts the devices that a pod asks a device plugin for. Containers that only

@@ -188,11 +188,15 @@ func (n *Node) pods(ctx context.Context) ([]corev1.Pod, error) {
 	}
 	var live []corev1.Pod
 	for _, p := range list.Items {
-		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+		if !ended(&p) {
 			live = append(live, p)
 		}
 	}
 	return live, nil
+}
+
+func ended(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
 func (n *Node) node(ctx context.Context) (*corev1.Node, error) {

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/mig/agent"
@@ -263,6 +264,53 @@ func TestHoldersOfAForgetfulKubelet(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "pod nvidia/chat asks for 2 devices") {
 			t.Errorf("the error is %v", err)
 		}
+	}
+}
+
+// late is a watch that has come to some pods and no further.
+type late struct {
+	client.Reader
+	pods []corev1.Pod
+}
+
+func (l late) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	into.(*corev1.PodList).Items = l.pods
+	return nil
+}
+
+// A pod that holds nothing, and of which the watch has not seen that it is gone or has ended,
+// keeps nobody from knowing who holds what.
+func TestHoldersWhereTheWatchIsLate(t *testing.T) {
+	asking := func(uid string, phase corev1.PodPhase) *corev1.Pod {
+		p := pluginPod("job", uid, corev1.ConditionTrue)
+		p.Spec.Containers = []corev1.Container{{Name: "a", Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/mig-1g.5gb": resource1}}}}
+		p.Status.Phase = phase
+		return p
+	}
+	for name, c := range map[string]struct {
+		now   []client.Object
+		known bool
+	}{
+		"it is there":         {[]client.Object{asking("u1", corev1.PodRunning)}, false},
+		"it is gone":          {nil, true},
+		"it has ended":        {[]client.Object{asking("u1", corev1.PodSucceeded)}, true},
+		"it was made anew":    {[]client.Object{asking("u2", corev1.PodPending)}, true},
+		"nobody can be asked": {[]client.Object{asking("u1", corev1.PodSucceeded)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, late{pods: []corev1.Pod{*asking("u1", corev1.PodRunning)}}, c.now...)
+			if name == "nobody can be asked" {
+				n.client = interceptor.NewClient(n.client.(client.WithWatch), interceptor.Funcs{
+					Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+						return errors.New("down")
+					},
+				})
+			}
+			_, err := Holders{Node: n, Devices: devices{}, Plugin: true}.Holders(t.Context())
+			if (err == nil) != c.known {
+				t.Errorf("the error is %v", err)
+			}
+		})
 	}
 }
 
