@@ -207,6 +207,13 @@ func (p *Ebbtide) onPriorityClass(logger klog.Logger) cache.ResourceEventHandler
 				p.activate(logger, p.pending())
 			}
 		},
+		UpdateFunc: func(before, after any) {
+			old, ok1 := before.(*schedulingv1.PriorityClass)
+			class, ok2 := after.(*schedulingv1.PriorityClass)
+			if ok1 && ok2 && old.Value != class.Value { // it was made anew
+				p.activate(logger, p.pending())
+			}
+		},
 	}
 }
 

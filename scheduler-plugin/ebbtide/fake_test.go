@@ -213,12 +213,21 @@ func (w *world) sync() {
 	w.podsSynced = podsNow
 }
 
+// shown lets the API show the pod as the scheduler's queue has it.
+func (w *world) shown(p *corev1.Pod) {
+	if _, exists := w.current(p); exists {
+		must(w.t, w.pods.Update(p.DeepCopy()))
+	}
+}
+
 func (w *world) PreEnqueue(ctx context.Context, p *corev1.Pod) *fwk.Status {
+	w.shown(p)
 	w.sync()
 	return w.Ebbtide.PreEnqueue(ctx, p)
 }
 
 func (w *world) PreFilter(ctx context.Context, state fwk.CycleState, p *corev1.Pod, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+	w.shown(p)
 	w.sync()
 	return w.Ebbtide.PreFilter(ctx, state, p, nodes)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/broker/lineage"
+	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/kin"
 )
 
@@ -41,7 +42,7 @@ func kinResources() []schema.GroupVersionResource {
 // linked takes over an object between pods and jobs.
 func (p *Ebbtide) linked(logger klog.Logger, object metav1.Object) {
 	if p.chains.Put(object) {
-		p.relate(logger, object.GetNamespace(), object.GetUID())
+		p.relate(logger, p.podsUnder(object.GetNamespace(), object.GetUID()))
 	}
 }
 
@@ -53,10 +54,10 @@ func (p *Ebbtide) relinked(logger klog.Logger, before, now metav1.Object) {
 	p.linked(logger, now)
 }
 
-// relate lets everybody know that the pods below an object have another chain: what
-// they count for may be another's, they may run by now, and their gangs may be whole.
-func (p *Ebbtide) relate(logger klog.Logger, namespace string, uid types.UID) {
-	pods := p.podsUnder(namespace, uid)
+// relate lets everybody know that pods have another chain: what they count for may be
+// another's, they may run by now, and their gangs may be whole. What their loans keep from
+// others on their nodes is less, and they may be taken back by now.
+func (p *Ebbtide) relate(logger klog.Logger, pods []*corev1.Pod) {
 	if len(pods) == 0 {
 		return
 	}
@@ -66,6 +67,11 @@ func (p *Ebbtide) relate(logger klog.Logger, namespace string, uid types.UID) {
 		uids[i] = pod.UID
 		if loan := p.book.LoanOf(pod); loan != nil {
 			loans[loan.UID] = loan
+		}
+		if holds(pod) {
+			for _, r := range book.Requests(pod, nil) {
+				p.stirs.note(pod.Spec.NodeName, r.Resource)
+			}
 		}
 	}
 	p.wake(logger, p.account.Retrace(uids...))
@@ -131,6 +137,9 @@ func (p *Ebbtide) follow(logger klog.Logger, before, now *corev1.Pod) {
 	if lineage.Leads(now) {
 		p.linked(logger, now)
 	}
+	if before != nil && moved(before, now) {
+		p.relate(logger, []*corev1.Pod{now})
+	}
 	if before == nil {
 		if chain, complete := p.chains.Chain(now); !complete {
 			p.kin.Kick(chain[len(chain)-1].Kind)
@@ -146,11 +155,20 @@ func (p *Ebbtide) follow(logger klog.Logger, before, now *corev1.Pod) {
 	}
 }
 
+// moved reports whether the pod says otherwise than before whose it is.
+func moved(before, now *corev1.Pod) bool {
+	a, b := metav1.GetControllerOfNoCopy(before), metav1.GetControllerOfNoCopy(now)
+	return (a == nil) != (b == nil) || a != nil && a.UID != b.UID ||
+		before.Labels[v1alpha1.LabelQueue] != now.Labels[v1alpha1.LabelQueue] ||
+		before.Labels[v1alpha1.LabelPodGroup] != now.Labels[v1alpha1.LabelPodGroup]
+}
+
 // followLead is follow for the pod that stands for the loan's gang.
 func (p *Ebbtide) followLead(logger klog.Logger, loan *v1alpha1.Loan, before, now *corev1.Pod) {
 	switch {
 	case !leads(now) && (before == nil || leads(before)):
 		p.breakUp(loan, "the pod that stands for the gang has ended")
+		p.stir(loan)
 	case before == nil:
 		p.activate(logger, p.pendingOf(loan))
 	}
@@ -165,6 +183,7 @@ func (p *Ebbtide) unfollow(logger klog.Logger, pod *corev1.Pod) {
 	}
 	if loan.Spec.Job.UID == pod.UID {
 		p.breakUp(loan, "the pod that stands for the gang is gone")
+		p.stir(loan)
 	}
 	p.unbegun(logger, loan)
 }

@@ -57,12 +57,12 @@ func podIndexers() cache.Indexers {
 
 func waits(pod *corev1.Pod) bool { return pod.Spec.NodeName == "" && pod.DeletionTimestamp == nil }
 
-// activate puts pods back into the queue, without backoff.
+// activate puts pods back into the queue, without backoff. Those that ask for what nobody
+// counts are among them: it may have been counted when they were refused.
 func (p *Ebbtide) activate(logger klog.Logger, pods []*corev1.Pod) {
-	resources := p.account.Resources()
 	wake := map[string]*corev1.Pod{}
 	for _, pod := range pods {
-		if len(book.Requests(pod, resources)) > 0 {
+		if len(book.Requests(pod, nil)) > 0 {
 			wake[pod.Namespace+"/"+pod.Name] = pod
 		}
 	}

@@ -22,8 +22,12 @@ func (p *Ebbtide) PreEnqueue(_ context.Context, pod *corev1.Pod) *fwk.Status {
 }
 
 // loanFor returns the open loan that the pod is to run on; nil if it is a bare pod.
-// reason says why it may not run yet.
+// reason says why it may not run yet. It goes by what the pod is now: whoever is woken
+// because it has changed may come before its change has reached the scheduler's queue.
 func (p *Ebbtide) loanFor(pod *corev1.Pod) (loan *v1alpha1.Loan, reason string) {
+	if now, exists := p.current(pod); exists {
+		pod = now
+	}
 	loan = p.book.LoanOf(pod)
 	if loan == nil {
 		switch needs, known := p.queued(pod); {

@@ -174,14 +174,15 @@ func (p *Ebbtide) reclaim(ctx context.Context, loan *v1alpha1.Loan, message stri
 	if !p.taken.add(loan, message) {
 		return
 	}
+	p.stir(loan)
 	takeBacksTotal.Inc()
 	klog.FromContext(ctx).Info("Loan taken back", "loan", klog.KObj(loan), "units", v1alpha1.Units(loan.Held()))
 }
 
 // restore goes on with a loan that was taken back in an earlier life.
 func (p *Ebbtide) restore(loan *v1alpha1.Loan) {
-	if loan != nil && p.saysTakenBack(loan) {
-		p.taken.add(loan, lentMessage)
+	if loan != nil && p.saysTakenBack(loan) && p.taken.add(loan, lentMessage) {
+		p.stir(loan)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 	"github.com/ebbtide/ebbtide/scheduler-plugin/ebbtide/book"
 )
 
@@ -37,6 +38,13 @@ func (s *stirs) take() map[corev1.ResourceName]map[string]bool {
 	at := s.at
 	s.at = map[corev1.ResourceName]map[string]bool{}
 	return at
+}
+
+// stir notes that the loan keeps nothing from others any more, wherever it may have.
+func (p *Ebbtide) stir(loan *v1alpha1.Loan) {
+	for _, node := range book.Nodes(loan) {
+		p.stirs.note(node, corev1.ResourceName(loan.Spec.Resource))
+	}
 }
 
 // wakeStirred wakes the pods that may use what was stirred. Those that wait for quota are
