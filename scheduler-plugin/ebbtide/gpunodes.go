@@ -1,6 +1,7 @@
 package ebbtide
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -60,10 +61,10 @@ func (p *Ebbtide) reservedOf(holder v1alpha1.GPUHolder) []v1alpha1.InstanceRef {
 	return p.reservedFor(pod)
 }
 
-// wantingSlicesOf returns the pods that wait for slices as the node has, on a node that
-// they may use. Those that wait for quota are not helped by slices.
+// wantingSlicesOf returns the pods that wait for slices or devices as the node has, on a node
+// that they may use. Those that wait for quota are not helped by slices.
 func (p *Ebbtide) wantingSlicesOf(n *migslices.Node) []*corev1.Pod {
-	resources := n.Resources()
+	resources := slices.AppendSeq(n.Resources(), maps.Keys(n.Devices())) // whole GPUs can be devices too
 	return slices.DeleteFunc(p.pending(), func(pod *corev1.Pod) bool {
 		var wanted []corev1.ResourceName
 		for _, r := range book.Requests(pod, nil) {

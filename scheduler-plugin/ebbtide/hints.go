@@ -21,9 +21,13 @@ import (
 // after it knows (see listen).
 func (p *Ebbtide) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	nodes := fwk.Add | fwk.UpdateNodeAllocatable | fwk.UpdateNodeLabel
+	// Nodes that are full may be left out (see withRoom), and then no other plugin has
+	// looked at them, nor asks for what opens them to a pod that loans are taken back for.
+	opens := fwk.UpdateNodeTaint
 	return []fwk.ClusterEventWithHint{
 		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete}, QueueingHintFn: p.afterPodDelete},
 		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: nodes}, QueueingHintFn: p.afterNode},
+		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: opens}, QueueingHintFn: p.afterTaint},
 	}, nil
 }
 
@@ -79,13 +83,33 @@ func (p *Ebbtide) afterNode(_ klog.Logger, pod *corev1.Pod, _, newObj any) (fwk.
 	if tenant == nil || p.blocked.has(pod.UID) {
 		return fwk.QueueSkip, nil // no node helps
 	}
+	devices := p.cards.on(node.Name).Devices()
 	for _, r := range book.Requests(pod, p.account.Resources()) {
 		units := node.Status.Allocatable[r.Resource]
-		if tenant.Flavor(r.Resource, node.Labels) < 0 || units.Value() < r.Units {
+		if tenant.Flavor(r.Resource, node.Labels) < 0 || max(units.Value(), devices[r.Resource]) < r.Units {
 			return fwk.QueueSkip, nil
 		}
 	}
 	return fwk.Queue, nil
+}
+
+// afterTaint is afterNode for a node that may let more pods in than before.
+func (p *Ebbtide) afterTaint(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	old, ok1 := oldObj.(*corev1.Node)
+	node, ok2 := newObj.(*corev1.Node)
+	if ok1 && ok2 && !opened(old, node) {
+		return fwk.QueueSkip, nil
+	}
+	return p.afterNode(logger, pod, oldObj, newObj)
+}
+
+// opened reports whether the node is no longer cordoned, or lacks a taint that it had.
+func opened(old, node *corev1.Node) bool {
+	return old.Spec.Unschedulable && !node.Spec.Unschedulable || slices.ContainsFunc(old.Spec.Taints, func(was corev1.Taint) bool {
+		return was.Effect != corev1.TaintEffectPreferNoSchedule && !slices.ContainsFunc(node.Spec.Taints, func(is corev1.Taint) bool {
+			return is.MatchTaint(&was) && is.Value == was.Value
+		})
+	})
 }
 
 func queueIf(helps bool) fwk.QueueingHint {

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
 
 // Every kind of event by every kind of pod that the plugin refused.
@@ -91,14 +93,66 @@ func TestHintsAreForTheEventsThatCanHelp(t *testing.T) {
 		if e.QueueingHintFn == nil {
 			t.Errorf("every %v wakes every pod", e.Event)
 		}
-		got[e.Event.Resource] = e.Event.ActionType
+		got[e.Event.Resource] |= e.Event.ActionType
 	}
 	want := map[fwk.EventResource]fwk.ActionType{
 		fwk.Pod:  fwk.Delete,
-		fwk.Node: fwk.Add | fwk.UpdateNodeAllocatable | fwk.UpdateNodeLabel,
+		fwk.Node: fwk.Add | fwk.UpdateNodeAllocatable | fwk.UpdateNodeLabel | fwk.UpdateNodeTaint,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// A node that lets more pods in than before may be one that loans can be taken back on.
+func TestNodesThatOpenAreWorthATry(t *testing.T) {
+	machine := func(cordoned bool, taints ...corev1.Taint) *corev1.Node {
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"gpu": "h100"}},
+			Spec:       corev1.NodeSpec{Unschedulable: cordoned, Taints: taints},
+			Status:     corev1.NodeStatus{Allocatable: corev1.ResourceList{gpu: *resource.NewQuantity(8, resource.DecimalSI)}},
+		}
+	}
+	hard, other := corev1.Taint{Key: "k", Effect: corev1.TaintEffectNoSchedule}, corev1.Taint{Key: "k", Value: "v", Effect: corev1.TaintEffectNoSchedule}
+	soft := corev1.Taint{Key: "k", Effect: corev1.TaintEffectPreferNoSchedule}
+	for name, tc := range map[string]struct {
+		old, now *corev1.Node
+		want     fwk.QueueingHint
+	}{
+		"uncordoned":            {machine(true), machine(false), fwk.Queue},
+		"cordoned":              {machine(false), machine(true), fwk.QueueSkip},
+		"a taint was taken off": {machine(false, hard), machine(false), fwk.Queue},
+		"a taint was put on":    {machine(false), machine(false, hard), fwk.QueueSkip},
+		"a taint was changed":   {machine(false, hard), machine(false, other), fwk.Queue},
+		"one that only warns":   {machine(false, soft), machine(false), fwk.QueueSkip},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.online("p", 1, nil)
+			w.sync()
+			if hint, err := w.afterTaint(klog.Background(), p, tc.old, tc.now); err != nil || hint != tc.want {
+				t.Errorf("hint = %v, %v; want %v", hint, err, tc.want)
+			}
+		})
+	}
+}
+
+// Devices that claims are given are units too, of nodes that come and of agents that tell.
+func TestDevicesWake(t *testing.T) {
+	w := newWorld(t)
+	c := w.card("n", "")
+	c.node.node.Labels["gpu"] = "h100"
+	c.gn.Status.Allocation = v1alpha1.AllocationDynamicResources
+	c.gn.Status.GPUs[0].MIG, c.gn.Status.GPUs[0].Healthy = false, false
+	c.tell()
+	p := w.online("p", 1, nil)
+	w.refuses(p)
+	w.woken()
+	c.gn.Status.GPUs[0].Healthy = true
+	c.tell()
+	w.wants("the GPU is well", "serving/p")
+	if hint, err := w.afterNode(klog.Background(), p, nil, c.node.node); err != nil || hint != fwk.Queue {
+		t.Errorf("its node comes: hint = %v, %v", hint, err)
 	}
 }
 
