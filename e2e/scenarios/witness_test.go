@@ -55,8 +55,8 @@ func (w *town) hear(x *witness.Witness) witness.Report {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Logf("the witness saw %d changes, %d loans, %d entries that were shown, %d in the books, %d writes; bills within %s of the watch",
-		report.Events, report.Loans, report.Acked, report.Entries, report.Writes, report.Worst)
+	w.t.Logf("the witness saw %d changes, %d of them late, %d loans, %d entries that were shown, %d in the books, %d writes; bills within %s of the watch",
+		report.Events, report.Late, report.Loans, report.Acked, report.Entries, report.Writes, report.Worst)
 	if err := report.Err(); err != nil {
 		w.t.Errorf("the witness: %v", err)
 	}

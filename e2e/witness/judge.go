@@ -12,6 +12,7 @@ import (
 
 	"github.com/ebbtide/ebbtide/e2e/witness/auditlog"
 	"github.com/ebbtide/ebbtide/e2e/witness/books"
+	"github.com/ebbtide/ebbtide/e2e/witness/history"
 	"github.com/ebbtide/ebbtide/e2e/witness/laws"
 	"github.com/ebbtide/ebbtide/e2e/witness/linear"
 	"github.com/ebbtide/ebbtide/e2e/witness/match"
@@ -27,11 +28,20 @@ const (
 	search = 10 * time.Second
 	// watchLag is how much later than it happened a change may be seen by a watch.
 	watchLag = time.Second
+	// mostBreaches bounds what is told: one broken law may be broken again by every change.
+	mostBreaches = 1000
 )
 
 // Judge says what was found until now: by the watches, in the audit log, and in the books as
-// they are. It may be called again; what the watches found stays found.
+// they are. It waits for changes that the watches may not have told of yet, and judges all in
+// the order in which they were made. It may be called again.
 func (w *Witness) Judge(ctx context.Context) (Report, error) {
+	asked := time.Now()
+	select {
+	case <-ctx.Done():
+		return Report{}, fmt.Errorf("judge: %w", context.Cause(ctx))
+	case <-time.After(hold):
+	}
 	var compared match.Result
 	var entries int
 	var settled bool
@@ -61,15 +71,31 @@ func (w *Witness) Judge(ctx context.Context) (Report, error) {
 		r.find(string(f.Kind), f.String())
 	}
 	w.mu.Lock()
-	for _, b := range w.breaches {
+	r.Events, r.Late, r.Loans, r.Acked = len(w.events), w.world.Late(), w.seen.Loans(), w.seen.Acked()
+	events, initial, ended := w.events, w.initial, w.seen.Ended()
+	w.mu.Unlock()
+	world, breaches := replay(events)
+	for _, b := range breaches {
+		if b.At.After(asked) {
+			continue // what would excuse it may not have been told yet
+		}
 		r.find(string(b.Law), b.String())
 	}
-	r.Events, r.Late, r.Loans, r.Acked = w.events, w.world.Late(), w.seen.Loans(), w.seen.Acked()
-	limits, initial, ended := w.limits(), w.initial, w.seen.Ended()
-	w.mu.Unlock()
+	limits := limitsOf(world)
 	return r, w.order(&r, func(writes []auditlog.Write) []linear.Op {
 		return linear.Requests(writes, limits, initial, ended)
 	})
+}
+
+// replay is the cluster as it was, and the laws that were broken, by events in any order.
+func replay(events []history.Event) (*laws.World, []laws.Breach) {
+	world := laws.NewWorld()
+	var breaches []laws.Breach
+	for _, e := range history.InOrder(events) {
+		found := world.Apply(e)
+		breaches = append(breaches, found[:min(len(found), mostBreaches-len(breaches))]...)
+	}
+	return world, breaches
 }
 
 // order asks whether all requests could have been one after the other.
@@ -99,14 +125,14 @@ func (w *Witness) order(r *Report, requests func([]auditlog.Write) []linear.Op) 
 	return nil
 }
 
-// limits are what nodes had at most, and what tenants were promised.
-func (w *Witness) limits() []linear.Limit {
+// limitsOf are what nodes had at most, and what tenants were promised.
+func limitsOf(world *laws.World) []linear.Limit {
 	var out []linear.Limit
-	for _, c := range w.world.Capacities() {
+	for _, c := range world.Capacities() {
 		out = append(out, linear.Limit{Unit: linear.NodeUnit(c.Node, c.Resource), Count: c.Units})
 	}
 	known := map[string]bool{}
-	for _, p := range w.world.Promises() {
+	for _, p := range world.Promises() {
 		from, until := p.Since.Add(-watchLag), p.Since.Add(laws.Lag)
 		if first := linear.QuotaUnit(p.Tenant, p.Flavor); !known[first] { // what was promised before, nobody saw
 			known[first] = true

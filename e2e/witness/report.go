@@ -31,7 +31,7 @@ type Report struct {
 
 	// What was looked at: none of it is a witness that saw nothing.
 	Events, Loans, Acked, Entries, Writes int
-	// Late events came after later ones had been judged; Said entries are missing from the
+	// Late events were told of after later ones had been looked at; Said entries are missing from the
 	// books, which say so; Undecided are histories for which the search took too long.
 	Late, Said, Undecided int
 	// Billed loans were compared with the watch, and Worst is how far the accounts were from

@@ -39,7 +39,8 @@ type Options struct {
 	Folder string
 }
 
-// hold is how long changes are held back to be put in order.
+// hold is how long changes are held back to be put in order. One that comes later than that
+// has its place when it is judged.
 const hold = time.Second
 
 // Witness watches. Its methods may be called from any goroutine.
@@ -51,17 +52,14 @@ type Witness struct {
 	// patience with the API server, until it is thought dead.
 	patience time.Duration
 
-	mu       sync.Mutex
-	world    *laws.World
-	seen     *match.Seen
-	initial  []linear.Initial
-	breaches []laws.Breach
-	events   int
-	moved    string
+	mu sync.Mutex
+	// world is the cluster as it was handed on, which may be in another order than it was.
+	world   *laws.World
+	seen    *match.Seen
+	initial []linear.Initial
+	events  []history.Event
+	moved   string
 }
-
-// mostBreaches bounds what is kept: one broken law may be broken again by every change.
-const mostBreaches = 1000
 
 // Start begins to watch, and returns when it has seen everything that exists. It goes on until
 // Close, whatever becomes of ctx.
@@ -86,9 +84,8 @@ func Start(ctx context.Context, opts Options) (*Witness, error) {
 func (w *Witness) see(e history.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.events++
-	found := w.world.Apply(e)
-	w.breaches = append(w.breaches, found[:min(len(found), mostBreaches-len(w.breaches))]...)
+	w.events = append(w.events, e)
+	w.world.Apply(e)
 	w.seen.Apply(e)
 	if o, is := e.Object.(*v1alpha1.Loan); is && e.Initial && !meta.IsStatusConditionTrue(o.Status.Conditions, v1alpha1.LoanReturned) {
 		w.initial = append(w.initial, linear.Initial{

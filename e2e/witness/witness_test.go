@@ -15,7 +15,10 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -173,6 +176,54 @@ func TestJudge(t *testing.T) {
 	}
 	if r.Events != 2 || r.Acked != 2 || r.Writes != 2 {
 		t.Errorf("what was looked at: %+v", r)
+	}
+}
+
+// Watches tell of changes when they come to it. What is judged is the order in which they were
+// made, and not before what may excuse a change had its time to be told.
+func TestJudgeLateEvents(t *testing.T) {
+	gpus := corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("1")}
+	pod := func(name string) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "research", Name: name, UID: types.UID(name)},
+			Spec:       corev1.PodSpec{NodeName: "gpu-0", Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Limits: gpus}}}},
+		}
+	}
+	for name, tc := range map[string]struct {
+		gone  uint64        // when the first pod was
+		ahead time.Duration // the second
+		want  int
+	}{
+		"gone before":         {3, 0, 0},
+		"gone after":          {5, 0, 1},
+		"too soon to be told": {5, time.Hour, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			now := time.Now()
+			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gpu-0"}, Status: corev1.NodeStatus{Capacity: gpus, Allocatable: gpus}}
+			for _, e := range []history.Event{
+				{Revision: 1, Object: node},
+				{Revision: 2, Object: pod("one")},
+				{Revision: 4, At: now.Add(tc.ahead), Object: pod("two")},
+				{Revision: tc.gone, Object: pod("one"), Deleted: true},
+			} {
+				if e.At.IsZero() {
+					e.At = now
+				}
+				s.see(e)
+			}
+			for range 2 {
+				r, err := s.Judge(t.Context())
+				if err != nil || r.DoubleLent != tc.want || len(r.Findings) != tc.want {
+					t.Errorf("%v, %v, want %d findings", r.Findings, err, tc.want)
+				}
+				if late := tc.gone < 4; (r.Late > 0) != late {
+					t.Errorf("%d were late: want some: %v", r.Late, late)
+				}
+			}
+		})
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 type Event struct {
 	// Revision is etcd's, which orders the changes of all kinds.
 	Revision uint64
-	// At is when it was received. It happened between Since and then: shortly before, or, where
-	// the API server had not answered for a while, at any time in which it did not.
+	// At is when it was received, or from when on the API server said that it had got so far,
+	// if that was earlier. It happened between Since and then; zero: nobody had asked before.
 	At, Since time.Time
 	// Object is a *corev1.Node, *corev1.Pod, *corev1.Namespace, *batchv1.Job,
 	// *coordinationv1.Lease, *v1alpha1.Loan, *v1alpha1.LendingPolicy,
@@ -27,6 +27,9 @@ type Event struct {
 	// revision of that list.
 	Unseen bool
 	Until  uint64
+
+	// after is the revision after which all of it happened that an Unseen event shows.
+	after uint64
 }
 
 // order holds events back and hands them on by revision.
@@ -62,6 +65,13 @@ func (o *order) take(now time.Time) []Event {
 		out = append(out, e)
 		return true
 	})
+	return InOrder(out)
+}
+
+// InOrder returns all events by revision, which is the order in which they happened, whatever
+// the order in which they were handed on. The events are those of one Watcher.
+func InOrder(events []Event) []Event {
+	out := slices.Clone(events)
 	slices.SortStableFunc(out, func(a, b Event) int { return cmp.Compare(a.Revision, b.Revision) })
 	return out
 }

@@ -47,7 +47,7 @@ var kinds = []kind{
 // Watcher follows the API server.
 type Watcher struct {
 	order   order
-	pulse   pulse
+	clock   clock
 	streams []*stream
 	sink    func(Event)
 	cancel  context.CancelFunc
@@ -63,17 +63,18 @@ func Start(ctx context.Context, config *rest.Config, hold time.Duration, sink fu
 	if err != nil {
 		return nil, fmt.Errorf("make a client to watch with: %w", err)
 	}
-	beats := rest.CopyConfig(config)
-	beats.QPS = -1
-	questions, err := discovery.NewDiscoveryClientForConfig(beats)
+	asking := rest.CopyConfig(config)
+	asking.QPS = -1
+	questions, err := discovery.NewDiscoveryClientForConfig(asking)
 	if err != nil {
-		return nil, fmt.Errorf("make a client to ask whether the API server answers: %w", err)
+		return nil, fmt.Errorf("make a client to ask for the last revision: %w", err)
 	}
 	w := &Watcher{order: order{hold: hold}, sink: sink}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
+	w.clock.ask(ctx, questions.RESTClient())
 	for _, k := range kinds {
-		s := newStream(k, client, w.put)
+		s := newStream(k, client, w.order.put)
 		w.streams = append(w.streams, s)
 		w.group.Go(func() { s.run(running) })
 		select {
@@ -85,13 +86,8 @@ func Start(ctx context.Context, config *rest.Config, hold time.Duration, sink fu
 	}
 	w.Flush()
 	w.group.Go(func() { w.run(running) })
-	w.group.Go(func() { w.pulse.beat(running, questions.RESTClient(), w.Blind) })
+	w.group.Go(func() { w.clock.run(running, questions.RESTClient()) })
 	return w, nil
-}
-
-func (w *Watcher) put(e Event) {
-	e.Since = w.pulse.since(e.At)
-	w.order.put(e)
 }
 
 func (w *Watcher) run(ctx context.Context) {
@@ -111,6 +107,7 @@ func (w *Watcher) handOn(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.order.take(now) {
+		w.clock.set(&e)
 		w.sink(e)
 	}
 }

@@ -171,6 +171,7 @@ func (s *stream) gone(o *unstructured.Unstructured, revision string, now time.Ti
 }
 
 func (s *stream) hand(o *unstructured.Unstructured, revision string, e Event) {
+	o.SetManagedFields(nil) // of no interest, and half of what events take up
 	typed := s.kind.empty()
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, typed); err != nil {
 		return // it is not of the version that was asked for
@@ -182,6 +183,7 @@ func (s *stream) hand(o *unstructured.Unstructured, revision string, e Event) {
 	e.Revision, e.Object, e.Initial = number, typed, !s.seen
 	if e.Unseen {
 		e.Until = s.until
+		e.after, _ = strconv.ParseUint(s.last, 10, 64) // which was a revision when it was kept
 	}
 	s.put(e)
 }
