@@ -27,7 +27,7 @@ type blocked struct {
 	of      map[types.UID]string
 }
 
-// inLine is one pod that waits. Only woken ever changes.
+// inLine is one pod that waits. Only woken and roomless ever change.
 type inLine struct {
 	pod      *corev1.Pod
 	requests []book.Request
@@ -36,6 +36,8 @@ type inLine struct {
 	// for units of those as well. Their tenant is as it was then.
 	short  []shortage
 	tenant *account.Tenant
+	// roomless: there would be quota if others made way, and it is units that it lacks.
+	roomless bool
 }
 
 // shortage is how much was left of a flavor of which a pod asks for more.
@@ -89,7 +91,24 @@ func (b *blocked) has(pod types.UID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.tenants[b.of[pod]][pod]
-	return e != nil && len(e.short) == 0
+	return e != nil && len(e.short) == 0 && !e.roomless
+}
+
+// lacksRoom notes that units may help the pod, though it is in line for quota: whoever has
+// that would make way for it. Of one tenant no more than wakeAtOnce are noted, because each
+// looks at all nodes when it is tried.
+func (b *blocked) lacksRoom(pod types.UID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	line, noted := b.tenants[b.of[pod]], 0
+	for _, e := range line {
+		if e.roomless {
+			noted++
+		}
+	}
+	if e := line[pod]; e != nil && noted < wakeAtOnce {
+		e.roomless = true
+	}
 }
 
 // any reports whether anybody waits for the tenant's quota.

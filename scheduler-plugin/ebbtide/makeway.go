@@ -37,7 +37,11 @@ func (p *Ebbtide) makeWay(ctx context.Context, state fwk.CycleState, pod *corev1
 	grounds := groundsOf(c, nodes).full(c)
 	dry := dryRun(state)
 	if coming := grounds.within(c, used); len(coming) > 0 {
-		return p.awaitQuota(ctx, dry, pod, c, h, coming)
+		result, status := p.awaitQuota(ctx, dry, pod, c, h, coming)
+		if !status.IsSuccess() {
+			p.blocked.lacksRoom(pod.UID)
+		}
+		return result, status
 	}
 	best, at := []junior(nil), ""
 	for _, g := range grounds {
@@ -47,6 +51,9 @@ func (p *Ebbtide) makeWay(ctx context.Context, state fwk.CycleState, pod *corev1
 		}
 	}
 	if at == "" {
+		if grounds.haveQuota(c, used, h.juniors) {
+			p.blocked.lacksRoom(pod.UID)
+		}
 		return p.denied(ctx, pod, fmt.Sprintf("the pod would not fit if all loans were taken back, nor if all pods and jobs of tenant %s with a lower priority made way", c.tenant.Name))
 	}
 	for _, j := range best {
@@ -148,6 +155,14 @@ func (gs grounds) full(c *cycle) grounds {
 // within returns the grounds that the quota has room for on top of the use.
 func (gs grounds) within(c *cycle, used account.Use) grounds {
 	return slices.DeleteFunc(slices.Clone(gs), func(g *ground) bool { return !c.tenant.Fits(g.need, used) })
+}
+
+// haveQuota reports whether the end of juniors leaves room in the quota on any ground.
+func (gs grounds) haveQuota(c *cycle, used account.Use, juniors []junior) bool {
+	return slices.ContainsFunc(gs, func(g *ground) bool {
+		_, ok := forQuota(c, g, used, juniors)
+		return ok
+	})
 }
 
 // victimsOn returns who has to make way for the pod on one of the ground's nodes, and

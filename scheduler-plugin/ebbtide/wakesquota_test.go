@@ -1,11 +1,16 @@
 package ebbtide
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
 )
@@ -144,5 +149,62 @@ func TestOlderLoanGoesWhenTheYoungerHasBegunNoMore(t *testing.T) {
 			w.wants("the younger has begun no more", "research/a-0")
 			w.places(older)
 		})
+	}
+}
+
+// A pod for which others would make way in the quota waits for units, and so units wake it.
+func TestUnitsWakeWhomOthersWouldMakeWayFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		junior int32 // the priority of those that have the quota
+		want   fwk.QueueingHint
+	}{
+		"they are below it":  {-1, fwk.Queue},
+		"they are its equal": {0, fwk.QueueSkip},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.tenant("serving", 4)
+			n, m := w.node("n", 4, 64), w.node("m", 4, 64)
+			for _, on := range []*node{n, m} {
+				w.pod("junior-"+on.node.Name, "serving", tc.junior, 2, on)
+			}
+			foreign := w.pod("foreign-n", "nowhere", 0, 2, n)
+			w.pod("foreign-m", "nowhere", 0, 2, m)
+			p := w.pod("p", "serving", 0, 4, nil)
+			w.refuses(p)
+			must(t, w.pods.Delete(foreign))
+			if hint, err := w.afterPodDelete(klog.Background(), p, foreign, nil); err != nil || hint != tc.want {
+				t.Errorf("units come free: hint = %v, %v; want %v", hint, err, tc.want)
+			}
+			if hint, err := w.afterNode(klog.Background(), p, nil, offering(n.node, 8)); err != nil || hint != tc.want {
+				t.Errorf("a node comes: hint = %v, %v; want %v", hint, err, tc.want)
+			}
+			must(t, n.RemovePod(klog.Background(), foreign))
+			w.refuses(p)
+			if promised := p.Status.NominatedNodeName == "n"; promised != (tc.want == fwk.Queue) {
+				t.Errorf("a node is promised: %v", promised)
+			}
+		})
+	}
+}
+
+func offering(n *corev1.Node, units int64) *corev1.Node {
+	n = n.DeepCopy()
+	n.Status.Allocatable = corev1.ResourceList{gpu: *resource.NewQuantity(units, resource.DecimalSI)}
+	return n
+}
+
+// However many there are, a few are woken at a time: each of them looks at every node.
+func TestFewAreWokenByUnitsOfThoseInLine(t *testing.T) {
+	b, waiting := newBlocked(), 0
+	for i := range 3 * wakeAtOnce {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(fmt.Sprint(i))}}
+		b.note("serving", p)
+		if b.lacksRoom(p.UID); b.has(p.UID) {
+			waiting++
+		}
+	}
+	if waiting != 2*wakeAtOnce {
+		t.Errorf("%d of %d are woken by quota alone", waiting, 3*wakeAtOnce)
 	}
 }
