@@ -38,7 +38,7 @@ func (n *Node) Serve(ctx context.Context, kubelet, plugin string) (wait func(), 
 		}
 		_ = r.Body.Close()
 	})
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute} // a busy machine may need some time
 	var group sync.WaitGroup
 	group.Go(func() { _ = server.Serve(pods) })
 	group.Go(func() { _ = web.Serve(restarts) })
