@@ -146,6 +146,9 @@ func TestMIGTroubleWithACard(t *testing.T) {
 		w.create(slicedJob(fmt.Sprintf("worker-%d", i), oneG))
 	}
 	w.awaitBound(trainingNamespace, 4)
+	for i := range 4 { // written down when their pods may be there already
+		w.awaitEntry(fmt.Sprintf("worker-%d", i), "LEND_GRANTED")
+	}
 	w.wantPinnedUntouched()
 
 	if err := cards.Release(card); err != nil {
