@@ -406,6 +406,46 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// A driver that does not take on to tell of errors is asked again, until it does or says that
+// it has none to tell.
+func TestAsksForErrorsAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set, register []nvml.Return // first answers; SUCCESS after that
+		sets, asked   int
+		told          bool
+	}{
+		"at once":           {sets: 1, asked: 1, told: true},
+		"a GPU is busy":     {register: []nvml.Return{nvml.ERROR_UNKNOWN, nvml.ERROR_IN_USE}, sets: 1, asked: 3, told: true},
+		"the driver is":     {set: []nvml.Return{nvml.ERROR_UNKNOWN}, sets: 2, asked: 1, told: true},
+		"a GPU has none":    {register: []nvml.Return{nvml.ERROR_NOT_SUPPORTED}, sets: 1, asked: 1, told: true},
+		"the driver cannot": {set: []nvml.Return{nvml.ERROR_NOT_SUPPORTED}, sets: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStrict(board(t, "H100-80GB"))
+			sets, asked := 0, 0
+			answer := func(n int, answers []nvml.Return) nvml.Return {
+				if n <= len(answers) {
+					return answers[n-1]
+				}
+				return nvml.SUCCESS
+			}
+			s.EventSetCreateFunc = func() (nvml.EventSet, nvml.Return) { sets++; return s.events(), answer(sets, tt.set) }
+			s.gpu.RegisterEventsFunc = func(uint64, nvml.EventSet) nvml.Return { asked++; return answer(asked, tt.register) }
+			d := openStrict(t, s)
+			for range 5 {
+				read(t, d)
+			}
+			if sets != tt.sets || asked != tt.asked {
+				t.Errorf("%d sets were made and it was asked %d times, want %d and %d", sets, asked, tt.sets, tt.asked)
+			}
+			s.xids = []uint64{79}
+			if g := read(t, d); g.Healthy == tt.told {
+				t.Errorf("GPU %+v, want that of its error is known: %t", g, tt.told)
+			}
+		})
+	}
+}
+
 // TestProbeDifferences has the mock's H100, whose placements are not those of the
 // hardware.
 func TestProbeDifferences(t *testing.T) {

@@ -71,22 +71,22 @@ func (d *Driver) problem(c *card) string {
 }
 
 // watch has the driver tell of errors on the GPU from now on. Without events, what
-// happens to the GPU is seen when it does not answer.
+// happens to the GPU is seen when it does not answer; a driver that only does not go along
+// this time is asked again with the next reading.
 func (d *Driver) watch(c *card) {
 	if c.watched || !d.has[symbolEvents] {
 		return
 	}
-	c.watched = true
 	if d.events == nil {
 		set, r := d.lib.EventSetCreate()
 		if r != nvml.SUCCESS {
-			d.has[symbolEvents] = false
+			d.has[symbolEvents] = !unsupported(r)
 			return
 		}
 		d.events = set
 	}
-	// A GPU without such events has none to tell.
-	_ = c.handle.RegisterEvents(nvml.EventTypeXidCriticalError, d.events)
+	r := c.handle.RegisterEvents(nvml.EventTypeXidCriticalError, d.events)
+	c.watched = r == nvml.SUCCESS || unsupported(r) // a GPU without such events has none to tell
 }
 
 // drainEvents takes what the driver has to tell, without waiting for more.
