@@ -3,7 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/informers"
@@ -26,6 +28,7 @@ const tick = 100 * time.Millisecond
 // Auditor watches a cluster. Its methods may be called from any goroutine.
 type Auditor struct {
 	inbox inbox
+	ears  []*ear
 
 	mu      sync.Mutex
 	auditor *auditor
@@ -37,19 +40,20 @@ func Start(ctx context.Context, client kubernetes.Interface, dyn dynamic.Interfa
 	a := &Auditor{inbox: inbox{hold: opts.Hold}, auditor: newAuditor(opts)}
 	typed := informers.NewSharedInformerFactory(client, 0)
 	untyped := dynamicinformer.NewDynamicSharedInformerFactory(dyn, 0)
-	watched := []cache.SharedIndexInformer{
-		typed.Core().V1().Nodes().Informer(),
-		typed.Core().V1().Pods().Informer(),
-		typed.Core().V1().Namespaces().Informer(),
-		untyped.ForResource(ebbtidev1.GroupVersion.WithResource("loans")).Informer(),
-		untyped.ForResource(ebbtidev1.GroupVersion.WithResource("tenantquotas")).Informer(),
+	watched := map[schema.GroupVersionResource]cache.SharedIndexInformer{
+		corev1.SchemeGroupVersion.WithResource("nodes"):      typed.Core().V1().Nodes().Informer(),
+		corev1.SchemeGroupVersion.WithResource("pods"):       typed.Core().V1().Pods().Informer(),
+		corev1.SchemeGroupVersion.WithResource("namespaces"): typed.Core().V1().Namespaces().Informer(),
 	}
-	for _, kind := range opts.Makers {
-		watched = append(watched, untyped.ForResource(kind).Informer())
+	own := []schema.GroupVersionResource{ebbtidev1.GroupVersion.WithResource("loans"), ebbtidev1.GroupVersion.WithResource("tenantquotas")}
+	for _, kind := range slices.Concat(own, opts.Makers) {
+		watched[kind] = untyped.ForResource(kind).Informer()
 	}
 	var synced []cache.InformerSynced
-	for _, informer := range watched {
-		registration, err := informer.AddEventHandler(a)
+	for kind, informer := range watched {
+		h := &ear{kind: kind, api: dyn, hear: a.receive, known: map[types.UID]uint64{}}
+		a.ears = append(a.ears, h)
+		registration, err := informer.AddEventHandler(h)
 		if err != nil {
 			return nil, nil, fmt.Errorf("watch for the audit: %w", err)
 		}
@@ -91,12 +95,20 @@ func (a *Auditor) judge(now time.Time) {
 	a.auditor.lasting(now.Add(-a.inbox.hold))
 }
 
-// Final judges what has been received so far without holding it back any longer,
-// and returns the report. It is for the end, when nothing moves any more: an
-// event that comes afterwards may be Late.
-func (a *Auditor) Final() Report {
+// Final waits until the watches have told of all that has happened when it is asked, judges
+// it without holding it back any longer, and returns the report. It is for the end, when
+// nothing moves any more: of what moves on, one watch may tell before another, and an event
+// that comes afterwards may be Late.
+func (a *Auditor) Final(ctx context.Context) (Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, catchUpWithin)
+	defer cancel()
+	for _, h := range a.ears {
+		if err := h.awaitAll(ctx); err != nil {
+			return Report{}, fmt.Errorf("audit: %w", err)
+		}
+	}
 	a.judge(time.Now().Add(a.inbox.hold))
-	return a.Report()
+	return a.Report(), nil
 }
 
 // Report returns what was seen up to Options.Hold ago.
@@ -113,20 +125,7 @@ func (a *Auditor) Usage() Usage {
 	return a.auditor.cluster.usage()
 }
 
-// OnAdd implements cache.ResourceEventHandler.
-func (a *Auditor) OnAdd(obj any, initial bool) { a.receive(obj, false, initial) }
-
-// OnUpdate implements cache.ResourceEventHandler.
-func (a *Auditor) OnUpdate(_, obj any) { a.receive(obj, false, false) }
-
-// OnDelete implements cache.ResourceEventHandler.
-func (a *Auditor) OnDelete(obj any) {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	a.receive(obj, true, false)
-}
-
+// receive takes in what a watch told of.
 func (a *Auditor) receive(obj any, deleted, initial bool) {
 	e := event{received: time.Now(), deleted: deleted, initial: initial}
 	var meta metav1.Object
@@ -159,8 +158,6 @@ func (a *Auditor) receive(obj any, deleted, initial bool) {
 	default:
 		return
 	}
-	if revision, err := strconv.ParseUint(meta.GetResourceVersion(), 10, 64); err == nil {
-		e.revision = revision
-	}
+	e.revision = revisionOf(meta)
 	a.inbox.put(e)
 }

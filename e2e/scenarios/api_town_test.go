@@ -337,7 +337,7 @@ func (w *apiTown) row(t *testing.T, name string, play func()) {
 // close is what each such test ends with.
 func (w *apiTown) close() {
 	w.t.Helper()
-	report := w.auditor.Final()
+	report := w.final(w.auditor)
 	for _, v := range report.Violations {
 		w.t.Errorf("the auditor saw: %s", v)
 	}

@@ -42,12 +42,22 @@ func (w *town) closeBooks() {
 	}
 }
 
+// final is what an auditor saw in the end.
+func (w *town) final(auditor *audit.Auditor) audit.Report {
+	w.t.Helper()
+	report, err := auditor.Final(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return report
+}
+
 // judge asks the auditor outside, and the broker's own count.
 func (w *town) judge() {
 	w.t.Helper()
 	loans := 0
 	for _, auditor := range append([]*audit.Auditor{w.auditor}, w.others...) {
-		report := auditor.Final()
+		report := w.final(auditor)
 		for _, v := range report.Violations {
 			w.t.Errorf("the auditor saw: %s", v)
 		}

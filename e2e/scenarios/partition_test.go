@@ -64,7 +64,7 @@ func TestLeaderCutOff(t *testing.T) {
 	if loans := doubled(w.mustEntries()); len(loans) > 0 {
 		t.Errorf("lent twice: %v", loans)
 	}
-	for _, v := range w.auditor.Final().Violations {
+	for _, v := range w.final(w.auditor).Violations {
 		t.Errorf("the auditor saw: %s", v)
 	}
 	w.sameFiles(lab.Broker)

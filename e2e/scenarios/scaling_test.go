@@ -79,7 +79,7 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("the ledger has %s of loan %s, want none of an adviser", e.Kind, e.Loan)
 		}
 	}
-	if report := w.auditor.Final(); report.Loans > 0 || report.EvictedPods > 0 || len(report.Violations) > 0 {
+	if report := w.final(w.auditor); report.Loans > 0 || report.EvictedPods > 0 || len(report.Violations) > 0 {
 		t.Errorf("the auditor saw %d loans, %d evictions and %v, want nothing", report.Loans, report.EvictedPods, report.Violations)
 	}
 }

@@ -110,7 +110,7 @@ func TestStockSchedulerBesideEbbtide(t *testing.T) {
 	if bound != asking/2 {
 		t.Errorf("%d pods are bound, want the %d of Ebbtide's scheduler", bound, asking/2)
 	}
-	for _, v := range w.auditor.Final().Violations {
+	for _, v := range w.final(w.auditor).Violations {
 		t.Errorf("the auditor saw: %s", v)
 	}
 }

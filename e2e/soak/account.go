@@ -87,7 +87,7 @@ func (s *soak) settle() error {
 	}
 	s.judgeJobs(r, entries)
 	s.judgeWaits(r)
-	s.judgeLaws(r, s.auditor.Final())
+	s.judgeLaws(r, s.seen)
 	if err := s.checkLedger(r); err != nil {
 		return err
 	}

@@ -223,7 +223,6 @@ func (s *soak) drain(ctx context.Context) error {
 		}
 		left, err := s.leftovers(limit)
 		if err == nil && left == 0 {
-			pause(ctx, hold+tick) // for the auditor
 			return nil
 		}
 		if limit.Err() != nil {

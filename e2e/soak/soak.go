@@ -122,6 +122,7 @@ type soak struct {
 	tide    *tide
 	witness *witness
 	auditor *audit.Auditor
+	seen    audit.Report // in the end
 	trainer *trainer.Trainer
 	feed    *feed
 	kills   kills
@@ -211,5 +212,8 @@ func (s *soak) play(ctx, setup context.Context) error {
 	if ctx.Err() != nil { // half a soak proves nothing
 		return errors.Join(fmt.Errorf("the soak was interrupted: %w", context.Cause(ctx)), end())
 	}
-	return errors.Join(s.drain(ctx), end())
+	if err = s.drain(ctx); err == nil {
+		s.seen, err = s.auditor.Final(ctx)
+	}
+	return errors.Join(err, end())
 }
