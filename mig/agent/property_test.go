@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
 	"github.com/ebbtide/ebbtide/broker/api/v1alpha1"
@@ -61,7 +62,7 @@ func (c *chaos) mark() {
 func (c *chaos) event() {
 	places := c.gpu(0).Instances
 	switch kind := rapid.SampledFrom([]string{
-		"rounds", "rounds", "ask", "ask", "undo", "hold", "release", "leak", "unleak", "fault", "unknown", "known", "restart", "forget", "foreign",
+		"rounds", "rounds", "ask", "ask", "undo", "hold", "release", "leak", "unleak", "fault", "unknown", "known", "restart", "forget", "foreign", "slow", "down", "up",
 	}).Draw(c.r, "event"); kind {
 	case "rounds":
 		c.settle(time.Duration(rapid.IntRange(0, 40).Draw(c.r, "seconds")) * time.Second)
@@ -112,6 +113,12 @@ func (c *chaos) event() {
 		c.unknown = errDown
 	case "known":
 		c.unknown = nil
+	case "slow":
+		c.apiSlow = true
+	case "down":
+		c.apiDown = errDown
+	case "up":
+		c.apiSlow, c.apiDown = false, nil
 	case "restart":
 		c.start()
 	case "foreign":
@@ -161,13 +168,22 @@ func (c *chaos) check() {
 
 // calm lets everything go and come to its end.
 func (c *chaos) calm() {
-	c.failures, c.unknown = nil, nil
+	c.failures, c.unknown, c.apiSlow, c.apiDown = nil, nil, false, nil
 	clear(c.holders)
 	for pid := range c.pid {
 		c.must(c.sim.Detach(c.uuid(), pid+1))
 	}
 	c.must(c.sim.Release(c.uuid()))
 	c.must(c.sim.ClearFaults())
+	c.settle(2 * time.Second)
+	if ready := c.condition(v1alpha1.GPUNodeReady); ready.Status != metav1.ConditionTrue {
+		c.r.Fatalf("all is known, and Ready is %+v", ready)
+	}
+	for _, i := range c.node.Status.GPUs[0].Instances {
+		if i.UUID != "" && i.Processes == nil {
+			c.r.Fatalf("nobody is on any slice, and it is not said of %+v", i)
+		}
+	}
 	// What somebody else made is where slices were before: it counts as undone, and stays.
 	for i := range c.node.Spec.Reshapes {
 		c.node.Spec.Reshapes[i].Undo = true
