@@ -234,10 +234,11 @@ func (p *Ebbtide) findsRoom(e *inLine, known map[string]bool) bool {
 }
 
 // awaitFlavors puts a pod that found no units in line for those flavors of its tenant whose
-// quota is too full for it: on their nodes there may be some.
+// quota is too full for it: on their nodes there may be some. One for which all are too full
+// is in line already.
 func (p *Ebbtide) awaitFlavors(ctx context.Context, pod *corev1.Pod, c *cycle) {
 	short := shortOf(c)
-	if len(short) == 0 {
+	if c.full || len(short) == 0 {
 		return
 	}
 	// In line before looking again: what comes free meanwhile is not missed.

@@ -42,9 +42,7 @@ func (p *Ebbtide) PostFilter(ctx context.Context, state fwk.CycleState, pod *cor
 	case !ok || c.tenant == nil:
 		return p.denied(ctx, pod, "")
 	}
-	if !c.full {
-		p.awaitFlavors(ctx, pod, c)
-	}
+	p.awaitFlavors(ctx, pod, c)
 	if pod.Spec.PreemptionPolicy != nil && *pod.Spec.PreemptionPolicy == corev1.PreemptNever {
 		p.next(ctx, pod, c)
 		return p.denied(ctx, pod, "nothing is taken back for a pod with preemptionPolicy Never")
