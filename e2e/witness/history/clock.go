@@ -21,6 +21,8 @@ const askWithin = time.Second
 // answer, however long the watches take to tell of it, and whether or not the API server was
 // there in between.
 type clock struct {
+	began time.Time // when the watching did
+
 	mu    sync.Mutex
 	reads []reading
 }
@@ -88,8 +90,11 @@ func (c *clock) set(e *Event) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := c.from(first); i > 0 {
+	switch i := c.from(first); {
+	case i > 0:
 		e.Since = c.reads[i-1].asked
+	case !e.Initial: // else a first question that nobody answered would leave all times open
+		e.Since = c.began
 	}
 	if i := c.from(last); i < len(c.reads) && c.reads[i].answered.Before(e.At) {
 		e.At = c.reads[i].answered

@@ -15,7 +15,7 @@ import (
 func TestClock(t *testing.T) {
 	began := time.Unix(1000, 0)
 	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
-	var c clock
+	c := clock{began: at(-50)}
 	c.answer(5, at(0), at(10))
 	c.answer(5, at(100), at(110))
 	c.answer(9, at(200), at(290))
@@ -26,19 +26,20 @@ func TestClock(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
 		e         Event
-		since, at int // -1: not known
+		since, at int // -1: before the watching
 	}{
 		{"received at once", Event{Revision: 7, At: at(150)}, 100, 150},
 		{"received late", Event{Revision: 7, At: at(2000)}, 100, 290},
 		{"the last that is covered", Event{Revision: 9, At: at(2000)}, 100, 290},
 		{"around an absence", Event{Revision: 10, At: at(6000)}, 300, 5010},
 		{"not covered yet", Event{Revision: 31, At: at(6000)}, 5000, 6000},
-		{"before the first question", Event{Revision: 5, At: at(5)}, -1, 5},
+		{"before the watching", Event{Revision: 5, At: at(5), Initial: true}, -1, 5},
+		{"before the first question", Event{Revision: 5, At: at(5)}, -50, 5},
 		{"found by a list", Event{Revision: 30, after: 6, Until: 31, Unseen: true, At: at(6000)}, 100, 5010},
 		{"found gone by a list", Event{Revision: 9, after: 9, Until: 30, Unseen: true, Deleted: true, At: at(6000)}, 300, 5010},
 	} {
 		c.set(&tc.e)
-		if since := at(tc.since); tc.since < 0 && !tc.e.Since.IsZero() || tc.since >= 0 && !tc.e.Since.Equal(since) {
+		if since := at(tc.since); tc.since == -1 && !tc.e.Since.IsZero() || tc.since != -1 && !tc.e.Since.Equal(since) {
 			t.Errorf("%s: since %s, want %d ms", tc.name, tc.e.Since.Sub(began), tc.since)
 		}
 		if !tc.e.At.Equal(at(tc.at)) {

@@ -12,7 +12,7 @@ type Event struct {
 	// Revision is etcd's, which orders the changes of all kinds.
 	Revision uint64
 	// At is when it was received, or from when on the API server said that it had got so far,
-	// if that was earlier. It happened between Since and then; zero: nobody had asked before.
+	// if that was earlier. It happened between Since and then; zero: before the watching began.
 	At, Since time.Time
 	// Object is a *corev1.Node, *corev1.Pod, *corev1.Namespace, *batchv1.Job,
 	// *coordinationv1.Lease, *v1alpha1.Loan, *v1alpha1.LendingPolicy,

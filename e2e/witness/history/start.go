@@ -69,7 +69,7 @@ func Start(ctx context.Context, config *rest.Config, hold time.Duration, sink fu
 	if err != nil {
 		return nil, fmt.Errorf("make a client to ask for the last revision: %w", err)
 	}
-	w := &Watcher{order: order{hold: hold}, sink: sink}
+	w := &Watcher{order: order{hold: hold}, clock: clock{began: time.Now()}, sink: sink}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	w.clock.ask(ctx, questions.RESTClient())
