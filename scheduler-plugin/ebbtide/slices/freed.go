@@ -10,9 +10,10 @@ import (
 
 // MayHelp reports whether a pod that was refused on the node as it was before, nil if it
 // was not known, may find slices there now: one was let go, made or unpinned, nobody is on
-// one that somebody may have been on, a pod is on another than was thought, others
-// allocate from here on, or a change of a card went on. What only says that time goes by is no reason, nor is a pod that is where
-// it was reserved, which reserved returns.
+// one that somebody may have been on, a pod is on another than was thought, one is usable
+// again whose holder is not there, others allocate from here on, or a change of a card went
+// on. What only says that time goes by is no reason, nor is a pod that is where it was
+// reserved, which reserved returns.
 func (n *Node) MayHelp(before *Node, reserved func(v1alpha1.GPUHolder) []v1alpha1.InstanceRef) bool {
 	if n.GotOn(before) || n.Dynamic != before.Dynamic {
 		return true
@@ -38,7 +39,8 @@ func (n *Node) MayHelp(before *Node, reserved func(v1alpha1.GPUHolder) []v1alpha
 			return true
 		}
 		// What the pod was thought to have is open, if that is not this one.
-		if news := in.held() && (old == nil || in.holder != old.holder); news && !slices.Contains(reserved(in.holder), in.InstanceRef) {
+		news := in.held() && (old == nil || in.holder != old.holder || in.usable && !old.usable)
+		if news && !slices.Contains(reserved(in.holder), in.InstanceRef) {
 			return true
 		}
 	}

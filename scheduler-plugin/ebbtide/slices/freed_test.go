@@ -64,6 +64,24 @@ func busy(in v1alpha1.MIGInstance) v1alpha1.MIGInstance {
 	return in
 }
 
+// A slice whose holder is not there any more is open as soon as its GPU is well again.
+func TestMayHelpWhenAGPUIsWell(t *testing.T) {
+	gn := node("1g.5gb@2")
+	gn.Status.GPUs[0].Instances[0].Holder = &v1alpha1.GPUHolder{Namespace: "x", Name: "a"}
+	gn.Status.GPUs[0].Healthy = false
+	var boards Boards
+	before := boards.Read(gn)
+	gn.Status.GPUs[0].Healthy = true
+	after := boards.Read(gn)
+	if !after.MayHelp(before, reservedBy(nil)) {
+		t.Error("nobody is woken")
+	}
+	where := reservedBy([]Pod{{Namespace: "x", Name: "a", Reserved: []v1alpha1.InstanceRef{after.Instances[0].InstanceRef}}})
+	if after.MayHelp(before, where) {
+		t.Error("somebody is woken for a slice that its holder was reserved")
+	}
+}
+
 // Whatever a node tells next: a pod that finds slices then, and found none before, is woken.
 // The pods that stand there are the same; what is known of their slices may change.
 func TestWhoFindsSlicesIsWoken(t *testing.T) {
@@ -75,7 +93,7 @@ func TestWhoFindsSlicesIsWoken(t *testing.T) {
 		before := boards.Read(gn)
 		next := gn.DeepCopy()
 		for range rapid.IntRange(1, 3).Draw(t, "changes") {
-			change(t, next)
+			change(t, next, pods)
 		}
 		after := boards.Read(next)
 		if !finds(before, pods, who) && finds(after, pods, who) && !after.MayHelp(before, reservedBy(pods)) {
@@ -118,7 +136,7 @@ func drawNode(t *rapid.T) *v1alpha1.GPUNode {
 		reshape(gn, "r", state, "1g.5gb@2", "1g.5gb@0")
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "history") {
-		change(t, gn)
+		change(t, gn, nil)
 	}
 	return gn
 }
@@ -135,8 +153,12 @@ func drawPods(t *rapid.T) (pods []Pod) {
 	return pods
 }
 
+func stands(h v1alpha1.GPUHolder, pods []Pod) bool {
+	return slices.ContainsFunc(pods, func(p Pod) bool { return p.Namespace == h.Namespace && p.Name == h.Name })
+}
+
 // change changes one thing of what the node tells, or of what is wanted of it.
-func change(t *rapid.T, gn *v1alpha1.GPUNode) {
+func change(t *rapid.T, gn *v1alpha1.GPUNode, pods []Pod) {
 	gpu := &gn.Status.GPUs[0]
 	if len(gpu.Instances) == 0 {
 		return
@@ -145,9 +167,19 @@ func change(t *rapid.T, gn *v1alpha1.GPUNode) {
 	in := &gpu.Instances[at]
 	switch rapid.IntRange(0, 9).Draw(t, "what") {
 	case 0, 1:
-		in.Holder, in.Processes = nil, rapid.SampledFrom([]*int32{nil, new(int32), ptr.To[int32](1)}).Draw(t, "processes")
+		left := []*int32{nil, new(int32)}
+		if in.Holder == nil || !stands(*in.Holder, pods) { // a pod that stands there keeps its slice while its processes run
+			left = append(left, ptr.To[int32](1))
+		}
+		in.Holder, in.Processes = nil, rapid.SampledFrom(left).Draw(t, "processes")
 	case 2, 3:
-		in.Holder = &v1alpha1.GPUHolder{Namespace: "x", Name: fmt.Sprint("pod-", rapid.IntRange(0, 3).Draw(t, "holder"))}
+		holder := v1alpha1.GPUHolder{Namespace: "x", Name: fmt.Sprint("pod-", rapid.IntRange(0, 3).Draw(t, "holder"))}
+		for i := range gpu.Instances { // a pod asks for one slice, and holds no two
+			if h := gpu.Instances[i].Holder; h != nil && *h == holder {
+				gpu.Instances[i].Holder = nil
+			}
+		}
+		in.Holder = &holder
 	case 4:
 		in.State = rapid.SampledFrom([]string{v1alpha1.InstanceReady, v1alpha1.InstanceForeign}).Draw(t, "state")
 	case 5:
