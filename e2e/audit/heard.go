@@ -18,8 +18,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// catchUpWithin bounds how long a watch is waited for, and lookAgain is how often.
-const catchUpWithin, lookAgain = time.Minute, 50 * time.Millisecond
+// catchUpWithin bounds how long a watch is waited for: after an absence of the API server it
+// may take a minute until one begins to come back. lookAgain is how often it is looked at.
+const catchUpWithin, lookAgain = 2 * time.Minute, 50 * time.Millisecond
 
 // ear is the watch of one kind: what exists, as far as it has told.
 type ear struct {
