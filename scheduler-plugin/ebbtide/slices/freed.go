@@ -38,9 +38,7 @@ func (n *Node) MayHelp(before *Node, reserved func(v1alpha1.GPUHolder) []v1alpha
 		if in.opens(old) {
 			return true
 		}
-		// What the pod was thought to have is open, if that is not this one.
-		news := in.held() && (old == nil || in.holder != old.holder || in.usable && !old.usable)
-		if news && !slices.Contains(reserved(in.holder), in.InstanceRef) {
+		if in.moves(old) && !slices.Contains(reserved(in.holder), in.InstanceRef) || in.passes(old) {
 			return true
 		}
 	}
@@ -51,6 +49,17 @@ func (n *Node) MayHelp(before *Node, reserved func(v1alpha1.GPUHolder) []v1alpha
 // not there.
 func (in *Instance) opens(before *Instance) bool {
 	return in.free() && (before == nil || !before.free() || before.Pinned != in.Pinned || before.unsure && !in.unsure)
+}
+
+// moves reports whether the instance is its holder's now: what that was thought to have is
+// open, unless it is this one.
+func (in *Instance) moves(before *Instance) bool {
+	return in.held() && (before == nil || in.holder != before.holder || in.usable && !before.usable)
+}
+
+// passes reports whether it was another's before, who has what it was reserved then.
+func (in *Instance) passes(before *Instance) bool {
+	return before != nil && before.held() && in.held() && in.holder != before.holder
 }
 
 func alike(a, b Reshape) bool { return a.ID == b.ID && a.State == b.State && a.Undo == b.Undo }

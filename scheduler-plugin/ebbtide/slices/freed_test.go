@@ -22,15 +22,19 @@ func TestMayHelp(t *testing.T) {
 		gn.Spec.Pinned = []v1alpha1.PinnedSlices{{GPU: "a", Places: placesOf(a100(), "1g.5gb@6")}}
 		return gn
 	}
-	where := reservedBy([]Pod{{Namespace: "x", Name: "a", Reserved: []v1alpha1.InstanceRef{{GPU: "a", Profile: "1g.5gb", Start: 1, Generation: 1}}}})
+	where := reservedBy([]Pod{{Namespace: "x", Name: "a", Reserved: []v1alpha1.InstanceRef{{GPU: "a", Profile: "1g.5gb", Start: 1, Generation: 1}}},
+		{Namespace: "x", Name: "b", Reserved: []v1alpha1.InstanceRef{{GPU: "a", Profile: "1g.5gb", Generation: 1}}}})
 	for name, tc := range map[string]struct {
 		set  func(gn *v1alpha1.GPUNode)
 		want bool
 	}{
-		"nothing":                   {func(*v1alpha1.GPUNode) {}, false},
-		"time goes by":              {func(gn *v1alpha1.GPUNode) { gn.Status.Heartbeat = metav1.NowMicro() }, false},
-		"one is taken":              {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[1].Holder = holder }, false},
-		"another is taken":          {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[2].Holder = holder }, true},
+		"nothing":          {func(*v1alpha1.GPUNode) {}, false},
+		"time goes by":     {func(gn *v1alpha1.GPUNode) { gn.Status.Heartbeat = metav1.NowMicro() }, false},
+		"one is taken":     {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[1].Holder = holder }, false},
+		"another is taken": {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[2].Holder = holder }, true},
+		"one is another's": {func(gn *v1alpha1.GPUNode) {
+			gn.Status.GPUs[0].Instances[0].Holder = &v1alpha1.GPUHolder{Namespace: "x", Name: "b"}
+		}, true},
 		"one is let go":             {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[0].Holder = nil }, true},
 		"one is made anew":          {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances[1].Generation = 2 }, true},
 		"one is lost":               {func(gn *v1alpha1.GPUNode) { gn.Status.GPUs[0].Instances = gn.Status.GPUs[0].Instances[1:] }, false},
