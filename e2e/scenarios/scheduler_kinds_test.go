@@ -86,16 +86,7 @@ kind: RayCluster` + heading + `spec:
 func TestSchedulerTakesBackJobsOfOtherKinds(t *testing.T) {
 	l := newSchedulerLab(t, "second-scheduler.yaml", lab.Options{})
 	w := lonely{l, t, asBroker(t, l)}
-	if err := l.CreateNamespace(t.Context(), trainingNamespace, map[string]string{"team": trainingNamespace}); err != nil {
-		t.Fatal(err)
-	}
-	create(t, l, &v1alpha1.TenantQuota{
-		ObjectMeta: metav1.ObjectMeta{Name: trainingNamespace},
-		Spec: v1alpha1.TenantQuotaSpec{
-			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": trainingNamespace}},
-			Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu}},
-		},
-	})
+	w.borrower()
 	if err := l.StartOperators(t.Context(), crds.JobSet, crds.TrainingOperator, crds.KubeRay); err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +101,21 @@ type lonely struct {
 	*lab.Lab
 	t   *testing.T
 	api client.Client
+}
+
+// borrower makes the tenant that trains.
+func (w lonely) borrower() {
+	w.t.Helper()
+	if err := w.CreateNamespace(w.t.Context(), trainingNamespace, map[string]string{"team": trainingNamespace}); err != nil {
+		w.t.Fatal(err)
+	}
+	create(w.t, w.Lab, &v1alpha1.TenantQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: trainingNamespace},
+		Spec: v1alpha1.TenantQuotaSpec{
+			Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"team": trainingNamespace}},
+			Flavors:    []v1alpha1.FlavorQuota{{Name: "h100", Resource: gpu}},
+		},
+	})
 }
 
 // asBroker writes with the broker's name.

@@ -17,7 +17,7 @@ import (
 
 // listen adds the plugin's event handlers. An informer shows an object to its
 // store before its handlers, so whatever a handler wakes sees the new state.
-func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
+func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches, succeeded cache.SharedInformer) error {
 	logger := klog.FromContext(ctx)
 	factory := p.handle.SharedInformerFactory()
 	type listener struct {
@@ -30,6 +30,7 @@ func (p *Ebbtide) listen(ctx context.Context, watches *book.Watches) error {
 		{"tenant quotas", watches.Quotas, p.onQuota(logger)},
 		{"GPU nodes", watches.GPUNodes, p.onGPUNode(logger)},
 		{"pods", factory.Core().V1().Pods().Informer(), p.onPod(logger)},
+		{"pods that succeeded", succeeded, p.onSucceeded(logger)},
 		{"nodes", factory.Core().V1().Nodes().Informer(), p.onNode(logger)},
 		{"stateful sets", factory.Apps().V1().StatefulSets().Informer(), p.onStatefulSet(logger)},
 		{"jobs", factory.Batch().V1().Jobs().Informer(), p.onJob(logger)},

@@ -103,6 +103,8 @@ func newWorld(t testing.TB) *world {
 		handle: &handle{w: w},
 		args:   config.Default(),
 		pods:   cache.NewIndexer(cache.MetaNamespaceKeyFunc, podIndexers()),
+
+		succeeded: cache.NewIndexer(cache.MetaNamespaceKeyFunc, kinIndexers()),
 	}
 	must(t, w.pods.AddIndexers(byName))
 	w.newClients()
@@ -120,28 +122,29 @@ func (w *world) restart() {
 		chains.Put(o)
 	}
 	w.Ebbtide = &Ebbtide{
-		handle:   w.handle,
-		args:     w.args,
-		clock:    w.time,
-		book:     book.New(w.loans, schedulinglisters.NewPriorityClassLister(w.classes), chains),
-		account:  account.New(chains),
-		chains:   chains,
-		objects:  &objects{dynamic: w.dynamic, metadata: w.metadata, api: w.client.Discovery()},
-		said:     newSaid(),
-		pods:     w.pods,
-		policies: w.policyStore,
-		jobs:     batchlisters.NewJobLister(w.jobStore),
-		budgets:  policylisters.NewPodDisruptionBudgetLister(w.budgetStore),
-		gangs:    newGangs(),
-		waiting:  newWaiting(),
-		blocked:  newBlocked(),
-		taken:    newTaken(),
-		holds:    newHolds(),
-		cards:    newCards(),
-		live:     newLive(w.getLoan),
-		undos:    newUndos(),
-		gaps:     newGaps(),
-		stirs:    newStirs(),
+		handle:    w.handle,
+		args:      w.args,
+		clock:     w.time,
+		book:      book.New(w.loans, schedulinglisters.NewPriorityClassLister(w.classes), chains),
+		account:   account.New(chains),
+		chains:    chains,
+		objects:   &objects{dynamic: w.dynamic, metadata: w.metadata, api: w.client.Discovery()},
+		said:      newSaid(),
+		pods:      w.pods,
+		succeeded: w.succeeded,
+		policies:  w.policyStore,
+		jobs:      batchlisters.NewJobLister(w.jobStore),
+		budgets:   policylisters.NewPodDisruptionBudgetLister(w.budgetStore),
+		gangs:     newGangs(),
+		waiting:   newWaiting(),
+		blocked:   newBlocked(),
+		taken:     newTaken(),
+		holds:     newHolds(),
+		cards:     newCards(),
+		live:      newLive(w.getLoan),
+		undos:     newUndos(),
+		gaps:      newGaps(),
+		stirs:     newStirs(),
 	}
 	w.kin = &kin.Kin{Resources: kinResources(), Client: w.metadata, API: w.client.Discovery(), Clock: w.time, Changed: w.onKin(klog.Background())}
 	w.kin.Look(w.t.Context())

@@ -10,7 +10,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -279,7 +278,7 @@ func (p *Ebbtide) muster(logger klog.Logger, loan *v1alpha1.Loan, pod types.UID)
 	if pod != "" {
 		p.gangs.place(loan.UID, pod)
 	}
-	have, want = countPresent(p.gangOf(loan), of.placed), p.wantedOf(loan)
+	have, want = countPresent(p.membersOfGang(loan), of.placed), p.wantedOf(loan)
 	p.settle(of, have >= want, func(round int) { p.timeOut(logger, loan, round) })
 	return have, want
 }
@@ -330,28 +329,6 @@ func (p *Ebbtide) placedIn(gang types.UID) map[types.UID]bool {
 func (p *Ebbtide) unplacedOf(loan *v1alpha1.Loan) []*corev1.Pod {
 	placed := p.placedIn(loan.UID)
 	return slices.DeleteFunc(p.pendingOf(loan), func(pod *corev1.Pod) bool { return placed[pod.UID] })
-}
-
-// wantedOf returns how many pods the gang is. Of kinds other than Jobs, whose status
-// says it, what is done is told by the pods.
-func (p *Ebbtide) wantedOf(loan *v1alpha1.Loan) int64 {
-	n := wanted(loan, p.jobOf(loan))
-	if !batch(loan) {
-		n -= int64(len(slices.DeleteFunc(p.gangOf(loan), func(pod *corev1.Pod) bool { return !done(pod) })))
-	}
-	return n
-}
-
-// done reports whether the pod has ended and nobody makes another in its place: it
-// succeeded, or failed and is nobody's.
-func done(pod *corev1.Pod) bool {
-	switch {
-	case pod.DeletionTimestamp != nil:
-		return false
-	case pod.Status.Phase == corev1.PodSucceeded:
-		return true
-	}
-	return pod.Status.Phase == corev1.PodFailed && metav1.GetControllerOfNoCopy(pod) == nil
 }
 
 // wanted returns how many pods the gang is: those that its loan keeps, less those that

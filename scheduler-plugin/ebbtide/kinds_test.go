@@ -363,63 +363,6 @@ func TestGangIsCompletedByWhatBecomesKnown(t *testing.T) {
 	}
 }
 
-// Of other kinds than Jobs, what is done is told by their pods.
-func TestWantedOfOtherKinds(t *testing.T) {
-	for name, tc := range map[string]struct {
-		change func(w *world, p *corev1.Pod)
-		want   int64
-	}{
-		"it runs":                    {func(*world, *corev1.Pod) {}, 3},
-		"it succeeded":               {func(_ *world, p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }, 2},
-		"it failed and is made anew": {func(_ *world, p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, 3},
-		"it failed and is nobody's": {func(_ *world, p *corev1.Pod) {
-			p.Status.Phase, p.OwnerReferences = corev1.PodFailed, nil
-			p.Labels[v1alpha1.LabelPodGroup] = "g"
-		}, 2},
-		"it succeeded and makes room for the next": {func(w *world, p *corev1.Pod) {
-			p.Status.Phase = corev1.PodSucceeded
-			w.leave(p, epoch)
-		}, 3},
-		"it asks for no units": {func(_ *world, p *corev1.Pod) {
-			p.Status.Phase, p.Spec.Containers[0].Resources.Requests = corev1.PodSucceeded, nil
-		}, 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			l := w.jobSet("a", 3, lent("n", 3))
-			job := l.Spec.Job
-			job.PodGroup = "g"
-			w.forJob(l, job)
-			p := w.worker(l, "p", w.node("n", 8, 64))
-			tc.change(w, p)
-			w.put(p)
-			if got := w.wantedOf(l); got != tc.want {
-				t.Errorf("%d pods are wanted, want %d", got, tc.want)
-			}
-		})
-	}
-}
-
-// A success of a pod of another kind than a Job's completes the gang.
-func TestSuccessOfAPodCompletesAGang(t *testing.T) {
-	w := newWorld(t)
-	l := w.jobSet("a", 2, lent("n", 2))
-	first := w.worker(l, "first", w.node("n", 8, 64))
-	first.Status.Phase = corev1.PodFailed
-	w.put(first)
-	p := w.worker(l, "p", nil)
-	if _, _, s := w.admitPod(p); !s.IsWait() {
-		t.Fatalf("one of two goes: %v", s.Code())
-	}
-	over := first.DeepCopy()
-	over.Status.Phase, first.Status.Phase = corev1.PodSucceeded, corev1.PodRunning
-	w.put(over)
-	w.onPod(klog.Background()).OnUpdate(first, over)
-	if got := w.permits[p.UID].verdict; got != "allowed" {
-		t.Errorf("the waiting pod: %q", got)
-	}
-}
-
 // When the pod ends that stands for a group, those that wait for the rest are let go of.
 func TestGroupBreaksUpWithTheOneThatStandsForIt(t *testing.T) {
 	w := newWorld(t)

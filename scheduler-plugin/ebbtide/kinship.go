@@ -42,7 +42,8 @@ func kinResources() []schema.GroupVersionResource {
 // linked takes over an object between pods and jobs.
 func (p *Ebbtide) linked(logger klog.Logger, object metav1.Object) {
 	if p.chains.Put(object) {
-		p.relate(logger, p.podsUnder(object.GetNamespace(), object.GetUID()))
+		namespace, uid := object.GetNamespace(), object.GetUID()
+		p.relate(logger, append(p.podsUnder(p.pods, namespace, uid), p.podsUnder(p.succeeded, namespace, uid)...))
 	}
 }
 
@@ -83,13 +84,13 @@ func (p *Ebbtide) relate(logger klog.Logger, pods []*corev1.Pod) {
 	}
 }
 
-// podsUnder returns the pods that the object controls, or any of those below it.
-func (p *Ebbtide) podsUnder(namespace string, uid types.UID) []*corev1.Pod {
-	pods := p.podsBy(byController, namespace+"/"+string(uid))
+// podsUnder returns those of the pods that the object controls, or any of those below it.
+func (p *Ebbtide) podsUnder(pods cache.Indexer, namespace string, uid types.UID) []*corev1.Pod {
+	out := indexed(pods, byController, namespace+"/"+string(uid))
 	for _, below := range p.chains.Below(namespace, uid) {
-		pods = append(pods, p.podsBy(byController, namespace+"/"+string(below))...)
+		out = append(out, indexed(pods, byController, namespace+"/"+string(below))...)
 	}
-	return pods
+	return out
 }
 
 func (p *Ebbtide) onStatefulSet(logger klog.Logger) cache.ResourceEventHandlerFuncs {
@@ -146,12 +147,8 @@ func (p *Ebbtide) follow(logger klog.Logger, before, now *corev1.Pod) {
 		}
 	}
 	loan := p.book.LoanOf(now)
-	switch {
-	case loan == nil:
-	case loan.Spec.Job.UID == now.UID:
+	if loan != nil && loan.Spec.Job.UID == now.UID {
 		p.followLead(logger, loan, before, now)
-	case !batch(loan) && before != nil && ended(now) && !ended(before) && len(p.placedIn(loan.UID)) > 0:
-		p.muster(logger, loan, "") // fewer are wanted: perhaps all are there
 	}
 }
 

@@ -86,6 +86,8 @@ type Ebbtide struct {
 	book    *book.Book
 	account *account.Account
 	pods    cache.Indexer
+	// succeeded are pods of queued jobs, which are not among pods any more.
+	succeeded cache.Indexer
 	// policies are the LendingPolicies that have pools; empty where they cannot be read.
 	policies cache.Indexer
 	jobs     batchlisters.JobLister
@@ -147,34 +149,36 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 	if err := podInformer.AddIndexers(podIndexers()); err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
 	}
+	succeeded := succeededPods(handle.ClientSet())
 	api, chains := handle.ClientSet().Discovery(), &lineage.Lineage{}
 	objects, err := newObjects(handle.KubeConfig(), api)
 	if err != nil {
 		return nil, err
 	}
 	p := &Ebbtide{
-		handle:   handle,
-		args:     *args,
-		clock:    clock.RealClock{},
-		book:     book.New(watches.Loans.GetIndexer(), factory.Scheduling().V1().PriorityClasses().Lister(), chains),
-		account:  account.New(chains),
-		chains:   chains,
-		objects:  objects,
-		said:     newSaid(),
-		pods:     podInformer.GetIndexer(),
-		policies: watches.Policies.GetIndexer(),
-		jobs:     factory.Batch().V1().Jobs().Lister(),
-		budgets:  factory.Policy().V1().PodDisruptionBudgets().Lister(),
-		gangs:    newGangs(),
-		waiting:  newWaiting(),
-		blocked:  newBlocked(),
-		taken:    newTaken(),
-		holds:    newHolds(),
-		cards:    newCards(),
-		live:     newLive(watches.Loan),
-		undos:    newUndos(),
-		gaps:     newGaps(),
-		stirs:    newStirs(),
+		handle:    handle,
+		args:      *args,
+		clock:     clock.RealClock{},
+		book:      book.New(watches.Loans.GetIndexer(), factory.Scheduling().V1().PriorityClasses().Lister(), chains),
+		account:   account.New(chains),
+		chains:    chains,
+		objects:   objects,
+		said:      newSaid(),
+		pods:      podInformer.GetIndexer(),
+		succeeded: succeeded.GetIndexer(),
+		policies:  watches.Policies.GetIndexer(),
+		jobs:      factory.Batch().V1().Jobs().Lister(),
+		budgets:   factory.Policy().V1().PodDisruptionBudgets().Lister(),
+		gangs:     newGangs(),
+		waiting:   newWaiting(),
+		blocked:   newBlocked(),
+		taken:     newTaken(),
+		holds:     newHolds(),
+		cards:     newCards(),
+		live:      newLive(watches.Loan),
+		undos:     newUndos(),
+		gaps:      newGaps(),
+		stirs:     newStirs(),
 	}
 	p.kin = &kin.Kin{Resources: kinResources(), Client: objects.metadata, API: api, Clock: p.clock, Changed: p.onKin(klog.FromContext(ctx))}
 	served, err := podGroupsServed(api)
@@ -184,12 +188,13 @@ func newPlugin(ctx context.Context, obj runtime.Object, handle fwk.Handle) (*Ebb
 	if served {
 		p.groups = factory.Scheduling().V1alpha2().PodGroups().Lister()
 	}
-	if err := p.listen(ctx, watches); err != nil {
+	if err := p.listen(ctx, watches, succeeded); err != nil {
 		return nil, err
 	}
 	if err := watches.Start(ctx, syncPatience); err != nil {
 		return nil, err
 	}
+	go succeeded.RunWithContext(ctx)
 	go p.kin.Run(ctx)
 	go p.runReader(ctx)
 	go p.runReclaimer(ctx)

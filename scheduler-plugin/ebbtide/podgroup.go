@@ -156,8 +156,9 @@ func (p *Ebbtide) placedOf(group *podGroup) map[types.UID]bool {
 	return p.placedIn(group.gang())
 }
 
-// runs reports whether the pod has its place for good. One that succeeded does: it
-// ran with the others, and nobody replaces it.
+// runs reports whether the pod has its place for good. One that succeeded does while it
+// is watched: it ran with the others, and nobody replaces it. But kube-scheduler soon stops
+// watching it, and then a pod that is made anew finds one less of its group than there was.
 func runs(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" && exists(pod) }
 
 func exists(pod *corev1.Pod) bool {

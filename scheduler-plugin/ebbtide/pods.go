@@ -23,13 +23,25 @@ const (
 )
 
 func podIndexers() cache.Indexers {
+	indexers := kinIndexers()
+	indexers[byGroup] = func(obj any) ([]string, error) {
+		if pod, ok := obj.(*corev1.Pod); ok && groupName(pod) != "" {
+			return []string{groupName(pod)}, nil
+		}
+		return nil, nil
+	}
+	indexers[byWaiting] = func(obj any) ([]string, error) {
+		if pod, ok := obj.(*corev1.Pod); ok && waits(pod) {
+			return []string{pod.Spec.SchedulerName, pod.Spec.SchedulerName + "/" + pod.Namespace}, nil
+		}
+		return nil, nil
+	}
+	return indexers
+}
+
+// kinIndexers are those of them by which the pods of a job are found.
+func kinIndexers() cache.Indexers {
 	return cache.Indexers{
-		byGroup: func(obj any) ([]string, error) {
-			if pod, ok := obj.(*corev1.Pod); ok && groupName(pod) != "" {
-				return []string{groupName(pod)}, nil
-			}
-			return nil, nil
-		},
 		byController: func(obj any) ([]string, error) {
 			pod, ok := obj.(*corev1.Pod)
 			if !ok {
@@ -43,12 +55,6 @@ func podIndexers() cache.Indexers {
 		byName: func(obj any) ([]string, error) {
 			if pod, ok := obj.(*corev1.Pod); ok && pod.Labels[v1alpha1.LabelPodGroup] != "" {
 				return []string{pod.Namespace + "/" + pod.Labels[v1alpha1.LabelPodGroup]}, nil
-			}
-			return nil, nil
-		},
-		byWaiting: func(obj any) ([]string, error) {
-			if pod, ok := obj.(*corev1.Pod); ok && waits(pod) {
-				return []string{pod.Spec.SchedulerName, pod.Spec.SchedulerName + "/" + pod.Namespace}, nil
 			}
 			return nil, nil
 		},
@@ -75,8 +81,10 @@ func (p *Ebbtide) activate(logger klog.Logger, pods []*corev1.Pod) {
 
 // podsOf returns the pods of the loan's job, as far as is known: those whose latest loan
 // is one of that job.
-func (p *Ebbtide) podsOf(loan *v1alpha1.Loan) []*corev1.Pod {
-	return slices.DeleteFunc(p.maybeOf(loan), func(pod *corev1.Pod) bool { return !p.isOf(pod, loan) })
+func (p *Ebbtide) podsOf(loan *v1alpha1.Loan) []*corev1.Pod { return p.podsIn(p.pods, loan) }
+
+func (p *Ebbtide) podsIn(pods cache.Indexer, loan *v1alpha1.Loan) []*corev1.Pod {
+	return slices.DeleteFunc(p.maybeOf(pods, loan), func(pod *corev1.Pod) bool { return !p.isOf(pod, loan) })
 }
 
 // isOf reports whether the pod is of the loan's job.
@@ -85,25 +93,25 @@ func (p *Ebbtide) isOf(pod *corev1.Pod, loan *v1alpha1.Loan) bool {
 	return of != nil && of.Spec.Job.UID == loan.Spec.Job.UID
 }
 
-// maybeOf returns all pods of the loan's job, and perhaps others. They are looked for
-// from above, since their chains may have become known after they did: under all that
-// the job has below it, and in the group that it is.
-func (p *Ebbtide) maybeOf(loan *v1alpha1.Loan) []*corev1.Pod {
+// maybeOf returns all those of the pods that are of the loan's job, and perhaps others.
+// They are looked for from above, since their chains may have become known after they did:
+// under all that the job has below it, and in the group that it is.
+func (p *Ebbtide) maybeOf(pods cache.Indexer, loan *v1alpha1.Loan) []*corev1.Pod {
 	job := &loan.Spec.Job
-	pods := p.podsUnder(loan.Namespace, job.UID)
+	out := p.podsUnder(pods, loan.Namespace, job.UID)
 	if !gated(loan) && job.PodGroup == "" {
-		return pods
+		return out
 	}
 	if job.PodGroup != "" {
-		pods = append(pods, p.podsBy(byName, loan.Namespace+"/"+job.PodGroup)...)
+		out = append(out, indexed(pods, byName, loan.Namespace+"/"+job.PodGroup)...)
 	}
 	if gated(loan) {
 		if pod := p.leadOf(loan); pod != nil {
-			pods = append(pods, pod)
+			out = append(out, pod)
 		}
 	}
-	seen := make(map[types.UID]bool, len(pods))
-	return slices.DeleteFunc(pods, func(pod *corev1.Pod) bool {
+	seen := make(map[types.UID]bool, len(out))
+	return slices.DeleteFunc(out, func(pod *corev1.Pod) bool {
 		if seen[pod.UID] {
 			return true
 		}
@@ -115,8 +123,10 @@ func (p *Ebbtide) maybeOf(loan *v1alpha1.Loan) []*corev1.Pod {
 // gangOf returns those of the loan's pods that ask for its units. Others, such as the
 // head of a cluster of pods or what launches them, are no part of the gang: they are not
 // waited for, hold nothing, and end with their job.
-func (p *Ebbtide) gangOf(loan *v1alpha1.Loan) []*corev1.Pod {
-	return slices.DeleteFunc(p.podsOf(loan), func(pod *corev1.Pod) bool {
+func (p *Ebbtide) gangOf(loan *v1alpha1.Loan) []*corev1.Pod { return p.gangIn(p.pods, loan) }
+
+func (p *Ebbtide) gangIn(pods cache.Indexer, loan *v1alpha1.Loan) []*corev1.Pod {
+	return slices.DeleteFunc(p.podsIn(pods, loan), func(pod *corev1.Pod) bool {
 		return book.Units(pod, corev1.ResourceName(loan.Spec.Resource)) <= 0
 	})
 }
@@ -144,16 +154,18 @@ func (p *Ebbtide) pendingIn(namespace string) []*corev1.Pod {
 	return out
 }
 
-func (p *Ebbtide) podsBy(index, key string) []*corev1.Pod {
-	objs, err := p.pods.ByIndex(index, key)
+func (p *Ebbtide) podsBy(index, key string) []*corev1.Pod { return indexed(p.pods, index, key) }
+
+func indexed(pods cache.Indexer, index, key string) []*corev1.Pod {
+	objs, err := pods.ByIndex(index, key)
 	if err != nil {
 		return nil
 	}
-	pods := make([]*corev1.Pod, 0, len(objs))
+	out := make([]*corev1.Pod, 0, len(objs))
 	for _, obj := range objs {
 		if pod, ok := obj.(*corev1.Pod); ok {
-			pods = append(pods, pod)
+			out = append(out, pod)
 		}
 	}
-	return pods
+	return out
 }

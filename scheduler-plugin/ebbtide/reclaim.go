@@ -155,7 +155,7 @@ func (p *Ebbtide) takenBack(loan *v1alpha1.Loan) bool {
 		return false
 	}
 	return p.taken.has(loan.UID) || p.saysTakenBack(loan) ||
-		slices.ContainsFunc(p.maybeOf(loan), func(pod *corev1.Pod) bool { return marked(pod, loan) && p.isOf(pod, loan) })
+		slices.ContainsFunc(p.maybeOf(p.pods, loan), func(pod *corev1.Pod) bool { return marked(pod, loan) && p.isOf(pod, loan) })
 }
 
 // marked reports whether a scheduler told the pod to stop, for the sake of units
