@@ -48,8 +48,8 @@ func (r *guard) build(a *admission, g *guards) {
 	r.tree, r.seen = a.books.soon.Clone(), len(a.books.changes)
 	r.borrows = r.need > a.promisedTo(r.ask)
 	r.gone = make([]bool, len(a.scratch.loans))
-	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
-	enough := func() bool { return r.spare() >= 0 && r.bins.fits(want) && r.leaves(p, r.back) }
+	want := r.want(a, p)
+	enough := func() bool { return r.spare(a) >= 0 && r.bins.fits(want) && r.leaves(p, r.back) }
 	if r.vain && enough() {
 		r.die(a, g)
 		return
@@ -171,12 +171,16 @@ func (r *guard) die(a *admission, g *guards) {
 	delete(g.queues, r.queue)
 }
 
-// promisedTo is what the job's tenant was promised, less what it uses besides its loans.
+// promisedTo is what the job's tenant was promised, less what it uses besides its loans
+// and what is kept for this job.
 func (a *admission) promisedTo(j *ask) int64 {
 	b := a.books
 	room := b.soon.NominalRoom(j.tenant, j.flavor)
 	over := b.soon.Borrowed(j.tenant, j.flavor)
-	var loans quota.Amount
+	var gone quota.Amount
+	if a.promised(j).held {
+		gone = quota.Amount(j.need)
+	}
 	for _, list := range [2][]*loan{a.loans, a.fresh} {
 		for _, l := range list {
 			if l.Borrower != j.Tenant || l.ending {
@@ -185,17 +189,31 @@ func (a *admission) promisedTo(j *ask) int64 {
 			for _, grants := range [2][]Grant{l.Grants, l.made} {
 				for i := range grants {
 					if f, ok := b.used.Flavor(grants[i].Flavor); ok && f == j.flavor {
-						loans = loans.Add(quota.Amount(grants[i].Count))
+						gone = gone.Add(quota.Amount(grants[i].Count))
 					}
 				}
 			}
 		}
 	}
-	return int64(min(room.Sub(over).Add(loans), quota.Amount(1<<50)))
+	return int64(min(room.Sub(over).Add(gone), quota.Amount(1<<50)))
 }
 
-// spare is by how much the quota exceeds what the job needs.
-func (r *guard) spare() int64 {
+// want is the claims to the pool and the job's own shape, which is among them where it
+// was promised room.
+func (r *guard) want(a *admission, p *pool) []shape {
+	if a.promised(r.ask).shaped {
+		return p.claims
+	}
+	return with(p.claims, shape{r.UnitsPerPod, r.Pods})
+}
+
+// spare is by how much the quota exceeds what the job needs. What was promised to it is
+// not in its own way.
+func (r *guard) spare(a *admission) int64 {
+	if a.promised(r.ask).held {
+		r.tree.Use(r.tenant, r.flavor, -quota.Amount(r.need))
+		defer r.tree.Use(r.tenant, r.flavor, quota.Amount(r.need))
+	}
 	room := r.tree.Available(r.tenant, r.flavor)
 	if !r.borrows {
 		room = min(room, r.tree.NominalRoom(r.tenant, r.flavor))
@@ -236,18 +254,18 @@ func (r *guard) catchUp(a *admission) {
 
 // stands reports whether the reservation's job still fits beside the other one.
 func (r *guard) stands(a *admission, e entry) bool {
-	if r.Flavor == e.Flavor && !r.hasRoom(a.pool(r.Flavor), e) {
+	if r.Flavor == e.Flavor && !r.hasRoom(a, a.pool(r.Flavor), e) {
 		return false
 	}
 	r.catchUp(a)
 	r.tree.Use(e.tenant, e.flavor, quota.Amount(e.need))
-	fits := r.spare() >= 0
+	fits := r.spare(a) >= 0
 	r.tree.Use(e.tenant, e.flavor, -quota.Amount(e.need))
 	return fits
 }
 
-func (r *guard) hasRoom(p *pool, e entry) bool {
-	want := with(p.claims, shape{r.UnitsPerPod, r.Pods})
+func (r *guard) hasRoom(a *admission, p *pool, e entry) bool {
+	want := r.want(a, p)
 	for _, c := range e.claim {
 		want = with(want, c)
 	}

@@ -98,7 +98,7 @@ func (g *guards) concern(a *admission, j *ask) []*guard {
 	within := a.within(j)
 	var out []*guard
 	for _, r := range g.list {
-		if !a.sharesQuota(r.ask, j) {
+		if r.ask == j || !a.sharesQuota(r.ask, j) {
 			continue
 		}
 		if !r.built {

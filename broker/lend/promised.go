@@ -23,6 +23,7 @@ func (a *admission) keep(j *ask, back []*loan) {
 	a.requests.kept = append(a.requests.kept, promise{ask: j, back: back})
 	a.requests.awaited = a.requests.awaited || len(back) > 0
 	a.requests.serving = len(a.requests.kept)
+	j.promise = a.requests.serving
 	a.keepAgain(a.requests.serving - 1)
 }
 
@@ -44,6 +45,14 @@ func (a *admission) keepAgain(n int) {
 	if i, known := slices.BinarySearchFunc(p.sizes, k.UnitsPerPod, func(a, b int64) int { return cmp.Compare(b, a) }); !known {
 		p.sizes = slices.Insert(p.sizes, i, k.UnitsPerPod)
 	}
+}
+
+// promised is what is kept for the job, or nothing.
+func (a *admission) promised(j *ask) (k promise) {
+	if j.promise > 0 {
+		k = a.requests.kept[j.promise-1]
+	}
+	return k
 }
 
 // letGo is the opposite of keepAgain.

@@ -22,6 +22,8 @@ type ask struct {
 	// blocked: when it was last tried there was room, and that is kept for a job that has
 	// waited longer.
 	blocked bool
+	// promise is which of the promises is for it, from 1, the last one; 0: none is.
+	promise int
 }
 
 // take is what one source gives to a job.

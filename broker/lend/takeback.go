@@ -44,6 +44,7 @@ func (a *admission) takeBackFor(j *ask) (asked bool, reason, message string) {
 	if len(victims) > 0 {
 		back = a.askBack(j, h, victims, causes)
 	}
+	a.guards.add(a, j)
 	a.keep(j, back)
 	reason, message = waitsForReturn(j)
 	if len(victims) == 0 {
