@@ -108,7 +108,7 @@ func (a *admission) servePromised(n int) {
 	switch {
 	case v == admitted:
 		a.line.want[k.slot] = served
-	case !a.requests.pending[k.UID] && !a.comesFree(k):
+	case len(a.requests.kept) == promises && !a.requests.pending[k.UID] && !a.comesFree(k):
 		return // all came back and it does not fit: it waits like others
 	default:
 		// What came back may have gone where room that is still to come is as good.

@@ -114,6 +114,7 @@ func (a *admission) lendOn(j *ask, act Action, l *loan) {
 		a.bookUse(j.Tenant, g, 1)
 	}
 	a.books.promise(j, j.need, 0)
+	a.guards.leave(a, j)
 	a.moved()
 	for _, d := range j.Draws {
 		a.draw(d)

@@ -59,7 +59,7 @@ func (g *guards) taken(a *admission, queue int) bool {
 // settle finds out which of the reservations are dead.
 func (g *guards) settle(a *admission, which func(*guard) bool) {
 	for _, r := range g.list {
-		if !r.built && which(r) {
+		if !r.built && !r.dead && which(r) {
 			r.build(a, g)
 		}
 	}
@@ -89,8 +89,18 @@ func (a *admission) waitsInVain(j *ask) bool {
 
 func (d *decision) family(j *ask) family { return family{d.books.used.Root(j.tenant), j.flavor} }
 
-// concern lists the reservations that the job must leave room for. It is asked before
-// the job takes any.
+// leave ends the reservation of a job that starts.
+func (g *guards) leave(a *admission, j *ask) {
+	for _, r := range g.list {
+		if r.ask == j && !r.dead {
+			r.die(a, g)
+		}
+	}
+}
+
+// concern lists the reservations that the job must leave room for: others' in whose place
+// it could start, but not those of who comes after it in its queue and was only tried
+// before since units were asked back for it. It is asked before the job takes any.
 func (g *guards) concern(a *admission, j *ask) []*guard {
 	if len(g.list) == 0 {
 		return nil
@@ -98,7 +108,7 @@ func (g *guards) concern(a *admission, j *ask) []*guard {
 	within := a.within(j)
 	var out []*guard
 	for _, r := range g.list {
-		if r.ask == j || !a.sharesQuota(r.ask, j) {
+		if r.dead || r.ask == j || !a.sharesQuota(r.ask, j) || a.line.ranks(j, r.ask) {
 			continue
 		}
 		if !r.built {
@@ -126,8 +136,10 @@ func stand(a *admission, reservations []*guard, e entry) bool {
 	if !standing(a, reservations, e) {
 		return false
 	}
-	for _, r := range reservations {
-		r.admit(e)
+	for _, r := range a.guards.list {
+		if r.built && !r.dead {
+			r.admit(e)
+		}
 	}
 	return true
 }

@@ -215,6 +215,11 @@ func (l *line) mixes(k *ask) bool {
 	return mixed[shapeOf(k.Job, k.flavor)]
 }
 
+// ranks: both are of one queue, in which the priority of the first puts it before the other.
+func (l *line) ranks(j, other *ask) bool {
+	return j.queue == other.queue && j.Priority > other.Priority && !l.queues[j.queue].FIFO
+}
+
 // isAged: the job has waited so long that what it needs is kept for it.
 func (d *decision) isAged(j *ask) bool {
 	return d.now.Sub(j.since()) >= d.pol.ReserveAfter && d.ages(j.tenant)

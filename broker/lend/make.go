@@ -190,7 +190,6 @@ func (a *admission) makeFor(j *ask) (text string, searched bool, why obstacle) {
 // make has slices made for the job beside those that it has already.
 func (a *admission) make(j *ask, have int64) (found, searched bool, why obstacle) {
 	before := a.guards.concern(a, j)
-	before = slices.DeleteFunc(before, func(r *guard) bool { return r.UID == j.UID })
 	for _, l := range a.whoCouldMake(j) {
 		if l.MaxGrace <= max(l.MIG.Undo, 0) {
 			why.atLeast(byGrace, "%s allows %s of grace, which is no longer than giving its slices back in their shape takes", l.Name, l.MaxGrace)

@@ -47,7 +47,8 @@ func (a *admission) keepAgain(n int) {
 	}
 }
 
-// promised is what is kept for the job, or nothing.
+// promised is the job's latest promise, which may have been let go; it is empty where none
+// was made.
 func (a *admission) promised(j *ask) (k promise) {
 	if j.promise > 0 {
 		k = a.requests.kept[j.promise-1]

@@ -1,6 +1,7 @@
 package lend
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -69,5 +70,97 @@ func TestWhoAskedFirstStartsAlone(t *testing.T) {
 	plan, _ := Decide(in, state, DefaultPolicy())
 	if len(plan.Actions) != 1 || plan.Actions[0].JobUID != "early" {
 		t.Errorf("%+v, want the first to start", plan.Actions)
+	}
+}
+
+// who lists the jobs of which there are such actions.
+func who(plan Plan, kind ActionKind) (out []string) {
+	for _, a := range actions(plan, kind) {
+		out = append(out, a.JobUID)
+	}
+	return out
+}
+
+// again has a job like the last one wait.
+func (s *Snapshot) again(uid string, units int64, priority int32, since time.Time) {
+	j := s.Jobs[len(s.Jobs)-1]
+	j.Name, j.UID, j.UnitsPerPod, j.Priority, j.Created = j.Tenant+"/"+uid, uid, units, priority, since
+	s.Jobs = append(s.Jobs, j)
+}
+
+// A reservation ends when its job starts: the next of its queue that has waited for long has
+// one in the same decision.
+func TestReservationPassesToTheNext(t *testing.T) {
+	in := shared(16, promisee{"late", 0}, promisee{"early", 0}, promisee{"guest", 0})
+	in.wait("late", 8, noon.Add(-2*time.Minute))
+	in.wait("early", 4, noon.Add(-time.Hour))
+	in.again("next", 8, 0, noon.Add(-40*time.Minute))
+	in.again("new", 4, 0, noon)
+	in.lent("n0", 4)
+	in.lent("n1", 4)
+	state := State{At: noon.Add(-time.Second), Jobs: []JobState{expecting("late", time.Minute), expecting("early", 2*time.Minute)}}
+	p := DefaultPolicy()
+	p.FairPreemption = nil
+	plan, _ := Decide(in, state, p)
+	if got := who(plan, ActionLend); !slices.Equal(got, []string{"early"}) {
+		t.Errorf("%v start, want early alone: a node is for the next", got)
+	}
+}
+
+// promisedItsOwn: its tenant's loan has ended, and the job that has waited longest asked for
+// units some time ago.
+func promisedItsOwn(ago time.Duration, n2 int64) (Snapshot, State) {
+	in := shared(16, promisee{"a", 8}, promisee{"guest", 0})
+	in.Nodes = append(in.Nodes, Node{Name: "n2", Schedulable: true, Units: []Units{{Flavor: "h100", Capacity: 8}}})
+	in.wait("a", 8, noon.Add(-3*time.Hour))
+	in.lent("n1", 8)
+	in.lent("n2", n2)
+	in.Loans = append(in.Loans, Loan{
+		Name: "a/old", Job: "a/old", JobUID: "old", Borrower: "a", Queue: "a/q", Pods: 1, Live: 1, Bound: 1, Finished: true,
+		Since: noon.Add(-time.Hour), Grants: []Grant{{Node: "n0", Flavor: "h100", Count: 8}},
+	})
+	return in, State{At: noon.Add(-time.Second), Jobs: []JobState{expecting("a", ago)}}
+}
+
+// A job for which units were asked back is tried before others, but who is before it in its
+// queue does not wait for its reservation.
+func TestHigherPriorityIsNotBehindWhoAsked(t *testing.T) {
+	in, state := promisedItsOwn(time.Minute, 4)
+	in.again("high", 4, 100, noon)
+	plan, _ := Decide(in, state, DefaultPolicy())
+	if got := who(plan, ActionLend); !slices.Equal(got, []string{"high"}) {
+		t.Errorf("%v start, want high", got)
+	}
+}
+
+// A job that could ask again, and to which what it needs comes without, takes nothing from
+// anybody.
+func TestWhatComesFreeIsPromisedOnce(t *testing.T) {
+	for _, ago := range []time.Duration{time.Minute, 2 * time.Hour} {
+		in, state := promisedItsOwn(ago, 8)
+		if plan, _ := Decide(in, state, DefaultPolicy()); len(plan.Actions) != 0 {
+			t.Errorf("asked %s ago: %+v, want nothing", ago, plan.Actions)
+		}
+	}
+}
+
+// What a claim to its own quota takes, which waits for no reservation of a borrower, is gone
+// for others: of four nodes three stay for the gang, as long as they can.
+func TestReservationCountsWhoNeedNotHeedIt(t *testing.T) {
+	in := shared(60, promisee{"gang", 0}, promisee{"claim", 4}, promisee{"other", 0}, promisee{"guest", 0})
+	for _, node := range []string{"n2", "n3"} {
+		in.Nodes = append(in.Nodes, Node{Name: node, Schedulable: true, Units: []Units{{Flavor: "h100", Capacity: 8}}})
+	}
+	in.wait("gang", 8, noon.Add(-time.Hour))
+	in.Jobs[0].Pods = 3
+	in.wait("claim", 4, noon)
+	in.wait("other", 8, noon)
+	in.lent("n2", 8)
+	in.lent("n3", 8)
+	p := DefaultPolicy()
+	p.FairPreemption = nil
+	plan, _ := Decide(in, State{At: noon.Add(-time.Second), Jobs: []JobState{expecting("gang", time.Minute)}}, p)
+	if got := who(plan, ActionLend); !slices.Equal(got, []string{"claim"}) {
+		t.Errorf("%v start, want the claim alone", got)
 	}
 }

@@ -22,7 +22,7 @@ type ask struct {
 	// blocked: when it was last tried there was room, and that is kept for a job that has
 	// waited longer.
 	blocked bool
-	// promise is which of the promises is for it, from 1, the last one; 0: none is.
+	// promise is the number of its latest promise, from 1; 0: none was made.
 	promise int
 }
 
