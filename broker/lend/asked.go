@@ -108,7 +108,12 @@ func (a *admission) servePromised(n int) {
 	switch {
 	case v == admitted:
 		a.line.want[k.slot] = served
-	case len(a.requests.kept) == promises && !a.requests.pending[k.UID] && !a.comesFree(k):
+	case !a.requests.pending[k.UID] && len(a.requests.kept) > promises:
+		// What it needs comes free, and nothing is asked back for it: it waits like others,
+		// and is promised it when it is its turn.
+		a.letGo(promises)
+		return
+	case !a.requests.pending[k.UID] && !a.comesFree(k):
 		return // all came back and it does not fit: it waits like others
 	default:
 		// What came back may have gone where room that is still to come is as good.

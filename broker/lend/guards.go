@@ -108,7 +108,7 @@ func (g *guards) concern(a *admission, j *ask) []*guard {
 	within := a.within(j)
 	var out []*guard
 	for _, r := range g.list {
-		if r.dead || r.ask == j || !a.sharesQuota(r.ask, j) || a.line.ranks(j, r.ask) {
+		if r.dead || r.ask == j || !a.sharesQuota(r.ask, j) || a.line.ahead(j, r.ask) {
 			continue
 		}
 		if !r.built {
@@ -136,10 +136,8 @@ func stand(a *admission, reservations []*guard, e entry) bool {
 	if !standing(a, reservations, e) {
 		return false
 	}
-	for _, r := range a.guards.list {
-		if r.built && !r.dead {
-			r.admit(e)
-		}
+	for _, r := range reservations {
+		r.admit(e)
 	}
 	return true
 }

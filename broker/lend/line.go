@@ -215,9 +215,15 @@ func (l *line) mixes(k *ask) bool {
 	return mixed[shapeOf(k.Job, k.flavor)]
 }
 
-// ranks: both are of one queue, in which the priority of the first puts it before the other.
-func (l *line) ranks(j, other *ask) bool {
-	return j.queue == other.queue && j.Priority > other.Priority && !l.queues[j.queue].FIFO
+// ahead: both are of one queue, and the first is before the other.
+func (l *line) ahead(j, other *ask) bool {
+	if j.queue != other.queue {
+		return false
+	}
+	if j.Priority != other.Priority && !l.queues[j.queue].FIFO {
+		return j.Priority > other.Priority
+	}
+	return j.Created.Before(other.Created)
 }
 
 // isAged: the job has waited so long that what it needs is kept for it.

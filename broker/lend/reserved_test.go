@@ -124,12 +124,14 @@ func promisedItsOwn(ago time.Duration, n2 int64) (Snapshot, State) {
 
 // A job for which units were asked back is tried before others, but who is before it in its
 // queue does not wait for its reservation.
-func TestHigherPriorityIsNotBehindWhoAsked(t *testing.T) {
-	in, state := promisedItsOwn(time.Minute, 4)
-	in.again("high", 4, 100, noon)
-	plan, _ := Decide(in, state, DefaultPolicy())
-	if got := who(plan, ActionLend); !slices.Equal(got, []string{"high"}) {
-		t.Errorf("%v start, want high", got)
+func TestWhoIsAheadIsNotBehindWhoAsked(t *testing.T) {
+	for priority, since := range map[int32]time.Time{100: noon, 0: noon.Add(-4 * time.Hour)} {
+		in, state := promisedItsOwn(time.Minute, 4)
+		in.again("ahead", 4, priority, since)
+		plan, _ := Decide(in, state, DefaultPolicy())
+		if got := who(plan, ActionLend); !slices.Equal(got, []string{"ahead"}) {
+			t.Errorf("of priority %d since %s: %v start, want who is ahead", priority, since, got)
+		}
 	}
 }
 
@@ -144,23 +146,17 @@ func TestWhatComesFreeIsPromisedOnce(t *testing.T) {
 	}
 }
 
-// What a claim to its own quota takes, which waits for no reservation of a borrower, is gone
-// for others: of four nodes three stay for the gang, as long as they can.
-func TestReservationCountsWhoNeedNotHeedIt(t *testing.T) {
-	in := shared(60, promisee{"gang", 0}, promisee{"claim", 4}, promisee{"other", 0}, promisee{"guest", 0})
-	for _, node := range []string{"n2", "n3"} {
-		in.Nodes = append(in.Nodes, Node{Name: node, Schedulable: true, Units: []Units{{Flavor: "h100", Capacity: 8}}})
+// A job to which what it needs seems to come for ever, while nothing is asked back for it any
+// more, waits in its place: its queue, in which nobody passes another, goes on before it.
+func TestWhatNeverComesKeepsNobodyAhead(t *testing.T) {
+	in, state := promisedItsOwn(2*time.Hour, 4)
+	in.Loans = in.Loans[:2]
+	in.Nodes[0].Units[0].Online, in.Nodes[0].Units[0].Leaving = 8, 8
+	for i := range in.Queues {
+		in.Queues[i].Backfill = false
 	}
-	in.wait("gang", 8, noon.Add(-time.Hour))
-	in.Jobs[0].Pods = 3
-	in.wait("claim", 4, noon)
-	in.wait("other", 8, noon)
-	in.lent("n2", 8)
-	in.lent("n3", 8)
-	p := DefaultPolicy()
-	p.FairPreemption = nil
-	plan, _ := Decide(in, State{At: noon.Add(-time.Second), Jobs: []JobState{expecting("gang", time.Minute)}}, p)
-	if got := who(plan, ActionLend); !slices.Equal(got, []string{"claim"}) {
-		t.Errorf("%v start, want the claim alone", got)
+	in.again("high", 4, 100, noon)
+	if plan, _ := Decide(in, state, DefaultPolicy()); !slices.Equal(who(plan, ActionLend), []string{"high"}) {
+		t.Errorf("%+v, want high to start", plan.Actions)
 	}
 }
