@@ -133,12 +133,15 @@ func (a *admission) servePromised(n int) {
 // considerAlone tries the job with the n-th promise, to which all has come back. Who
 // asked later must not be in its way.
 func (a *admission) considerAlone(k *ask, n int) (v verdict, reason, message string) {
-	later := len(a.requests.kept)
-	for i := n + 1; i < later; i++ {
-		a.letGo(i)
+	var later []int
+	for i := n + 1; i < len(a.requests.kept); i++ {
+		if a.requests.kept[i].held {
+			later = append(later, i)
+			a.letGo(i)
+		}
 	}
 	v, reason, message = a.consider(k)
-	for i := n + 1; i < later; i++ {
+	for _, i := range later {
 		a.keepAgain(i)
 	}
 	return v, reason, message
