@@ -36,7 +36,7 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 	}
 	owned := map[mig.ProfileID]int{}
 	var undone []mig.Placed
-	evicted, stays := mig.GPU{UUID: card.UUID}, false
+	evicted, stuck := mig.GPU{UUID: card.UUID}, false
 	for _, in := range card.Instances {
 		switch {
 		case !changes(n.Reshapes, card.UUID, in.Placed):
@@ -45,8 +45,8 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 				owned[in.Profile]++
 			}
 			evicted.Instances = append(evicted.Instances, in)
-		case in.Use == mig.Busy || in.Use == mig.Foreign: // of what was made
-			stays = true
+		case stays(&in): // of what was made
+			stuck = true
 			evicted.Instances = append(evicted.Instances, in)
 		}
 	}
@@ -59,7 +59,7 @@ func (d *decision) wayBack(n *Node, card *Card) error {
 			owned[at.Profile]++
 		}
 	}
-	if err := b.geometry.Check(undone); err != nil || !stays {
+	if err := b.geometry.Check(undone); err != nil || !stuck {
 		return err // with nothing in its way, the layout before is one that has them all
 	}
 	return b.table().Reform(evicted, b.demands(owned))

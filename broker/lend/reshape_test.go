@@ -80,6 +80,9 @@ func TestLawsOfCards(t *testing.T) {
 		{"somebody made a slice where one is to come back", func(in *Snapshot) {
 			card(in).Instances[0] = mig.Instance{Placed: mig.Placed{Profile: 1, Start: 2}, Generation: 1, Use: mig.Foreign}
 		}, 2, "evicting all loans does not bring back"},
+		{"a process is left of the pod that had it", func(in *Snapshot) {
+			card(in).Instances[0].Use, card(in).Instances[0].Owner = mig.Busy, ""
+		}, 0, ""},
 		{"what is to come back has no place on the board", func(in *Snapshot) { in.Nodes[0].Reshapes[0].Destroy[3].Start = 7 }, 2, "evicting all loans does not bring back"},
 		{"the owner's slices have no room beside what stays", func(in *Snapshot) {
 			in.Nodes[0].Reshapes[0].Destroy = append(in.Nodes[0].Reshapes[0].Destroy[:3:3], mig.Placed{Profile: 1, Start: 2})

@@ -139,12 +139,17 @@ func (s *reshapes) newReshape(d *decision, n *Node, r *Reshape, begun bool) *res
 		c.card = &n.Cards[i]
 	}
 	for _, in := range c.made() {
-		// A process without a pod may be what is left of the last one: it has its time.
-		if in.Use == mig.Busy && in.Owner != "" || in.Use == mig.Foreign {
+		if stays(&in) {
 			c.strange()
 		}
 	}
 	return c
+}
+
+// stays: who has the instance, which was made, goes with no loan. A process without a pod may
+// be what is left of the last one: it has its time.
+func stays(in *mig.Instance) bool {
+	return in.Use == mig.Busy && in.Owner != "" || in.Use == mig.Foreign
 }
 
 // giveUp expects nothing more of an undoing when whoever held what was made has had
