@@ -98,9 +98,9 @@ func (g *guards) leave(a *admission, j *ask) {
 	}
 }
 
-// concern lists the reservations that the job must leave room for: others' in whose place
-// it could start, but not those of who comes after it in its queue and was only tried
-// before since units were asked back for it. It is asked before the job takes any.
+// concern lists the reservations that the job must leave room for: not its own, and not
+// that of who comes after it in its queue and was only tried before it since units were
+// asked back. It is asked before the job takes any.
 func (g *guards) concern(a *admission, j *ask) []*guard {
 	if len(g.list) == 0 {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/ebbtide/ebbtide/quota"
+	"github.com/ebbtide/ebbtide/quota/queue"
 )
 
 // line is the crowd in one decision: who is considered, in what order, and what came of
@@ -220,7 +221,7 @@ func (l *line) ahead(j, other *ask) bool {
 	if j.queue != other.queue {
 		return false
 	}
-	if j.Priority != other.Priority && !l.queues[j.queue].FIFO {
+	if j.Priority != other.Priority && orderOf(&l.queues[j.queue]) != queue.FIFO {
 		return j.Priority > other.Priority
 	}
 	return j.Created.Before(other.Created)
